@@ -1,0 +1,79 @@
+"""Turn images into descriptors: unit vectors that are close where the places are the same.
+
+onnxruntime on the CPU is the form that runs everywhere; other engines need only the two sizes and `describe`.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import onnxruntime as ort
+
+from vpr_ros.core.errors import ModelError
+from vpr_ros.core.image import resize
+from vpr_ros.core.model import Model
+from vpr_ros.core.types import Descriptors, Image
+
+
+class Describer(Protocol):
+    """Whatever turns images into descriptors."""
+
+    @property
+    def model(self) -> Model:
+        """The model that runs."""
+        ...
+
+    def describe(self, images: Sequence[Image]) -> Descriptors:
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        ...
+
+
+class OnnxDescriber:
+    """A model folder run by onnxruntime."""
+
+    def __init__(self, model: Model, *, threads: int = 0) -> None:
+        """threads: of one inference; 0 takes every core this process may use. Raises ModelError."""
+        self._model = model
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                str(model.graph), options, providers=['CPUExecutionProvider']
+            )
+        except Exception as error:  # onnxruntime's own classes share no public base
+            raise ModelError(f'{model.graph}: onnxruntime cannot run it ({error})') from error
+        self._check_signature()
+
+    @property
+    def model(self) -> Model:
+        """The model that runs."""
+        return self._model
+
+    def describe(self, images: Sequence[Image]) -> Descriptors:
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        size = self._model.card.image_size
+        batch = np.stack([resize(image, size) for image in images])  # [B, h, w, 3]
+        outputs = self._session.run([self._output], {self._input: batch})
+        return np.asarray(outputs[0], dtype=np.float32)
+
+    def _check_signature(self) -> None:
+        card = self._model.card
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f'{self._model.graph}: {len(inputs)} inputs and {len(outputs)} outputs, expected one of each'
+            )
+        expected = [card.image_height, card.image_width, 3]
+        if inputs[0].type != 'tensor(uint8)' or list(inputs[0].shape[1:]) != expected:
+            raise ModelError(
+                f'{self._model.graph}: input {inputs[0].type} {inputs[0].shape}, expected uint8 [B, '
+                f'{card.image_height}, {card.image_width}, 3] as in {self._model.folder / "card.json"}'
+            )
+        if list(outputs[0].shape[1:]) != [card.descriptor_size]:
+            raise ModelError(
+                f'{self._model.graph}: output {outputs[0].shape}, the card says [B, {card.descriptor_size}]'
+            )
+        self._input, self._output = inputs[0].name, outputs[0].name

@@ -1,0 +1,90 @@
+"""The one definition of what happens to an image before the network sees it.
+
+Training, export, evaluation and the robot all call `resize` below, and everything after it (scaling, normalization)
+lives inside the exported graph. Pixels that differ between training and robot are a classic silent loss of recall.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vpr_ros.core.errors import ImageError
+from vpr_ros.core.types import Image
+
+SMALLEST_SIDE_PX = 8
+"""Below this no place can be told from another; such images are refused rather than enlarged."""
+
+_TAIL_BYTES = 4096
+_END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}  # first two bytes -> mark near the end
+
+
+def resize(image: Image, size_hw: tuple[int, int]) -> Image:
+    """Bring an image to the network's input size, without keeping its aspect.
+
+    image: uint8 [H, W, 3]; size_hw: (height, width) in pixels; returns uint8 [height, width, 3].
+    Shrinking averages over the covered area, so that no detail aliases; enlarging interpolates linearly.
+    """
+    height, width = size_hw
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def check(image: Image, *, source: str = 'image') -> Image:
+    """Return the image if it is uint8 [H, W, 3] of a usable size; raise ImageError otherwise."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f'{source}: {image.dtype} of shape {image.shape}, expected uint8 [H, W, 3]')
+    if min(image.shape[:2]) < SMALLEST_SIDE_PX:
+        height, width = image.shape[:2]
+        raise ImageError(
+            f'{source}: {width}x{height} pixels, expected at least {SMALLEST_SIDE_PX} on each side'
+        )
+    return image
+
+
+def decode(encoded: bytes | memoryview | np.ndarray, *, source: str = 'image') -> Image:
+    """Decode JPEG, PNG or any other format OpenCV reads to RGB.
+
+    encoded: the file's bytes. Raises ImageError for empty, garbled, truncated and too small images. OpenCV itself
+    paints the missing part of a truncated JPEG grey and says nothing, so the end mark is looked for here.
+    """
+    buffer = np.frombuffer(encoded, dtype=np.uint8)
+    if buffer.size == 0:
+        raise ImageError(f'{source}: no bytes, expected an encoded image')
+    end_mark = _END_MARKS.get(buffer[:2].tobytes())
+    if end_mark is not None and end_mark not in buffer[-_TAIL_BYTES:].tobytes():
+        raise ImageError(f'{source}: truncated after {buffer.size} bytes')
+    try:
+        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f'{source}: {buffer.size} bytes do not decode ({error.err})') from error
+    if bgr is None:
+        raise ImageError(f'{source}: {buffer.size} bytes are not an image that OpenCV can decode')
+    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
+    return check(np.asarray(rgb, dtype=np.uint8), source=source)
+
+
+def read(path: Path) -> Image:
+    """Read an image file as RGB uint8 [H, W, 3]; ImageError names the file when it cannot be used."""
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f'{path}: {error.strerror or error}') from error
+    return decode(encoded, source=str(path))
+
+
+def encode_jpeg(image: Image, *, longest_side_px: int | None = None, quality: int = 85) -> bytes:
+    """Encode RGB as JPEG, shrunk first if its longest side exceeds `longest_side_px`."""
+    longest = max(image.shape[:2])
+    if longest_side_px is not None and longest > longest_side_px:
+        scale = longest_side_px / longest
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        image = resize(image, (height, width))
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError(f'image of shape {image.shape} cannot be written as JPEG')
+    return bytes(encoded)

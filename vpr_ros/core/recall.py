@@ -1,0 +1,71 @@
+"""How often the right place is among the first N answers, and how sure one can be of that share.
+
+A query without any true match on the map can never be answered; it counts as a miss, as in the literature, and is
+reported apart, so that nobody mistakes a gap in the map for a weak model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+STANDARD_N = (1, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Share of queries with a true match among the first N answers."""
+
+    at: dict[int, float]  # N -> share in [0, 1]
+    interval: dict[int, tuple[float, float]]  # N -> 95 % bootstrap interval
+    queries: int
+    unmatchable: int  # queries without any true match; misses in `at`
+
+
+def first_hit_rank(
+    ranked: NDArray[np.int64], positives: Sequence[NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """Rank of the first true match of each query, from 0; -1 where there is none.
+
+    ranked: [Q, K] database rows, best first, -1 where fewer than K exist; positives: Q arrays of true rows.
+    """
+    ranks = np.full(len(ranked), -1, dtype=np.int64)
+    for query, true_rows in enumerate(positives):
+        hits = np.flatnonzero(np.isin(ranked[query], true_rows) & (ranked[query] >= 0))
+        if hits.size:
+            ranks[query] = hits[0]
+    return ranks
+
+
+def recall_at(
+    ranked: NDArray[np.int64],
+    positives: Sequence[NDArray[np.int64]],
+    ns: Sequence[int] = STANDARD_N,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Recall:
+    """Recall@N for each N with its interval; shapes as in `first_hit_rank`."""
+    ranks = first_hit_rank(ranked, positives)
+    hits = {n: (ranks >= 0) & (ranks < n) for n in ns}
+    return Recall(
+        at={n: float(hit.mean()) if hit.size else 0.0 for n, hit in hits.items()},
+        interval={n: share_interval(hit, resamples=resamples, seed=seed) for n, hit in hits.items()},
+        queries=len(ranks),
+        unmatchable=sum(len(true_rows) == 0 for true_rows in positives),
+    )
+
+
+def share_interval(
+    hits: NDArray[np.bool_], *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the share of true values; hits: [Q].
+
+    Resampling Q yes-no answers with replacement is a draw from a binomial distribution, so that is drawn.
+    """
+    if hits.size == 0:
+        return 0.0, 0.0
+    drawn = np.random.default_rng(seed).binomial(hits.size, hits.mean(), size=resamples) / hits.size
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,24 @@
+"""The array types that every stage shares, and the letters of their shapes.
+
+B batch, D descriptor size, H W image height and width, K candidates, N places, Q queries, T trajectory points.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]  # [H, W, 3] RGB
+Descriptors: TypeAlias = NDArray[np.float32]  # [..., D], unit norm
+Poses: TypeAlias = NDArray[np.float64]  # [..., 7]: x y z in metres, then the quaternion qx qy qz qw
+Stamps: TypeAlias = NDArray[np.int64]  # [...], nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One camera image and when it was taken."""
+
+    image: Image  # [H, W, 3] RGB
+    stamp_ns: int
+    camera_frame: str = ''
