@@ -1,0 +1,146 @@
+"""Rigid transforms on arrays.
+
+A pose `a_T_b` is float64 [..., 7]: position x y z of b's origin in a, in metres, then the unit quaternion x y z w that
+turns vectors of b into vectors of a. Frames follow REP-103: x forward (or east), y left (or north), z up; optical
+frames have x right, y down, z forward.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.types import Poses
+
+Array = NDArray[np.float64]
+
+IDENTITY: Poses = np.array([0, 0, 0, 0, 0, 0, 1], dtype=np.float64)
+FORWARD_CAMERA: Poses = np.array([0, 0, 0, -0.5, 0.5, -0.5, 0.5], dtype=np.float64)
+"""base_T_camera of a camera at the base's origin that looks along x: what is assumed when nothing is known."""
+
+_NORM_TOLERANCE = 1e-2
+
+
+def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
+    """Return finite poses [..., 7] with quaternions of unit norm.
+
+    Rounding of a quaternion (norm within 1 % of one) is repaired; NaN, infinite and grossly unnormalized values raise
+    VprError naming `source`.
+    """
+    poses = np.array(pose, dtype=np.float64)
+    if poses.shape[-1:] != (7,):
+        raise VprError(f'{source}: shape {poses.shape}, expected [..., 7] (x y z qx qy qz qw)')
+    if not np.isfinite(poses).all():
+        raise VprError(f'{source}: contains NaN or infinity: {_first_bad(poses, ~np.isfinite(poses))}')
+    norm = np.linalg.norm(poses[..., 3:], axis=-1, keepdims=True)
+    wrong = np.abs(norm - 1) > _NORM_TOLERANCE
+    if wrong.any():
+        raise VprError(f'{source}: quaternion norm {norm[wrong][0]:.3g}, expected 1')
+    poses[..., 3:] /= norm
+    return poses
+
+
+def _first_bad(poses: Poses, bad: NDArray[np.bool_]) -> list[float]:
+    rows = poses.reshape(-1, 7)[bad.reshape(-1, 7).any(axis=1)]
+    return [float(value) for value in rows[0]]
+
+
+def quat_multiply(left: Array, right: Array) -> Array:
+    """Hamilton product of quaternions [..., 4] (x y z w)."""
+    lx, ly, lz, lw = np.moveaxis(left, -1, 0)
+    rx, ry, rz, rw = np.moveaxis(right, -1, 0)
+    return np.stack(
+        [
+            lw * rx + lx * rw + ly * rz - lz * ry,
+            lw * ry - lx * rz + ly * rw + lz * rx,
+            lw * rz + lx * ry - ly * rx + lz * rw,
+            lw * rw - lx * rx - ly * ry - lz * rz,
+        ],
+        axis=-1,
+    )
+
+
+def quat_conjugate(quat: Array) -> Array:
+    """The opposite rotation, [..., 4]."""
+    return quat * np.array([-1.0, -1.0, -1.0, 1.0])
+
+
+def rotate(quat: Array, vector: Array) -> Array:
+    """Turn vectors [..., 3] by quaternions [..., 4]."""
+    axis, scalar = quat[..., :3], quat[..., 3:]
+    turned = 2 * np.cross(axis, vector)
+    return np.asarray(vector + scalar * turned + np.cross(axis, turned))
+
+
+def compose(a_T_b: Poses, b_T_c: Poses) -> Poses:
+    """a_T_c, broadcasting over leading axes."""
+    position = a_T_b[..., :3] + rotate(a_T_b[..., 3:], b_T_c[..., :3])
+    quat = quat_multiply(a_T_b[..., 3:], b_T_c[..., 3:])
+    return np.concatenate([position, quat], axis=-1)
+
+
+def invert(a_T_b: Poses) -> Poses:
+    """b_T_a."""
+    quat = quat_conjugate(a_T_b[..., 3:])
+    return np.concatenate([-rotate(quat, a_T_b[..., :3]), quat], axis=-1)
+
+
+def matrix(quat: Array) -> Array:
+    """Rotation matrices [..., 3, 3] of quaternions [..., 4]."""
+    columns = [rotate(quat, np.broadcast_to(axis, (*quat.shape[:-1], 3))) for axis in np.eye(3)]
+    return np.stack(columns, axis=-1)
+
+
+def yaw_quat(yaw_rad: ArrayLike) -> Array:
+    """Quaternions [..., 4] of rotations about z."""
+    half = np.asarray(yaw_rad, dtype=np.float64) / 2
+    zero = np.zeros_like(half)
+    return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
+
+
+def yaw_of(pose: Poses, forward: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Array:
+    """Heading in the xy plane of each pose's `forward` axis, radians [...], 0 along x (east), anticlockwise."""
+    direction = rotate(pose[..., 3:], np.broadcast_to(np.array(forward), (*pose.shape[:-1], 3)))
+    return np.arctan2(direction[..., 1], direction[..., 0])
+
+
+def angle_between(first: Array, second: Array) -> Array:
+    """Angle in radians [...] between rotations [..., 4], in [0, pi]."""
+    relative = quat_multiply(quat_conjugate(first), second)
+    sine = np.linalg.norm(relative[..., :3], axis=-1)
+    return 2 * np.arctan2(sine, np.abs(relative[..., 3]))
+
+
+def rotation_vector(quat: Array) -> Array:
+    """Axis times angle in radians [..., 3] of quaternions [..., 4], angle in [0, pi]."""
+    quat = np.where(quat[..., 3:] < 0, -quat, quat)
+    sine = np.linalg.norm(quat[..., :3], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quat[..., 3:])
+    scale = np.divide(angle, sine, out=np.full_like(sine, 2.0), where=sine > 1e-12)
+    return quat[..., :3] * scale
+
+
+def mean_quat(quats: Array, weights: Array) -> Array:
+    """Weighted mean rotation [4] of quaternions [K, 4], weights [K].
+
+    The eigenvector of sum w q q^T with the largest eigenvalue, which does not care about the quaternions' signs
+    (Markley et al., Averaging Quaternions, 2007, eq. 12).
+    """
+    scatter = np.einsum('k,ki,kj->ij', weights, quats, quats)
+    mean = np.linalg.eigh(scatter)[1][:, -1]
+    return np.asarray(mean * (1.0 if mean[3] >= 0 else -1.0))
+
+
+def interpolate(start: Poses, end: Poses, fraction: Array) -> Poses:
+    """Poses between `start` and `end` [..., 7] at `fraction` [...] in [0, 1]: straight line, shortest rotation."""
+    fraction = np.asarray(fraction)[..., None]
+    position = start[..., :3] + fraction * (end[..., :3] - start[..., :3])
+    turn = rotation_vector(quat_multiply(quat_conjugate(start[..., 3:]), end[..., 3:])) * fraction
+    quat = quat_multiply(start[..., 3:], _from_rotation_vector(turn))
+    quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
+    return np.concatenate([position, quat], axis=-1)
+
+
+def _from_rotation_vector(vector: Array) -> Array:
+    angle = np.linalg.norm(vector, axis=-1, keepdims=True)
+    scale = np.divide(np.sin(angle / 2), angle, out=np.full_like(angle, 0.5), where=angle > 1e-12)
+    return np.concatenate([vector * scale, np.cos(angle / 2)], axis=-1)

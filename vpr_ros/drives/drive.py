@@ -1,0 +1,61 @@
+"""What every recording offers, wherever it comes from: images in time order and where the camera was."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.types import Image, Poses
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """Where a map's origin lies on the Earth: all positions are metres east and north of it in its UTM zone."""
+
+    utm_zone: int
+    utm_letter: str
+    east_m: float
+    north_m: float
+    altitude_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFrame:
+    """One image of a drive, not yet decoded."""
+
+    stamp_ns: int
+    name: str  # unique within the drive: a file name, or topic and stamp
+    load: Callable[[], Image]  # decodes; raises ImageError; may run in any thread
+
+
+@dataclass(frozen=True, slots=True)
+class DriveOptions:
+    """What the caller says about a recording that the recording may not say itself."""
+
+    image_topic: str | None = None  # None: the only image topic
+    pose_topic: str | None = None  # None: the only pose topic, else tf
+    tf_frames: tuple[str, str] | None = None  # (map frame, base frame): take poses from /tf
+    base_T_camera: Poses | None = field(default=None)  # [7]; None: from tf_static, else a forward camera
+    datum: Datum | None = None  # None: the first position
+    max_pose_gap_s: float = 1.0
+
+
+class Drive(Protocol):
+    """A recording: iterate `frames()` as often as needed; nothing but the trajectory is held in memory."""
+
+    name: str  # what the user gave: a path
+    frame_id: str  # of the trajectory, for example 'map'
+    datum: Datum | None  # of a geographic trajectory
+    trajectory: Trajectory | None  # map_T_camera, optical frame; None without ground truth
+    has_heading: bool  # False: rotations of the trajectory are unknown (identity)
+    base_T_camera: Poses  # [7]
+    mounting_known: bool  # False: base_T_camera is FORWARD_CAMERA by assumption
+    warnings: list[str]  # what could not be read, for the user
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Images in the order of their stamps."""
+        ...
