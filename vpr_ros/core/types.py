@@ -22,3 +22,14 @@ class Frame:
     image: Image  # [H, W, 3] RGB
     stamp_ns: int
     camera_frame: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """Where a map's origin lies on the Earth: all positions are metres east and north of it in its UTM zone."""
+
+    utm_zone: int
+    utm_letter: str
+    east_m: float
+    north_m: float
+    altitude_m: float = 0.0

@@ -5,18 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vpr_ros.core.trajectory import Trajectory
-from vpr_ros.core.types import Image, Poses
-
-
-@dataclass(frozen=True, slots=True)
-class Datum:
-    """Where a map's origin lies on the Earth: all positions are metres east and north of it in its UTM zone."""
-
-    utm_zone: int
-    utm_letter: str
-    east_m: float
-    north_m: float
-    altitude_m: float = 0.0
+from vpr_ros.core.types import Datum, Image, Poses
 
 
 @dataclass(frozen=True, slots=True)
