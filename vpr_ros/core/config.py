@@ -1,0 +1,146 @@
+"""Every knob of the localizer and its node: default, unit, legal range and one sentence, in one place.
+
+ROS parameters, config/localize.yaml and the documentation are made from these fields; nothing repeats them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeAlias
+
+from vpr_ros.core.errors import ConfigError
+
+Value: TypeAlias = bool | int | float | str | list[float]
+
+
+def knob(
+    default: Any,
+    sentence: str,
+    *,
+    unit: str = '',
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    read_only: bool = False,
+) -> Any:
+    """Declare a field of a settings dataclass with all that is known about it."""
+    described = {
+        'sentence': sentence,
+        'unit': unit,
+        'low': low,
+        'high': high,
+        'choices': choices,
+        'read_only': read_only,
+    }
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: list(default), metadata=described)
+    return field(default=default, metadata=described)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalizerConfig:
+    """How an image becomes a pose."""
+
+    candidates: int = knob(10, 'Places retrieved for each image.', low=1, high=1000)
+    min_similarity: float = knob(
+        0.5, 'Below this cosine similarity of the best place there is no fix.', low=-1.0, high=1.0
+    )
+    agreement_radius: float = knob(
+        5.0, 'Candidates within this distance are the same place.', unit='m', low=0.01, high=1000.0
+    )
+    agreement_heading: float = knob(
+        60.0, 'Candidates within this angle look the same way.', unit='deg', low=1.0, high=180.0
+    )
+    min_agreement: float = knob(
+        0.6, 'Share of the candidates\' weight that must agree, else there is no fix.', low=0.0, high=1.0
+    )
+    similarity_scale: float = knob(
+        0.03,
+        'Fall of similarity by which the weight of a candidate falls to 1/e.',
+        low=0.001,
+        high=1.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig(LocalizerConfig):
+    """All parameters of the node `localize`."""
+
+    map: str = knob('', 'Map folder, made by build_map.', read_only=True)
+    model: str = knob('', 'Model folder; empty takes the shipped model that made the map.', read_only=True)
+    threads: int = knob(
+        0, 'Threads of one inference; 0 takes every core.', low=0, high=256, read_only=True
+    )
+    image_topic: str = knob('image', 'Camera topic, without the transport\'s suffix.', read_only=True)
+    image_transport: str = knob(
+        'raw',
+        'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage on <image_topic>/compressed.',
+        choices=('raw', 'compressed'),
+        read_only=True,
+    )
+    image_qos: str = knob(
+        'sensor_data',
+        'Quality of service of the image subscription: best effort, or reliable with default.',
+        choices=('sensor_data', 'default', 'system_default'),
+        read_only=True,
+    )
+    continuous: bool = knob(
+        True, 'Localize every image; if false, only the next one after ~/trigger_localization.'
+    )
+    map_frame: str = knob('', 'Frame of the published poses; empty takes the map\'s.', read_only=True)
+    odom_frame: str = knob('odom', 'Child frame of the published transform.', read_only=True)
+    base_frame: str = knob('base_link', 'The robot\'s frame, which the pose is of.', read_only=True)
+    base_T_camera: list[float] = knob(
+        (),
+        'Mounting of the camera (optical frame) as x y z qx qy qz qw; empty takes tf, else the mapping camera\'s.',
+        read_only=True,
+    )
+    publish_tf: bool = knob(
+        False, 'Broadcast map_frame -> odom_frame after each fix (needs tf2_ros and the odom topic).'
+    )
+    transform_tolerance: float = knob(
+        0.1, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0
+    )
+    published_matches: int = knob(5, 'Matches in each PlaceMatchArray.', low=1, high=100)
+    debug_image_height: int = knob(
+        240, 'Height of ~/debug_image.', unit='px', low=64, high=2160
+    )
+    diagnostics_period: float = knob(
+        1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, read_only=True
+    )
+    autostart: bool = knob(
+        True, 'Configure and activate at start, without a lifecycle manager.', read_only=True
+    )
+
+
+def check(declared: Field[Any], value: Any) -> Value:
+    """Return `value` if it is legal for the field; raises ConfigError saying what came and what was expected."""
+    default = default_of(declared)
+    name, facts = declared.name, declared.metadata
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool):
+        raise ConfigError(f'{name}: {value!r} is {type(value).__name__}, expected {type(default).__name__}')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f'{name}: {value}, expected a finite number')
+    low, high = facts['low'], facts['high']
+    if low is not None and not low <= value <= high:
+        raise ConfigError(f'{name}: {value}, expected {low} to {high} {facts["unit"]}'.rstrip())
+    if facts['choices'] and value not in facts['choices']:
+        raise ConfigError(f'{name}: {value!r}, expected one of {", ".join(facts["choices"])}')
+    if isinstance(value, list) and len(value) not in (0, 7):
+        raise ConfigError(f'{name}: {len(value)} numbers, expected 7 (x y z qx qy qz qw) or none')
+    return value
+
+
+def default_of(declared: Field[Any]) -> Any:
+    """A field's default, made anew where it is a list."""
+    return declared.default_factory() if callable(declared.default_factory) else declared.default
+
+
+def node_config(values: Mapping[str, Any]) -> NodeConfig:
+    """Checked settings from names and values; raises ConfigError for an unknown name or an illegal value."""
+    declared = {entry.name: entry for entry in fields(NodeConfig)}
+    if unknown := sorted(values.keys() - declared.keys()):
+        raise ConfigError(f'{", ".join(unknown)}: no such setting; known are {", ".join(declared)}')
+    return NodeConfig(**{name: check(declared[name], value) for name, value in values.items()})

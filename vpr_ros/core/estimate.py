@@ -1,0 +1,135 @@
+"""Candidates -> a pose with a covariance, or a reason why there is none.
+
+Retrieval lies now and then, and its best answer alone does not tell when. Candidates that agree on a place do: the
+mode of their weighted positions is found first, a fix is given only if enough weight stands behind it, and the pose
+is a robust mean over the candidates of that mode.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.config import LocalizerConfig
+from vpr_ros.core.geometry import (
+    angle_between,
+    compose,
+    invert,
+    mean_quat,
+    quat_conjugate,
+    quat_multiply,
+    rotation_vector,
+)
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.retrieve import Candidates
+from vpr_ros.core.types import Poses
+
+Array: TypeAlias = NDArray[np.float64]
+
+_ROBUST_STEPS = 3
+_UNIFORM_ANGLE_VARIANCE = np.pi**2 / 3  # of an angle about which nothing is known
+
+
+class Reason(Enum):
+    """Why there is no fix."""
+
+    NOTHING_SIMILAR = 'no place on the map is similar enough'
+    CANDIDATES_DISAGREE = 'the similar places lie apart'
+    OUTSIDE_PRIOR = 'no place on the map lies where the initial pose says'
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Where the robot is."""
+
+    pose: Poses  # [7], map_T_base
+    covariance: Array  # [6, 6]: x y z in m^2, rotations about the map's x y z axes in rad^2
+    probability: float  # share of the candidates' weight that agrees, in [0, 1]; not calibrated
+    place_index: int  # the most similar place of those that agree
+
+
+@dataclass(frozen=True, slots=True)
+class NoFix:
+    """The robot cannot tell where it is."""
+
+    reason: Reason
+    probability: float = 0.0  # of the best answer that was refused
+
+
+def estimate(
+    candidates: Candidates,
+    place_map: PlaceMap,
+    config: LocalizerConfig,
+    *,
+    base_T_camera: Poses | None = None,
+) -> Fix | NoFix:
+    """Robust weighted mean of the agreeing candidates; base_T_camera [7] defaults to the mapping camera's mounting."""
+    if len(candidates) == 0:
+        return NoFix(Reason.OUTSIDE_PRIOR)
+    if candidates.similarity[0] < config.min_similarity:
+        return NoFix(Reason.NOTHING_SIMILAR)
+    mounting = place_map.base_T_camera if base_T_camera is None else base_T_camera
+    poses = compose(place_map.poses[candidates.place_index], invert(mounting))  # [K, 7] map_T_base
+    similarity = candidates.similarity.astype(np.float64)
+    weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
+    weights /= weights.sum()
+    agreeing, agreement = _strongest_mode(poses, weights, config, place_map.header.has_heading)
+    if agreement < config.min_agreement:
+        return NoFix(Reason.CANDIDATES_DISAGREE, agreement)
+    pose, covariance = _robust_mean(
+        poses[agreeing],
+        weights[agreeing],
+        prior_sigma=_prior_sigma(similarity[agreeing], weights[agreeing], config),
+    )
+    if not place_map.header.has_heading:
+        covariance[3:] = covariance[:, 3:] = 0
+        covariance[3:, 3:] = np.eye(3) * _UNIFORM_ANGLE_VARIANCE
+    place_index = int(candidates.place_index[np.flatnonzero(agreeing)[0]])
+    return Fix(pose, covariance, agreement, place_index)
+
+
+def _strongest_mode(
+    poses: Poses, weights: Array, config: LocalizerConfig, has_heading: bool
+) -> tuple[NDArray[np.bool_], float]:
+    """Which poses [K] agree with the one that most weight agrees with, and how much weight that is."""
+    apart_m = np.linalg.norm(poses[:, None, :3] - poses[None, :, :3], axis=-1)  # [K, K]
+    agree = apart_m <= config.agreement_radius
+    if has_heading:
+        turned = angle_between(poses[:, None, 3:], poses[None, :, 3:])
+        agree &= turned <= np.radians(config.agreement_heading)
+    support = agree @ weights
+    mode = int(np.argmax(support))
+    return agree[mode], float(min(support[mode], 1.0))
+
+
+def _prior_sigma(similarity: Array, weights: Array, config: LocalizerConfig) -> Array:
+    """Uncertainty [6] of a single match: its place's extent, scaled by how far apart the descriptors are.
+
+    Unit descriptors with similarity s lie sqrt(2 (1 - s)) apart: 0 for the same image, 1 for s = 0.5.
+    """
+    mean_similarity = float(np.average(similarity, weights=weights))
+    distance = np.sqrt(max(2 * (1 - mean_similarity), 1e-4))
+    extent = [config.agreement_radius] * 3 + [np.radians(config.agreement_heading)] * 3
+    return np.asarray(extent) * distance / 2
+
+
+def _robust_mean(poses: Poses, weights: Array, *, prior_sigma: Array) -> tuple[Poses, Array]:
+    """Mean pose [7] and covariance [6, 6] of poses [K, 7].
+
+    The mean is iteratively reweighted (Cauchy), so that one far candidate does not drag it. The covariance is the
+    spread of the candidates plus the uncertainty of a single match, shared among as many as effectively take part.
+    """
+    robust = weights / weights.sum()
+    for _ in range(_ROBUST_STEPS):
+        mean = robust @ poses[:, :3]
+        apart = np.linalg.norm((poses[:, :3] - mean) / prior_sigma[:3], axis=1)
+        robust = weights / (1 + apart**2)
+        robust /= robust.sum()
+    pose = np.concatenate([robust @ poses[:, :3], mean_quat(poses[:, 3:], robust)])
+    turn = rotation_vector(quat_multiply(poses[:, 3:], quat_conjugate(pose[3:])))
+    deviation = np.concatenate([poses[:, :3] - pose[:3], turn], axis=1)  # [K, 6]
+    spread = np.einsum('k,ki,kj->ij', robust, deviation, deviation)
+    effective = 1 / np.sum(robust**2)
+    return pose, spread + np.diag(prior_sigma**2) / effective

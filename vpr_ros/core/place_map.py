@@ -1,0 +1,282 @@
+"""A map on disk: where images were taken and what they look like to one model.
+
+A map is a folder:
+
+    map.yaml                  what it is, and the sha256 of every file below
+    parts/0000/descriptors.npy      float32 [n, D], unit rows, opened by memory map
+    parts/0000/poses.npy            float64 [n, 7], map_T_camera (optical frame)
+    parts/0000/stamps_ns.npy        int64 [n]
+    parts/0000/names.txt            n lines: the image's name in its recording
+    parts/0000/thumbnails.bin       JPEGs, one after another
+    parts/0000/thumbnail_ends.npy   int64 [n], where each ends
+
+Poses are the camera's, not the robot's, because that is what an image tells; the mounting of the mapping camera is
+kept beside them, and a robot with another mounting gives its own. Rows are streamed to disk while a map is built, so
+building needs no memory for what is already written. The folder appears under its name only when it is complete.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
+from vpr_ros.core.image import decode
+from vpr_ros.core.index import ExactIndex
+from vpr_ros.core.model import Model, file_sha256
+from vpr_ros.core.types import Datum, Descriptors, Image, Poses, Stamps
+
+FORMAT_VERSION = 1
+HEADER_NAME = 'map.yaml'
+_ARRAYS = {
+    'descriptors': np.dtype('<f4'),
+    'poses': np.dtype('<f8'),
+    'stamps_ns': np.dtype('<i8'),
+    'thumbnail_ends': np.dtype('<i8'),
+}
+_PART_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'names.txt', 'thumbnails.bin')
+_NPY_HEADER_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapHeader:
+    """What map.yaml says."""
+
+    model_name: str
+    model_sha256: str
+    descriptor_size: int
+    frame_id: str = 'map'
+    datum: Datum | None = None
+    has_heading: bool = True  # False: rotations are unknown (identity), as for photos with GPS only
+    base_T_camera: tuple[float, ...] = tuple(FORWARD_CAMERA.tolist())
+    mounting_known: bool = False
+    source: str = ''
+    command: str = ''
+    made_at: str = ''
+    places: int = 0
+    files: dict[str, str] | None = None  # path within the folder -> sha256
+    format_version: int = FORMAT_VERSION
+
+
+class PlaceMap:
+    """An opened map; its files have been checked against their digests."""
+
+    def __init__(self, folder: Path, header: MapHeader) -> None:
+        """Use PlaceMap.open; this only keeps what was read."""
+        self.folder = folder
+        self.header = header
+        parts = sorted({Path(name).parent for name in header.files or {}})
+        self._parts = [folder / part for part in parts]
+        self.poses: Poses = np.concatenate([_load(part, 'poses') for part in self._parts])
+        self.stamps_ns: Stamps = np.concatenate([_load(part, 'stamps_ns') for part in self._parts])
+        self.index = ExactIndex([_load(part, 'descriptors', mapped=True) for part in self._parts])
+
+    @classmethod
+    def open(cls, folder: Path | str, *, model: Model | None = None) -> 'PlaceMap':
+        """Open a map and check every file; with `model`, refuse a map that another model made. Raises MapError."""
+        folder = Path(folder)
+        header = read_header(folder)
+        if model is not None and model.card.sha256 != header.model_sha256:
+            raise MapError(
+                f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), this program runs '
+                f'{model.card.name} ({model.card.sha256[:12]}); choose that model or rebuild the map with build_map'
+            )
+        for name, expected in (header.files or {}).items():
+            _check_file(folder / name, expected)
+        try:
+            opened = cls(folder, header)
+        except (OSError, ValueError) as error:
+            raise MapError(f'{folder}: cannot be read ({error}); rebuild it with build_map') from error
+        if not len(opened) == len(opened.stamps_ns) == len(opened.index) == header.places > 0:
+            raise MapError(
+                f'{folder}: {len(opened)} poses, {len(opened.stamps_ns)} stamps, {len(opened.index)} descriptors, '
+                f'map.yaml says {header.places} places; rebuild it with build_map'
+            )
+        return opened
+
+    def __len__(self) -> int:
+        """Number of places, N."""
+        return len(self.poses)
+
+    @property
+    def base_T_camera(self) -> Poses:
+        """Mounting of the camera that made the map, [7]."""
+        return np.array(self.header.base_T_camera)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Name of each place's image in its recording, N of them."""
+        return [
+            line
+            for part in self._parts
+            for line in (part / 'names.txt').read_text(encoding='utf-8').splitlines()
+        ]
+
+    @cached_property
+    def _thumbnail_ends(self) -> list[NDArray[np.int64]]:
+        return [_load(part, 'thumbnail_ends') for part in self._parts]
+
+    def thumbnail(self, place_index: int) -> Image:
+        """The small picture of a place, RGB."""
+        row = place_index
+        for part, ends in zip(self._parts, self._thumbnail_ends, strict=True):
+            if row < len(ends):
+                start = int(ends[row - 1]) if row else 0
+                with (part / 'thumbnails.bin').open('rb') as file:
+                    file.seek(start)
+                    return decode(file.read(int(ends[row]) - start), source=str(part))
+            row -= len(ends)
+        raise IndexError(f'place {place_index} of {len(self)}')
+
+
+class MapWriter:
+    """Rows of a map being built; obtained from `build`."""
+
+    def __init__(self, folder: Path, descriptor_size: int, stack: ExitStack) -> None:
+        """folder: an empty folder that becomes the map."""
+        self.places = 0
+        self._part = folder / 'parts' / '0000'
+        self._part.mkdir(parents=True)
+        self._columns = {'descriptors': descriptor_size, 'poses': 7, 'stamps_ns': 0, 'thumbnail_ends': 0}
+        self._files: dict[str, BinaryIO] = {
+            name: stack.enter_context((self._part / name).open('wb')) for name in _PART_FILES
+        }
+        for name in _ARRAYS:
+            self._files[f'{name}.npy'].write(self._npy_header(name))
+
+    def add(
+        self, descriptor: Descriptors, pose: Poses, *, stamp_ns: int, name: str, thumbnail: bytes
+    ) -> None:
+        """Append one place: descriptor [D], map_T_camera [7], its image's stamp, name and small JPEG."""
+        pose = checked_pose(pose, source=name)
+        if descriptor.shape != (self._columns['descriptors'],) or not np.isfinite(descriptor).all():
+            raise MapError(
+                f'{name}: descriptor of shape {descriptor.shape}, expected finite values of shape '
+                f'({self._columns["descriptors"]},)'
+            )
+        self._files['thumbnails.bin'].write(thumbnail)
+        self._files['names.txt'].write(name.replace('\n', ' ').encode() + b'\n')
+        row = {
+            'descriptors': descriptor,
+            'poses': pose,
+            'stamps_ns': stamp_ns,
+            'thumbnail_ends': self._files['thumbnails.bin'].tell(),
+        }
+        for array, value in row.items():
+            self._files[f'{array}.npy'].write(np.asarray(value, dtype=_ARRAYS[array]).tobytes())
+        self.places += 1
+
+    def finish(self) -> None:
+        """Write the final number of rows into the arrays' headers."""
+        for name in _ARRAYS:
+            file = self._files[f'{name}.npy']
+            file.seek(0)
+            file.write(self._npy_header(name))
+        for file in self._files.values():
+            file.flush()
+
+    def _npy_header(self, name: str) -> bytes:
+        """The .npy header (format 1.0), padded to a fixed length so that it can be rewritten in place."""
+        columns = self._columns[name]
+        shape = (self.places, columns) if columns else (self.places,)
+        text = repr({'descr': _ARRAYS[name].str, 'fortran_order': False, 'shape': shape}).encode()
+        body = text.ljust(_NPY_HEADER_BYTES - 11) + b'\n'
+        return b'\x93NUMPY\x01\x00' + len(body).to_bytes(2, 'little') + body
+
+
+@contextmanager
+def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
+    """Yield a writer; when the block ends, the map takes the place of whatever `folder` held before.
+
+    An error or a kill before that, a full disk included, leaves the old map as it was. Raises MapError where the
+    map cannot be written or has no place. `places`, `files` and `made_at` of the header are filled in here.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
+        raise MapError(f'{folder}: exists and is not a map; give --output a new folder or an old map')
+    try:
+        with staged_folder(folder) as staging:
+            with ExitStack() as stack:
+                writer = MapWriter(staging, header.descriptor_size, stack)
+                yield writer
+                writer.finish()
+            if writer.places == 0:
+                raise MapError(f'{folder}: not written, there is no image with a pose to put into it')
+            _write_header(staging, replace(header, places=writer.places))
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+
+
+def read_header(folder: Path) -> MapHeader:
+    """Read map.yaml; raises MapError that names the file and what is wrong with it."""
+    path = folder / HEADER_NAME
+    if not path.is_file():
+        raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
+    try:
+        found = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MapError(f'{path}: cannot be read ({type(error).__name__}); rebuild it with build_map') from error
+    version = found.get('format_version') if isinstance(found, dict) else None
+    if version != FORMAT_VERSION:
+        raise MapError(
+            f'{path}: map format version {version}, this program reads {FORMAT_VERSION}; rebuild it with build_map'
+        )
+    known = {entry.name for entry in fields(MapHeader)}
+    try:
+        settings: dict[str, Any] = {name: value for name, value in found.items() if name in known}
+        if settings.get('datum') is not None:
+            settings['datum'] = Datum(**settings['datum'])
+        header = MapHeader(**settings)
+        checked_pose(header.base_T_camera, source='base_T_camera')
+        if not header.files:
+            raise ValueError('no files listed')
+    except Exception as error:
+        raise MapError(f'{path}: damaged ({error}); rebuild it with build_map') from error
+    return header
+
+
+def _write_header(folder: Path, header: MapHeader) -> None:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+    complete = replace(
+        header,
+        files={name: file_sha256(folder / name) for name in names},
+        made_at=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+    )
+    values = asdict(complete) | {'base_T_camera': list(complete.base_T_camera)}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    (folder / HEADER_NAME).write_text(text, encoding='utf-8')
+
+
+def map_id(header: MapHeader) -> str:
+    """A short name of a map's exact content, the same on every machine."""
+    digests = ''.join(f'{name}{digest}' for name, digest in sorted((header.files or {}).items()))
+    return hashlib.sha256(digests.encode()).hexdigest()[:12]
+
+
+def _check_file(path: Path, expected_sha256: str) -> None:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise MapError(f'{path}: {error.strerror or error}; rebuild the map with build_map') from error
+    if found != expected_sha256:
+        raise MapError(
+            f'{path}: sha256 {found[:12]}, map.yaml says {expected_sha256[:12]}; the file is damaged, '
+            'restore it or rebuild the map with build_map'
+        )
+
+
+def _load(part: Path, name: str, *, mapped: bool = False) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(
+        part / f'{name}.npy', mmap_mode='r' if mapped else None, allow_pickle=False
+    )
+    return array

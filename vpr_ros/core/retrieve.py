@@ -1,0 +1,46 @@
+"""Query and map -> the places that may match.
+
+Descriptors are unit vectors, so similarity is their dot product, between -1 and 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.index import best_of
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.types import Descriptors
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Places that may match one query, best first."""
+
+    place_index: NDArray[np.int64]  # [K]
+    similarity: NDArray[np.float32]  # [K], in [-1, 1], non-increasing
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self.place_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Where the robot must be, if something else already knows: a ball in the map frame."""
+
+    centre_m: NDArray[np.float64]  # [3]
+    radius_m: float
+
+
+def retrieve(
+    descriptor: Descriptors, place_map: PlaceMap, *, count: int, prior: Prior | None = None
+) -> Candidates:
+    """The `count` places most similar to a descriptor [D]; with a prior, only among the places inside it."""
+    if prior is None:
+        similarity, place_index = place_map.index.search(descriptor[None], count)
+        return Candidates(place_index[0], similarity[0])
+    distance_m = np.linalg.norm(place_map.poses[:, :3] - prior.centre_m, axis=1)
+    inside = np.flatnonzero(distance_m <= prior.radius_m)
+    best, rows = best_of(place_map.index.similarities(descriptor)[inside], count)
+    return Candidates(inside[rows], best)
