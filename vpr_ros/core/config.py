@@ -21,16 +21,19 @@ def knob(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
-    read_only: bool = False,
+    at_configure: bool = False,
 ) -> Any:
-    """Declare a field of a settings dataclass with all that is known about it."""
+    """Declare a field of a settings dataclass with all that is known about it.
+
+    at_configure: the value is taken when the node is configured and cannot change until it is cleaned up.
+    """
     described = {
         'sentence': sentence,
         'unit': unit,
         'low': low,
         'high': high,
         'choices': choices,
-        'read_only': read_only,
+        'at_configure': at_configure,
     }
     if isinstance(default, tuple):
         return field(default_factory=lambda: list(default), metadata=described)
@@ -66,34 +69,34 @@ class LocalizerConfig:
 class NodeConfig(LocalizerConfig):
     """All parameters of the node `localize`."""
 
-    map: str = knob('', 'Map folder, made by build_map.', read_only=True)
-    model: str = knob('', 'Model folder; empty takes the shipped model that made the map.', read_only=True)
+    map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
+    model: str = knob('', 'Model folder; empty takes the shipped model that made the map.', at_configure=True)
     threads: int = knob(
-        0, 'Threads of one inference; 0 takes every core.', low=0, high=256, read_only=True
+        0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True
     )
-    image_topic: str = knob('image', 'Camera topic, without the transport\'s suffix.', read_only=True)
+    image_topic: str = knob('image', 'Camera topic, without the transport\'s suffix.', at_configure=True)
     image_transport: str = knob(
         'raw',
         'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage on <image_topic>/compressed.',
         choices=('raw', 'compressed'),
-        read_only=True,
+        at_configure=True,
     )
     image_qos: str = knob(
         'sensor_data',
         'Quality of service of the image subscription: best effort, or reliable with default.',
         choices=('sensor_data', 'default', 'system_default'),
-        read_only=True,
+        at_configure=True,
     )
     continuous: bool = knob(
         True, 'Localize every image; if false, only the next one after ~/trigger_localization.'
     )
-    map_frame: str = knob('', 'Frame of the published poses; empty takes the map\'s.', read_only=True)
-    odom_frame: str = knob('odom', 'Child frame of the published transform.', read_only=True)
-    base_frame: str = knob('base_link', 'The robot\'s frame, which the pose is of.', read_only=True)
+    map_frame: str = knob('', 'Frame of the published poses; empty takes the map\'s.', at_configure=True)
+    odom_frame: str = knob('odom', 'Child frame of the published transform.', at_configure=True)
+    base_frame: str = knob('base_link', 'The robot\'s frame, which the pose is of.', at_configure=True)
     base_T_camera: list[float] = knob(
         (),
         'Mounting of the camera (optical frame) as x y z qx qy qz qw; empty takes tf, else the mapping camera\'s.',
-        read_only=True,
+        at_configure=True,
     )
     publish_tf: bool = knob(
         False, 'Broadcast map_frame -> odom_frame after each fix (needs tf2_ros and the odom topic).'
@@ -106,10 +109,10 @@ class NodeConfig(LocalizerConfig):
         240, 'Height of ~/debug_image.', unit='px', low=64, high=2160
     )
     diagnostics_period: float = knob(
-        1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, read_only=True
+        1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, at_configure=True
     )
     autostart: bool = knob(
-        True, 'Configure and activate at start, without a lifecycle manager.', read_only=True
+        True, 'Configure and activate at start, without a lifecycle manager.', at_configure=True
     )
 
 
@@ -119,6 +122,8 @@ def check(declared: Field[Any], value: Any) -> Value:
     name, facts = declared.name, declared.metadata
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if isinstance(default, list) and not isinstance(value, (str, list)):
+        value = [float(number) for number in value]
     if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool):
         raise ConfigError(f'{name}: {value!r} is {type(value).__name__}, expected {type(default).__name__}')
     if isinstance(value, float) and not math.isfinite(value):

@@ -90,6 +90,21 @@ def matrix(quat: Array) -> Array:
     return np.stack(columns, axis=-1)
 
 
+def quat_of_matrix(rotation: Array) -> Array:
+    """Quaternion [4] of one rotation matrix [3, 3] (Bar-Itzhack 2000: the largest eigenvector of a symmetric form)."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
+    form = np.array(
+        [
+            [xx - yy - zz, xy + yx, xz + zx, zy - yz],
+            [xy + yx, yy - xx - zz, yz + zy, xz - zx],
+            [xz + zx, yz + zy, zz - xx - yy, yx - xy],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ]
+    )
+    quat = np.linalg.eigh(form)[1][:, -1]
+    return np.asarray(quat * (1.0 if quat[3] >= 0 else -1.0))
+
+
 def yaw_quat(yaw_rad: ArrayLike) -> Array:
     """Quaternions [..., 4] of rotations about z."""
     half = np.asarray(yaw_rad, dtype=np.float64) / 2

@@ -38,29 +38,26 @@ class Localizer:
         self.place_map = place_map
         self.config = config or LocalizerConfig()
         self.base_T_camera = base_T_camera
-        self.prior: Prior | None = None  # holds until the next fix
 
-    def step(self, frame: Frame) -> Localization:
-        """Localize one frame; raises ImageError for an image that cannot be used."""
+    def step(self, frame: Frame, *, prior: Prior | None = None) -> Localization:
+        """Localize one frame, with a prior only inside it; raises ImageError for an image that cannot be used."""
         started = time.perf_counter()
         descriptor = self.describer.describe([check(frame.image)])[0]
         described = time.perf_counter()
-        located = self.locate(descriptor, stamp_ns=frame.stamp_ns)
+        located = self.locate(descriptor, stamp_ns=frame.stamp_ns, prior=prior)
         latency_ms = {'describe': (described - started) * 1e3} | located.latency_ms
         return Localization(located.stamp_ns, located.candidates, located.outcome, latency_ms)
 
-    def locate(self, descriptor: Descriptors, *, stamp_ns: int) -> Localization:
+    def locate(
+        self, descriptor: Descriptors, *, stamp_ns: int, prior: Prior | None = None
+    ) -> Localization:
         """The same from a descriptor [D] that is already there."""
         started = time.perf_counter()
-        candidates = retrieve(
-            descriptor, self.place_map, count=self.config.candidates, prior=self.prior
-        )
+        candidates = retrieve(descriptor, self.place_map, count=self.config.candidates, prior=prior)
         searched = time.perf_counter()
         outcome = estimate(
             candidates, self.place_map, self.config, base_T_camera=self.base_T_camera
         )
-        if isinstance(outcome, Fix):
-            self.prior = None
         ended = time.perf_counter()
         latency_ms = {'search': (searched - started) * 1e3, 'estimate': (ended - searched) * 1e3}
         return Localization(stamp_ns, candidates, outcome, latency_ms)

@@ -1,0 +1,92 @@
+"""All that the node publishes about a localized frame; what nobody listens to is not made."""
+
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from vpr_ros.adapters import conversions as convert
+from vpr_ros.adapters.images import rgb_to_image
+from vpr_ros.adapters.qos import LATCHED, RECENT
+from vpr_ros.core.config import NodeConfig
+from vpr_ros.core.estimate import Fix
+from vpr_ros.core.localizer import Localization
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.types import Frame, Poses
+from vpr_ros.core.types import Image as RgbImage
+from vpr_ros.report.picture import side_by_side
+
+
+class Outputs:
+    """The node's publishers, from configure to cleanup."""
+
+    def __init__(self, node: Node, place_map: PlaceMap) -> None:
+        """Create the publishers; ~/matches only where vpr_msgs is built."""
+        self._node = node
+        self._place_map = place_map
+        create = node.create_publisher
+        self._pose = create(PoseWithCovarianceStamped, '~/pose', LATCHED)
+        self._candidates = create(PoseArray, '~/candidates', RECENT)
+        self._markers = create(MarkerArray, '~/markers', RECENT)
+        self._places = create(Marker, '~/places', LATCHED)
+        self._debug_image = create(Image, '~/debug_image', RECENT)
+        self._matches = None
+        if convert.PlaceMatchArray is not None:
+            self._matches = create(convert.PlaceMatchArray, '~/matches', RECENT)
+
+    def destroy(self) -> None:
+        """Remove the topics."""
+        for publisher in (
+            self._pose,
+            self._candidates,
+            self._markers,
+            self._places,
+            self._debug_image,
+            self._matches,
+        ):
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)
+
+    def publish_map(self, header: Header) -> None:
+        """The map's places, once; the topic is latched."""
+        self._places.publish(convert.places_message(self._place_map, header))
+
+    def publish(
+        self,
+        frame: Frame,
+        located: Localization,
+        header: Header,
+        *,
+        config: NodeConfig,
+        base_T_camera: Poses | None,
+    ) -> None:
+        """A frame's pose (only with a fix), matches, candidates, markers and debug image; header is the map's."""
+        if isinstance(located.outcome, Fix):
+            self._pose.publish(convert.fix_message(located.outcome, header))
+        poses = convert.base_poses(located, self._place_map, base_T_camera)  # [K, 7]
+        if self._matches is not None:
+            count = config.published_matches
+            self._matches.publish(
+                convert.matches_message(located, self._place_map, poses, header, count=count)
+            )
+        if self._candidates.get_subscription_count():
+            self._candidates.publish(convert.candidates_message(poses, header))
+        if self._markers.get_subscription_count():
+            self._markers.publish(convert.markers_message(located, poses, header))
+        if self._debug_image.get_subscription_count():
+            picture_header = Header(stamp=header.stamp, frame_id=frame.camera_frame)
+            picture = self._picture(frame, located, height_px=config.debug_image_height)
+            self._debug_image.publish(rgb_to_image(picture, Image, picture_header))
+
+    def _picture(self, frame: Frame, located: Localization, *, height_px: int) -> RgbImage:
+        outcome, candidates = located.outcome, located.candidates
+        if isinstance(outcome, Fix):
+            match = self._place_map.thumbnail(outcome.place_index)
+            caption = f'fix, probability {outcome.probability:.2f}'
+        else:
+            found = len(candidates) > 0
+            match = self._place_map.thumbnail(int(candidates.place_index[0])) if found else None
+            caption = f'no fix: {outcome.reason.value}'
+        good = isinstance(outcome, Fix)
+        return side_by_side(frame.image, match, caption=caption, good=good, height_px=height_px)

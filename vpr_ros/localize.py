@@ -1,0 +1,412 @@
+"""The node: camera images in, place matches and poses out.
+
+A lifecycle node that also starts by itself (`autostart`). Images go into a slot that keeps only the newest one, and a
+worker thread takes them from there, so that services, parameters and diagnostics answer while the network runs and a
+slow model drops frames and never lags.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from vpr_ros.adapters import conversions as convert
+from vpr_ros.adapters.diagnostics import Counts, status_message
+from vpr_ros.adapters.images import to_rgb
+from vpr_ros.adapters.newest import Newest
+from vpr_ros.adapters.outputs import Outputs
+from vpr_ros.adapters.parameters import Parameters
+from vpr_ros.adapters.qos import RECENT, image_qos
+from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.errors import ConfigError, ImageError, VprError
+from vpr_ros.core.estimate import Fix
+from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.localizer import Localization, Localizer
+from vpr_ros.core.model import Model
+from vpr_ros.core.place_map import PlaceMap, read_header
+from vpr_ros.core.retrieve import Prior
+from vpr_ros.core.types import Frame, Poses
+from vpr_ros.shipped import model_that_made
+
+try:
+    from vpr_msgs.srv import Localize
+except ImportError:
+    Localize = None
+
+_ONE_SIDED_SIGMAS = 3.0  # of an initial pose
+
+
+class LocalizeNode(LifecycleNode):
+    """See the module; parameters are documented by vpr_ros.core.config.NodeConfig."""
+
+    def __init__(self, **node_arguments: Any) -> None:
+        """Declare the parameters; raises ConfigError for a bad one."""
+        super().__init__('localize', **node_arguments)
+        self._localizer: Localizer | None = None
+        self._worker: Thread | None = None
+        self._newest: Newest[Any] = Newest()
+        self._describing = Lock()
+        self._counts = Counts()
+        self._problem = ''
+        self._armed = False
+        self._received_before = 0
+        self._last_stamp_ns = 0
+        self._mounting: Poses | None = None
+        self._prior: Prior | None = None
+        self._odometry = OdometryBuffer()
+        self._transforms = Transforms(self) if Transforms.available() else None
+        self._parameters = Parameters(self, is_configured=lambda: self._localizer is not None)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
+        self._timer = self.create_timer(self.config.diagnostics_period, self._publish_diagnostics)
+
+    @property
+    def config(self) -> Any:
+        """The parameters' values now, a NodeConfig."""
+        return self._parameters.config
+
+    @property
+    def problem(self) -> str:
+        """Why the node could not be configured, or nothing."""
+        return self._problem
+
+    # Lifecycle -------------------------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the model and the map."""
+        try:
+            self._localizer = self._open()
+        except VprError as error:
+            self._problem = str(error)
+            self.get_logger().error(self._problem)
+            self._publish_diagnostics()
+            return TransitionCallbackReturn.FAILURE
+        self._problem = ''
+        self._counts = Counts()
+        place_map = self._localizer.place_map
+        self._outputs = Outputs(self, place_map)
+        self.get_logger().info(
+            f'{len(place_map)} places of {place_map.folder}, model {place_map.header.model_name}'
+        )
+        if convert.PlaceMatchArray is None:
+            self.get_logger().warning(
+                'vpr_msgs is not built: ~/matches and ~/localize are missing, everything else works; '
+                'build it with colcon, or `make setup` where a C++ compiler is'
+            )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen and to work."""
+        result = super().on_activate(state)
+        self._newest = Newest()
+        self._create_inputs()
+        self._worker = Thread(target=self._work, args=(self._newest,), name='localizer', daemon=True)
+        self._worker.start()
+        header = self._header(self.get_clock().now().nanoseconds)
+        self._outputs.publish_map(header)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; the frame at work is finished first."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release the model and the map."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release whatever the state."""
+        self._stop()
+        self._release()
+        return super().on_shutdown(state)
+
+    def stop(self) -> None:
+        """End the worker; called when the process ends without a lifecycle transition."""
+        self._newest.close()
+        if self._worker is not None:
+            self._worker.join()
+
+    def _open(self) -> Localizer:
+        config = self.config
+        if not config.map:
+            raise ConfigError('map: not given; make one with build_map and pass map:=FOLDER')
+        header = read_header(_expanded(config.map))
+        folder = _expanded(config.model) if config.model else model_that_made(header)
+        model = Model.open(folder)
+        place_map = PlaceMap.open(_expanded(config.map), model=model)
+        self._mounting = None
+        if config.base_T_camera:
+            self._mounting = checked_pose(config.base_T_camera, source='base_T_camera')
+        describer = OnnxDescriber(model, threads=config.threads)
+        return Localizer(describer, place_map, config, base_T_camera=self._mounting)
+
+    def _create_inputs(self) -> None:
+        config = self.config
+        compressed = config.image_transport == 'compressed'
+        kind, topic = (
+            (CompressedImage, f'{config.image_topic}/compressed')
+            if compressed
+            else (Image, config.image_topic)
+        )
+        overridable = QoSOverridingOptions.with_default_policies()
+        self._inputs = [
+            self.create_subscription(
+                kind,
+                topic,
+                self._on_image,
+                image_qos(config.image_qos),
+                qos_overriding_options=overridable,
+            ),
+            self.create_subscription(Odometry, 'odom', self._on_odometry, RECENT),
+            self.create_subscription(
+                PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT
+            ),
+        ]
+        self._services = [
+            self.create_service(Trigger, '~/trigger_localization', self._on_trigger),
+            self.create_service(Trigger, '~/reset', self._on_reset),
+        ]
+        if Localize is not None:
+            self._services.append(self.create_service(Localize, '~/localize', self._on_localize))
+
+    def _stop(self) -> None:
+        if self._worker is None:
+            return
+        self.stop()
+        self._worker = None
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        for service in self._services:
+            self.destroy_service(service)
+
+    def _release(self) -> None:
+        if self._localizer is None:
+            return
+        self._outputs.destroy()
+        self._localizer = None
+
+    # Input -----------------------------------------------------------------------------------------------------------
+
+    def _on_image(self, message: Any) -> None:
+        self._counts.received += 1
+        if self.config.continuous or self._armed:
+            self._newest.put((message, time.perf_counter()))
+            self._counts.dropped = self._newest.dropped
+
+    def _on_odometry(self, message: Odometry) -> None:
+        try:
+            self._odometry.add(message)
+        except VprError as error:
+            self._report(error)
+
+    def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
+        """Search only where the operator says the robot is, until the next fix."""
+        try:
+            pose = convert.pose_array(message.pose.pose, source='initialpose')
+        except VprError as error:
+            self._report(error)
+            return
+        variance = max(message.pose.covariance[0], message.pose.covariance[7], 0.0)
+        radius_m = _ONE_SIDED_SIGMAS * variance**0.5 + self.config.agreement_radius
+        self._prior = Prior(pose[:3], radius_m)
+
+    def _on_trigger(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._armed = True
+        response.success = True
+        response.message = 'the next images are localized until there is a fix, see ~/pose'
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._forget()
+        response.success, response.message = True, 'initial pose and odometry are forgotten'
+        return response
+
+    def _on_localize(self, request: Any, response: Any) -> Any:
+        """Localize the image of a request, outside the stream."""
+        given = [image for image in (request.image, request.compressed_image) if len(image.data)]
+        try:
+            if len(given) != 1:
+                raise ImageError(f'{len(given)} of image and compressed_image have data, expected one')
+            located = self._locate(self._frame(given[0]))
+        except VprError as error:
+            response.success, response.message = False, str(error)
+            return response
+        assert self._localizer is not None
+        place_map, header = self._localizer.place_map, self._header(located.stamp_ns)
+        poses = convert.base_poses(located, place_map, self._mounting)
+        count = request.max_matches or self.config.candidates
+        response.success = True
+        response.matches = convert.matches_message(located, place_map, poses, header, count=count)
+        if isinstance(located.outcome, Fix):
+            response.pose = convert.fix_message(located.outcome, header)
+        return response
+
+    # Work ------------------------------------------------------------------------------------------------------------
+
+    def _work(self, newest: Newest[Any]) -> None:
+        """Localize images until the slot is closed; no image, however broken, ends it."""
+        while (taken := newest.take()) is not None:
+            message, received_s = taken
+            try:
+                self._localize(message, received_s)
+            except VprError as error:
+                self._counts.unusable += 1
+                self._report(error)
+            except Exception as error:
+                if not rclpy.ok(context=self.context):
+                    return
+                self._counts.unusable += 1
+                self._report(error)
+
+    def _localize(self, message: Any, received_s: float) -> None:
+        started_s = time.perf_counter()
+        frame = self._frame(message)
+        decoded_s = time.perf_counter()
+        self._watch_clock(frame.stamp_ns)
+        self._look_up_mounting(frame.camera_frame)
+        located = self._locate(frame, prior=self._prior)
+        if isinstance(located.outcome, Fix):
+            self._armed, self._prior = False, None
+        located_s = time.perf_counter()
+        header = self._header(located.stamp_ns)
+        self._outputs.publish(
+            frame, located, header, config=self.config, base_T_camera=self._mounting
+        )
+        if isinstance(located.outcome, Fix):
+            self._broadcast(located.outcome, located.stamp_ns)
+        ended_s = time.perf_counter()
+        waited = {'wait': started_s - received_s, 'decode': decoded_s - started_s}
+        published = {'publish': ended_s - located_s, 'total': ended_s - received_s}
+        measured = {stage: value * 1e3 for stage, value in (waited | published).items()}
+        self._counts.add(located, located.latency_ms | measured)
+
+    def _frame(self, message: Any) -> Frame:
+        at_ns = convert.stamp_ns(message.header.stamp) or self.get_clock().now().nanoseconds
+        return Frame(to_rgb(message), at_ns, message.header.frame_id)
+
+    def _locate(self, frame: Frame, *, prior: Prior | None = None) -> Localization:
+        assert self._localizer is not None
+        with self._describing:
+            self._localizer.config = self.config
+            return self._localizer.step(frame, prior=prior)
+
+    def _watch_clock(self, at_ns: int) -> None:
+        if at_ns < self._last_stamp_ns:
+            self._counts.time_jumps += 1
+            self._forget()
+            self.get_logger().warning(
+                f'time jumped back by {(self._last_stamp_ns - at_ns) / 1e9:.3f} s; what was known is forgotten'
+            )
+        self._last_stamp_ns = at_ns
+
+    def _look_up_mounting(self, camera_frame: str) -> None:
+        """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
+        if self._mounting is not None or self._transforms is None or not camera_frame:
+            return
+        self._mounting = self._transforms.mounting(self.config.base_frame, camera_frame)
+        assert self._localizer is not None
+        self._localizer.base_T_camera = self._mounting
+
+    def _forget(self) -> None:
+        self._odometry, self._prior = OdometryBuffer(), None
+
+    # Output ---------------------------------------------------------------------------------------------------------------
+
+    def _broadcast(self, fix: Fix, at_ns: int) -> None:
+        if not self.config.publish_tf:
+            return
+        if self._transforms is None:
+            self.get_logger().warning('publish_tf: tf2_ros is not installed', once=True)
+            return
+        odom_T_base = self._odometry.at(at_ns)
+        if odom_T_base is None:
+            self.get_logger().warning('publish_tf: no odometry yet on the topic odom', once=True)
+            return
+        tolerance_ns = int(self.config.transform_tolerance * 1e9)
+        self._transforms.broadcast(
+            self._map_frame(),
+            self.config.odom_frame,
+            map_T_odom(fix.pose, odom_T_base),
+            at_ns + tolerance_ns,
+        )
+
+    def _publish_diagnostics(self) -> None:
+        received_lately = self._counts.received - self._received_before
+        self._received_before = self._counts.received
+        facts = {'map': self.config.map}
+        if self._localizer is not None:
+            header = self._localizer.place_map.header
+            facts |= {'places': str(header.places), 'model': header.model_name}
+        self._diagnostics.publish(
+            status_message(
+                self.get_fully_qualified_name(),
+                self._counts,
+                facts=facts,
+                problem=self._problem,
+                received_lately=received_lately,
+                stamp=self.get_clock().now().to_msg(),
+            )
+        )
+
+    def _header(self, at_ns: int) -> Header:
+        return Header(stamp=convert.stamp_message(at_ns), frame_id=self._map_frame())
+
+    def _map_frame(self) -> str:
+        assert self._localizer is not None
+        return str(self.config.map_frame or self._localizer.place_map.header.frame_id)
+
+    def _report(self, error: Exception) -> None:
+        self._counts.last_error = str(error)
+        self.get_logger().error(str(error), throttle_duration_sec=2.0)
+
+
+def _expanded(folder: str) -> Path:
+    return Path(folder).expanduser()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 2 if it cannot be configured."""
+    rclpy.init(args=args)
+    node: LocalizeNode | None = None
+    try:
+        node = LocalizeNode()
+        if node.config.autostart and not _start(node):
+            return 2
+        rclpy.spin(node)
+    except VprError as error:
+        print(f'localize: {error}', file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.stop()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _start(node: LocalizeNode) -> bool:
+    """Configure and activate; False where the map or the model cannot be used."""
+    if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+        return False
+    return node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Results for people: pictures, plots and pages."""
