@@ -44,7 +44,7 @@ def knob(
 class LocalizerConfig:
     """How an image becomes a pose."""
 
-    candidates: int = knob(10, 'Places retrieved for each image.', low=1, high=1000)
+    candidates: int = knob(20, 'Places retrieved for each image.', low=1, high=1000)
     min_similarity: float = knob(
         0.5, 'Below this cosine similarity of the best place there is no fix.', low=-1.0, high=1.0
     )

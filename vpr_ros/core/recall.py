@@ -42,18 +42,22 @@ def recall_at(
     ranked: NDArray[np.int64],
     positives: Sequence[NDArray[np.int64]],
     ns: Sequence[int] = STANDARD_N,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Recall:
     """Recall@N for each N with its interval; shapes as in `first_hit_rank`."""
-    ranks = first_hit_rank(ranked, positives)
+    unmatchable = np.array([len(true_rows) == 0 for true_rows in positives], dtype=bool)
+    return recall_of_ranks(first_hit_rank(ranked, positives), unmatchable, ns)
+
+
+def recall_of_ranks(
+    ranks: NDArray[np.int64], unmatchable: NDArray[np.bool_], ns: Sequence[int] = STANDARD_N
+) -> Recall:
+    """The same from each query's rank of its first true match [Q] (-1: none) and whether it could have one [Q]."""
     hits = {n: (ranks >= 0) & (ranks < n) for n in ns}
     return Recall(
         at={n: float(hit.mean()) if hit.size else 0.0 for n, hit in hits.items()},
-        interval={n: share_interval(hit, resamples=resamples, seed=seed) for n, hit in hits.items()},
+        interval={n: share_interval(hit) for n, hit in hits.items()},
         queries=len(ranks),
-        unmatchable=sum(len(true_rows) == 0 for true_rows in positives),
+        unmatchable=int(unmatchable.sum()),
     )
 
 

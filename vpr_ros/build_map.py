@@ -1,0 +1,205 @@
+"""Make a map from a drive: describe its images, take their poses, write both down.
+
+Images are read, described and written one at a time, so that memory does not grow with the drive. The map appears
+under its name only when it is complete.
+"""
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vpr_ros.command import run
+from vpr_ros.core.describe import Describer, OnnxDescriber
+from vpr_ros.core.errors import ConfigError, DriveError, ImageError
+from vpr_ros.core.geometry import angle_between
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.model import Model
+from vpr_ros.core.place_map import MapHeader, PlaceMap, build
+from vpr_ros.core.types import Poses
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.arguments import add_drive_arguments, drive_options
+from vpr_ros.drives.drive import Drive, RecordedFrame
+from vpr_ros.drives.prefetch import decoded
+from vpr_ros.shipped import default_model
+
+THUMBNAIL_PX = 240
+_TURN_RAD = np.radians(20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """How far apart mapped images are at least; a turn of 20 degrees also starts a new place. Zeros keep all."""
+
+    metres: float = 0.0
+    seconds: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> 'Spacing':
+        """From `1.5m` or `0.5s`; raises ConfigError."""
+        found = re.fullmatch(r'(\d+\.?\d*|\.\d+)\s*(m|s)', text.strip())
+        if not found:
+            raise ConfigError(f'--every {text}: expected metres or seconds, for example 1.5m or 0.5s')
+        value = float(found[1])
+        return cls(metres=value) if found[2] == 'm' else cls(seconds=value)
+
+    def is_reached(self, last: tuple[int, Poses] | None, stamp_ns: int, pose: Poses) -> bool:
+        """Whether an image at (stamp, pose [7]) is far enough from the last one that was kept."""
+        if last is None:
+            return True
+        last_ns, last_pose = last
+        if self.seconds:
+            return stamp_ns - last_ns >= self.seconds * 1e9
+        if self.metres:
+            moved_m = np.linalg.norm(pose[:3] - last_pose[:3])
+            return bool(moved_m >= self.metres or angle_between(last_pose[3:], pose[3:]) >= _TURN_RAD)
+        return True
+
+
+@dataclass
+class Report:
+    """What became of the drive's images."""
+
+    images: int = 0
+    mapped: int = 0
+    without_pose: int = 0
+    thinned: int = 0
+    unusable: int = 0
+    first_unusable: str = ''
+
+    def lines(self) -> list[str]:
+        """The counts as sentences, zeros left out."""
+        said = [f'{self.images} images read, {self.mapped} places mapped']
+        if self.without_pose:
+            said.append(f'{self.without_pose} images have no pose at their stamp and were left out')
+        if self.thinned:
+            said.append(f'{self.thinned} images were left out by --every')
+        if self.unusable:
+            said.append(f'{self.unusable} images could not be used, the first: {self.first_unusable}')
+        return said
+
+
+def build_map(
+    drive: Drive,
+    describer: Describer,
+    output: Path,
+    *,
+    spacing: Spacing = Spacing(),
+    max_pose_gap_s: float = 1.0,
+    command: str = '',
+) -> Report:
+    """Write a map of a drive; raises DriveError without poses, MapError where the map cannot be written.
+
+    Whatever goes wrong, a map that was at `output` before stays as it was.
+    """
+    if drive.trajectory is None:
+        raise DriveError(f'{drive.name}: no poses in it; a map needs to know where its images were taken')
+    card = describer.model.card
+    header = MapHeader(
+        model_name=card.name,
+        model_sha256=card.sha256,
+        descriptor_size=card.descriptor_size,
+        frame_id=drive.frame_id,
+        datum=drive.datum,
+        has_heading=drive.has_heading,
+        base_T_camera=tuple(drive.base_T_camera.tolist()),
+        mounting_known=drive.mounting_known,
+        source=drive.name,
+        command=command,
+    )
+    report = Report()
+    chosen = _posed(drive, spacing, max_pose_gap_s, report)
+    with build(output, header) as writer:
+        for (frame, pose), image in decoded(chosen, lambda posed: posed[0].load()):
+            if isinstance(image, ImageError):
+                report.unusable += 1
+                report.first_unusable = report.first_unusable or str(image)
+                continue
+            writer.add(
+                describer.describe([image])[0],
+                pose,
+                stamp_ns=frame.stamp_ns,
+                name=frame.name,
+                thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
+            )
+            report.mapped += 1
+    return report
+
+
+def _posed(
+    drive: Drive, spacing: Spacing, max_pose_gap_s: float, report: Report
+) -> Iterator[tuple[RecordedFrame, Poses]]:
+    """The frames to map, with map_T_camera [7]; the others are counted."""
+    assert drive.trajectory is not None
+    last: tuple[int, Poses] | None = None
+    for frame in tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2):
+        report.images += 1
+        poses, known = drive.trajectory.at(np.array([frame.stamp_ns]), max_gap_s=max_pose_gap_s)
+        if not known[0]:
+            report.without_pose += 1
+        elif not spacing.is_reached(last, frame.stamp_ns, poses[0]):
+            report.thinned += 1
+        else:
+            last = frame.stamp_ns, poses[0]
+            yield frame, poses[0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='build_map', description=__doc__.split('\n\n')[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder')
+    source.add_argument(
+        '--images',
+        metavar='DIR',
+        help='a folder: images/ + poses.csv, @utm@ file names, or photos with EXIF GPS',
+    )
+    parser.add_argument('--output', required=True, type=Path, metavar='MAP', help='the map folder to write')
+    parser.add_argument('--model', type=Path, metavar='MODEL', help='default: the shipped model')
+    parser.add_argument(
+        '--every',
+        default='0m',
+        metavar='DISTANCE',
+        help='leave out images closer than this to the last one, e.g. 1.5m or 0.5s (default: keep all)',
+    )
+    parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
+    add_drive_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help."""
+    arguments = _parser().parse_args(argv)
+    spacing = Spacing.parse(arguments.every)
+    model = Model.open(arguments.model or default_model())
+    drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
+    for warning in drive.warnings:
+        print(f'note: {warning}', file=sys.stderr)
+    report = build_map(
+        drive,
+        OnnxDescriber(model, threads=arguments.threads),
+        arguments.output,
+        spacing=spacing,
+        max_pose_gap_s=arguments.max_pose_gap,
+        command=shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)]),
+    )
+    for line in report.lines():
+        print(line)
+    if not drive.mounting_known:
+        print('note: camera mounting unknown, taken as looking forward; give --mounting, or record /tf_static')
+    place_map = PlaceMap.open(arguments.output)
+    extent_m = np.ptp(place_map.poses[:, :2], axis=0)
+    print(
+        f'{arguments.output}: {len(place_map)} places over {extent_m[0]:.0f} m x {extent_m[1]:.0f} m in frame '
+        f'{place_map.header.frame_id}, model {model.card.name}'
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(run(main))
