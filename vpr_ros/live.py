@@ -1,0 +1,200 @@
+"""Send a bag through the real node in its own process, and collect what it answers.
+
+The node runs in a ROS domain of its own, so that no other robot's topics mix in. Images are sent reliably: what is
+missing at the end was dropped by the node for a newer image, not lost on the way.
+"""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import IO, Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from vpr_ros.adapters.conversions import pose_array, stamp_ns
+from vpr_ros.adapters.qos import LATCHED, RECENT
+from vpr_ros.core.config import Value
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.types import Poses
+from vpr_ros.evaluation import Answer
+from vpr_ros.replay_bag import Player, opened
+
+_READY_S = 60.0
+_QUIET_S = 1.5
+_STOP_S = 10.0
+_COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """What the node made of a bag."""
+
+    answers: list[Answer]  # by stamp
+    sent: int  # images
+    dropped: int  # images the node skipped for a newer one
+
+
+class _Listener(Node):  # type: ignore[misc]
+    """Remembers when each answer came."""
+
+    def __init__(self) -> None:
+        super().__init__('evaluate_bag')
+        self.candidates: dict[int, Poses] = {}
+        self.poses: dict[int, Poses] = {}
+        self.arrived_s: dict[int, float] = {}
+        self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
+        self.create_subscription(PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED)
+
+    def _on_candidates(self, message: PoseArray) -> None:
+        at_ns = stamp_ns(message.header.stamp)
+        self.arrived_s.setdefault(at_ns, time.monotonic())
+        poses = [pose_array(pose, source='candidates') for pose in message.poses]
+        self.candidates[at_ns] = np.array(poses).reshape(-1, 7)
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        at_ns = stamp_ns(message.header.stamp)
+        self.arrived_s[at_ns] = time.monotonic()
+        self.poses[at_ns] = pose_array(message.pose.pose, source='pose')
+
+
+def run_live(
+    bag: Path, image_topic: str | None, parameters: Mapping[str, Value], *, rate: float = 1.0
+) -> LiveRun:
+    """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
+
+    Raises DriveError when the node ends early, with the last line it said.
+    """
+    domain = 1 + os.getpid() % 100
+    with opened(bag) as reader:
+        connections = {entry.topic: entry for entry in reader.connections}
+        topic = image_topic or _only_image_topic(connections)
+        compressed = connections[topic].msgtype == _COMPRESSED
+        transport = {
+            'image_topic': topic.removesuffix('/compressed') if compressed else topic,
+            'image_transport': 'compressed' if compressed else 'raw',
+            'image_qos': 'default',
+        }
+        with _node_process({**parameters, **transport}, domain) as (process, log), _spinning(domain) as listener:
+            player = Player(listener, reader, [topic])
+            _wait_until_ready(player, listener, topic, process, log)
+            sent_s: dict[int, float] = {}
+
+            def note(_: str, __: int, data: bytes) -> None:
+                seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
+                sent_s[seconds * 10**9 + nanoseconds] = time.monotonic()
+
+            player.play(rate=rate, on_publish=note)
+            _wait_until_quiet(listener)
+            if process.poll() is not None:
+                raise DriveError(f'the node ended while the bag was played: {_last_line(log)}')
+    answers = [
+        Answer(
+            stamp_ns=at_ns,
+            candidates=listener.candidates[at_ns],
+            pose=listener.poses.get(at_ns),
+            probability=float('nan'),
+            latency_ms={'end_to_end': (listener.arrived_s[at_ns] - sent_s[at_ns]) * 1e3},
+        )
+        for at_ns in sorted(listener.candidates.keys() & sent_s.keys())
+    ]
+    return LiveRun(answers, len(sent_s), len(sent_s) - len(answers))
+
+
+def _only_image_topic(connections: Mapping[str, Any]) -> str:
+    kinds = (_COMPRESSED, 'sensor_msgs/msg/Image')
+    topics = [topic for topic, entry in connections.items() if entry.msgtype in kinds]
+    if len(topics) != 1:
+        raise DriveError(f'--image-topic: the bag has {len(topics)} image topics: {", ".join(topics)}')
+    return topics[0]
+
+
+@contextmanager
+def _node_process(
+    parameters: Mapping[str, Value], domain: int
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """The node `localize` as a user starts it; ended by SIGINT."""
+    given = [word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')]
+    command = [sys.executable, '-m', 'vpr_ros.localize', '--ros-args', *given]
+    environment = os.environ | {'ROS_DOMAIN_ID': str(domain)}
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            yield process, log
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _yaml(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+@contextmanager
+def _spinning(domain: int) -> Iterator[_Listener]:
+    """A listening node whose callbacks run in a thread."""
+    rclpy.init(domain_id=domain)
+    listener = _Listener()
+    executor = SingleThreadedExecutor()
+    executor.add_node(listener)
+    thread = Thread(target=_spin, args=(executor,), daemon=True)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        rclpy.try_shutdown()
+        thread.join()
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+
+
+def _wait_until_ready(
+    player: Player, listener: _Listener, topic: str, process: subprocess.Popen[bytes], log: IO[bytes]
+) -> None:
+    """Until the node listens to the images and its topics are known here."""
+    deadline_s = time.monotonic() + _READY_S
+    while not (
+        player.wait_for_subscriber(topic, timeout_s=0.1)
+        and listener.count_publishers('/localize/candidates')
+    ):
+        if process.poll() is not None:
+            raise DriveError(f'the node did not start: {_last_line(log)}')
+        if time.monotonic() > deadline_s:
+            raise DriveError(f'the node does not listen to {topic} after {_READY_S:.0f} s: {_last_line(log)}')
+    time.sleep(0.5)  # the node learns of this listener a moment after this listener learns of the node
+
+
+def _wait_until_quiet(listener: _Listener) -> None:
+    """Until no answer has come for a while."""
+    last_s = time.monotonic()
+    while time.monotonic() - max([last_s, *list(listener.arrived_s.values())[-1:]]) < _QUIET_S:
+        time.sleep(0.05)
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors='replace').strip().splitlines()
+    return lines[-1] if lines else 'it said nothing'
