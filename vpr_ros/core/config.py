@@ -3,6 +3,7 @@
 ROS parameters, config/localize.yaml and the documentation are made from these fields; nothing repeats them.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -149,3 +150,29 @@ def node_config(values: Mapping[str, Any]) -> NodeConfig:
     if unknown := sorted(values.keys() - declared.keys()):
         raise ConfigError(f'{", ".join(unknown)}: no such setting; known are {", ".join(declared)}')
     return NodeConfig(**{name: check(declared[name], value) for name, value in values.items()})
+
+
+def parameter_file() -> str:
+    """The text of config/localize.yaml: every parameter with its default, range and meaning."""
+    lines = [
+        '# Parameters of the node `localize`, with their defaults. Made by `python -m vpr_ros.core.config`; take a copy,',
+        '# change it, and pass it as params_file:=FILE.',
+        '/**:',
+        '  ros__parameters:',
+    ]
+    for declared in fields(NodeConfig):
+        default, facts = default_of(declared), declared.metadata
+        legal = f'{facts["low"]:g} to {facts["high"]:g}' if facts['low'] is not None else ''
+        legal = ' | '.join(facts['choices']) or legal
+        remarks = ' '.join(filter(None, [facts['unit'], legal]))
+        when = ' Taken at configure.' if facts['at_configure'] else ''
+        lines.append(f'    # {facts["sentence"]}{f" [{remarks}]" if remarks else ""}{when}')
+        if default == []:
+            lines.append(f'    # {declared.name}: [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5]')
+        else:
+            lines.append(f'    {declared.name}: {json.dumps(default)}')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    print(parameter_file(), end='')
