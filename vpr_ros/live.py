@@ -10,13 +10,13 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Thread
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import rclpy
@@ -31,6 +31,8 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Poses
 from vpr_ros.evaluation import Answer
 from vpr_ros.replay_bag import Player, opened
+
+OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None], None]
 
 _READY_S = 60.0
 _QUIET_S = 1.5
@@ -50,10 +52,11 @@ class LiveRun:
 class _Listener(Node):  # type: ignore[misc]
     """Remembers when each answer came."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_answer: OnAnswer | None) -> None:
         super().__init__('evaluate_bag')
+        self._on_answer = on_answer
         self.candidates: dict[int, Poses] = {}
-        self.poses: dict[int, Poses] = {}
+        self.poses: dict[int, PoseWithCovarianceStamped] = {}
         self.arrived_s: dict[int, float] = {}
         self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
         self.create_subscription(PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED)
@@ -62,19 +65,28 @@ class _Listener(Node):  # type: ignore[misc]
         at_ns = stamp_ns(message.header.stamp)
         self.arrived_s.setdefault(at_ns, time.monotonic())
         poses = [pose_array(pose, source='candidates') for pose in message.poses]
+        before = next(reversed(self.candidates), None)
         self.candidates[at_ns] = np.array(poses).reshape(-1, 7)
+        if self._on_answer and before is not None:
+            self._on_answer(before, self.poses.get(before))  # whose pose, on its own topic, has come by now
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         at_ns = stamp_ns(message.header.stamp)
         self.arrived_s[at_ns] = time.monotonic()
-        self.poses[at_ns] = pose_array(message.pose.pose, source='pose')
+        self.poses[at_ns] = message
 
 
 def run_live(
-    bag: Path, image_topic: str | None, parameters: Mapping[str, Value], *, rate: float = 1.0
+    bag: Path,
+    image_topic: str | None,
+    parameters: Mapping[str, Value],
+    *,
+    rate: float = 1.0,
+    on_answer: OnAnswer | None = None,
 ) -> LiveRun:
     """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
 
+    on_answer: called with each image's stamp in ns and its pose message, None without a fix, while the bag plays.
     Raises DriveError when the node ends early, with the last line it said.
     """
     domain = 1 + os.getpid() % 100
@@ -87,7 +99,7 @@ def run_live(
             'image_transport': 'compressed' if compressed else 'raw',
             'image_qos': 'default',
         }
-        with _node_process({**parameters, **transport}, domain) as (process, log), _spinning(domain) as listener:
+        with _node_process({**parameters, **transport}, domain) as (process, log), _spinning(domain, on_answer) as listener:
             player = Player(listener, reader, [topic])
             _wait_until_ready(player, listener, topic, process, log)
             sent_s: dict[int, float] = {}
@@ -104,13 +116,17 @@ def run_live(
         Answer(
             stamp_ns=at_ns,
             candidates=listener.candidates[at_ns],
-            pose=listener.poses.get(at_ns),
+            pose=_pose_of(listener.poses.get(at_ns)),
             probability=float('nan'),
             latency_ms={'end_to_end': (listener.arrived_s[at_ns] - sent_s[at_ns]) * 1e3},
         )
         for at_ns in sorted(listener.candidates.keys() & sent_s.keys())
     ]
     return LiveRun(answers, len(sent_s), len(sent_s) - len(answers))
+
+
+def _pose_of(message: PoseWithCovarianceStamped | None) -> Poses | None:
+    return None if message is None else pose_array(message.pose.pose, source='pose')
 
 
 def _only_image_topic(connections: Mapping[str, Any]) -> str:
@@ -149,10 +165,10 @@ def _yaml(value: Value) -> str:
 
 
 @contextmanager
-def _spinning(domain: int) -> Iterator[_Listener]:
+def _spinning(domain: int, on_answer: OnAnswer | None) -> Iterator[_Listener]:
     """A listening node whose callbacks run in a thread."""
     rclpy.init(domain_id=domain)
-    listener = _Listener()
+    listener = _Listener(on_answer)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
     thread = Thread(target=_spin, args=(executor,), daemon=True)

@@ -131,7 +131,7 @@ def check(declared: Field[Any], value: Any) -> Value:
         raise ConfigError(f'{name}: {value}, expected a finite number')
     low, high = facts['low'], facts['high']
     if low is not None and not low <= value <= high:
-        raise ConfigError(f'{name}: {value}, expected {low} to {high} {facts["unit"]}'.rstrip())
+        raise ConfigError(f'{name}: {value}, expected {low:g} to {high:g} {facts["unit"]}'.rstrip())
     if facts['choices'] and value not in facts['choices']:
         raise ConfigError(f'{name}: {value!r}, expected one of {", ".join(facts["choices"])}')
     if isinstance(value, list) and len(value) not in (0, 7):

@@ -1,0 +1,65 @@
+"""Recall, index and retrieval against naive loops."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpr_ros.core.index import ExactIndex, best_of
+from vpr_ros.core.recall import recall_at, share_interval
+
+
+def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@given(
+    queries=st.integers(1, 12), places=st.integers(1, 30), k=st.integers(1, 12), seed=st.integers(0, 99)
+)
+@settings(max_examples=60, deadline=None)
+def test_recall_equals_a_naive_count(queries: int, places: int, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ranked = np.array([rng.permutation(places)[:k] for _ in range(queries)])
+    positives = [rng.choice(places, rng.integers(0, min(4, places + 1)), replace=False) for _ in range(queries)]
+    found = recall_at(ranked, positives, (1, 3, 5))
+    for n in (1, 3, 5):
+        hits = 0
+        for row, true_rows in zip(ranked, positives, strict=True):
+            hits += any(place in true_rows for place in row[:n])
+        assert found.at[n] == pytest.approx(hits / queries)
+    assert found.unmatchable == sum(len(true_rows) == 0 for true_rows in positives)
+
+
+def test_missing_answers_are_not_mistaken_for_the_last_place() -> None:
+    assert recall_at(np.array([[-1, -1]]), [np.array([-1, 3])], (1,)).at[1] == 0.0
+
+
+def test_the_interval_of_a_share_covers_it_and_narrows_with_more_queries() -> None:
+    few = share_interval(np.arange(40) % 4 == 0)
+    many = share_interval(np.arange(4000) % 4 == 0)
+    assert few[0] < 0.25 < few[1] and many[0] < 0.25 < many[1]
+    assert many[1] - many[0] < (few[1] - few[0]) / 5
+
+
+@pytest.mark.parametrize('queries', [1, 7])
+@pytest.mark.parametrize('sizes', [(40,), (13, 1, 26), (0, 40)])
+def test_search_over_blocks_equals_sorting_all_similarities(queries: int, sizes: tuple[int, ...]) -> None:
+    rows, asked = unit_rows(40, 16, 1), unit_rows(queries, 16, 2)
+    index = ExactIndex(np.split(rows, np.cumsum(sizes)[:-1]))
+    similarity, found = index.search(asked, 5)
+    all_similarities = asked @ rows.T
+    np.testing.assert_array_equal(found, np.argsort(-all_similarities, axis=1)[:, :5])
+    np.testing.assert_allclose(similarity, -np.sort(-all_similarities, axis=1)[:, :5], rtol=1e-5)
+
+
+def test_asking_for_more_places_than_there_are_gives_all_of_them() -> None:
+    similarity, found = ExactIndex([unit_rows(3, 8, 0)]).search(unit_rows(2, 8, 1), 10)
+    assert similarity.shape == found.shape == (2, 3)
+    assert ExactIndex([]).search(unit_rows(2, 8, 1), 10)[0].shape == (2, 0)
+
+
+def test_equal_similarities_come_in_row_order() -> None:
+    similarity, rows = best_of(np.array([0.5, 0.9, 0.5, 0.9], dtype=np.float32), 4)
+    assert rows.tolist() == [1, 3, 0, 2]
+    assert (np.diff(similarity) <= 0).all()
