@@ -69,14 +69,14 @@ class LocalizeNode(LifecycleNode):
         self._prior: Prior | None = None
         self._odometry = OdometryBuffer()
         self._transforms = Transforms(self) if Transforms.available() else None
-        self._parameters = Parameters(self, is_configured=lambda: self._localizer is not None)
+        self._settings = Parameters(self, is_configured=lambda: self._localizer is not None)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
         self._timer = self.create_timer(self.config.diagnostics_period, self._publish_diagnostics)
 
     @property
     def config(self) -> Any:
         """The parameters' values now, a NodeConfig."""
-        return self._parameters.config
+        return self._settings.config
 
     @property
     def problem(self) -> str:
@@ -164,7 +164,7 @@ class LocalizeNode(LifecycleNode):
             else (Image, config.image_topic)
         )
         overridable = QoSOverridingOptions.with_default_policies()
-        self._inputs = [
+        self._subscription_handles = [
             self.create_subscription(
                 kind,
                 topic,
@@ -177,21 +177,21 @@ class LocalizeNode(LifecycleNode):
                 PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT
             ),
         ]
-        self._services = [
+        self._service_handles = [
             self.create_service(Trigger, '~/trigger_localization', self._on_trigger),
             self.create_service(Trigger, '~/reset', self._on_reset),
         ]
         if Localize is not None:
-            self._services.append(self.create_service(Localize, '~/localize', self._on_localize))
+            self._service_handles.append(self.create_service(Localize, '~/localize', self._on_localize))
 
     def _stop(self) -> None:
         if self._worker is None:
             return
         self.stop()
         self._worker = None
-        for subscription in self._inputs:
+        for subscription in self._subscription_handles:
             self.destroy_subscription(subscription)
-        for service in self._services:
+        for service in self._service_handles:
             self.destroy_service(service)
 
     def _release(self) -> None:
@@ -405,7 +405,9 @@ def _start(node: LocalizeNode) -> bool:
     """Configure and activate; False where the map or the model cannot be used."""
     if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
         return False
-    return node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+        raise VprError('configured, but cannot be activated')
+    return True
 
 
 if __name__ == '__main__':

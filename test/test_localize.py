@@ -1,0 +1,378 @@
+"""The node, in its own process with the real rclpy: poses for images, diagnostics for everything that is wrong."""
+
+from array import array
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from ros_world import Peer, domain, running
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import Marker, MarkerArray
+from worlds import straight_drive, write_map, write_tiny_model
+
+from vpr_ros.adapters.qos import LATCHED
+from vpr_ros.core.describe import OnnxDescriber
+
+PLACES = 12
+
+
+def picture(place: int, *, height: int = 120, width: int = 160) -> np.ndarray:
+    """A picture unlike those of the other places, RGB."""
+    coarse = np.random.default_rng(place).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def raw(place: int, *, stamp_s: int = 1, encoding: str = 'rgb8') -> Image:
+    image = picture(place)
+    pixels = {'rgb8': image, 'bgr8': image[..., ::-1], 'mono8': cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)}[encoding]
+    message = Image(height=120, width=160, encoding=encoding, step=160 * (1 if encoding == 'mono8' else 3))
+    message.header.stamp.sec, message.header.frame_id = stamp_s, 'camera'
+    message.data = array('B', np.ascontiguousarray(pixels).tobytes())
+    return message
+
+
+def compressed(place: int, *, stamp_s: int = 1) -> CompressedImage:
+    message = CompressedImage(format='jpeg')
+    message.header.stamp.sec, message.header.frame_id = stamp_s, 'camera'
+    message.data = array('B', cv2.imencode('.jpg', picture(place)[..., ::-1])[1].tobytes())
+    return message
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny model and a map of twelve places, ten metres apart."""
+    folder = tmp_path_factory.mktemp('world')
+    model = write_tiny_model(folder / 'model')
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
+    poses = straight_drive(PLACES, spacing_m=10.0)
+    write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
+    return {'map': folder / 'map', 'model': folder / 'model'}
+
+
+def send_until_fix(peer: Peer, publisher: Any, make: Any, place: int, fixes: list[Any]) -> PoseWithCovarianceStamped:
+    """Publish a place's picture until a pose comes."""
+    before = len(fixes)
+    for attempt in range(60):
+        publisher.publish(make(place, stamp_s=100 + attempt))
+        peer.spin(0.2)
+        if len(fixes) > before:
+            return fixes[-1]
+    raise AssertionError(f'no pose for place {place}')
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])
+def test_a_raw_image_of_a_mapped_place_gives_its_pose(world: dict[str, Path], encoding: str) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default', min_similarity=0.3):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        fix = send_until_fix(
+            peer, images, lambda place, stamp_s: raw(place, stamp_s=stamp_s, encoding=encoding), 7, fixes
+        )
+        assert fix.header.frame_id == 'map' and fix.header.stamp.sec >= 100
+        assert fix.pose.pose.position.x == pytest.approx(70, abs=0.5)
+        assert fix.pose.pose.orientation.w == pytest.approx(1, abs=1e-3)
+        covariance = np.array(fix.pose.covariance).reshape(6, 6)
+        assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_compressed_images_poses_markers_candidates_and_debug_pictures(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_transport='compressed', image_topic='/cam'):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        candidates = peer.listen(PoseArray, '/localize/candidates')
+        markers = peer.listen(MarkerArray, '/localize/markers')
+        places = peer.listen(Marker, '/localize/places', LATCHED)
+        pictures = peer.listen(Image, '/localize/debug_image')
+        images = peer.publisher(CompressedImage, '/cam/compressed')
+        fix = send_until_fix(peer, images, compressed, 3, fixes)
+        assert fix.pose.pose.position.x == pytest.approx(30, abs=0.5)
+        peer.wait(lambda: bool(candidates and markers and places and pictures), 'an output is missing')
+        assert len(candidates[-1].poses) == PLACES
+        assert {marker.ns for marker in markers[-1].markers} == {'candidates', 'fix', 'covariance'}
+        assert len(places[-1].points) == PLACES
+        assert pictures[-1].encoding == 'rgb8' and pictures[-1].height > 240
+        assert len(pictures[-1].data) == pictures[-1].step * pictures[-1].height
+
+
+def test_the_pose_topic_is_reliable_and_latched_for_a_late_listener(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default'):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        send_until_fix(peer, peer.publisher(Image, '/image'), raw, 2, fixes)
+        offered = peer.node.get_publishers_info_by_topic('/localize/pose')[0].qos_profile
+        assert offered.reliability is ReliabilityPolicy.RELIABLE
+        assert offered.durability is DurabilityPolicy.TRANSIENT_LOCAL
+        late = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        peer.wait(lambda: len(late) > 0, 'a late listener gets no pose')
+
+
+def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Path]) -> None:
+    messages = pytest.importorskip('vpr_msgs.msg', reason='vpr_msgs is not built, see `make setup`')
+    services = pytest.importorskip('vpr_msgs.srv')
+    with domain() as (number, peer), running(number, **world, image_qos='default'):
+        matches = peer.listen(messages.PlaceMatchArray, '/localize/matches')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        send_until_fix(peer, peer.publisher(Image, '/image'), raw, 5, fixes)
+        peer.wait(lambda: len(matches) > 0, 'no matches')
+        best = matches[-1].matches[0]
+        assert matches[-1].localized and matches[-1].model_name == 'test' and len(matches[-1].map_id) == 12
+        assert (best.place_id, best.source) == (5, '5.jpg') and best.similarity > 0.99
+        asked = peer.call(
+            services.Localize, '/localize/localize', services.Localize.Request(compressed_image=compressed(9))
+        )
+        assert asked.success and asked.matches.matches[0].place_id == 9
+        assert asked.pose.pose.pose.position.x == pytest.approx(90, abs=0.5)
+        empty = peer.call(services.Localize, '/localize/localize', services.Localize.Request())
+        assert not empty.success and '0 of image and compressed_image' in empty.message
+
+
+def test_an_unknown_place_gives_no_pose_and_a_reason(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default', min_similarity=0.9):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        images = peer.publisher(Image, '/image')
+        for stamp_s in range(10):
+            images.publish(raw(999, stamp_s=stamp_s + 1))
+            peer.spin(0.15)
+        assert not fixes
+        assert_reported(peer, reports, 'no fix: no place on the map is similar enough', DiagnosticStatus.WARN)
+
+
+def assert_reported(peer: Peer, reports: list[DiagnosticArray], text: str, level: bytes) -> None:
+    """A diagnostic with this level whose message or values contain a text comes soon."""
+
+    def said() -> bool:
+        return any(
+            status.level == level
+            and (text in status.message or any(text in f'{pair.key}: {pair.value}' for pair in status.values))
+            for report in reports
+            for status in report.status
+        )
+
+    peer.wait(said, f'no diagnostic says {text!r}: {reports[-1] if reports else "none came"}', 15.0)
+
+
+def broken(**changes: Any) -> Image:
+    message = raw(1)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('message', 'said'),
+    [
+        (broken(step=100), 'step'),
+        (broken(data=array('B', bytes(100))), '100'),
+        (broken(encoding='rgb7'), 'rgb7'),
+        (broken(data=array('B')), 'image'),
+        (Image(height=1, width=1, encoding='rgb8', step=3, data=array('B', bytes(3))), '1x1'),
+    ],
+    ids=['wrong step', 'too few bytes', 'unknown encoding', 'no bytes', 'one pixel'],
+)
+def test_a_broken_image_is_reported_and_the_next_good_one_is_localized(
+    world: dict[str, Path], message: Image, said: str
+) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default'):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        for _ in range(5):
+            images.publish(message)
+            peer.spin(0.1)
+        send_until_fix(peer, images, raw, 4, fixes)
+        assert_reported(peer, reports, said, DiagnosticStatus.OK)
+
+
+def test_garbage_and_truncated_jpegs_are_reported_and_an_8k_image_is_localized(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_transport='compressed', image_qos='default'):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(CompressedImage, '/image/compressed')
+        whole = compressed(1).data.tobytes()
+        for content in (b'', b'garbage' * 50, whole[: len(whole) // 2]):
+            for _ in range(3):
+                images.publish(CompressedImage(format='jpeg', data=array('B', content)))
+                peer.spin(0.1)
+        large = cv2.imencode('.jpg', picture(6, height=4320, width=7680)[..., ::-1])[1].tobytes()
+        huge = CompressedImage(format='jpeg', data=array('B', large))
+        for attempt in range(20):
+            huge.header.stamp.sec = attempt + 1
+            images.publish(huge)
+            peer.spin(1.0)
+            if fixes:
+                break
+        assert fixes and fixes[-1].pose.pose.position.x == pytest.approx(60, abs=0.5)
+        assert_reported(peer, reports, 'truncated', DiagnosticStatus.OK)
+
+
+def test_a_slow_model_drops_frames_and_counts_them(world: dict[str, Path]) -> None:
+    """A burst is sent faster than large pictures can be decoded; the newest one must win."""
+    with domain() as (number, peer), running(number, **world, image_transport='compressed', image_qos='default'):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(CompressedImage, '/image/compressed')
+        large = [
+            array('B', cv2.imencode('.jpg', picture(place, height=2160, width=3840)[..., ::-1])[1].tobytes())
+            for place in range(PLACES)
+        ]
+        for stamp_s in range(1, 61):
+            message = CompressedImage(format='jpeg', data=large[stamp_s % PLACES])
+            message.header.stamp.sec = stamp_s
+            images.publish(message)
+            peer.spin(0.01)
+        peer.wait(lambda: bool(fixes) and fixes[-1].header.stamp.sec == 60, 'the newest image was not localized')
+        peer.spin(1.5)
+        dropped = [int(pair.value) for pair in reports[-1].status[0].values if pair.key == 'images dropped']
+        assert dropped[0] > 0 and len(fixes) < 60
+
+
+def test_time_that_jumps_back_is_counted_and_localization_goes_on(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default'):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        send_until_fix(peer, images, raw, 2, fixes)
+        before = len(fixes)
+        images.publish(raw(3, stamp_s=5))
+        peer.wait(lambda: len(fixes) > before, 'no pose after the jump')
+        assert fixes[-1].header.stamp.sec == 5
+        assert_reported(peer, reports, 'time jumps: 1', DiagnosticStatus.OK)
+
+
+def test_an_initial_pose_restricts_the_search_once_and_a_broken_one_is_reported(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default', min_similarity=-1.0):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        initial = peer.publisher(PoseWithCovarianceStamped, '/initialpose')
+        message = PoseWithCovarianceStamped()
+        message.pose.pose.position.x = 80.0
+        initial.publish(message)
+        peer.spin(0.5)
+        images.publish(raw(2, stamp_s=1))
+        peer.wait(lambda: len(fixes) == 1, 'no pose inside the prior')
+        assert fixes[0].pose.pose.position.x == pytest.approx(80, abs=0.5)
+        images.publish(raw(2, stamp_s=2))
+        peer.wait(lambda: len(fixes) == 2, 'no pose after the prior')
+        assert fixes[1].pose.pose.position.x == pytest.approx(20, abs=0.5)
+        message.pose.pose.orientation.w = float('nan')
+        initial.publish(message)
+        assert_reported(peer, reports, 'initialpose: contains NaN', DiagnosticStatus.OK)
+
+
+def test_with_continuous_off_only_a_trigger_localizes(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default', continuous=False):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        for stamp_s in range(1, 6):
+            images.publish(raw(2, stamp_s=stamp_s))
+            peer.spin(0.1)
+        assert not fixes
+        assert peer.call(Trigger, '/localize/trigger_localization', Trigger.Request()).success
+        send_until_fix(peer, images, raw, 2, fixes)
+        peer.spin(0.5)
+        count = len(fixes)
+        images.publish(raw(2, stamp_s=900))
+        peer.spin(1.0)
+        assert len(fixes) == count
+        assert peer.call(Trigger, '/localize/reset', Trigger.Request()).success
+
+
+def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world, image_qos='default', autostart=False):
+
+        def change(transition: int) -> bool:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            return bool(peer.call(ChangeState, '/localize/change_state', request).success)
+
+        def state() -> int:
+            return int(peer.call(GetState, '/localize/get_state', GetState.Request()).current_state.id)
+
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+        for place in (4, 8):
+            assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
+            images = peer.publisher(Image, '/image')
+            fix = send_until_fix(peer, images, raw, place, fixes)
+            assert fix.pose.pose.position.x == pytest.approx(10.0 * place, abs=0.5)
+            assert change(Transition.TRANSITION_DEACTIVATE) and state() == State.PRIMARY_STATE_INACTIVE
+            peer.wait(lambda: images.get_subscription_count() == 0, 'an inactive node still listens')
+            peer.node.destroy_publisher(images)
+            assert change(Transition.TRANSITION_CLEANUP)
+        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'map': '/nowhere'}, '/nowhere: no map here (no map.yaml); make one with build_map'),
+        ({'map': ''}, 'map: not given'),
+        ({'model': '/nowhere'}, '/nowhere: no such model folder'),
+        ({'min_similarity': 3.0}, 'min_similarity out of range Min: -1.0, Max: 1.0'),
+        ({'image_transport': 'theora'}, 'expected one of raw, compressed'),
+        ({'candidates': 'many'}, 'candidates'),
+    ],
+    ids=['missing map', 'no map', 'missing model', 'out of range', 'no such transport', 'wrong type'],
+)
+def test_what_is_wrong_at_start_ends_the_node_with_one_clear_reason(
+    world: dict[str, Path], tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    log = tmp_path / 'log'
+    with domain() as (number, _), running(number, **world | changes, log=log) as process:
+        assert process.wait(30) == 2
+    assert said in log.read_text()
+    assert 'Traceback' not in log.read_text()
+
+
+def test_a_map_of_another_model_is_refused_by_both_names(world: dict[str, Path], tmp_path: Path) -> None:
+    other = write_tiny_model(tmp_path / 'other', name='other', grid=4)
+    log = tmp_path / 'log'
+    with domain() as (number, _), running(number, map=world['map'], model=other.folder, log=log) as process:
+        assert process.wait(30) == 2
+    assert 'made with model test' in log.read_text() and 'runs other' in log.read_text()
+
+
+def test_a_bad_map_without_autostart_is_an_error_in_diagnostics(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, map='/nowhere', autostart=False):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        assert not peer.call(ChangeState, '/localize/change_state', request).success
+        assert_reported(peer, reports, 'no map here', DiagnosticStatus.ERROR)
+
+
+def test_parameters_are_described_and_refused_at_run_time_with_the_reason(world: dict[str, Path]) -> None:
+    with domain() as (number, peer), running(number, **world):
+        described = peer.call(
+            DescribeParameters,
+            '/localize/describe_parameters',
+            DescribeParameters.Request(names=['agreement_radius', 'candidates']),
+        ).descriptors
+        assert 'Candidates within this distance' in described[0].description
+        assert described[0].floating_point_range[0].to_value == 1000.0
+        assert described[1].integer_range[0].from_value == 1
+
+        def change(name: str, value: ParameterValue) -> Any:
+            request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+            return peer.call(SetParameters, '/localize/set_parameters', request).results[0]
+
+        double, integer, string = (
+            ParameterType.PARAMETER_DOUBLE,
+            ParameterType.PARAMETER_INTEGER,
+            ParameterType.PARAMETER_STRING,
+        )
+        refused = change('agreement_radius', ParameterValue(type=double, double_value=-1.0))
+        assert not refused.successful and refused.reason
+        assert change('agreement_radius', ParameterValue(type=integer, integer_value=7)).successful
+        fixed = change('map', ParameterValue(type=string, string_value='/other'))
+        assert not fixed.successful and 'taken when the node is configured' in fixed.reason
