@@ -19,8 +19,8 @@ class _Edge:
     """parent_T_child over time; 64 bytes a transform, for hours of /tf."""
 
     parent: str
-    stamps_ns: array[int] = field(default_factory=lambda: array('q'))
-    values: array[float] = field(default_factory=lambda: array('d'))
+    stamps_ns: 'array[int]' = field(default_factory=lambda: array('q'))
+    values: 'array[float]' = field(default_factory=lambda: array('d'))
     fixed: bool = False  # the last transform holds for ever
 
     def poses(self) -> Poses:
