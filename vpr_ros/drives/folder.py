@@ -93,9 +93,11 @@ class FolderDrive:
             self.camera_info_file = path / CAMERA_INFO_NAME
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
-        files = image_files(path) or image_files(path / 'images')
+        files = image_files(path / 'images') or image_files(path)
         if not files:
-            raise DriveError(f'{path}: no images in it; understood are {UNDERSTOOD}')
+            inner = [folder.name for folder in in_order(list(path.iterdir())) if image_files(folder)]
+            hint = f', but in {", ".join(inner)}' if inner else ''
+            raise DriveError(f'{path}: no images in it{hint}; understood are {UNDERSTOOD}')
         if all(file.name.startswith('@') for file in files):
             tags: Sequence[Geotag | None] = utm_geotags(files)
         else:

@@ -120,7 +120,8 @@ def _mend_mcap(file: Path) -> Path | MendedBag:
             end = following
             stream.seek(end)
         stream.seek(end)
-        if stream.read() == _MCAP_FOOTER + _MCAP_MAGIC:
+        rest = stream.read(len(_MCAP_FOOTER + _MCAP_MAGIC))
+        if rest[:1] == b'\x02' and rest.endswith(_MCAP_MAGIC):
             return file
     return MendedBag(file, b'', end, _MCAP_FOOTER + _MCAP_MAGIC)
 

@@ -5,7 +5,7 @@ custom type that rosbags refuses does not stop the known ones, and every failure
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,6 +136,20 @@ def decoded(reader: AnyReader, message: RawMessage) -> Any:
         raise DriveError(f'{message.topic}: a message cannot be read ({_sentence(error)})') from error
 
 
+def cdr_converter(reader: AnyReader) -> Callable[[bytes, str], bytes]:
+    """A function of (data, msgtype) that makes the bag's serialized messages what ROS 2 sends.
+
+    ROS 1 data goes through ROS 2's definitions, because the header lost a field, and through the bag's own for custom
+    types. What is ROS 2 already comes back untouched.
+    """
+    if reader.is2:
+        return lambda data, msgtype: bytes(data)
+    store = get_typestore(Stores.LATEST)
+    own = reader.typestore.fielddefs
+    store.register({name: fields for name, fields in own.items() if name not in store.fielddefs})
+    return lambda data, msgtype: bytes(store.ros1_to_cdr(data, msgtype))
+
+
 def in_order(paths: Sequence[Path]) -> list[Path]:
     """Sorted as people count: part_2 before part_10."""
     return sorted(paths, key=lambda path: [_number(word) for word in re.split(r'(\d+)', path.name)])
@@ -198,12 +212,15 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
     said = f'{paths[0]}: {_sentence(error)}'
     try:
         mended = [mend(file) for file in files]
-        reader = _opened(mended) if any(part is not file for part, file in zip(mended, files)) else None
+        reader = None if mended == list(paths) else _opened(mended)
     except Exception:  # see open_reader
         reader = None
     if reader is None:
         raise DriveError(f'{said}; {_next_step(files[0] if files else paths[0])}') from error
-    _note(warnings, f'{said}; its complete part was read ({_next_step(files[0])} for the rest)')
+    if mended == files:
+        _note(warnings, f'{said}; its files are read alone, `ros2 bag reindex` makes metadata.yaml anew')
+    else:
+        _note(warnings, f'{said}; what is complete of it was read ({_next_step(files[0])} for the rest)')
     return reader
 
 
