@@ -15,7 +15,9 @@ from vpr_ros.core.image import encode_jpeg
 
 STORE = get_typestore(Stores.LATEST)
 STORE1 = get_typestore(Stores.ROS1_NOETIC)
-STORE1.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage'))
+STORE1.register(
+    get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage')
+)
 SIZE = (48, 64)  # height, width
 MODES = {
     'file': CompressionMode.FILE,
@@ -43,7 +45,11 @@ def made(kind: str, **fields):
 
 def header(seconds: float, frame: str = 'map'):
     sec, nanosec = divmod(round(seconds * 1e9), 10**9)
-    return made('std_msgs/msg/Header', stamp=made('builtin_interfaces/msg/Time', sec=sec, nanosec=nanosec), frame_id=frame)
+    return made(
+        'std_msgs/msg/Header',
+        stamp=made('builtin_interfaces/msg/Time', sec=sec, nanosec=nanosec),
+        frame_id=frame,
+    )
 
 
 def picture(index: int) -> np.ndarray:
@@ -91,7 +97,9 @@ def along_x(metres: float):
 
 
 def with_covariance(pose):
-    return made('geometry_msgs/msg/PoseWithCovariance', pose=pose_message(pose), covariance=np.zeros(36))
+    return made(
+        'geometry_msgs/msg/PoseWithCovariance', pose=pose_message(pose), covariance=np.zeros(36)
+    )
 
 
 def odometry(seconds: float, pose, *, frame: str = 'map', child: str = 'base_link'):
@@ -111,10 +119,16 @@ def pose_stamped(seconds: float, pose):
 
 
 def pose_with_covariance(seconds: float, pose):
-    return made('geometry_msgs/msg/PoseWithCovarianceStamped', header=header(seconds), pose=with_covariance(pose))
+    return made(
+        'geometry_msgs/msg/PoseWithCovarianceStamped',
+        header=header(seconds),
+        pose=with_covariance(pose),
+    )
 
 
-def fix(seconds: float, latitude: float, longitude: float, *, status: int = 0, altitude: float = 10.0):
+def fix(
+    seconds: float, latitude: float, longitude: float, *, status: int = 0, altitude: float = 10.0
+):
     return made(
         'sensor_msgs/msg/NavSatFix',
         header=header(seconds, 'gps'),
@@ -138,8 +152,12 @@ def transforms(seconds: float, *edges):
                 child_frame_id=child,
                 transform=made(
                     'geometry_msgs/msg/Transform',
-                    translation=made('geometry_msgs/msg/Vector3', **dict(zip('xyz', map(float, pose[:3])))),
-                    rotation=made('geometry_msgs/msg/Quaternion', **dict(zip('xyzw', map(float, pose[3:])))),
+                    translation=made(
+                        'geometry_msgs/msg/Vector3', **dict(zip('xyz', map(float, pose[:3])))
+                    ),
+                    rotation=made(
+                        'geometry_msgs/msg/Quaternion', **dict(zip('xyzw', map(float, pose[3:])))
+                    ),
                 ),
             )
             for parent, child, pose in edges
@@ -181,7 +199,15 @@ def writing(path: Path, kind: str = 'mcap'):
 def plain_bag(path: Path, kind: str = 'mcap', *, count: int = 5) -> Path:
     """Images at 1, 2, ... s with odometry along x at 1 m/s every half second, camera 0.2 m before and 1 m above."""
     with writing(path, kind) as put:
-        put('/tf_static', 0.5, transforms(0.5, ('base_link', 'mast', along_x(0.2)), ('mast', 'camera', [0, 0, 1, -0.5, 0.5, -0.5, 0.5])))
+        put(
+            '/tf_static',
+            0.5,
+            transforms(
+                0.5,
+                ('base_link', 'mast', along_x(0.2)),
+                ('mast', 'camera', [0, 0, 1, -0.5, 0.5, -0.5, 0.5]),
+            ),
+        )
         for half in range(2 * count + 1):
             seconds = 0.75 + half / 2
             put('/odom', seconds, odometry(seconds, along_x(seconds)))

@@ -23,7 +23,9 @@ def stamps_s(drive):
 def positions(drive, *seconds):
     """Where the camera was, None where that is not known."""
     poses, known = drive.trajectory.at(np.array([round(second * 1e9) for second in seconds]))
-    return [pose[:3].round(6).tolist() if is_known else None for pose, is_known in zip(poses, known)]
+    return [
+        pose[:3].round(6).tolist() if is_known else None for pose, is_known in zip(poses, known)
+    ]
 
 
 @pytest.mark.parametrize('kind', bags.KINDS)
@@ -45,7 +47,9 @@ def test_every_storage_and_compression_gives_the_same_drive(tmp_path, kind):
 def test_frames_can_be_read_twice_and_interleaved(tmp_path):
     drive = open_drive(bags.plain_bag(tmp_path / 'bag'))
     first, second = drive.frames(), drive.frames()
-    assert [(next(first).name, next(second).name) for _ in range(5)] == [(frame.name,) * 2 for frame in drive.frames()]
+    assert [(next(first).name, next(second).name) for _ in range(5)] == [
+        (frame.name,) * 2 for frame in drive.frames()
+    ]
 
 
 @pytest.mark.parametrize('kind', ['mcap', 'sqlite3'])
@@ -105,7 +109,9 @@ def test_each_pose_type_is_read(tmp_path, pose, kind):
         for second in (1, 2):
             put('/image', second, bags.compressed(second, second))
             put('/pose', second, pose(second, bags.along_x(second)))
-    drive = open_drive((tmp_path / 'bag').with_suffix('.bag') if kind == 'ros1' else tmp_path / 'bag')
+    drive = open_drive(
+        (tmp_path / 'bag').with_suffix('.bag') if kind == 'ros1' else tmp_path / 'bag'
+    )
     assert positions(drive, 1, 1.5) == [[1, 0, 0], [1.5, 0, 0]]
     assert not drive.mounting_known
     np.testing.assert_array_equal(drive.base_T_camera, FORWARD_CAMERA)
@@ -115,7 +121,11 @@ def gps_bag(path, *fixes):
     with bags.writing(path) as put:
         for index, position in enumerate(fixes):
             put('/image', index, bags.image(index, index))
-            put('/fix', index, bags.fix(index, *position[:2], status=position[2] if len(position) > 2 else 0))
+            put(
+                '/fix',
+                index,
+                bags.fix(index, *position[:2], status=position[2] if len(position) > 2 else 0),
+            )
     return path
 
 
@@ -132,23 +142,32 @@ def test_gps_gives_metres_from_the_first_fix_and_no_heading(tmp_path):
 
 def test_gps_is_relative_to_the_datum_of_the_options(tmp_path):
     datum = Datum(33, 'U', 386000.0, 6174000.0)
-    drive = open_drive(gps_bag(tmp_path / 'bag', (55.698166666666665, 13.195388888888889)), DriveOptions(datum=datum))
+    drive = open_drive(
+        gps_bag(tmp_path / 'bag', (55.698166666666665, 13.195388888888889)),
+        DriveOptions(datum=datum),
+    )
     np.testing.assert_allclose(drive.trajectory.poses[0, :2], [581.588, -37.124], atol=0.01)
     assert drive.datum == datum
 
 
 def test_gps_across_a_zone_border_stays_in_the_zone_of_the_datum(tmp_path):
     drive = open_drive(gps_bag(tmp_path / 'bag', (55.7, 11.9995), (55.7, 12.0005)))
-    assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(62.8, abs=0.5)
+    assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(
+        62.8, abs=0.5
+    )
 
 
 def test_gps_across_the_equator_has_no_jump(tmp_path):
     drive = open_drive(gps_bag(tmp_path / 'bag', (0.0005, 13.0), (-0.0005, 13.0)))
-    assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(110.6, abs=0.5)
+    assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(
+        110.6, abs=0.5
+    )
 
 
 def test_gps_without_a_fix_is_skipped_and_counted(tmp_path):
-    drive = open_drive(gps_bag(tmp_path / 'bag', (0.0, 0.0, -1), (np.nan, 13.0), (55.7, 13.19), (95.0, 13.0)))
+    drive = open_drive(
+        gps_bag(tmp_path / 'bag', (0.0, 0.0, -1), (np.nan, 13.0), (55.7, 13.19), (95.0, 13.0))
+    )
     assert len(drive.trajectory.stamps_ns) == 1
     assert '/fix: 3 poses were skipped (no position)' in drive.warnings
 
@@ -162,7 +181,11 @@ def tf_bag(path, *, static_odom=False):
             put('/tf_static', 0, bags.transforms(0, ('map', 'odom', turned)))
         for tenth in range(31):
             seconds = tenth / 10
-            put('/tf', seconds, bags.transforms(seconds, ('odom', 'base_link', bags.along_x(seconds))))
+            put(
+                '/tf',
+                seconds,
+                bags.transforms(seconds, ('odom', 'base_link', bags.along_x(seconds))),
+            )
             if tenth % 5 == 0 and not static_odom:
                 put('/tf', seconds, bags.transforms(seconds, ('/map', 'odom', turned)))
             if tenth % 10 == 0:
@@ -173,7 +196,9 @@ def tf_bag(path, *, static_odom=False):
 @pytest.mark.parametrize('static_odom', [False, True])
 @pytest.mark.parametrize('frames', [None, ('map', 'base_link')])
 def test_poses_come_from_the_chain_of_transforms(tmp_path, frames, static_odom):
-    drive = open_drive(tf_bag(tmp_path / 'bag', static_odom=static_odom), DriveOptions(tf_frames=frames))
+    drive = open_drive(
+        tf_bag(tmp_path / 'bag', static_odom=static_odom), DriveOptions(tf_frames=frames)
+    )
     assert drive.frame_id == 'map'
     assert drive.mounting_known
     assert positions(drive, 0.25, 2) == [[10, 0.25, 0], [10, 2, 0]]
@@ -181,12 +206,17 @@ def test_poses_come_from_the_chain_of_transforms(tmp_path, frames, static_odom):
 
 
 def test_transforms_may_be_asked_for_against_their_direction(tmp_path):
-    drive = open_drive(tf_bag(tmp_path / 'bag'), DriveOptions(tf_frames=('base_link', 'odom'), base_T_camera=IDENTITY))
+    drive = open_drive(
+        tf_bag(tmp_path / 'bag'),
+        DriveOptions(tf_frames=('base_link', 'odom'), base_T_camera=IDENTITY),
+    )
     assert positions(drive, 2) == [[-2, 0, 0]]
 
 
 def test_frames_that_do_not_exist_are_listed(tmp_path):
-    with pytest.raises(DriveError, match='no frame world on /tf; frames: base_link, camera, map, odom'):
+    with pytest.raises(
+        DriveError, match='no frame world on /tf; frames: base_link, camera, map, odom'
+    ):
         open_drive(tf_bag(tmp_path / 'bag'), DriveOptions(tf_frames=('world', 'base_link')))
     with pytest.raises(DriveError, match='base_link and camera do not move'):
         open_drive(tf_bag(tmp_path / 'bag2'), DriveOptions(tf_frames=('base_link', 'camera')))
@@ -204,7 +234,11 @@ def test_a_mounting_repeated_on_tf_is_found(tmp_path):
         for second in (1, 2):
             put('/image', second, bags.image(second, second))
             put('/odom', second, bags.odometry(second, bags.along_x(second)))
-            put('/tf', second, bags.transforms(second, ('base_link', 'camera', [0, 0, 1, 0, 0, 0, 1])))
+            put(
+                '/tf',
+                second,
+                bags.transforms(second, ('base_link', 'camera', [0, 0, 1, 0, 0, 0, 1])),
+            )
     assert positions(open_drive(tmp_path / 'bag'), 1) == [[1, 0, 1]]
 
 
@@ -213,7 +247,11 @@ def test_a_camera_on_a_moving_head_has_no_mounting(tmp_path):
         for second in (1, 2):
             put('/image', second, bags.image(second, second))
             put('/odom', second, bags.odometry(second, bags.along_x(second)))
-            put('/tf', second, bags.transforms(second, ('base_link', 'camera', bags.along_x(second))))
+            put(
+                '/tf',
+                second,
+                bags.transforms(second, ('base_link', 'camera', bags.along_x(second))),
+            )
     drive = open_drive(tmp_path / 'bag')
     assert not drive.mounting_known
     assert any('camera moves in base_link' in warning for warning in drive.warnings)
@@ -227,7 +265,9 @@ def test_a_bag_without_poses_is_a_drive_without_a_trajectory(tmp_path):
     assert stamps_s(drive) == [1]
 
 
-@pytest.mark.parametrize('bad', [[np.nan, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]])
+@pytest.mark.parametrize(
+    'bad', [[np.nan, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]]
+)
 def test_unusable_poses_are_skipped_and_counted(tmp_path, bad):
     with bags.writing(tmp_path / 'bag') as put:
         put('/image', 1, bags.image(1, 1))
@@ -329,9 +369,13 @@ def two_cameras(path):
 def test_several_fitting_topics_are_listed_with_type_and_count(tmp_path):
     bag = two_cameras(tmp_path / 'bag')
     listed = r'/left/image \(sensor_msgs/Image, 1 messages\), /right/image/compressed \(sensor_msgs/CompressedImage, 1'
-    with pytest.raises(DriveError, match=f'2 image topics, choose one with --image-topic: {listed}'):
+    with pytest.raises(
+        DriveError, match=f'2 image topics, choose one with --image-topic: {listed}'
+    ):
         open_drive(bag)
-    with pytest.raises(DriveError, match='2 pose topics, choose one with --pose-topic: /amcl_pose .*/odom'):
+    with pytest.raises(
+        DriveError, match='2 pose topics, choose one with --pose-topic: /amcl_pose .*/odom'
+    ):
         open_drive(bag, DriveOptions(image_topic='/left/image'))
     chosen = DriveOptions(image_topic='right/image/compressed', pose_topic='/odom')
     assert int(next(open_drive(bag, chosen).frames()).load().mean()) == 2
@@ -341,7 +385,10 @@ def test_a_missing_or_unfitting_topic_names_the_fitting_ones(tmp_path):
     bag = two_cameras(tmp_path / 'bag')
     with pytest.raises(DriveError, match='no topic /front; image topics: /left/image'):
         open_drive(bag, DriveOptions(image_topic='/front'))
-    with pytest.raises(DriveError, match='/odom is nav_msgs/Odometry, expected sensor_msgs/Image.*image topics: /left'):
+    with pytest.raises(
+        DriveError,
+        match='/odom is nav_msgs/Odometry, expected sensor_msgs/Image.*image topics: /left',
+    ):
         open_drive(bag, DriveOptions(image_topic='/odom'))
 
 
@@ -361,7 +408,9 @@ def test_a_broken_image_is_the_error_of_that_image_alone(tmp_path):
 def test_a_message_cut_short_is_the_error_of_that_image_alone(tmp_path):
     bag = bags.plain_bag(tmp_path / 'bag', 'sqlite3')
     with sqlite3.connect(bag / 'bag.db3') as database:
-        database.execute('UPDATE messages SET data = substr(data, 1, 30) WHERE timestamp = 2000000000')
+        database.execute(
+            'UPDATE messages SET data = substr(data, 1, 30) WHERE timestamp = 2000000000'
+        )
     database.close()
     frames = list(open_drive(bag).frames())
     assert len(frames) == 5
@@ -393,7 +442,9 @@ def test_a_custom_type_whose_definition_is_broken_does_not_disturb(tmp_path, kin
         put('/own', 0, store.types['own_msgs/msg/Own'](a=1, b='x'), store=store)
         put('/image', 1, bags.image(1, 1))
     bag = tmp_path / ('bag.bag' if kind == 'ros1' else 'bag')
-    file = bag if kind == 'ros1' else next(file for file in bag.iterdir() if file.suffix != '.yaml')
+    file = (
+        bag if kind == 'ros1' else next(file for file in bag.iterdir() if file.suffix != '.yaml')
+    )
     content = file.read_bytes()
     assert b'uint8 a' in content
     file.write_bytes(content.replace(b'uint8 a', b'~~int8 a'[:7]))
@@ -575,4 +626,8 @@ def test_a_real_ros1_bag(shared_data):
     assert [frame.load().shape for frame in frames] == [(800, 848, 3)] * 3
     assert drive.frame_id == 'camera_odom_frame'
     _, known = drive.trajectory.at(np.array([frame.stamp_ns for frame in frames]))
-    assert known.tolist() == [False, True, True]  # the first image is older than the first odometry
+    assert known.tolist() == [
+        False,
+        True,
+        True,
+    ]  # the first image is older than the first odometry

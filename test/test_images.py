@@ -14,7 +14,16 @@ from vpr_ros.adapters.images import ENCODINGS, rgb_to_image, to_rgb
 from vpr_ros.core.errors import ImageError
 
 HEIGHT, WIDTH = 12, 16
-CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, '8UC1': 1, '8UC3': 3, '8UC4': 4}
+CHANNELS = {
+    'rgb8': 3,
+    'bgr8': 3,
+    'rgba8': 4,
+    'bgra8': 4,
+    'mono8': 1,
+    '8UC1': 1,
+    '8UC3': 3,
+    '8UC4': 4,
+}
 WORDS = {'mono16': 1, '16UC1': 1, 'rgb16': 3, 'bgr16': 3, 'rgba16': 4, 'bgra16': 4}
 PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
 
@@ -34,14 +43,19 @@ def message(pixels, encoding, *, padding=0, bigendian=0):
 
 
 def noise(*shape, dtype=np.uint8, seed=0):
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    return np.random.default_rng(seed).integers(
+        0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True
+    )
 
 
 def oracle(sent):
     """What cv_bridge makes of a message."""
     bridge = pytest.importorskip('cv_bridge').CvBridge()
     image_class = pytest.importorskip('sensor_msgs.msg').Image
-    fields = {name: getattr(sent, name) for name in ('height', 'width', 'encoding', 'is_bigendian', 'step', 'data')}
+    fields = {
+        name: getattr(sent, name)
+        for name in ('height', 'width', 'encoding', 'is_bigendian', 'step', 'data')
+    }
     return bridge.imgmsg_to_cv2(image_class(**fields), 'rgb8')
 
 
@@ -67,7 +81,10 @@ def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding, bigendi
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8'])
+@pytest.mark.parametrize(
+    'encoding',
+    ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8'],
+)
 def test_every_pixel_is_as_cv_bridge_makes_it(encoding):
     sent = message(noise(HEIGHT, WIDTH, CHANNELS.get(encoding, 1)), encoding)
     np.testing.assert_array_equal(to_rgb(sent), oracle(sent))
@@ -79,14 +96,19 @@ def test_a_bayer_picture_of_one_colour_comes_out_in_that_colour(pattern, encodin
     """The pattern is the colours of the first two rows from the left: a red world lights the r cells only."""
     largest = np.iinfo(dtype).max
     for colour, name in enumerate('rgb'):
-        cell = np.array([largest if filter_name == name else 0 for filter_name in pattern], dtype=dtype)
+        cell = np.array(
+            [largest if filter_name == name else 0 for filter_name in pattern], dtype=dtype
+        )
         pixels = np.tile(cell.reshape(2, 2), (HEIGHT // 2, WIDTH // 2))
         found = to_rgb(message(pixels, f'bayer_{pattern}{encoding}'))[2:-2, 2:-2]
         assert (found[..., colour] == 255).all()
         assert (np.delete(found, colour, axis=2) == 0).all()
 
 
-@pytest.mark.parametrize(('encoding', 'order'), [('yuv422', 'UYVY'), ('uyvy', 'UYVY'), ('yuv422_yuy2', 'YUYV'), ('yuyv', 'YUYV')])
+@pytest.mark.parametrize(
+    ('encoding', 'order'),
+    [('yuv422', 'UYVY'), ('uyvy', 'UYVY'), ('yuv422_yuy2', 'YUYV'), ('yuyv', 'YUYV')],
+)
 def test_yuv422_gives_the_colours_that_went_in(encoding, order):
     luma, blue_difference, red_difference = 81, 90, 240  # pure red, BT.601
     value = {'Y': luma, 'U': blue_difference, 'V': red_difference}
@@ -112,10 +134,14 @@ def test_rgb8_is_not_copied(padding):
 @given(padding=st.integers(0, 9), encoding=st.sampled_from(ENCODINGS), data=st.data())
 def test_any_bytes_of_the_right_size_decode_to_the_right_shape(padding, encoding, data):
     words = {**WORDS, **{f'bayer_{name}16': 1 for name in PATTERNS}}
-    channels = {**CHANNELS, **words}.get(encoding, 2 if 'yu' in encoding or 'uy' in encoding else 1)
+    channels = {**CHANNELS, **words}.get(
+        encoding, 2 if 'yu' in encoding or 'uy' in encoding else 1
+    )
     rows = HEIGHT * 3 // 2 if encoding.startswith('nv') else HEIGHT
     seed = data.draw(st.integers(0, 5))
-    pixels = noise(rows, WIDTH, channels, dtype=np.uint16 if encoding in words else np.uint8, seed=seed)
+    pixels = noise(
+        rows, WIDTH, channels, dtype=np.uint16 if encoding in words else np.uint8, seed=seed
+    )
     found = to_rgb(message(pixels, encoding, padding=padding))
     assert found.shape == (HEIGHT, WIDTH, 3)
     assert found.dtype == np.uint8
@@ -126,7 +152,9 @@ def test_a_message_of_a_bag_decodes_as_one_of_rclpy():
     types = store.types
     header = types['std_msgs/msg/Header'](types['builtin_interfaces/msg/Time'](1, 2), 'camera')
     pixels = noise(HEIGHT, WIDTH, 3)
-    sent = types['sensor_msgs/msg/Image'](header, HEIGHT, WIDTH, 'bgr8', 0, WIDTH * 3, pixels.reshape(-1))
+    sent = types['sensor_msgs/msg/Image'](
+        header, HEIGHT, WIDTH, 'bgr8', 0, WIDTH * 3, pixels.reshape(-1)
+    )
     read = store.deserialize_cdr(store.serialize_cdr(sent, sent.__msgtype__), sent.__msgtype__)
     np.testing.assert_array_equal(to_rgb(read), pixels[..., ::-1])
 
@@ -135,7 +163,9 @@ def test_a_real_message_goes_there_and_back():
     image_class = pytest.importorskip('sensor_msgs.msg').Image
     header_class = pytest.importorskip('std_msgs.msg').Header
     pixels = noise(HEIGHT, WIDTH, 3)[:, ::-1]
-    np.testing.assert_array_equal(to_rgb(rgb_to_image(pixels, image_class, header_class())), pixels)
+    np.testing.assert_array_equal(
+        to_rgb(rgb_to_image(pixels, image_class, header_class())), pixels
+    )
 
 
 def compressed(data, name='jpeg'):
@@ -146,10 +176,14 @@ def jpeg(pixels=None, suffix='.jpg'):
     return cv2.imencode(suffix, noise(HEIGHT, WIDTH, 3) if pixels is None else pixels)[1].tobytes()
 
 
-@pytest.mark.parametrize('name', ['jpeg', 'png', 'rgb8; jpeg compressed bgr8', '', 'bgr8; png compressed bgr8'])
+@pytest.mark.parametrize(
+    'name', ['jpeg', 'png', 'rgb8; jpeg compressed bgr8', '', 'bgr8; png compressed bgr8']
+)
 def test_the_bytes_say_what_a_compressed_image_is_not_its_format_text(name):
     pixels = noise(HEIGHT, WIDTH, 3)
-    np.testing.assert_array_equal(to_rgb(compressed(jpeg(pixels, '.png'), name)), pixels[..., ::-1])
+    np.testing.assert_array_equal(
+        to_rgb(compressed(jpeg(pixels, '.png'), name)), pixels[..., ::-1]
+    )
     assert to_rgb(compressed(jpeg(), name)).shape == (HEIGHT, WIDTH, 3)
 
 
@@ -195,6 +229,11 @@ def test_fields_that_contradict_each_other_are_named(fields, complaint):
 def test_an_eight_k_image_decodes():
     height, width = 4320, 7680
     sent = SimpleNamespace(
-        height=height, width=width, encoding='mono8', is_bigendian=0, step=width, data=np.zeros(height * width, np.uint8)
+        height=height,
+        width=width,
+        encoding='mono8',
+        is_bigendian=0,
+        step=width,
+        data=np.zeros(height * width, np.uint8),
     )
     assert to_rgb(sent).shape == (height, width, 3)

@@ -30,7 +30,9 @@ quaternions = (
     .map(lambda quat: quat / np.linalg.norm(quat))
 )
 poses = st.builds(
-    lambda position, quat: np.concatenate([position, quat]), st.tuples(*[coordinates] * 3).map(np.array), quaternions
+    lambda position, quat: np.concatenate([position, quat]),
+    st.tuples(*[coordinates] * 3).map(np.array),
+    quaternions,
 )
 fractions = st.floats(0, 1)
 
@@ -48,7 +50,9 @@ def test_a_pose_and_its_inverse_cancel(pose):
 
 @given(poses, poses, poses)
 def test_composition_does_not_depend_on_brackets(first, second, third):
-    assert_same(compose(compose(first, second), third), compose(first, compose(second, third)), atol=1e-5)
+    assert_same(
+        compose(compose(first, second), third), compose(first, compose(second, third)), atol=1e-5
+    )
 
 
 @given(quaternions, st.tuples(*[coordinates] * 3).map(np.array))
@@ -97,7 +101,9 @@ def straight(*seconds, interpolates=True):
     """A drive along x at 1 m/s."""
     track = np.tile(IDENTITY, (len(seconds), 1))
     track[:, 0] = seconds
-    return Trajectory.from_unordered(nanoseconds(*seconds), track, source='test', interpolates=interpolates)
+    return Trajectory.from_unordered(
+        nanoseconds(*seconds), track, source='test', interpolates=interpolates
+    )
 
 
 def nanoseconds(*seconds):

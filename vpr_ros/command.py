@@ -27,7 +27,9 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         _say('stopped by Ctrl-C')
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the exit flushes again and complains
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else the exit flushes again and complains
         return _READER_GONE
     return status
 

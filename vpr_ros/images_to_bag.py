@@ -25,17 +25,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('folder', type=Path, metavar='FOLDER', help='the images')
     parser.add_argument(
-        '--output', required=True, type=Path, metavar='BAG', help='a folder, or a file NAME.bag with --storage ros1'
+        '--output',
+        required=True,
+        type=Path,
+        metavar='BAG',
+        help='a folder, or a file NAME.bag with --storage ros1',
     )
     parser.add_argument('--storage', choices=STORAGES, default='mcap', help='default: %(default)s')
     parser.add_argument(
-        '--rate', type=float, metavar='HZ', help='images per second (default: their own stamps, else one)'
+        '--rate',
+        type=float,
+        metavar='HZ',
+        help='images per second (default: their own stamps, else one)',
     )
     parser.add_argument(
-        '--raw', action='store_true', help='decoded images (default: JPEG and PNG files as they are, others as PNG)'
+        '--raw',
+        action='store_true',
+        help='decoded images (default: JPEG and PNG files as they are, others as PNG)',
     )
     parser.add_argument(
-        '--spacing', type=float, metavar='M', help='metres between images without any pose (default: 1)'
+        '--spacing',
+        type=float,
+        metavar='M',
+        help='metres between images without any pose (default: 1)',
     )
     add_drive_arguments(parser)
     return parser
@@ -53,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = write_bag(arguments.folder, arguments.output, options, drive_options(arguments))
     for note in written.notes:
         print(f'note: {note}', file=sys.stderr)
-    print(f'{arguments.output}: {written.images} images, {written.poses} poses on {written.pose_topic}')
+    print(
+        f'{arguments.output}: {written.images} images, {written.poses} poses on {written.pose_topic}'
+    )
     return 0
 
 

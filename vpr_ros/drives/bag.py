@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.adapters.images import to_rgb
@@ -38,14 +37,18 @@ from vpr_ros.drives.transforms import TransformTree, frame_name
 __all__ = ['BagDrive', 'open_reader']
 
 _PROBED = 20  # images that tell whether header stamps are filled
-_REORDERED = 8  # images held back, so that neighbours that were recorded out of order come in order
+_REORDERED = (
+    8  # images held back, so that neighbours that were recorded out of order come in order
+)
 _USUAL_BASES = ('base_link', 'base_footprint')
 
 
 class BagDrive:
     """A bag whose poses and mounting have been read; see Drive."""
 
-    def __init__(self, path: Path | Sequence[Path], options: DriveOptions = DriveOptions()) -> None:
+    def __init__(
+        self, path: Path | Sequence[Path], options: DriveOptions = DriveOptions()
+    ) -> None:
         """Read everything but the images; raises DriveError.
 
         path: a bag, a storage file of one, or the parts of a split bag.
@@ -105,10 +108,14 @@ class BagDrive:
             yield RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
 
     def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
-        topic = choose_topic(reader, options.image_topic, IMAGE_TYPES, what='image', option='--image-topic')
+        topic = choose_topic(
+            reader, options.image_topic, IMAGE_TYPES, what='image', option='--image-topic'
+        )
         if topic is None:
             held = ', '.join(f'{entry.topic} ({entry.msgcount})' for entry in reader.connections)
-            raise DriveError(f'{self.name}: no images in it; topics with messages: {held or "none"}')
+            raise DriveError(
+                f'{self.name}: no images in it; topics with messages: {held or "none"}'
+            )
         return topic
 
     def _probe(self, reader: AnyReader) -> tuple[str, int]:
@@ -127,7 +134,9 @@ class BagDrive:
         if not headers:
             return '', 0
         if self._bag_clock:
-            self._warn(f'{self.image_topic}: header stamps are zero, the times of recording are used')
+            self._warn(
+                f'{self.image_topic}: header stamps are zero, the times of recording are used'
+            )
         header, bag_ns = headers[0]
         return frame_name(header.frame_id), bag_ns if self._bag_clock else header_ns(header)
 
@@ -136,7 +145,9 @@ class BagDrive:
     ) -> tuple[BasePoses | None, TransformTree]:
         topic = None
         if options.tf_frames is None:
-            topic = choose_topic(reader, options.pose_topic, POSE_TYPES, what='pose', option='--pose-topic')
+            topic = choose_topic(
+                reader, options.pose_topic, POSE_TYPES, what='pose', option='--pose-topic'
+            )
         tree = read_transforms(reader, self.warnings, dynamic=topic is None)
         if topic is None:
             return poses_of_tree(tree, options, self.warnings, name=self.name), tree
@@ -176,7 +187,9 @@ def _mounting(
             if (found := known.constant(frame, camera_frame)) is not None:
                 return found
             if known.connects(frame, camera_frame):
-                warnings.append(f'{camera_frame} moves in {frame}: its mounting is taken as unknown')
+                warnings.append(
+                    f'{camera_frame} moves in {frame}: its mounting is taken as unknown'
+                )
                 return None
     return None
 

@@ -61,7 +61,9 @@ def read_transforms(reader: AnyReader, warnings: list[str], *, dynamic: bool) ->
                 skipped += 1
                 continue
             stamp_ns = header_ns(transform.header)
-            tree.add(transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, fixed=fixed)
+            tree.add(
+                transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, fixed=fixed
+            )
     if skipped:
         warnings.append(f'{skipped} transforms with NaN or without a unit quaternion were skipped')
     return tree
@@ -83,7 +85,9 @@ def poses_of_topic(
         why = 'no position' if connections[0].msgtype == NAVSAT else 'NaN or no unit quaternion'
         warnings.append(f'{topic}: {track.skipped} poses were skipped ({why})')
     if not track.header_ns:
-        raise DriveError(f'{reader.paths[0]}: {topic} has no usable pose ({track.skipped} skipped)')
+        raise DriveError(
+            f'{reader.paths[0]}: {topic} has no usable pose ({track.skipped} skipped)'
+        )
     return track.finished(topic, warnings)
 
 
@@ -104,11 +108,17 @@ def poses_of_tree(
         parent, child = options.tf_frames
         missing = [frame for frame in options.tf_frames if frame_name(frame) not in tree.frames]
         if missing:
-            raise DriveError(f'{name}: no frame {" and no frame ".join(missing)} on /tf; frames: {frames}')
-        reason = 'do not move in each other' if tree.connects(parent, child) else 'are not connected'
+            raise DriveError(
+                f'{name}: no frame {" and no frame ".join(missing)} on /tf; frames: {frames}'
+            )
+        reason = (
+            'do not move in each other' if tree.connects(parent, child) else 'are not connected'
+        )
         raise DriveError(f'{name}: {parent} and {child} {reason} on /tf; frames: {frames}')
     if tree.frames:
-        warnings.append(f'no poses: no pose topic, and none of the usual frames moves on /tf; frames: {frames}')
+        warnings.append(
+            f'no poses: no pose topic, and none of the usual frames moves on /tf; frames: {frames}'
+        )
     return None
 
 
@@ -121,10 +131,10 @@ class _Track:
     """Poses as they come, 72 bytes each."""
 
     def __init__(self, datum: Datum | None) -> None:
-        self.header_ns: 'array[int]' = array('q')
+        self.header_ns: array[int] = array('q')
         self.skipped = 0
-        self._bag_ns: 'array[int]' = array('q')
-        self._values: 'array[float]' = array('d')
+        self._bag_ns: array[int] = array('q')
+        self._values: array[float] = array('d')
         self._wanted_datum = datum
         self._datum: Datum | None = None
         self._frame_id = ''
@@ -156,11 +166,15 @@ class _Track:
         """The track so far, which must not be empty."""
         stamps_ns = self.header_ns
         if not any(stamps_ns) and any(self._bag_ns):
-            warnings.append(f'{topic}: all header stamps are zero, the times of recording are used')
+            warnings.append(
+                f'{topic}: all header stamps are zero, the times of recording are used'
+            )
             stamps_ns = self._bag_ns
         backwards = int((np.diff(np.frombuffer(stamps_ns, dtype=np.int64)) < 0).sum())
         if backwards:
-            warnings.append(f'{topic}: the stamps jump back {backwards} times; poses are used in the order of stamps')
+            warnings.append(
+                f'{topic}: the stamps jump back {backwards} times; poses are used in the order of stamps'
+            )
         poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
         trajectory = Trajectory.from_unordered(np.array(stamps_ns), poses, source=topic)
         return BasePoses(
@@ -199,5 +213,3 @@ def _checked(pose: list[float]) -> Poses | None:
         return checked_pose(pose)
     except VprError:
         return None
-
-

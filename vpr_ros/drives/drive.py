@@ -26,7 +26,9 @@ class DriveOptions:
     image_topic: str | None = None  # None: the only image topic
     pose_topic: str | None = None  # None: the only pose topic, else tf
     tf_frames: tuple[str, str] | None = None  # (map frame, base frame): take poses from /tf
-    base_T_camera: Poses | None = field(default=None)  # [7]; None: from tf_static, else a forward camera
+    base_T_camera: Poses | None = field(
+        default=None
+    )  # [7]; None: from tf_static, else a forward camera
     datum: Datum | None = None  # None: the first position
     max_pose_gap_s: float = 1.0
 
@@ -41,7 +43,9 @@ class Drive(Protocol):
     has_heading: bool  # False: rotations of the trajectory are unknown (identity)
     base_T_camera: Poses  # [7]
     mounting_known: bool  # False: base_T_camera is FORWARD_CAMERA by assumption
-    warnings: list[str]  # what could not be read, for the user; may grow until the last frame was read
+    warnings: list[
+        str
+    ]  # what could not be read, for the user; may grow until the last frame was read
 
     def __len__(self) -> int:
         """Number of images."""

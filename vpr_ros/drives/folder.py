@@ -77,25 +77,33 @@ class FolderDrive:
     def frames(self) -> Iterator[RecordedFrame]:
         """Images in the order of their stamps."""
         for photo in self._photos:
-            yield RecordedFrame(photo.stamp_ns, photo.file.name, partial(read, photo.file), photo.file)
+            yield RecordedFrame(
+                photo.stamp_ns, photo.file.name, partial(read, photo.file), photo.file
+            )
 
     def _open_posed(self, path: Path) -> None:
         images = path / 'images' if (path / 'images').is_dir() else path
         rows, warnings = read_posed_csv(path / POSES_NAME, images)
         self.warnings += warnings
         self.has_heading = True
-        self._photos = _in_time([Photo(images / row.image, row.stamp_ns, row.pose) for row in rows])
+        self._photos = _in_time(
+            [Photo(images / row.image, row.stamp_ns, row.pose) for row in rows]
+        )
         self._warn_of_moved([row.stamp_ns for row in rows])
         unlisted = len(set(image_files(images)) - {photo.file for photo in self._photos})
         if unlisted:
-            self.warnings.append(f'{unlisted} images in {images} are not listed in {POSES_NAME} and were left out')
+            self.warnings.append(
+                f'{unlisted} images in {images} are not listed in {POSES_NAME} and were left out'
+            )
         if (path / CAMERA_INFO_NAME).is_file():
             self.camera_info_file = path / CAMERA_INFO_NAME
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
         files = image_files(path / 'images') or image_files(path)
         if not files:
-            inner = [folder.name for folder in in_order(list(path.iterdir())) if image_files(folder)]
+            inner = [
+                folder.name for folder in in_order(list(path.iterdir())) if image_files(folder)
+            ]
             hint = f', but in {", ".join(inner)}' if inner else ''
             raise DriveError(f'{path}: no images in it{hint}; understood are {UNDERSTOOD}')
         if all(file.name.startswith('@') for file in files):
@@ -105,7 +113,11 @@ class FolderDrive:
         self._photos = [Photo(file, index * 10**9) for index, file in enumerate(files)]
         stamps_ns = [tag.stamp_ns if tag else None for tag in tags]
         if None not in stamps_ns and len(set(stamps_ns)) == len(files):
-            self._photos = [replace(photo, stamp_ns=ns) for photo, ns in zip(self._photos, stamps_ns) if ns is not None]
+            self._photos = [
+                replace(photo, stamp_ns=ns)
+                for photo, ns in zip(self._photos, stamps_ns)
+                if ns is not None
+            ]
         if any(tags):
             self._place(tags, options)
         self._photos = _in_time(self._photos)
@@ -116,16 +128,23 @@ class FolderDrive:
         known = [tag for tag in tags if tag is not None]
         self.has_heading = all(tag.heading_deg is not None for tag in known)
         self._photos = [
-            replace(photo, pose=None if tag is None else _pose(position, tag if self.has_heading else None))
+            replace(
+                photo,
+                pose=None if tag is None else _pose(position, tag if self.has_heading else None),
+            )
             for photo, tag, position in zip(self._photos, tags, placed.east_north_m)
         ]
         if len(known) < len(tags):
-            self.warnings.append(f'{len(tags) - len(known)} of {len(tags)} images have no position')
+            self.warnings.append(
+                f'{len(tags) - len(known)} of {len(tags)} images have no position'
+            )
 
     def _warn_of_moved(self, stamps_ns: Sequence[int]) -> None:
         shared = len(stamps_ns) - len(set(stamps_ns))
         if shared:
-            self.warnings.append(f'{shared} images share a stamp with another and were moved by a nanosecond')
+            self.warnings.append(
+                f'{shared} images share a stamp with another and were moved by a nanosecond'
+            )
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -173,7 +192,9 @@ def _mounting(path: Path, options: DriveOptions) -> tuple[Poses, bool]:
         return FORWARD_CAMERA, False
     try:
         found = yaml.safe_load(file.read_text(encoding='utf-8'))
-        return checked_pose([*found['position'], *found['quaternion_xyzw']], source=str(file)), True
+        return checked_pose(
+            [*found['position'], *found['quaternion_xyzw']], source=str(file)
+        ), True
     except VprError as error:
         raise DriveError(str(error)) from error
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:

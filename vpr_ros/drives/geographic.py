@@ -31,7 +31,9 @@ def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tu
     """Metres east and north of the datum, in the datum's zone; raises DriveError for what is no position."""
     _check(latitude_deg, longitude_deg)
     if datum.utm_zone == UNKNOWN_ZONE:
-        raise DriveError('the datum does not say its UTM zone, so that degrees cannot be compared with it')
+        raise DriveError(
+            'the datum does not say its UTM zone, so that degrees cannot be compared with it'
+        )
     try:
         east_m, north_m, _, _ = utm.from_latlon(
             latitude_deg,
@@ -55,4 +57,6 @@ def degrees_of(east_m: float, north_m: float, zone: int, letter: str) -> tuple[f
 
 def _check(latitude_deg: float, longitude_deg: float) -> None:
     if not (-90 <= latitude_deg <= 90 and -180 <= longitude_deg <= 180):
-        raise DriveError(f'{latitude_deg}, {longitude_deg}: expected latitude and longitude in degrees')
+        raise DriveError(
+            f'{latitude_deg}, {longitude_deg}: expected latitude and longitude in degrees'
+        )

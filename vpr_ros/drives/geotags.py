@@ -59,7 +59,14 @@ def exif_geotags(files: Sequence[Path], warnings: list[str]) -> list[Geotag | No
             broken += 1
             warnings.append(str(error)) if broken == 1 else None
             tags.append(None)
-        except (OSError, UnidentifiedImageError, ValueError, TypeError, ZeroDivisionError, SyntaxError):
+        except (
+            OSError,
+            UnidentifiedImageError,
+            ValueError,
+            TypeError,
+            ZeroDivisionError,
+            SyntaxError,
+        ):
             tags.append(None)  # whoever decodes it will say what is wrong with it
     return tags
 
@@ -76,11 +83,15 @@ def place_geotags(
     zones = {tag.utm_zone for tag in known if tag.utm_m is not None}
     if UNKNOWN_ZONE in zones and len(zones) > 1:
         nameless = next(tag.name for tag in known if tag.utm_zone == UNKNOWN_ZONE)
-        raise DriveError(f'{nameless}: no UTM zone in this name, but in others; they cannot be compared')
+        raise DriveError(
+            f'{nameless}: no UTM zone in this name, but in others; they cannot be compared'
+        )
     if datum is None:
         datum = _datum_of(known[0])
     elif zones and (datum.utm_zone == UNKNOWN_ZONE) != (zones == {UNKNOWN_ZONE}):
-        warnings.append('the names or the datum do not say their UTM zone; it is taken to be the same')
+        warnings.append(
+            'the names or the datum do not say their UTM zone; it is taken to be the same'
+        )
     return Placed(datum, [None if tag is None else _place(tag, datum) for tag in tags])
 
 
@@ -97,7 +108,9 @@ def _place(tag: Geotag, datum: Datum) -> tuple[float, float]:
         if tag.utm_m is None:
             assert tag.degrees is not None
             return east_north_of(*tag.degrees, datum)
-        comparable = UNKNOWN_ZONE in (tag.utm_zone, datum.utm_zone) or tag.utm_zone == datum.utm_zone
+        comparable = (
+            UNKNOWN_ZONE in (tag.utm_zone, datum.utm_zone) or tag.utm_zone == datum.utm_zone
+        )
         if comparable and _hemisphere(tag.utm_letter) in ('', _hemisphere(datum.utm_letter)):
             return tag.utm_m[0] - datum.east_m, tag.utm_m[1] - datum.north_m
         if not _hemisphere(tag.utm_letter) and tag.degrees is None:
@@ -161,7 +174,9 @@ def _exif_geotag(name: str, exif: Any) -> Geotag | None:
     latitude_deg = _degrees(gps[tag.GPSLatitude], gps.get(tag.GPSLatitudeRef, 'N'), 'S')
     longitude_deg = _degrees(gps[tag.GPSLongitude], gps.get(tag.GPSLongitudeRef, 'E'), 'W')
     if not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 180):
-        raise DriveError(f'{name}: EXIF position {latitude_deg}, {longitude_deg} is not on the Earth')
+        raise DriveError(
+            f'{name}: EXIF position {latitude_deg}, {longitude_deg} is not on the Earth'
+        )
     heading = _finite(gps.get(tag.GPSImgDirection))
     return Geotag(
         name,
@@ -187,7 +202,9 @@ def _exif_stamp_ns(exif: Any) -> int | None:
     """DateTimeOriginal in ns; EXIF knows no time zone by itself, so the clock's own time is taken as UTC."""
     text = exif.get(ExifTags.Base.DateTimeOriginal)
     try:
-        taken = datetime.strptime(str(text).strip('\0 '), '%Y:%m:%d %H:%M:%S').replace(tzinfo=timezone.utc)
+        taken = datetime.strptime(str(text).strip('\0 '), '%Y:%m:%d %H:%M:%S').replace(
+            tzinfo=timezone.utc
+        )
         fraction = str(exif.get(ExifTags.Base.SubsecTimeOriginal) or '0').strip('\0 ')
         return int(taken.timestamp()) * 10**9 + int(fraction[:9].ljust(9, '0'))
     except ValueError:

@@ -72,7 +72,9 @@ class _Spliced(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         size = self._end + len(self._tail)
-        self._position = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: size}[whence])
+        self._position = max(
+            0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: size}[whence]
+        )
         return self._position
 
     def tell(self) -> int:
@@ -156,7 +158,9 @@ def _mend_ros1(file: Path) -> Path | MendedBag:
     for name, value in values.items():
         start = head.index(name) + len(name)
         head = head[:start] + value + head[start + len(value) :]
-    return MendedBag(file, head, end, b''.join(connections.values()) + b''.join(map(_chunk_info, chunks)))
+    return MendedBag(
+        file, head, end, b''.join(connections.values()) + b''.join(map(_chunk_info, chunks))
+    )
 
 
 def _skip_record(stream: BinaryIO) -> int:
@@ -203,7 +207,9 @@ def _connections(stream: BinaryIO, chunks: list[_Chunk]) -> dict[int, bytes]:
             continue
         stream.seek(chunk.data_position)
         content = stream.read(chunk.data_size)
-        decompress = {'none': bytes, 'bz2': bz2_decompress, 'lz4': lz4_decompress}[chunk.compression]
+        decompress = {'none': bytes, 'bz2': bz2_decompress, 'lz4': lz4_decompress}[
+            chunk.compression
+        ]
         records = io.BytesIO(decompress(content))
         while (start := records.tell()) < len(records.getbuffer()):
             header = ReadHeader.read(records)

@@ -43,12 +43,16 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
         raise DriveError(f'{table}: no image of its {missing} rows is in {images}')
     unposed = sum(row.pose is None for row in rows)
     if unposed == len(rows):
-        raise DriveError(f'{table}: not one usable pose in {len(rows)} rows (NaN, or no unit quaternion)')
+        raise DriveError(
+            f'{table}: not one usable pose in {len(rows)} rows (NaN, or no unit quaternion)'
+        )
     warnings = []
     if missing:
         warnings.append(f'{missing} rows of {table.name} name an image that is not in {images}')
     if unposed:
-        warnings.append(f'{unposed} rows of {table.name} have no usable pose (NaN, or no unit quaternion)')
+        warnings.append(
+            f'{unposed} rows of {table.name} have no usable pose (NaN, or no unit quaternion)'
+        )
     return rows, warnings
 
 

@@ -67,11 +67,16 @@ def open_reader(
     paths = _parts(path, warnings)
     try:
         reader = _opened(paths)
-    except Exception as error:  # rosbags lets struct.error, KeyError, AssertionError and others through
+    except (
+        Exception
+    ) as error:  # rosbags lets struct.error, KeyError, AssertionError and others through
         reader = _opened_mended(paths, error, warnings)
     try:
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
-            _note(warnings, f'the message definitions in the bag cannot be used, left out: {", ".join(unread)}')
+            _note(
+                warnings,
+                f'the message definitions in the bag cannot be used, left out: {", ".join(unread)}',
+            )
         yield reader
     finally:
         reader.close()
@@ -115,7 +120,9 @@ def choose_topic(
     if named is not None:
         return _named_topic(reader, named, fitting, types, what)
     candidates = [topic for topic, (_, count) in fitting.items() if count]
-    candidates = [topic for topic in candidates if not topic.endswith(('/compressedDepth', '/theora'))]
+    candidates = [
+        topic for topic in candidates if not topic.endswith(('/compressedDepth', '/theora'))
+    ]
     if len(candidates) > 1:
         raise DriveError(
             f'{_name(reader)}: {len(candidates)} {what} topics, choose one with {option}: {_listed(fitting)}'
@@ -125,7 +132,11 @@ def choose_topic(
 
 def connections_of(reader: AnyReader, topic: str | None, types: Sequence[str]) -> list[Connection]:
     """Every connection on a topic with one of the types; ROS 1 has one for each publisher. None: on any topic."""
-    return [entry for entry in reader.connections if entry.msgtype in types and topic in (None, entry.topic)]
+    return [
+        entry
+        for entry in reader.connections
+        if entry.msgtype in types and topic in (None, entry.topic)
+    ]
 
 
 def decoded(reader: AnyReader, message: RawMessage) -> Any:
@@ -133,7 +144,9 @@ def decoded(reader: AnyReader, message: RawMessage) -> Any:
     try:
         return reader.deserialize(message.data, message.msgtype)
     except Exception as error:  # see open_reader
-        raise DriveError(f'{message.topic}: a message cannot be read ({_sentence(error)})') from error
+        raise DriveError(
+            f'{message.topic}: a message cannot be read ({_sentence(error)})'
+        ) from error
 
 
 def cdr_converter(reader: AnyReader) -> Callable[[bytes, str], bytes]:
@@ -152,7 +165,9 @@ def cdr_converter(reader: AnyReader) -> Callable[[bytes, str], bytes]:
 
 def in_order(paths: Sequence[Path]) -> list[Path]:
     """Sorted as people count: part_2 before part_10."""
-    return sorted(paths, key=lambda path: [_number(word) for word in re.split(r'(\d+)', path.name)])
+    return sorted(
+        paths, key=lambda path: [_number(word) for word in re.split(r'(\d+)', path.name)]
+    )
 
 
 def _number(word: str) -> tuple[int, str]:
@@ -169,18 +184,29 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
         if (path / 'metadata.yaml').is_file():
             return [path]
         if not (files := _bag_files(path)):
-            raise DriveError(f'{path}: no bag in this folder, expected metadata.yaml or files *.bag, *.mcap, *.db3')
+            raise DriveError(
+                f'{path}: no bag in this folder, expected metadata.yaml or files *.bag, *.mcap, *.db3'
+            )
         if files[0].suffix != '.bag':
-            _note(warnings, f'{path}: metadata.yaml is missing, its files are read alone; `ros2 bag reindex` makes it anew')
+            _note(
+                warnings,
+                f'{path}: metadata.yaml is missing, its files are read alone; `ros2 bag reindex` makes it anew',
+            )
         return files
     if not path.exists():
         raise DriveError(f'{path}: no such bag')
     if path.name.endswith('.bag.active'):
-        raise DriveError(f'{path}: its recorder was killed; run `rosbag reindex` and rename it to end in .bag')
+        raise DriveError(
+            f'{path}: its recorder was killed; run `rosbag reindex` and rename it to end in .bag'
+        )
     if path.suffix == '.zstd':
-        raise DriveError(f'{path}: a compressed part of a bag; give the folder that holds it and metadata.yaml')
+        raise DriveError(
+            f'{path}: a compressed part of a bag; give the folder that holds it and metadata.yaml'
+        )
     if path.suffix not in _SUFFIXES:
-        raise DriveError(f'{path}: not a bag, expected .bag, .mcap, .db3 or a folder with metadata.yaml')
+        raise DriveError(
+            f'{path}: not a bag, expected .bag, .mcap, .db3 or a folder with metadata.yaml'
+        )
     return [path]
 
 
@@ -193,7 +219,7 @@ def _bag_files(folder: Path) -> list[Path]:
 
 
 def _opened(paths: Sequence[Any]) -> AnyReader:
-    """rosbags' own reader; where it stumbles over a custom type, one that knows the standard types only."""
+    """Rosbags' own reader; where it stumbles over a custom type, one that knows the standard types only."""
     store = get_typestore(Stores.LATEST)
     reader = AnyReader(paths, default_typestore=store)
     try:
@@ -218,9 +244,15 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
     if reader is None:
         raise DriveError(f'{said}; {_next_step(files[0] if files else paths[0])}') from error
     if mended == files:
-        _note(warnings, f'{said}; its files are read alone, `ros2 bag reindex` makes metadata.yaml anew')
+        _note(
+            warnings,
+            f'{said}; its files are read alone, `ros2 bag reindex` makes metadata.yaml anew',
+        )
     else:
-        _note(warnings, f'{said}; what is complete of it was read ({_next_step(files[0])} for the rest)')
+        _note(
+            warnings,
+            f'{said}; what is complete of it was read ({_next_step(files[0])} for the rest)',
+        )
     return reader
 
 
@@ -262,7 +294,11 @@ def _topics(reader: AnyReader, types: Sequence[str]) -> dict[str, tuple[str, int
 
 
 def _named_topic(
-    reader: AnyReader, named: str, fitting: dict[str, tuple[str, int]], types: Sequence[str], what: str
+    reader: AnyReader,
+    named: str,
+    fitting: dict[str, tuple[str, int]],
+    types: Sequence[str],
+    what: str,
 ) -> str:
     for topic in (named, f'/{named}'):
         if topic in fitting:
@@ -278,7 +314,9 @@ def _named_topic(
 
 
 def _listed(topics: dict[str, tuple[str, int]]) -> str:
-    said = [f'{topic} ({_short(kind)}, {count} messages)' for topic, (kind, count) in topics.items()]
+    said = [
+        f'{topic} ({_short(kind)}, {count} messages)' for topic, (kind, count) in topics.items()
+    ]
     return ', '.join(said) or 'none'
 
 
@@ -299,7 +337,7 @@ def _next_step(path: Any) -> str:
 
 def _sentence(error: Exception) -> str:
     text = ' '.join(str(error).split()).rstrip('.')
-    return text or type(error).__name__
+    return text or 'it is damaged'  # a bare assertion of the reader
 
 
 def _note(warnings: list[str], text: str) -> None:

@@ -32,7 +32,9 @@ class _Edge:
         if self.fixed:
             return np.array(poses[-1])
         moved_m = np.linalg.norm(poses[:, :3] - poses[-1, :3], axis=1).max()
-        turned_rad = angle_between(np.broadcast_to(poses[-1, 3:], (len(poses), 4)), poses[:, 3:]).max()
+        turned_rad = angle_between(
+            np.broadcast_to(poses[-1, 3:], (len(poses), 4)), poses[:, 3:]
+        ).max()
         return np.array(poses[-1]) if moved_m <= _STILL_M and turned_rad <= _STILL_RAD else None
 
     def trajectory(self) -> Trajectory:
@@ -104,7 +106,9 @@ class TransformTree:
             poses = compose(poses, invert(step) if upwards else step)
         if not known.any():
             return None
-        return Trajectory.from_unordered(stamps_ns[known], poses[known], source=f'{parent} to {child}')
+        return Trajectory.from_unordered(
+            stamps_ns[known], poses[known], source=f'{parent} to {child}'
+        )
 
     def _steps(self, parent: str, child: str) -> list[tuple[_Edge, bool]] | None:
         """The transforms from `parent` to `child`, each with whether it is walked from child to parent."""
@@ -115,7 +119,10 @@ class TransformTree:
         for depth, name in enumerate([child, *(edge.parent for edge in up_from_child)]):
             if name in names:
                 up = up_from_parent[: names.index(name)]
-                return [*((edge, True) for edge in up), *((edge, False) for edge in reversed(up_from_child[:depth]))]
+                return [
+                    *((edge, True) for edge in up),
+                    *((edge, False) for edge in reversed(up_from_child[:depth])),
+                ]
         return None
 
     def _ancestors(self, frame: str) -> Iterator[_Edge]:

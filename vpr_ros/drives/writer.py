@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import cv2
@@ -50,7 +51,9 @@ MAP_FRAME, BASE_FRAME, CAMERA_FRAME = 'map', 'base_link', 'camera_optical'
 
 _ROS2 = get_typestore(Stores.LATEST)
 _ROS1 = get_typestore(Stores.ROS1_NOETIC)  # which lacks tf2_msgs
-_ROS1.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage'))
+_ROS1.register(
+    get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage')
+)
 _ZERO = QosTime(0, 0)
 _LATCHED = Qos(
     QosHistory.KEEP_LAST,
@@ -105,7 +108,9 @@ class BagWriter:
                 rotation=_quaternion(base_T_camera),
             ),
         )
-        self._write('/tf_static', stamp_ns, _made('tf2_msgs/msg/TFMessage', transforms=[transform]))
+        self._write(
+            '/tf_static', stamp_ns, _made('tf2_msgs/msg/TFMessage', transforms=[transform])
+        )
 
     def image(self, stamp_ns: int, image: Image) -> None:
         """Write RGB [H, W, 3] as sensor_msgs/Image."""
@@ -151,7 +156,9 @@ class BagWriter:
         )
         self._write(ODOMETRY_TOPIC, stamp_ns, message)
 
-    def fix(self, stamp_ns: int, latitude_deg: float, longitude_deg: float, altitude_m: float) -> None:
+    def fix(
+        self, stamp_ns: int, latitude_deg: float, longitude_deg: float, altitude_m: float
+    ) -> None:
         """Write a position as sensor_msgs/NavSatFix."""
         message = _made(
             'sensor_msgs/msg/NavSatFix',
@@ -168,7 +175,12 @@ class BagWriter:
     def camera_info(self, stamp_ns: int, calibration: 'CameraInfo') -> None:
         """Write sensor_msgs/CameraInfo."""
         region = _made(
-            'sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+            'sensor_msgs/msg/RegionOfInterest',
+            x_offset=0,
+            y_offset=0,
+            height=0,
+            width=0,
+            do_rectify=False,
         )
         message = _made(
             'sensor_msgs/msg/CameraInfo',
@@ -193,7 +205,9 @@ class BagWriter:
         if isinstance(self._writer, Ros1Writer):
             if connection is None:
                 latched = 1 if topic == '/tf_static' else 0
-                connection = self._writer.add_connection(topic, msgtype, typestore=_ROS1, latching=latched)
+                connection = self._writer.add_connection(
+                    topic, msgtype, typestore=_ROS1, latching=latched
+                )
             data = _ROS2.cdr_to_ros1(data, msgtype)
         elif connection is None:
             profiles = [_LATCHED] if topic == '/tf_static' else []
@@ -338,13 +352,24 @@ def _write_pose(
         return
     written.poses += 1
     datum = drive.datum
-    if not drive.has_heading and datum is not None and datum.utm_zone != UNKNOWN_ZONE and datum.utm_letter:
+    if (
+        not drive.has_heading
+        and datum is not None
+        and datum.utm_zone != UNKNOWN_ZONE
+        and datum.utm_letter
+    ):
         east_m, north_m = poses[0, 0] + datum.east_m, poses[0, 1] + datum.north_m
-        bag.fix(stamp_ns, *degrees_of(east_m, north_m, datum.utm_zone, datum.utm_letter), datum.altitude_m)
+        bag.fix(
+            stamp_ns,
+            *degrees_of(east_m, north_m, datum.utm_zone, datum.utm_letter),
+            datum.altitude_m,
+        )
         written.pose_topic = FIX_TOPIC
         return
     camera = poses[0]
-    bag.odometry(stamp_ns, compose(camera, invert(drive.base_T_camera)) if drive.has_heading else camera)
+    bag.odometry(
+        stamp_ns, compose(camera, invert(drive.base_T_camera)) if drive.has_heading else camera
+    )
     written.pose_topic = ODOMETRY_TOPIC
 
 
@@ -376,7 +401,9 @@ def _check_target(output: Path, storage: Storage) -> None:
         return
     if output.suffix in ('.bag', '.mcap', '.db3'):
         raise DriveError(f'{output}: a ROS 2 bag is a folder; leave out {output.suffix}')
-    is_bag = output.is_dir() and ((output / 'metadata.yaml').is_file() or not any(output.iterdir()))
+    is_bag = output.is_dir() and (
+        (output / 'metadata.yaml').is_file() or not any(output.iterdir())
+    )
     if output.exists() and not is_bag:
         raise DriveError(f'{output}: exists and is not a ROS 2 bag; it will not be replaced')
 
@@ -396,10 +423,15 @@ def _ros2_folder(output: Path, storage: Storage) -> Iterator[Ros2Writer]:
 
 @contextmanager
 def _ros1_file(output: Path) -> Iterator[Ros1Writer]:
-    with staged_folder(output.absolute().with_name(f'.{output.name}.making')) as staging:
-        with Ros1Writer(staging / output.name) as writer:
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f'.{output.name}.partial-', dir=output.parent) as staging:
+        made = Path(staging, output.name)
+        with Ros1Writer(made) as writer:
             yield writer
-        os.replace(staging / output.name, output)
+        with made.open('rb') as file:
+            os.fsync(file.fileno())
+        os.replace(made, output)
 
 
 def _made(msgtype: str, **fields: Any) -> Any:
