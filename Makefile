@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.NOTPARALLEL:
 
 VENV ?= .venv
 ARGS ?=
@@ -18,10 +19,12 @@ ifeq ($(ROS_SOURCED),yes)
 KIND := ros-$(ROS_DISTRO)
 PYTHONS := $(ROS_PYTHON)
 VENV_FLAGS := --system-site-packages
+NOW := ROS 2 $(ROS_DISTRO) is sourced and used; vpr_msgs comes from your colcon workspace.
 else
 KIND := wheels
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.10 python3)
 VENV_FLAGS :=
+NOW := no ROS 2 is sourced, so its wheels are used; vpr_msgs is built from wheels too.
 endif
 
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
@@ -45,7 +48,7 @@ help:
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, MSGS=0 leaves out vpr_msgs.'
 	@echo 'In a ROS 2 workspace colcon builds both packages: colcon build --base-paths . vpr_msgs'
-	@echo 'Now: $(if $(filter wheels,$(KIND)),no ROS 2 sourced, so the wheels are used.,ROS 2 $(ROS_DISTRO) is sourced and used; build vpr_msgs with colcon and source the workspace.)'
+	@echo 'Now: $(NOW)'
 
 # ---- environment. Each stamp holds until a file it was made from changes.
 
