@@ -93,7 +93,7 @@ $(STAMP)/robot: requirements/robot-on-ros.txt $(STAMP)/$(KIND)
 	@touch '$@'
 
 msgs: $(STAMP)/robot
-	@$(PY) -c 'import vpr_msgs.msg' 2>/dev/null || \
+	@$(PY) -c 'from vpr_msgs.msg import PlaceMatchArray' 2>/dev/null || \
 	    echo 'setup: vpr_msgs is not built; in your workspace: colcon build --base-paths . vpr_msgs, then source install/setup.sh'
 endif
 
@@ -126,9 +126,11 @@ test: setup-test
 	@$(PY) -m pytest $(ARGS)
 
 lint: setup-test
-	@$(PY) -m ruff check .
-	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy --strict
+	@status=0; \
+	$(PY) -m ruff check . || status=1; \
+	$(PY) -m ruff format --check . || status=1; \
+	$(PY) -m mypy --strict || status=1; \
+	exit $$status
 
 format: setup-test
 	@$(PY) -m ruff check --fix .

@@ -10,20 +10,22 @@ from setuptools import find_packages, setup
 
 NAME = 'vpr_ros'
 EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag')
-# A pip installation has its executables in bin/, where `ros2 run` and launch do not look: these relays stand in
-# lib/vpr_ros and start them. colcon puts the executables there itself (setup.cfg).
+# A pip installation has its executables in bin/, where `ros2 run` and launch do not look: these
+# relays stand in lib/vpr_ros and start them. colcon puts the executables there itself (setup.cfg).
 RELAY = '#!/bin/sh\nexec "$(dirname -- "$0")/../../bin/{name}" "$@"\n'
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
-    """Return what belongs into share/vpr_ros, folder by folder; models are there as the default model is one."""
+    """Return what belongs into share/vpr_ros, folder by folder; the default model is among it."""
     shared = [
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
     ]
     for top in ('launch', 'config', 'models', 'rviz'):
         for folder, _, names in os.walk(top):
-            files = [f'{folder}/{n}' for n in sorted(names) if not n.endswith(('.pyc', '.partial'))]
+            files = [
+                f'{folder}/{n}' for n in sorted(names) if not n.endswith(('.pyc', '.partial'))
+            ]
             if files:
                 shared.append((f'share/{NAME}/{folder}', files))
     return shared
@@ -57,7 +59,8 @@ setup(
     },
     data_files=shared_files() + (relays() if 'bdist_wheel' in sys.argv else []),
     zip_safe=True,
-    # Bounds, not pins: they also accept what a ROS 2 installation from apt brings. The tested pins are in requirements/.
+    # Bounds, not pins: they also accept what a ROS 2 installation from apt brings. The pins that
+    # are installed and tested together are in requirements/.
     install_requires=[
         'numpy>=1.24,<3',
         'opencv-python-headless>=4.5.4,<5',
@@ -70,7 +73,8 @@ setup(
         'matplotlib>=3.5',
     ],
     extras_require={
-        # The trainer's part; the robot never imports it. torchvision is for the ResNet18 backbone and its weights.
+        # The trainer's part; the robot never imports it.
+        # torchvision is for the ResNet18 backbone and its weights.
         'training': [
             'torch>=2.4',
             'torchvision',

@@ -7,9 +7,15 @@ import sys
 import pytest
 
 pytest.importorskip('rclpy', reason='no rclpy: run make setup, or source ROS 2')
-pytest.importorskip(
-    'vpr_msgs.msg', reason='vpr_msgs is not built: make setup builds it where there is a compiler'
-)
+try:
+    # The name, not only the module: seen from this tree's root the folder vpr_msgs/msg/, which has
+    # the sources, imports as an empty package.
+    from vpr_msgs.msg import PlaceMatchArray  # noqa: F401
+except ImportError:
+    pytest.skip(
+        'vpr_msgs is not built: make setup builds it where there is a compiler',
+        allow_module_level=True,
+    )
 
 DOMAIN_ID = '87'
 
@@ -30,11 +36,13 @@ try:
     node = rclpy.create_node('talker')
     node.create_service(Localize, 'localize', answer)
     publisher = node.create_publisher(PlaceMatchArray, 'matches', 10)
-    message = PlaceMatchArray(map_id='corridor', model_name='lite0', localized=True, probability=0.75)
+    message = PlaceMatchArray(map_id='corridor', model_name='lite0', localized=True)
+    message.probability = 0.75
     message.header.frame_id = 'map'
     message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 123_456_789
     for i in range(3):
-        match = PlaceMatch(place_id=2**32 - 1 - i, similarity=0.5 - i, probability=0.25, source=f'{i}.jpg')
+        match = PlaceMatch(place_id=2**32 - 1 - i, similarity=0.5 - i, probability=0.25)
+        match.source = f'{i}.jpg'
         match.pose.position.x, match.pose.orientation.w = 10.5 * i, 1.0
         match.map_stamp.sec = 1_600_000_000 + i
         message.matches.append(match)

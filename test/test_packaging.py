@@ -1,4 +1,4 @@
-"""One tree, two installers: colcon and pip must find the same package and give working executables."""
+"""One tree, two installers: colcon and pip find the same package and give working executables."""
 
 import ast
 import os
@@ -27,14 +27,18 @@ def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = Non
         timeout=150,
         check=False,
     )
-    assert done.returncode == 0, f'{command} ended with {done.returncode}\n{done.stdout}{done.stderr}'
+    assert done.returncode == 0, (
+        f'{command} ended with {done.returncode}\n{done.stdout}{done.stderr}'
+    )
     return done.stdout
 
 
 @pytest.fixture
 def colcon(tmp_path):
-    """Return a function that runs colcon with this interpreter's packages and its own home and log."""
-    pytest.importorskip('colcon_core', reason='colcon is not installed (requirements/test.txt has it)')
+    """Return a function that runs this interpreter's colcon with a home and a log of its own."""
+    pytest.importorskip(
+        'colcon_core', reason='colcon is not installed (requirements/test.txt has it)'
+    )
 
     def run_colcon(*arguments: str | Path, cwd: Path = ROOT) -> str:
         env = {'COLCON_HOME': str(tmp_path / 'home'), 'COLCON_LOG_PATH': str(tmp_path / 'log')}
@@ -45,7 +49,7 @@ def colcon(tmp_path):
 
 @pytest.fixture
 def clone(tmp_path):
-    """Return a copy of what belongs to the package, so that a build leaves nothing in this tree."""
+    """Return a copy of what belongs to the package, so that a build leaves this tree clean."""
     copy = tmp_path / 'clone'
     copy.mkdir()
     for name in ('package.xml', 'setup.py', 'setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
@@ -106,36 +110,46 @@ def test_each_executable_is_a_module_with_a_main(name):
 def test_pip_installs_executables_that_run_and_what_they_share(clone, tmp_path):
     prefix = tmp_path / 'prefix'
     pip = (sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet')
-    run(*pip, '--no-deps', '--no-build-isolation', '--no-index', '--prefix', prefix, '.', cwd=clone)
-    check_installed(prefix, ('bin', 'lib/vpr_ros'))
+    run(
+        *pip, '--no-deps', '--no-build-isolation', '--no-index', '--prefix', prefix, '.', cwd=clone
+    )
+    assert_shared(prefix)
+    python = f'python{sys.version_info.major}.{sys.version_info.minor}'
+    paths = [str(prefix / 'lib' / python / 'site-packages'), os.environ.get('PYTHONPATH', '')]
+    environment = {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+    for folder in (prefix / 'bin', prefix / 'lib/vpr_ros'):
+        assert_executable(folder)
+        assert 'usage' in run(folder / 'build_map', '--help', cwd=tmp_path, env=environment)
 
 
 @pytest.mark.parametrize('flags', [(), ('--symlink-install',)], ids=['copied', 'symlinked'])
 def test_colcon_builds_executables_that_run_and_what_they_share(colcon, clone, tmp_path, flags):
-    prefix = tmp_path / 'install' / 'vpr_ros'
+    install = tmp_path / 'install'
     colcon(
         'build',
         *('--base-paths', '.', '--packages-select', 'vpr_ros'),
-        *('--build-base', tmp_path / 'build', '--install-base', prefix.parent),
+        *('--build-base', tmp_path / 'build', '--install-base', install),
         *flags,
         cwd=clone,
     )
-    check_installed(prefix, ('lib/vpr_ros',))
+    assert_shared(install / 'vpr_ros')
+    assert_executable(install / 'vpr_ros/lib/vpr_ros')
+    sourced = 'source install/local_setup.bash && install/vpr_ros/lib/vpr_ros/build_map --help'
+    assert 'usage' in run('bash', '-c', sourced, cwd=tmp_path)
 
 
-def check_installed(prefix: Path, executable_folders: tuple[str, ...]) -> None:
-    """Assert that a prefix has what ROS looks for, and that a tool from each folder starts."""
+def assert_shared(prefix: Path) -> None:
+    """Assert that a prefix has what ROS looks for in share/."""
     share = prefix / 'share'
     assert (share / 'ament_index/resource_index/packages/vpr_ros').exists()
     assert (share / 'vpr_ros/package.xml').is_file()
-    for top in ('launch', 'config', 'models'):
+    for top in ('launch', 'config', 'models', 'rviz'):
         for path in (ROOT / top).rglob('*'):
             if path.is_file() and path.suffix not in ('.pyc', '.partial'):
                 assert (share / 'vpr_ros' / path.relative_to(ROOT)).is_file(), path
-    python = f'python{sys.version_info.major}.{sys.version_info.minor}'
-    paths = [str(prefix / 'lib' / python / 'site-packages'), os.environ.get('PYTHONPATH', '')]
-    environment = {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
-    for folder in executable_folders:
-        for name in EXECUTABLES:
-            assert os.access(prefix / folder / name, os.X_OK), f'{folder}/{name}'
-        assert 'usage' in run(prefix / folder / 'build_map', '--help', cwd=prefix, env=environment)
+
+
+def assert_executable(folder: Path) -> None:
+    """Assert that a folder has every command as a file that may be executed."""
+    for name in EXECUTABLES:
+        assert os.access(folder / name, os.X_OK), f'{folder}/{name}'

@@ -1,8 +1,9 @@
 """Build vpr_msgs into the running Python's virtual environment, from wheels alone.
 
-Without a ROS 2 installation there is no colcon workspace to build interfaces in, yet the code generators and every
-interface that vpr_msgs depends on exist as wheels. They go into a build environment in a temporary folder, plain cmake
-builds against it, and only the result is installed beside rclpy. A digest of the sources makes a second call free.
+Without a ROS 2 installation there is no colcon workspace to build interfaces in, yet the code
+generators and every interface that vpr_msgs depends on exist as wheels. They go into a build
+environment in a temporary folder, plain cmake builds against it, and only the result is installed
+beside rclpy. A digest of the sources makes a second call free.
 
 Exit status: 0 built, up to date, or no compiler (said in one line); 1 the build failed.
 """
@@ -15,7 +16,6 @@ import sys
 import sysconfig
 import tempfile
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix='vpr_msgs-') as scratch:
             _build(Path(scratch))
     except BuildError as error:
-        print(f'build_msgs: {error}\nbuild_msgs: failed; `make setup MSGS=0` goes on without vpr_msgs')
+        print(f'build_msgs: {error}')
+        print('build_msgs: failed; `make setup MSGS=0` goes on without vpr_msgs')
         return 1
     STAMP.write_text(digest + '\n')
     return 0
@@ -51,7 +52,7 @@ def main() -> int:
 
 def _digest_of_sources() -> str:
     digest = hashlib.sha256(sys.version.encode())
-    pins = (REQUIREMENTS / name for name in ('msgs-build.txt', 'ros-kilted.txt'))
+    pins = (REQUIREMENTS / name for name in ('msgs-build.txt', 'ros-kilted.txt', 'robot.txt'))
     for path in sorted([*(p for p in SOURCE.rglob('*') if p.is_file()), *pins, Path(__file__)]):
         digest.update(path.name.encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()
@@ -61,7 +62,8 @@ def _missing_tool() -> str | None:
     for variable, names in (('CC', ('cc', 'gcc', 'clang')), ('CXX', ('c++', 'g++', 'clang++'))):
         chosen = os.environ.get(variable, '').split()[:1]
         if not any(shutil.which(name) for name in (chosen or names)):
-            return f'no {"C++" if variable == "CXX" else "C"} compiler (Debian, Ubuntu: apt install g++)'
+            language = {'CC': 'C', 'CXX': 'C++'}[variable]
+            return f'no {language} compiler (Debian, Ubuntu: apt install g++)'
     header = Path(sysconfig.get_path('include')) / 'Python.h'
     if not header.is_file():
         return f'no {header} (Debian, Ubuntu: apt install python3-dev)'
@@ -73,9 +75,9 @@ def _build(scratch: Path) -> None:
     venv.create(build_env, symlinks=True, with_pip=True)
     python = build_env / 'bin' / 'python'
     environment = _clean_environment(build_env)
-    pins = ('-c', REQUIREMENTS / 'ros-kilted.txt', '-c', REQUIREMENTS / 'robot.txt')
     pip = (python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
-    _run(*pip, '-r', REQUIREMENTS / 'msgs-build.txt', *_without_extras(pins, scratch), env=environment)
+    wanted = ('-r', REQUIREMENTS / 'msgs-build.txt', '-c', _constraints(scratch))
+    _run(*pip, *wanted, env=environment)
     _point_exports_at(build_env, python, environment)
     tree = scratch / 'build'
     _run(
@@ -96,8 +98,8 @@ def _build(scratch: Path) -> None:
 def _clean_environment(build_env: Path) -> dict[str, str]:
     """Return this process's environment as if the build environment, and no other, were active.
 
-    The ROS wheels restart every interpreter with a library path of its own and mark that in a variable; a child Python of
-    another environment must not inherit either.
+    The ROS wheels restart every interpreter with a library path of its own and mark that in a
+    variable; a child Python of another environment must not inherit either.
     """
     dropped = {'_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONHOME'}
     environment = {k: v for k, v in os.environ.items() if k not in dropped}
@@ -107,21 +109,20 @@ def _clean_environment(build_env: Path) -> dict[str, str]:
     return environment
 
 
-def _without_extras(pins: tuple[str | Path, ...], scratch: Path) -> Iterator[str | Path]:
-    """Yield the pip arguments with each file replaced by a copy fit for a constraints file: it may not name extras."""
-    for pin in pins:
-        if isinstance(pin, Path):
-            copy = scratch / pin.name
-            copy.write_text(pin.read_text().replace('[fastrtps]', ''))
-            yield copy
-        else:
-            yield pin
+def _constraints(scratch: Path) -> Path:
+    """Write the robot's pins as one constraints file; such a file may not name extras."""
+    path = scratch / 'constraints.txt'
+    pins = (REQUIREMENTS / name for name in ('ros-kilted.txt', 'robot.txt'))
+    path.write_text('\n'.join(p.read_text() for p in pins).replace('[fastrtps]', ''))
+    return path
 
 
 def _point_exports_at(build_env: Path, python: Path, environment: dict[str, str]) -> None:
     """Replace the header folders of the machine that built the wheels by this interpreter's."""
-    headers = 'import numpy, sysconfig; print(sysconfig.get_path("include")); print(numpy.get_include())'
-    python_include, numpy_include = _run(python, '-c', headers, env=environment).split()
+    ask = (
+        'import numpy, sysconfig; print(numpy.get_include()); print(sysconfig.get_path("include"))'
+    )
+    numpy_include, python_include = _run(python, '-c', ask, env=environment).splitlines()
     for path in build_env.glob('share/*/cmake/export_*generator_pyExport.cmake'):
         parts = path.read_text().split('/opt/python/')
         for i, part in enumerate(parts[1:], start=1):
