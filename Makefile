@@ -3,6 +3,8 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .NOTPARALLEL:
+# The ROS wheels' mark of an interpreter that has its library path; wrong for another environment's interpreter.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 VENV ?= .venv
 ARGS ?=
@@ -72,7 +74,7 @@ $(STAMP)/$(KIND):
 	    echo "make: ROS 2 comes as wheels for Linux x86_64 only, this is $$(uname -sm). Source a ROS 2 installation (. /opt/ros/DISTRO/setup.sh), then make setup again" >&2; exit 2; \
 	fi; \
 	echo "setup: environment $(VENV) with $$("$$python" --version) ($(KIND))"; \
-	env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE "$$python" -m venv --clear $(VENV_FLAGS) '$(VENV)'
+	"$$python" -m venv --clear $(VENV_FLAGS) '$(VENV)'
 	@mkdir -p '$(STAMP)' && touch '$@'
 
 ifeq ($(KIND),wheels)
