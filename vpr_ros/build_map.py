@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.describe import Describer, OnnxDescriber
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
@@ -172,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
@@ -202,4 +203,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main())

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.config import LocalizerConfig, NodeConfig, Value, node_config
 from vpr_ros.core.describe import OnnxDescriber
@@ -173,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
@@ -215,4 +216,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main())

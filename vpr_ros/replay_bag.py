@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from vpr_ros.adapters.conversions import stamp_message
 from vpr_ros.adapters.qos import LATCHED
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.bag import open_reader
 from vpr_ros.drives.writer import write_bag
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. ROS arguments (--ros-args -r /a:=/b) are understood as well."""
     given = sys.argv[1:] if argv is None else list(argv)
@@ -193,4 +194,4 @@ def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> N
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main())
