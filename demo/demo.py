@@ -58,7 +58,9 @@ class Commentary:
             return 'I do not know where I am'
         pose = pose_array(message.pose.pose, source='pose')
         camera_poses, _ = self.trajectory.at(np.array([stamp_ns]))
-        error_m = np.linalg.norm(pose[:3] - compose(camera_poses[0], invert(self.base_T_camera))[:3])
+        error_m = np.linalg.norm(
+            pose[:3] - compose(camera_poses[0], invert(self.base_T_camera))[:3]
+        )
         variances = message.pose.covariance
         sigma_m = float(np.sqrt(max(variances[0], variances[7])))
         return (

@@ -30,7 +30,9 @@ def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
     if poses.shape[-1:] != (7,):
         raise VprError(f'{source}: shape {poses.shape}, expected [..., 7] (x y z qx qy qz qw)')
     if not np.isfinite(poses).all():
-        raise VprError(f'{source}: contains NaN or infinity: {_first_bad(poses, ~np.isfinite(poses))}')
+        raise VprError(
+            f'{source}: contains NaN or infinity: {_first_bad(poses, ~np.isfinite(poses))}'
+        )
     norm = np.linalg.norm(poses[..., 3:], axis=-1, keepdims=True)
     wrong = np.abs(norm - 1) > _NORM_TOLERANCE
     if wrong.any():

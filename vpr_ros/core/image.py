@@ -36,7 +36,9 @@ def resize(image: Image, size_hw: tuple[int, int]) -> Image:
 def check(image: Image, *, source: str = 'image') -> Image:
     """Return the image if it is uint8 [H, W, 3] of a usable size; raise ImageError otherwise."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(f'{source}: {image.dtype} of shape {image.shape}, expected uint8 [H, W, 3]')
+        raise ImageError(
+            f'{source}: {image.dtype} of shape {image.shape}, expected uint8 [H, W, 3]'
+        )
     if min(image.shape[:2]) < SMALLEST_SIDE_PX:
         height, width = image.shape[:2]
         raise ImageError(

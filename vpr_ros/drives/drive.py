@@ -24,7 +24,9 @@ class DriveOptions:
     image_topic: str | None = None  # None: the only image topic
     pose_topic: str | None = None  # None: the only pose topic, else tf
     tf_frames: tuple[str, str] | None = None  # (map frame, base frame): take poses from /tf
-    base_T_camera: Poses | None = field(default=None)  # [7]; None: from tf_static, else a forward camera
+    base_T_camera: Poses | None = field(
+        default=None
+    )  # [7]; None: from tf_static, else a forward camera
     datum: Datum | None = None  # None: the first position
     max_pose_gap_s: float = 1.0
 
