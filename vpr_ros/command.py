@@ -1,8 +1,9 @@
-"""What every command does with bad input and with Ctrl-C, in one place.
+"""What every command does alike: bad input is one line and exit status 2, and Ctrl-C is no crash.
 
-Exit status: 0 done, 1 a gate failed, 2 bad input (one line on standard error), 130 interrupted.
+Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the reader of a pipe went.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -12,20 +13,35 @@ from vpr_ros.core.errors import VprError
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
+_BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
 
-def command(main: Main) -> Main:
-    """Turn a command's errors into one line and an exit status."""
+
+def command(main: Main) -> Callable[..., int]:
+    """Let a command's `main` end with one line and a status where it would end with a traceback.
+
+    VprError becomes 2, Ctrl-C 130, and a closed pipe (`| head`) ends quietly. Everything else is
+    a bug and keeps its traceback.
+    """
 
     @wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
-        name = main.__module__.rpartition('.')[2].strip('_') or 'command'
         try:
-            return main(argv)
+            status = main(argv)
+            sys.stdout.flush()
         except VprError as error:
-            print(f'{name}: {error}', file=sys.stderr)
-            return 2
+            _say(f'error: {error}')
+            return _BAD_INPUT
         except KeyboardInterrupt:
-            print(f'{name}: interrupted', file=sys.stderr)
-            return 130
+            _say('stopped by Ctrl-C')
+            return _INTERRUPTED
+        except BrokenPipeError:
+            # Python flushes again at exit, which would complain once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _READER_GONE
+        return status
 
     return guarded
+
+
+def _say(text: str) -> None:
+    print(' '.join(text.split()), file=sys.stderr)

@@ -1,41 +1,170 @@
-"""placeholder until the full decoder lands"""
+"""Turn image messages into RGB arrays, and arrays into messages.
+
+The functions look at a message's fields only, so that the same code serves rclpy and a bag read without ROS. That is
+also why OpenCV converts the rare encodings and not cv_bridge: a bag must decode alike on a machine without ROS, and the
+cv_bridge of the package index fails on newer OpenCV and numpy. The tests hold both against each other pixel by pixel.
+
+Encodings follow sensor_msgs/image_encodings.hpp: bayer_rggb8 has red, green in its first row (OpenCV calls the same
+pattern BayerBG), 16 bits are scaled to 8 as cv_bridge does (255/65535), and 8UC3 means BGR.
+"""
 
 from array import array
-import numpy as np, cv2
-from vpr_ros.core.image import decode, check
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from vpr_ros.core.errors import ImageError
+from vpr_ros.core.image import check, decode
+from vpr_ros.core.types import Image
+
+_Pixels = NDArray[Any]  # [H, W, C] or [H, W], uint8 or uint16
+_NOT_IMAGES = ('compresseddepth', 'h264', 'h265', 'hevc', 'av1', 'theora', 'ffmpeg')
 
 
-def to_rgb(m):
-    if hasattr(m, 'format'):
-        return decode(m.data, source=f'image')
-    n = {'rgb8': 3, 'bgr8': 3, 'mono8': 1}.get(m.encoding)
-    if n is None:
-        raise ImageError(f'{m.encoding}: unknown encoding')
-    if m.width == 0 or len(m.data) == 0:
-        raise ImageError('image without data')
-    if m.step < m.width * n:
-        raise ImageError(f'step {m.step}')
-    if len(m.data) != m.step * m.height:
-        raise ImageError(f'{len(m.data)} bytes')
-    a = (
-        np.frombuffer(m.data, np.uint8)
-        .reshape(m.height, m.step)[:, : m.width * n]
-        .reshape(m.height, m.width, n)
-    )
-    if n == 1:
-        a = cv2.cvtColor(np.ascontiguousarray(a), cv2.COLOR_GRAY2RGB)
-    elif m.encoding == 'bgr8':
-        a = cv2.cvtColor(np.ascontiguousarray(a), cv2.COLOR_BGR2RGB)
-    return check(a)
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """How the bytes of an encoding are laid out, and how they become RGB."""
+
+    channels: int
+    to_rgb: Callable[[_Pixels], _Pixels]
+    sample_bytes: int = 1
+    rows_per_row: float = 1.0  # rows of bytes for each row of pixels; 1.5 where colour planes follow
+    even_width: bool = False
+    even_height: bool = False
+
+    def rows(self, height: int) -> int:
+        """Rows of bytes of an image of `height` pixels."""
+        return int(height * self.rows_per_row)
 
 
-def rgb_to_image(p, kind, header):
+def _same(pixels: _Pixels) -> _Pixels:
+    return pixels
+
+
+def _by(code: int) -> Callable[[_Pixels], _Pixels]:
+    """One OpenCV colour conversion."""
+
+    def convert(pixels: _Pixels) -> _Pixels:
+        return np.asarray(cv2.cvtColor(pixels, code))
+
+    return convert
+
+
+_GREY, _BGR = _by(cv2.COLOR_GRAY2RGB), _by(cv2.COLOR_BGR2RGB)
+_RGBA, _BGRA = _by(cv2.COLOR_RGBA2RGB), _by(cv2.COLOR_BGRA2RGB)
+_BAYER = {
+    'rggb': _by(cv2.COLOR_BayerRGGB2RGB),
+    'bggr': _by(cv2.COLOR_BayerBGGR2RGB),
+    'gbrg': _by(cv2.COLOR_BayerGBRG2RGB),
+    'grbg': _by(cv2.COLOR_BayerGRBG2RGB),
+}
+_UYVY, _YUY2 = _by(cv2.COLOR_YUV2RGB_UYVY), _by(cv2.COLOR_YUV2RGB_YUY2)
+
+_ENCODINGS = {
+    'rgb8': _Encoding(3, _same),
+    'bgr8': _Encoding(3, _BGR),
+    'rgba8': _Encoding(4, _RGBA),
+    'bgra8': _Encoding(4, _BGRA),
+    'mono8': _Encoding(1, _GREY),
+    '8UC1': _Encoding(1, _GREY),
+    '8UC3': _Encoding(3, _BGR),
+    '8UC4': _Encoding(4, _BGRA),
+    'rgb16': _Encoding(3, _same, 2),
+    'bgr16': _Encoding(3, _BGR, 2),
+    'rgba16': _Encoding(4, _RGBA, 2),
+    'bgra16': _Encoding(4, _BGRA, 2),
+    'mono16': _Encoding(1, _GREY, 2),
+    '16UC1': _Encoding(1, _GREY, 2),
+    **{f'bayer_{name}8': _Encoding(1, convert) for name, convert in _BAYER.items()},
+    **{f'bayer_{name}16': _Encoding(1, convert, 2) for name, convert in _BAYER.items()},
+    **{name: _Encoding(2, _UYVY, even_width=True) for name in ('yuv422', 'uyvy')},
+    **{name: _Encoding(2, _YUY2, even_width=True) for name in ('yuv422_yuy2', 'yuyv')},
+    'nv12': _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV12), 1, 1.5, even_width=True, even_height=True),
+    'nv21': _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV21), 1, 1.5, even_width=True, even_height=True),
+}
+
+ENCODINGS = tuple(_ENCODINGS)
+"""What `to_rgb` understands of sensor_msgs/Image."""
+
+
+def to_rgb(message: Any, *, source: str = 'image') -> Image:
+    """Decode a sensor_msgs/Image or CompressedImage, of rclpy or of rosbags, to RGB uint8 [H, W, 3].
+
+    rgb8 costs no copy: the result is then a view of the message's data, which it keeps alive. Raises ImageError, which
+    begins with `source`, for an unknown encoding, fields that contradict each other, and data that does not decode.
+    """
+    if hasattr(message, 'format'):
+        return _decode_compressed(message, source)
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageError(f'{source}: encoding {message.encoding!r} is unknown, expected one of {", ".join(ENCODINGS)}')
+    _check_fields(message, encoding, source)
+    rgb = encoding.to_rgb(_pixels(message, encoding))
+    if rgb.dtype == np.uint16:
+        rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
+    return check(np.asarray(rgb, dtype=np.uint8), source=source)
+
+
+def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:
+    """A sensor_msgs/Image of class `kind` (rclpy's) that holds RGB uint8 [H, W, 3].
+
+    The bytes go in as array.array, which the generated setter takes without looking at each.
+    """
+    height, width = image.shape[:2]
     return kind(
         header=header,
-        height=p.shape[0],
-        width=p.shape[1],
+        height=height,
+        width=width,
         encoding='rgb8',
-        step=p.shape[1] * 3,
-        data=array('B', p.tobytes()),
+        is_bigendian=0,
+        step=3 * width,
+        data=array('B', np.ascontiguousarray(image).tobytes()),
     )
+
+
+def _decode_compressed(message: Any, source: str) -> Image:
+    """`format` is free text ('jpeg', 'rgb8; jpeg compressed bgr8'), so the bytes say what they are."""
+    name = message.format.lower()
+    refused = next((word for word in _NOT_IMAGES if word in name), None)
+    if refused == 'compresseddepth':
+        raise ImageError(f'{source}: format {message.format!r} is a depth image, expected JPEG or PNG of a colour camera')
+    if refused is not None:
+        raise ImageError(
+            f'{source}: format {message.format!r} is a video stream, whose frames do not decode one by one; '
+            'republish it as raw or JPEG'
+        )
+    return decode(message.data, source=source)
+
+
+def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
+    width, height, step = message.width, message.height, message.step
+    if width == 0 or height == 0:
+        raise ImageError(f'{source}: {width}x{height} pixels, expected an image')
+    if encoding.even_width and width % 2 or encoding.even_height and height % 2:
+        raise ImageError(f'{source}: {width}x{height} pixels, {message.encoding} needs even sides')
+    least = width * encoding.channels * encoding.sample_bytes
+    if step < least:
+        raise ImageError(
+            f'{source}: step {step}, {width} pixels of {message.encoding} need at least {least} bytes a row'
+        )
+    found, expected = memoryview(message.data).nbytes, step * encoding.rows(height)
+    if found != expected:
+        raise ImageError(
+            f'{source}: {found} bytes of data, expected {expected} (step {step} x {encoding.rows(height)} rows)'
+        )
+
+
+def _pixels(message: Any, encoding: _Encoding) -> _Pixels:
+    """The message's data as [H, W, C], or [H, W] for one channel, without a copy where the byte order is ours."""
+    size = encoding.sample_bytes
+    sample = np.dtype(np.uint8) if size == 1 else np.dtype('>u2' if message.is_bigendian else '<u2')
+    shape: tuple[int, ...] = (encoding.rows(message.height), message.width)
+    strides: tuple[int, ...] = (message.step, size * encoding.channels)
+    if encoding.channels > 1:
+        shape, strides = (*shape, encoding.channels), (*strides, size)
+    pixels: _Pixels = np.ndarray(shape, sample, buffer=message.data, strides=strides)
+    return pixels.astype(sample.newbyteorder('='), copy=False)
