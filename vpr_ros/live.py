@@ -49,7 +49,7 @@ class LiveRun:
     dropped: int  # images the node skipped for a newer one
 
 
-class _Listener(Node):  # type: ignore[misc]
+class _Listener(Node):
     """Remembers when each answer came."""
 
     def __init__(self, on_answer: OnAnswer | None) -> None:

@@ -389,7 +389,7 @@ def _expanded(folder: str) -> Path:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 if it cannot be configured."""
-    rclpy.init(args=args)
+    rclpy.init(args=None if args is None else list(args))
     node: LocalizeNode | None = None
     try:
         node = LocalizeNode()

@@ -17,7 +17,6 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
@@ -43,7 +42,7 @@ class Player:
         self._node = node
         self._reader = reader
         self.missing: dict[str, str] = {}  # topic -> type that is not installed
-        self._publishers: dict[str, Publisher] = {}
+        self._publishers: dict[str, Any] = {}
         for connection in reader.connections:
             if topics and connection.topic not in topics:
                 continue
@@ -107,9 +106,8 @@ class Player:
         ]
         is_ros1 = not self._reader.is2
         for connection, bag_ns, data in self._reader.messages(connections):
-            if is_ros1:
-                data = self._reader.typestore.ros1_to_cdr(data, connection.msgtype)
-            yield connection, bag_ns, bytes(data)
+            cdr = self._reader.typestore.ros1_to_cdr(data, connection.msgtype) if is_ros1 else data
+            yield connection, bag_ns, bytes(cdr)
 
 
 class _Ticker:

@@ -20,9 +20,10 @@ from vpr_ros.core.localizer import Localization
 from vpr_ros.core.place_map import PlaceMap, map_id
 from vpr_ros.core.types import Poses
 
-try:
-    from vpr_msgs.msg import PlaceMatch, PlaceMatchArray
-except ImportError:  # built only where a compiler or a ROS workspace is; the node says so once
+try:  # built only where a compiler or a ROS workspace is; the node says so once
+    from vpr_msgs.msg import PlaceMatch as PlaceMatch
+    from vpr_msgs.msg import PlaceMatchArray as PlaceMatchArray
+except ImportError:
     PlaceMatch = PlaceMatchArray = None
 
 _ELLIPSOID_SIGMAS = 2.0

@@ -32,7 +32,9 @@ class _Encoding:
     channels: int
     to_rgb: Callable[[_Pixels], _Pixels]
     sample_bytes: int = 1
-    rows_per_row: float = 1.0  # rows of bytes for each row of pixels; 1.5 where colour planes follow
+    rows_per_row: float = (
+        1.0  # rows of bytes for each row of pixels; 1.5 where colour planes follow
+    )
     even_width: bool = False
     even_height: bool = False
 
@@ -101,7 +103,9 @@ def to_rgb(message: Any, *, source: str = 'image') -> Image:
         return _decode_compressed(message, source)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
-        raise ImageError(f'{source}: encoding {message.encoding!r} is unknown, expected one of {", ".join(ENCODINGS)}')
+        raise ImageError(
+            f'{source}: encoding {message.encoding!r} is unknown, expected one of {", ".join(ENCODINGS)}'
+        )
     _check_fields(message, encoding, source)
     rgb = encoding.to_rgb(_pixels(message, encoding))
     if rgb.dtype == np.uint16:
@@ -131,7 +135,9 @@ def _decode_compressed(message: Any, source: str) -> Image:
     name = message.format.lower()
     refused = next((word for word in _NOT_IMAGES if word in name), None)
     if refused == 'compresseddepth':
-        raise ImageError(f'{source}: format {message.format!r} is a depth image, expected JPEG or PNG of a colour camera')
+        raise ImageError(
+            f'{source}: format {message.format!r} is a depth image, expected JPEG or PNG of a colour camera'
+        )
     if refused is not None:
         raise ImageError(
             f'{source}: format {message.format!r} is a video stream, whose frames do not decode one by one; '
@@ -161,7 +167,9 @@ def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
 def _pixels(message: Any, encoding: _Encoding) -> _Pixels:
     """The message's data as [H, W, C], or [H, W] for one channel, without a copy where the byte order is ours."""
     size = encoding.sample_bytes
-    sample = np.dtype(np.uint8) if size == 1 else np.dtype('>u2' if message.is_bigendian else '<u2')
+    sample = (
+        np.dtype(np.uint8) if size == 1 else np.dtype('>u2' if message.is_bigendian else '<u2')
+    )
     shape: tuple[int, ...] = (encoding.rows(message.height), message.width)
     strides: tuple[int, ...] = (message.step, size * encoding.channels)
     if encoding.channels > 1:

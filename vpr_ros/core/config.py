@@ -127,7 +127,7 @@ class NodeConfig(LocalizerConfig):
     )
 
 
-def check(declared: Field[Any], value: Any) -> Value:
+def check(declared: Field[Any], value: Any) -> Any:
     """Return `value` if it is legal for the field; raises ConfigError saying what came and what was expected."""
     default = default_of(declared)
     name, facts = declared.name, declared.metadata
@@ -167,7 +167,10 @@ def node_config(values: Mapping[str, Any]) -> NodeConfig:
         raise ConfigError(
             f'{", ".join(unknown)}: no such setting; known are {", ".join(declared)}'
         )
-    return NodeConfig(**{name: check(declared[name], value) for name, value in values.items()})
+    checked: dict[str, Any] = {
+        name: check(declared[name], value) for name, value in values.items()
+    }
+    return NodeConfig(**checked)
 
 
 def parameter_file() -> str:

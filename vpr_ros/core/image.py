@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Image
@@ -47,7 +48,7 @@ def check(image: Image, *, source: str = 'image') -> Image:
     return image
 
 
-def decode(encoded: bytes | memoryview | np.ndarray, *, source: str = 'image') -> Image:
+def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'image') -> Image:
     """Decode JPEG, PNG or any other format OpenCV reads to RGB.
 
     encoded: the file's bytes. Raises ImageError for empty, garbled, truncated and too small images. OpenCV itself

@@ -38,7 +38,7 @@ from vpr_ros.core.types import Datum, Descriptors, Image, Poses, Stamps
 
 FORMAT_VERSION = 1
 HEADER_NAME = 'map.yaml'
-_ARRAYS = {
+_ARRAYS: dict[str, np.dtype[Any]] = {
     'descriptors': np.dtype('<f4'),
     'poses': np.dtype('<f8'),
     'stamps_ns': np.dtype('<i8'),
@@ -178,7 +178,7 @@ class MapWriter:
             )
         self._files['thumbnails.bin'].write(thumbnail)
         self._files['names.txt'].write(name.replace('\n', ' ').encode() + b'\n')
-        row = {
+        row: dict[str, Any] = {
             'descriptors': descriptor,
             'poses': pose,
             'stamps_ns': stamp_ns,
