@@ -25,7 +25,7 @@ class Street:
     start: tuple[float, float]
     end: tuple[float, float]
     trees_every_m: float = 0.0  # 0: no avenue trees
-    half_width_m: float = 4.5
+    half_width_m: float = 4.7
     pavement_m: float = 2.6
 
     @property
@@ -109,7 +109,7 @@ class House:
 class Thing:
     """Anything that stands in the street: its kind says how it is drawn."""
 
-    kind: str  # tree, lamp, car, van, bin, bench, hedge, fence, sign_*, bus_stop, post_box, planter
+    kind: str  # tree, lamp, car, van, bin, bench, hedge, fence, sign_*, bus_stop, church ...
     x: float
     y: float
     yaw: float = 0.0
@@ -171,7 +171,6 @@ class Condition:
     wetness: float = 0.0  # 0 dry, 1 mirror-wet road
     leaf_rgb: Rgb = (0.10, 0.20, 0.035)
     leaf_share: float = 1.0  # 1 summer, 0 bare branches
-    haze: float = 0.0  # extinction per metre
     sensor_noise: float = 0.0  # standard deviation in 8-bit grey levels
     clutter_seed: int = 0  # other parked cars and bins for another number
     parked_share: float = 0.5
@@ -209,13 +208,13 @@ CONDITIONS: dict[str, Condition] = {
         start_utc='2026-06-01T12:00:00+00:00',
         sun_elevation_deg=46.0,
         sun_azimuth_deg=215.0,
-        sun_strength=4.2,
+        sun_strength=9.0,
         sun_rgb=(1.0, 0.94, 0.84),
-        sky_strength=0.28,
+        sky_strength=0.27,
         sky_tint=(1.0, 1.0, 1.0),
-        cloud_cover=0.42,
+        cloud_cover=0.62,
         cloud_rgb=(1.0, 1.0, 1.0),
-        exposure_stops=0.0,
+        exposure_stops=0.15,
         sensor_noise=1.0,
         clutter_seed=11,
     ),
@@ -226,13 +225,13 @@ CONDITIONS: dict[str, Condition] = {
         sun_azimuth_deg=292.0,
         sun_strength=0.5,
         sun_rgb=(1.0, 0.48, 0.2),
-        sky_strength=0.12,
+        sky_strength=0.17,
         sky_tint=(0.95, 0.9, 1.25),
         cloud_cover=0.5,
         cloud_rgb=(1.0, 0.55, 0.42),
-        exposure_stops=0.6,
-        lamp_watts=260.0,
-        lit_windows=0.3,
+        exposure_stops=0.75,
+        lamp_watts=700.0,
+        lit_windows=0.24,
         wetness=0.15,
         sensor_noise=2.5,
         clutter_seed=29,
@@ -250,7 +249,7 @@ CONDITIONS: dict[str, Condition] = {
         cloud_cover=0.3,
         cloud_rgb=(0.5, 0.55, 0.8),
         exposure_stops=1.2,
-        lamp_watts=260.0,
+        lamp_watts=700.0,
         lit_windows=0.22,
         sensor_noise=5.0,
         clutter_seed=41,
@@ -278,11 +277,11 @@ CONDITIONS: dict[str, Condition] = {
 
 DRIVES: dict[str, Drive] = {
     'mapping': Drive(
-        lane_m=-1.5, cruise_mps=6.0, corner_mps=3.6, rate_hz=3.0, weave_m=0.08, heading_noise_deg=0.6,
+        lane_m=-1.25, cruise_mps=6.0, corner_mps=3.6, rate_hz=3.0, weave_m=0.08, heading_noise_deg=0.6,
         detour=False, seed=1,
     ),
     'revisit': Drive(
-        lane_m=-0.2, cruise_mps=8.2, corner_mps=4.4, rate_hz=4.3, weave_m=0.15, heading_noise_deg=1.6,
+        lane_m=0.1, cruise_mps=8.2, corner_mps=4.4, rate_hz=4.3, weave_m=0.15, heading_noise_deg=1.6,
         detour=True, seed=2,
     ),
 }  # fmt: skip
@@ -324,9 +323,9 @@ def clutter(world: World, condition: Condition) -> list[Thing]:
         for side in (-1, 1):
             along = 4.0 + rng.random() * 5
             while along < street.length_m - 5:
-                x, y = street.at(along, side * (street.half_width_m - 1.05))
+                x, y = street.at(along, side * (street.half_width_m - 0.98))
                 if rng.random() < condition.parked_share and not _near_junction(world, street, x, y, 15.0):
-                    kind = 'van' if rng.random() < 0.16 else 'car'
+                    kind = 'van' if rng.random() < 0.09 else 'car'
                     turned = yaw + (0 if side < 0 else pi) + rng.gauss(0, 0.015)
                     found.append(Thing(kind, x, y, turned, rng.uniform(0.94, 1.06), rng.choice(_CARS)))
                 along += rng.uniform(5.8, 9.5)
@@ -374,6 +373,7 @@ class _Town:
         self._close_ends(mill, elm, church, quay)
         for street in self.streets:
             self._furnish(street)
+        self.things.append(Thing('church', b[0] - 34.0, second * 0.52, 0.0, 1.0, (0.50, 0.46, 0.38)))
         self._fill_yards()
         return World(
             seed=self.seed,
@@ -428,7 +428,7 @@ class _Town:
                 along += 0.8
 
     def _draw_house(self, rng: Random, *, width_m: float, twin: bool = False) -> House:
-        wall = rng.choices(('brick', 'plaster', 'stone', 'boards'), (0.34, 0.44, 0.12, 0.10))[0]
+        wall = rng.choices(('brick', 'plaster', 'stone', 'boards'), (0.28, 0.52, 0.10, 0.10))[0]
         storeys = rng.choices((2, 3, 4), (0.48, 0.40, 0.12))[0]
         shop = rng.random() < 0.3 and not twin
         setback = 0.0 if shop or twin else rng.choice((0.0, 0.0, 0.4, 2.2, 3.2))
