@@ -1,8 +1,9 @@
 """Turn a route through the town into the exact motion of a robot and of its camera.
 
-The path is a line with rounded corners, smoothed so that the heading never jumps; the speed drops in the corners; a slow weave
-and a slow heading error make two drives of one road differ as real ones do. All of it is a function of time, so that odometry
-between two frames is the truth and not an interpolation of the frames.
+The path is a line with rounded corners, smoothed so that the heading never jumps; the speed drops
+in the corners; a slow weave and a slow heading error make two drives of one road differ as real
+ones do. All of it is a function of time, so that odometry between two frames is the truth and not
+an interpolation of the frames.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class Motion:
 
     @property
     def duration_s(self) -> float:
+        """Time from start to end."""
         return float(self.time_s[-1])
 
     @property
     def length_m(self) -> float:
+        """Length of the driven path."""
         return float(np.hypot(*np.diff(self.xy_m, axis=0).T).sum())
 
     def at(self, times_s: Floats) -> tuple[Floats, Floats]:
@@ -60,7 +63,7 @@ def plan_motion(route: tuple[tuple[float, float], ...], drive: Drive) -> Motion:
 
 
 def frame_times(motion: Motion, drive: Drive) -> Floats:
-    """Return when the camera fires [N], in seconds: a steady rate with a little jitter, never on a round number."""
+    """Return when the camera fires [N], in seconds: a steady rate with a little jitter."""
     rng = np.random.default_rng(drive.seed + 100)
     count = int((motion.duration_s - 0.3) * drive.rate_hz)
     return 0.137 + np.arange(count) / drive.rate_hz + rng.uniform(-0.004, 0.004, count)
@@ -77,7 +80,7 @@ def base_matrices(xy_m: Floats, yaw_rad: Floats) -> Floats:
 
 
 def mounting(camera: Camera) -> Floats:
-    """Return base_T_camera [4, 4]: the optical frame (x right, y down, z forward) on a base of x forward, y left, z up."""
+    """Return base_T_camera [4, 4]: the optical frame (x right, y down, z forward) on the base."""
     out = np.eye(4)
     up = radians(camera.pitch_up_deg)
     out[:3, 0] = (0.0, -1.0, 0.0)
@@ -103,7 +106,9 @@ def quaternion_xyzw(rotation: Floats) -> Floats:
             [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], r[0, 0] + r[1, 1] + r[2, 2]],
         ]
     )
-    found: Floats = np.linalg.eigh(four)[1][:, -1]  # eigh reads the lower triangle: Bar-Itzhack 2000
+    found: Floats = np.linalg.eigh(four)[1][
+        :, -1
+    ]  # eigh reads the lower triangle: Bar-Itzhack 2000
     return -found if found[3] < 0 else found
 
 
@@ -131,7 +136,9 @@ def _shift_left(corners: Floats, by_m: float) -> Floats:
     return out
 
 
-def _round_corners(corners: Floats, *, left_radius_m: float = 8.0, right_radius_m: float = 6.0) -> Floats:
+def _round_corners(
+    corners: Floats, *, left_radius_m: float = 8.0, right_radius_m: float = 6.0
+) -> Floats:
     pieces, at = [], corners[0]
     for before, corner, after in zip(corners, corners[1:], corners[2:]):
         enter = (corner - before) / np.linalg.norm(corner - before)
@@ -141,7 +148,9 @@ def _round_corners(corners: Floats, *, left_radius_m: float = 8.0, right_radius_
         start = corner - radius * enter
         pieces.append(_segment(at, start))
         angle = np.arange(0.0, pi / 2, _STEP_M / radius)[:, None]
-        pieces.append(start + radius * np.sin(angle) * enter + radius * (1 - np.cos(angle)) * leave)
+        pieces.append(
+            start + radius * np.sin(angle) * enter + radius * (1 - np.cos(angle)) * leave
+        )
         at = corner + radius * leave
     pieces.append(_segment(at, corners[-1]))
     return np.concatenate(pieces)
@@ -164,13 +173,14 @@ def _slow_noise(rng: np.random.Generator, along_m: Floats) -> Floats:
     total = np.zeros_like(along_m)
     for wavelength_m in (15.0, 26.0, 43.0, 70.0):
         total += np.sin(2 * pi * along_m / wavelength_m + rng.uniform(0, 2 * pi))
-    return total / np.sqrt(2.0)
+    return np.asarray(total / np.sqrt(2.0), dtype=np.float64)
 
 
 def _speed(heading: Floats, along_m: Floats, drive: Drive) -> Floats:
-    """Return the speed [T] in m/s: slow where the path bends, with the braking spread over some metres."""
+    """Return the speed [T] in m/s: slow where the path bends, braking over some metres."""
     bend = np.abs(np.gradient(heading, along_m))
     wanted = np.where(bend > 0.06, drive.corner_mps, drive.cruise_mps)
     reach = int(5.0 / _STEP_M)
     padded = np.pad(wanted, reach, mode='edge')
-    return np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode='valid')
+    speed: Floats = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode='valid')
+    return speed

@@ -1,7 +1,7 @@
 """Photograph one drive through the town into a posed folder.
 
-Frames that exist are skipped, so a stopped run goes on where it was. The renderer is a development extra: the demo plays the
-recorded drives and never needs it.
+Frames that exist are skipped, so a stopped run goes on where it was. The renderer is a development
+extra: the demo plays the recorded drives and never needs it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def main() -> None:
     """Render the frames of one condition, or only the chosen ones."""
     args = _arguments()
     world, camera = World.generate(args.seed), Camera(horizontal_fov_deg=args.fov)
-    condition, plan = CONDITIONS[args.condition], DRIVES[args.drive or ('mapping' if args.condition == 'day' else 'revisit')]
+    condition, plan = (
+        CONDITIONS[args.condition],
+        DRIVES[args.drive or ('mapping' if args.condition == 'day' else 'revisit')],
+    )
     if args.lane is not None:
         plan = replace(plan, lane_m=args.lane)
     motion = drive.plan_motion(world.detour_route if plan.detour else world.mapped_route, plan)
@@ -40,31 +43,46 @@ def main() -> None:
     _write_descriptions(args.output, camera, condition, motion, plan, times, map_T_camera)
     chosen = args.frames if args.frames else range(len(times))
     missing = [k for k in chosen if not _frame_path(args.output, k).exists()]
-    print(f'{args.condition}: {len(times)} frames over {motion.length_m:.0f} m, {len(missing)} to render', flush=True)
+    print(
+        f'{args.condition}: {len(times)} frames over {motion.length_m:.0f} m, '
+        f'{len(missing)} to render',
+        flush=True,
+    )
     if missing:
         _render(world, condition, camera, map_T_camera, missing, args)
 
 
-def _render(world: World, condition: Condition, camera: Camera, map_T_camera: NDArray[np.float64], missing: list[int], args: argparse.Namespace) -> None:
+def _render(
+    world: World,
+    condition: Condition,
+    camera: Camera,
+    map_T_camera: NDArray[np.float64],
+    missing: list[int],
+    args: argparse.Namespace,
+) -> None:
     from scene import Scene  # here, so that the descriptions can be written without the renderer
 
     began = time.monotonic()
-    with _quiet_stdout():
+    with _QuietStdout():
         scene = Scene(world, condition, camera, samples=args.samples, threads=args.threads)
     print(f'scene built in {time.monotonic() - began:.1f} s', flush=True)
     began = time.monotonic()
     for done, k in enumerate(missing, start=1):
         path = _frame_path(args.output, k)
         raw = path.with_suffix('.raw.png')
-        with _quiet_stdout():
+        with _QuietStdout():
             scene.photograph(map_T_camera[k], raw)
         _develop(raw, path, condition, seed=args.seed * 100_003 + k)
         each = (time.monotonic() - began) / done
-        print(f'{path.name}  {done}/{len(missing)}  {each:.2f} s each  {each * (len(missing) - done) / 60:.1f} min left', flush=True)
+        print(
+            f'{path.name}  {done}/{len(missing)}  {each:.2f} s each  '
+            f'{each * (len(missing) - done) / 60:.1f} min left',
+            flush=True,
+        )
 
 
 def _develop(raw: Path, path: Path, condition: Condition, *, seed: int) -> None:
-    """Turn a clean render into the JPEG a small camera would have sent: darker corners and sensor noise."""
+    """Turn a clean render into a small camera's JPEG: darker corners and sensor noise."""
     from PIL import Image
 
     clean = np.asarray(Image.open(raw).convert('RGB'), dtype=np.float32)
@@ -83,18 +101,35 @@ def _frame_path(folder: Path, k: int) -> Path:
     return folder / 'images' / f'{k:06d}.jpg'
 
 
-def _write_descriptions(folder: Path, camera: Camera, condition: Condition, motion: drive.Motion, plan: Drive, times: NDArray[np.float64], map_T_camera: NDArray[np.float64]) -> None:
+def _write_descriptions(
+    folder: Path,
+    camera: Camera,
+    condition: Condition,
+    motion: drive.Motion,
+    plan: Drive,
+    times: NDArray[np.float64],
+    map_T_camera: NDArray[np.float64],
+) -> None:
     start_s = datetime.fromisoformat(condition.start_utc).timestamp()
-    rows = [[f'{k:06d}.jpg', *_pose_row(start_s + t, m)] for k, (t, m) in enumerate(zip(times, map_T_camera))]
+    rows = [
+        [f'{k:06d}.jpg', *_pose_row(start_s + t, m)]
+        for k, (t, m) in enumerate(zip(times, map_T_camera))
+    ]
     _write_csv(folder / 'poses.csv', ('image', *POSE_COLUMNS), rows)
     ticks = np.arange(int(motion.duration_s * ODOMETRY_HZ) + 1) / ODOMETRY_HZ
     poses = drive.base_matrices(*motion.at(ticks))
-    _write_csv(folder / 'odometry.csv', POSE_COLUMNS, [_pose_row(start_s + t, m) for t, m in zip(ticks, poses)])
+    _write_csv(
+        folder / 'odometry.csv',
+        POSE_COLUMNS,
+        [_pose_row(start_s + t, m) for t, m in zip(ticks, poses)],
+    )
     (folder / 'camera_info.yaml').write_text(_camera_info(camera))
     m = drive.mounting(camera)
     quat = ', '.join(f'{c:.9f}' for c in drive.quaternion_xyzw(m[:3, :3]))
     position = ', '.join(f'{c:.6f}' for c in m[:3, 3])
-    (folder / 'mounting.yaml').write_text(f'# base_T_camera, optical frame\nposition_m: [{position}]\nquat_xyzw: [{quat}]\n')
+    (folder / 'mounting.yaml').write_text(
+        f'# base_T_camera, optical frame\nposition_m: [{position}]\nquat_xyzw: [{quat}]\n'
+    )
 
 
 def _pose_row(stamp_s: float, matrix: NDArray[np.float64]) -> list[str]:
@@ -118,11 +153,14 @@ distortion_model: plumb_bob
 camera_matrix: {{rows: 3, cols: 3, data: [{f:.6f}, 0.0, {cx}, 0.0, {f:.6f}, {cy}, 0.0, 0.0, 1.0]}}
 distortion_coefficients: {{rows: 1, cols: 5, data: [0.0, 0.0, 0.0, 0.0, 0.0]}}
 rectification_matrix: {{rows: 3, cols: 3, data: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]}}
-projection_matrix: {{rows: 3, cols: 4, data: [{f:.6f}, 0.0, {cx}, 0.0, 0.0, {f:.6f}, {cy}, 0.0, 0.0, 0.0, 1.0, 0.0]}}
+projection_matrix:
+  rows: 3
+  cols: 4
+  data: [{f:.6f}, 0.0, {cx}, 0.0, 0.0, {f:.6f}, {cy}, 0.0, 0.0, 0.0, 1.0, 0.0]
 """
 
 
-class _quiet_stdout:
+class _QuietStdout:
     """Send the renderer's own chatter, which C code prints, to nowhere."""
 
     def __enter__(self) -> None:
@@ -139,10 +177,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument('--condition', required=True, choices=sorted(CONDITIONS))
     parser.add_argument('--output', required=True, type=Path)
-    parser.add_argument('--drive', choices=sorted(DRIVES), help='default: mapping by day, revisit otherwise')
-    parser.add_argument('--lane', type=float, help='metres left of the middle of the road (negative: right)')
+    parser.add_argument(
+        '--drive', choices=sorted(DRIVES), help='default: mapping by day, revisit otherwise'
+    )
+    parser.add_argument(
+        '--lane', type=float, help='metres left of the middle of the road (negative: right)'
+    )
     parser.add_argument('--seed', type=int, default=7, help='which town')
-    parser.add_argument('--fov', type=float, default=84.0, help='horizontal field of view in degrees')
+    parser.add_argument(
+        '--fov', type=float, default=84.0, help='horizontal field of view in degrees'
+    )
     parser.add_argument('--samples', type=int, default=8, help='light paths per pixel')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--frames', type=int, nargs='*', help='render only these frame numbers')

@@ -1,10 +1,12 @@
 """Describe a small town and how it may look, without drawing anything.
 
-Everything a renderer needs is plain data made from one seed, so that the same town can be drawn by another renderer, checked
-by a test, or varied in numbers as training data. The look-alikes are part of the description: a stretch of houses, and a
-warehouse at the end of the street, are put up twice on purpose, far apart, and `World.look_alikes` says where.
+Everything a renderer needs is plain data made from one seed, so that the same town can be drawn by
+another renderer, checked by a test, or varied in numbers as training data. The look-alikes are
+part of the description: a stretch of houses, and a warehouse at the end of the street, are put up
+twice on purpose, far apart, and `World.look_alikes` says where.
 
-Map frame: x east, y north, z up, metres; angles in radians, counter-clockwise from east unless the name says otherwise.
+Map frame: x east, y north, z up, metres; angles in radians, counter-clockwise from east unless the
+name says otherwise.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ class Street:
 
     @property
     def length_m(self) -> float:
+        """Distance from start to end."""
         return hypot(self.end[0] - self.start[0], self.end[1] - self.start[1])
 
     @property
     def direction(self) -> tuple[float, float]:
+        """Unit vector from start to end."""
         return (
             (self.end[0] - self.start[0]) / self.length_m,
             (self.end[1] - self.start[1]) / self.length_m,
@@ -45,7 +49,7 @@ class Street:
         return self.half_width_m + self.pavement_m
 
     def at(self, along_m: float, left_m: float = 0.0) -> tuple[float, float]:
-        """Return the map point this far from the start and this far to the left of the middle line."""
+        """Return the map point this far along and this far to the left of the middle line."""
         ux, uy = self.direction
         return (
             self.start[0] + along_m * ux - left_m * uy,
@@ -55,13 +59,17 @@ class Street:
     def strip(self, half_width_m: float) -> Rectangle:
         """Return the rectangle within this distance of the middle line."""
         return _bounds(
-            [self.at(s, side) for s in (0.0, self.length_m) for side in (-half_width_m, half_width_m)]
+            [
+                self.at(s, side)
+                for s in (0.0, self.length_m)
+                for side in (-half_width_m, half_width_m)
+            ]
         )
 
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """One building; local x runs along its front, local y goes into it, the origin is the front's middle."""
+    """One building; local x runs along its front, y goes into it, the front's middle is (0, 0)."""
 
     x: float
     y: float
@@ -95,10 +103,12 @@ class House:
 
     @property
     def wall_height_m(self) -> float:
+        """Height of the eaves above the doorstep."""
         return self.storeys * self.storey_m
 
     @property
     def footprint(self) -> Rectangle:
+        """The ground it covers, in the map frame."""
         half = self.width_m / 2
         corners = [(-half, 0.0), (half, 0.0), (-half, self.depth_m), (half, self.depth_m)]
         c, s = cos(self.yaw), sin(self.yaw)
@@ -121,7 +131,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class LookAlike:
-    """Two stretches of road that look nearly the same: the camera positions (map frame, metres) and the shared heading."""
+    """Two places that look nearly the same: positions in metres and the shared heading."""
 
     name: str
     first_xy: tuple[float, float]
@@ -130,6 +140,7 @@ class LookAlike:
 
     @property
     def apart_m(self) -> float:
+        """How far apart the two places are."""
         return hypot(self.first_xy[0] - self.second_xy[0], self.first_xy[1] - self.second_xy[1])
 
 
@@ -143,7 +154,9 @@ class World:
     things: tuple[Thing, ...]
     look_alikes: tuple[LookAlike, ...]
     mapped_route: tuple[tuple[float, float], ...]  # corner points of the mapping drive
-    detour_route: tuple[tuple[float, float], ...]  # the same start, but it ends where no map reaches
+    detour_route: tuple[
+        tuple[float, float], ...
+    ]  # the same start, but it ends where no map reaches
 
     @staticmethod
     def generate(seed: int) -> World:
@@ -178,7 +191,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """How the robot travels: where in the road, how fast, how steadily, and how often the camera fires."""
+    """How the robot travels: where in the road, how fast, how steadily, how often it looks."""
 
     lane_m: float  # left of the middle line; negative is right
     cruise_mps: float
@@ -277,44 +290,103 @@ CONDITIONS: dict[str, Condition] = {
 
 DRIVES: dict[str, Drive] = {
     'mapping': Drive(
-        lane_m=-1.25, cruise_mps=6.0, corner_mps=3.6, rate_hz=3.0, weave_m=0.08, heading_noise_deg=0.6,
-        detour=False, seed=1,
+        lane_m=-1.25,
+        cruise_mps=6.0,
+        corner_mps=3.6,
+        rate_hz=3.0,
+        weave_m=0.08,
+        heading_noise_deg=0.6,
+        detour=False,
+        seed=1,
     ),
     'revisit': Drive(
-        lane_m=0.1, cruise_mps=8.2, corner_mps=4.4, rate_hz=4.3, weave_m=0.15, heading_noise_deg=1.6,
-        detour=True, seed=2,
+        lane_m=0.1,
+        cruise_mps=8.2,
+        corner_mps=4.4,
+        rate_hz=4.3,
+        weave_m=0.15,
+        heading_noise_deg=1.6,
+        detour=True,
+        seed=2,
     ),
-}  # fmt: skip
+}
 
 _BRICKS: tuple[Rgb, ...] = (
-    (0.33, 0.10, 0.06), (0.40, 0.17, 0.10), (0.23, 0.08, 0.06), (0.47, 0.33, 0.18), (0.36, 0.24, 0.17),
-)  # fmt: skip
+    (0.33, 0.10, 0.06),
+    (0.40, 0.17, 0.10),
+    (0.23, 0.08, 0.06),
+    (0.47, 0.33, 0.18),
+    (0.36, 0.24, 0.17),
+)
 _PLASTERS: tuple[Rgb, ...] = (
-    (0.70, 0.66, 0.56), (0.72, 0.50, 0.22), (0.62, 0.30, 0.22), (0.36, 0.47, 0.56), (0.42, 0.52, 0.38),
-    (0.75, 0.62, 0.42), (0.60, 0.42, 0.42), (0.74, 0.74, 0.72), (0.30, 0.38, 0.44), (0.66, 0.40, 0.16),
-)  # fmt: skip
+    (0.70, 0.66, 0.56),
+    (0.72, 0.50, 0.22),
+    (0.62, 0.30, 0.22),
+    (0.36, 0.47, 0.56),
+    (0.42, 0.52, 0.38),
+    (0.75, 0.62, 0.42),
+    (0.60, 0.42, 0.42),
+    (0.74, 0.74, 0.72),
+    (0.30, 0.38, 0.44),
+    (0.66, 0.40, 0.16),
+)
 _STONES: tuple[Rgb, ...] = ((0.45, 0.42, 0.36), (0.36, 0.35, 0.33), (0.52, 0.45, 0.34))
-_BOARDS: tuple[Rgb, ...] = ((0.25, 0.33, 0.40), (0.62, 0.60, 0.55), (0.32, 0.16, 0.10), (0.20, 0.27, 0.22))
+_BOARDS: tuple[Rgb, ...] = (
+    (0.25, 0.33, 0.40),
+    (0.62, 0.60, 0.55),
+    (0.32, 0.16, 0.10),
+    (0.20, 0.27, 0.22),
+)
 _WALLS = {'brick': _BRICKS, 'plaster': _PLASTERS, 'stone': _STONES, 'boards': _BOARDS}
 _ROOFS: tuple[Rgb, ...] = (
-    (0.34, 0.11, 0.06), (0.27, 0.13, 0.08), (0.10, 0.105, 0.12), (0.16, 0.15, 0.14), (0.22, 0.08, 0.06),
-)  # fmt: skip
+    (0.34, 0.11, 0.06),
+    (0.27, 0.13, 0.08),
+    (0.10, 0.105, 0.12),
+    (0.16, 0.15, 0.14),
+    (0.22, 0.08, 0.06),
+)
 _DOORS: tuple[Rgb, ...] = (
-    (0.35, 0.03, 0.03), (0.03, 0.10, 0.25), (0.02, 0.15, 0.08), (0.30, 0.16, 0.06), (0.02, 0.02, 0.025),
-    (0.55, 0.40, 0.05), (0.40, 0.42, 0.44),
-)  # fmt: skip
+    (0.35, 0.03, 0.03),
+    (0.03, 0.10, 0.25),
+    (0.02, 0.15, 0.08),
+    (0.30, 0.16, 0.06),
+    (0.02, 0.02, 0.025),
+    (0.55, 0.40, 0.05),
+    (0.40, 0.42, 0.44),
+)
 _CARS: tuple[Rgb, ...] = (
-    (0.55, 0.56, 0.58), (0.02, 0.02, 0.025), (0.70, 0.70, 0.68), (0.35, 0.02, 0.02), (0.03, 0.08, 0.25),
-    (0.12, 0.13, 0.14), (0.10, 0.20, 0.14), (0.50, 0.34, 0.05), (0.20, 0.30, 0.38),
-)  # fmt: skip
+    (0.55, 0.56, 0.58),
+    (0.02, 0.02, 0.025),
+    (0.70, 0.70, 0.68),
+    (0.35, 0.02, 0.02),
+    (0.03, 0.08, 0.25),
+    (0.12, 0.13, 0.14),
+    (0.10, 0.20, 0.14),
+    (0.50, 0.34, 0.05),
+    (0.20, 0.30, 0.38),
+)
 _SIGNS = (
-    'BAKERY', 'CAFE LUNA', 'BOOKS', 'PHARMACY', 'FLOWERS', 'BIKES', 'BARBER', 'HOTEL', 'TEA ROOM', 'RECORDS',
-    'TAILOR', 'GROCER', 'PIZZA', 'CLOCKS', 'GALLERY', 'OPTICIAN',
-)  # fmt: skip
+    'BAKERY',
+    'CAFE LUNA',
+    'BOOKS',
+    'PHARMACY',
+    'FLOWERS',
+    'BIKES',
+    'BARBER',
+    'HOTEL',
+    'TEA ROOM',
+    'RECORDS',
+    'TAILOR',
+    'GROCER',
+    'PIZZA',
+    'CLOCKS',
+    'GALLERY',
+    'OPTICIAN',
+)
 
 
 def clutter(world: World, condition: Condition) -> list[Thing]:
-    """Return what stands about only under this condition: parked cars and vans, and the bins of the day."""
+    """Return what stands about only under this condition: parked cars and vans, and bins."""
     rng = Random(world.seed * 1009 + condition.clutter_seed)
     found: list[Thing] = []
     for street in world.streets:
@@ -324,16 +396,31 @@ def clutter(world: World, condition: Condition) -> list[Thing]:
             along = 4.0 + rng.random() * 5
             while along < street.length_m - 5:
                 x, y = street.at(along, side * (street.half_width_m - 0.98))
-                if rng.random() < condition.parked_share and not _near_junction(world, street, x, y, 15.0):
+                if rng.random() < condition.parked_share and not _near_junction(
+                    world, street, x, y, 15.0
+                ):
                     kind = 'van' if rng.random() < 0.09 else 'car'
                     turned = yaw + (0 if side < 0 else pi) + rng.gauss(0, 0.015)
-                    found.append(Thing(kind, x, y, turned, rng.uniform(0.94, 1.06), rng.choice(_CARS)))
+                    found.append(
+                        Thing(kind, x, y, turned, rng.uniform(0.94, 1.06), rng.choice(_CARS))
+                    )
                 along += rng.uniform(5.8, 9.5)
             for _ in range(int(street.length_m / 16)):
-                x, y = street.at(rng.uniform(2, street.length_m - 2), side * (street.corridor_m - 0.45))
+                x, y = street.at(
+                    rng.uniform(2, street.length_m - 2), side * (street.corridor_m - 0.45)
+                )
                 if not _near_junction(world, street, x, y, 9.0):
-                    rgb = rng.choice(((0.02, 0.10, 0.04), (0.03, 0.03, 0.035), (0.02, 0.06, 0.2), (0.25, 0.12, 0.03)))
-                    found.append(Thing('bin', x, y, yaw + rng.gauss(0, 0.3), rng.uniform(0.9, 1.1), rgb))
+                    rgb = rng.choice(
+                        (
+                            (0.02, 0.10, 0.04),
+                            (0.03, 0.03, 0.035),
+                            (0.02, 0.06, 0.2),
+                            (0.25, 0.12, 0.03),
+                        )
+                    )
+                    found.append(
+                        Thing('bin', x, y, yaw + rng.gauss(0, 0.3), rng.uniform(0.9, 1.1), rgb)
+                    )
     return found
 
 
@@ -373,7 +460,9 @@ class _Town:
         self._close_ends(mill, elm, church, quay)
         for street in self.streets:
             self._furnish(street)
-        self.things.append(Thing('church', b[0] - 34.0, second * 0.52, 0.0, 1.0, (0.50, 0.46, 0.38)))
+        self.things.append(
+            Thing('church', b[0] - 34.0, second * 0.52, 0.0, 1.0, (0.50, 0.46, 0.38))
+        )
         self._fill_yards()
         return World(
             seed=self.seed,
@@ -399,26 +488,34 @@ class _Town:
                     placed = _beside(street, side, offset + along + house.width_m / 2, house)
                     other = self.rng
                     self.houses.append(
-                        replace(placed, door_rgb=other.choice(_DOORS), seed=other.randrange(1 << 30))
+                        replace(
+                            placed, door_rgb=other.choice(_DOORS), seed=other.randrange(1 << 30)
+                        )
                     )
                 along += house.width_m
             for step in (34.0, 47.0, 60.0):
                 rgb = (0.0, 0.0, 0.0)
                 for street, offset in ((mill, mill_from_m), (high, 0.0)):
                     x, y = street.at(offset + step + 3 * side, side * (street.half_width_m + 0.6))
-                    self.things.append(Thing('tree', x, y, step, 0.82 + 0.05 * side, rgb, int(step) % 3))
+                    self.things.append(
+                        Thing('tree', x, y, step, 0.82 + 0.05 * side, rgb, int(step) % 3)
+                    )
         for street in (mill, high):
             ux, uy = street.direction
             x, y = street.at(street.length_m + street.corridor_m + 0.6)
             yaw = _yaw(ux, uy) - pi / 2
-            self.houses.append(replace(_warehouse(), x=x, y=y, yaw=yaw, seed=self.rng.randrange(1 << 30)))
+            self.houses.append(
+                replace(_warehouse(), x=x, y=y, yaw=yaw, seed=self.rng.randrange(1 << 30))
+            )
 
     def _line_with_houses(self, street: Street, side: int) -> None:
         rng, along = self.rng, 0.5
         while along < street.length_m - 4:
             house = self._draw_house(rng, width_m=rng.uniform(6.2, 11.5))
             placed = _beside(street, side, along + house.width_m / 2, house)
-            if along + house.width_m <= street.length_m + 6 and self._fits(placed.footprint, own=street):
+            if along + house.width_m <= street.length_m + 6 and self._fits(
+                placed.footprint, own=street
+            ):
                 self.houses.append(placed)
                 self._front_garden(street, side, along, placed)
                 along += house.width_m
@@ -436,7 +533,9 @@ class _Town:
         window_w = rng.uniform(0.95, 1.35)
         wall_rgb = _vary(rng, rng.choice(_WALLS[wall]))
         return House(
-            x=0.0, y=0.0, yaw=0.0,
+            x=0.0,
+            y=0.0,
+            yaw=0.0,
             width_m=width_m,
             depth_m=rng.uniform(8.0, 9.5),
             storeys=storeys,
@@ -449,21 +548,37 @@ class _Town:
             columns=max(2, min(5, round(width_m / rng.uniform(2.0, 2.9)))),
             window_m=(window_w, rng.uniform(1.25, 1.75)),
             panes=rng.choice(((2, 2), (2, 3), (1, 2), (2, 1), (3, 2))),
-            frame_rgb=rng.choice(((0.75, 0.75, 0.72), (0.75, 0.75, 0.72), (0.09, 0.06, 0.04), (0.05, 0.07, 0.09))),
+            frame_rgb=rng.choice(
+                ((0.75, 0.75, 0.72), (0.75, 0.75, 0.72), (0.09, 0.06, 0.04), (0.05, 0.07, 0.09))
+            ),
             trim_rgb=rng.choice(((0.66, 0.63, 0.56), (0.72, 0.71, 0.68), (0.30, 0.27, 0.24))),
             door_rgb=rng.choice(_DOORS),
             ground='shop' if shop else 'home',
             sign=self._draw_sign() if shop else '',
-            sign_rgb=rng.choice(((0.02, 0.12, 0.08), (0.25, 0.02, 0.03), (0.02, 0.06, 0.2), (0.03, 0.03, 0.03), (0.5, 0.3, 0.02))),
-            awning_rgb=rng.choice((None, (0.55, 0.05, 0.04), (0.04, 0.22, 0.12), (0.05, 0.1, 0.35), (0.6, 0.45, 0.1))) if shop else None,
-            shutters_rgb=rng.choice(((0.05, 0.14, 0.09), (0.08, 0.14, 0.25), (0.22, 0.10, 0.05))) if wall == 'plaster' and rng.random() < 0.4 else None,
+            sign_rgb=rng.choice(
+                (
+                    (0.02, 0.12, 0.08),
+                    (0.25, 0.02, 0.03),
+                    (0.02, 0.06, 0.2),
+                    (0.03, 0.03, 0.03),
+                    (0.5, 0.3, 0.02),
+                )
+            ),
+            awning_rgb=rng.choice(
+                (None, (0.55, 0.05, 0.04), (0.04, 0.22, 0.12), (0.05, 0.1, 0.35), (0.6, 0.45, 0.1))
+            )
+            if shop
+            else None,
+            shutters_rgb=rng.choice(((0.05, 0.14, 0.09), (0.08, 0.14, 0.25), (0.22, 0.10, 0.05)))
+            if wall == 'plaster' and rng.random() < 0.4
+            else None,
             banded=rng.random() < 0.45,
             balconies=storeys > 2 and rng.random() < 0.3,
             chimneys=rng.choice((0, 1, 1, 2)) if roof != 'flat' else 0,
             dormers=rng.choice((0, 0, 1, 2)) if roof == 'gable' else 0,
             garden_m=setback,
             seed=rng.randrange(1 << 30),
-        )  # fmt: skip
+        )
 
     def _draw_sign(self) -> str:
         if not self.signs_left:
@@ -476,16 +591,23 @@ class _Town:
             return
         kind = self.rng.choice(('hedge', 'fence', 'low_wall'))
         half_door = 0.9
-        for a, b in ((along, along + house.width_m / 2 - half_door), (along + house.width_m / 2 + half_door, along + house.width_m)):
+        for a, b in (
+            (along, along + house.width_m / 2 - half_door),
+            (along + house.width_m / 2 + half_door, along + house.width_m),
+        ):
             x, y = street.at((a + b) / 2, side * (street.corridor_m + 0.3))
             ux, uy = street.direction
-            self.things.append(Thing(kind, x, y, _yaw(ux, uy), b - a, (0.45, 0.42, 0.36), self.rng.randrange(3)))
+            self.things.append(
+                Thing(kind, x, y, _yaw(ux, uy), b - a, (0.45, 0.42, 0.36), self.rng.randrange(3))
+            )
         if self.rng.random() < 0.5:
             x, y = street.at(along + 1.4, side * (street.corridor_m + house.garden_m * 0.55))
-            self.things.append(Thing('bush', x, y, self.rng.random() * 6, self.rng.uniform(0.5, 0.9)))
+            self.things.append(
+                Thing('bush', x, y, self.rng.random() * 6, self.rng.uniform(0.5, 0.9))
+            )
 
     def _gap(self, street: Street, side: int, along: float) -> float:
-        """Leave a gap closed by a fence, with a tree behind it; return where the next house may start."""
+        """Leave a gap closed by a fence, a tree behind it; return where the next house starts."""
         gap_m = self.rng.uniform(2.6, 5.5)
         ux, uy = street.direction
         x, y = street.at(along + gap_m / 2, side * (street.corridor_m + 0.2))
@@ -494,12 +616,26 @@ class _Town:
             rgb = (0.28, 0.17, 0.09) if kind == 'tall_fence' else (0.34, 0.14, 0.09)
             self.things.append(Thing(kind, x, y, _yaw(ux, uy), gap_m, rgb))
             tx, ty = street.at(along + gap_m / 2, side * (street.corridor_m + 4.5))
-            self.things.append(Thing('tree', tx, ty, self.rng.random() * 6, self.rng.uniform(0.7, 1.0), variant=self.rng.randrange(3)))
+            self.things.append(
+                Thing(
+                    'tree',
+                    tx,
+                    ty,
+                    self.rng.random() * 6,
+                    self.rng.uniform(0.7, 1.0),
+                    variant=self.rng.randrange(3),
+                )
+            )
         return along + gap_m
 
     def _close_ends(self, mill: Street, elm: Street, church: Street, quay: Street) -> None:
-        ends = ((mill, 0.0, pi / 2), (elm, 0.0, pi / 2), (elm, elm.length_m, -pi / 2),
-                (church, 0.0, pi / 2), (quay, quay.length_m, -pi / 2))  # fmt: skip
+        ends = (
+            (mill, 0.0, pi / 2),
+            (elm, 0.0, pi / 2),
+            (elm, elm.length_m, -pi / 2),
+            (church, 0.0, pi / 2),
+            (quay, quay.length_m, -pi / 2),
+        )
         for street, along, turn in ends:
             ux, uy = street.direction
             x, y = street.at(along + (3.0 if along else -3.0))
@@ -520,13 +656,38 @@ class _Town:
                 for side in (-1, 1):
                     x, y = street.at(5.5 + street.trees_every_m * step, side * (kerb + 0.75))
                     if not self._on_other_road(street, x, y, margin_m=3.5) and rng.random() < 0.85:
-                        self.things.append(Thing('tree', x, y, rng.random() * 6, rng.uniform(0.75, 1.05), variant=rng.randrange(3)))
-        kinds = ('sign_limit', 'sign_parking', 'sign_way', 'bench', 'post_box', 'planter', 'planter', 'bus_stop', 'bollards', 'cabinet', 'cycles')
+                        self.things.append(
+                            Thing(
+                                'tree',
+                                x,
+                                y,
+                                rng.random() * 6,
+                                rng.uniform(0.75, 1.05),
+                                variant=rng.randrange(3),
+                            )
+                        )
+        kinds = (
+            'sign_limit',
+            'sign_parking',
+            'sign_way',
+            'bench',
+            'post_box',
+            'planter',
+            'planter',
+            'bus_stop',
+            'bollards',
+            'cabinet',
+            'cycles',
+        )
         for _ in range(int(street.length_m / 6)):
             side, kind = rng.choice((-1, 1)), rng.choice(kinds)
             inset = 1.9 if kind in ('bench', 'bus_stop', 'planter', 'cabinet', 'cycles') else 0.4
             x, y = street.at(rng.uniform(5, street.length_m - 5), side * (kerb + inset))
-            clear = all(hypot(t.x - x, t.y - y) > 2.2 for t in self.things if t.kind not in ('hedge', 'fence'))
+            clear = all(
+                hypot(t.x - x, t.y - y) > 2.2
+                for t in self.things
+                if t.kind not in ('hedge', 'fence')
+            )
             if clear and not self._on_other_road(street, x, y, margin_m=1.0):
                 rgb = rng.choice(((0.3, 0.3, 0.32), (0.35, 0.16, 0.08), (0.10, 0.16, 0.12)))
                 facing = yaw + (0 if side < 0 else pi)
@@ -534,7 +695,9 @@ class _Town:
         for end, inward in ((0.0, 1), (street.length_m, -1)):
             x, y = street.at(end + inward * 9.0, -inward * -(kerb + 0.4))
             if not self._on_other_road(street, x, y, margin_m=1.0):
-                self.things.append(Thing('sign_name', x, y, yaw, 1.0, (0.02, 0.05, 0.2), 0, street.name.upper()))
+                self.things.append(
+                    Thing('sign_name', x, y, yaw, 1.0, (0.02, 0.05, 0.2), 0, street.name.upper())
+                )
 
     def _fill_yards(self) -> None:
         """Put big trees behind the houses, so that no gap shows an empty plain."""
@@ -542,8 +705,19 @@ class _Town:
         for _ in range(260):
             x, y = self.rng.uniform(x0 - 45, x1 + 45), self.rng.uniform(y0 - 45, y1 + 45)
             around = (x - 2.6, y - 2.6, x + 2.6, y + 2.6)
-            if self._fits(around, own=None) and all(hypot(t.x - x, t.y - y) > 5.5 for t in self.things if t.kind == 'tree'):
-                self.things.append(Thing('tree', x, y, self.rng.random() * 6, self.rng.uniform(1.0, 1.7), variant=self.rng.randrange(3)))
+            if self._fits(around, own=None) and all(
+                hypot(t.x - x, t.y - y) > 5.5 for t in self.things if t.kind == 'tree'
+            ):
+                self.things.append(
+                    Thing(
+                        'tree',
+                        x,
+                        y,
+                        self.rng.random() * 6,
+                        self.rng.uniform(1.0, 1.7),
+                        variant=self.rng.randrange(3),
+                    )
+                )
 
     def _fits(self, box: Rectangle, *, own: Street | None) -> bool:
         roads = [s.strip(s.corridor_m - 0.05) for s in self.streets]
@@ -559,11 +733,27 @@ class _Town:
 
 def _warehouse() -> House:
     return House(
-        x=0.0, y=0.0, yaw=0.0, width_m=19.0, depth_m=12.0, storeys=3, storey_m=3.7,
-        wall='brick', wall_rgb=(0.36, 0.12, 0.07), roof='front_gable', roof_rgb=(0.11, 0.11, 0.12), roof_rise_m=3.8,
-        columns=6, window_m=(1.5, 2.1), panes=(3, 3), frame_rgb=(0.06, 0.07, 0.08), trim_rgb=(0.62, 0.58, 0.50),
-        door_rgb=(0.05, 0.15, 0.12), ground='warehouse', banded=True,
-    )  # fmt: skip
+        x=0.0,
+        y=0.0,
+        yaw=0.0,
+        width_m=19.0,
+        depth_m=12.0,
+        storeys=3,
+        storey_m=3.7,
+        wall='brick',
+        wall_rgb=(0.36, 0.12, 0.07),
+        roof='front_gable',
+        roof_rgb=(0.11, 0.11, 0.12),
+        roof_rise_m=3.8,
+        columns=6,
+        window_m=(1.5, 2.1),
+        panes=(3, 3),
+        frame_rgb=(0.06, 0.07, 0.08),
+        trim_rgb=(0.62, 0.58, 0.50),
+        door_rgb=(0.05, 0.15, 0.12),
+        ground='warehouse',
+        banded=True,
+    )
 
 
 def _beside(street: Street, side: int, along_m: float, house: House) -> House:
@@ -595,4 +785,6 @@ def _bounds(points: list[tuple[float, float]]) -> Rectangle:
 
 def _overlap(a: Rectangle, b: Rectangle) -> bool:
     slack = 0.02  # terraces share a wall
-    return a[0] + slack < b[2] and b[0] + slack < a[2] and a[1] + slack < b[3] and b[1] + slack < a[3]
+    return (
+        a[0] + slack < b[2] and b[0] + slack < a[2] and a[1] + slack < b[3] and b[1] + slack < a[3]
+    )
