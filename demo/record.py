@@ -75,6 +75,12 @@ def write_bag(folder: Path, bag: Path) -> None:
     base_T_camera = _read_mounting(folder / 'mounting.yaml')
     camera_info = yaml.safe_load((folder / 'camera_info.yaml').read_text())
     images = _read_track(folder / 'poses.csv')
+    missing = [name for name in images.names if not (folder / 'images' / name).exists()]
+    if missing:
+        raise SystemExit(
+            f'{folder}: {len(missing)} of {len(images.names)} images are not there, the first is '
+            f'{missing[0]}; run render.py again, it goes on where it stopped'
+        )
     if (folder / 'odometry.csv').exists():
         odometry = _read_track(folder / 'odometry.csv')
     else:
@@ -145,7 +151,7 @@ def _image_messages(folder: Path, images: Track) -> Iterator[tuple[int, str, Any
 
 
 def _info_messages(info: dict[str, Any], images: Track) -> Iterator[tuple[int, str, Any]]:
-    """Yield the calibration with an image's stamp, once a second."""
+    """Yield the calibration with an image's stamp, about once a second."""
     make, make_roi = (
         TYPES.types['sensor_msgs/msg/CameraInfo'],
         TYPES.types['sensor_msgs/msg/RegionOfInterest'],
@@ -158,7 +164,7 @@ def _info_messages(info: dict[str, Any], images: Track) -> Iterator[tuple[int, s
     for stamp_ns in map(int, images.stamps_ns):
         if stamp_ns < due_ns:
             continue
-        due_ns = stamp_ns + 1_000_000_000
+        due_ns = stamp_ns + 900_000_000
         message = make(
             header=_header(stamp_ns, CAMERA_FRAME),
             height=info['image_height'],
@@ -246,7 +252,7 @@ def _covariance(linear_sigma: float, turn_sigma: float) -> Floats:
 
 
 def _offered(*, latched: bool) -> Qos:
-    forever = QosTime(2147483647, 4294967295)
+    forever = QosTime(9223372036, 854775807)  # what rmw calls infinite
     durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
     return Qos(
         QosHistory.KEEP_LAST,
