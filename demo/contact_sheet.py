@@ -21,15 +21,14 @@ def main() -> None:
     parser.add_argument('first', type=Path, help='posed folder of the mapping drive')
     parser.add_argument('second', type=Path, help='posed folder of the second drive')
     parser.add_argument('--output', required=True, type=Path)
-    parser.add_argument('--places', type=int, default=10)
+    parser.add_argument('--places', type=int, default=11)
     args = parser.parse_args()
     first, second = _read(args.first), _read(args.second)
     cells: list[tuple[Image.Image, str]] = []
-    for k in np.linspace(2, len(first) - 12, args.places).astype(int):
-        name, position, axis = first[k]
-        twin = min(
-            second, key=lambda p: np.linalg.norm(p[1] - position) + 6 * np.linalg.norm(p[2] - axis)
-        )
+    shared = [k for k, pose in enumerate(first) if _nearest(pose, second)[0] < 3.0]
+    for k in np.take(shared, np.linspace(2, len(shared) - 3, args.places).astype(int)):
+        name, position, _ = first[k]
+        twin = _nearest(first[k], second)[1]
         for folder, picked, (x, y, _) in (
             (args.first, name, position),
             (args.second, twin[0], twin[1]),
@@ -42,6 +41,17 @@ def main() -> None:
             (Image.open(args.second / 'images' / name), f'elsewhere  x {x:.0f}  y {y:.0f}')
         )
     _paste(cells, columns=4).save(args.output, quality=80)
+
+
+def _nearest(pose: Pose, others: list[Pose]) -> tuple[float, Pose]:
+    """Return how far off (metres; a radian counts 6 m) the most similar pose is, and that pose."""
+
+    def off(other: Pose) -> float:
+        turned = np.linalg.norm(other[2] - pose[2])
+        return float(np.linalg.norm(other[1] - pose[1]) + 6.0 * turned)
+
+    best = min(others, key=off)
+    return off(best), best
 
 
 def _paste(cells: list[tuple[Image.Image, str]], *, columns: int) -> Image.Image:
