@@ -22,6 +22,8 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 from worlds import straight_drive, write_map, write_tiny_model
 
+from vpr_ros import localize
+from vpr_ros.adapters import conversions
 from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.core.describe import OnnxDescriber
 
@@ -148,7 +150,7 @@ def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Path])
     )
     services = pytest.importorskip('vpr_msgs.srv')
     with domain() as (number, peer), running(number, **world, image_qos='default'):
-        matches = peer.listen(messages.PlaceMatchArray, '/localize/matches')
+        matches = peer.listen(messages, '/localize/matches')
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         send_until_fix(peer, peer.publisher(Image, '/image'), raw, 5, fixes)
         peer.wait(lambda: len(matches) > 0, 'no matches')
@@ -160,13 +162,13 @@ def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Path])
         )
         assert (best.place_id, best.source) == (5, '5.jpg') and best.similarity > 0.99
         asked = peer.call(
-            services.Localize,
+            services,
             '/localize/localize',
-            services.Localize.Request(compressed_image=compressed(9)),
+            services.Request(compressed_image=compressed(9)),
         )
         assert asked.success and asked.matches.matches[0].place_id == 9
         assert asked.pose.pose.pose.position.x == pytest.approx(90, abs=0.5)
-        empty = peer.call(services.Localize, '/localize/localize', services.Localize.Request())
+        empty = peer.call(services, '/localize/localize', services.Request())
         assert not empty.success and '0 of image and compressed_image' in empty.message
 
 
