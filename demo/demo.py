@@ -15,7 +15,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from vpr_ros.adapters.conversions import pose_array
 from vpr_ros.build_map import build_map
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.geometry import compose, invert, yaw_of
 from vpr_ros.core.model import Model
@@ -58,7 +58,9 @@ class Commentary:
             return 'I do not know where I am'
         pose = pose_array(message.pose.pose, source='pose')
         camera_poses, _ = self.trajectory.at(np.array([stamp_ns]))
-        error_m = np.linalg.norm(pose[:3] - compose(camera_poses[0], invert(self.base_T_camera))[:3])
+        error_m = np.linalg.norm(
+            pose[:3] - compose(camera_poses[0], invert(self.base_T_camera))[:3]
+        )
         variances = message.pose.covariance
         sigma_m = float(np.sqrt(max(variances[0], variances[7])))
         return (
@@ -67,6 +69,7 @@ class Commentary:
         )
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; everything it makes is under outputs/demo."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -92,4 +95,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == '__main__':
     shutil.rmtree(OUTPUT, ignore_errors=True)
-    sys.exit(run(main))
+    sys.exit(main())

@@ -36,7 +36,9 @@ class Peer:
     def publisher(self, kind: Any, topic: str, qos: Any = 10, *, timeout_s: float = 30.0) -> Any:
         """A publisher to which somebody listens already."""
         publisher = self.node.create_publisher(kind, topic, qos)
-        self.wait(lambda: publisher.get_subscription_count() > 0, f'nobody listens to {topic}', timeout_s)
+        self.wait(
+            lambda: publisher.get_subscription_count() > 0, f'nobody listens to {topic}', timeout_s
+        )
         return publisher
 
     def call(self, kind: Any, name: str, request: Any, *, timeout_s: float = 30.0) -> Any:
@@ -75,10 +77,16 @@ def domain() -> Iterator[tuple[int, Peer]]:
 
 @contextmanager
 def running(
-    number: int, *ros_arguments: str, module: str = 'vpr_ros.localize', log: Path | None = None, **parameters: Any
+    number: int,
+    *ros_arguments: str,
+    module: str = 'vpr_ros.localize',
+    log: Path | None = None,
+    **parameters: Any,
 ) -> Iterator['subprocess.Popen[bytes]']:
     """The node as a user starts it, in a domain; it must end by SIGINT with status 0 unless it ended before."""
-    given = [word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')]
+    given = [
+        word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
+    ]
     command = [sys.executable, '-m', module, '--ros-args', *given, *ros_arguments]
     environment = os.environ | {'ROS_DOMAIN_ID': str(number)}
     output = log.open('wb') if log else None

@@ -15,13 +15,19 @@ def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
 
 
 @given(
-    queries=st.integers(1, 12), places=st.integers(1, 30), k=st.integers(1, 12), seed=st.integers(0, 99)
+    queries=st.integers(1, 12),
+    places=st.integers(1, 30),
+    k=st.integers(1, 12),
+    seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
 def test_recall_equals_a_naive_count(queries: int, places: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     ranked = np.array([rng.permutation(places)[:k] for _ in range(queries)])
-    positives = [rng.choice(places, rng.integers(0, min(4, places + 1)), replace=False) for _ in range(queries)]
+    positives = [
+        rng.choice(places, rng.integers(0, min(4, places + 1)), replace=False)
+        for _ in range(queries)
+    ]
     found = recall_at(ranked, positives, (1, 3, 5))
     for n in (1, 3, 5):
         hits = 0
@@ -44,7 +50,9 @@ def test_the_interval_of_a_share_covers_it_and_narrows_with_more_queries() -> No
 
 @pytest.mark.parametrize('queries', [1, 7])
 @pytest.mark.parametrize('sizes', [(40,), (13, 1, 26), (0, 40)])
-def test_search_over_blocks_equals_sorting_all_similarities(queries: int, sizes: tuple[int, ...]) -> None:
+def test_search_over_blocks_equals_sorting_all_similarities(
+    queries: int, sizes: tuple[int, ...]
+) -> None:
     rows, asked = unit_rows(40, 16, 1), unit_rows(queries, 16, 2)
     index = ExactIndex(np.split(rows, np.cumsum(sizes)[:-1]))
     similarity, found = index.search(asked, 5)

@@ -18,7 +18,9 @@ CONFIG = LocalizerConfig(agreement_radius=5.0, min_similarity=0.5, min_agreement
 @pytest.fixture(scope='module')
 def place_map(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
     """100 places a metre apart along x."""
-    return write_map(tmp_path_factory.mktemp('estimate') / 'map', unit_rows(100, 16), straight_drive(100))
+    return write_map(
+        tmp_path_factory.mktemp('estimate') / 'map', unit_rows(100, 16), straight_drive(100)
+    )
 
 
 def candidates(rows: list[int], similarity: list[float]) -> Candidates:
@@ -63,13 +65,17 @@ def test_opposite_headings_at_one_spot_disagree(tmp_path: Path) -> None:
     assert isinstance(estimate(candidates([0, 1], [0.9, 0.9]), both_ways, CONFIG), NoFix)
 
 
-def test_the_covariance_is_symmetric_and_positive_even_for_one_candidate(place_map: PlaceMap) -> None:
+def test_the_covariance_is_symmetric_and_positive_even_for_one_candidate(
+    place_map: PlaceMap,
+) -> None:
     covariance = fix_of(candidates([50], [0.9]), place_map).covariance
     np.testing.assert_allclose(covariance, covariance.T)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
-def test_the_covariance_grows_with_spread_and_shrinks_with_similarity_and_number(place_map: PlaceMap) -> None:
+def test_the_covariance_grows_with_spread_and_shrinks_with_similarity_and_number(
+    place_map: PlaceMap,
+) -> None:
     def sigma(rows: list[int], similarity: list[float]) -> float:
         return float(np.sqrt(fix_of(candidates(rows, similarity), place_map).covariance[0, 0]))
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from vpr_ros import images_to_bag
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import (
     FORWARD_CAMERA,
@@ -556,17 +556,18 @@ def test_the_command_makes_a_bag_and_says_what_is_in_it(tmp_path, capsys):
 def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, capsys, words, complaint):
     posed_folder(tmp_path / 'in')
     words = [word.format(tmp=tmp_path) for word in words]
-    assert run(images_to_bag.main, [*words, '--output', str(tmp_path / 'out')]) == 2
+    assert images_to_bag.main([*words, '--output', str(tmp_path / 'out')]) == 2
     said = capsys.readouterr().err
     assert complaint in said and said.count('\n') == 1
     assert not (tmp_path / 'out').exists()
 
 
 def test_ctrl_c_is_one_line_and_status_130(capsys):
+    @command
     def interrupted(argv):
         raise KeyboardInterrupt
 
-    assert run(interrupted) == 130
+    assert interrupted() == 130
     assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
 
 
@@ -576,7 +577,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
 
     folder = posed_folder(tmp_path / 'in')
     monkeypatch.setattr('rosbags.rosbag2.Writer.write', full)
-    assert run(images_to_bag.main, [str(folder), '--output', str(tmp_path / 'out')]) == 2
+    assert images_to_bag.main([str(folder), '--output', str(tmp_path / 'out')]) == 2
     assert 'out: cannot be written (No space left on device)' in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
 

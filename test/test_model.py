@@ -32,7 +32,9 @@ def test_descriptors_are_unit_vectors_whatever_the_image_size(model: Model) -> N
 
 
 def test_an_image_is_described_the_same_alone_and_in_a_batch(model: Model) -> None:
-    images = [np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8) for i in range(3)]
+    images = [
+        np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8) for i in range(3)
+    ]
     describer = OnnxDescriber(model)
     together = describer.describe(images)
     alone = np.concatenate([describer.describe([image]) for image in images])
@@ -65,14 +67,18 @@ def test_a_missing_folder_says_what_a_model_is(tmp_path: Path) -> None:
         ({'image_height': 0}, 'image_height'),
     ],
 )
-def test_a_card_that_makes_no_sense_is_refused(model: Model, changes: dict[str, object], said: str) -> None:
+def test_a_card_that_makes_no_sense_is_refused(
+    model: Model, changes: dict[str, object], said: str
+) -> None:
     change_card(model, **changes)
     with pytest.raises(ModelError, match=said):
         Model.open(model.folder)
 
 
 @pytest.mark.parametrize('changes', [{'descriptor_size': 64}, {'image_width': 32}])
-def test_a_card_that_contradicts_its_graph_is_refused(model: Model, changes: dict[str, object]) -> None:
+def test_a_card_that_contradicts_its_graph_is_refused(
+    model: Model, changes: dict[str, object]
+) -> None:
     change_card(model, **changes)
     with pytest.raises(ModelError, match='card'):
         OnnxDescriber(Model.open(model.folder))

@@ -43,7 +43,15 @@ def test_descriptors_are_mapped_from_disk_not_held_in_memory(folder: Path) -> No
 
 
 @pytest.mark.parametrize(
-    'name', ['descriptors.npy', 'poses.npy', 'stamps_ns.npy', 'names.txt', 'thumbnails.bin', 'thumbnail_ends.npy']
+    'name',
+    [
+        'descriptors.npy',
+        'poses.npy',
+        'stamps_ns.npy',
+        'names.txt',
+        'thumbnails.bin',
+        'thumbnail_ends.npy',
+    ],
 )
 def test_a_flipped_byte_in_any_file_is_found_and_named(folder: Path, name: str) -> None:
     path = folder / 'parts' / '0000' / name
@@ -73,7 +81,9 @@ def test_a_missing_map_names_the_command_that_makes_one(tmp_path: Path) -> None:
         PlaceMap.open(tmp_path / 'nowhere')
 
 
-@pytest.mark.parametrize('text', ['', '[1, 2]', 'format_version: 2', '{', 'format_version: 1', '\x00'])
+@pytest.mark.parametrize(
+    'text', ['', '[1, 2]', 'format_version: 2', '{', 'format_version: 1', '\x00']
+)
 def test_another_version_and_garbage_in_the_header_are_refused(folder: Path, text: str) -> None:
     (folder / 'map.yaml').write_text(text)
     with pytest.raises(MapError, match=r'map\.yaml'):
@@ -81,7 +91,9 @@ def test_another_version_and_garbage_in_the_header_are_refused(folder: Path, tex
 
 
 def test_a_map_of_another_model_is_refused_by_both_names(folder: Path) -> None:
-    card = ModelCard(name='other', image_height=8, image_width=8, descriptor_size=16, sha256='b' * 64)
+    card = ModelCard(
+        name='other', image_height=8, image_width=8, descriptor_size=16, sha256='b' * 64
+    )
     with pytest.raises(MapError, match=r'model test \(aaaa.*runs other \(bbbb'):
         PlaceMap.open(folder, model=Model(folder, card))
 
@@ -107,7 +119,10 @@ def test_a_folder_that_is_no_map_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / 'thesis').mkdir()
     (tmp_path / 'thesis' / 'chapter.tex').write_text('years of work')
     header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
-    with pytest.raises(MapError, match='exists and is not a map'), build(tmp_path / 'thesis', header):
+    with (
+        pytest.raises(MapError, match='exists and is not a map'),
+        build(tmp_path / 'thesis', header),
+    ):
         pass
     assert (tmp_path / 'thesis' / 'chapter.tex').exists()
 
@@ -135,7 +150,9 @@ def start_builder(folder: Path, *, limit: int = 0) -> 'subprocess.Popen[bytes]':
     )
 
 
-def test_a_killed_builder_leaves_the_old_map_and_the_next_one_removes_its_remains(folder: Path) -> None:
+def test_a_killed_builder_leaves_the_old_map_and_the_next_one_removes_its_remains(
+    folder: Path,
+) -> None:
     with start_builder(folder) as builder:
         assert builder.stdout is not None and builder.stdout.readline() == b'started\n'
         time.sleep(0.2)

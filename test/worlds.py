@@ -27,7 +27,12 @@ def straight_drive(count: int, *, spacing_m: float = 1.0, yaw_rad: float = 0.0) 
 
 
 def write_map(
-    folder: Path, descriptors: np.ndarray, poses: Poses, *, model_sha256: str = 'a' * 64, has_heading: bool = True
+    folder: Path,
+    descriptors: np.ndarray,
+    poses: Poses,
+    *,
+    model_sha256: str = 'a' * 64,
+    has_heading: bool = True,
 ) -> PlaceMap:
     """A map of given descriptors and camera poses."""
     header = MapHeader(
@@ -39,7 +44,13 @@ def write_map(
     with build(folder, header) as writer:
         for row, (descriptor, pose) in enumerate(zip(descriptors, poses, strict=True)):
             picture = np.full((24, 32, 3), row % 256, dtype=np.uint8)
-            writer.add(descriptor, pose, stamp_ns=row * 10**9, name=f'{row}.jpg', thumbnail=encode_jpeg(picture))
+            writer.add(
+                descriptor,
+                pose,
+                stamp_ns=row * 10**9,
+                name=f'{row}.jpg',
+                thumbnail=encode_jpeg(picture),
+            )
     return PlaceMap.open(folder)
 
 
@@ -50,7 +61,11 @@ def write_tiny_model(folder: Path, *, name: str = 'tiny', grid: int = 8) -> Mode
         helper.make_node('Cast', ['images'], ['floats'], to=TensorProto.FLOAT),
         helper.make_node('Transpose', ['floats'], ['planes'], perm=[0, 3, 1, 2]),
         helper.make_node(
-            'AveragePool', ['planes'], ['cells'], kernel_shape=[size // grid] * 2, strides=[size // grid] * 2
+            'AveragePool',
+            ['planes'],
+            ['cells'],
+            kernel_shape=[size // grid] * 2,
+            strides=[size // grid] * 2,
         ),
         helper.make_node('Flatten', ['cells'], ['flat']),
         helper.make_node('ReduceMean', ['flat'], ['mean'], axes=[1], keepdims=1),
@@ -64,5 +79,7 @@ def write_tiny_model(folder: Path, *, name: str = 'tiny', grid: int = 8) -> Mode
         [helper.make_tensor_value_info('descriptors', TensorProto.FLOAT, ['B', descriptor_size])],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    card = ModelCard(name=name, image_height=size, image_width=size, descriptor_size=descriptor_size)
+    card = ModelCard(
+        name=name, image_height=size, image_width=size, descriptor_size=descriptor_size
+    )
     return write_model(folder, made.SerializeToString(), card)

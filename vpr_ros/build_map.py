@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.describe import Describer, OnnxDescriber
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
@@ -45,7 +45,9 @@ class Spacing:
         """From `1.5m` or `0.5s`; raises ConfigError."""
         found = re.fullmatch(r'(\d+\.?\d*|\.\d+)\s*(m|s)', text.strip())
         if not found:
-            raise ConfigError(f'--every {text}: expected metres or seconds, for example 1.5m or 0.5s')
+            raise ConfigError(
+                f'--every {text}: expected metres or seconds, for example 1.5m or 0.5s'
+            )
         value = float(found[1])
         return cls(metres=value) if found[2] == 'm' else cls(seconds=value)
 
@@ -58,7 +60,9 @@ class Spacing:
             return stamp_ns - last_ns >= self.seconds * 1e9
         if self.metres:
             moved_m = np.linalg.norm(pose[:3] - last_pose[:3])
-            return bool(moved_m >= self.metres or angle_between(last_pose[3:], pose[3:]) >= _TURN_RAD)
+            return bool(
+                moved_m >= self.metres or angle_between(last_pose[3:], pose[3:]) >= _TURN_RAD
+            )
         return True
 
 
@@ -77,11 +81,15 @@ class Report:
         """The counts as sentences, zeros left out."""
         said = [f'{self.images} images read, {self.mapped} places mapped']
         if self.without_pose:
-            said.append(f'{self.without_pose} images have no pose at their stamp and were left out')
+            said.append(
+                f'{self.without_pose} images have no pose at their stamp and were left out'
+            )
         if self.thinned:
             said.append(f'{self.thinned} images were left out by --every')
         if self.unusable:
-            said.append(f'{self.unusable} images could not be used, the first: {self.first_unusable}')
+            said.append(
+                f'{self.unusable} images could not be used, the first: {self.first_unusable}'
+            )
         return said
 
 
@@ -99,7 +107,9 @@ def build_map(
     Whatever goes wrong, a map that was at `output` before stays as it was.
     """
     if drive.trajectory is None:
-        raise DriveError(f'{drive.name}: no poses in it; a map needs to know where its images were taken')
+        raise DriveError(
+            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
+        )
     card = describer.model.card
     header = MapHeader(
         model_name=card.name,
@@ -153,13 +163,17 @@ def _posed(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='build_map', description=__doc__.split('\n\n')[0])
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder')
+    source.add_argument(
+        '--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder'
+    )
     source.add_argument(
         '--images',
         metavar='DIR',
         help='a folder: images/ + poses.csv, @utm@ file names, or photos with EXIF GPS',
     )
-    parser.add_argument('--output', required=True, type=Path, metavar='MAP', help='the map folder to write')
+    parser.add_argument(
+        '--output', required=True, type=Path, metavar='MAP', help='the map folder to write'
+    )
     parser.add_argument('--model', type=Path, metavar='MODEL', help='default: the shipped model')
     parser.add_argument(
         '--every',
@@ -172,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
@@ -191,7 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in report.lines():
         print(line)
     if not drive.mounting_known:
-        print('note: camera mounting unknown, taken as looking forward; give --mounting, or record /tf_static')
+        print(
+            'note: camera mounting unknown, taken as looking forward; give --mounting, or record /tf_static'
+        )
     place_map = PlaceMap.open(arguments.output)
     extent_m = np.ptp(place_map.poses[:, :2], axis=0)
     print(
@@ -202,4 +219,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main())

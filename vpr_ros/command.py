@@ -1,37 +1,46 @@
-"""What every command does alike: bad input is one line and exit status 2, and Ctrl-C is not a crash."""
+"""What every command does alike: bad input is one line and exit status 2, and Ctrl-C is no crash.
+
+Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the reader of a pipe went.
+"""
 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TypeAlias
 
 from vpr_ros.core.errors import VprError
 
-BAD_INPUT = 2
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_READER_GONE = 141  # 128 + SIGPIPE
+Main: TypeAlias = Callable[[Sequence[str] | None], int]
+
+_BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
 
 
-def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command's main function and return its exit status.
+def command(main: Main) -> Callable[..., int]:
+    """Let a command's `main` end with one line and a status where it would end with a traceback.
 
-    0 and 1 come from `main`; VprError becomes one line on stderr and 2, Ctrl-C one line and 130, and a closed pipe
-    (`| head`) ends quietly. Everything else is a bug and keeps its traceback.
+    VprError becomes 2, Ctrl-C 130, and a closed pipe (`| head`) ends quietly. Everything else is
+    a bug and keeps its traceback.
     """
-    try:
-        status = main(argv)
-        sys.stdout.flush()
-    except VprError as error:
-        _say(f'error: {error}')
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        _say('stopped by Ctrl-C')
-        return _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # else the exit flushes again and complains
-        return _READER_GONE
-    return status
+
+    @wraps(main)
+    def guarded(argv: Sequence[str] | None = None) -> int:
+        try:
+            status = main(argv)
+            sys.stdout.flush()
+        except VprError as error:
+            _say(f'error: {error}')
+            return _BAD_INPUT
+        except KeyboardInterrupt:
+            _say('stopped by Ctrl-C')
+            return _INTERRUPTED
+        except BrokenPipeError:
+            # Python flushes again at exit, which would complain once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _READER_GONE
+        return status
+
+    return guarded
 
 
 def _say(text: str) -> None:

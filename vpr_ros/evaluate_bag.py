@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.config import LocalizerConfig, NodeConfig, Value, node_config
 from vpr_ros.core.describe import OnnxDescriber
@@ -62,7 +62,9 @@ def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
         (f'Recall@{n}', f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]')
         for n, (low, high) in recall.interval.items()
     ]
-    heading = '' if tolerance.heading_rad is None else f', {np.degrees(tolerance.heading_rad):.0f} deg'
+    heading = (
+        '' if tolerance.heading_rad is None else f', {np.degrees(tolerance.heading_rad):.0f} deg'
+    )
     rows += [
         ('right within', f'{tolerance.radius_m:g} m{heading}'),
         ('queries / places', f'{recall.queries} / {evaluation.database}'),
@@ -100,7 +102,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _offline(drive: Drive, localizer: Localizer, tolerance: Tolerance, max_pose_gap_s: float) -> Evaluation:
+def _offline(
+    drive: Drive, localizer: Localizer, tolerance: Tolerance, max_pose_gap_s: float
+) -> Evaluation:
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
     answers, unusable = [], 0
     for answer in answers_offline(frames, localizer):
@@ -145,7 +149,9 @@ def _settings(assignments: Sequence[str]) -> dict[str, Value]:
     for assignment in assignments:
         name, _, text = assignment.partition('=')
         if name not in known:
-            raise ConfigError(f'--set {assignment}: expected NAME=VALUE with one of {", ".join(sorted(known))}')
+            raise ConfigError(
+                f'--set {assignment}: expected NAME=VALUE with one of {", ".join(sorted(known))}'
+            )
         settings[name] = yaml.safe_load(text)
     checked: NodeConfig = node_config(settings)
     return {name: getattr(checked, name) for name in settings}
@@ -155,17 +161,34 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='evaluate_bag', description=__doc__)
     parser.add_argument('--map', required=True, type=Path, metavar='MAP', help='made by build_map')
     parser.add_argument('--bag', required=True, metavar='BAG', help='a bag, or a posed folder')
-    parser.add_argument('--model', type=Path, metavar='MODEL', help='default: the shipped one that made the map')
     parser.add_argument(
-        '--radius', type=float, default=5.0, metavar='M', help='a place this near is right (default: 5 m)'
+        '--model', type=Path, metavar='MODEL', help='default: the shipped one that made the map'
     )
     parser.add_argument(
-        '--heading', type=float, metavar='DEG', help='and looks the same way within this (default: any)'
+        '--radius',
+        type=float,
+        default=5.0,
+        metavar='M',
+        help='a place this near is right (default: 5 m)',
     )
-    parser.add_argument('--live', action='store_true', help='through the node in its own process (needs ROS 2)')
-    parser.add_argument('--rate', type=float, default=1.0, metavar='R', help='speed with --live (default: 1)')
     parser.add_argument(
-        '--set', nargs='+', default=[], metavar='NAME=VALUE', help='settings of the localizer, as in the node'
+        '--heading',
+        type=float,
+        metavar='DEG',
+        help='and looks the same way within this (default: any)',
+    )
+    parser.add_argument(
+        '--live', action='store_true', help='through the node in its own process (needs ROS 2)'
+    )
+    parser.add_argument(
+        '--rate', type=float, default=1.0, metavar='R', help='speed with --live (default: 1)'
+    )
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='settings of the localizer, as in the node',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
@@ -173,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
@@ -215,4 +239,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main())

@@ -74,7 +74,9 @@ def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
     return np.abs((turned + np.pi) % (2 * np.pi) - np.pi)
 
 
-def answers_offline(frames: Iterable[RecordedFrame], localizer: Localizer) -> Iterator[Answer | ImageError]:
+def answers_offline(
+    frames: Iterable[RecordedFrame], localizer: Localizer
+) -> Iterator[Answer | ImageError]:
     """Localize a drive's frames without ROS, as fast as the model runs; one answer or error for each frame."""
     place_map = localizer.place_map
     mounting = localizer.base_T_camera
@@ -111,7 +113,9 @@ def evaluate(
     camera_poses, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
     judged = [answer for answer, has_pose in zip(answers, known.tolist(), strict=True) if has_pose]
     if not judged:
-        raise DriveError(f'{drive.name}: none of {len(answers)} images has a true pose at its stamp')
+        raise DriveError(
+            f'{drive.name}: none of {len(answers)} images has a true pose at its stamp'
+        )
     truth = compose(camera_poses[known], invert(drive.base_T_camera))  # [Q, 7]
     fixed = np.array([answer.pose is not None for answer in judged])
     poses = np.array([answer.pose for answer in judged if answer.pose is not None]).reshape(-1, 7)
@@ -153,7 +157,9 @@ def _unmatchable(truth: Poses, place_map: PlaceMap, tolerance: Tolerance) -> NDA
     """Whether no place of the map is true for a query, [Q]."""
     places = compose(place_map.poses, invert(place_map.base_T_camera))  # [N, 7]
     chunks = [truth[start : start + _CHUNK, None] for start in range(0, len(truth), _CHUNK)]
-    return np.concatenate([~tolerance.accepts(chunk, places[None]).any(axis=1) for chunk in chunks])
+    return np.concatenate(
+        [~tolerance.accepts(chunk, places[None]).any(axis=1) for chunk in chunks]
+    )
 
 
 def _spread(errors: NDArray[np.float64]) -> dict[str, float]:

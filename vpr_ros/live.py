@@ -49,7 +49,7 @@ class LiveRun:
     dropped: int  # images the node skipped for a newer one
 
 
-class _Listener(Node):  # type: ignore[misc]
+class _Listener(Node):
     """Remembers when each answer came."""
 
     def __init__(self, on_answer: OnAnswer | None) -> None:
@@ -59,7 +59,9 @@ class _Listener(Node):  # type: ignore[misc]
         self.poses: dict[int, PoseWithCovarianceStamped] = {}
         self.arrived_s: dict[int, float] = {}
         self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
-        self.create_subscription(PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED)
+        self.create_subscription(
+            PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED
+        )
 
     def _on_candidates(self, message: PoseArray) -> None:
         at_ns = stamp_ns(message.header.stamp)
@@ -68,7 +70,9 @@ class _Listener(Node):  # type: ignore[misc]
         before = next(reversed(self.candidates), None)
         self.candidates[at_ns] = np.array(poses).reshape(-1, 7)
         if self._on_answer and before is not None:
-            self._on_answer(before, self.poses.get(before))  # whose pose, on its own topic, has come by now
+            self._on_answer(
+                before, self.poses.get(before)
+            )  # whose pose, on its own topic, has come by now
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         at_ns = stamp_ns(message.header.stamp)
@@ -99,7 +103,10 @@ def run_live(
             'image_transport': 'compressed' if compressed else 'raw',
             'image_qos': 'default',
         }
-        with _node_process({**parameters, **transport}, domain) as (process, log), _spinning(domain, on_answer) as listener:
+        with (
+            _node_process({**parameters, **transport}, domain) as (process, log),
+            _spinning(domain, on_answer) as listener,
+        ):
             player = Player(listener, reader, [topic])
             _wait_until_ready(player, listener, topic, process, log)
             sent_s: dict[int, float] = {}
@@ -133,7 +140,9 @@ def _only_image_topic(connections: Mapping[str, Any]) -> str:
     kinds = (_COMPRESSED, 'sensor_msgs/msg/Image')
     topics = [topic for topic, entry in connections.items() if entry.msgtype in kinds]
     if len(topics) != 1:
-        raise DriveError(f'--image-topic: the bag has {len(topics)} image topics: {", ".join(topics)}')
+        raise DriveError(
+            f'--image-topic: the bag has {len(topics)} image topics: {", ".join(topics)}'
+        )
     return topics[0]
 
 
@@ -142,7 +151,9 @@ def _node_process(
     parameters: Mapping[str, Value], domain: int
 ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """The node `localize` as a user starts it; ended by SIGINT."""
-    given = [word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')]
+    given = [
+        word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
+    ]
     command = [sys.executable, '-m', 'vpr_ros.localize', '--ros-args', *given]
     environment = os.environ | {'ROS_DOMAIN_ID': str(domain)}
     with TemporaryFile() as log:
@@ -188,7 +199,11 @@ def _spin(executor: SingleThreadedExecutor) -> None:
 
 
 def _wait_until_ready(
-    player: Player, listener: _Listener, topic: str, process: subprocess.Popen[bytes], log: IO[bytes]
+    player: Player,
+    listener: _Listener,
+    topic: str,
+    process: subprocess.Popen[bytes],
+    log: IO[bytes],
 ) -> None:
     """Until the node listens to the images and its topics are known here."""
     deadline_s = time.monotonic() + _READY_S
@@ -199,8 +214,12 @@ def _wait_until_ready(
         if process.poll() is not None:
             raise DriveError(f'the node did not start: {_last_line(log)}')
         if time.monotonic() > deadline_s:
-            raise DriveError(f'the node does not listen to {topic} after {_READY_S:.0f} s: {_last_line(log)}')
-    time.sleep(0.5)  # the node learns of this listener a moment after this listener learns of the node
+            raise DriveError(
+                f'the node does not listen to {topic} after {_READY_S:.0f} s: {_last_line(log)}'
+            )
+    time.sleep(
+        0.5
+    )  # the node learns of this listener a moment after this listener learns of the node
 
 
 def _wait_until_quiet(listener: _Listener) -> None:

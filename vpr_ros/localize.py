@@ -113,7 +113,9 @@ class LocalizeNode(LifecycleNode):
         result = super().on_activate(state)
         self._newest = Newest()
         self._create_inputs()
-        self._worker = Thread(target=self._work, args=(self._newest,), name='localizer', daemon=True)
+        self._worker = Thread(
+            target=self._work, args=(self._newest,), name='localizer', daemon=True
+        )
         self._worker.start()
         header = self._header(self.get_clock().now().nanoseconds)
         self._outputs.publish_map(header)
@@ -182,7 +184,9 @@ class LocalizeNode(LifecycleNode):
             self.create_service(Trigger, '~/reset', self._on_reset),
         ]
         if Localize is not None:
-            self._service_handles.append(self.create_service(Localize, '~/localize', self._on_localize))
+            self._service_handles.append(
+                self.create_service(Localize, '~/localize', self._on_localize)
+            )
 
     def _stop(self) -> None:
         if self._worker is None:
@@ -225,7 +229,9 @@ class LocalizeNode(LifecycleNode):
         radius_m = _ONE_SIDED_SIGMAS * variance**0.5 + self.config.agreement_radius
         self._prior = Prior(pose[:3], radius_m)
 
-    def _on_trigger(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _on_trigger(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         self._armed = True
         response.success = True
         response.message = 'the next images are localized until there is a fix, see ~/pose'
@@ -241,7 +247,9 @@ class LocalizeNode(LifecycleNode):
         given = [image for image in (request.image, request.compressed_image) if len(image.data)]
         try:
             if len(given) != 1:
-                raise ImageError(f'{len(given)} of image and compressed_image have data, expected one')
+                raise ImageError(
+                    f'{len(given)} of image and compressed_image have data, expected one'
+                )
             located = self._locate(self._frame(given[0]))
         except VprError as error:
             response.success, response.message = False, str(error)
@@ -381,7 +389,7 @@ def _expanded(folder: str) -> Path:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 if it cannot be configured."""
-    rclpy.init(args=args)
+    rclpy.init(args=None if args is None else list(args))
     node: LocalizeNode | None = None
     try:
         node = LocalizeNode()

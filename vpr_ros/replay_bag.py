@@ -17,7 +17,6 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from vpr_ros.adapters.conversions import stamp_message
 from vpr_ros.adapters.qos import LATCHED
-from vpr_ros.command import run
+from vpr_ros.command import command
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.bag import open_reader
 from vpr_ros.drives.writer import write_bag
@@ -43,7 +42,7 @@ class Player:
         self._node = node
         self._reader = reader
         self.missing: dict[str, str] = {}  # topic -> type that is not installed
-        self._publishers: dict[str, Publisher] = {}
+        self._publishers: dict[str, Any] = {}
         for connection in reader.connections:
             if topics and connection.topic not in topics:
                 continue
@@ -53,9 +52,13 @@ class Player:
             elif connection.topic not in self._publishers:
                 latched = connection.topic in _LATCHED_TOPICS
                 qos = LATCHED if latched else QoSProfile(depth=_QUEUE)
-                self._publishers[connection.topic] = node.create_publisher(kind, connection.topic, qos)
+                self._publishers[connection.topic] = node.create_publisher(
+                    kind, connection.topic, qos
+                )
         if not self._publishers:
-            held = ', '.join(sorted(connection.topic for connection in reader.connections)) or 'none'
+            held = (
+                ', '.join(sorted(connection.topic for connection in reader.connections)) or 'none'
+            )
             raise DriveError(f'{reader.paths[0]}: none of its topics can be played; it has {held}')
 
     def wait_for_subscriber(self, topic: str, *, timeout_s: float) -> bool:
@@ -98,12 +101,13 @@ class Player:
         return played
 
     def _messages(self) -> Iterator[tuple[Any, int, bytes]]:
-        connections = [entry for entry in self._reader.connections if entry.topic in self._publishers]
+        connections = [
+            entry for entry in self._reader.connections if entry.topic in self._publishers
+        ]
         is_ros1 = not self._reader.is2
         for connection, bag_ns, data in self._reader.messages(connections):
-            if is_ros1:
-                data = self._reader.typestore.ros1_to_cdr(data, connection.msgtype)
-            yield connection, bag_ns, bytes(data)
+            cdr = self._reader.typestore.ros1_to_cdr(data, connection.msgtype) if is_ros1 else data
+            yield connection, bag_ns, bytes(cdr)
 
 
 class _Ticker:
@@ -142,19 +146,28 @@ def opened(path: Path) -> Iterator[AnyReader]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='replay_bag', description=__doc__.split('\n\n')[0])
-    parser.add_argument('bag', type=Path, metavar='BAG', help='a bag of any kind, or a posed folder')
     parser.add_argument(
-        '--rate', type=float, default=1.0, metavar='R', help='times the recorded speed (default: 1)'
+        'bag', type=Path, metavar='BAG', help='a bag of any kind, or a posed folder'
+    )
+    parser.add_argument(
+        '--rate',
+        type=float,
+        default=1.0,
+        metavar='R',
+        help='times the recorded speed (default: 1)',
     )
     parser.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
     parser.add_argument('--loop', action='store_true', help='start again at the end, until Ctrl-C')
     parser.add_argument('--topics', nargs='+', metavar='T', help='only these topics')
     parser.add_argument(
-        '--wait', metavar='T', help='do not start before somebody listens to this topic (30 s at most)'
+        '--wait',
+        metavar='T',
+        help='do not start before somebody listens to this topic (30 s at most)',
     )
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. ROS arguments (--ros-args -r /a:=/b) are understood as well."""
     given = sys.argv[1:] if argv is None else list(argv)
@@ -178,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> None:
     if arguments.wait and not player.wait_for_subscriber(arguments.wait, timeout_s=30.0):
-        print(f'note: nobody listens to {arguments.wait} after 30 s, playing anyway', file=sys.stderr)
+        print(
+            f'note: nobody listens to {arguments.wait} after 30 s, playing anyway', file=sys.stderr
+        )
     while True:
         with tqdm(total=round(reader.duration / 1e9, 1), unit='s', disable=None, delay=2) as bar:
             first_ns = reader.start_time
@@ -193,4 +208,4 @@ def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> N
 
 
 if __name__ == '__main__':
-    sys.exit(run(main))
+    sys.exit(main())

@@ -2,7 +2,14 @@
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, Pose, PoseArray, PoseWithCovarianceStamped, Quaternion, Vector3
+from geometry_msgs.msg import (
+    Point,
+    Pose,
+    PoseArray,
+    PoseWithCovarianceStamped,
+    Quaternion,
+    Vector3,
+)
 from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -13,9 +20,10 @@ from vpr_ros.core.localizer import Localization
 from vpr_ros.core.place_map import PlaceMap, map_id
 from vpr_ros.core.types import Poses
 
-try:
-    from vpr_msgs.msg import PlaceMatch, PlaceMatchArray
-except ImportError:  # built only where a compiler or a ROS workspace is; the node says so once
+try:  # built only where a compiler or a ROS workspace is; the node says so once
+    from vpr_msgs.msg import PlaceMatch as PlaceMatch
+    from vpr_msgs.msg import PlaceMatchArray as PlaceMatchArray
+except ImportError:
     PlaceMatch = PlaceMatchArray = None
 
 _ELLIPSOID_SIGMAS = 2.0
@@ -36,9 +44,7 @@ def stamp_ns(stamp: Time) -> int:
 def pose_message(pose: Poses) -> Pose:
     """A pose [7] as geometry_msgs/Pose."""
     x, y, z, qx, qy, qz, qw = (float(value) for value in pose)
-    return Pose(
-        position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-    )
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
 def pose_array(pose: Pose, *, source: str) -> Poses:
@@ -110,14 +116,18 @@ def places_message(place_map: PlaceMap, header: Header) -> Marker:
 def markers_message(located: Localization, poses: Poses, header: Header) -> MarkerArray:
     """Candidates as spheres, green the more similar they are; the fix as an arrow inside its 2-sigma ellipsoid."""
     markers = [
-        _marker(header, 'candidates', number, Marker.SPHERE, pose, (0.6, 0.6, 0.6), _shade(similarity))
+        _marker(
+            header, 'candidates', number, Marker.SPHERE, pose, (0.6, 0.6, 0.6), _shade(similarity)
+        )
         for number, (pose, similarity) in enumerate(
             zip(poses, located.candidates.similarity.tolist(), strict=True)
         )
     ]
     fix = located.outcome
     if isinstance(fix, Fix):
-        arrow = _marker(header, 'fix', 0, Marker.ARROW, fix.pose, (2.0, 0.3, 0.3), (0.1, 0.4, 1.0, 1.0))
+        arrow = _marker(
+            header, 'fix', 0, Marker.ARROW, fix.pose, (2.0, 0.3, 0.3), (0.1, 0.4, 1.0, 1.0)
+        )
         pose, scale = _ellipsoid(fix.pose, fix.covariance)
         extent = _marker(header, 'covariance', 0, Marker.SPHERE, pose, scale, (0.1, 0.4, 1.0, 0.3))
         markers += [arrow, extent]

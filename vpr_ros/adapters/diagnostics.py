@@ -41,7 +41,13 @@ class Counts:
 
 
 def status_message(
-    name: str, counts: Counts, *, facts: Mapping[str, str], problem: str, received_lately: int, stamp: Time
+    name: str,
+    counts: Counts,
+    *,
+    facts: Mapping[str, str],
+    problem: str,
+    received_lately: int,
+    stamp: Time,
 ) -> DiagnosticArray:
     """One DiagnosticArray: ERROR for a problem, WARN without images or without a fix, OK otherwise."""
     level, summary = _judge(counts, problem, received_lately)
@@ -60,7 +66,10 @@ def _judge(counts: Counts, problem: str, received_lately: int) -> tuple[bytes, s
     if problem:
         return DiagnosticStatus.ERROR, problem
     if not received_lately:
-        return DiagnosticStatus.WARN, 'no images arrive; check image_topic, image_transport and image_qos'
+        return (
+            DiagnosticStatus.WARN,
+            'no images arrive; check image_topic, image_transport and image_qos',
+        )
     if counts.last is None:
         return DiagnosticStatus.WARN, counts.last_error or 'no image localized yet'
     if not isinstance(counts.last.outcome, Fix):

@@ -82,7 +82,7 @@ class Outputs:
     def _picture(self, frame: Frame, located: Localization, *, height_px: int) -> RgbImage:
         outcome, candidates = located.outcome, located.candidates
         if isinstance(outcome, Fix):
-            match = self._place_map.thumbnail(outcome.place_index)
+            match: RgbImage | None = self._place_map.thumbnail(outcome.place_index)
             caption = f'fix, probability {outcome.probability:.2f}'
         else:
             found = len(candidates) > 0

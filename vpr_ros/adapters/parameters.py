@@ -1,5 +1,7 @@
 """ROS parameters made from the settings dataclass: types, defaults, ranges and descriptions are declared once, there."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Any
@@ -35,7 +37,7 @@ class Parameters:
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
                 raise ConfigError(_reason(error)) from error
 
-    def _on_set(self, changes: Sequence[Parameter]) -> SetParametersResult:
+    def _on_set(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
         """Refuse an illegal change with its reason; take a legal one over at once."""
         values = {name: getattr(self.config, name) for name in _FIELDS}
         try:

@@ -43,7 +43,8 @@ class Transforms:
             return None
         move, turn = found.transform.translation, found.transform.rotation
         return checked_pose(
-            [move.x, move.y, move.z, turn.x, turn.y, turn.z, turn.w], source=f'tf of {camera_frame}'
+            [move.x, move.y, move.z, turn.x, turn.y, turn.z, turn.w],
+            source=f'tf of {camera_frame}',
         )
 
     def broadcast(self, parent: str, child: str, pose: Poses, at_ns: int) -> None:
@@ -55,7 +56,8 @@ class Transforms:
                 header=Header(stamp=stamp_message(at_ns), frame_id=parent),
                 child_frame_id=child,
                 transform=Transform(
-                    translation=Vector3(x=where.x, y=where.y, z=where.z), rotation=message.orientation
+                    translation=Vector3(x=where.x, y=where.y, z=where.z),
+                    rotation=message.orientation,
                 ),
             )
         )

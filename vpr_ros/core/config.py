@@ -56,7 +56,10 @@ class LocalizerConfig:
         60.0, 'Candidates within this angle look the same way.', unit='deg', low=1.0, high=180.0
     )
     min_agreement: float = knob(
-        0.6, 'Share of the candidates\' weight that must agree, else there is no fix.', low=0.0, high=1.0
+        0.6,
+        "Share of the candidates' weight that must agree, else there is no fix.",
+        low=0.0,
+        high=1.0,
     )
     similarity_scale: float = knob(
         0.03,
@@ -71,11 +74,15 @@ class NodeConfig(LocalizerConfig):
     """All parameters of the node `localize`."""
 
     map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
-    model: str = knob('', 'Model folder; empty takes the shipped model that made the map.', at_configure=True)
+    model: str = knob(
+        '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
+    )
     threads: int = knob(
         0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True
     )
-    image_topic: str = knob('image', 'Camera topic, without the transport\'s suffix.', at_configure=True)
+    image_topic: str = knob(
+        'image', "Camera topic, without the transport's suffix.", at_configure=True
+    )
     image_transport: str = knob(
         'raw',
         'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage on <image_topic>/compressed.',
@@ -91,24 +98,27 @@ class NodeConfig(LocalizerConfig):
     continuous: bool = knob(
         True, 'Localize every image; if false, only the next one after ~/trigger_localization.'
     )
-    map_frame: str = knob('', 'Frame of the published poses; empty takes the map\'s.', at_configure=True)
+    map_frame: str = knob(
+        '', "Frame of the published poses; empty takes the map's.", at_configure=True
+    )
     odom_frame: str = knob('odom', 'Child frame of the published transform.', at_configure=True)
-    base_frame: str = knob('base_link', 'The robot\'s frame, which the pose is of.', at_configure=True)
+    base_frame: str = knob(
+        'base_link', "The robot's frame, which the pose is of.", at_configure=True
+    )
     base_T_camera: list[float] = knob(
         (),
-        'Mounting of the camera (optical frame) as x y z qx qy qz qw; empty takes tf, else the mapping camera\'s.',
+        "Mounting of the camera (optical frame) as x y z qx qy qz qw; empty takes tf, else the mapping camera's.",
         at_configure=True,
     )
     publish_tf: bool = knob(
-        False, 'Broadcast map_frame -> odom_frame after each fix (needs tf2_ros and the odom topic).'
+        False,
+        'Broadcast map_frame -> odom_frame after each fix (needs tf2_ros and the odom topic).',
     )
     transform_tolerance: float = knob(
         0.1, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0
     )
     published_matches: int = knob(5, 'Matches in each PlaceMatchArray.', low=1, high=100)
-    debug_image_height: int = knob(
-        240, 'Height of ~/debug_image.', unit='px', low=64, high=2160
-    )
+    debug_image_height: int = knob(240, 'Height of ~/debug_image.', unit='px', low=64, high=2160)
     diagnostics_period: float = knob(
         1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, at_configure=True
     )
@@ -117,7 +127,7 @@ class NodeConfig(LocalizerConfig):
     )
 
 
-def check(declared: Field[Any], value: Any) -> Value:
+def check(declared: Field[Any], value: Any) -> Any:
     """Return `value` if it is legal for the field; raises ConfigError saying what came and what was expected."""
     default = default_of(declared)
     name, facts = declared.name, declared.metadata
@@ -125,13 +135,19 @@ def check(declared: Field[Any], value: Any) -> Value:
         value = float(value)
     if isinstance(default, list) and not isinstance(value, (str, list)):
         value = [float(number) for number in value]
-    if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool):
-        raise ConfigError(f'{name}: {value!r} is {type(value).__name__}, expected {type(default).__name__}')
+    if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(
+        default, bool
+    ):
+        raise ConfigError(
+            f'{name}: {value!r} is {type(value).__name__}, expected {type(default).__name__}'
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f'{name}: {value}, expected a finite number')
     low, high = facts['low'], facts['high']
     if low is not None and not low <= value <= high:
-        raise ConfigError(f'{name}: {value}, expected {low:g} to {high:g} {facts["unit"]}'.rstrip())
+        raise ConfigError(
+            f'{name}: {value}, expected {low:g} to {high:g} {facts["unit"]}'.rstrip()
+        )
     if facts['choices'] and value not in facts['choices']:
         raise ConfigError(f'{name}: {value!r}, expected one of {", ".join(facts["choices"])}')
     if isinstance(value, list) and len(value) not in (0, 7):
@@ -148,8 +164,13 @@ def node_config(values: Mapping[str, Any]) -> NodeConfig:
     """Checked settings from names and values; raises ConfigError for an unknown name or an illegal value."""
     declared = {entry.name: entry for entry in fields(NodeConfig)}
     if unknown := sorted(values.keys() - declared.keys()):
-        raise ConfigError(f'{", ".join(unknown)}: no such setting; known are {", ".join(declared)}')
-    return NodeConfig(**{name: check(declared[name], value) for name, value in values.items()})
+        raise ConfigError(
+            f'{", ".join(unknown)}: no such setting; known are {", ".join(declared)}'
+        )
+    checked: dict[str, Any] = {
+        name: check(declared[name], value) for name, value in values.items()
+    }
+    return NodeConfig(**checked)
 
 
 def parameter_file() -> str:

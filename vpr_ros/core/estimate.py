@@ -112,7 +112,7 @@ def _prior_sigma(similarity: Array, weights: Array, config: LocalizerConfig) -> 
     mean_similarity = float(np.average(similarity, weights=weights))
     distance = np.sqrt(max(2 * (1 - mean_similarity), 1e-4))
     extent = [config.agreement_radius] * 3 + [np.radians(config.agreement_heading)] * 3
-    return np.asarray(extent) * distance / 2
+    return np.array(extent) * (distance / 2)
 
 
 def _robust_mean(poses: Poses, weights: Array, *, prior_sigma: Array) -> tuple[Poses, Array]:

@@ -30,7 +30,9 @@ def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
     if poses.shape[-1:] != (7,):
         raise VprError(f'{source}: shape {poses.shape}, expected [..., 7] (x y z qx qy qz qw)')
     if not np.isfinite(poses).all():
-        raise VprError(f'{source}: contains NaN or infinity: {_first_bad(poses, ~np.isfinite(poses))}')
+        raise VprError(
+            f'{source}: contains NaN or infinity: {_first_bad(poses, ~np.isfinite(poses))}'
+        )
     norm = np.linalg.norm(poses[..., 3:], axis=-1, keepdims=True)
     wrong = np.abs(norm - 1) > _NORM_TOLERANCE
     if wrong.any():
@@ -61,7 +63,7 @@ def quat_multiply(left: Array, right: Array) -> Array:
 
 def quat_conjugate(quat: Array) -> Array:
     """The opposite rotation, [..., 4]."""
-    return quat * np.array([-1.0, -1.0, -1.0, 1.0])
+    return np.asarray(quat * np.array([-1.0, -1.0, -1.0, 1.0]))
 
 
 def rotate(quat: Array, vector: Array) -> Array:
@@ -115,14 +117,14 @@ def yaw_quat(yaw_rad: ArrayLike) -> Array:
 def yaw_of(pose: Poses, forward: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Array:
     """Heading in the xy plane of each pose's `forward` axis, radians [...], 0 along x (east), anticlockwise."""
     direction = rotate(pose[..., 3:], np.broadcast_to(np.array(forward), (*pose.shape[:-1], 3)))
-    return np.arctan2(direction[..., 1], direction[..., 0])
+    return np.asarray(np.arctan2(direction[..., 1], direction[..., 0]))
 
 
 def angle_between(first: Array, second: Array) -> Array:
     """Angle in radians [...] between rotations [..., 4], in [0, pi]."""
     relative = quat_multiply(quat_conjugate(first), second)
     sine = np.linalg.norm(relative[..., :3], axis=-1)
-    return 2 * np.arctan2(sine, np.abs(relative[..., 3]))
+    return np.asarray(2 * np.arctan2(sine, np.abs(relative[..., 3])))
 
 
 def rotation_vector(quat: Array) -> Array:
@@ -131,7 +133,7 @@ def rotation_vector(quat: Array) -> Array:
     sine = np.linalg.norm(quat[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quat[..., 3:])
     scale = np.divide(angle, sine, out=np.full_like(sine, 2.0), where=sine > 1e-12)
-    return quat[..., :3] * scale
+    return np.asarray(quat[..., :3] * scale)
 
 
 def mean_quat(quats: Array, weights: Array) -> Array:
@@ -145,7 +147,7 @@ def mean_quat(quats: Array, weights: Array) -> Array:
     return np.asarray(mean * (1.0 if mean[3] >= 0 else -1.0))
 
 
-def interpolate(start: Poses, end: Poses, fraction: Array) -> Poses:
+def interpolate(start: Poses, end: Poses, fraction: ArrayLike) -> Poses:
     """Poses between `start` and `end` [..., 7] at `fraction` [...] in [0, 1]: straight line, shortest rotation."""
     fraction = np.asarray(fraction)[..., None]
     position = start[..., :3] + fraction * (end[..., :3] - start[..., :3])

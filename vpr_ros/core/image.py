@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Image
@@ -36,7 +37,9 @@ def resize(image: Image, size_hw: tuple[int, int]) -> Image:
 def check(image: Image, *, source: str = 'image') -> Image:
     """Return the image if it is uint8 [H, W, 3] of a usable size; raise ImageError otherwise."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(f'{source}: {image.dtype} of shape {image.shape}, expected uint8 [H, W, 3]')
+        raise ImageError(
+            f'{source}: {image.dtype} of shape {image.shape}, expected uint8 [H, W, 3]'
+        )
     if min(image.shape[:2]) < SMALLEST_SIDE_PX:
         height, width = image.shape[:2]
         raise ImageError(
@@ -45,7 +48,7 @@ def check(image: Image, *, source: str = 'image') -> Image:
     return image
 
 
-def decode(encoded: bytes | memoryview | np.ndarray, *, source: str = 'image') -> Image:
+def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'image') -> Image:
     """Decode JPEG, PNG or any other format OpenCV reads to RGB.
 
     encoded: the file's bytes. Raises ImageError for empty, garbled, truncated and too small images. OpenCV itself

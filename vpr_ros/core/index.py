@@ -54,7 +54,10 @@ class ExactIndex:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         block = self._blocks[number]
         similarity, rows = faiss.knn(
-            np.ascontiguousarray(queries), block, min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+            np.ascontiguousarray(queries),
+            block,
+            min(k, len(block)),
+            metric=faiss.METRIC_INNER_PRODUCT,
         )
         return similarity, rows + self._starts[number]
 

@@ -53,7 +53,9 @@ class Localizer:
     ) -> Localization:
         """The same from a descriptor [D] that is already there."""
         started = time.perf_counter()
-        candidates = retrieve(descriptor, self.place_map, count=self.config.candidates, prior=prior)
+        candidates = retrieve(
+            descriptor, self.place_map, count=self.config.candidates, prior=prior
+        )
         searched = time.perf_counter()
         outcome = estimate(
             candidates, self.place_map, self.config, base_T_camera=self.base_T_camera

@@ -31,7 +31,9 @@ class ModelCard:
     summary: str = ''
     licence: str = ''
     provenance: dict[str, Any] = field(default_factory=dict)  # weights, training data, commands
-    recall: dict[str, dict[str, float]] = field(default_factory=dict)  # data set -> {'1': 0.8, ...}
+    recall: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # data set -> {'1': 0.8, ...}
     latency_ms: dict[str, float] = field(default_factory=dict)
     weaknesses: tuple[str, ...] = ()
 
@@ -58,13 +60,17 @@ class Model:
         """Read the card and check the graph against it; raises ModelError."""
         folder = Path(folder)
         if not folder.is_dir():
-            raise ModelError(f'{folder}: no such model folder, expected one with {GRAPH_NAME} and {CARD_NAME}')
+            raise ModelError(
+                f'{folder}: no such model folder, expected one with {GRAPH_NAME} and {CARD_NAME}'
+            )
         card = read_card(folder / CARD_NAME)
         graph = folder / GRAPH_NAME
         try:
             found = file_sha256(graph)
         except OSError as error:
-            raise ModelError(f'{graph}: {error.strerror or error}; export the model again') from error
+            raise ModelError(
+                f'{graph}: {error.strerror or error}; export the model again'
+            ) from error
         if found != card.sha256:
             raise ModelError(
                 f'{graph}: sha256 {found[:12]}, the card says {card.sha256[:12]}; the file is damaged or was '

@@ -38,7 +38,7 @@ from vpr_ros.core.types import Datum, Descriptors, Image, Poses, Stamps
 
 FORMAT_VERSION = 1
 HEADER_NAME = 'map.yaml'
-_ARRAYS = {
+_ARRAYS: dict[str, np.dtype[Any]] = {
     'descriptors': np.dtype('<f4'),
     'poses': np.dtype('<f8'),
     'stamps_ns': np.dtype('<i8'),
@@ -57,7 +57,9 @@ class MapHeader:
     descriptor_size: int
     frame_id: str = 'map'
     datum: Datum | None = None
-    has_heading: bool = True  # False: rotations are unknown (identity), as for photos with GPS only
+    has_heading: bool = (
+        True  # False: rotations are unknown (identity), as for photos with GPS only
+    )
     base_T_camera: tuple[float, ...] = tuple(FORWARD_CAMERA.tolist())
     mounting_known: bool = False
     source: str = ''
@@ -96,7 +98,9 @@ class PlaceMap:
         try:
             opened = cls(folder, header)
         except (OSError, ValueError) as error:
-            raise MapError(f'{folder}: cannot be read ({error}); rebuild it with build_map') from error
+            raise MapError(
+                f'{folder}: cannot be read ({error}); rebuild it with build_map'
+            ) from error
         if not len(opened) == len(opened.stamps_ns) == len(opened.index) == header.places > 0:
             raise MapError(
                 f'{folder}: {len(opened)} poses, {len(opened.stamps_ns)} stamps, {len(opened.index)} descriptors, '
@@ -147,7 +151,12 @@ class MapWriter:
         self.places = 0
         self._part = folder / 'parts' / '0000'
         self._part.mkdir(parents=True)
-        self._columns = {'descriptors': descriptor_size, 'poses': 7, 'stamps_ns': 0, 'thumbnail_ends': 0}
+        self._columns = {
+            'descriptors': descriptor_size,
+            'poses': 7,
+            'stamps_ns': 0,
+            'thumbnail_ends': 0,
+        }
         self._files: dict[str, BinaryIO] = {
             name: stack.enter_context((self._part / name).open('wb')) for name in _PART_FILES
         }
@@ -159,14 +168,17 @@ class MapWriter:
     ) -> None:
         """Append one place: descriptor [D], map_T_camera [7], its image's stamp, name and small JPEG."""
         pose = checked_pose(pose, source=name)
-        if descriptor.shape != (self._columns['descriptors'],) or not np.isfinite(descriptor).all():
+        if (
+            descriptor.shape != (self._columns['descriptors'],)
+            or not np.isfinite(descriptor).all()
+        ):
             raise MapError(
                 f'{name}: descriptor of shape {descriptor.shape}, expected finite values of shape '
                 f'({self._columns["descriptors"]},)'
             )
         self._files['thumbnails.bin'].write(thumbnail)
         self._files['names.txt'].write(name.replace('\n', ' ').encode() + b'\n')
-        row = {
+        row: dict[str, Any] = {
             'descriptors': descriptor,
             'poses': pose,
             'stamps_ns': stamp_ns,
@@ -203,7 +215,9 @@ def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
     """
     folder = Path(folder)
     if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
-        raise MapError(f'{folder}: exists and is not a map; give --output a new folder or an old map')
+        raise MapError(
+            f'{folder}: exists and is not a map; give --output a new folder or an old map'
+        )
     try:
         with staged_folder(folder) as staging:
             with ExitStack() as stack:
@@ -211,7 +225,9 @@ def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
                 yield writer
                 writer.finish()
             if writer.places == 0:
-                raise MapError(f'{folder}: not written, there is no image with a pose to put into it')
+                raise MapError(
+                    f'{folder}: not written, there is no image with a pose to put into it'
+                )
             _write_header(staging, replace(header, places=writer.places))
     except OSError as error:
         raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
@@ -225,7 +241,9 @@ def read_header(folder: Path) -> MapHeader:
     try:
         found = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise MapError(f'{path}: cannot be read ({type(error).__name__}); rebuild it with build_map') from error
+        raise MapError(
+            f'{path}: cannot be read ({type(error).__name__}); rebuild it with build_map'
+        ) from error
     version = found.get('format_version') if isinstance(found, dict) else None
     if version != FORMAT_VERSION:
         raise MapError(
@@ -246,7 +264,9 @@ def read_header(folder: Path) -> MapHeader:
 
 
 def _write_header(folder: Path, header: MapHeader) -> None:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()
+    )
     complete = replace(
         header,
         files={name: file_sha256(folder / name) for name in names},
@@ -267,7 +287,9 @@ def _check_file(path: Path, expected_sha256: str) -> None:
     try:
         found = file_sha256(path)
     except OSError as error:
-        raise MapError(f'{path}: {error.strerror or error}; rebuild the map with build_map') from error
+        raise MapError(
+            f'{path}: {error.strerror or error}; rebuild the map with build_map'
+        ) from error
     if found != expected_sha256:
         raise MapError(
             f'{path}: sha256 {found[:12]}, map.yaml says {expected_sha256[:12]}; the file is damaged, '

@@ -70,6 +70,8 @@ def share_interval(
     """
     if hits.size == 0:
         return 0.0, 0.0
-    drawn = np.random.default_rng(seed).binomial(hits.size, hits.mean(), size=resamples) / hits.size
+    drawn = (
+        np.random.default_rng(seed).binomial(hits.size, hits.mean(), size=resamples) / hits.size
+    )
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]  # [H, W, 3] RGB
 Descriptors: TypeAlias = NDArray[np.float32]  # [..., D], unit norm
-Poses: TypeAlias = NDArray[np.float64]  # [..., 7]: x y z in metres, then the quaternion qx qy qz qw
+Poses: TypeAlias = NDArray[
+    np.float64
+]  # [..., 7]: x y z in metres, then the quaternion qx qy qz qw
 Stamps: TypeAlias = NDArray[np.int64]  # [...], nanoseconds
 
 

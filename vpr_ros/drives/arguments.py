@@ -15,7 +15,10 @@ def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--image-topic', metavar='T', help='default: the only image topic')
     group.add_argument('--pose-topic', metavar='T', help='default: the only pose topic, else tf')
     group.add_argument(
-        '--tf-frames', nargs=2, metavar=('MAP', 'BASE'), help='take poses from /tf between these frames'
+        '--tf-frames',
+        nargs=2,
+        metavar=('MAP', 'BASE'),
+        help='take poses from /tf between these frames',
     )
     group.add_argument(
         '--mounting',
@@ -50,9 +53,13 @@ def _mounting(text: str | None) -> Poses | None:
     if text is None:
         return None
     try:
-        return checked_pose([float(word) for word in text.replace(',', ' ').split()], source='--mounting')
+        return checked_pose(
+            [float(word) for word in text.replace(',', ' ').split()], source='--mounting'
+        )
     except (ValueError, VprError) as error:
-        raise DriveError(f'--mounting {text!r}: expected seven numbers x y z qx qy qz qw ({error})') from error
+        raise DriveError(
+            f'--mounting {text!r}: expected seven numbers x y z qx qy qz qw ({error})'
+        ) from error
 
 
 def _datum(text: str | None) -> Datum | None:

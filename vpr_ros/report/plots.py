@@ -20,7 +20,9 @@ def draw_paths(
     """Write a PNG: the map's places, the true path, each fix joined to the true position, and where there was none."""
     places = compose(place_map.poses, invert(place_map.base_T_camera))
     fixed = np.array([answer.pose is not None for answer in evaluation.answers])
-    poses = np.array([answer.pose for answer in evaluation.answers if answer.pose is not None]).reshape(-1, 7)
+    poses = np.array(
+        [answer.pose for answer in evaluation.answers if answer.pose is not None]
+    ).reshape(-1, 7)
     truth = evaluation.truth
     right = tolerance.accepts(poses, truth[fixed])
     figure = Figure(figsize=(9, 7), dpi=130, layout='constrained')

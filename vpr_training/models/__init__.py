@@ -1,0 +1,1 @@
+"""Networks: a backbone makes feature maps, an aggregator makes one descriptor of them."""
