@@ -170,7 +170,7 @@ Put = Callable[..., None]
 
 @contextmanager
 def writing(path: Path, kind: str = 'mcap'):
-    """Yield put(topic, seconds of reception, message) for a bag of `kind`; ros1 appends .bag to the path."""
+    """Yield put(topic, seconds of reception, message); ros1 appends .bag to the path."""
     storage, _, mode = kind.partition('-')
     if storage == 'ros1':
         writer = Ros1Writer(path.with_suffix('.bag'))
@@ -197,7 +197,7 @@ def writing(path: Path, kind: str = 'mcap'):
 
 
 def plain_bag(path: Path, kind: str = 'mcap', *, count: int = 5) -> Path:
-    """Images at 1, 2, ... s with odometry along x at 1 m/s every half second, camera 0.2 m before and 1 m above."""
+    """Images at 1, 2, ... s, odometry along x at 1 m/s, the camera 0.2 m ahead and 1 m above."""
     with writing(path, kind) as put:
         put(
             '/tf_static',

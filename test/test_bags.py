@@ -173,7 +173,7 @@ def test_gps_without_a_fix_is_skipped_and_counted(tmp_path):
 
 
 def tf_bag(path, *, static_odom=False):
-    """map -> odom at 2 Hz, turned by 90 degrees; odom -> base_link at 10 Hz, along x; camera on /tf_static."""
+    """map -> odom at 2 Hz, turned by 90 degrees; odom -> base_link at 10 Hz, along x."""
     turned = np.array([10, 0, 0, 0, 0, np.sqrt(0.5), np.sqrt(0.5)])
     with bags.writing(path) as put:
         put('/tf_static', 0, bags.transforms(0, ('base_link', 'camera', FORWARD_CAMERA)))
@@ -368,13 +368,16 @@ def two_cameras(path):
 
 def test_several_fitting_topics_are_listed_with_type_and_count(tmp_path):
     bag = two_cameras(tmp_path / 'bag')
-    listed = r'/left/image \(sensor_msgs/Image, 1 messages\), /right/image/compressed \(sensor_msgs/CompressedImage, 1'
+    listed = (
+        r'/left/image \(sensor_msgs/Image, 1 messages\), '
+        r'/right/image/compressed \(sensor_msgs/CompressedImage, 1'
+    )
     with pytest.raises(
         DriveError, match=f'2 image topics, choose one with --image-topic: {listed}'
     ):
         open_drive(bag)
     with pytest.raises(
-        DriveError, match='2 pose topics, choose one with --pose-topic: /amcl_pose .*/odom'
+        DriveError, match=r'2 pose topics, choose one with --pose-topic: /amcl_pose .*/odom'
     ):
         open_drive(bag, DriveOptions(image_topic='/left/image'))
     chosen = DriveOptions(image_topic='right/image/compressed', pose_topic='/odom')
@@ -387,7 +390,7 @@ def test_a_missing_or_unfitting_topic_names_the_fitting_ones(tmp_path):
         open_drive(bag, DriveOptions(image_topic='/front'))
     with pytest.raises(
         DriveError,
-        match='/odom is nav_msgs/Odometry, expected sensor_msgs/Image.*image topics: /left',
+        match=r'/odom is nav_msgs/Odometry, expected sensor_msgs/Image.*image topics: /left',
     ):
         open_drive(bag, DriveOptions(image_topic='/odom'))
 
@@ -398,7 +401,7 @@ def test_a_broken_image_is_the_error_of_that_image_alone(tmp_path):
         put('/image', 2, bags.compressed(2, 2, data=b''))
         put('/image', 3, bags.compressed(3, 3))
     first, second, third = open_drive(tmp_path / 'bag').frames()
-    with pytest.raises(ImageError, match='^/image#0@1.000000000: .*not an image'):
+    with pytest.raises(ImageError, match=r'^/image#0@1\.000000000: .*not an image'):
         first.load()
     with pytest.raises(ImageError, match='no bytes'):
         second.load()

@@ -1,4 +1,4 @@
-"""Image messages become RGB arrays, whatever their encoding, and say what is wrong with them otherwise."""
+"""Image messages of every encoding become RGB arrays, or say what is wrong with them."""
 
 from array import array
 from types import SimpleNamespace
@@ -93,7 +93,7 @@ def test_every_pixel_is_as_cv_bridge_makes_it(encoding):
 @pytest.mark.parametrize(('encoding', 'dtype'), [('8', np.uint8), ('16', np.uint16)])
 @pytest.mark.parametrize('pattern', PATTERNS)
 def test_a_bayer_picture_of_one_colour_comes_out_in_that_colour(pattern, encoding, dtype):
-    """The pattern is the colours of the first two rows from the left: a red world lights the r cells only."""
+    """The pattern names the colours of the first two rows: a red world lights the r cells."""
     largest = np.iinfo(dtype).max
     for colour, name in enumerate('rgb'):
         cell = np.array(

@@ -87,7 +87,7 @@ def test_the_mean_of_a_rotation_and_its_negative_is_that_rotation(quat):
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_poses_that_are_no_numbers_are_refused_by_name(bad):
-    with pytest.raises(VprError, match='odometry.*NaN'):
+    with pytest.raises(VprError, match=r'odometry.*NaN'):
         checked_pose([bad, 0, 0, 0, 0, 0, 1], source='odometry')
 
 

@@ -1,7 +1,7 @@
 """Make a bag from an image folder, to replay it, map it or evaluate with it.
 
-The folder may be a posed folder (images/ and poses.csv), have @utm@ file names or EXIF GPS, or hold plain images, which
-become a drive along x with one image per --spacing metres.
+The folder may be a posed folder (images/ and poses.csv), have @utm@ file names or EXIF GPS, or
+hold plain images, which become a drive along x with one image per --spacing metres.
 """
 
 import argparse
@@ -19,8 +19,8 @@ def _parser() -> argparse.ArgumentParser:
         prog='images_to_bag',
         description=__doc__,
         epilog=(
-            f'Topics: {COMPRESSED_TOPIC} (or {IMAGE_TOPIC} with --raw), /camera/camera_info where the folder has a '
-            'camera_info.yaml, /odom (or /fix for positions without headings), /tf_static.'
+            f'Topics: {COMPRESSED_TOPIC}, or {IMAGE_TOPIC} with --raw; /odom, or /fix for '
+            'positions without headings; /tf_static; /camera/camera_info where there is a camera_info.yaml.'
         ),
     )
     parser.add_argument('folder', type=Path, metavar='FOLDER', help='the images')
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in written.notes:
         print(f'note: {note}', file=sys.stderr)
     print(
-        f'{arguments.output}: {written.images} images, {written.poses} poses on {written.pose_topic}'
+        f'{arguments.output}: {written.images} images, '
+        f'{written.poses} poses on {written.pose_topic}'
     )
     return 0
 

@@ -1,12 +1,14 @@
 """Turn image messages into RGB arrays, and arrays into messages.
 
-The functions look at a message's fields only, so that the same code serves rclpy and a bag read without ROS. That is
-also why OpenCV converts the rare encodings and not cv_bridge: a bag must decode alike with and without ROS, and the
-cv_bridge of the package index fails on newer OpenCV and numpy and lacks bayer_grbg8 and mono16 to RGB. The tests hold
-both against each other pixel by pixel.
+The functions look at a message's fields only, so that the same code serves rclpy and a bag read
+without ROS. That is also why OpenCV converts the rare encodings and not cv_bridge: a bag must
+decode alike with and without ROS, and the cv_bridge of the package index fails on newer OpenCV and
+numpy and lacks bayer_grbg8 and mono16 to RGB. The tests hold both against each other pixel by
+pixel.
 
-Encodings follow sensor_msgs/image_encodings.hpp: bayer_rggb8 has red, green in its first row (OpenCV calls the same
-pattern BayerBG), 16 bits are scaled to 8 as cv_bridge does (255/65535), and 8UC3 means BGR.
+Encodings follow sensor_msgs/image_encodings.hpp: bayer_rggb8 has red, green in its first row
+(OpenCV calls the same pattern BayerBG), 16 bits are scaled to 8 as cv_bridge does (255/65535), and
+8UC3 means BGR.
 """
 
 from array import array
@@ -95,17 +97,19 @@ ENCODINGS = tuple(_ENCODINGS)
 
 
 def to_rgb(message: Any, *, source: str = 'image') -> Image:
-    """Decode a sensor_msgs/Image or CompressedImage, of rclpy or of rosbags, to RGB uint8 [H, W, 3].
+    """Decode a sensor_msgs/Image or CompressedImage to RGB uint8 [H, W, 3].
 
-    rgb8 costs no copy: the result is then a view of the message's data, which it keeps alive. Raises ImageError, which
-    begins with `source`, for an unknown encoding, fields that contradict each other, and data that does not decode.
+    rgb8 costs no copy: the result is then a view of the message's data, which it keeps alive.
+    Raises ImageError, which begins with `source`, for an unknown encoding, fields that contradict
+    each other, and data that does not decode.
     """
     if hasattr(message, 'format'):
         return _decode_compressed(message, source)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
-            f'{source}: encoding {message.encoding!r} is unknown, expected one of {", ".join(ENCODINGS)}'
+            f'{source}: encoding {message.encoding!r} is unknown, '
+            f'expected one of {", ".join(ENCODINGS)}'
         )
     _check_fields(message, encoding, source)
     rgb = encoding.to_rgb(_pixels(message, encoding))
@@ -132,17 +136,18 @@ def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:
 
 
 def _decode_compressed(message: Any, source: str) -> Image:
-    """`format` is free text ('jpeg', 'rgb8; jpeg compressed bgr8'), so the bytes say what they are."""
+    """`format` is free text ('rgb8; jpeg compressed bgr8'), so the bytes say what they are."""
     name = message.format.lower()
     refused = next((word for word in _NOT_IMAGES if word in name), None)
     if refused == 'compresseddepth':
         raise ImageError(
-            f'{source}: format {message.format!r} is a depth image, expected JPEG or PNG of a colour camera'
+            f'{source}: format {message.format!r} is a depth image, '
+            'expected JPEG or PNG of a colour camera'
         )
     if refused is not None:
         raise ImageError(
-            f'{source}: format {message.format!r} is a video stream, whose frames do not decode one by one; '
-            'republish it as raw or JPEG'
+            f'{source}: format {message.format!r} is a video stream, '
+            'whose frames do not decode one by one; republish it as raw or JPEG'
         )
     return decode(message.data, source=source)
 
@@ -156,12 +161,14 @@ def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
     least = width * encoding.channels * encoding.sample_bytes
     if step < least:
         raise ImageError(
-            f'{source}: step {step}, {width} pixels of {message.encoding} need at least {least} bytes a row'
+            f'{source}: step {step}, '
+            f'{width} pixels of {message.encoding} need at least {least} bytes a row'
         )
     found, expected = memoryview(message.data).nbytes, step * encoding.rows(height)
     if found != expected:
         raise ImageError(
-            f'{source}: {found} bytes of data, expected {expected} (step {step} x {encoding.rows(height)} rows)'
+            f'{source}: {found} bytes of data, '
+            f'expected {expected} (step {step} x {encoding.rows(height)} rows)'
         )
 
 

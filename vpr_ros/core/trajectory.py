@@ -23,7 +23,10 @@ class Trajectory:
     def from_unordered(
         cls, stamps_ns: Stamps, poses: Poses, *, source: str, interpolates: bool = True
     ) -> 'Trajectory':
-        """Sort by time and drop repeated stamps (the first stays); raises DriveError for NaN and bad quaternions."""
+        """Sort by time; of repeated stamps the first stays.
+
+        Raises DriveError for NaN, for bad quaternions, and where there is no pose at all.
+        """
         if len(stamps_ns) == 0:
             raise DriveError(f'{source}: no poses')
         try:
@@ -36,8 +39,9 @@ class Trajectory:
     def at(self, stamps_ns: Stamps, *, max_gap_s: float = 1.0) -> tuple[Poses, NDArray[np.bool_]]:
         """Interpolate to stamps [M]; returns poses [M, 7] and whether each is known [M].
 
-        A stamp outside the trajectory, or between two poses further apart than `max_gap_s`, has no known pose; its row
-        is then only a guess. Where the trajectory does not interpolate, only its own stamps are known.
+        A stamp outside the trajectory, or between two poses further apart than `max_gap_s`, has no
+        known pose; its row is then only a guess. Where the trajectory does not interpolate, only
+        its own stamps are known.
         """
         stamps_ns = np.asarray(stamps_ns, dtype=np.int64)
         after = np.clip(np.searchsorted(self.stamps_ns, stamps_ns), 0, len(self.stamps_ns) - 1)
@@ -51,7 +55,7 @@ class Trajectory:
 
 
 def write_tum(path: Path, trajectory: Trajectory) -> None:
-    """Write `t x y z qx qy qz qw` lines, seconds and metres, as evo and the TUM benchmark read them."""
+    """Write `t x y z qx qy qz qw` lines in seconds and metres, as evo reads them."""
     with path.open('w', encoding='utf-8') as file:
         for stamp_ns, pose in zip(trajectory.stamps_ns.tolist(), trajectory.poses, strict=True):
             numbers = ' '.join(f'{value:.9f}' for value in pose)

@@ -1,4 +1,4 @@
-"""A bag as a drive: ROS 1, sqlite3 or mcap, with poses from a topic or from tf, read without ROS."""
+"""A bag as a drive: ROS 1, sqlite3 or mcap, with poses from a topic or from tf."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from vpr_ros.drives.bag_poses import (
     poses_of_tree,
     read_transforms,
 )
-from vpr_ros.drives.drive import DriveOptions, RecordedFrame
+from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.reader import (
     IMAGE_TYPES,
     POSE_TYPES,
@@ -46,9 +46,7 @@ _USUAL_BASES = ('base_link', 'base_footprint')
 class BagDrive:
     """A bag whose poses and mounting have been read; see Drive."""
 
-    def __init__(
-        self, path: Path | Sequence[Path], options: DriveOptions = DriveOptions()
-    ) -> None:
+    def __init__(self, path: Path | Sequence[Path], options: DriveOptions = DEFAULTS) -> None:
         """Read everything but the images; raises DriveError.
 
         path: a bag, a storage file of one, or the parts of a split bag.
@@ -73,7 +71,8 @@ class BagDrive:
         if self.trajectory is not None and first_ns > self.trajectory.stamps_ns[-1]:
             late_s = (first_ns - int(self.trajectory.stamps_ns[-1])) / 1e9
             self.warnings.append(
-                f'the first image is {late_s:.1f} s later than the last pose; do both use the same clock?'
+                f'the first image is {late_s:.1f} s later than the last pose; '
+                'do both use the same clock?'
             )
 
     def __len__(self) -> int:
@@ -119,7 +118,7 @@ class BagDrive:
         return topic
 
     def _probe(self, reader: AnyReader) -> tuple[str, int]:
-        """The camera's frame and the first image's stamp; decides which clock stamps the images."""
+        """The camera's frame and the first stamp; decides which clock stamps the images."""
         connections = connections_of(reader, self.image_topic, IMAGE_TYPES)
         headers: list[tuple[Any, int]] = []
         for raw in islice(messages(reader, connections, self.warnings), _PROBED):
@@ -154,7 +153,7 @@ class BagDrive:
         return poses_of_topic(reader, topic, options, self.warnings), tree
 
     def _camera_trajectory(self, base: BasePoses) -> Trajectory:
-        """map_T_camera; without a heading the camera's arm has no direction, and rotations stay the identity."""
+        """map_T_camera; without a heading the camera's arm has no direction and is left out."""
         if not base.has_heading:
             return base.trajectory
         poses = compose(base.trajectory.poses, self.base_T_camera)
@@ -195,7 +194,7 @@ def _mounting(
 
 
 def _in_order(frames: Iterable[RecordedFrame]) -> Iterator[RecordedFrame]:
-    """Sort by stamp within a window of a few frames; what comes later than that starts a new stretch of time."""
+    """Sort by stamp within a few frames; what comes later starts a new stretch of time."""
     waiting: list[tuple[int, int, RecordedFrame]] = []
     last_ns = -1
     for index, frame in enumerate(frames):

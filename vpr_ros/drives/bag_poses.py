@@ -72,7 +72,7 @@ def read_transforms(reader: AnyReader, warnings: list[str], *, dynamic: bool) ->
 def poses_of_topic(
     reader: AnyReader, topic: str, options: DriveOptions, warnings: list[str]
 ) -> BasePoses:
-    """Odometry, PoseStamped, PoseWithCovarianceStamped or NavSatFix; raises DriveError where no pose is usable."""
+    """The poses of one topic; raises DriveError where none is usable."""
     connections = connections_of(reader, topic, POSE_TYPES)
     track = _Track(options.datum)
     take = track.add_fix if connections[0].msgtype == NAVSAT else track.add_pose
@@ -94,9 +94,10 @@ def poses_of_topic(
 def poses_of_tree(
     tree: TransformTree, options: DriveOptions, warnings: list[str], *, name: str
 ) -> BasePoses | None:
-    """The motion between the two frames of the options, or of the usual names; None where the latter do not exist.
+    """The motion between the two frames of the options, or of the usual names.
 
-    Raises DriveError where frames that were asked for are missing or do not move.
+    None where no frames of the usual names exist. Raises DriveError where frames that were asked
+    for are missing or do not move.
     """
     pairs = (options.tf_frames,) if options.tf_frames else _USUAL_FRAMES
     for parent, child in pairs:
@@ -159,8 +160,9 @@ class _Track:
         pose = IDENTITY.copy()
         pose[:2] = east_m, north_m
         self._add(pose, message.header, raw)
-        self._frame_id = 'map'
-        self._base_frame = self._base_frame or frame_name(message.header.frame_id)
+        self._frame_id = (
+            'map'  # the header says where the antenna is, which is no base of anything
+        )
 
     def finished(self, topic: str, warnings: list[str]) -> BasePoses:
         """The track so far, which must not be empty."""
@@ -173,7 +175,8 @@ class _Track:
         backwards = int((np.diff(np.frombuffer(stamps_ns, dtype=np.int64)) < 0).sum())
         if backwards:
             warnings.append(
-                f'{topic}: the stamps jump back {backwards} times; poses are used in the order of stamps'
+                f'{topic}: the stamps jump back {backwards} times; '
+                'poses are used in the order of stamps'
             )
         poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
         trajectory = Trajectory.from_unordered(np.array(stamps_ns), poses, source=topic)

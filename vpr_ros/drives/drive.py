@@ -1,4 +1,4 @@
-"""What every recording offers, wherever it comes from: images in time order and where the camera was."""
+"""What every recording offers: images in time order and where the camera was."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,8 +33,12 @@ class DriveOptions:
     max_pose_gap_s: float = 1.0
 
 
+DEFAULTS = DriveOptions()
+"""Whatever the recording says itself."""
+
+
 class Drive(Protocol):
-    """A recording: iterate `frames()` as often as needed; nothing but the trajectory is held in memory."""
+    """A recording, to be read as often as needed; only the trajectory is held in memory."""
 
     name: str  # what the user gave: a path
     frame_id: str  # of the trajectory, for example 'map'
@@ -54,7 +58,8 @@ class Drive(Protocol):
     def frames(self) -> Iterator[RecordedFrame]:
         """Images in the order of their stamps, except where the recording's clock was set back.
 
-        Raises DriveError where the recording cannot be opened any more, or holds not one readable image. A recording
-        that breaks off in its middle gives the images before the break and says so in `warnings`.
+        Raises DriveError where the recording cannot be opened any more, or holds not one readable
+        image. A recording that breaks off in its middle gives the images before the break and says
+        so in `warnings`.
         """
         ...

@@ -1,7 +1,8 @@
-"""Image folders as drives: posed folders, `@utm@` names, photos with EXIF GPS, and plain folders without poses.
+"""Image folders as drives: posed folders, `@utm@` names, EXIF GPS, and plain images.
 
-Each photo stands for itself: a photo without a pose stays without one, and nothing is interpolated between two. Stamps
-come from the recording where every image has one of its own; otherwise image k is taken at k seconds.
+Each photo stands for itself: a photo without a pose stays without one, and nothing is interpolated
+between two. Stamps come from the recording where every image has one of its own; otherwise image k
+is taken at k seconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compos
 from vpr_ros.core.image import read
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
-from vpr_ros.drives.drive import DriveOptions, RecordedFrame
+from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.geotags import Geotag, exif_geotags, place_geotags, utm_geotags
 from vpr_ros.drives.posed_csv import read_posed_csv
 from vpr_ros.drives.reader import in_order
@@ -26,8 +27,8 @@ IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.p
 POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
 
 UNDERSTOOD = (
-    'images/ with poses.csv (image,stamp_s,x,y,z,qx,qy,qz,qw), images named @UTM_east@UTM_north@zone@letter@..., '
-    'photos with EXIF GPS, or plain images'
+    'images/ with poses.csv (image,stamp_s,x,y,z,qx,qy,qz,qw), '
+    'images named @UTM_east@UTM_north@zone@letter@..., photos with EXIF GPS, or plain images'
 )
 
 
@@ -43,7 +44,7 @@ class Photo:
 class FolderDrive:
     """A folder of images whose poses have been read; see Drive."""
 
-    def __init__(self, path: Path, options: DriveOptions = DriveOptions()) -> None:
+    def __init__(self, path: Path, options: DriveOptions = DEFAULTS) -> None:
         """Read poses and names but no pixels; raises DriveError."""
         self.name = str(path)
         self.frame_id = 'map'
@@ -161,7 +162,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _pose(east_north_m: tuple[float, float] | None, headed: Geotag | None) -> Poses | None:
-    """map_T_camera [7]: by compass heading (0 north, clockwise), or unturned where it is unknown."""
+    """map_T_camera [7] by compass heading (0 north, clockwise), else unturned."""
     if east_north_m is None:
         return None
     pose = IDENTITY.copy()
@@ -199,6 +200,7 @@ def _mounting(path: Path, options: DriveOptions) -> tuple[Poses, bool]:
         raise DriveError(str(error)) from error
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DriveError(
-            f'{file}: expected base_T_camera as position: [x, y, z] and quaternion_xyzw: [x, y, z, w] '
+            f'{file}: expected base_T_camera as '
+            'position: [x, y, z] and quaternion_xyzw: [x, y, z, w] '
             f'({" ".join(str(error).split())})'
         ) from error

@@ -1,8 +1,9 @@
 """Positions on the Earth as metres in one UTM zone.
 
-UTM coordinates of two zones have nothing to do with each other, so every position is brought into the zone of the datum,
-even where the drive leaves that zone; and positions are flat, because the altitudes of phones and plain receivers are
-off by tens of metres, which would count as distance between places.
+UTM coordinates of two zones have nothing to do with each other, so every position is brought into
+the zone of the datum, even where the drive leaves that zone; and positions are flat, because the
+altitudes of phones and plain receivers are off by tens of metres, which would count as distance
+between places.
 """
 
 import math
@@ -13,11 +14,11 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Datum
 
 UNKNOWN_ZONE = 0
-"""utm_zone of a datum whose recording does not say its zone: metres that can be compared with its like only."""
+"""utm_zone of a datum whose recording does not say its zone."""
 
 
 def datum_at(latitude_deg: float, longitude_deg: float, altitude_m: float = 0.0) -> Datum:
-    """The datum at a place in degrees (WGS 84); raises DriveError outside of the Earth and beyond UTM's 80 S to 84 N."""
+    """The datum at a place in degrees; raises DriveError beyond UTM's 80 S to 84 N."""
     _check(latitude_deg, longitude_deg)
     try:
         east_m, north_m, zone, letter = utm.from_latlon(latitude_deg, longitude_deg)
@@ -28,7 +29,7 @@ def datum_at(latitude_deg: float, longitude_deg: float, altitude_m: float = 0.0)
 
 
 def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tuple[float, float]:
-    """Metres east and north of the datum, in the datum's zone; raises DriveError for what is no position."""
+    """Metres east and north of the datum, in its zone; raises DriveError for no position."""
     _check(latitude_deg, longitude_deg)
     if datum.utm_zone == UNKNOWN_ZONE:
         raise DriveError(

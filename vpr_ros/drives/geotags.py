@@ -1,7 +1,8 @@
 """Where and when photos were taken, by their `@utm@` names or their EXIF tags.
 
-The name is `@UTM_east@UTM_north@zone@letter@lat@lon@pano@tile@heading@pitch@roll@height@timestamp@note@.jpg`; only the two
-UTM fields are required. Headings are compass headings: 0 is north, clockwise.
+The name is
+`@UTM_east@UTM_north@zone@letter@lat@lon@pano@tile@heading@pitch@roll@height@timestamp@note@.jpg`;
+only the two UTM fields are required. Headings are compass headings: 0 is north, clockwise.
 """
 
 import math
@@ -11,13 +12,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, datum_at, degrees_of, east_north_of
 
 _LARGEST_ZONE = 60
+
+# EXIF 2.32, tables 4 to 12; Pillow has names for them from 9.4 on.
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_DATE_TIME_ORIGINAL, _SUBSECONDS_ORIGINAL = 0x9003, 0x9291
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE, _DIRECTION = 1, 2, 3, 4, 6, 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,9 @@ def place_geotags(
 ) -> Placed:
     """Positions relative to the datum, by default the first position; at least one tag must exist.
 
-    Coordinates of another zone than the datum's go through latitude and longitude. Raises DriveError where that is
-    impossible, because UTM coordinates of two zones must never be compared.
+    Coordinates of another zone than the datum's go through latitude and longitude. Raises
+    DriveError where that is impossible, because UTM coordinates of two zones must never be
+    compared.
     """
     known = [tag for tag in tags if tag is not None]
     zones = {tag.utm_zone for tag in known if tag.utm_m is not None}
@@ -115,8 +122,8 @@ def _place(tag: Geotag, datum: Datum) -> tuple[float, float]:
             return tag.utm_m[0] - datum.east_m, tag.utm_m[1] - datum.north_m
         if not _hemisphere(tag.utm_letter) and tag.degrees is None:
             raise DriveError(
-                f'UTM zone {tag.utm_zone} without a letter beside zone {datum.utm_zone}{datum.utm_letter}; '
-                'coordinates of two zones cannot be compared'
+                f'UTM zone {tag.utm_zone} without a letter beside zone '
+                f'{datum.utm_zone}{datum.utm_letter}; coordinates of two zones cannot be compared'
             )
         degrees = tag.degrees or degrees_of(*tag.utm_m, tag.utm_zone, tag.utm_letter)
         return east_north_of(*degrees, datum)
@@ -167,29 +174,28 @@ def _number(name: str, field: str, text: str) -> float | None:
 
 
 def _exif_geotag(name: str, exif: Any) -> Geotag | None:
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    tag = ExifTags.GPS
-    if tag.GPSLatitude not in gps or tag.GPSLongitude not in gps:
+    gps = exif.get_ifd(_GPS_IFD)
+    if _LATITUDE not in gps or _LONGITUDE not in gps:
         return None
-    latitude_deg = _degrees(gps[tag.GPSLatitude], gps.get(tag.GPSLatitudeRef, 'N'), 'S')
-    longitude_deg = _degrees(gps[tag.GPSLongitude], gps.get(tag.GPSLongitudeRef, 'E'), 'W')
+    latitude_deg = _degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF, 'N'), 'S')
+    longitude_deg = _degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF, 'E'), 'W')
     if not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 180):
         raise DriveError(
             f'{name}: EXIF position {latitude_deg}, {longitude_deg} is not on the Earth'
         )
-    heading = _finite(gps.get(tag.GPSImgDirection))
+    heading = _finite(gps.get(_DIRECTION))
     return Geotag(
         name,
         degrees=(latitude_deg, longitude_deg),
-        altitude_m=_finite(gps.get(tag.GPSAltitude)) or 0.0,
+        altitude_m=_finite(gps.get(_ALTITUDE)) or 0.0,
         heading_deg=heading,
-        stamp_ns=_exif_stamp_ns(exif.get_ifd(ExifTags.IFD.Exif)),
+        stamp_ns=_exif_stamp_ns(exif.get_ifd(_EXIF_IFD)),
     )
 
 
 def _degrees(parts: Sequence[Any], reference: str, negative: str) -> float:
     """Degrees of (degrees, minutes, seconds), which may be fewer."""
-    size = sum(float(part) / 60**power for power, part in enumerate(parts))
+    size: float = sum(float(part) / 60**power for power, part in enumerate(parts))
     return -size if reference.strip().upper() == negative else size
 
 
@@ -199,13 +205,13 @@ def _finite(value: Any) -> float | None:
 
 
 def _exif_stamp_ns(exif: Any) -> int | None:
-    """DateTimeOriginal in ns; EXIF knows no time zone by itself, so the clock's own time is taken as UTC."""
-    text = exif.get(ExifTags.Base.DateTimeOriginal)
+    """DateTimeOriginal in ns; EXIF says no time zone, so the camera's clock is taken as UTC."""
+    text = exif.get(_DATE_TIME_ORIGINAL)
     try:
         taken = datetime.strptime(str(text).strip('\0 '), '%Y:%m:%d %H:%M:%S').replace(
             tzinfo=timezone.utc
         )
-        fraction = str(exif.get(ExifTags.Base.SubsecTimeOriginal) or '0').strip('\0 ')
+        fraction = str(exif.get(_SUBSECONDS_ORIGINAL) or '0').strip('\0 ')
         return int(taken.timestamp()) * 10**9 + int(fraction[:9].ljust(9, '0'))
     except ValueError:
         return None

@@ -1,20 +1,21 @@
-"""Bags that break off, made readable without writing a byte: a full disk or a killed recorder leaves such files.
+"""Bags that break off, made readable without writing a byte.
 
-A mended bag is the file's complete records followed by an end made here. rosbags reads it like any other path. An mcap
-needs only a footer, as its reader can scan; a ROS 1 bag needs its connections and chunks listed, which the index
-records behind each chunk allow. sqlite3 is left to SQLite's own recovery.
+A full disk or a killed recorder leaves such files.
+
+A mended bag is the file's complete records followed by an end made here. rosbags reads it like any
+other path. An mcap needs only a footer, as its reader can scan; a ROS 1 bag needs its connections
+and chunks listed, which the index records behind each chunk allow. sqlite3 is left to SQLite's own
+recovery.
 """
 
 import io
 import struct
-from bz2 import decompress as bz2_decompress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lz4.frame import decompress as lz4_decompress
 from rosbags.rosbag1.reader import Header as ReadHeader
-from rosbags.rosbag1.reader import RecordType
+from rosbags.rosbag1.reader import RecordType, decompressors
 from rosbags.rosbag1.writer import Header as WriteHeader
 
 _MCAP_MAGIC = b'\x89MCAP0\r\n'
@@ -101,7 +102,7 @@ class _Spliced(io.RawIOBase):
 
 
 def mend(file: Path) -> Path | MendedBag:
-    """The file itself where it is complete or of another kind, else its complete part; errors pass through."""
+    """The file itself where it is complete or of another kind, else its complete part."""
     if file.suffix == '.mcap':
         return _mend_mcap(file)
     return _mend_ros1(file) if file.suffix == '.bag' else file
@@ -207,10 +208,7 @@ def _connections(stream: BinaryIO, chunks: list[_Chunk]) -> dict[int, bytes]:
             continue
         stream.seek(chunk.data_position)
         content = stream.read(chunk.data_size)
-        decompress = {'none': bytes, 'bz2': bz2_decompress, 'lz4': lz4_decompress}[
-            chunk.compression
-        ]
-        records = io.BytesIO(decompress(content))
+        records = io.BytesIO(decompressors[chunk.compression](content))
         while (start := records.tell()) < len(records.getbuffer()):
             header = ReadHeader.read(records)
             records.seek(struct.unpack('<I', records.read(4))[0], io.SEEK_CUR)
@@ -227,7 +225,7 @@ def _chunk_info(chunk: _Chunk) -> bytes:
     header.set_time('end_time', chunk.last_ns)
     header.set_uint32('count', len(chunk.counts))
     record = io.BytesIO()
-    header.write(record, RecordType.CHUNK_INFO)  # type: ignore[arg-type]
+    header.write(record, RecordType.CHUNK_INFO)
     record.write(struct.pack('<I', 8 * len(chunk.counts)))
     for connection, count in chunk.counts.items():
         record.write(struct.pack('<II', connection, count))

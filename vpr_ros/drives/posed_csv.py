@@ -1,6 +1,7 @@
-"""poses.csv of a posed folder: image,stamp_s,x,y,z,qx,qy,qz,qw with map_T_camera in metres, optical frame."""
+"""poses.csv of a posed folder: map_T_camera of each image, in metres, optical frame."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -24,7 +25,8 @@ class PosedRow:
 def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]]:
     """The rows whose image exists, and what was wrong with others.
 
-    Raises DriveError for a missing column, a word that is no number, and a table without any usable image or pose.
+    Raises DriveError for a missing column, a word that is no number, and a table without any
+    usable image or pose.
     """
     rows: list[PosedRow] = []
     missing = 0
@@ -56,14 +58,15 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     return rows, warnings
 
 
-def _check_columns(table: Path, found: 'list[str] | tuple[str, ...]') -> None:
+def _check_columns(table: Path, found: Sequence[str]) -> None:
     if missing := [name for name in COLUMNS if name not in found]:
         raise DriveError(
-            f'{table}: no column {", ".join(missing)}; expected {",".join(COLUMNS)}, found {",".join(found) or "nothing"}'
+            f'{table}: no column {", ".join(missing)}; '
+            f'expected {",".join(COLUMNS)}, found {",".join(found) or "nothing"}'
         )
 
 
-def _posed_row(row: 'dict[str, str]', where: str) -> PosedRow:
+def _posed_row(row: dict[str, str], where: str) -> PosedRow:
     try:
         stamp_ns = int((Decimal(row['stamp_s']) * 10**9).to_integral_value())
         numbers = [float(row[name]) for name in COLUMNS[2:]]

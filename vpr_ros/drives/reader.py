@@ -1,7 +1,8 @@
-"""Open a bag of any kind, mended if it breaks off, and read its messages until the end or until they become unreadable.
+"""Open a bag of any kind, mended if it breaks off, and read what can be read of it.
 
-rosbags does the reading. What is added here: recordings that lack their index are read all the same where possible, a
-custom type that rosbags refuses does not stop the known ones, and every failure is one sentence with a next step.
+rosbags does the reading. What is added here: recordings that lack their index are read all the
+same where possible, a custom type that rosbags refuses does not stop the known ones, and every
+failure is one sentence with a next step.
 """
 
 import re
@@ -17,7 +18,7 @@ from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.core.errors import DriveError
-from vpr_ros.drives.mended import mend
+from vpr_ros.drives.mended import MendedBag, mend
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 ODOMETRY = 'nav_msgs/msg/Odometry'
@@ -61,7 +62,8 @@ def open_reader(
 ) -> Iterator[AnyReader]:
     """Open a ROS 1 bag, an sqlite3 or mcap bag, one of their files, or the parts of a split bag.
 
-    What is wrong with the recording and could be worked around goes to `warnings`. Raises DriveError with a next step.
+    What is wrong with the recording and could be worked around goes to `warnings`. Raises
+    DriveError with a next step.
     """
     warnings = [] if warnings is None else warnings
     paths = _parts(path, warnings)
@@ -75,7 +77,7 @@ def open_reader(
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
             _note(
                 warnings,
-                f'the message definitions in the bag cannot be used, left out: {", ".join(unread)}',
+                f'message definitions in the bag cannot be used, left out: {", ".join(unread)}',
             )
         yield reader
     finally:
@@ -85,7 +87,7 @@ def open_reader(
 def messages(
     reader: AnyReader, connections: Sequence[Connection], warnings: list[str]
 ) -> Iterator[RawMessage]:
-    """The messages of some connections in the order they were received; ends with a warning where the bag breaks off."""
+    """Messages in the order they were received; ends with a warning where the bag breaks off."""
     if not connections:
         return
     found = reader.messages(connections)
@@ -113,8 +115,9 @@ def choose_topic(
 ) -> str | None:
     """The named topic, or the only one of a fitting type, or None where there is none.
 
-    what: 'image' or 'pose', option: the flag that names one, for the message. Raises DriveError with the topics of a
-    fitting type when the named one is missing or of another type, and when there are several.
+    what: 'image' or 'pose', option: the flag that names one, for the message. Raises DriveError
+    with the topics of a fitting type when the named one is missing or of another type, and when
+    there are several.
     """
     fitting = _topics(reader, types)
     if named is not None:
@@ -125,13 +128,17 @@ def choose_topic(
     ]
     if len(candidates) > 1:
         raise DriveError(
-            f'{_name(reader)}: {len(candidates)} {what} topics, choose one with {option}: {_listed(fitting)}'
+            f'{_name(reader)}: {len(candidates)} {what} topics, '
+            f'choose one with {option}: {_listed(fitting)}'
         )
     return candidates[0] if candidates else None
 
 
 def connections_of(reader: AnyReader, topic: str | None, types: Sequence[str]) -> list[Connection]:
-    """Every connection on a topic with one of the types; ROS 1 has one for each publisher. None: on any topic."""
+    """Every connection with one of the types on a topic, None: on any topic.
+
+    ROS 1 has one for each publisher.
+    """
     return [
         entry
         for entry in reader.connections
@@ -152,8 +159,8 @@ def decoded(reader: AnyReader, message: RawMessage) -> Any:
 def cdr_converter(reader: AnyReader) -> Callable[[bytes, str], bytes]:
     """A function of (data, msgtype) that makes the bag's serialized messages what ROS 2 sends.
 
-    ROS 1 data goes through ROS 2's definitions, because the header lost a field, and through the bag's own for custom
-    types. What is ROS 2 already comes back untouched.
+    ROS 1 data goes through ROS 2's definitions, because the header lost a field, and through the
+    bag's own for custom types. What is ROS 2 already comes back untouched.
     """
     if reader.is2:
         return lambda data, msgtype: bytes(data)
@@ -185,12 +192,14 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
             return [path]
         if not (files := _bag_files(path)):
             raise DriveError(
-                f'{path}: no bag in this folder, expected metadata.yaml or files *.bag, *.mcap, *.db3'
+                f'{path}: no bag in this folder, '
+                'expected metadata.yaml or files *.bag, *.mcap, *.db3'
             )
         if files[0].suffix != '.bag':
             _note(
                 warnings,
-                f'{path}: metadata.yaml is missing, its files are read alone; `ros2 bag reindex` makes it anew',
+                f'{path}: metadata.yaml is missing, its files are read alone; '
+                '`ros2 bag reindex` makes it anew',
             )
         return files
     if not path.exists():
@@ -219,7 +228,7 @@ def _bag_files(folder: Path) -> list[Path]:
 
 
 def _opened(paths: Sequence[Any]) -> AnyReader:
-    """Rosbags' own reader; where it stumbles over a custom type, one that knows the standard types only."""
+    """An open reader; where a custom type stops it, one that knows the standard types only."""
     store = get_typestore(Stores.LATEST)
     reader = AnyReader(paths, default_typestore=store)
     try:
@@ -236,6 +245,7 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
     """A reader of what a broken recording still holds; raises DriveError where that is nothing."""
     files = [file for path in paths for file in (_bag_files(path) if path.is_dir() else [path])]
     said = f'{paths[0]}: {_sentence(error)}'
+    mended: list[Path | MendedBag] = []
     try:
         mended = [mend(file) for file in files]
         reader = None if mended == list(paths) else _opened(mended)
@@ -257,7 +267,7 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
 
 
 class _KnownTypes2(Ros2Reader):
-    """A ROS 2 reader that ignores the bag's own definitions; those of the standard types never changed."""
+    """A ROS 2 reader that ignores the bag's own definitions, as the standard ones never change."""
 
     @property
     def connections(self) -> list[Connection]:

@@ -67,7 +67,7 @@ class TransformTree:
         return sorted({*self._edges, *(edge.parent for edge in self._edges.values())})
 
     def constant(self, parent: str, child: str) -> Poses | None:
-        """parent_T_child [7] where both are known, connected and do not move in each other; None otherwise."""
+        """parent_T_child [7] where the two are connected and do not move, else None."""
         steps = self._steps(parent, child)
         if steps is None:
             return None
@@ -84,9 +84,10 @@ class TransformTree:
         return self._steps(parent, child) is not None
 
     def trajectory(self, parent: str, child: str, *, max_gap_s: float) -> Trajectory | None:
-        """parent_T_child at every stamp of a moving transform between the two, None if they are not connected.
+        """parent_T_child at every stamp of a moving transform between the two, None without one.
 
-        Each transform is interpolated over at most `max_gap_s`; stamps at which one of them is unknown are left out.
+        Each transform is interpolated over at most `max_gap_s`; stamps at which one of them is
+        unknown are left out.
         """
         steps = self._steps(parent, child)
         if steps is None:
@@ -111,7 +112,7 @@ class TransformTree:
         )
 
     def _steps(self, parent: str, child: str) -> list[tuple[_Edge, bool]] | None:
-        """The transforms from `parent` to `child`, each with whether it is walked from child to parent."""
+        """The transforms between two frames, each with whether it is walked upwards."""
         parent, child = frame_name(parent), frame_name(child)
         up_from_parent = list(self._ancestors(parent))
         up_from_child = list(self._ancestors(child))

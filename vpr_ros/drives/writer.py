@@ -1,7 +1,7 @@
-"""Write bags without ROS: images, poses, calibration and the camera's mounting, on the topics of the demo.
+"""Write bags without ROS: images, poses, calibration and the camera's mounting.
 
-A bag appears under its name when it is complete; whatever was there before stays until then. Image files that are JPEG or
-PNG already go into the bag byte by byte.
+A bag appears under its name when it is complete; whatever was there before stays until then. Image
+files that are JPEG or PNG already go into the bag byte by byte.
 """
 
 import math
@@ -35,7 +35,8 @@ from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.types import Image, Poses
-from vpr_ros.drives import Drive, DriveOptions, open_drive
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
 
@@ -77,6 +78,9 @@ class WriteOptions:
     rate_hz: float | None = None  # None: the folder's own stamps
     spacing_m: float | None = None  # between images without any pose; None: 1 m
     raw: bool = False  # sensor_msgs/Image instead of CompressedImage
+
+
+_AS_IS = WriteOptions()
 
 
 @dataclass(slots=True)
@@ -262,8 +266,8 @@ class CameraInfo:
 def writing(output: Path, storage: Storage = 'mcap') -> Iterator[BagWriter]:
     """Write a bag that takes the place of `output` when the block ends without an error.
 
-    output: a folder for mcap and sqlite3, a file that ends in .bag for ros1. Raises DriveError where it cannot be
-    written, or where something that is no bag stands in its place.
+    output: a folder for mcap and sqlite3, a file that ends in .bag for ros1. Raises DriveError
+    where it cannot be written, or where something that is no bag stands in its place.
     """
     _check_target(output, storage)
     target = _ros1_file(output) if storage == 'ros1' else _ros2_folder(output, storage)
@@ -277,13 +281,13 @@ def writing(output: Path, storage: Storage = 'mcap') -> Iterator[BagWriter]:
 def write_bag(
     folder: Path,
     output: Path,
-    options: WriteOptions = WriteOptions(),
-    drive_options: DriveOptions = DriveOptions(),
+    options: WriteOptions = _AS_IS,
+    drive_options: DriveOptions = DEFAULTS,
 ) -> Written:
-    """Make a bag from an image folder; raises DriveError, and then leaves what was at `output` alone.
+    """Make a bag from an image folder; on DriveError what was at `output` stays as it was.
 
-    Images without any pose become a drive along x, `spacing_m` apart. Positions without headings are written as
-    NavSatFix, because an odometry message would claim a heading.
+    Images without any pose become a drive along x, `spacing_m` apart. Positions without headings
+    are written as NavSatFix, because an odometry message would claim a heading.
     """
     if options.rate_hz is not None and not 0 < options.rate_hz < math.inf:
         raise DriveError(f'--rate {options.rate_hz}: expected a number above 0')
@@ -410,7 +414,7 @@ def _check_target(output: Path, storage: Storage) -> None:
 
 @contextmanager
 def _ros2_folder(output: Path, storage: Storage) -> Iterator[Ros2Writer]:
-    """The storage file is named after the folder, so it is written in one of the right name and moved up."""
+    """The storage file takes its name from its folder, so it is written deeper and moved up."""
     plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
     with staged_folder(output) as staging:
         inner = staging / output.absolute().name
@@ -431,7 +435,7 @@ def _ros1_file(output: Path) -> Iterator[Ros1Writer]:
             yield writer
         with made.open('rb') as file:
             os.fsync(file.fileno())
-        os.replace(made, output)
+        made.replace(output)
 
 
 def _made(msgtype: str, **fields: Any) -> Any:
