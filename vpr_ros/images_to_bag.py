@@ -19,8 +19,9 @@ def _parser() -> argparse.ArgumentParser:
         prog='images_to_bag',
         description=__doc__,
         epilog=(
-            f'Topics: {COMPRESSED_TOPIC}, or {IMAGE_TOPIC} with --raw; /odom, or /fix for '
-            'positions without headings; /tf_static; /camera/camera_info where there is a camera_info.yaml.'
+            f'Topics: {COMPRESSED_TOPIC}, or {IMAGE_TOPIC} with --raw; '
+            '/odom, or /fix for positions without headings; /tf_static; '
+            '/camera/camera_info where the folder has a camera_info.yaml.'
         ),
     )
     parser.add_argument('folder', type=Path, metavar='FOLDER', help='the images')

@@ -69,9 +69,7 @@ def open_reader(
     paths = _parts(path, warnings)
     try:
         reader = _opened(paths)
-    except (
-        Exception
-    ) as error:  # rosbags lets struct.error, KeyError, AssertionError and others through
+    except Exception as error:  # rosbags lets struct.error, KeyError and others through
         reader = _opened_mended(paths, error, warnings)
     try:
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
