@@ -1,8 +1,9 @@
 """Turn image messages into RGB arrays, and arrays into messages.
 
 The functions look at a message's fields only, so that the same code serves rclpy and a bag read without ROS. That is
-also why OpenCV converts the rare encodings and not cv_bridge: a bag must decode alike on a machine without ROS, and the
-cv_bridge of the package index fails on newer OpenCV and numpy. The tests hold both against each other pixel by pixel.
+also why OpenCV converts the rare encodings and not cv_bridge: a bag must decode alike with and without ROS, and the
+cv_bridge of the package index fails on newer OpenCV and numpy and lacks bayer_grbg8 and mono16 to RGB. The tests hold
+both against each other pixel by pixel.
 
 Encodings follow sensor_msgs/image_encodings.hpp: bayer_rggb8 has red, green in its first row (OpenCV calls the same
 pattern BayerBG), 16 bits are scaled to 8 as cv_bridge does (255/65535), and 8UC3 means BGR.
@@ -150,7 +151,7 @@ def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
     width, height, step = message.width, message.height, message.step
     if width == 0 or height == 0:
         raise ImageError(f'{source}: {width}x{height} pixels, expected an image')
-    if encoding.even_width and width % 2 or encoding.even_height and height % 2:
+    if (encoding.even_width and width % 2) or (encoding.even_height and height % 2):
         raise ImageError(f'{source}: {width}x{height} pixels, {message.encoding} needs even sides')
     least = width * encoding.channels * encoding.sample_bytes
     if step < least:
@@ -165,7 +166,7 @@ def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
 
 
 def _pixels(message: Any, encoding: _Encoding) -> _Pixels:
-    """The message's data as [H, W, C], or [H, W] for one channel, without a copy where the byte order is ours."""
+    """The message's data as [H, W, C], or [H, W] for one channel; 8-bit samples are not copied."""
     size = encoding.sample_bytes
     sample = (
         np.dtype(np.uint8) if size == 1 else np.dtype('>u2' if message.is_bigendian else '<u2')
@@ -175,4 +176,8 @@ def _pixels(message: Any, encoding: _Encoding) -> _Pixels:
     if encoding.channels > 1:
         shape, strides = (*shape, encoding.channels), (*strides, size)
     pixels: _Pixels = np.ndarray(shape, sample, buffer=message.data, strides=strides)
-    return pixels.astype(sample.newbyteorder('='), copy=False)
+    if size == 1:
+        return pixels
+    return np.ascontiguousarray(
+        pixels, dtype=np.uint16
+    )  # OpenCV takes neither the other order nor an odd step

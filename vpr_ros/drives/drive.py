@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from vpr_ros.core.trajectory import Trajectory
@@ -13,8 +14,9 @@ class RecordedFrame:
     """One image of a drive, not yet decoded."""
 
     stamp_ns: int
-    name: str  # unique within the drive: a file name, or topic and stamp
+    name: str  # unique within the drive: a file name, or topic, number and stamp
     load: Callable[[], Image]  # decodes; raises ImageError; may run in any thread
+    file: Path | None = None  # the image file itself, where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,18 @@ class Drive(Protocol):
     has_heading: bool  # False: rotations of the trajectory are unknown (identity)
     base_T_camera: Poses  # [7]
     mounting_known: bool  # False: base_T_camera is FORWARD_CAMERA by assumption
-    warnings: list[str]  # what could not be read, for the user
+    warnings: list[
+        str
+    ]  # what could not be read, for the user; may grow until the last frame was read
 
     def __len__(self) -> int:
         """Number of images."""
         ...
 
     def frames(self) -> Iterator[RecordedFrame]:
-        """Images in the order of their stamps."""
+        """Images in the order of their stamps, except where the recording's clock was set back.
+
+        Raises DriveError where the recording cannot be opened any more, or holds not one readable image. A recording
+        that breaks off in its middle gives the images before the break and says so in `warnings`.
+        """
         ...

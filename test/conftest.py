@@ -1,0 +1,16 @@
+"""Where the tests find real images, which are not part of the project."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    folder = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
+    if not folder.is_dir():
+        pytest.skip(f'no real images in {folder}; set VPR_DATA to the folder that holds them')
+    return folder

@@ -1,0 +1,628 @@
+"""Image folders of every layout come out as drives, and become bags that hold the same."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from vpr_ros import images_to_bag
+from vpr_ros.command import command
+from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.geometry import (
+    FORWARD_CAMERA,
+    IDENTITY,
+    angle_between,
+    compose,
+    yaw_of,
+    yaw_quat,
+)
+from vpr_ros.core.types import Datum
+from vpr_ros.drives import DriveOptions, open_drive
+from vpr_ros.drives.geographic import datum_at, degrees_of, east_north_of
+from vpr_ros.drives.writer import STORAGES, WriteOptions, write_bag, writing
+
+COLUMNS = 'image,stamp_s,x,y,z,qx,qy,qz,qw'
+
+
+def picture(path, value=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((24, 32, 3), value, np.uint8))
+    return path
+
+
+def posed_folder(folder, *rows, header=COLUMNS, images=None):
+    """Rows are lines of poses.csv; by default three images along x."""
+    rows = rows or [f'{index}.jpg,{index / 10},{index},0,0,0,0,0,1' for index in range(3)]
+    for name in images or [row.split(',')[0] for row in rows]:
+        picture(folder / 'images' / name)
+    (folder / 'poses.csv').write_text('\n'.join([header, *rows]) + '\n')
+    return folder
+
+
+def known_at(drive):
+    """Whether each image has a pose, however large a gap may be."""
+    stamps_ns = np.array([frame.stamp_ns for frame in drive.frames()])
+    return drive.trajectory.at(stamps_ns, max_gap_s=1e9)[1].tolist()
+
+
+def names(drive):
+    return [frame.name for frame in drive.frames()]
+
+
+# Posed folders
+
+
+def test_a_posed_folder_gives_its_images_with_their_poses(tmp_path):
+    drive = open_drive(posed_folder(tmp_path))
+    frames = list(drive.frames())
+    assert [(frame.name, frame.stamp_ns) for frame in frames] == [
+        ('0.jpg', 0),
+        ('1.jpg', 10**8),
+        ('2.jpg', 2 * 10**8),
+    ]
+    assert frames[1].load().shape == (24, 32, 3)
+    np.testing.assert_array_equal(drive.trajectory.poses[:, 0], [0, 1, 2])
+    assert drive.has_heading and not drive.mounting_known and drive.warnings == []
+    np.testing.assert_array_equal(drive.base_T_camera, FORWARD_CAMERA)
+
+
+def test_stamps_keep_their_nanoseconds(tmp_path):
+    drive = open_drive(posed_folder(tmp_path, 'a.jpg,1700000000.123456789,0,0,0,0,0,0,1'))
+    assert next(drive.frames()).stamp_ns == 1700000000123456789
+
+
+def test_rows_in_any_order_come_in_time_order(tmp_path):
+    drive = open_drive(posed_folder(tmp_path, 'b.jpg,2,2,0,0,0,0,0,1', 'a.jpg,1,1,0,0,0,0,0,1'))
+    assert names(drive) == ['a.jpg', 'b.jpg']
+    np.testing.assert_array_equal(drive.trajectory.poses[:, 0], [1, 2])
+
+
+def test_images_that_share_a_stamp_keep_their_own_poses(tmp_path):
+    drive = open_drive(posed_folder(tmp_path, 'a.jpg,1,1,0,0,0,0,0,1', 'b.jpg,1,2,0,0,0,0,0,1'))
+    np.testing.assert_array_equal(drive.trajectory.poses[:, 0], [1, 2])
+    assert known_at(drive) == [True, True]
+    assert any('share a stamp' in warning for warning in drive.warnings)
+
+
+def test_the_mounting_is_read_or_given(tmp_path):
+    posed_folder(tmp_path)
+    (tmp_path / 'mounting.yaml').write_text('position: [1, 2, 3]\nquaternion_xyzw: [0, 0, 0, 1]\n')
+    drive = open_drive(tmp_path)
+    assert drive.mounting_known
+    np.testing.assert_array_equal(drive.base_T_camera, [1, 2, 3, 0, 0, 0, 1])
+    given = open_drive(tmp_path, DriveOptions(base_T_camera=IDENTITY))
+    np.testing.assert_array_equal(given.base_T_camera, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    'content',
+    ['position: [1, 2]', '{{', '', 'position: [1, 2, 3]\nquaternion_xyzw: [0, 0, 0, 0]', '- 1'],
+)
+def test_a_broken_mounting_is_named(tmp_path, content):
+    posed_folder(tmp_path)
+    (tmp_path / 'mounting.yaml').write_text(content)
+    with pytest.raises(DriveError, match=r'mounting\.yaml'):
+        open_drive(tmp_path)
+
+
+def test_a_missing_column_is_named(tmp_path):
+    with pytest.raises(
+        DriveError, match=r'poses\.csv: no column stamp_s, qw; expected image,stamp_s'
+    ):
+        open_drive(posed_folder(tmp_path, 'a.jpg,0,0,0,0,0,0', header='image,x,y,z,qx,qy,qz'))
+
+
+@pytest.mark.parametrize(
+    'row',
+    [
+        'a.jpg,now,0,0,0,0,0,0,1',
+        'a.jpg,0,0,0,zero,0,0,0,1',
+        'a.jpg,0,0',
+        'a.jpg,inf,0,0,0,0,0,0,1',
+    ],
+)
+def test_a_word_that_is_no_number_is_named_with_its_line(tmp_path, row):
+    with pytest.raises(DriveError, match=r'poses\.csv, line 2: .* are not eight numbers'):
+        open_drive(posed_folder(tmp_path, row))
+
+
+def test_rows_without_an_image_and_images_without_a_row_are_counted(tmp_path):
+    rows = [f'{name}.jpg,{index},0,0,0,0,0,0,1' for index, name in enumerate('abc')]
+    drive = open_drive(posed_folder(tmp_path, *rows, images=['a.jpg', 'x.jpg']))
+    assert names(drive) == ['a.jpg']
+    assert any(
+        warning.startswith('2 rows of poses.csv name an image') for warning in drive.warnings
+    )
+    assert any(warning.startswith('1 images in') for warning in drive.warnings)
+
+
+def test_a_nan_pose_leaves_its_image_without_one(tmp_path):
+    drive = open_drive(
+        posed_folder(
+            tmp_path, 'a.jpg,0,0,0,0,0,0,0,1', 'b.jpg,.1,nan,0,0,0,0,0,1', 'c.jpg,.2,2,0,0,0,0,0,1'
+        )
+    )
+    assert names(drive) == ['a.jpg', 'b.jpg', 'c.jpg']
+    assert known_at(drive) == [True, False, True]
+    assert any(
+        warning.startswith('1 rows of poses.csv have no usable pose') for warning in drive.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ('row', 'complaint'),
+    [('a.jpg,0,nan,0,0,0,0,0,1', 'not one usable pose'), ('a.jpg,0,0,0,0,0,0,0,0', 'not one')],
+)
+def test_no_usable_pose_at_all_is_an_error(tmp_path, row, complaint):
+    with pytest.raises(DriveError, match=complaint):
+        open_drive(posed_folder(tmp_path, row))
+
+
+def test_a_table_without_any_of_its_images_is_an_error(tmp_path):
+    with pytest.raises(DriveError, match='no image of its 1 rows'):
+        open_drive(posed_folder(tmp_path, 'a.jpg,0,0,0,0,0,0,0,1', images=['x.jpg']))
+
+
+@pytest.mark.parametrize(
+    'make', [lambda folder: None, lambda folder: (folder / 'notes.txt').write_text('x')]
+)
+def test_a_folder_without_images_says_what_is_understood(tmp_path, make):
+    make(tmp_path)
+    with pytest.raises(
+        DriveError, match=r'no images in it; understood are images/ with poses\.csv'
+    ):
+        open_drive(tmp_path)
+
+
+def test_a_folder_of_folders_names_those_with_images(tmp_path):
+    picture(tmp_path / 'database' / '1.jpg')
+    picture(tmp_path / 'queries' / '1.jpg')
+    with pytest.raises(DriveError, match='no images in it, but in database, queries'):
+        open_drive(tmp_path)
+
+
+# @utm@ names
+
+
+def utm_folder(folder, *stems):
+    for stem in stems:
+        picture(folder / f'{stem}.jpg')
+    return folder
+
+
+def test_utm_names_give_metres_from_the_first_image_and_compass_headings(tmp_path):
+    drive = open_drive(
+        utm_folder(
+            tmp_path,
+            '@550506.5@4181256.9@10@S@@@@@0@@@@@@',
+            '@550516.5@4181256.9@10@S@@@@@90@@@@@@',
+        )
+    )
+    assert drive.datum == Datum(10, 'S', 550506.5, 4181256.9)
+    np.testing.assert_allclose(drive.trajectory.poses[:, :3], [[0, 0, 0], [10, 0, 0]])
+    headings = yaw_of(drive.trajectory.poses, forward=(0, 0, 1))
+    np.testing.assert_allclose(headings, [np.pi / 2, 0], atol=1e-9)  # north, east
+    assert drive.has_heading
+
+
+def test_the_camera_of_a_utm_image_stands_upright(tmp_path):
+    drive = open_drive(utm_folder(tmp_path, '@1@2@10@S@@@@@30@@@@@@'))
+    down = compose(drive.trajectory.poses[0], np.array([0, 1, 0, 0, 0, 0, 1.0]))[:3]
+    np.testing.assert_allclose(down, [0, 0, -1], atol=1e-9)
+
+
+def test_one_image_without_a_heading_makes_all_headings_unknown(tmp_path):
+    drive = open_drive(utm_folder(tmp_path, '@1@2@10@S@@@@@30@@@@@@', '@1@3@10@S@@@@@@@@@@@'))
+    assert not drive.has_heading
+    np.testing.assert_array_equal(drive.trajectory.poses[:, 3:], np.tile(IDENTITY[3:], (2, 1)))
+
+
+def test_only_the_two_utm_fields_are_required(tmp_path):
+    drive = open_drive(utm_folder(tmp_path, '@1000@2000@', '@1003@2004@'))
+    np.testing.assert_allclose(np.linalg.norm(drive.trajectory.poses[1, :3]), 5)
+    other = open_drive(
+        utm_folder(tmp_path / 'other', '@1003@2004@'), DriveOptions(datum=drive.datum)
+    )
+    np.testing.assert_allclose(other.trajectory.poses[0, :2], [3, 4])
+
+
+def test_two_folders_agree_by_the_datum(tmp_path):
+    datum = Datum(10, 'S', 1000.0, 2000.0)
+    drive = open_drive(
+        utm_folder(tmp_path, '@1003@2004@10@S@@@@@@@@@@@'), DriveOptions(datum=datum)
+    )
+    np.testing.assert_allclose(drive.trajectory.poses[0, :2], [3, 4])
+
+
+@pytest.mark.parametrize('degrees', [True, False])
+def test_two_zones_are_never_compared_as_they_stand(tmp_path, degrees):
+    """Two images 63 m apart on the two sides of the border between the zones 32 and 33."""
+    stems = []
+    for longitude in (11.9995, 12.0005):
+        datum = datum_at(55.7, longitude)
+        where = f'{55.7}@{longitude}' if degrees else '@'
+        stems.append(
+            f'@{datum.east_m}@{datum.north_m}@{datum.utm_zone}@{datum.utm_letter}@{where}@@@@@@@@@'
+        )
+    drive = open_drive(utm_folder(tmp_path, *stems))
+    assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(
+        62.8, abs=0.5
+    )
+
+
+def test_zones_that_cannot_be_converted_are_refused(tmp_path):
+    with pytest.raises(
+        DriveError,
+        match=r'@2@3@33@.*zone 33 without a letter beside zone 32U; .*cannot be compared',
+    ):
+        open_drive(utm_folder(tmp_path, '@1@2@32@U@@@@@@@@@@@', '@2@3@33@@@@@@@@@@@@'))
+    with pytest.raises(DriveError, match='no UTM zone in this name, but in others'):
+        open_drive(utm_folder(tmp_path / 'other', '@1@2@32@U@@@@@@@@@@@', '@2@3@@@@@@@@@@@@@'))
+
+
+@pytest.mark.parametrize(
+    ('stem', 'complaint'),
+    [
+        ('@x@2@10@S@@@@@@@@@@@', "UTM_east is 'x'"),
+        ('@1@nan@10@S@@@@@@@@@@@', "UTM_north is 'nan'"),
+        ('@1@@10@S@@@@@@@@@@@', 'no UTM_east or UTM_north'),
+        ('@1@2@61@S@@@@@@@@@@@', 'UTM zone 61, expected 1 to 60'),
+        ('@1@2@10@I@@@@@@@@@@@', 'UTM letter I'),
+        ('@1@2@10@S@@@@@north@@@@@@', "heading is 'north'"),
+    ],
+)
+def test_broken_fields_are_named_with_the_file(tmp_path, stem, complaint):
+    with pytest.raises(DriveError, match=f'^{stem}.jpg: {complaint}'):
+        open_drive(utm_folder(tmp_path, stem))
+
+
+# Photos
+
+
+def photo(path, degrees=None, *, heading=None, taken=None, latitude_ref='N'):
+    """A JPEG with EXIF tags; degrees: (latitude, longitude)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new('RGB', (32, 24), (90, 90, 90))
+    exif = Image.Exif()
+    if degrees is not None:
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        for tag, ref, value, letter in ((2, 1, degrees[0], latitude_ref), (4, 3, degrees[1], 'E')):
+            whole = int(value)
+            minutes = (value - whole) * 60
+            gps[tag], gps[ref] = (
+                (float(whole), float(int(minutes)), (minutes - int(minutes)) * 60),
+                letter,
+            )
+        if heading is not None:
+            gps[ExifTags.GPS.GPSImgDirection] = heading
+    if taken is not None:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken
+    image.save(path, exif=exif)
+
+
+def test_photos_with_gps_are_placed_and_others_stay_without_a_pose(tmp_path):
+    photo(tmp_path / '1.jpg', (55.7, 13.19))
+    photo(tmp_path / '2.jpg')
+    photo(tmp_path / '10.jpg', (55.701, 13.19))
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert names(drive) == ['1.jpg', '2.jpg', '10.jpg']
+    assert known_at(drive) == [True, False, True]
+    assert not drive.has_heading
+    assert np.linalg.norm(drive.trajectory.poses[1, :3]) == pytest.approx(111.4, abs=0.5)
+    assert '1 of 3 images have no position' in drive.warnings
+
+
+def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
+    photo(tmp_path / 'a.jpg', (55.7, 13.19), heading=90.0, taken='2020:01:01 00:00:09')
+    photo(tmp_path / 'b.jpg', (55.7, 13.19), heading=180.0, taken='2020:01:01 00:00:01')
+    drive = open_drive(tmp_path)
+    assert names(drive) == ['b.jpg', 'a.jpg']
+    assert next(drive.frames()).stamp_ns == 1577836801 * 10**9
+    np.testing.assert_allclose(
+        yaw_of(drive.trajectory.poses, forward=(0, 0, 1)), [-np.pi / 2, 0], atol=1e-9
+    )
+
+
+def test_photos_of_the_same_second_are_numbered_instead(tmp_path):
+    for name in ('a.jpg', 'b.jpg'):
+        photo(tmp_path / name, (55.7, 13.19), taken='2020:01:01 00:00:09')
+    assert [frame.stamp_ns for frame in open_drive(tmp_path).frames()] == [0, 10**9]
+
+
+def test_south_is_south(tmp_path):
+    photo(tmp_path / 'a.jpg', (33.9, 18.4), latitude_ref='S')
+    assert open_drive(tmp_path).datum.utm_letter == 'H'
+
+
+def test_a_broken_photo_is_the_error_of_that_photo_alone(tmp_path):
+    photo(tmp_path / '1.jpg', (55.7, 13.19))
+    (tmp_path / '2.jpg').write_bytes(b'')
+    (tmp_path / '3.jpg').write_bytes((tmp_path / '1.jpg').read_bytes()[:200])
+    frames = list(open_drive(tmp_path).frames())
+    for frame in frames[1:]:
+        with pytest.raises(ImageError, match=frame.name):
+            frame.load()
+
+
+def test_plain_images_are_a_drive_without_poses_one_second_apart(tmp_path):
+    for index in (1, 2, 10):
+        picture(tmp_path / f'{index}.png')
+    drive = open_drive(tmp_path)
+    assert drive.trajectory is None
+    assert [(frame.name, frame.stamp_ns) for frame in drive.frames()] == [
+        ('1.png', 0),
+        ('2.png', 10**9),
+        ('10.png', 2 * 10**9),
+    ]
+
+
+def test_degrees_and_metres_are_inverse_of_each_other():
+    datum = datum_at(-33.9, 18.4)
+    east_m, north_m = east_north_of(-33.91, 18.41, datum)
+    found = degrees_of(
+        datum.east_m + east_m, datum.north_m + north_m, datum.utm_zone, datum.utm_letter
+    )
+    assert found == pytest.approx((-33.91, 18.41), abs=1e-7)
+
+
+@pytest.mark.parametrize('degrees', [(91, 0), (0, 181), (float('nan'), 0), (89, 0)])
+def test_positions_off_the_earth_or_off_utm_are_refused(degrees):
+    with pytest.raises(DriveError):
+        datum_at(*degrees)
+
+
+# Bags from folders
+
+
+def same_drive(found, expected):
+    """Frames, stamps and camera poses agree."""
+    assert [frame.stamp_ns for frame in found.frames()] == [
+        frame.stamp_ns for frame in expected.frames()
+    ]
+    for one, other in zip(found.frames(), expected.frames()):
+        np.testing.assert_array_equal(one.load(), other.load())
+    np.testing.assert_array_equal(found.trajectory.stamps_ns, expected.trajectory.stamps_ns)
+    np.testing.assert_allclose(
+        found.trajectory.poses[:, :3], expected.trajectory.poses[:, :3], atol=1e-3
+    )
+    assert (
+        angle_between(found.trajectory.poses[:, 3:], expected.trajectory.poses[:, 3:]).max() < 1e-6
+    )
+    assert found.has_heading == expected.has_heading
+
+
+def target(tmp_path, storage):
+    return tmp_path / ('out.bag' if storage == 'ros1' else 'out')
+
+
+@pytest.mark.parametrize('raw', [False, True])
+@pytest.mark.parametrize('storage', STORAGES)
+def test_a_posed_folder_comes_back_out_of_its_bag(tmp_path, storage, raw):
+    folder = posed_folder(
+        tmp_path / 'in',
+        *[f'{k}.jpg,{k + 1}.5,{k},2,3,0,0,{np.sin(k)},{np.cos(k)}' for k in range(4)],
+    )
+    (folder / 'mounting.yaml').write_text(
+        'position: [1, 0, 2]\nquaternion_xyzw: [-0.5, 0.5, -0.5, 0.5]\n'
+    )
+    output = target(tmp_path, storage)
+    written = write_bag(folder, output, WriteOptions(storage=storage, raw=raw))
+    assert (written.images, written.poses, written.pose_topic) == (4, 4, '/odom')
+    found = open_drive(output)
+    same_drive(found, open_drive(folder))
+    np.testing.assert_allclose(found.base_T_camera, [1, 0, 2, -0.5, 0.5, -0.5, 0.5])
+    assert found.mounting_known and found.warnings == []
+
+
+@pytest.mark.parametrize('storage', STORAGES)
+def test_positions_without_headings_stay_geographic_in_the_bag(tmp_path, storage):
+    for index, degrees in enumerate([(55.7, 13.19), None, (55.701, 13.191)]):
+        photo(tmp_path / 'in' / f'{index}.jpg', degrees)
+    output = target(tmp_path, storage)
+    written = write_bag(tmp_path / 'in', output, WriteOptions(storage=storage))
+    assert (written.images, written.poses, written.pose_topic) == (3, 2, '/fix')
+    found, expected = open_drive(output), open_drive(tmp_path / 'in')
+    same_drive(found, expected)
+    assert (found.datum.utm_zone, found.datum.utm_letter) == (33, 'U')
+    assert found.datum.east_m == pytest.approx(expected.datum.east_m, abs=1e-3)
+
+
+def test_plain_images_become_a_drive_along_x(tmp_path):
+    for index in range(3):
+        picture(tmp_path / 'in' / f'{index}.png', index)
+    write_bag(tmp_path / 'in', tmp_path / 'out', WriteOptions(spacing_m=2.0, rate_hz=10.0))
+    drive = open_drive(tmp_path / 'out')
+    assert [frame.stamp_ns for frame in drive.frames()] == [0, 10**8, 2 * 10**8]
+    np.testing.assert_allclose(
+        drive.trajectory.poses,
+        compose(np.array([[2.0 * k, 0, 0, 0, 0, 0, 1] for k in range(3)]), FORWARD_CAMERA),
+    )
+
+
+def test_jpeg_and_png_files_are_copied_byte_by_byte_and_others_lose_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / 'in').mkdir()
+    for name in ('a.jpg', 'b.png', 'c.bmp'):
+        assert cv2.imwrite(
+            str(tmp_path / 'in' / name), rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
+        )
+    write_bag(tmp_path / 'in', tmp_path / 'out')
+    content = (tmp_path / 'out' / 'out.mcap').read_bytes()
+    assert (tmp_path / 'in' / 'a.jpg').read_bytes() in content
+    assert (tmp_path / 'in' / 'b.png').read_bytes() in content
+    for one, other in zip(
+        open_drive(tmp_path / 'out').frames(), open_drive(tmp_path / 'in').frames()
+    ):
+        np.testing.assert_array_equal(one.load(), other.load())
+
+
+@pytest.mark.parametrize('storage', STORAGES)
+def test_a_failure_leaves_the_old_bag_whole_and_nothing_else(tmp_path, storage):
+    output = target(tmp_path, storage)
+    folder = posed_folder(tmp_path / 'in')
+    write_bag(folder, output, WriteOptions(storage=storage))
+    before = [frame.stamp_ns for frame in open_drive(output).frames()]
+    with pytest.raises(RuntimeError, match='power'), writing(output, storage) as bag:
+        bag.odometry(0, IDENTITY)
+        raise RuntimeError('power failure')
+    assert [frame.stamp_ns for frame in open_drive(output).frames()] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(['in', output.name])
+    write_bag(folder, output, WriteOptions(storage=storage, rate_hz=1.0))
+    assert [frame.stamp_ns for frame in open_drive(output).frames()] == [0, 10**9, 2 * 10**9]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(['in', output.name])
+
+
+def test_what_is_no_bag_is_never_replaced(tmp_path):
+    folder = posed_folder(tmp_path / 'in')
+    precious = tmp_path / 'precious'
+    precious.mkdir()
+    (precious / 'thesis.tex').write_text('x')
+    with pytest.raises(DriveError, match='exists and is not a ROS 2 bag'):
+        write_bag(folder, precious)
+    with pytest.raises(DriveError, match='ends in .bag'):
+        write_bag(folder, tmp_path / 'out', WriteOptions(storage='ros1'))
+    with pytest.raises(DriveError, match=r'is a folder; leave out \.mcap'):
+        write_bag(folder, tmp_path / 'out.mcap')
+    assert (precious / 'thesis.tex').read_text() == 'x'
+
+
+def test_unusable_images_are_left_out_and_said(tmp_path):
+    folder = posed_folder(tmp_path / 'in')
+    (folder / 'images' / '1.jpg').write_bytes(b'garbage')
+    written = write_bag(folder, tmp_path / 'out')
+    assert written.images == 2
+    assert any('1 images could not be used, the first: ' in note for note in written.notes)
+    for name in ('0.jpg', '2.jpg'):
+        (folder / 'images' / name).write_bytes(b'')
+    with pytest.raises(DriveError, match='not one of its 3 images can be used'):
+        write_bag(folder, tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
+
+
+def test_the_calibration_goes_along(tmp_path, shared_data):
+    from rosbags.highlevel import AnyReader
+
+    write_bag(shared_data / 'kitti_clip1', tmp_path / 'out')
+    with AnyReader([tmp_path / 'out']) as reader:
+        counts = {entry.topic: entry.msgcount for entry in reader.connections}
+        connections = [
+            entry for entry in reader.connections if entry.topic == '/camera/camera_info'
+        ]
+        _, _, data = next(reader.messages(connections))
+        camera_info = reader.deserialize(data, connections[0].msgtype)
+    assert counts == {
+        '/tf_static': 1,
+        '/odom': 51,
+        '/camera/camera_info': 51,
+        '/camera/image/compressed': 51,
+    }
+    assert camera_info.k[0] == pytest.approx(707.0912)
+
+
+def test_a_broken_calibration_is_named(tmp_path):
+    folder = posed_folder(tmp_path / 'in')
+    (folder / 'camera_info.yaml').write_text('image_width: 3')
+    with pytest.raises(DriveError, match=r'camera_info\.yaml: not a ROS camera calibration'):
+        write_bag(folder, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+# The command
+
+
+def test_the_command_makes_a_bag_and_says_what_is_in_it(tmp_path, capsys):
+    folder = posed_folder(tmp_path / 'in')
+    assert (
+        run(
+            images_to_bag.main,
+            [str(folder), '--output', str(tmp_path / 'out.bag'), '--storage', 'ros1'],
+        )
+        == 0
+    )
+    assert '3 images, 3 poses on /odom' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('words', 'complaint'),
+    [
+        (['{tmp}/nothing'], 'no such file or folder'),
+        (['{tmp}/in', '--rate', '0'], '--rate 0.0: expected a number above 0'),
+        (['{tmp}/in', '--spacing', '2'], 'has poses of its own'),
+        (['{tmp}/in', '--datum', 'Lund'], "--datum 'Lund'"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, capsys, words, complaint):
+    posed_folder(tmp_path / 'in')
+    words = [word.format(tmp=tmp_path) for word in words]
+    assert images_to_bag.main([*words, '--output', str(tmp_path / 'out')]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said and said.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def test_ctrl_c_is_one_line_and_status_130(capsys):
+    @command
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    assert interrupted() == 130
+    assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    folder = posed_folder(tmp_path / 'in')
+    monkeypatch.setattr('rosbags.rosbag2.Writer.write', full)
+    assert images_to_bag.main([str(folder), '--output', str(tmp_path / 'out')]) == 2
+    assert 'out: cannot be written (No space left on device)' in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
+
+
+# Real folders
+
+
+def test_a_real_posed_folder_survives_every_storage(tmp_path, shared_data):
+    expected = open_drive(shared_data / 'kitti_clip1')
+    assert len(expected) == len(expected.trajectory.stamps_ns) == 51
+    for storage in STORAGES:
+        write_bag(
+            shared_data / 'kitti_clip1', target(tmp_path, storage), WriteOptions(storage=storage)
+        )
+        same_drive(open_drive(target(tmp_path, storage)), expected)
+        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+
+
+def test_real_photos_are_where_their_survey_says(shared_data):
+    drive = open_drive(
+        shared_data / 'lund_street_gps' / 'database', DriveOptions(datum=Datum(33, 'U', 0.0, 0.0))
+    )
+    table = np.genfromtxt(
+        shared_data / 'lund_street_gps' / 'positions.csv',
+        delimiter=',',
+        dtype=None,
+        names=True,
+        encoding=None,
+    )
+    surveyed = {
+        row['image']: (row['utm_east'], row['utm_north'])
+        for row in table
+        if row['split'] == 'database'
+    }
+    assert names(drive) == sorted(surveyed)
+    np.testing.assert_allclose(
+        drive.trajectory.poses[:, :2], [surveyed[name] for name in names(drive)], atol=0.01
+    )
+
+
+def test_real_names_of_street_views_are_read(tmp_path):
+    stem = (
+        '@0550506.53@4181256.88@10@S@037.77726@-122.42647@4lvBxtHrrG--rnHW9UcwKA@@150@@@@201508@@'
+    )
+    drive = open_drive(utm_folder(tmp_path, stem))
+    assert drive.datum == Datum(10, 'S', 550506.53, 4181256.88)
+    expected = compose(np.concatenate([np.zeros(3), yaw_quat(np.radians(-60.0))]), FORWARD_CAMERA)
+    assert angle_between(drive.trajectory.poses[0, 3:], expected[3:]) < 1e-9

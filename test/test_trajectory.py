@@ -1,0 +1,158 @@
+"""Rigid transforms obey their laws, and a trajectory knows what it knows."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpr_ros.core.errors import DriveError, VprError
+from vpr_ros.core.geometry import (
+    FORWARD_CAMERA,
+    IDENTITY,
+    angle_between,
+    checked_pose,
+    compose,
+    interpolate,
+    invert,
+    matrix,
+    mean_quat,
+    rotate,
+    yaw_of,
+    yaw_quat,
+)
+from vpr_ros.core.trajectory import Trajectory, write_tum
+
+coordinates = st.floats(-1e3, 1e3)
+quaternions = (
+    st.tuples(*[st.floats(-1, 1)] * 4)
+    .map(np.array)
+    .filter(lambda quat: np.linalg.norm(quat) > 0.1)
+    .map(lambda quat: quat / np.linalg.norm(quat))
+)
+poses = st.builds(
+    lambda position, quat: np.concatenate([position, quat]),
+    st.tuples(*[coordinates] * 3).map(np.array),
+    quaternions,
+)
+fractions = st.floats(0, 1)
+
+
+def assert_same(first, second, atol=1e-6):
+    np.testing.assert_allclose(first[..., :3], second[..., :3], atol=atol)
+    assert np.max(angle_between(first[..., 3:], second[..., 3:])) < 1e-6
+
+
+@given(poses)
+def test_a_pose_and_its_inverse_cancel(pose):
+    assert_same(compose(pose, invert(pose)), IDENTITY)
+    assert_same(compose(invert(pose), pose), IDENTITY)
+
+
+@given(poses, poses, poses)
+def test_composition_does_not_depend_on_brackets(first, second, third):
+    assert_same(
+        compose(compose(first, second), third), compose(first, compose(second, third)), atol=1e-5
+    )
+
+
+@given(quaternions, st.tuples(*[coordinates] * 3).map(np.array))
+def test_rotating_is_multiplying_by_the_rotation_matrix(quat, vector):
+    np.testing.assert_allclose(rotate(quat, vector), matrix(quat) @ vector, atol=1e-6)
+
+
+@given(poses, poses)
+def test_interpolation_begins_and_ends_at_its_ends(start, end):
+    assert_same(interpolate(start, end, np.array(0.0)), start)
+    assert_same(interpolate(start, end, np.array(1.0)), end)
+
+
+@given(poses, poses, fractions)
+def test_interpolation_turns_at_a_constant_rate_the_short_way(start, end, fraction):
+    whole = angle_between(start[3:], end[3:])
+    part = angle_between(start[3:], interpolate(start, end, np.array(fraction))[3:])
+    assert part == pytest.approx(fraction * whole, abs=1e-6)
+
+
+@given(st.floats(-3.1, 3.1))
+def test_the_forward_camera_looks_where_the_robot_drives(yaw):
+    base = np.concatenate([np.zeros(3), yaw_quat(yaw)])
+    assert yaw_of(compose(base, FORWARD_CAMERA), forward=(0, 0, 1)) == pytest.approx(yaw, abs=1e-9)
+
+
+@given(quaternions)
+def test_the_mean_of_a_rotation_and_its_negative_is_that_rotation(quat):
+    mean = mean_quat(np.stack([quat, -quat]), np.ones(2))
+    assert angle_between(mean, quat) < 1e-6
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_poses_that_are_no_numbers_are_refused_by_name(bad):
+    with pytest.raises(VprError, match='odometry.*NaN'):
+        checked_pose([bad, 0, 0, 0, 0, 0, 1], source='odometry')
+
+
+def test_a_rounded_quaternion_is_repaired_and_a_wrong_one_refused():
+    assert np.linalg.norm(checked_pose([0, 0, 0, 0, 0, 0, 1.005])[3:]) == pytest.approx(1)
+    with pytest.raises(VprError, match='norm 0, expected 1'):
+        checked_pose(np.zeros(7))
+
+
+def straight(*seconds, interpolates=True):
+    """A drive along x at 1 m/s."""
+    track = np.tile(IDENTITY, (len(seconds), 1))
+    track[:, 0] = seconds
+    return Trajectory.from_unordered(
+        nanoseconds(*seconds), track, source='test', interpolates=interpolates
+    )
+
+
+def nanoseconds(*seconds):
+    return np.array([round(second * 1e9) for second in seconds], dtype=np.int64)
+
+
+def test_between_two_poses_the_way_is_straight():
+    found, known = straight(0, 1, 2).at(nanoseconds(0, 0.25, 1, 1.5, 2))
+    np.testing.assert_allclose(found[:, 0], [0, 0.25, 1, 1.5, 2])
+    assert known.all()
+
+
+def test_nothing_is_known_before_the_first_and_after_the_last_pose():
+    _, known = straight(1, 2).at(nanoseconds(0.999, 1, 2, 2.001))
+    assert known.tolist() == [False, True, True, False]
+
+
+def test_a_gap_is_not_bridged_but_its_ends_are_known():
+    _, known = straight(0, 1, 5, 6).at(nanoseconds(1, 3, 5), max_gap_s=2.0)
+    assert known.tolist() == [True, False, True]
+
+
+def test_photos_know_their_own_stamps_only():
+    photos = straight(0, 1, 2, interpolates=False)
+    _, known = photos.at(nanoseconds(0, 0.5, 1, 1.999, 2, 3), max_gap_s=100.0)
+    assert known.tolist() == [True, False, True, False, True, False]
+
+
+def test_one_pose_is_a_trajectory():
+    _, known = straight(5).at(nanoseconds(4, 5, 6))
+    assert known.tolist() == [False, True, False]
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
+def test_stamps_in_any_order_with_repeats_become_strictly_increasing(stamps):
+    track = np.tile(IDENTITY, (len(stamps), 1))
+    track[:, 0] = stamps
+    found = Trajectory.from_unordered(np.array(stamps), track, source='test')
+    assert (np.diff(found.stamps_ns) > 0).all()
+    np.testing.assert_array_equal(found.stamps_ns, found.poses[:, 0])
+
+
+def test_no_poses_are_an_error_not_an_empty_trajectory():
+    with pytest.raises(DriveError, match='odom: no poses'):
+        Trajectory.from_unordered(np.array([], dtype=np.int64), np.zeros((0, 7)), source='odom')
+
+
+def test_tum_lines_keep_nanoseconds(tmp_path):
+    write_tum(tmp_path / 'path.tum', straight(1700000000.5))
+    line = (tmp_path / 'path.tum').read_text().split()
+    assert line[0] == '1700000000.500000000'
+    assert [float(word) for word in line[1:]] == pytest.approx([1700000000.5, 0, 0, 0, 0, 0, 1])

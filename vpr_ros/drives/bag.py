@@ -1,0 +1,222 @@
+"""A bag as a drive: ROS 1, sqlite3 or mcap, with poses from a topic or from tf, read without ROS."""
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+
+from vpr_ros.adapters.images import to_rgb
+from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.types import Image, Poses
+from vpr_ros.drives.bag_poses import (
+    BasePoses,
+    header_ns,
+    poses_of_topic,
+    poses_of_tree,
+    read_transforms,
+)
+from vpr_ros.drives.drive import DriveOptions, RecordedFrame
+from vpr_ros.drives.reader import (
+    IMAGE_TYPES,
+    POSE_TYPES,
+    RawMessage,
+    choose_topic,
+    connections_of,
+    decoded,
+    messages,
+    open_reader,
+)
+from vpr_ros.drives.transforms import TransformTree, frame_name
+
+__all__ = ['BagDrive', 'open_reader']
+
+_PROBED = 20  # images that tell whether header stamps are filled
+_REORDERED = (
+    8  # images held back, so that neighbours that were recorded out of order come in order
+)
+_USUAL_BASES = ('base_link', 'base_footprint')
+
+
+class BagDrive:
+    """A bag whose poses and mounting have been read; see Drive."""
+
+    def __init__(
+        self, path: Path | Sequence[Path], options: DriveOptions = DriveOptions()
+    ) -> None:
+        """Read everything but the images; raises DriveError.
+
+        path: a bag, a storage file of one, or the parts of a split bag.
+        """
+        self._path = path
+        self.name = str(path) if isinstance(path, Path) else ', '.join(str(part) for part in path)
+        self.warnings: list[str] = []
+        with open_reader(path, warnings=self.warnings) as reader:
+            self.image_topic = self._image_topic(reader, options)
+            self._length = sum(
+                entry.msgcount for entry in connections_of(reader, self.image_topic, IMAGE_TYPES)
+            )
+            camera_frame, first_ns = self._probe(reader)
+            base, tree = self._base_poses(reader, options)
+            mounting = _mounting(reader, options, base, tree, camera_frame, self.warnings)
+        self.mounting_known = mounting is not None
+        self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
+        self.frame_id = 'map' if base is None else base.frame_id
+        self.datum = None if base is None else base.datum
+        self.has_heading = base is not None and base.has_heading
+        self.trajectory = None if base is None else self._camera_trajectory(base)
+        if self.trajectory is not None and first_ns > self.trajectory.stamps_ns[-1]:
+            late_s = (first_ns - int(self.trajectory.stamps_ns[-1])) / 1e9
+            self.warnings.append(
+                f'the first image is {late_s:.1f} s later than the last pose; do both use the same clock?'
+            )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self._length
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Images in the order of their stamps; see Drive.frames."""
+        with open_reader(self._path) as reader:
+            last_ns, jumps = -1, 0
+            for frame in _in_order(self._recorded(reader)):
+                jumps += frame.stamp_ns < last_ns
+                last_ns = frame.stamp_ns
+                yield frame
+        if last_ns < 0:
+            raise DriveError(f'{self.name}: not one image on {self.image_topic} can be read')
+        if jumps:
+            self._warn(f'{self.image_topic}: the clock was set back {jumps} times')
+
+    def _recorded(self, reader: AnyReader) -> Iterator[RecordedFrame]:
+        """Images in the order they were received."""
+        connections = connections_of(reader, self.image_topic, IMAGE_TYPES)
+        for index, raw in enumerate(messages(reader, connections, self.warnings)):
+            try:
+                message = decoded(reader, raw)
+            except DriveError as error:
+                name = _frame_name(raw, index, raw.bag_ns)
+                yield RecordedFrame(raw.bag_ns, name, partial(_refuse, f'{name}: {error}'))
+                continue
+            stamp_ns = raw.bag_ns if self._bag_clock else header_ns(message.header)
+            name = _frame_name(raw, index, stamp_ns)
+            yield RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
+
+    def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
+        topic = choose_topic(
+            reader, options.image_topic, IMAGE_TYPES, what='image', option='--image-topic'
+        )
+        if topic is None:
+            held = ', '.join(f'{entry.topic} ({entry.msgcount})' for entry in reader.connections)
+            raise DriveError(
+                f'{self.name}: no images in it; topics with messages: {held or "none"}'
+            )
+        return topic
+
+    def _probe(self, reader: AnyReader) -> tuple[str, int]:
+        """The camera's frame and the first image's stamp; decides which clock stamps the images."""
+        connections = connections_of(reader, self.image_topic, IMAGE_TYPES)
+        headers: list[tuple[Any, int]] = []
+        for raw in islice(messages(reader, connections, self.warnings), _PROBED):
+            try:
+                headers.append((decoded(reader, raw).header, raw.bag_ns))
+            except DriveError:
+                continue
+        if self._length == 0:
+            raise DriveError(f'{self.name}: no images on {self.image_topic}')
+        unstamped = not any(header_ns(header) for header, _ in headers)
+        self._bag_clock = unstamped and any(bag_ns for _, bag_ns in headers)
+        if not headers:
+            return '', 0
+        if self._bag_clock:
+            self._warn(
+                f'{self.image_topic}: header stamps are zero, the times of recording are used'
+            )
+        header, bag_ns = headers[0]
+        return frame_name(header.frame_id), bag_ns if self._bag_clock else header_ns(header)
+
+    def _base_poses(
+        self, reader: AnyReader, options: DriveOptions
+    ) -> tuple[BasePoses | None, TransformTree]:
+        topic = None
+        if options.tf_frames is None:
+            topic = choose_topic(
+                reader, options.pose_topic, POSE_TYPES, what='pose', option='--pose-topic'
+            )
+        tree = read_transforms(reader, self.warnings, dynamic=topic is None)
+        if topic is None:
+            return poses_of_tree(tree, options, self.warnings, name=self.name), tree
+        return poses_of_topic(reader, topic, options, self.warnings), tree
+
+    def _camera_trajectory(self, base: BasePoses) -> Trajectory:
+        """map_T_camera; without a heading the camera's arm has no direction, and rotations stay the identity."""
+        if not base.has_heading:
+            return base.trajectory
+        poses = compose(base.trajectory.poses, self.base_T_camera)
+        return Trajectory(base.trajectory.stamps_ns, poses)
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+def _mounting(
+    reader: AnyReader,
+    options: DriveOptions,
+    base: BasePoses | None,
+    tree: TransformTree,
+    camera_frame: str,
+    warnings: list[str],
+) -> Poses | None:
+    """base_T_camera [7] by the options or the transform tree, None where neither says it."""
+    if options.base_T_camera is not None:
+        return checked_pose(options.base_T_camera, source='base_T_camera')
+    if not camera_frame:
+        return None
+    bases = (base.base_frame,) if base is not None and base.base_frame else _USUAL_BASES
+    if camera_frame in bases:
+        return IDENTITY
+    for source in (tree, None):  # None: ROS 1 also repeats fixed transforms on /tf
+        known = source or read_transforms(reader, warnings, dynamic=True)
+        for frame in bases:
+            if (found := known.constant(frame, camera_frame)) is not None:
+                return found
+            if known.connects(frame, camera_frame):
+                warnings.append(
+                    f'{camera_frame} moves in {frame}: its mounting is taken as unknown'
+                )
+                return None
+    return None
+
+
+def _in_order(frames: Iterable[RecordedFrame]) -> Iterator[RecordedFrame]:
+    """Sort by stamp within a window of a few frames; what comes later than that starts a new stretch of time."""
+    waiting: list[tuple[int, int, RecordedFrame]] = []
+    last_ns = -1
+    for index, frame in enumerate(frames):
+        if frame.stamp_ns < last_ns:
+            yield from _emptied(waiting)
+        heapq.heappush(waiting, (frame.stamp_ns, index, frame))
+        if len(waiting) > _REORDERED:
+            first = heapq.heappop(waiting)[2]
+            last_ns = first.stamp_ns
+            yield first
+    yield from _emptied(waiting)
+
+
+def _emptied(waiting: list[tuple[int, int, RecordedFrame]]) -> Iterator[RecordedFrame]:
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
+def _frame_name(raw: RawMessage, index: int, stamp_ns: int) -> str:
+    return f'{raw.topic}#{index}@{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+
+
+def _refuse(reason: str) -> Image:
+    raise ImageError(reason)

@@ -1,0 +1,204 @@
+"""Image folders as drives: posed folders, `@utm@` names, photos with EXIF GPS, and plain folders without poses.
+
+Each photo stands for itself: a photo without a pose stays without one, and nothing is interpolated between two. Stamps
+come from the recording where every image has one of its own; otherwise image k is taken at k seconds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from vpr_ros.core.errors import DriveError, VprError
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
+from vpr_ros.core.image import read
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.drive import DriveOptions, RecordedFrame
+from vpr_ros.drives.geotags import Geotag, exif_geotags, place_geotags, utm_geotags
+from vpr_ros.drives.posed_csv import read_posed_csv
+from vpr_ros.drives.reader import in_order
+
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'}
+POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
+
+UNDERSTOOD = (
+    'images/ with poses.csv (image,stamp_s,x,y,z,qx,qy,qz,qw), images named @UTM_east@UTM_north@zone@letter@..., '
+    'photos with EXIF GPS, or plain images'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One image file, when it was taken, and where if that is known."""
+
+    file: Path
+    stamp_ns: int
+    pose: Poses | None = None  # map_T_camera [7]
+
+
+class FolderDrive:
+    """A folder of images whose poses have been read; see Drive."""
+
+    def __init__(self, path: Path, options: DriveOptions = DriveOptions()) -> None:
+        """Read poses and names but no pixels; raises DriveError."""
+        self.name = str(path)
+        self.frame_id = 'map'
+        self.datum: Datum | None = None
+        self.has_heading = False
+        self.warnings: list[str] = []
+        self.camera_info_file: Path | None = None
+        self.base_T_camera, self.mounting_known = _mounting(path, options)
+        if not path.is_dir():
+            raise DriveError(f'{path}: no such folder; understood are {UNDERSTOOD}')
+        if (path / POSES_NAME).is_file():
+            self._open_posed(path)
+        else:
+            self._open_images(path, options)
+        poses = [photo for photo in self._photos if photo.pose is not None]
+        self.trajectory = (
+            Trajectory.from_unordered(
+                np.array([photo.stamp_ns for photo in poses]),
+                np.array([photo.pose for photo in poses]),
+                source=self.name,
+                interpolates=False,
+            )
+            if poses
+            else None
+        )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._photos)
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Images in the order of their stamps."""
+        for photo in self._photos:
+            yield RecordedFrame(
+                photo.stamp_ns, photo.file.name, partial(read, photo.file), photo.file
+            )
+
+    def _open_posed(self, path: Path) -> None:
+        images = path / 'images' if (path / 'images').is_dir() else path
+        rows, warnings = read_posed_csv(path / POSES_NAME, images)
+        self.warnings += warnings
+        self.has_heading = True
+        self._photos = _in_time(
+            [Photo(images / row.image, row.stamp_ns, row.pose) for row in rows]
+        )
+        self._warn_of_moved([row.stamp_ns for row in rows])
+        unlisted = len(set(image_files(images)) - {photo.file for photo in self._photos})
+        if unlisted:
+            self.warnings.append(
+                f'{unlisted} images in {images} are not listed in {POSES_NAME} and were left out'
+            )
+        if (path / CAMERA_INFO_NAME).is_file():
+            self.camera_info_file = path / CAMERA_INFO_NAME
+
+    def _open_images(self, path: Path, options: DriveOptions) -> None:
+        files = image_files(path / 'images') or image_files(path)
+        if not files:
+            inner = [
+                folder.name for folder in in_order(list(path.iterdir())) if image_files(folder)
+            ]
+            hint = f', but in {", ".join(inner)}' if inner else ''
+            raise DriveError(f'{path}: no images in it{hint}; understood are {UNDERSTOOD}')
+        if all(file.name.startswith('@') for file in files):
+            tags: Sequence[Geotag | None] = utm_geotags(files)
+        else:
+            tags = exif_geotags(files, self.warnings)
+        self._photos = [Photo(file, index * 10**9) for index, file in enumerate(files)]
+        stamps_ns = [tag.stamp_ns if tag else None for tag in tags]
+        if None not in stamps_ns and len(set(stamps_ns)) == len(files):
+            self._photos = [
+                replace(photo, stamp_ns=ns)
+                for photo, ns in zip(self._photos, stamps_ns)
+                if ns is not None
+            ]
+        if any(tags):
+            self._place(tags, options)
+        self._photos = _in_time(self._photos)
+
+    def _place(self, tags: Sequence[Geotag | None], options: DriveOptions) -> None:
+        placed = place_geotags(tags, options.datum, self.warnings)
+        self.datum = placed.datum
+        known = [tag for tag in tags if tag is not None]
+        self.has_heading = all(tag.heading_deg is not None for tag in known)
+        self._photos = [
+            replace(
+                photo,
+                pose=None if tag is None else _pose(position, tag if self.has_heading else None),
+            )
+            for photo, tag, position in zip(self._photos, tags, placed.east_north_m)
+        ]
+        if len(known) < len(tags):
+            self.warnings.append(
+                f'{len(tags) - len(known)} of {len(tags)} images have no position'
+            )
+
+    def _warn_of_moved(self, stamps_ns: Sequence[int]) -> None:
+        shared = len(stamps_ns) - len(set(stamps_ns))
+        if shared:
+            self.warnings.append(
+                f'{shared} images share a stamp with another and were moved by a nanosecond'
+            )
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in a folder, as people count; hidden ones are left out."""
+    if not folder.is_dir():
+        return []
+    return in_order(
+        [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
+        ]
+    )
+
+
+def _pose(east_north_m: tuple[float, float] | None, headed: Geotag | None) -> Poses | None:
+    """map_T_camera [7]: by compass heading (0 north, clockwise), or unturned where it is unknown."""
+    if east_north_m is None:
+        return None
+    pose = IDENTITY.copy()
+    pose[:2] = east_north_m
+    if headed is None or headed.heading_deg is None:
+        return pose
+    pose[3:] = yaw_quat(np.radians(90.0 - headed.heading_deg))
+    return compose(pose, FORWARD_CAMERA)
+
+
+def _in_time(photos: Sequence[Photo]) -> list[Photo]:
+    """By stamp; those that share one are moved by nanoseconds, so that each keeps its own pose."""
+    ordered: list[Photo] = []
+    last_ns: int | None = None
+    for photo in sorted(photos, key=lambda photo: photo.stamp_ns):
+        stamp_ns = photo.stamp_ns if last_ns is None else max(photo.stamp_ns, last_ns + 1)
+        ordered.append(replace(photo, stamp_ns=stamp_ns))
+        last_ns = stamp_ns
+    return ordered
+
+
+def _mounting(path: Path, options: DriveOptions) -> tuple[Poses, bool]:
+    """base_T_camera [7] and whether it is known."""
+    if options.base_T_camera is not None:
+        return checked_pose(options.base_T_camera, source='base_T_camera'), True
+    file = path / MOUNTING_NAME
+    if not file.is_file():
+        return FORWARD_CAMERA, False
+    try:
+        found = yaml.safe_load(file.read_text(encoding='utf-8'))
+        return checked_pose(
+            [*found['position'], *found['quaternion_xyzw']], source=str(file)
+        ), True
+    except VprError as error:
+        raise DriveError(str(error)) from error
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise DriveError(
+            f'{file}: expected base_T_camera as position: [x, y, z] and quaternion_xyzw: [x, y, z, w] '
+            f'({" ".join(str(error).split())})'
+        ) from error

@@ -1,0 +1,62 @@
+"""Positions on the Earth as metres in one UTM zone.
+
+UTM coordinates of two zones have nothing to do with each other, so every position is brought into the zone of the datum,
+even where the drive leaves that zone; and positions are flat, because the altitudes of phones and plain receivers are
+off by tens of metres, which would count as distance between places.
+"""
+
+import math
+
+import utm
+
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.types import Datum
+
+UNKNOWN_ZONE = 0
+"""utm_zone of a datum whose recording does not say its zone: metres that can be compared with its like only."""
+
+
+def datum_at(latitude_deg: float, longitude_deg: float, altitude_m: float = 0.0) -> Datum:
+    """The datum at a place in degrees (WGS 84); raises DriveError outside of the Earth and beyond UTM's 80 S to 84 N."""
+    _check(latitude_deg, longitude_deg)
+    try:
+        east_m, north_m, zone, letter = utm.from_latlon(latitude_deg, longitude_deg)
+    except utm.OutOfRangeError as error:
+        raise DriveError(f'{latitude_deg}, {longitude_deg}: {error}') from error
+    altitude_m = altitude_m if math.isfinite(altitude_m) else 0.0
+    return Datum(int(zone), str(letter), float(east_m), float(north_m), altitude_m)
+
+
+def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tuple[float, float]:
+    """Metres east and north of the datum, in the datum's zone; raises DriveError for what is no position."""
+    _check(latitude_deg, longitude_deg)
+    if datum.utm_zone == UNKNOWN_ZONE:
+        raise DriveError(
+            'the datum does not say its UTM zone, so that degrees cannot be compared with it'
+        )
+    try:
+        east_m, north_m, _, _ = utm.from_latlon(
+            latitude_deg,
+            longitude_deg,
+            force_zone_number=datum.utm_zone,
+            force_zone_letter=datum.utm_letter or None,
+        )
+    except utm.OutOfRangeError as error:
+        raise DriveError(f'{latitude_deg}, {longitude_deg}: {error}') from error
+    return float(east_m) - datum.east_m, float(north_m) - datum.north_m
+
+
+def degrees_of(east_m: float, north_m: float, zone: int, letter: str) -> tuple[float, float]:
+    """Latitude and longitude of UTM coordinates; raises DriveError where they are none."""
+    try:
+        latitude_deg, longitude_deg = utm.to_latlon(east_m, north_m, zone, letter, strict=False)
+    except (utm.OutOfRangeError, ValueError) as error:
+        raise DriveError(f'UTM {zone}{letter} {east_m} {north_m}: {error}') from error
+    return float(latitude_deg), float(longitude_deg)
+
+
+def _check(latitude_deg: float, longitude_deg: float) -> None:
+    if not (-90 <= latitude_deg <= 90 and -180 <= longitude_deg <= 180):
+        raise DriveError(
+            f'{latitude_deg}, {longitude_deg}: expected latitude and longitude in degrees'
+        )

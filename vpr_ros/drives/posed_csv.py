@@ -1,0 +1,76 @@
+"""poses.csv of a posed folder: image,stamp_s,x,y,z,qx,qy,qz,qw with map_T_camera in metres, optical frame."""
+
+import csv
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from vpr_ros.core.errors import DriveError, VprError
+from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.types import Poses
+
+COLUMNS = ('image', 'stamp_s', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
+
+
+@dataclass(frozen=True, slots=True)
+class PosedRow:
+    """One image of the table."""
+
+    image: str
+    stamp_ns: int
+    pose: Poses | None  # [7]; None where it was NaN or no rotation
+
+
+def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]]:
+    """The rows whose image exists, and what was wrong with others.
+
+    Raises DriveError for a missing column, a word that is no number, and a table without any usable image or pose.
+    """
+    rows: list[PosedRow] = []
+    missing = 0
+    try:
+        with table.open(encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            _check_columns(table, reader.fieldnames or [])
+            for row in reader:
+                if not (images / (row['image'] or '')).is_file():
+                    missing += 1
+                    continue
+                rows.append(_posed_row(row, f'{table}, line {reader.line_num}'))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DriveError(f'{table}: cannot be read ({error})') from error
+    if not rows:
+        raise DriveError(f'{table}: no image of its {missing} rows is in {images}')
+    unposed = sum(row.pose is None for row in rows)
+    if unposed == len(rows):
+        raise DriveError(
+            f'{table}: not one usable pose in {len(rows)} rows (NaN, or no unit quaternion)'
+        )
+    warnings = []
+    if missing:
+        warnings.append(f'{missing} rows of {table.name} name an image that is not in {images}')
+    if unposed:
+        warnings.append(
+            f'{unposed} rows of {table.name} have no usable pose (NaN, or no unit quaternion)'
+        )
+    return rows, warnings
+
+
+def _check_columns(table: Path, found: 'list[str] | tuple[str, ...]') -> None:
+    if missing := [name for name in COLUMNS if name not in found]:
+        raise DriveError(
+            f'{table}: no column {", ".join(missing)}; expected {",".join(COLUMNS)}, found {",".join(found) or "nothing"}'
+        )
+
+
+def _posed_row(row: 'dict[str, str]', where: str) -> PosedRow:
+    try:
+        stamp_ns = int((Decimal(row['stamp_s']) * 10**9).to_integral_value())
+        numbers = [float(row[name]) for name in COLUMNS[2:]]
+    except (InvalidOperation, OverflowError, ValueError, TypeError) as error:
+        found = ','.join(str(row[name]) for name in COLUMNS[1:])
+        raise DriveError(f'{where}: {found} are not eight numbers') from error
+    try:
+        return PosedRow(row['image'], stamp_ns, checked_pose(numbers))
+    except VprError:
+        return PosedRow(row['image'], stamp_ns, None)

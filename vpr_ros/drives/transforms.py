@@ -1,0 +1,138 @@
+"""The transform tree of a recording: /tf and /tf_static, looked up as tf2 would."""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vpr_ros.core.geometry import IDENTITY, angle_between, checked_pose, compose, invert
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.types import Poses
+
+_STILL_M = 1e-3
+_STILL_RAD = 1e-3
+
+
+@dataclass(slots=True)
+class _Edge:
+    """parent_T_child over time; 64 bytes a transform, for hours of /tf."""
+
+    parent: str
+    stamps_ns: 'array[int]' = field(default_factory=lambda: array('q'))
+    values: 'array[float]' = field(default_factory=lambda: array('d'))
+    fixed: bool = False  # the last transform holds for ever
+
+    def poses(self) -> Poses:
+        return np.frombuffer(self.values, dtype=np.float64).reshape(-1, 7)
+
+    def constant(self) -> Poses | None:
+        """[7] if the child does not move in its parent."""
+        poses = self.poses()
+        if self.fixed:
+            return np.array(poses[-1])
+        moved_m = np.linalg.norm(poses[:, :3] - poses[-1, :3], axis=1).max()
+        turned_rad = angle_between(
+            np.broadcast_to(poses[-1, 3:], (len(poses), 4)), poses[:, 3:]
+        ).max()
+        return np.array(poses[-1]) if moved_m <= _STILL_M and turned_rad <= _STILL_RAD else None
+
+    def trajectory(self) -> Trajectory:
+        stamps_ns = np.frombuffer(self.stamps_ns, dtype=np.int64)
+        return Trajectory.from_unordered(stamps_ns, self.poses(), source='/tf')
+
+
+class TransformTree:
+    """Collects transforms, then answers where one frame was in another."""
+
+    def __init__(self) -> None:
+        self._edges: dict[str, _Edge] = {}  # by child
+
+    def add(self, parent: str, child: str, stamp_ns: int, pose: Poses, *, fixed: bool) -> None:
+        """Add parent_T_child [7], which must be finite with a unit quaternion.
+
+        A frame has one parent; as in tf2, the newest message decides which.
+        """
+        parent, child = frame_name(parent), frame_name(child)
+        edge = self._edges.get(child)
+        if edge is None or edge.parent != parent:
+            edge = self._edges[child] = _Edge(parent)
+        edge.fixed = fixed
+        edge.stamps_ns.append(stamp_ns)
+        edge.values.extend(pose.tolist())
+
+    @property
+    def frames(self) -> list[str]:
+        """Every frame's name, sorted."""
+        return sorted({*self._edges, *(edge.parent for edge in self._edges.values())})
+
+    def constant(self, parent: str, child: str) -> Poses | None:
+        """parent_T_child [7] where both are known, connected and do not move in each other; None otherwise."""
+        steps = self._steps(parent, child)
+        if steps is None:
+            return None
+        pose = IDENTITY
+        for edge, upwards in steps:
+            step = edge.constant()
+            if step is None:
+                return None
+            pose = compose(pose, invert(step) if upwards else step)
+        return checked_pose(pose, source=f'{parent} to {child}')
+
+    def connects(self, parent: str, child: str) -> bool:
+        """Whether a chain of transforms leads from one frame to the other."""
+        return self._steps(parent, child) is not None
+
+    def trajectory(self, parent: str, child: str, *, max_gap_s: float) -> Trajectory | None:
+        """parent_T_child at every stamp of a moving transform between the two, None if they are not connected.
+
+        Each transform is interpolated over at most `max_gap_s`; stamps at which one of them is unknown are left out.
+        """
+        steps = self._steps(parent, child)
+        if steps is None:
+            return None
+        moving = [edge.trajectory() for edge, _ in steps if not edge.fixed]
+        if not moving:
+            return None
+        stamps_ns = np.unique(np.concatenate([edge.stamps_ns for edge in moving]))
+        known = np.ones(len(stamps_ns), dtype=bool)
+        poses = np.broadcast_to(IDENTITY, (len(stamps_ns), 7))
+        for edge, upwards in steps:
+            if edge.fixed:
+                step = np.broadcast_to(edge.poses()[-1], poses.shape)
+            else:
+                step, step_known = edge.trajectory().at(stamps_ns, max_gap_s=max_gap_s)
+                known &= step_known
+            poses = compose(poses, invert(step) if upwards else step)
+        if not known.any():
+            return None
+        return Trajectory.from_unordered(
+            stamps_ns[known], poses[known], source=f'{parent} to {child}'
+        )
+
+    def _steps(self, parent: str, child: str) -> list[tuple[_Edge, bool]] | None:
+        """The transforms from `parent` to `child`, each with whether it is walked from child to parent."""
+        parent, child = frame_name(parent), frame_name(child)
+        up_from_parent = list(self._ancestors(parent))
+        up_from_child = list(self._ancestors(child))
+        names = [parent, *(edge.parent for edge in up_from_parent)]
+        for depth, name in enumerate([child, *(edge.parent for edge in up_from_child)]):
+            if name in names:
+                up = up_from_parent[: names.index(name)]
+                return [
+                    *((edge, True) for edge in up),
+                    *((edge, False) for edge in reversed(up_from_child[:depth])),
+                ]
+        return None
+
+    def _ancestors(self, frame: str) -> Iterator[_Edge]:
+        seen = {frame}
+        while (edge := self._edges.get(frame)) is not None and edge.parent not in seen:
+            yield edge
+            frame = edge.parent
+            seen.add(frame)
+
+
+def frame_name(name: str) -> str:
+    """A frame as tf2 calls it: ROS 1 allowed a leading slash."""
+    return name.lstrip('/')

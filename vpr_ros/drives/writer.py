@@ -1,0 +1,454 @@
+"""Write bags without ROS: images, poses, calibration and the camera's mounting, on the topics of the demo.
+
+A bag appears under its name when it is complete; whatever was there before stays until then. Image files that are JPEG or
+PNG already go into the bag byte by byte.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import yaml
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Ros2Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from tqdm import tqdm
+
+from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.geometry import IDENTITY, compose, invert
+from vpr_ros.core.types import Image, Poses
+from vpr_ros.drives import Drive, DriveOptions, open_drive
+from vpr_ros.drives.folder import FolderDrive
+from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
+
+Storage = Literal['mcap', 'sqlite3', 'ros1']
+STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3', 'ros1')
+
+IMAGE_TOPIC = '/camera/image'
+COMPRESSED_TOPIC = '/camera/image/compressed'
+CAMERA_INFO_TOPIC = '/camera/camera_info'
+ODOMETRY_TOPIC = '/odom'
+FIX_TOPIC = '/fix'
+MAP_FRAME, BASE_FRAME, CAMERA_FRAME = 'map', 'base_link', 'camera_optical'
+
+_ROS2 = get_typestore(Stores.LATEST)
+_ROS1 = get_typestore(Stores.ROS1_NOETIC)  # which lacks tf2_msgs
+_ROS1.register(
+    get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage')
+)
+_ZERO = QosTime(0, 0)
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    _ZERO,
+    _ZERO,
+    QosLiveliness.AUTOMATIC,
+    _ZERO,
+    False,
+)
+_MAGIC = {b'\xff\xd8\xff': 'jpeg', b'\x89PNG': 'png'}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How a folder becomes a bag."""
+
+    storage: Storage = 'mcap'
+    rate_hz: float | None = None  # None: the folder's own stamps
+    spacing_m: float | None = None  # between images without any pose; None: 1 m
+    raw: bool = False  # sensor_msgs/Image instead of CompressedImage
+
+
+@dataclass(slots=True)
+class Written:
+    """What went into a bag."""
+
+    images: int = 0
+    poses: int = 0
+    pose_topic: str = ''
+    notes: list[str] = field(default_factory=list)  # for the user
+
+
+class BagWriter:
+    """Writes the messages of one camera drive; made by `writing`."""
+
+    def __init__(self, writer: Ros1Writer | Ros2Writer) -> None:
+        self._writer = writer
+        self._connections: dict[str, Connection] = {}
+
+    def mounting(self, stamp_ns: int, base_T_camera: Poses) -> None:
+        """Write base_T_camera [7] to /tf_static."""
+        transform = _made(
+            'geometry_msgs/msg/TransformStamped',
+            header=_header(stamp_ns, BASE_FRAME),
+            child_frame_id=CAMERA_FRAME,
+            transform=_made(
+                'geometry_msgs/msg/Transform',
+                translation=_vector('geometry_msgs/msg/Vector3', base_T_camera),
+                rotation=_quaternion(base_T_camera),
+            ),
+        )
+        self._write(
+            '/tf_static', stamp_ns, _made('tf2_msgs/msg/TFMessage', transforms=[transform])
+        )
+
+    def image(self, stamp_ns: int, image: Image) -> None:
+        """Write RGB [H, W, 3] as sensor_msgs/Image."""
+        height, width = image.shape[:2]
+        message = _made(
+            'sensor_msgs/msg/Image',
+            header=_header(stamp_ns, CAMERA_FRAME),
+            height=height,
+            width=width,
+            encoding='rgb8',
+            is_bigendian=0,
+            step=3 * width,
+            data=np.ascontiguousarray(image).reshape(-1),
+        )
+        self._write(IMAGE_TOPIC, stamp_ns, message)
+
+    def compressed(self, stamp_ns: int, encoded: bytes, kind: str) -> None:
+        """Write an encoded image as sensor_msgs/CompressedImage; kind: 'jpeg' or 'png'."""
+        message = _made(
+            'sensor_msgs/msg/CompressedImage',
+            header=_header(stamp_ns, CAMERA_FRAME),
+            format=kind,
+            data=np.frombuffer(encoded, dtype=np.uint8),
+        )
+        self._write(COMPRESSED_TOPIC, stamp_ns, message)
+
+    def odometry(self, stamp_ns: int, map_T_base: Poses) -> None:
+        """Write map_T_base [7] as nav_msgs/Odometry."""
+        pose = _made(
+            'geometry_msgs/msg/Pose',
+            position=_vector('geometry_msgs/msg/Point', map_T_base),
+            orientation=_quaternion(map_T_base),
+        )
+        still = _vector('geometry_msgs/msg/Vector3', IDENTITY)
+        twist = _made('geometry_msgs/msg/Twist', linear=still, angular=still)
+        unknown = np.zeros(36)
+        message = _made(
+            'nav_msgs/msg/Odometry',
+            header=_header(stamp_ns, MAP_FRAME),
+            child_frame_id=BASE_FRAME,
+            pose=_made('geometry_msgs/msg/PoseWithCovariance', pose=pose, covariance=unknown),
+            twist=_made('geometry_msgs/msg/TwistWithCovariance', twist=twist, covariance=unknown),
+        )
+        self._write(ODOMETRY_TOPIC, stamp_ns, message)
+
+    def fix(
+        self, stamp_ns: int, latitude_deg: float, longitude_deg: float, altitude_m: float
+    ) -> None:
+        """Write a position as sensor_msgs/NavSatFix."""
+        message = _made(
+            'sensor_msgs/msg/NavSatFix',
+            header=_header(stamp_ns, BASE_FRAME),
+            status=_made('sensor_msgs/msg/NavSatStatus', status=0, service=1),
+            latitude=latitude_deg,
+            longitude=longitude_deg,
+            altitude=altitude_m,
+            position_covariance=np.zeros(9),
+            position_covariance_type=0,
+        )
+        self._write(FIX_TOPIC, stamp_ns, message)
+
+    def camera_info(self, stamp_ns: int, calibration: 'CameraInfo') -> None:
+        """Write sensor_msgs/CameraInfo."""
+        region = _made(
+            'sensor_msgs/msg/RegionOfInterest',
+            x_offset=0,
+            y_offset=0,
+            height=0,
+            width=0,
+            do_rectify=False,
+        )
+        message = _made(
+            'sensor_msgs/msg/CameraInfo',
+            header=_header(stamp_ns, CAMERA_FRAME),
+            height=calibration.height,
+            width=calibration.width,
+            distortion_model=calibration.distortion_model,
+            d=np.array(calibration.distortion),
+            k=np.array(calibration.camera),
+            r=np.array(calibration.rectification),
+            p=np.array(calibration.projection),
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+        )
+        self._write(CAMERA_INFO_TOPIC, stamp_ns, message)
+
+    def _write(self, topic: str, stamp_ns: int, message: Any) -> None:
+        msgtype = message.__msgtype__
+        data = _ROS2.serialize_cdr(message, msgtype)
+        connection = self._connections.get(topic)
+        if isinstance(self._writer, Ros1Writer):
+            if connection is None:
+                latched = 1 if topic == '/tf_static' else 0
+                connection = self._writer.add_connection(
+                    topic, msgtype, typestore=_ROS1, latching=latched
+                )
+            data = _ROS2.cdr_to_ros1(data, msgtype)
+        elif connection is None:
+            profiles = [_LATCHED] if topic == '/tf_static' else []
+            connection = self._writer.add_connection(
+                topic, msgtype, typestore=_ROS2, offered_qos_profiles=profiles
+            )
+        self._connections[topic] = connection
+        self._writer.write(connection, stamp_ns, data)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """A calibration in the terms of sensor_msgs/CameraInfo, matrices row by row."""
+
+    width: int
+    height: int
+    distortion_model: str
+    distortion: tuple[float, ...]
+    camera: tuple[float, ...]  # [9]
+    rectification: tuple[float, ...]  # [9]
+    projection: tuple[float, ...]  # [12]
+
+    @classmethod
+    def read(cls, file: Path) -> 'CameraInfo':
+        """From the YAML that ROS's camera_calibration writes; raises DriveError."""
+        try:
+            found = yaml.safe_load(file.read_text(encoding='utf-8'))
+            camera = cls(
+                int(found['image_width']),
+                int(found['image_height']),
+                str(found['distortion_model']),
+                *(
+                    tuple(float(value) for value in found[name]['data'])
+                    for name in (
+                        'distortion_coefficients',
+                        'camera_matrix',
+                        'rectification_matrix',
+                        'projection_matrix',
+                    )
+                ),
+            )
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
+        sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]
+        if sizes != [9, 9, 12]:
+            raise DriveError(f'{file}: matrices of {sizes} numbers, expected 9, 9 and 12')
+        return camera
+
+
+@contextmanager
+def writing(output: Path, storage: Storage = 'mcap') -> Iterator[BagWriter]:
+    """Write a bag that takes the place of `output` when the block ends without an error.
+
+    output: a folder for mcap and sqlite3, a file that ends in .bag for ros1. Raises DriveError where it cannot be
+    written, or where something that is no bag stands in its place.
+    """
+    _check_target(output, storage)
+    target = _ros1_file(output) if storage == 'ros1' else _ros2_folder(output, storage)
+    try:
+        with target as writer:
+            yield BagWriter(writer)
+    except OSError as error:
+        raise DriveError(f'{output}: cannot be written ({error.strerror or error})') from error
+
+
+def write_bag(
+    folder: Path,
+    output: Path,
+    options: WriteOptions = WriteOptions(),
+    drive_options: DriveOptions = DriveOptions(),
+) -> Written:
+    """Make a bag from an image folder; raises DriveError, and then leaves what was at `output` alone.
+
+    Images without any pose become a drive along x, `spacing_m` apart. Positions without headings are written as
+    NavSatFix, because an odometry message would claim a heading.
+    """
+    if options.rate_hz is not None and not 0 < options.rate_hz < math.inf:
+        raise DriveError(f'--rate {options.rate_hz}: expected a number above 0')
+    drive = open_drive(folder, drive_options)
+    if drive.trajectory is not None and options.spacing_m is not None:
+        raise DriveError(f'{folder}: has poses of its own, so that --spacing says nothing')
+    written = Written(notes=drive.warnings)
+    with writing(output, options.storage) as bag:
+        _write_drive(bag, drive, options, written)
+        if not written.images:
+            raise DriveError(f'{folder}: not one of its {len(drive)} images can be used')
+    return written
+
+
+def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: Written) -> None:
+    calibration = None
+    if isinstance(drive, FolderDrive) and drive.camera_info_file is not None:
+        calibration = CameraInfo.read(drive.camera_info_file)
+    unusable: list[str] = []
+    frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
+    for index, frame in enumerate(frames):
+        stamp_ns = frame.stamp_ns
+        if options.rate_hz is not None:
+            stamp_ns = round(index * 1e9 / options.rate_hz)
+        try:
+            encoded = _encoded(frame.file, options)
+            image = frame.load() if encoded is None else None
+        except ImageError as error:
+            unusable.append(str(error))
+            continue
+        if not written.images:
+            bag.mounting(stamp_ns, drive.base_T_camera)
+        _write_pose(bag, drive, index, frame.stamp_ns, stamp_ns, options, written)
+        if calibration is not None:
+            bag.camera_info(stamp_ns, calibration)
+        if encoded is not None:
+            bag.compressed(stamp_ns, *encoded)
+        elif options.raw and image is not None:
+            bag.image(stamp_ns, image)
+        elif image is not None:
+            bag.compressed(stamp_ns, _png(image), 'png')
+        written.images += 1
+    if unusable:
+        written.notes.append(f'{len(unusable)} images could not be used, the first: {unusable[0]}')
+
+
+def _write_pose(
+    bag: BagWriter,
+    drive: Drive,
+    index: int,
+    recorded_ns: int,
+    stamp_ns: int,
+    options: WriteOptions,
+    written: Written,
+) -> None:
+    """The pose of one image, if it has one."""
+    if drive.trajectory is None:
+        pose = IDENTITY.copy()
+        pose[0] = index * (1.0 if options.spacing_m is None else options.spacing_m)
+        bag.odometry(stamp_ns, pose)
+        written.pose_topic = ODOMETRY_TOPIC
+        written.poses += 1
+        return
+    poses, known = drive.trajectory.at(np.array([recorded_ns]), max_gap_s=0.0)
+    if not known[0]:
+        return
+    written.poses += 1
+    datum = drive.datum
+    if (
+        not drive.has_heading
+        and datum is not None
+        and datum.utm_zone != UNKNOWN_ZONE
+        and datum.utm_letter
+    ):
+        east_m, north_m = poses[0, 0] + datum.east_m, poses[0, 1] + datum.north_m
+        bag.fix(
+            stamp_ns,
+            *degrees_of(east_m, north_m, datum.utm_zone, datum.utm_letter),
+            datum.altitude_m,
+        )
+        written.pose_topic = FIX_TOPIC
+        return
+    camera = poses[0]
+    bag.odometry(
+        stamp_ns, compose(camera, invert(drive.base_T_camera)) if drive.has_heading else camera
+    )
+    written.pose_topic = ODOMETRY_TOPIC
+
+
+def _encoded(file: Path | None, options: WriteOptions) -> tuple[bytes, str] | None:
+    """An image file's bytes and their kind, None where they have to be decoded first."""
+    if file is None or options.raw:
+        return None
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ImageError(f'{file}: {error.strerror or error}') from error
+    kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
+    return None if kind is None else (content, kind)
+
+
+def _png(image: Image) -> bytes:
+    done, encoded = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError(f'image of shape {image.shape} cannot be written as PNG')
+    return bytes(encoded)
+
+
+def _check_target(output: Path, storage: Storage) -> None:
+    if storage == 'ros1':
+        if output.suffix != '.bag':
+            raise DriveError(f'{output}: a ROS 1 bag is a file whose name ends in .bag')
+        if output.exists() and not output.is_file():
+            raise DriveError(f'{output}: exists and is not a file; it will not be replaced')
+        return
+    if output.suffix in ('.bag', '.mcap', '.db3'):
+        raise DriveError(f'{output}: a ROS 2 bag is a folder; leave out {output.suffix}')
+    is_bag = output.is_dir() and (
+        (output / 'metadata.yaml').is_file() or not any(output.iterdir())
+    )
+    if output.exists() and not is_bag:
+        raise DriveError(f'{output}: exists and is not a ROS 2 bag; it will not be replaced')
+
+
+@contextmanager
+def _ros2_folder(output: Path, storage: Storage) -> Iterator[Ros2Writer]:
+    """The storage file is named after the folder, so it is written in one of the right name and moved up."""
+    plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
+    with staged_folder(output) as staging:
+        inner = staging / output.absolute().name
+        with Ros2Writer(inner, version=9, storage_plugin=plugin) as writer:
+            yield writer
+        for file in inner.iterdir():
+            file.rename(staging / file.name)
+        inner.rmdir()
+
+
+@contextmanager
+def _ros1_file(output: Path) -> Iterator[Ros1Writer]:
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f'.{output.name}.partial-', dir=output.parent) as staging:
+        made = Path(staging, output.name)
+        with Ros1Writer(made) as writer:
+            yield writer
+        with made.open('rb') as file:
+            os.fsync(file.fileno())
+        os.replace(made, output)
+
+
+def _made(msgtype: str, **fields: Any) -> Any:
+    return _ROS2.types[msgtype](**fields)
+
+
+def _header(stamp_ns: int, frame: str) -> Any:
+    seconds, nanoseconds = divmod(stamp_ns, 10**9)
+    stamp = _made('builtin_interfaces/msg/Time', sec=seconds, nanosec=nanoseconds)
+    return _made('std_msgs/msg/Header', stamp=stamp, frame_id=frame)
+
+
+def _vector(msgtype: str, pose: Poses) -> Any:
+    x, y, z = pose[:3].tolist()
+    return _made(msgtype, x=x, y=y, z=z)
+
+
+def _quaternion(pose: Poses) -> Any:
+    x, y, z, w = pose[3:].tolist()
+    return _made('geometry_msgs/msg/Quaternion', x=x, y=y, z=z, w=w)

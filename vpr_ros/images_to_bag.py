@@ -1,0 +1,76 @@
+"""Make a bag from an image folder, to replay it, map it or evaluate with it.
+
+The folder may be a posed folder (images/ and poses.csv), have @utm@ file names or EXIF GPS, or hold plain images, which
+become a drive along x with one image per --spacing metres.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vpr_ros.command import command
+from vpr_ros.drives.arguments import add_drive_arguments, drive_options
+from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='images_to_bag',
+        description=__doc__,
+        epilog=(
+            f'Topics: {COMPRESSED_TOPIC} (or {IMAGE_TOPIC} with --raw), /camera/camera_info where the folder has a '
+            'camera_info.yaml, /odom (or /fix for positions without headings), /tf_static.'
+        ),
+    )
+    parser.add_argument('folder', type=Path, metavar='FOLDER', help='the images')
+    parser.add_argument(
+        '--output',
+        required=True,
+        type=Path,
+        metavar='BAG',
+        help='a folder, or a file NAME.bag with --storage ros1',
+    )
+    parser.add_argument('--storage', choices=STORAGES, default='mcap', help='default: %(default)s')
+    parser.add_argument(
+        '--rate',
+        type=float,
+        metavar='HZ',
+        help='images per second (default: their own stamps, else one)',
+    )
+    parser.add_argument(
+        '--raw',
+        action='store_true',
+        help='decoded images (default: JPEG and PNG files as they are, others as PNG)',
+    )
+    parser.add_argument(
+        '--spacing',
+        type=float,
+        metavar='M',
+        help='metres between images without any pose (default: 1)',
+    )
+    add_drive_arguments(parser)
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help."""
+    arguments = _parser().parse_args(argv)
+    options = WriteOptions(
+        storage=arguments.storage,
+        rate_hz=arguments.rate,
+        spacing_m=arguments.spacing,
+        raw=arguments.raw,
+    )
+    written = write_bag(arguments.folder, arguments.output, options, drive_options(arguments))
+    for note in written.notes:
+        print(f'note: {note}', file=sys.stderr)
+    print(
+        f'{arguments.output}: {written.images} images, {written.poses} poses on {written.pose_topic}'
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
