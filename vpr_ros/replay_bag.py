@@ -26,7 +26,7 @@ from vpr_ros.adapters.conversions import stamp_message
 from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.command import command
 from vpr_ros.core.errors import DriveError
-from vpr_ros.drives.bag import open_reader
+from vpr_ros.drives.reader import cdr_converter, is_bag, open_reader
 from vpr_ros.drives.writer import write_bag
 
 _LATCHED_TOPICS = ('/tf_static', '/map')
@@ -104,10 +104,9 @@ class Player:
         connections = [
             entry for entry in self._reader.connections if entry.topic in self._publishers
         ]
-        is_ros1 = not self._reader.is2
+        to_cdr = cdr_converter(self._reader)
         for connection, bag_ns, data in self._reader.messages(connections):
-            cdr = self._reader.typestore.ros1_to_cdr(data, connection.msgtype) if is_ros1 else data
-            yield connection, bag_ns, bytes(cdr)
+            yield connection, bag_ns, to_cdr(data, connection.msgtype)
 
 
 class _Ticker:
@@ -137,7 +136,7 @@ def _message_class(type_name: str) -> Any | None:
 def opened(path: Path) -> Iterator[AnyReader]:
     """A reader of a bag; a posed folder is made into a bag in a temporary place first."""
     with ExitStack() as stack:
-        if path.is_dir() and (path / 'images').is_dir():
+        if path.is_dir() and not is_bag(path):
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix='replay_bag-')))
             write_bag(path, scratch / 'bag')
             path = scratch / 'bag'

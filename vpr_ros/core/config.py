@@ -62,7 +62,7 @@ class LocalizerConfig:
         high=1.0,
     )
     similarity_scale: float = knob(
-        0.03,
+        0.02,
         'Fall of similarity by which the weight of a candidate falls to 1/e.',
         low=0.001,
         high=1.0,

@@ -1,0 +1,148 @@
+"""Aggregators: feature maps of an image become one descriptor.
+
+Each is a module from a list of maps [B, C, h, w], fine to coarse, to [B, D]; the network makes the
+result a unit vector.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vpr_training.errors import TrainingError
+
+
+def average(features: Tensor) -> Tensor:
+    """Mean over the map: [B, C, h, w] -> [B, C]."""
+    return features.mean(dim=(2, 3))
+
+
+def generalized_mean(features: Tensor, power: Tensor | float, eps: float = 1e-6) -> Tensor:
+    """GeM (Radenovic et al. 2018, eq. 3): (mean x^p)^(1/p), [B, C, h, w] -> [B, C].
+
+    Values below eps count as eps. p = 1 is the mean, a large p the maximum.
+    """
+    return features.clamp(min=eps).pow(power).mean(dim=(2, 3)).pow(1 / power)
+
+
+def centred_grid(features: Tensor, cells: int) -> Tensor:
+    """The map averaged to cells x cells, less each channel's mean: [B, C, h, w] -> [B, C * cells^2].
+
+    What is everywhere in the picture (light, weather, season) goes with the mean; the layout stays.
+    """
+    rows, columns = (_bins(int(size), cells).to(features) for size in features.shape[2:])
+    grid = rows @ features @ columns.T  # [B, C, cells, cells]
+    return (grid - grid.mean(dim=(2, 3), keepdim=True)).flatten(1)
+
+
+def _bins(size: int, cells: int) -> Tensor:
+    """Averages `size` positions in `cells` bins, [cells, size]; as adaptive_avg_pool, which ONNX lacks."""
+    bins = torch.zeros(cells, size)
+    for cell in range(cells):
+        start, end = cell * size // cells, -(-(cell + 1) * size // cells)
+        bins[cell, start:end] = 1 / (end - start)
+    return bins
+
+
+class Average(nn.Module):
+    """AVG of the last map."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.descriptor_size = channels[-1]
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, C]."""
+        return average(maps[-1])
+
+
+class GeM(nn.Module):
+    """Generalized mean of the last map, with a learnable power."""
+
+    def __init__(self, channels: Sequence[int], *, power: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.power = nn.Parameter(torch.tensor(float(power)))
+        self.eps = eps
+        self.descriptor_size = channels[-1]
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, C]."""
+        return generalized_mean(maps[-1], self.power, self.eps)
+
+
+class FeatureMixer(nn.Module):
+    """One mixing layer over positions (Ali-bey et al. 2023, eq. 2): x + W2 relu(W1 norm(x))."""
+
+    def __init__(self, positions: int, ratio: float) -> None:
+        super().__init__()
+        hidden = int(positions * ratio)
+        self.norm = nn.LayerNorm(positions)
+        self.enter, self.leave = nn.Linear(positions, hidden), nn.Linear(hidden, positions)
+        for layer in (self.enter, self.leave):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h * w] -> the same."""
+        return x + self.leave(F.relu(self.enter(self.norm(x))))
+
+
+class MixVPR(nn.Module):
+    """MixVPR (Ali-bey et al. 2023): mix positions, then project channels and rows.
+
+    The mixers see a fixed number of positions, so the size of the map is part of the module.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        map_size: tuple[int, int],
+        *,
+        out_channels: int = 512,
+        out_rows: int = 4,
+        mix_depth: int = 4,
+        mlp_ratio: float = 1.0,
+    ) -> None:
+        """map_size: (h, w) of the last map, whatever it is."""
+        super().__init__()
+        self.map_size = map_size
+        positions = map_size[0] * map_size[1]
+        self.mix = nn.Sequential(*[FeatureMixer(positions, mlp_ratio) for _ in range(mix_depth)])
+        self.channels = nn.Linear(channels[-1], out_channels)
+        self.rows = nn.Linear(positions, out_rows)
+        self.descriptor_size = out_channels * out_rows
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, out_channels * out_rows]; TrainingError for a map of another size."""
+        features = maps[-1]
+        if tuple(features.shape[2:]) != self.map_size:
+            raise TrainingError(
+                f'MixVPR: a map of {tuple(features.shape[2:])}, made for {self.map_size}; '
+                'the size of the images is not the one in the configuration'
+            )
+        x = self.mix(features.flatten(2))  # [B, C, h * w]
+        x = self.channels(x.permute(0, 2, 1)).permute(0, 2, 1)  # [B, out_channels, h * w]
+        return self.rows(x).flatten(1)
+
+
+class Layout(nn.Module):
+    """What is in the picture beside where it is; nothing to train.
+
+    The generalized mean of the last map names the things and does not care where they are; the
+    centred grid of the first map keeps their layout. Each part is a unit vector, so that both
+    weigh the same.
+    """
+
+    def __init__(self, channels: Sequence[int], *, power: float = 3.0, cells: int = 4) -> None:
+        super().__init__()
+        if len(channels) < 2:
+            raise TrainingError('layout: one feature map, expected two (taps: [stride16, head])')
+        self.power, self.cells = float(power), cells
+        self.descriptor_size = channels[-1] + channels[0] * cells**2
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] and [B, E, h', w'] -> [B, E + C * cells^2]."""
+        things = F.normalize(generalized_mean(maps[-1], self.power), dim=1)
+        places = F.normalize(centred_grid(maps[0], self.cells), dim=1)
+        return torch.cat([things, places], dim=1)

@@ -1,0 +1,133 @@
+"""A backbone, an aggregator and a unit vector at the end, described by one configuration.
+
+The configuration alone rebuilds the network, so a checkpoint carries it and a model card quotes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vpr_training.errors import TrainingError
+from vpr_training.models import aggregators
+from vpr_training.models.backbone import (
+    LITE0_TAPS,
+    RESNETS,
+    Backbone,
+    EfficientNetLite0,
+    ResNet,
+    load_weights,
+)
+
+LITE0 = 'efficientnet_lite0'
+BACKBONES = (*RESNETS, LITE0)
+AGGREGATORS = ('avg', 'gem', 'mixvpr', 'layout')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """What a network is made of."""
+
+    backbone: str = 'resnet18'
+    aggregator: str = 'mixvpr'
+    image_height: int = 320  # pixels
+    image_width: int = 320
+    weights: str | None = 'imagenet'  # of the backbone: imagenet, a file, or none
+    last_stage: int = 3  # ResNet: the stage after which it is cut
+    frozen_stages: int = 2  # ResNet: the first stages, which never learn
+    taps: tuple[str, ...] = ('stride16',)  # Lite0: the maps that the aggregator sees
+    aggregator_options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':
+        """From YAML or a checkpoint; raises TrainingError for unknown keys and impossible values."""
+        known = {entry.name: entry for entry in fields(cls)}
+        if unknown := sorted(values.keys() - known.keys()):
+            raise TrainingError(
+                f'{source}: unknown {", ".join(unknown)}; known are {", ".join(known)}'
+            )
+        config = cls(**{**values, 'taps': tuple(values.get('taps', ('stride16',)))})
+        config.check(source)
+        return config
+
+    def check(self, source: str) -> None:
+        """Raise TrainingError for a value that no network can have."""
+        for name, known in (('backbone', BACKBONES), ('aggregator', AGGREGATORS)):
+            if getattr(self, name) not in known:
+                raise TrainingError(
+                    f'{source}: {name} {getattr(self, name)!r}, expected one of {", ".join(known)}'
+                )
+        if self.image_height < 32 or self.image_width < 32:
+            raise TrainingError(
+                f'{source}: images of {self.image_height} x {self.image_width}, expected at least 32 x 32'
+            )
+        if not 1 <= self.last_stage <= 4 or not 0 <= self.frozen_stages <= self.last_stage:
+            raise TrainingError(
+                f'{source}: last_stage {self.last_stage} and frozen_stages {self.frozen_stages}, '
+                'expected 1 to 4, and 0 to last_stage'
+            )
+        if self.backbone == LITE0 and not set(self.taps) <= set(LITE0_TAPS):
+            raise TrainingError(
+                f'{source}: taps {self.taps}, expected some of {", ".join(LITE0_TAPS)}'
+            )
+
+
+class Network(nn.Module):
+    """Normalized images [B, 3, H, W] -> unit descriptors [B, D]."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Build the network and load the backbone's weights; raises TrainingError."""
+        super().__init__()
+        self.config = config
+        self.backbone = _backbone(config)
+        load_weights(self.backbone, config.backbone, config.weights)
+        self.aggregator = _aggregator(config, self.backbone)
+        self.descriptor_size: int = self.aggregator.descriptor_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, D]."""
+        return F.normalize(self.aggregator(self.backbone(images)), dim=1)
+
+
+class ExportedNetwork(nn.Module):
+    """What a model folder holds: uint8 RGB images [B, H, W, 3] -> unit descriptors [B, D]."""
+
+    def __init__(self, network: Network) -> None:
+        """Put the backbone's normalization in front of a network."""
+        super().__init__()
+        self.network = network
+        self.register_buffer('mean', torch.tensor(network.backbone.mean).view(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor(network.backbone.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, H, W, 3] -> [B, D]."""
+        floats = images.permute(0, 3, 1, 2).to(torch.float32)
+        return self.network((floats - self.mean) / self.std)
+
+
+def _backbone(config: NetworkConfig) -> Backbone:
+    if config.backbone == LITE0:
+        return EfficientNetLite0(config.taps)
+    return ResNet(
+        config.backbone, last_stage=config.last_stage, frozen_stages=config.frozen_stages
+    )
+
+
+def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
+    options = dict(config.aggregator_options)
+    kinds: dict[str, Any] = {
+        'avg': aggregators.Average,
+        'gem': aggregators.GeM,
+        'mixvpr': aggregators.MixVPR,
+        'layout': aggregators.Layout,
+    }
+    if config.aggregator == 'mixvpr':
+        stride = backbone.strides[-1]
+        options['map_size'] = (-(-config.image_height // stride), -(-config.image_width // stride))
+    try:
+        return kinds[config.aggregator](backbone.channels, **options)
+    except TypeError as error:
+        raise TrainingError(f'aggregator_options of {config.aggregator}: {error}') from error
