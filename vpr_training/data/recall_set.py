@@ -1,0 +1,30 @@
+"""What every evaluation set offers, whatever its layout: database images, queries, and which answers are right.
+
+Evaluation sees only this form, so a new layout is one module with a `recognizes` and a `read` (see `layouts`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSet:
+    """Images and truth of one evaluation set.
+
+    In a single sequence the queries are frames of the database itself; `earlier_than` then keeps a frame from being
+    answered with itself or with its future.
+    """
+
+    name: str
+    database: tuple[Path, ...]  # N images
+    queries: tuple[Path, ...]  # Q images
+    positives: tuple[
+        Rows, ...
+    ]  # Q arrays of database rows, sorted; empty: the query has no true match
+    truth: str  # what makes an answer right, for people
+    earlier_than: Rows | None = None  # [Q]: a query may only match database rows before this one

@@ -1,0 +1,110 @@
+"""Sets whose truth is a table: `database/` + `queries/` + `gt.csv`, or one sequence, `images/` + `gt.csv`.
+
+`gt.csv` has the header `query,positives`; positives are file names separated by `;`, further columns are ignored. They are
+relative to their folder, so sub-folders work. A query without positives stays in: it counts as a miss and is
+reported apart.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vpr_training.data.files import list_images
+from vpr_training.data.recall_set import RecallSet, Rows
+from vpr_training.errors import DatasetError
+
+TABLE_NAME = 'gt.csv'
+
+
+def recognizes(folder: Path) -> bool:
+    """Whether a folder has this layout."""
+    return (folder / TABLE_NAME).is_file()
+
+
+def read(folder: Path, *, radius_m: float | None = None) -> RecallSet:
+    """Read a set; raises DatasetError. The table decides what is right, so `radius_m` changes nothing."""
+    if (folder / 'database').is_dir() and (folder / 'queries').is_dir():
+        return _read_pair(folder)
+    if (folder / 'images').is_dir():
+        return _read_sequence(folder)
+    raise DatasetError(
+        f'{folder}: has {TABLE_NAME} but neither database/ and queries/ nor images/ beside it'
+    )
+
+
+def _read_pair(folder: Path) -> RecallSet:
+    database = list_images(folder / 'database')
+    row_of = _rows_by_name(folder / 'database', database)
+    known = _rows_by_name(folder / 'queries', list_images(folder / 'queries'))
+    queries, positives = [], []
+    for line, query, names in _lines(folder / TABLE_NAME):
+        _row(known, query, line, folder / 'queries')
+        queries.append(folder / 'queries' / query)
+        positives.append(_rows(row_of, names, line, folder / 'database'))
+    return RecallSet(
+        folder.resolve().name, database, tuple(queries), tuple(positives), truth=TABLE_NAME
+    )
+
+
+def _read_sequence(folder: Path) -> RecallSet:
+    images = list_images(folder / 'images')
+    row_of = _rows_by_name(folder / 'images', images)
+    queries, positives = [], []
+    for line, query, names in _lines(folder / TABLE_NAME):
+        row = _row(row_of, query, line, folder / 'images')
+        found = _rows(row_of, names, line, folder / 'images')
+        if len(found) and found[-1] >= row:
+            raise DatasetError(
+                f'{line}: {query} is to match {images[found[-1]].name}, which is not earlier in images/'
+            )
+        queries.append(row)
+        positives.append(found)
+    return RecallSet(
+        folder.resolve().name,
+        images,
+        tuple(images[row] for row in queries),
+        tuple(positives),
+        truth=f'{TABLE_NAME}, earlier frames only',
+        earlier_than=np.array(queries, dtype=np.int64),
+    )
+
+
+def _lines(table: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Where a line stands, its query and the names of its positives."""
+    seen: set[str] = set()
+    try:
+        with table.open(encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file)
+            if missing := {'query', 'positives'} - set(reader.fieldnames or ()):
+                raise DatasetError(
+                    f'{table}: lacks the column {", ".join(sorted(missing))}; found {reader.fieldnames}'
+                )
+            for entry in reader:
+                where = f'{table}:{reader.line_num}'
+                query = (entry['query'] or '').strip()
+                if query in seen:
+                    raise DatasetError(f'{where}: query {query} is there twice')
+                seen.add(query)
+                names = (entry['positives'] or '').split(';')
+                yield where, query, [name.strip() for name in names if name.strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f'{table}: cannot be read ({error})') from error
+    if not seen:
+        raise DatasetError(f'{table}: has no queries')
+
+
+def _rows_by_name(folder: Path, images: tuple[Path, ...]) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): row for row, path in enumerate(images)}
+
+
+def _row(row_of: Mapping[str, int], name: str, where: str, folder: Path) -> int:
+    if name not in row_of:
+        raise DatasetError(f'{where}: {name!r} is not an image in {folder}')
+    return row_of[name]
+
+
+def _rows(row_of: Mapping[str, int], names: list[str], where: str, folder: Path) -> Rows:
+    rows = {_row(row_of, name, where, folder) for name in names}
+    return np.array(sorted(rows), dtype=np.int64)
