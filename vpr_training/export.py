@@ -53,6 +53,12 @@ def load_checkpoint(path: Path) -> Network:
     return network
 
 
+def export_checkpoint(path: Path, output: Path) -> Model:
+    """Export a checkpoint under the name of the output folder; raises TrainingError, ParityError."""
+    network = load_checkpoint(path)
+    return export(network, _card(network, name=output.name, summary=f'from {path.name}'), output)
+
+
 def load_untrained(path: Path) -> tuple[Network, ModelCard]:
     """A network that needs no training, and its card, from a file under config/models; raises TrainingError."""
     try:
@@ -162,15 +168,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.precision != 'fp32':
         raise TrainingError(f'--precision {arguments.precision}: not there yet, only fp32 is')
-    if arguments.checkpoint:
-        network = load_checkpoint(arguments.checkpoint)
-        card = _card(
-            network, name=arguments.output.name, summary=f'from {arguments.checkpoint.name}'
-        )
-    else:
-        network, card = load_untrained(arguments.config)
     try:
-        model = export(network, card, arguments.output)
+        if arguments.checkpoint:
+            model = export_checkpoint(arguments.checkpoint, arguments.output)
+        else:
+            model = export(*load_untrained(arguments.config), arguments.output)
     except ParityError as error:
         print(error, file=sys.stderr)
         return 1
