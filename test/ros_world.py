@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ def running(
     number: int,
     *ros_arguments: str,
     module: str = 'vpr_ros.localize',
+    before: Sequence[str] = (),
     log: Path | None = None,
     **parameters: Any,
 ) -> Iterator['subprocess.Popen[bytes]']:
@@ -87,7 +88,7 @@ def running(
     given = [
         word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
     ]
-    command = [sys.executable, '-m', module, '--ros-args', *given, *ros_arguments]
+    command = [sys.executable, '-m', module, *before, '--ros-args', *given, *ros_arguments]
     environment = os.environ | {'ROS_DOMAIN_ID': str(number)}
     output = log.open('wb') if log else None
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)

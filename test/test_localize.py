@@ -20,7 +20,7 @@ from ros_world import Peer, domain, running
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
-from worlds import straight_drive, write_map, write_tiny_model
+from worlds import picture, straight_drive, write_map, write_tiny_model
 
 from vpr_ros import localize
 from vpr_ros.adapters import conversions
@@ -28,12 +28,6 @@ from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.core.describe import OnnxDescriber
 
 PLACES = 12
-
-
-def picture(place: int, *, height: int = 120, width: int = 160) -> np.ndarray:
-    """A picture unlike those of the other places, RGB."""
-    coarse = np.random.default_rng(place).integers(0, 255, (6, 8, 3), dtype=np.uint8)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def raw(place: int, *, stamp_s: int = 1, encoding: str = 'rgb8') -> Image:

@@ -1,7 +1,9 @@
 """Small maps and models for tests, written by the same code that users run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from onnx import TensorProto, helper
 
@@ -83,3 +85,25 @@ def write_tiny_model(folder: Path, *, name: str = 'tiny', grid: int = 8) -> Mode
         name=name, image_height=size, image_width=size, descriptor_size=descriptor_size
     )
     return write_model(folder, made.SerializeToString(), card)
+
+
+def picture(place: int, *, height: int = 120, width: int = 160) -> np.ndarray:
+    """A picture unlike those of the other places, RGB."""
+    coarse = np.random.default_rng(place).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def write_posed_folder(
+    folder: Path, places: Sequence[int], *, spacing_m: float = 10.0, period_s: float = 0.1
+) -> Path:
+    """A drive past places in the order given, place n at x = n * spacing_m."""
+    (folder / 'images').mkdir(parents=True)
+    rows = ['image,stamp_s,x,y,z,qx,qy,qz,qw']
+    poses = straight_drive(max(places) + 1, spacing_m=spacing_m)
+    for row, place in enumerate(places):
+        name = f'{row:06d}.jpg'
+        (folder / 'images' / name).write_bytes(encode_jpeg(picture(place), quality=95))
+        numbers = ','.join(f'{value:.9f}' for value in poses[place])
+        rows.append(f'{name},{1 + row * period_s:.3f},{numbers}')
+    (folder / 'poses.csv').write_text('\n'.join(rows) + '\n')
+    return folder

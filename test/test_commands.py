@@ -1,0 +1,275 @@
+"""The commands as a user types them: map a drive, judge another one, offline and through the running node."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import picture, write_posed_folder, write_tiny_model
+
+from vpr_ros import build_map, evaluate_bag
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.errors import ImageError
+from vpr_ros.core.localizer import Localizer
+from vpr_ros.core.model import Model
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.evaluation import answers_offline
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACES = list(range(12))
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model/, a mapping drive day/, its bag day_bag/, a second drive dusk/ and its bag; two places are unmapped."""
+    folder = tmp_path_factory.mktemp('world')
+    write_tiny_model(folder / 'model')
+    write_posed_folder(folder / 'day', PLACES)
+    write_posed_folder(folder / 'dusk', [3, 4, 5, 6, 7, 8, 20, 21])
+    for name in ('day', 'dusk'):
+        write_bag(folder / name, folder / f'{name}_bag')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def mapped(world: Path) -> Path:
+    assert run_build(world, '--bag', str(world / 'day_bag')) == 0
+    return world / 'map'
+
+
+def run_build(world: Path, *arguments: str, output: str = 'map') -> int:
+    return build_map.main(
+        ['--model', str(world / 'model'), '--output', str(world / output), *arguments]
+    )
+
+
+def run_evaluate(world: Path, mapped: Path, *arguments: str) -> int:
+    return evaluate_bag.main(
+        ['--map', str(mapped), '--model', str(world / 'model'), '--bag', *arguments]
+    )
+
+
+@pytest.mark.parametrize('source', ['day', 'day_bag'])
+@pytest.mark.parametrize('flag', ['--bag', '--images'])
+def test_a_bag_and_a_folder_give_the_same_map(
+    world: Path, mapped: Path, source: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_build(world, flag, str(world / source), output='again') == 0
+    assert '12 images read, 12 places mapped' in capsys.readouterr().out
+    first, second = PlaceMap.open(mapped), PlaceMap.open(world / 'again')
+    np.testing.assert_allclose(first.poses, second.poses, atol=1e-6)
+    np.testing.assert_allclose(
+        first.index._blocks[0], second.index._blocks[0], atol=1e-6
+    )
+    np.testing.assert_allclose(first.poses[:, 0], [10.0 * place for place in PLACES], atol=1e-6)
+
+
+@pytest.mark.parametrize(('every', 'left'), [('25m', 4), ('0.25s', 4), ('10m', 12)])
+def test_every_thins_the_map(
+    world: Path, every: str, left: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_build(world, '--bag', str(world / 'day'), '--every', every, output='thin') == 0
+    assert len(PlaceMap.open(world / 'thin')) == left
+    assert left == 12 or f'{12 - left} images were left out by --every' in capsys.readouterr().out
+
+
+def test_unusable_and_unposed_images_are_counted_and_the_rest_is_mapped(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = write_posed_folder(tmp_path / 'drive', PLACES)
+    (drive / 'images' / '000003.jpg').write_bytes(b'')
+    (drive / 'images' / '000004.jpg').write_bytes(
+        (drive / 'images' / '000005.jpg').read_bytes()[:900]
+    )
+    write_bag(write_posed_folder(tmp_path / 'other', PLACES), tmp_path / 'bag')
+    assert run_build(world, '--bag', str(drive), output='partial') == 0
+    said = capsys.readouterr().out
+    assert '10 places mapped' in said and '2 images could not be used, the first' in said
+    assert '000003.jpg' in said
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--bag', 'nowhere'], 'nowhere'),
+        (['--bag', 'day_bag', '--image-topic', '/front'], '/camera/image/compressed'),
+        (['--bag', 'day_bag', '--pose-topic', '/amcl'], '/odom'),
+        (['--bag', 'day', '--every', 'often'], 'expected metres or seconds'),
+        (['--bag', 'day', '--model', 'nowhere'], 'no such model folder'),
+        (['--bag', 'day', '--mounting', '1 2 3'], 'x y z qx qy qz qw'),
+        (['--bag', 'day', '--datum', 'here'], 'LAT,LON'),
+    ],
+)
+def test_what_cannot_be_mapped_is_one_line_and_the_old_map_stays(
+    world: Path,
+    mapped: Path,
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(world)
+    assert run_build(world, *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+    assert len(PlaceMap.open(mapped)) == 12
+
+
+def test_evaluation_counts_what_is_there(
+    world: Path, mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / 'figures.json'
+    arguments = ['--set', 'min_similarity=0.9', '--json', str(figures)]
+    assert run_evaluate(world, mapped, str(world / 'dusk_bag'), *arguments) == 0
+    found = json.loads(figures.read_text())
+    assert found['recall'] == {'1': 0.75, '5': 0.75, '10': 0.75}
+    assert (found['queries'], found['database'], found['unmatchable']) == (8, 12, 2)
+    assert found['answered'] == 0.75 and found['false_fixes'] == 0.0
+    assert found['position_error_m']['median'] < 0.1 and found['heading_error_deg']['p90'] < 0.1
+    assert set(found['latency_ms']) == {'describe', 'search', 'estimate'}
+    assert found['latency_ms']['describe']['p50'] > 0 and found['dropped'] == 0
+    assert 'Recall@1              0.750' in capsys.readouterr().out
+
+
+def test_a_wrong_heading_makes_a_near_place_wrong(world: Path, mapped: Path, tmp_path: Path) -> None:
+    """The same pictures from a camera that is mounted backwards: the robot looks the other way."""
+    figures = tmp_path / 'figures.json'
+    backwards = ['--mounting', '0 0 0 0.5 0.5 -0.5 -0.5', '--json', str(figures)]
+    assert run_evaluate(world, mapped, str(world / 'dusk'), *backwards, '--heading', '45') == 0
+    assert json.loads(figures.read_text())['recall']['1'] == 0.0
+    assert run_evaluate(world, mapped, str(world / 'dusk'), *backwards) == 0
+    assert json.loads(figures.read_text())['recall']['1'] == 0.75
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--set', 'speed=3'], 'expected NAME=VALUE'),
+        (['--set', 'candidates=0'], 'expected 1 to 1000'),
+        (['--image-topic', '/front'], '/camera/image/compressed'),
+    ],
+)
+def test_a_bad_option_is_one_line(
+    world: Path, mapped: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_evaluate(world, mapped, str(world / 'dusk_bag'), *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+
+
+def test_the_node_answers_what_the_core_answers_offline(world: Path, mapped: Path) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from vpr_ros.live import run_live
+
+    model = Model.open(world / 'model')
+    localizer = Localizer(OnnxDescriber(model), PlaceMap.open(mapped, model=model))
+    offline = [
+        answer
+        for answer in answers_offline(open_drive(world / 'dusk_bag').frames(), localizer)
+        if not isinstance(answer, ImageError)
+    ]
+    parameters = {'map': str(mapped), 'model': str(world / 'model')}
+    live = run_live(world / 'dusk_bag', None, parameters)
+    assert (live.sent, live.dropped) == (8, 0)
+    for ours, nodes in zip(offline, live.answers, strict=True):
+        assert ours.stamp_ns == nodes.stamp_ns
+        np.testing.assert_allclose(ours.candidates, nodes.candidates, atol=1e-9)
+        assert (ours.pose is None) == (nodes.pose is None)
+        if ours.pose is not None and nodes.pose is not None:
+            np.testing.assert_allclose(ours.pose, nodes.pose, atol=1e-9)
+
+
+def test_a_live_evaluation_adds_latency_and_takes_a_folder_too(
+    world: Path, mapped: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    figures = tmp_path / 'figures.json'
+    arguments = ['--live', '--set', 'min_similarity=0.9', '--json', str(figures)]
+    assert run_evaluate(world, mapped, str(world / 'dusk'), *arguments) == 0
+    found = json.loads(figures.read_text())
+    assert found['recall']['1'] == 0.75 and found['answered'] == 0.75 and found['live'] is True
+    assert 0 < found['latency_ms']['end_to_end']['p50'] < 5000
+
+
+def test_a_node_that_cannot_start_is_one_line(
+    world: Path, mapped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from vpr_ros import live
+
+    monkeypatch.setattr(live, '_yaml', lambda value: '"/nowhere"')
+    assert run_evaluate(world, mapped, str(world / 'dusk_bag'), '--live') == 2
+    assert 'the node did not start' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'storage', ['mcap', 'sqlite3', 'ros1']
+)
+def test_a_replayed_bag_arrives_whole(world: Path, tmp_path: Path, storage: str) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from nav_msgs.msg import Odometry
+    from ros_world import domain, running
+    from sensor_msgs.msg import CompressedImage
+
+    from vpr_ros.adapters.images import to_rgb
+
+    bag = tmp_path / ('bag.bag' if storage == 'ros1' else 'bag')
+    write_bag(world / 'day', bag, WriteOptions(storage=storage))
+    with domain() as (number, peer):
+        images = peer.listen(CompressedImage, '/camera/image/compressed')
+        poses = peer.listen(Odometry, '/odom')
+        wait = ('--wait', '/camera/image/compressed')
+        with running(number, module='vpr_ros.replay_bag', before=(str(bag), '--rate', '2', *wait)) as player:
+            peer.wait(lambda: len(images) == 12 and len(poses) == 12, 'messages are missing')
+            peer.wait(lambda: player.poll() is not None, 'the player does not end')
+    assert player.returncode == 0
+    assert [message.header.stamp.sec for message in images][:3] == [1, 1, 1]
+    assert np.abs(to_rgb(images[4]).astype(int) - picture(4)).mean() < 3
+    assert [round(message.pose.pose.position.x) for message in poses] == [10 * n for n in PLACES]
+
+
+BUILD = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {test!r})
+from worlds import write_tiny_model
+from vpr_ros.build_map import build_map
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.geometry import FORWARD_CAMERA
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.drives.drive import RecordedFrame
+
+class Drive:
+    name, frame_id, datum, has_heading, mounting_known, warnings = 'made', 'map', None, True, True, []
+    base_T_camera = FORWARD_CAMERA
+    poses = np.tile(FORWARD_CAMERA, (2, 1))
+    trajectory = Trajectory(np.array([0, 10**15]), poses)
+    def __len__(self):
+        return {count}
+    def frames(self):
+        for row in range({count}):
+            yield RecordedFrame(row * 10**6, str(row), lambda: np.zeros((480, 640, 3), np.uint8) + 7)
+
+describer = OnnxDescriber(write_tiny_model(Path({folder!r}) / 'model'), threads=1)
+build_map(Drive(), describer, Path({folder!r}) / 'map', max_pose_gap_s=1e9)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """1,500 more VGA images would be 1.4 GB decoded, 1.1 MB of descriptors; the peak may grow by 20 MB."""
+
+    def peak_mb(count: int) -> float:
+        folder = tmp_path / str(count)
+        code = BUILD.format(test=str(ROOT / 'test'), count=count, folder=str(folder))
+        done = subprocess.run(
+            [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return int(done.stdout) / 1024
+
+    assert peak_mb(1600) - peak_mb(100) < 20
