@@ -513,12 +513,18 @@ def test_the_calibration_goes_along(tmp_path, shared_data):
         _, _, data = next(reader.messages(connections))
         camera_info = reader.deserialize(data, connections[0].msgtype)
     assert counts == {
-        '/tf_static': 1,
         '/odom': 51,
         '/camera/camera_info': 51,
         '/camera/image/compressed': 51,
     }
     assert camera_info.k[0] == pytest.approx(707.0912)
+
+
+def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
+    write_bag(posed_folder(tmp_path / 'in'), tmp_path / 'out')
+    found = open_drive(tmp_path / 'out')
+    assert not found.mounting_known
+    same_drive(found, open_drive(tmp_path / 'in'))
 
 
 def test_a_broken_calibration_is_named(tmp_path):

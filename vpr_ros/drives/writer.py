@@ -318,8 +318,8 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
         except ImageError as error:
             unusable.append(str(error))
             continue
-        if not written.images:
-            bag.mounting(stamp_ns, drive.base_T_camera)
+        if not written.images and (drive.mounting_known or drive.trajectory is None):
+            bag.mounting(stamp_ns, drive.base_T_camera)  # an assumption is not recorded as a fact
         _write_pose(bag, drive, index, frame.stamp_ns, stamp_ns, options, written)
         if calibration is not None:
             bag.camera_info(stamp_ns, calibration)
