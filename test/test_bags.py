@@ -553,10 +553,10 @@ def test_a_bag_cut_in_its_middle_gives_what_it_still_holds(tmp_path, kind, share
     assert any('recover' in warning or 'reindex' in warning for warning in drive.warnings)
 
 
-def test_a_bag_of_several_publishers_on_one_topic_is_read_whole(tmp_path):
+def test_parts_that_overlap_in_time_are_merged(tmp_path):
     for part in range(2):
         with bags.writing(tmp_path / f'part_{part}', 'ros1') as put:
-            for second in range(part, 10, 2):  # the two interleave
+            for second in range(part, 10, 2):
                 put('/image', second, bags.image(second, second))
     drive = open_drive([tmp_path / 'part_0.bag', tmp_path / 'part_1.bag'])
     assert stamps_s(drive) == list(range(10))

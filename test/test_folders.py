@@ -1,6 +1,7 @@
 """Image folders of every layout come out as drives, and become bags that hold the same."""
 
 import shutil
+import sqlite3
 
 import cv2
 import numpy as np
@@ -572,14 +573,18 @@ def test_ctrl_c_is_one_line_and_status_130(capsys):
     assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
 
 
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'disk is full'), sqlite3.OperationalError('database or disk is full')]
+)
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys, error):
     def full(*_):
-        raise OSError(28, 'No space left on device')
+        raise error
 
     folder = posed_folder(tmp_path / 'in')
     monkeypatch.setattr('rosbags.rosbag2.Writer.write', full)
     assert images_to_bag.main([str(folder), '--output', str(tmp_path / 'out')]) == 2
-    assert 'out: cannot be written (No space left on device)' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'out: cannot be written (' in said and 'disk is full' in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
 
 

@@ -6,6 +6,7 @@ files that are JPEG or PNG already go into the bag byte by byte.
 
 import math
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -274,8 +275,9 @@ def writing(output: Path, storage: Storage = 'mcap') -> Iterator[BagWriter]:
     try:
         with target as writer:
             yield BagWriter(writer)
-    except OSError as error:
-        raise DriveError(f'{output}: cannot be written ({error.strerror or error})') from error
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise DriveError(f'{output}: cannot be written ({reason})') from error
 
 
 def write_bag(
