@@ -67,6 +67,7 @@ setup(
         'faiss-cpu>=1.8',
         'onnxruntime>=1.17',
         'rosbags>=0.11,<0.12',
+        'Pillow>=9.0',
         'PyYAML>=5.4',
         'utm>=0.7',
         'tqdm>=4.57',

@@ -213,6 +213,21 @@ def test_transforms_may_be_asked_for_against_their_direction(tmp_path):
     assert positions(drive, 2) == [[-2, 0, 0]]
 
 
+def test_a_gap_of_one_transform_is_a_gap_of_the_chain(tmp_path):
+    with bags.writing(tmp_path / 'bag') as put:
+        put('/image', 0, bags.image(0, 0))
+        for second in range(11):
+            put(
+                '/tf', second, bags.transforms(second, ('odom', 'base_link', bags.along_x(second)))
+            )
+            if second < 3 or second > 8:
+                put('/tf', second, bags.transforms(second, ('map', 'odom', bags.along_x(100))))
+    drive = open_drive(tmp_path / 'bag')
+    assert positions(drive, 2, 5, 9) == [[102, 0, 0], None, [109, 0, 0]]
+    longer = open_drive(tmp_path / 'bag', DriveOptions(max_pose_gap_s=10.0))
+    assert positions(longer, 5) == [[105, 0, 0]]
+
+
 def test_frames_that_do_not_exist_are_listed(tmp_path):
     with pytest.raises(
         DriveError, match='no frame world on /tf; frames: base_link, camera, map, odom'
@@ -536,6 +551,15 @@ def test_a_bag_cut_in_its_middle_gives_what_it_still_holds(tmp_path, kind, share
     assert all(int(frame.load().mean()) == index % 250 for index, frame in enumerate(frames))
     assert len(drive.trajectory.stamps_ns) >= len(frames)
     assert any('recover' in warning or 'reindex' in warning for warning in drive.warnings)
+
+
+def test_parts_that_overlap_in_time_are_merged(tmp_path):
+    for part in range(2):
+        with bags.writing(tmp_path / f'part_{part}', 'ros1') as put:
+            for second in range(part, 10, 2):
+                put('/image', second, bags.image(second, second))
+    drive = open_drive([tmp_path / 'part_0.bag', tmp_path / 'part_1.bag'])
+    assert stamps_s(drive) == list(range(10))
 
 
 def test_an_mcap_without_its_summary_is_read(tmp_path):

@@ -1,6 +1,7 @@
 """Image folders of every layout come out as drives, and become bags that hold the same."""
 
 import shutil
+import sqlite3
 
 import cv2
 import numpy as np
@@ -513,12 +514,18 @@ def test_the_calibration_goes_along(tmp_path, shared_data):
         _, _, data = next(reader.messages(connections))
         camera_info = reader.deserialize(data, connections[0].msgtype)
     assert counts == {
-        '/tf_static': 1,
         '/odom': 51,
         '/camera/camera_info': 51,
         '/camera/image/compressed': 51,
     }
     assert camera_info.k[0] == pytest.approx(707.0912)
+
+
+def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
+    write_bag(posed_folder(tmp_path / 'in'), tmp_path / 'out')
+    found = open_drive(tmp_path / 'out')
+    assert not found.mounting_known
+    same_drive(found, open_drive(tmp_path / 'in'))
 
 
 def test_a_broken_calibration_is_named(tmp_path):
@@ -566,14 +573,18 @@ def test_ctrl_c_is_one_line_and_status_130(capsys):
     assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
 
 
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'disk is full'), sqlite3.OperationalError('database or disk is full')]
+)
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys, error):
     def full(*_):
-        raise OSError(28, 'No space left on device')
+        raise error
 
     folder = posed_folder(tmp_path / 'in')
     monkeypatch.setattr('rosbags.rosbag2.Writer.write', full)
     assert images_to_bag.main([str(folder), '--output', str(tmp_path / 'out')]) == 2
-    assert 'out: cannot be written (No space left on device)' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'out: cannot be written (' in said and 'disk is full' in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
 
 

@@ -6,6 +6,7 @@ files that are JPEG or PNG already go into the bag byte by byte.
 
 import math
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -274,8 +275,9 @@ def writing(output: Path, storage: Storage = 'mcap') -> Iterator[BagWriter]:
     try:
         with target as writer:
             yield BagWriter(writer)
-    except OSError as error:
-        raise DriveError(f'{output}: cannot be written ({error.strerror or error})') from error
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise DriveError(f'{output}: cannot be written ({reason})') from error
 
 
 def write_bag(
@@ -318,8 +320,8 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
         except ImageError as error:
             unusable.append(str(error))
             continue
-        if not written.images:
-            bag.mounting(stamp_ns, drive.base_T_camera)
+        if not written.images and (drive.mounting_known or drive.trajectory is None):
+            bag.mounting(stamp_ns, drive.base_T_camera)  # an assumption is not recorded as a fact
         _write_pose(bag, drive, index, frame.stamp_ns, stamp_ns, options, written)
         if calibration is not None:
             bag.camera_info(stamp_ns, calibration)
