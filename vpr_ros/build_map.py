@@ -193,8 +193,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     spacing = Spacing.parse(arguments.every)
     model = Model.open(arguments.model or default_model())
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
-    for warning in drive.warnings:
-        print(f'note: {warning}', file=sys.stderr)
     report = build_map(
         drive,
         OnnxDescriber(model, threads=arguments.threads),
@@ -203,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_pose_gap_s=arguments.max_pose_gap,
         command=shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)]),
     )
+    for warning in drive.warnings:
+        print(f'note: {warning}', file=sys.stderr)
     for line in report.lines():
         print(line)
     if not drive.mounting_known:

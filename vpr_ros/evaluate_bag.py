@@ -207,8 +207,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = Model.open(arguments.model or model_that_made(header))
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
-    for warning in drive.warnings:
-        print(f'note: {warning}', file=sys.stderr)
     if arguments.live:
         parameters = settings | {
             'map': str(arguments.map.absolute()),
@@ -220,6 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         describer = OnnxDescriber(model, threads=arguments.threads)
         localizer = Localizer(describer, place_map, node_config(settings))
         evaluation = _offline(drive, localizer, tolerance, arguments.max_pose_gap)
+    for warning in drive.warnings:
+        print(f'note: {warning}', file=sys.stderr)
     print(as_table(evaluation, tolerance))
     if arguments.json:
         found = as_json(evaluation) | {
