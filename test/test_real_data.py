@@ -1,0 +1,111 @@
+"""Real images of four sets, made into bags, mapped, and sent through the real node.
+
+The figures are floors with some slack below what docs/results.md reports: a fall is a regression, a rise is welcome.
+"""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+from vpr_ros.build_map import build_map
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.model import Model
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.drives import DriveOptions, open_drive
+from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.evaluation import Evaluation, Tolerance, evaluate
+from vpr_ros.live import run_live
+from vpr_ros.shipped import default_model
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope='module')
+def model() -> Model:
+    return Model.open(default_model())
+
+
+def through_the_node(
+    database: Path, queries: Path, model: Model, folder: Path, radius_m: float, **settings: float
+) -> Evaluation:
+    """Two image folders to bags at 8 Hz, the first to a map, the second through the node."""
+    for name, source in (('database', database), ('queries', queries)):
+        write_bag(source, folder / name, WriteOptions(rate_hz=8.0))
+    build_map(open_drive(folder / 'database'), OnnxDescriber(model), folder / 'map', max_pose_gap_s=5)
+    place_map = PlaceMap.open(folder / 'map', model=model)
+    drive = open_drive(folder / 'queries', DriveOptions(datum=place_map.header.datum))
+    found = run_live(
+        folder / 'queries', None, {'map': str(folder / 'map'), 'model': str(model.folder), **settings}
+    )
+    assert found.sent == len(drive) and len(found.answers) + found.dropped == found.sent
+    fixes = [answer for answer in found.answers if answer.pose is not None]
+    assert fixes, 'the node published no pose'
+    return evaluate(
+        found.answers, drive, place_map, Tolerance(radius_m), dropped=found.dropped, max_pose_gap_s=5
+    )
+
+
+@pytest.mark.parametrize(('name', 'recall'), [('corridor', 0.80), ('gardenspoint_thumb', 0.74)])
+def test_a_second_walk_is_localized_on_the_map_of_the_first(
+    shared_data: Path, tmp_path: Path, model: Model, name: str, recall: float
+) -> None:
+    """Frame k lies at x = k metres, so that a radius of two metres is the sets' own two frames."""
+    folder = shared_data / name
+    found = through_the_node(folder / 'database', folder / 'queries', model, tmp_path, 2.0)
+    assert found.recall.at[1] >= recall
+    assert found.recall.unmatchable == 0
+    assert found.answered > 0.1 and found.false_fixes < 0.35
+
+
+def test_photos_with_gps_are_localized_on_a_street(shared_data: Path, tmp_path: Path, model: Model) -> None:
+    folder = shared_data / 'lund_street_gps'
+    found = through_the_node(
+        folder / 'database', folder / 'queries', model, tmp_path, 15.0, agreement_radius=30.0
+    )
+    assert found.recall.at[1] >= 0.8
+    assert found.position_error_m['median'] < 15
+
+
+def test_every_second_image_of_a_drive_is_localized_between_the_others(
+    shared_data: Path, tmp_path: Path, model: Model
+) -> None:
+    """KITTI: places 2.4 m apart, so that half the distance to a neighbour is as near as retrieval alone can come."""
+    halves = split_in_two(shared_data / 'kitti_clip1', tmp_path)
+    found = through_the_node(*halves, model, tmp_path, 3.0)
+    assert found.recall.at[1] >= 0.95
+    assert found.answered > 0.5 and found.false_fixes < 0.05
+    assert found.position_error_m['median'] < 2.0 and found.heading_error_deg['median'] < 5.0
+
+
+def split_in_two(drive: Path, folder: Path) -> tuple[Path, Path]:
+    """Even and odd images of a posed folder as two posed folders."""
+    with (drive / 'poses.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    halves = folder / 'even', folder / 'odd'
+    for half, start in zip(halves, (0, 1), strict=True):
+        (half / 'images').mkdir(parents=True)
+        with (half / 'poses.csv').open('w', newline='') as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows[start::2])
+        for row in rows[start::2]:
+            shutil.copy(drive / 'images' / row['image'], half / 'images')
+        shutil.copy(drive / 'camera_info.yaml', half)
+    return halves
+
+
+def test_the_shipped_model_keeps_its_recall_on_six_sets(shared_data: Path, model: Model) -> None:
+    """Three small sets measured anew against the card; the card's mean over six is the promise."""
+    from vpr_training.data.layouts import open_recall_set
+    from vpr_training.evaluate import measure
+
+    promised = model.card.recall
+    assert np.mean([figures['1'] for name, figures in promised.items() if name != 'sfxl_toy']) >= 0.72
+    describer = OnnxDescriber(model)
+    for name in ('corridor', 'rtabmap_corridor_loop', 'lund_street_gps'):
+        found = measure(describer, open_recall_set(shared_data / name), ns=(1, 5))
+        assert found.at[1] == pytest.approx(promised[name]['1'], abs=0.03), name
