@@ -41,7 +41,7 @@ help:
 	@echo 'make setup            Python environment in $(VENV) with what the robot needs, without torch; asks nothing.'
 	@echo '                      ROS 2 sourced (ROS_DISTRO set, rclpy importable): uses that ROS. Otherwise: ROS 2 Kilted'
 	@echo '                      wheels (Linux x86_64, Python 3.10 to 3.13), and vpr_msgs built where there is a compiler.'
-	@echo 'make setup-training   the same and torch, Lightning and what else the trainer needs.'
+	@echo 'make setup-training   the same and torch and what else the trainer needs.'
 	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
 	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'

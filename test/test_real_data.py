@@ -3,14 +3,14 @@
 The figures are floors with some slack below what docs/results.md reports: a fall is a regression, a rise is welcome.
 """
 
-import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+from real_drives import split_in_two
+
 from vpr_ros.build_map import build_map
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.model import Model
@@ -79,23 +79,6 @@ def test_every_second_image_of_a_drive_is_localized_between_the_others(
     assert found.recall.at[1] >= 0.95
     assert found.answered > 0.5 and found.false_fixes < 0.05
     assert found.position_error_m['median'] < 2.0 and found.heading_error_deg['median'] < 5.0
-
-
-def split_in_two(drive: Path, folder: Path) -> tuple[Path, Path]:
-    """Even and odd images of a posed folder as two posed folders."""
-    with (drive / 'poses.csv').open(newline='') as file:
-        rows = list(csv.DictReader(file))
-    halves = folder / 'even', folder / 'odd'
-    for half, start in zip(halves, (0, 1), strict=True):
-        (half / 'images').mkdir(parents=True)
-        with (half / 'poses.csv').open('w', newline='') as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows[start::2])
-        for row in rows[start::2]:
-            shutil.copy(drive / 'images' / row['image'], half / 'images')
-        shutil.copy(drive / 'camera_info.yaml', half)
-    return halves
 
 
 def test_the_shipped_model_keeps_its_recall_on_six_sets(shared_data: Path, model: Model) -> None:
