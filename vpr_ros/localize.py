@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -155,6 +156,8 @@ class LocalizeNode(LifecycleNode):
         if config.base_T_camera:
             self._mounting = checked_pose(config.base_T_camera, source='base_T_camera')
         describer = OnnxDescriber(model, threads=config.threads)
+        height, width = model.card.image_size
+        describer.describe([np.zeros((height, width, 3), np.uint8)])  # the first run is slow
         return Localizer(describer, place_map, config, base_T_camera=self._mounting)
 
     def _create_inputs(self) -> None:
