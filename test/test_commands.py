@@ -222,7 +222,7 @@ def test_a_replayed_bag_arrives_whole(world: Path, tmp_path: Path, storage: str)
     with domain() as (number, peer):
         images = peer.listen(CompressedImage, '/camera/image/compressed')
         poses = peer.listen(Odometry, '/odom')
-        wait = ('--wait', '/camera/image/compressed')
+        wait = ('--wait', '/camera/image/compressed', '/odom')
         with running(number, module='vpr_ros.replay_bag', before=(str(bag), '--rate', '2', *wait)) as player:
             peer.wait(lambda: len(images) == 12 and len(poses) == 12, 'messages are missing')
             peer.wait(lambda: player.poll() is not None, 'the player does not end')

@@ -62,7 +62,12 @@ class Player:
             raise DriveError(f'{reader.paths[0]}: none of its topics can be played; it has {held}')
 
     def wait_for_subscriber(self, topic: str, *, timeout_s: float) -> bool:
-        """Wait until somebody listens to a topic; False if nobody does in time."""
+        """Wait until somebody listens to a topic; False if nobody does in time.
+
+        Raises DriveError for a topic that is not played.
+        """
+        if topic not in self._publishers:
+            raise DriveError(f'{topic}: not among the played topics {", ".join(self._publishers)}')
         deadline_s = time.monotonic() + timeout_s
         publisher = self._publishers[topic]
         while publisher.get_subscription_count() == 0:
@@ -160,8 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--topics', nargs='+', metavar='T', help='only these topics')
     parser.add_argument(
         '--wait',
+        nargs='+',
+        default=[],
         metavar='T',
-        help='do not start before somebody listens to this topic (30 s at most)',
+        help='do not start before somebody listens to each of these topics (30 s at most)',
     )
     return parser
 
@@ -189,10 +196,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> None:
-    if arguments.wait and not player.wait_for_subscriber(arguments.wait, timeout_s=30.0):
-        print(
-            f'note: nobody listens to {arguments.wait} after 30 s, playing anyway', file=sys.stderr
-        )
+    for topic in arguments.wait:
+        if not player.wait_for_subscriber(topic, timeout_s=30.0):
+            print(f'note: nobody listens to {topic} after 30 s, playing anyway', file=sys.stderr)
     while True:
         with tqdm(total=round(reader.duration / 1e9, 1), unit='s', disable=None, delay=2) as bar:
             first_ns = reader.start_time
