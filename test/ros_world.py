@@ -39,6 +39,7 @@ class Peer:
         self.wait(
             lambda: publisher.get_subscription_count() > 0, f'nobody listens to {topic}', timeout_s
         )
+        self.spin(0.3)  # the listener learns of the publisher a moment later
         return publisher
 
     def call(self, kind: Any, name: str, request: Any, *, timeout_s: float = 30.0) -> Any:

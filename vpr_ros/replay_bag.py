@@ -32,6 +32,7 @@ from vpr_ros.drives.writer import write_bag
 _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000
 _QUEUE = 10
+_MATCHING_S = 0.5  # a listener learns of a publisher a moment after the publisher learns of it
 
 
 class Player:
@@ -74,6 +75,7 @@ class Player:
             if time.monotonic() > deadline_s:
                 return False
             time.sleep(0.02)
+        time.sleep(_MATCHING_S)
         return True
 
     def play(
