@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -32,6 +33,7 @@ from vpr_ros.drives.writer import write_bag
 _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000
 _QUEUE = 10
+_ACKNOWLEDGE = Duration(seconds=5)
 _MATCHING_S = 0.5  # a listener learns of a publisher a moment after the publisher learns of it
 
 
@@ -99,12 +101,14 @@ class Player:
                 time.sleep(min(left_s, 0.01) if ticker else left_s)
                 if ticker:
                     ticker.show(bag_ns - int(max(due_s - time.monotonic(), 0.0) * 1e9 * rate))
-            if not rclpy.ok():
-                break
+            if not self._node.context.ok():
+                return played
             if on_publish:
                 on_publish(connection.topic, bag_ns, data)
             self._publishers[connection.topic].publish(data)
             played += 1
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(_ACKNOWLEDGE)  # else the last messages end with the process
         return played
 
     def _messages(self) -> Iterator[tuple[Any, int, bytes]]:
