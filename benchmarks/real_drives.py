@@ -2,8 +2,8 @@
 
     python benchmarks/real_drives.py [--data ../shared/data]
 
-The table of docs/results.md comes from here. Radii are the sets' own: two frames, 15 m, and for KITTI 3 m with every
-second image as map.
+The table of docs/results.md comes from here. Radii are the sets' own: two frames, 15 m, and for
+KITTI 3 m with every second image as map.
 """
 
 import argparse
@@ -24,7 +24,18 @@ SETS = {
     'lund_street_gps': (15.0, ['--set', 'agreement_radius=30']),
     'kitti_clip1': (3.0, []),
 }
-COLUMNS = ('set', 'places', 'queries', 'R@1', 'R@5', 'answered', 'false', 'error m', 'heading deg', 'dropped')
+COLUMNS = (
+    'set',
+    'places',
+    'queries',
+    'R@1',
+    'R@5',
+    'answered',
+    'false',
+    'error m',
+    'heading deg',
+    'dropped',
+)
 
 
 def split_in_two(drive: Path, folder: Path) -> tuple[Path, Path]:
@@ -56,7 +67,14 @@ def measure(name: str, data: Path, folder: Path) -> list[tuple[str, dict]]:
     run(build_map.main, '--bag', str(folder / 'map_drive'), '--output', map_folder)
     found = []
     for way in ([], ['--live']):
-        evaluation = ['--map', map_folder, '--bag', str(folder / 'query_drive'), '--radius', str(radius_m)]
+        evaluation = [
+            '--map',
+            map_folder,
+            '--bag',
+            str(folder / 'query_drive'),
+            '--radius',
+            str(radius_m),
+        ]
         run(evaluate_bag.main, *evaluation, *options, *way, '--json', str(figures))
         found.append(('live' if way else 'offline', json.loads(figures.read_text())))
     return found
@@ -90,7 +108,9 @@ def row(name: str, figures: dict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
-    parser.add_argument('--data', type=Path, default=default, help='folder of the sets (default: %(default)s)')
+    parser.add_argument(
+        '--data', type=Path, default=default, help='folder of the sets (default: %(default)s)'
+    )
     data = parser.parse_args().data
     if not data.is_dir():
         print(f'real_drives: no real images in {data}; give --data, or set VPR_DATA')
@@ -98,7 +118,10 @@ def main() -> int:
     rows = []
     for name in SETS:
         with tempfile.TemporaryDirectory() as folder:
-            rows += [row(f'{name}, {way}', figures) for way, figures in measure(name, data, Path(folder))]
+            rows += [
+                row(f'{name}, {way}', figures)
+                for way, figures in measure(name, data, Path(folder))
+            ]
     print('\n| ' + ' | '.join(COLUMNS) + ' |')
     print('|' + '---|' * len(COLUMNS))
     print('\n'.join(rows))

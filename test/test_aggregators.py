@@ -12,14 +12,18 @@ from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 SIZES = [(20, 20), (7, 13), (1, 4)]
 
 
-def a_map(channels: int, size: tuple[int, int], *, batch: int = 3, seed: int = 0) -> 'torch.Tensor':
+def a_map(
+    channels: int, size: tuple[int, int], *, batch: int = 3, seed: int = 0
+) -> 'torch.Tensor':
     return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize('size', SIZES)
 def test_average_equals_a_loop(size: tuple[int, int]) -> None:
     features = a_map(6, size)
-    expected = [[float(features[b, c].sum()) / size[0] / size[1] for c in range(6)] for b in range(3)]
+    expected = [
+        [float(features[b, c].sum()) / size[0] / size[1] for c in range(6)] for b in range(3)
+    ]
     np.testing.assert_allclose(Average([6])([features]), expected, atol=1e-5)
 
 
@@ -52,7 +56,11 @@ def test_mixvpr_equals_its_formula_in_numpy(size: tuple[int, int]) -> None:
     weights = {name: value.detach().numpy() for name, value in mixer.state_dict().items()}
     x = features.numpy().reshape(3, 6, -1)
     for layer in range(3):
-        part = {name.split(f'mix.{layer}.')[1]: w for name, w in weights.items() if f'mix.{layer}.' in name}
+        part = {
+            name.split(f'mix.{layer}.')[1]: w
+            for name, w in weights.items()
+            if f'mix.{layer}.' in name
+        }
         centred = x - x.mean(-1, keepdims=True)
         normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
         normed = normed * part['norm.weight'] + part['norm.bias']
@@ -88,9 +96,16 @@ def test_both_halves_of_a_layout_weigh_the_same() -> None:
 
 @pytest.mark.parametrize(
     ('name', 'stage', 'channels', 'stride'),
-    [('resnet18', 3, 256, 16), ('resnet18', 4, 512, 32), ('resnet34', 2, 128, 8), ('resnet50', 3, 1024, 16)],
+    [
+        ('resnet18', 3, 256, 16),
+        ('resnet18', 4, 512, 32),
+        ('resnet34', 2, 128, 8),
+        ('resnet50', 3, 1024, 16),
+    ],
 )
-def test_a_resnet_is_cut_after_its_stage(name: str, stage: int, channels: int, stride: int) -> None:
+def test_a_resnet_is_cut_after_its_stage(
+    name: str, stage: int, channels: int, stride: int
+) -> None:
     backbone = ResNet(name, last_stage=stage)
     (features,) = backbone.eval()(torch.zeros(1, 3, 64, 96))
     assert features.shape == (1, channels, 64 // stride, 96 // stride)
@@ -102,7 +117,9 @@ def test_a_resnet_computes_what_torchvisions_does(name: str) -> None:
     torchvision = pytest.importorskip('torchvision', reason='needs a torchvision that fits torch')
     reference = getattr(torchvision.models, name)(weights=None).eval()
     backbone = ResNet(name, last_stage=4).eval()
-    backbone.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith('fc.')})
+    backbone.load_state_dict(
+        {k: v for k, v in reference.state_dict().items() if not k.startswith('fc.')}
+    )
     image = torch.randn(1, 3, 64, 64)
     pooled = backbone(image)[0].mean(dim=(2, 3))
     np.testing.assert_allclose(reference.fc(pooled).detach(), reference(image).detach(), rtol=1e-4)

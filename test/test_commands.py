@@ -1,4 +1,4 @@
-"""The commands as a user types them: map a drive, judge another one, offline and through the running node."""
+"""The commands as a user types them: map a drive, judge another, offline and through the node."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ PLACES = list(range(12))
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """model/, a mapping drive day/, its bag day_bag/, a second drive dusk/ and its bag; two places are unmapped."""
+    """model/, the drives day/ and dusk/ and their bags; two places of dusk are not mapped."""
     folder = tmp_path_factory.mktemp('world')
     write_tiny_model(folder / 'model')
     write_posed_folder(folder / 'day', PLACES)
@@ -62,9 +62,7 @@ def test_a_bag_and_a_folder_give_the_same_map(
     assert '12 images read, 12 places mapped' in capsys.readouterr().out
     first, second = PlaceMap.open(mapped), PlaceMap.open(world / 'again')
     np.testing.assert_allclose(first.poses, second.poses, atol=1e-6)
-    np.testing.assert_allclose(
-        first.index._blocks[0], second.index._blocks[0], atol=1e-6
-    )
+    np.testing.assert_allclose(first.index._blocks[0], second.index._blocks[0], atol=1e-6)
     np.testing.assert_allclose(first.poses[:, 0], [10.0 * place for place in PLACES], atol=1e-6)
 
 
@@ -135,7 +133,9 @@ def test_evaluation_counts_what_is_there(
     assert 'Recall@1              0.750' in capsys.readouterr().out
 
 
-def test_a_wrong_heading_makes_a_near_place_wrong(world: Path, mapped: Path, tmp_path: Path) -> None:
+def test_a_wrong_heading_makes_a_near_place_wrong(
+    world: Path, mapped: Path, tmp_path: Path
+) -> None:
     """The same pictures from a camera that is mounted backwards: the robot looks the other way."""
     figures = tmp_path / 'figures.json'
     backwards = ['--mounting', '0 0 0 0.5 0.5 -0.5 -0.5', '--json', str(figures)]
@@ -206,9 +206,7 @@ def test_a_node_that_cannot_start_is_one_line(
     assert 'the node did not start' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    'storage', ['mcap', 'sqlite3', 'ros1']
-)
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])
 def test_a_replayed_bag_arrives_whole(world: Path, tmp_path: Path, storage: str) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from nav_msgs.msg import Odometry
@@ -223,7 +221,9 @@ def test_a_replayed_bag_arrives_whole(world: Path, tmp_path: Path, storage: str)
         images = peer.listen(CompressedImage, '/camera/image/compressed')
         poses = peer.listen(Odometry, '/odom')
         wait = ('--wait', '/camera/image/compressed', '/odom')
-        with running(number, module='vpr_ros.replay_bag', before=(str(bag), '--rate', '2', *wait)) as player:
+        with running(
+            number, module='vpr_ros.replay_bag', before=(str(bag), '--rate', '2', *wait)
+        ) as player:
             peer.wait(lambda: len(images) == 12 and len(poses) == 12, 'messages are missing')
             peer.wait(lambda: player.poll() is not None, 'the player does not end')
     assert player.returncode == 0
@@ -245,7 +245,8 @@ from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.drive import RecordedFrame
 
 class Drive:
-    name, frame_id, datum, has_heading, mounting_known, warnings = 'made', 'map', None, True, True, []
+    name, frame_id, datum, warnings = 'made', 'map', None, []
+    has_heading = mounting_known = True
     base_T_camera = FORWARD_CAMERA
     poses = np.tile(FORWARD_CAMERA, (2, 1))
     trajectory = Trajectory(np.array([0, 10**15]), poses)
@@ -253,7 +254,8 @@ class Drive:
         return {count}
     def frames(self):
         for row in range({count}):
-            yield RecordedFrame(row * 10**6, str(row), lambda: np.zeros((480, 640, 3), np.uint8) + 7)
+            load = lambda: np.zeros((480, 640, 3), np.uint8) + 7
+            yield RecordedFrame(row * 10**6, str(row), load)
 
 describer = OnnxDescriber(write_tiny_model(Path({folder!r}) / 'model'), threads=1)
 build_map(Drive(), describer, Path({folder!r}) / 'map', max_pose_gap_s=1e9)
@@ -262,7 +264,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    """1,500 more VGA images would be 1.4 GB decoded, 1.1 MB of descriptors; the peak may grow by 20 MB."""
+    """1,500 more VGA images are 1.4 GB decoded; the peak may grow by 20 MB."""
 
     def peak_mb(count: int) -> float:
         folder = tmp_path / str(count)

@@ -1,6 +1,7 @@
 """Real images of four sets, made into bags, mapped, and sent through the real node.
 
-The figures are floors with some slack below what docs/results.md reports: a fall is a regression, a rise is welcome.
+The figures are floors with some slack below what docs/results.md reports: a fall is a regression,
+a rise is welcome.
 """
 
 from pathlib import Path
@@ -35,17 +36,26 @@ def through_the_node(
     """Two image folders to bags at 8 Hz, the first to a map, the second through the node."""
     for name, source in (('database', database), ('queries', queries)):
         write_bag(source, folder / name, WriteOptions(rate_hz=8.0))
-    build_map(open_drive(folder / 'database'), OnnxDescriber(model), folder / 'map', max_pose_gap_s=5)
+    build_map(
+        open_drive(folder / 'database'), OnnxDescriber(model), folder / 'map', max_pose_gap_s=5
+    )
     place_map = PlaceMap.open(folder / 'map', model=model)
     drive = open_drive(folder / 'queries', DriveOptions(datum=place_map.header.datum))
     found = run_live(
-        folder / 'queries', None, {'map': str(folder / 'map'), 'model': str(model.folder), **settings}
+        folder / 'queries',
+        None,
+        {'map': str(folder / 'map'), 'model': str(model.folder), **settings},
     )
     assert found.sent == len(drive) and len(found.answers) + found.dropped == found.sent
     fixes = [answer for answer in found.answers if answer.pose is not None]
     assert fixes, 'the node published no pose'
     return evaluate(
-        found.answers, drive, place_map, Tolerance(radius_m), dropped=found.dropped, max_pose_gap_s=5
+        found.answers,
+        drive,
+        place_map,
+        Tolerance(radius_m),
+        dropped=found.dropped,
+        max_pose_gap_s=5,
     )
 
 
@@ -61,7 +71,9 @@ def test_a_second_walk_is_localized_on_the_map_of_the_first(
     assert found.answered > 0.1 and found.false_fixes < 0.35
 
 
-def test_photos_with_gps_are_localized_on_a_street(shared_data: Path, tmp_path: Path, model: Model) -> None:
+def test_photos_with_gps_are_localized_on_a_street(
+    shared_data: Path, tmp_path: Path, model: Model
+) -> None:
     folder = shared_data / 'lund_street_gps'
     found = through_the_node(
         folder / 'database', folder / 'queries', model, tmp_path, 15.0, agreement_radius=30.0
@@ -73,7 +85,7 @@ def test_photos_with_gps_are_localized_on_a_street(shared_data: Path, tmp_path: 
 def test_every_second_image_of_a_drive_is_localized_between_the_others(
     shared_data: Path, tmp_path: Path, model: Model
 ) -> None:
-    """KITTI: places 2.4 m apart, so that half the distance to a neighbour is as near as retrieval alone can come."""
+    """KITTI: places 2.4 m apart, so that retrieval alone comes as near as half of that."""
     halves = split_in_two(shared_data / 'kitti_clip1', tmp_path)
     found = through_the_node(*halves, model, tmp_path, 3.0)
     assert found.recall.at[1] >= 0.95
@@ -87,7 +99,9 @@ def test_the_shipped_model_keeps_its_recall_on_six_sets(shared_data: Path, model
     from vpr_training.evaluate import measure
 
     promised = model.card.recall
-    assert np.mean([figures['1'] for name, figures in promised.items() if name != 'sfxl_toy']) >= 0.72
+    assert (
+        np.mean([figures['1'] for name, figures in promised.items() if name != 'sfxl_toy']) >= 0.72
+    )
     describer = OnnxDescriber(model)
     for name in ('corridor', 'rtabmap_corridor_loop', 'lund_street_gps'):
         found = measure(describer, open_recall_set(shared_data / name), ns=(1, 5))

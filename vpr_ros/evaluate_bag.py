@@ -1,8 +1,8 @@
 """Measure how well a map answers a bag whose true poses are known.
 
-Offline, the bag's images go straight through the core, as fast as the model runs; with --live they go through the
-running node in its own process, at the bag's own speed, which adds dropped frames and the latency from publishing an
-image to receiving its pose.
+Offline, the bag's images go straight through the core, as fast as the model runs; with --live they
+go through the running node in its own process, at the bag's own speed, which adds dropped frames
+and the latency from publishing an image to receiving its pose.
 """
 
 import argparse

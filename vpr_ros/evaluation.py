@@ -1,7 +1,7 @@
-"""How well a map answers a drive whose true poses are known: the figures, from whatever produced the answers.
+"""How well a map answers a drive whose true poses are known.
 
-An answer is what one frame got, offline or from the running node. Distances are between robot bases; a place counts
-as true within a radius and, if wanted, a heading tolerance.
+An answer is what one frame got, offline or from the running node. Distances are between robot
+bases; a place counts as true within a radius and, if wanted, a heading tolerance.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,7 +77,7 @@ def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
 def answers_offline(
     frames: Iterable[RecordedFrame], localizer: Localizer
 ) -> Iterator[Answer | ImageError]:
-    """Localize a drive's frames without ROS, as fast as the model runs; one answer or error for each frame."""
+    """Localize a drive's frames without ROS; one answer, or one error, for each."""
     place_map = localizer.place_map
     mounting = localizer.base_T_camera
     base_of_camera = invert(place_map.base_T_camera if mounting is None else mounting)

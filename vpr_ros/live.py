@@ -1,7 +1,8 @@
 """Send a bag through the real node in its own process, and collect what it answers.
 
-The node runs in a ROS domain of its own, so that no other robot's topics mix in. Images are sent reliably: what is
-missing at the end was dropped by the node for a newer image, not lost on the way.
+The node runs in a ROS domain of its own, so that no other robot's topics mix in. Images are sent
+reliably: what is missing at the end was dropped by the node for a newer image, not lost on the
+way.
 """
 
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -90,8 +91,8 @@ def run_live(
 ) -> LiveRun:
     """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
 
-    on_answer: called with each image's stamp in ns and its pose message, None without a fix, while the bag plays.
-    Raises DriveError when the node ends early, with the last line it said.
+    on_answer: called with each image's stamp in ns and its pose message, None without a fix, while
+    the bag plays. Raises DriveError when the node ends early, with the last line it said.
     """
     domain = 1 + os.getpid() % 100
     with opened(bag) as reader:
@@ -192,10 +193,8 @@ def _spinning(domain: int, on_answer: OnAnswer | None) -> Iterator[_Listener]:
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
+    with suppress(ExternalShutdownException):
         executor.spin()
-    except ExternalShutdownException:
-        pass
 
 
 def _wait_until_ready(

@@ -1,8 +1,8 @@
 """The node: camera images in, place matches and poses out.
 
-A lifecycle node that also starts by itself (`autostart`). Images go into a slot that keeps only the newest one, and a
-worker thread takes them from there, so that services, parameters and diagnostics answer while the network runs and a
-slow model drops frames and never lags.
+A lifecycle node that also starts by itself (`autostart`). Images go into a slot that keeps only
+the newest one, and a worker thread takes them from there, so that services, parameters and
+diagnostics answer while the network runs and a slow model drops frames and never lags.
 """
 
 import sys
@@ -84,7 +84,7 @@ class LocalizeNode(LifecycleNode):
         """Why the node could not be configured, or nothing."""
         return self._problem
 
-    # Lifecycle -------------------------------------------------------------------------------------------------------
+    # Lifecycle -----------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model and the map."""
@@ -104,7 +104,7 @@ class LocalizeNode(LifecycleNode):
         )
         if convert.PlaceMatchArray is None:
             self.get_logger().warning(
-                'vpr_msgs is not built: ~/matches and ~/localize are missing, everything else works; '
+                'vpr_msgs is not built: ~/matches and ~/localize are missing, all else works; '
                 'build it with colcon, or `make setup` where a C++ compiler is'
             )
         return super().on_configure(state)
@@ -207,7 +207,7 @@ class LocalizeNode(LifecycleNode):
         self._outputs.destroy()
         self._localizer = None
 
-    # Input -----------------------------------------------------------------------------------------------------------
+    # Input ---------------------------------------------------------------------------------------
 
     def _on_image(self, message: Any) -> None:
         self._counts.received += 1
@@ -267,7 +267,7 @@ class LocalizeNode(LifecycleNode):
             response.pose = convert.fix_message(located.outcome, header)
         return response
 
-    # Work ------------------------------------------------------------------------------------------------------------
+    # Work ----------------------------------------------------------------------------------------
 
     def _work(self, newest: Newest[Any]) -> None:
         """Localize images until the slot is closed; no image, however broken, ends it."""
@@ -321,7 +321,8 @@ class LocalizeNode(LifecycleNode):
             self._counts.time_jumps += 1
             self._forget()
             self.get_logger().warning(
-                f'time jumped back by {(self._last_stamp_ns - at_ns) / 1e9:.3f} s; what was known is forgotten'
+                f'time jumped back by {(self._last_stamp_ns - at_ns) / 1e9:.3f} s; '
+                'what was known is forgotten'
             )
         self._last_stamp_ns = at_ns
 
@@ -336,7 +337,7 @@ class LocalizeNode(LifecycleNode):
     def _forget(self) -> None:
         self._odometry, self._prior = OdometryBuffer(), None
 
-    # Output ---------------------------------------------------------------------------------------------------------------
+    # Output --------------------------------------------------------------------------------------
 
     def _broadcast(self, fix: Fix, at_ns: int) -> None:
         if not self.config.publish_tf:

@@ -1,8 +1,8 @@
 """Candidates -> a pose with a covariance, or a reason why there is none.
 
-Retrieval lies now and then, and its best answer alone does not tell when. Candidates that agree on a place do: the
-mode of their weighted positions is found first, a fix is given only if enough weight stands behind it, and the pose
-is a robust mean over the candidates of that mode.
+Retrieval lies now and then, and its best answer alone does not tell when. Candidates that agree on
+a place do: the mode of their weighted positions is found first, a fix is given only if enough
+weight stands behind it, and the pose is a robust mean over the candidates of that mode.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,10 @@ def estimate(
     *,
     base_T_camera: Poses | None = None,
 ) -> Fix | NoFix:
-    """Robust weighted mean of the agreeing candidates; base_T_camera [7] defaults to the mapping camera's mounting."""
+    """Robust weighted mean of the agreeing candidates.
+
+    base_T_camera: [7], this robot's mounting; None takes the mapping camera's.
+    """
     if len(candidates) == 0:
         return NoFix(Reason.OUTSIDE_PRIOR)
     if candidates.similarity[0] < config.min_similarity:
@@ -93,7 +96,7 @@ def estimate(
 def _strongest_mode(
     poses: Poses, weights: Array, config: LocalizerConfig, has_heading: bool
 ) -> tuple[NDArray[np.bool_], float]:
-    """Which poses [K] agree with the one that most weight agrees with, and how much weight that is."""
+    """Which poses [K] agree with the one that most weight agrees with, and how much that is."""
     apart_m = np.linalg.norm(poses[:, None, :3] - poses[None, :, :3], axis=-1)  # [K, K]
     agree = apart_m <= config.agreement_radius
     if has_heading:
@@ -105,21 +108,23 @@ def _strongest_mode(
 
 
 def _prior_sigma(similarity: Array, weights: Array, config: LocalizerConfig) -> Array:
-    """Uncertainty [6] of a single match: its place's extent, scaled by how far apart the descriptors are.
+    """Uncertainty [6] of a single match: a place's extent, scaled by the descriptors' distance.
 
-    Unit descriptors with similarity s lie sqrt(2 (1 - s)) apart: 0 for the same image, 1 for s = 0.5.
+    Unit descriptors with similarity s lie sqrt(2 (1 - s)) apart: 0 for the same image, 1 for s =
+    0.5.
     """
     mean_similarity = float(np.average(similarity, weights=weights))
     distance = np.sqrt(max(2 * (1 - mean_similarity), 1e-4))
     extent = [config.agreement_radius] * 3 + [np.radians(config.agreement_heading)] * 3
-    return np.array(extent) * (distance / 2)
+    return np.asarray(np.array(extent) * (distance / 2))
 
 
 def _robust_mean(poses: Poses, weights: Array, *, prior_sigma: Array) -> tuple[Poses, Array]:
     """Mean pose [7] and covariance [6, 6] of poses [K, 7].
 
-    The mean is iteratively reweighted (Cauchy), so that one far candidate does not drag it. The covariance is the
-    spread of the candidates plus the uncertainty of a single match, shared among as many as effectively take part.
+    The mean is iteratively reweighted (Cauchy), so that one far candidate does not drag it. The
+    covariance is the spread of the candidates plus the uncertainty of a single match, shared among
+    as many as effectively take part.
     """
     robust = weights / weights.sum()
     for _ in range(_ROBUST_STEPS):

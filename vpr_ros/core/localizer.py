@@ -40,7 +40,7 @@ class Localizer:
         self.base_T_camera = base_T_camera
 
     def step(self, frame: Frame, *, prior: Prior | None = None) -> Localization:
-        """Localize one frame, with a prior only inside it; raises ImageError for an image that cannot be used."""
+        """Localize one frame, with a prior only inside it; raises ImageError."""
         started = time.perf_counter()
         descriptor = self.describer.describe([check(frame.image)])[0]
         described = time.perf_counter()
