@@ -84,7 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parameters = {'map': str(OUTPUT / 'map'), 'model': str(model.folder)}
     found = run_live(DRIVES / 'dusk', None, parameters, on_answer=commentary.on_answer)
     place_map = PlaceMap.open(OUTPUT / 'map', model=model)
-    evaluation = evaluate(found.answers, drive, place_map, TOLERANCE, dropped=found.dropped)
+    evaluation = evaluate(
+        found.answers,
+        drive,
+        place_map,
+        TOLERANCE,
+        dropped=found.dropped,
+        node_latency_ms=found.node_latency_ms,
+    )
     print('3. What the node said, against the truth:')
     print(as_table(evaluation, TOLERANCE))
     picture = OUTPUT / 'paths.png'

@@ -193,6 +193,8 @@ def test_a_live_evaluation_adds_latency_and_takes_a_folder_too(
     found = json.loads(figures.read_text())
     assert found['recall']['1'] == 0.75 and found['answered'] == 0.75 and found['live'] is True
     assert 0 < found['latency_ms']['end_to_end']['p50'] < 5000
+    stages = {'wait', 'decode', 'describe', 'search', 'estimate', 'publish', 'total', 'end_to_end'}
+    assert set(found['latency_ms']) == stages
 
 
 def test_a_node_that_cannot_start_is_one_line(

@@ -138,6 +138,7 @@ def _live(
         place_map,
         tolerance,
         dropped=found.dropped,
+        node_latency_ms=found.node_latency_ms,
         max_pose_gap_s=arguments.max_pose_gap,
     )
 

@@ -4,8 +4,9 @@ An answer is what one frame got, offline or from the running node. Distances are
 bases; a place counts as true within a radius and, if wanted, a heading tolerance.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,7 @@ def evaluate(
     *,
     unusable: int = 0,
     dropped: int = 0,
+    node_latency_ms: Mapping[str, dict[str, float]] = MappingProxyType({}),
     max_pose_gap_s: float = 1.0,
 ) -> Evaluation:
     """Judge answers by the drive's own poses; raises DriveError if it has none for any of them."""
@@ -137,7 +139,7 @@ def evaluate(
             if place_map.header.has_heading and drive.has_heading
             else np.empty(0)
         ),
-        latency_ms=_latencies(judged),
+        latency_ms={**node_latency_ms, **_latencies(judged)},
         truth=truth,
         answers=judged,
     )

@@ -21,11 +21,13 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from vpr_ros.adapters.conversions import pose_array, stamp_ns
+from vpr_ros.adapters.diagnostics import latencies_of
 from vpr_ros.adapters.qos import LATCHED, RECENT
 from vpr_ros.core.config import Value
 from vpr_ros.core.errors import DriveError
@@ -48,6 +50,7 @@ class LiveRun:
     answers: list[Answer]  # by stamp
     sent: int  # images
     dropped: int  # images the node skipped for a newer one
+    node_latency_ms: dict[str, dict[str, float]]  # by stage: p50 and p95, from its diagnostics
 
 
 class _Listener(Node):
@@ -59,6 +62,8 @@ class _Listener(Node):
         self.candidates: dict[int, Poses] = {}
         self.poses: dict[int, PoseWithCovarianceStamped] = {}
         self.arrived_s: dict[int, float] = {}
+        self.node_latency_ms: dict[str, dict[str, float]] = {}
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RECENT)
         self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
         self.create_subscription(
             PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED
@@ -74,6 +79,9 @@ class _Listener(Node):
             self._on_answer(
                 before, self.poses.get(before)
             )  # whose pose, on its own topic, has come by now
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.node_latency_ms.update(latencies_of(message))
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         at_ns = stamp_ns(message.header.stamp)
@@ -130,7 +138,8 @@ def run_live(
         )
         for at_ns in sorted(listener.candidates.keys() & sent_s.keys())
     ]
-    return LiveRun(answers, len(sent_s), len(sent_s) - len(answers))
+    dropped = len(sent_s) - len(answers)
+    return LiveRun(answers, len(sent_s), dropped, listener.node_latency_ms)
 
 
 def _pose_of(message: PoseWithCovarianceStamped | None) -> Poses | None:
