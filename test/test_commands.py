@@ -21,6 +21,15 @@ from vpr_ros.evaluation import answers_offline
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = list(range(12))
+CAMERA_INFO = """
+image_width: 160
+image_height: 120
+distortion_model: plumb_bob
+camera_matrix: {data: [80, 0, 80, 0, 80, 60, 0, 0, 1]}
+distortion_coefficients: {data: [0, 0, 0, 0, 0]}
+rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {data: [80, 0, 80, 0, 0, 80, 60, 0, 0, 0, 1, 0]}
+"""
 
 
 @pytest.fixture(scope='module')
@@ -115,6 +124,18 @@ def test_what_cannot_be_mapped_is_one_line_and_the_old_map_stays(
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
     assert len(PlaceMap.open(mapped)) == 12
+
+
+def test_a_map_remembers_how_much_its_camera_saw(world: Path, tmp_path: Path) -> None:
+    drive = write_posed_folder(tmp_path / 'drive', PLACES)
+    (drive / 'camera_info.yaml').write_text(CAMERA_INFO)
+    write_bag(drive, tmp_path / 'bag')
+    for source in (drive, tmp_path / 'bag'):
+        assert run_build(world, '--bag', str(source), output='seen') == 0
+        seen_deg = PlaceMap.open(world / 'seen').header.field_of_view_deg
+        assert seen_deg == pytest.approx(90.0)
+    assert run_build(world, '--bag', str(world / 'day'), output='seen') == 0
+    assert PlaceMap.open(world / 'seen').header.field_of_view_deg is None
 
 
 def test_evaluation_counts_what_is_there(
@@ -249,7 +270,7 @@ from vpr_ros.drives.drive import RecordedFrame
 class Drive:
     name, frame_id, datum, warnings = 'made', 'map', None, []
     has_heading = mounting_known = True
-    base_T_camera = FORWARD_CAMERA
+    base_T_camera, field_of_view_deg = FORWARD_CAMERA, None
     poses = np.tile(FORWARD_CAMERA, (2, 1))
     trajectory = Trajectory(np.array([0, 10**15]), poses)
     def __len__(self):

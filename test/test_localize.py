@@ -17,7 +17,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_world import Peer, domain, running
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 from worlds import picture, straight_drive, write_map, write_tiny_model
@@ -335,6 +335,19 @@ def test_an_initial_pose_restricts_the_search_once_and_a_broken_one_is_reported(
         message.pose.pose.orientation.w = float('nan')
         initial.publish(message)
         assert_reported(peer, reports, 'initialpose: contains NaN')
+
+
+def test_a_camera_that_sees_less_than_the_mapping_one_is_reported(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / 'log'
+    with domain() as (number, peer), running(number, **world, image_topic='/cam/image', log=log):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        message = CameraInfo(width=640, height=480)
+        message.k = [1000.0, 0.0, 320.0, 0.0, 1000.0, 240.0, 0.0, 0.0, 1.0]
+        peer.publisher(CameraInfo, '/cam/camera_info').publish(message)
+        assert_reported(peer, reports, 'field of view, camera/map [deg]: 35/90')
+    assert 'this camera sees 35 degrees, the map was made with 90' in log.read_text()
 
 
 def test_with_continuous_off_only_a_trigger_localizes(world: dict[str, Path]) -> None:

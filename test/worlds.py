@@ -42,6 +42,7 @@ def write_map(
         model_sha256=model_sha256,
         descriptor_size=descriptors.shape[1],
         has_heading=has_heading,
+        field_of_view_deg=90.0,
     )
     with build(folder, header) as writer:
         for row, (descriptor, pose) in enumerate(zip(descriptors, poses, strict=True)):

@@ -120,6 +120,7 @@ def build_map(
         has_heading=drive.has_heading,
         base_T_camera=tuple(drive.base_T_camera.tolist()),
         mounting_known=drive.mounting_known,
+        field_of_view_deg=drive.field_of_view_deg,
         source=drive.name,
         command=command,
     )

@@ -20,7 +20,7 @@ from nav_msgs.msg import Odometry
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -32,6 +32,7 @@ from vpr_ros.adapters.outputs import Outputs
 from vpr_ros.adapters.parameters import Parameters
 from vpr_ros.adapters.qos import RECENT, image_qos
 from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
+from vpr_ros.core.camera import camera_info_topic, differs, field_of_view_deg
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.estimate import Fix
@@ -68,6 +69,7 @@ class LocalizeNode(LifecycleNode):
         self._last_stamp_ns = 0
         self._mounting: Poses | None = None
         self._prior: Prior | None = None
+        self._field_of_view_deg: float | None = None
         self._odometry = OdometryBuffer()
         self._transforms = Transforms(self) if Transforms.available() else None
         self._settings = Parameters(self, is_configured=lambda: self._localizer is not None)
@@ -177,6 +179,9 @@ class LocalizeNode(LifecycleNode):
                 image_qos(config.image_qos),
                 qos_overriding_options=overridable,
             ),
+            self.create_subscription(
+                CameraInfo, camera_info_topic(config.image_topic), self._on_camera_info, RECENT
+            ),
             self.create_subscription(Odometry, 'odom', self._on_odometry, RECENT),
             self.create_subscription(
                 PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT
@@ -214,6 +219,19 @@ class LocalizeNode(LifecycleNode):
         if self.config.continuous or self._armed:
             self._newest.put((message, time.perf_counter()))
             self._counts.dropped = self._newest.dropped
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        """Tell the operator of a camera that sees much more or much less than the mapping one."""
+        self._field_of_view_deg = field_of_view_deg(message.width, float(message.k[0]))
+        assert self._localizer is not None
+        mapped_deg = self._localizer.place_map.header.field_of_view_deg
+        seen_deg = self._field_of_view_deg
+        if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
+            self.get_logger().warning(
+                f'this camera sees {seen_deg:.0f} degrees, the map was made with '
+                f'{mapped_deg:.0f}: fewer places will be found',
+                once=True,
+            )
 
     def _on_odometry(self, message: Odometry) -> None:
         try:
@@ -364,6 +382,9 @@ class LocalizeNode(LifecycleNode):
         if self._localizer is not None:
             header = self._localizer.place_map.header
             facts |= {'places': str(header.places), 'model': header.model_name}
+            views = (self._field_of_view_deg, header.field_of_view_deg)
+            seen, mapped = (f'{view:.0f}' if view else 'unknown' for view in views)
+            facts['field of view, camera/map [deg]'] = f'{seen}/{mapped}'
         self._diagnostics.publish(
             status_message(
                 self.get_fully_qualified_name(),

@@ -62,6 +62,7 @@ class MapHeader:
     )
     base_T_camera: tuple[float, ...] = tuple(FORWARD_CAMERA.tolist())
     mounting_known: bool = False
+    field_of_view_deg: float | None = None  # horizontal, of the mapping camera
     source: str = ''
     command: str = ''
     made_at: str = ''

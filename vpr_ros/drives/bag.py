@@ -10,6 +10,7 @@ from typing import Any
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.adapters.images import to_rgb
+from vpr_ros.core.camera import camera_info_topic, field_of_view_deg
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
 from vpr_ros.core.trajectory import Trajectory
@@ -23,6 +24,7 @@ from vpr_ros.drives.bag_poses import (
 )
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.reader import (
+    CAMERA_INFO_TYPES,
     IMAGE_TYPES,
     POSE_TYPES,
     RawMessage,
@@ -62,6 +64,7 @@ class BagDrive:
             camera_frame, first_ns = self._probe(reader)
             base, tree = self._base_poses(reader, options)
             mounting = _mounting(reader, options, base, tree, camera_frame, self.warnings)
+            self.field_of_view_deg = _field_of_view_deg(reader, self.image_topic)
         self.mounting_known = mounting is not None
         self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
         self.frame_id = 'map' if base is None else base.frame_id
@@ -162,6 +165,19 @@ class BagDrive:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def _field_of_view_deg(reader: AnyReader, image_topic: str) -> float | None:
+    """Of the first calibration beside the images."""
+    connections = connections_of(reader, camera_info_topic(image_topic), CAMERA_INFO_TYPES)
+    for raw in islice(messages(reader, connections, []), 1):
+        try:
+            found = decoded(reader, raw)
+        except DriveError:
+            return None
+        camera = found.k if hasattr(found, 'k') else found.K  # ROS 2, ROS 1
+        return field_of_view_deg(found.width, float(camera[0]))
+    return None
 
 
 def _mounting(

@@ -47,6 +47,7 @@ class Drive(Protocol):
     has_heading: bool  # False: rotations of the trajectory are unknown (identity)
     base_T_camera: Poses  # [7]
     mounting_known: bool  # False: base_T_camera is FORWARD_CAMERA by assumption
+    field_of_view_deg: float | None  # horizontal; None where the recording does not say
     warnings: list[
         str
     ]  # what could not be read, for the user; may grow until the last frame was read

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from vpr_ros.core.camera import field_of_view_deg
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
 from vpr_ros.core.image import read
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.geotags import Geotag, exif_geotags, place_geotags, utm_geotags
 from vpr_ros.drives.posed_csv import read_posed_csv
@@ -52,6 +54,7 @@ class FolderDrive:
         self.has_heading = False
         self.warnings: list[str] = []
         self.camera_info_file: Path | None = None
+        self.field_of_view_deg: float | None = None
         self.base_T_camera, self.mounting_known = _mounting(path, options)
         if not path.is_dir():
             raise DriveError(f'{path}: no such folder; understood are {UNDERSTOOD}')
@@ -98,6 +101,15 @@ class FolderDrive:
             )
         if (path / CAMERA_INFO_NAME).is_file():
             self.camera_info_file = path / CAMERA_INFO_NAME
+            self._read_camera_info(self.camera_info_file)
+
+    def _read_camera_info(self, file: Path) -> None:
+        try:
+            found = CameraInfo.read(file)
+        except DriveError as error:
+            self.warnings.append(str(error))
+            return
+        self.field_of_view_deg = field_of_view_deg(found.width, found.camera[0])
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
         files = image_files(path / 'images') or image_files(path)

@@ -21,6 +21,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.mended import MendedBag, mend
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+CAMERA_INFO_TYPES = ('sensor_msgs/msg/CameraInfo',)
 ODOMETRY = 'nav_msgs/msg/Odometry'
 NAVSAT = 'sensor_msgs/msg/NavSatFix'
 TRANSFORMS = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
@@ -30,7 +31,7 @@ POSE_TYPES = (
     'geometry_msgs/msg/PoseWithCovarianceStamped',
     NAVSAT,
 )
-_KNOWN_TYPES = {*IMAGE_TYPES, *POSE_TYPES, *TRANSFORMS}
+_KNOWN_TYPES = {*IMAGE_TYPES, *CAMERA_INFO_TYPES, *POSE_TYPES, *TRANSFORMS}
 
 _SUFFIXES = ('.bag', '.mcap', '.db3')
 _NEXT_STEP = {

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import yaml
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -37,6 +36,7 @@ from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
@@ -177,7 +177,7 @@ class BagWriter:
         )
         self._write(FIX_TOPIC, stamp_ns, message)
 
-    def camera_info(self, stamp_ns: int, calibration: 'CameraInfo') -> None:
+    def camera_info(self, stamp_ns: int, calibration: CameraInfo) -> None:
         """Write sensor_msgs/CameraInfo."""
         region = _made(
             'sensor_msgs/msg/RegionOfInterest',
@@ -221,46 +221,6 @@ class BagWriter:
             )
         self._connections[topic] = connection
         self._writer.write(connection, stamp_ns, data)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraInfo:
-    """A calibration in the terms of sensor_msgs/CameraInfo, matrices row by row."""
-
-    width: int
-    height: int
-    distortion_model: str
-    distortion: tuple[float, ...]
-    camera: tuple[float, ...]  # [9]
-    rectification: tuple[float, ...]  # [9]
-    projection: tuple[float, ...]  # [12]
-
-    @classmethod
-    def read(cls, file: Path) -> 'CameraInfo':
-        """From the YAML that ROS's camera_calibration writes; raises DriveError."""
-        try:
-            found = yaml.safe_load(file.read_text(encoding='utf-8'))
-            camera = cls(
-                int(found['image_width']),
-                int(found['image_height']),
-                str(found['distortion_model']),
-                *(
-                    tuple(float(value) for value in found[name]['data'])
-                    for name in (
-                        'distortion_coefficients',
-                        'camera_matrix',
-                        'rectification_matrix',
-                        'projection_matrix',
-                    )
-                ),
-            )
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            reason = ' '.join(str(error).split())
-            raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
-        sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]
-        if sizes != [9, 9, 12]:
-            raise DriveError(f'{file}: matrices of {sizes} numbers, expected 9, 9 and 12')
-        return camera
 
 
 @contextmanager

@@ -1,0 +1,48 @@
+"""A camera's calibration as a posed folder keeps it and ROS publishes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from vpr_ros.core.errors import DriveError
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """A calibration in the terms of sensor_msgs/CameraInfo, matrices row by row."""
+
+    width: int
+    height: int
+    distortion_model: str
+    distortion: tuple[float, ...]
+    camera: tuple[float, ...]  # [9]
+    rectification: tuple[float, ...]  # [9]
+    projection: tuple[float, ...]  # [12]
+
+    @classmethod
+    def read(cls, file: Path) -> 'CameraInfo':
+        """From the YAML that ROS's camera_calibration writes; raises DriveError."""
+        try:
+            found = yaml.safe_load(file.read_text(encoding='utf-8'))
+            camera = cls(
+                int(found['image_width']),
+                int(found['image_height']),
+                str(found['distortion_model']),
+                *(
+                    tuple(float(value) for value in found[name]['data'])
+                    for name in (
+                        'distortion_coefficients',
+                        'camera_matrix',
+                        'rectification_matrix',
+                        'projection_matrix',
+                    )
+                ),
+            )
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
+        sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]
+        if sizes != [9, 9, 12]:
+            raise DriveError(f'{file}: matrices of {sizes} numbers, expected 9, 9 and 12')
+        return camera
