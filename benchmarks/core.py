@@ -2,8 +2,8 @@
 
     make bench
 
-A describer is compared with the bare onnxruntime session that it wraps, image decoding included on both sides; the
-search with a flat faiss index and with a plain numpy scan.
+A describer is compared with the bare onnxruntime session that it wraps, image decoding included on
+both sides; the search with a flat faiss index and with a plain numpy scan.
 """
 
 import time
@@ -26,7 +26,10 @@ DESCRIPTOR_SIZE = 512
 
 
 def medians_ms(**calls: Callable[[], object]) -> dict[str, float]:
-    """Median time of each call in ms; the calls take turns, so that a noisy machine hits all alike."""
+    """Median time of each call in ms.
+
+    The calls take turns, so that a noisy machine hits all alike.
+    """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(ROUNDS + 3):
         for name, call in calls.items():
@@ -50,7 +53,9 @@ def bench_describe(threads: int) -> None:
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(model.graph), options, providers=['CPUExecutionProvider'])
     name, (height, width) = session.get_inputs()[0].name, model.card.image_size
-    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8), (9, 9), 0)
+    picture = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8), (9, 9), 0
+    )
     encoded = encode_jpeg(picture)
 
     def bare() -> object:

@@ -1,4 +1,7 @@
-"""The launch file, by the real `launch` where it is installed: it comes with ROS 2, not with the wheels."""
+"""The launch file, by the real `launch` where it is installed.
+
+It comes with ROS 2, not with the wheels.
+"""
 
 from pathlib import Path
 
@@ -15,8 +18,8 @@ def test_it_declares_the_arguments_of_the_contract() -> None:
     description = get_launch_description_from_python_launch_file(str(FILE))
     names = {argument.name for argument in description.get_launch_arguments()}
     assert names == {
-        'map', 'model', 'params_file', 'namespace', 'use_sim_time', 'autostart', 'image_topic', 'image_transport',
-        'log_level', 'rviz',
+        'map', 'model', 'params_file', 'namespace', 'use_sim_time', 'autostart', 'image_topic',
+        'image_transport', 'log_level', 'rviz',
     }  # fmt: skip
 
 
