@@ -1,7 +1,9 @@
-"""Watch a robot find itself: map a street by day, drive it again at dusk, and ask the running node where it is.
+"""Watch a robot find itself in a street.
 
-Both drives are bags beside this file. The map is built from the first, the node is started as on a robot, the second
-is played into it at its own speed, and every second the node's answer is printed beside the truth.
+It maps the street by day, drives it again at dusk, and asks the running node where it is. Both
+drives are bags beside this file. The map is built from the first, the node is started as on a
+robot, the second is played into it at its own speed, and every second the node's answer is printed
+beside the truth.
 """
 
 import shutil
@@ -64,7 +66,8 @@ class Commentary:
         variances = message.pose.covariance
         sigma_m = float(np.sqrt(max(variances[0], variances[7])))
         return (
-            f'I am at x {pose[0]:6.1f} m, y {pose[1]:6.1f} m, heading {np.degrees(yaw_of(pose)):4.0f} deg, '
+            f'I am at x {pose[0]:6.1f} m, y {pose[1]:6.1f} m, '
+            f'heading {np.degrees(yaw_of(pose)):4.0f} deg, '
             f'+- {sigma_m:.1f} m   (true position {error_m:.1f} m away)'
         )
 

@@ -1,7 +1,8 @@
 """Start the localizer on a robot: `ros2 launch vpr_ros localize.launch.py map:=~/maps/office`.
 
-The node runs as a module of the interpreter that runs this file, so that the same launch file works from a colcon
-workspace and from a pip environment. Only what is given on the command line overrides the parameter file.
+The node runs as a module of the interpreter that runs this file, so that the same launch file
+works from a colcon workspace and from a pip environment. Only what is given on the command line
+overrides the parameter file.
 """
 
 import sys

@@ -85,7 +85,10 @@ def running(
     log: Path | None = None,
     **parameters: Any,
 ) -> Iterator['subprocess.Popen[bytes]']:
-    """The node as a user starts it, in a domain; it must end by SIGINT with status 0 unless it ended before."""
+    """The node as a user starts it, in a domain.
+
+    It must end by SIGINT with status 0 unless it ended before.
+    """
     given = [
         word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
     ]

@@ -1,4 +1,7 @@
-"""Imports point inward: core knows nothing of ROS or torch, the trainer knows only the core and recorded drives."""
+"""Imports point inward.
+
+The core knows nothing of ROS or torch, the trainer knows only the core and recorded drives.
+"""
 
 import ast
 from pathlib import Path
@@ -6,9 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROS = {'rclpy', 'sensor_msgs', 'geometry_msgs', 'nav_msgs', 'std_msgs', 'std_srvs', 'visualization_msgs'} | {
-    'diagnostic_msgs', 'lifecycle_msgs', 'rcl_interfaces', 'builtin_interfaces', 'rosgraph_msgs', 'vpr_msgs',
-    'tf2_ros', 'tf2_msgs', 'launch', 'launch_ros',
+ROS = {
+    'rclpy', 'sensor_msgs', 'geometry_msgs', 'nav_msgs', 'std_msgs', 'std_srvs',
+    'visualization_msgs', 'diagnostic_msgs', 'lifecycle_msgs', 'rcl_interfaces',
+    'builtin_interfaces', 'rosgraph_msgs', 'vpr_msgs', 'tf2_ros', 'tf2_msgs', 'launch',
+    'launch_ros',
 }  # fmt: skip
 TORCH = {'torch', 'torchvision', 'lightning', 'pytorch_metric_learning'}
 

@@ -1,4 +1,7 @@
-"""Every setting has one home, and an illegal value is refused with what came and what was expected."""
+"""Every setting has one home.
+
+An illegal value is refused with what came and what was expected.
+"""
 
 from dataclasses import fields
 from pathlib import Path

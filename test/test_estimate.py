@@ -1,4 +1,4 @@
-"""A pose where the candidates agree, silence where they do not, and a covariance that means something."""
+"""A pose where the candidates agree, silence where not, and a covariance that means something."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The node, in its own process with the real rclpy: poses for images, diagnostics for everything that is wrong."""
+"""The node, in its own process with the real rclpy.
+
+It gives poses for images, and diagnostics for everything that is wrong.
+"""
 
 from array import array
 from pathlib import Path
@@ -185,7 +188,10 @@ def test_an_unknown_place_gives_no_pose_and_a_reason(world: dict[str, Path]) -> 
 def assert_reported(
     peer: Peer, reports: list[DiagnosticArray], text: str, level: bytes | None = None
 ) -> None:
-    """A diagnostic, with this level if one is given, whose message or values contain a text comes soon."""
+    """A diagnostic whose message or values contain a text comes soon.
+
+    It has this level if one is given.
+    """
 
     def said() -> bool:
         return any(
@@ -400,7 +406,8 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Path]) -> None:
                 and state() == State.PRIMARY_STATE_INACTIVE
             )
             peer.wait(
-                lambda: images.get_subscription_count() == 0, 'an inactive node still listens'
+                lambda images=images: images.get_subscription_count() == 0,
+                'an inactive node still listens',
             )
             peer.node.destroy_publisher(images)
             assert change(Transition.TRANSITION_CLEANUP)

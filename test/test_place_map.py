@@ -1,4 +1,7 @@
-"""A map is read back as it was written, refuses damage by name, and survives every failure of its builder."""
+"""A map is read back as it was written, and refuses damage by name.
+
+It survives every failure of its builder.
+"""
 
 import os
 import signal
@@ -136,10 +139,12 @@ from vpr_ros.core.place_map import MapHeader, build
 import resource
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-with build(Path({folder!r}), MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)) as writer:
+header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
+with build(Path({folder!r}), header) as writer:
     print('started', flush=True)
     while True:
-        writer.add(unit_rows(1, 16)[0], straight_drive(1)[0], stamp_ns=0, name='0', thumbnail=b'x' * 1000)
+        row, pose = unit_rows(1, 16)[0], straight_drive(1)[0]
+        writer.add(row, pose, stamp_ns=0, name='0', thumbnail=b'x' * 1000)
 """
 
 

@@ -59,7 +59,7 @@ def test_a_broken_quaternion_is_refused(broken: float) -> None:
 
 
 def test_map_to_odom_brings_the_odometry_to_the_fix() -> None:
-    """REP-105: map_T_odom, composed with odometry's own pose, is where the fix says the robot is."""
+    """REP-105: map_T_odom, composed with odometry's own pose, is where the fix is."""
     map_T_base = np.array([10.0, 4.0, 0.0, *yaw_quat(1.2)])
     odom_T_base = np.array([3.0, -2.0, 0.0, *yaw_quat(-0.4)])
     found = compose(map_T_odom(map_T_base, odom_T_base), odom_T_base)

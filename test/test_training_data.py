@@ -1,4 +1,4 @@
-"""Evaluation sets of every layout give the same form, and a set that cannot be trusted is refused by name."""
+"""Sets of every layout give the same form; one that cannot be trusted is refused by name."""
 
 from pathlib import Path
 
@@ -144,7 +144,10 @@ def test_radius_search_equals_a_loop_over_all_pairs() -> None:
 
 
 def test_published_names_are_understood() -> None:
-    name = '@0550506.53@4181256.88@10@S@037.77726@-122.42647@4lvBxtHrrG--rnHW9UcwKA@@150@@@@201508@@.jpg'
+    name = (
+        '@0550506.53@4181256.88@10@S@037.77726@-122.42647'
+        '@4lvBxtHrrG--rnHW9UcwKA@@150@@@@201508@@.jpg'
+    )
     metres, zones = positions((Path(name), Path('@1.5@2.5@.jpg')))
     assert metres.tolist() == [[550506.53, 4181256.88], [1.5, 2.5]]
     assert zones.tolist() == ['10', '']

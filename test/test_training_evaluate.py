@@ -1,4 +1,7 @@
-"""`vpr_training.evaluate` measures what a naive loop measures, without torch, and says what it cannot read."""
+"""`vpr_training.evaluate` measures what a naive loop measures, without torch.
+
+It says what it cannot read.
+"""
 
 import json
 import subprocess

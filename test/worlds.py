@@ -58,7 +58,10 @@ def write_map(
 
 
 def write_tiny_model(folder: Path, *, name: str = 'tiny', grid: int = 8) -> Model:
-    """A real ONNX model in a few hundred bytes: the image averaged to grid x grid cells, centred, of unit norm."""
+    """A real ONNX model in a few hundred bytes.
+
+    It gives the image averaged to grid x grid cells, centred, of unit norm.
+    """
     size, descriptor_size = 64, grid * grid * 3
     nodes = [
         helper.make_node('Cast', ['images'], ['floats'], to=TensorProto.FLOAT),

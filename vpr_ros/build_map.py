@@ -1,7 +1,7 @@
 """Make a map from a drive: describe its images, take their poses, write both down.
 
-Images are read, described and written one at a time, so that memory does not grow with the drive. The map appears
-under its name only when it is complete.
+Images are read, described and written one at a time, so that memory does not grow with the drive.
+The map appears under its name only when it is complete.
 """
 
 import argparse
@@ -35,7 +35,10 @@ _TURN_RAD = np.radians(20.0)
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """How far apart mapped images are at least; a turn of 20 degrees also starts a new place. Zeros keep all."""
+    """How far apart mapped images are at least; zeros keep all.
+
+    A turn of 20 degrees also starts a new place.
+    """
 
     metres: float = 0.0
     seconds: float = 0.0
@@ -102,9 +105,10 @@ def build_map(
     max_pose_gap_s: float = 1.0,
     command: str = '',
 ) -> Report:
-    """Write a map of a drive; raises DriveError without poses, MapError where the map cannot be written.
+    """Write a map of a drive.
 
-    Whatever goes wrong, a map that was at `output` before stays as it was.
+    Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
+    a map that was at `output` before stays as it was.
     """
     if drive.trajectory is None:
         raise DriveError(
@@ -180,7 +184,8 @@ def _parser() -> argparse.ArgumentParser:
         '--every',
         default='0m',
         metavar='DISTANCE',
-        help='leave out images closer than this to the last one, e.g. 1.5m or 0.5s (default: keep all)',
+        help='leave out images closer than this to the last one, e.g. 1.5m or 0.5s '
+        '(default: keep all)',
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_drive_arguments(parser)
@@ -208,12 +213,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line)
     if not drive.mounting_known:
         print(
-            'note: camera mounting unknown, taken as looking forward; give --mounting, or record /tf_static'
+            'note: camera mounting unknown, taken as looking forward; '
+            'give --mounting, or record /tf_static'
         )
     place_map = PlaceMap.open(arguments.output)
     extent_m = np.ptp(place_map.poses[:, :2], axis=0)
     print(
-        f'{arguments.output}: {len(place_map)} places over {extent_m[0]:.0f} m x {extent_m[1]:.0f} m in frame '
+        f'{arguments.output}: {len(place_map)} places over '
+        f'{extent_m[0]:.0f} m x {extent_m[1]:.0f} m in frame '
         f'{place_map.header.frame_id}, model {model.card.name}'
     )
     return 0

@@ -1,7 +1,8 @@
-"""Play a recording into ROS 2 topics: ROS 1, sqlite3 and mcap bags, and posed folders, without a rosbag2 installation.
+"""Play a recording into ROS 2 topics, without a rosbag2 installation.
 
-Serialized messages go out untouched; ROS 1 messages are converted. Only topics whose message type is installed are
-played, and the others are named.
+ROS 1, sqlite3 and mcap bags are played, and posed folders. Serialized messages go out untouched;
+ROS 1 messages are converted. Only topics whose message type is installed are played, and the
+others are named.
 """
 
 import argparse
@@ -41,7 +42,10 @@ class Player:
     """A bag's topics as publishers of one node."""
 
     def __init__(self, node: Node, reader: AnyReader, topics: Sequence[str] | None = None) -> None:
-        """Create a publisher for each topic whose type is installed; raises DriveError if none is left."""
+        """Create a publisher for each topic whose type is installed.
+
+        Raises DriveError if none is left.
+        """
         self._node = node
         self._reader = reader
         self.missing: dict[str, str] = {}  # topic -> type that is not installed
@@ -87,9 +91,10 @@ class Player:
         clock: bool = False,
         on_publish: Callable[[str, int, bytes], None] | None = None,
     ) -> int:
-        """Publish everything once at `rate` times its recorded speed; returns the number of messages.
+        """Publish everything once at `rate` times the recorded speed; returns the message count.
 
-        on_publish: called just before each message with its topic, its bag time in ns and its CDR bytes.
+        on_publish: called just before each message with its topic, its bag time in ns and its CDR
+        bytes.
         """
         ticker = _Ticker(self._node) if clock else None
         played, started_s, first_ns = 0, 0.0, None
@@ -108,7 +113,9 @@ class Player:
             self._publishers[connection.topic].publish(data)
             played += 1
         for publisher in self._publishers.values():
-            publisher.wait_for_all_acked(_ACKNOWLEDGE)  # else the last messages end with the process
+            publisher.wait_for_all_acked(
+                _ACKNOWLEDGE
+            )  # else the last messages end with the process
         return played
 
     def _messages(self) -> Iterator[tuple[Any, int, bytes]]:
@@ -155,7 +162,11 @@ def opened(path: Path) -> Iterator[AnyReader]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='replay_bag', description=__doc__.split('\n\n')[0])
+    parser = argparse.ArgumentParser(
+        prog='replay_bag',
+        description='Play a recording into ROS 2 topics: ROS 1, sqlite3 and mcap bags, and posed '
+        'folders, without a rosbag2 installation.',
+    )
     parser.add_argument(
         'bag', type=Path, metavar='BAG', help='a bag of any kind, or a posed folder'
     )
@@ -205,9 +216,9 @@ def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> N
     for topic in arguments.wait:
         if not player.wait_for_subscriber(topic, timeout_s=30.0):
             print(f'note: nobody listens to {topic} after 30 s, playing anyway', file=sys.stderr)
+    first_ns = reader.start_time
     while True:
         with tqdm(total=round(reader.duration / 1e9, 1), unit='s', disable=None, delay=2) as bar:
-            first_ns = reader.start_time
 
             def advance(topic: str, bag_ns: int, data: bytes) -> None:
                 bar.update(round((bag_ns - first_ns) / 1e9, 1) - bar.n)

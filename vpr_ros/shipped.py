@@ -1,4 +1,7 @@
-"""The models that come with the package: found beside the source tree, in a ROS install, or in a pip install."""
+"""The models that come with the package.
+
+They are found beside the source tree, in a ROS install, or in a pip install.
+"""
 
 import os
 import sys
@@ -14,7 +17,10 @@ DEFAULT_MODEL = 'lite0'
 
 
 def share_folders() -> Iterator[Path]:
-    """Folders that may hold launch/, config/ and models/: the source tree first, then installed ones."""
+    """Folders that may hold launch/, config/ and models/.
+
+    The source tree comes first, then installed ones.
+    """
     yield Path(__file__).resolve().parents[1]
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
     for prefix in [*filter(None, prefixes), sys.prefix]:
@@ -33,7 +39,10 @@ def default_model() -> Path:
 
 
 def model_that_made(header: MapHeader) -> Path:
-    """Folder of the shipped model with the digest that a map names; raises MapError where none has it."""
+    """Folder of the shipped model with the digest that a map names.
+
+    Raises MapError where none has it.
+    """
     for folder in _model_folders():
         try:
             if read_card(folder / CARD_NAME).sha256 == header.model_sha256:
@@ -41,8 +50,9 @@ def model_that_made(header: MapHeader) -> Path:
         except VprError:
             continue
     raise MapError(
-        f'the map was made with model {header.model_name} ({header.model_sha256[:12]}), which is not among the '
-        'shipped ones; say where it is with the parameter `model`, or --model'
+        f'the map was made with model {header.model_name} ({header.model_sha256[:12]}), '
+        'which is not among the shipped ones; '
+        'say where it is with the parameter `model`, or --model'
     )
 
 

@@ -1,7 +1,8 @@
 """Measure how often a model finds the right place: Recall@N on a data set with known truth.
 
-Describing, searching and counting are the core's own functions, the ones the robot runs, so a figure from here is a
-figure of what is deployed. An exported model needs no torch; a checkpoint is exported to a temporary folder first.
+Describing, searching and counting are the core's own functions, the ones the robot runs, so a
+figure from here is a figure of what is deployed. An exported model needs no torch; a checkpoint is
+exported to a temporary folder first.
 """
 
 import argparse
@@ -35,7 +36,7 @@ _BLOCK = 256  # queries whose similarities to the database are held at once, in 
 
 
 def measure(describer: Describer, images: RecallSet, *, ns: Sequence[int] = RECALL_NS) -> Recall:
-    """Recall@N of a model on a set, by exact search; raises ImageError naming an unreadable image."""
+    """Recall@N of a model on a set, by exact search; ImageError names an unreadable image."""
     database = describe_files(describer, images.database, label='database')
     if images.earlier_than is None:
         queries = describe_files(describer, images.queries, label='queries')
@@ -57,7 +58,10 @@ def describe_files(describer: Describer, paths: Sequence[Path], *, label: str = 
 
 
 def rank_earlier(frames: Descriptors, queries: Rows, k: int) -> NDArray[np.int64]:
-    """For rows `queries` [Q] of a sequence [N, D] the k most similar earlier rows [Q, k], best first, -1 where fewer are."""
+    """For rows `queries` [Q] of a sequence [N, D] the k most similar earlier rows [Q, k].
+
+    Best first, -1 where fewer are.
+    """
     ranked = np.full((len(queries), k), -1, dtype=np.int64)
     for start in range(0, len(queries), _BLOCK):
         rows = queries[start : start + _BLOCK]
@@ -100,7 +104,10 @@ def as_table(recall: Recall, images: RecallSet, model: Model) -> str:
 
 
 def open_model(path: Path, scratch: ExitStack) -> Model:
-    """A model folder, or a checkpoint exported to a folder that lives as long as `scratch`; raises VprError."""
+    """A model folder, or a checkpoint exported to one; raises VprError.
+
+    The exported folder lives as long as `scratch`.
+    """
     if path.is_dir():
         return Model.open(path)
     if not path.exists():
@@ -109,7 +116,8 @@ def open_model(path: Path, scratch: ExitStack) -> Model:
         from vpr_training.export import export_checkpoint
     except ImportError as error:
         raise TrainingError(
-            f'{path}: a checkpoint needs torch and onnx ({error}); make setup-training, or give an exported model'
+            f'{path}: a checkpoint needs torch and onnx ({error}); '
+            'make setup-training, or give an exported model'
         ) from error
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
     return export_checkpoint(path, folder / path.stem)
@@ -133,13 +141,15 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=Path,
         metavar='DIR',
-        help='database/ and queries/ with gt.csv or with @utm@ names, or one sequence: images/ with gt.csv',
+        help='database/ and queries/ with gt.csv or with @utm@ names, '
+        'or one sequence: images/ with gt.csv',
     )
     parser.add_argument(
         '--radius',
         type=float,
         metavar='M',
-        help='metres within which an answer is right (25); gt.csv, where there is one, decides instead',
+        help='metres within which an answer is right (25); '
+        'gt.csv, where there is one, decides instead',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     return parser

@@ -1,7 +1,8 @@
 """Export a network to a model folder that the robot runs: an ONNX graph and a card.
 
-The graph takes the camera's bytes and gives unit descriptors, so that nothing about the network can be done
-differently on the robot. Before anything is written, torch and onnxruntime must agree on the same images.
+The graph takes the camera's bytes and gives unit descriptors, so that nothing about the network
+can be done differently on the robot. Before anything is written, torch and onnxruntime must agree
+on the same images.
 """
 
 import argparse
@@ -37,7 +38,10 @@ class ParityError(TrainingError):
 
 
 def load_checkpoint(path: Path) -> Network:
-    """A network from a checkpoint {'network': configuration, 'state_dict': tensors}; raises TrainingError."""
+    """A network from a checkpoint; raises TrainingError.
+
+    The checkpoint is {'network': configuration, 'state_dict': tensors}.
+    """
     held = read_state(path)
     if missing := sorted({'network', 'state_dict'} - held.keys()):
         raise TrainingError(
@@ -54,13 +58,16 @@ def load_checkpoint(path: Path) -> Network:
 
 
 def export_checkpoint(path: Path, output: Path) -> Model:
-    """Export a checkpoint under the name of the output folder; raises TrainingError, ParityError."""
+    """Export a checkpoint under the output folder's name; raises TrainingError, ParityError."""
     network = load_checkpoint(path)
     return export(network, _card(network, name=output.name, summary=f'from {path.name}'), output)
 
 
 def load_untrained(path: Path) -> tuple[Network, ModelCard]:
-    """A network that needs no training, and its card, from a file under config/models; raises TrainingError."""
+    """A network that needs no training, and its card; raises TrainingError.
+
+    It is made from a file under config/models.
+    """
     try:
         held = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, yaml.YAMLError) as error:
@@ -75,7 +82,10 @@ def load_untrained(path: Path) -> tuple[Network, ModelCard]:
 
 
 def export(network: Network, card: ModelCard, output: Path) -> Model:
-    """Write a model folder; raises ParityError, and leaves what was there, if the graph computes something else."""
+    """Write a model folder.
+
+    Raises ParityError, and leaves what was there, if the graph computes something else.
+    """
     exported = ExportedNetwork(network).eval()
     graph = to_onnx(exported)
     with tempfile.TemporaryDirectory(prefix='export-') as scratch:
@@ -83,13 +93,17 @@ def export(network: Network, card: ModelCard, output: Path) -> Model:
         cosine = parity(exported, trial, images_for_parity(card))
     if not cosine >= LEAST_COSINE:
         raise ParityError(
-            f'{output}: not written, cosine of torch and ONNX is {cosine:.7f}, at least {LEAST_COSINE} is needed'
+            f'{output}: not written, cosine of torch and ONNX is {cosine:.7f}, '
+            f'at least {LEAST_COSINE} is needed'
         )
     return write_model(output, graph, card)
 
 
 def to_onnx(exported: ExportedNetwork) -> bytes:
-    """The ONNX file's bytes: input `images` uint8 [B, H, W, 3], output `descriptors` float32 [B, D], B dynamic."""
+    """The ONNX file's bytes, B dynamic.
+
+    The input is `images` uint8 [B, H, W, 3], the output `descriptors` float32 [B, D].
+    """
     config = exported.network.config
     example = torch.zeros(2, config.image_height, config.image_width, 3, dtype=torch.uint8)
     file = io.BytesIO()

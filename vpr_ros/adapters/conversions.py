@@ -48,7 +48,10 @@ def pose_message(pose: Poses) -> Pose:
 
 
 def pose_array(pose: Pose, *, source: str) -> Poses:
-    """geometry_msgs/Pose as [7]; raises VprError for NaN and for quaternions that are not of unit norm."""
+    """geometry_msgs/Pose as [7].
+
+    Raises VprError for NaN and for quaternions that are not of unit norm.
+    """
     position, quat = pose.position, pose.orientation
     return checked_pose(
         [position.x, position.y, position.z, quat.x, quat.y, quat.z, quat.w], source=source
@@ -114,7 +117,10 @@ def places_message(place_map: PlaceMap, header: Header) -> Marker:
 
 
 def markers_message(located: Localization, poses: Poses, header: Header) -> MarkerArray:
-    """Candidates as spheres, green the more similar they are; the fix as an arrow inside its 2-sigma ellipsoid."""
+    """Candidates as spheres, and the fix as an arrow inside its 2-sigma ellipsoid.
+
+    A sphere is the greener, the more similar the candidate is.
+    """
     markers = [
         _marker(
             header, 'candidates', number, Marker.SPHERE, pose, (0.6, 0.6, 0.6), _shade(similarity)

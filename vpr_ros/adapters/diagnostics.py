@@ -1,4 +1,7 @@
-"""What the node tells an operator: one DiagnosticStatus a second with what came in, what came out and how long it took."""
+"""What the node tells an operator, in one DiagnosticStatus a second.
+
+It says what came in, what came out and how long it took.
+"""
 
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -50,7 +53,7 @@ def status_message(
     received_lately: int,
     stamp: Time,
 ) -> DiagnosticArray:
-    """One DiagnosticArray: ERROR for a problem, WARN without images or without a fix, OK otherwise."""
+    """One DiagnosticArray: ERROR for a problem, WARN without images or a fix, OK otherwise."""
     level, summary = _judge(counts, problem, received_lately)
     values = dict(facts) | _values(counts)
     status = DiagnosticStatus(

@@ -1,6 +1,7 @@
-"""The newest-frame policy: a slot that always holds the latest message, for a reader slower than the camera.
+"""The newest-frame policy: a slot that always holds the latest message.
 
-A queue would make a slow model lag further and further behind; a slot makes it drop frames and stay current.
+It is for a reader slower than the camera. A queue would make a slow model lag further and further
+behind; a slot makes it drop frames and stay current.
 """
 
 from threading import Condition

@@ -61,7 +61,10 @@ class Outputs:
         config: NodeConfig,
         base_T_camera: Poses | None,
     ) -> None:
-        """A frame's pose (only with a fix), matches, candidates, markers and debug image; header is the map's."""
+        """A frame's pose (only with a fix), matches, candidates, markers and debug image.
+
+        header is the map's.
+        """
         if isinstance(located.outcome, Fix):
             self._pose.publish(convert.fix_message(located.outcome, header))
         poses = convert.base_poses(located, self._place_map, base_T_camera)  # [K, 7]

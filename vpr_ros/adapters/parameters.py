@@ -1,4 +1,7 @@
-"""ROS parameters made from the settings dataclass: types, defaults, ranges and descriptions are declared once, there."""
+"""ROS parameters made from the settings dataclass.
+
+Types, defaults, ranges and descriptions are declared once, there.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _FIELDS = {declared.name: declared for declared in fields(NodeConfig)}
 
 
 class Parameters:
-    """The node's parameters: declared, checked at every change, and read back as one NodeConfig."""
+    """The node's parameters, read back as one NodeConfig.
+
+    They are declared here, and checked at every change.
+    """
 
     def __init__(self, node: Node, *, is_configured: Callable[[], bool]) -> None:
         """Declare all parameters; raises ConfigError for a bad value given at start."""
@@ -60,7 +66,10 @@ class Parameters:
 
 
 def _descriptor(declared: Field[Any]) -> ParameterDescriptor:
-    """Description and range; numbers and lists are typed dynamically, so that `radius:=5` works as `5.0` does."""
+    """Description and range of a parameter.
+
+    Numbers and lists are typed dynamically, so that `radius:=5` works as `5.0` does.
+    """
     facts, default = declared.metadata, default_of(declared)
     unit = f' [{facts["unit"]}]' if facts['unit'] else ''
     choices = f' One of: {", ".join(facts["choices"])}.' if facts['choices'] else ''

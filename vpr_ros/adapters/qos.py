@@ -1,7 +1,7 @@
 """Quality of service of the node's topics.
 
-A pose is latched, so that a late listener (a planner starting up) gets the last one, as AMCL does. Images take depth 1:
-an older image is worth nothing once a newer one is there.
+A pose is latched, so that a late listener (a planner starting up) gets the last one, as AMCL does.
+Images take depth 1: an older image is worth nothing once a newer one is there.
 """
 
 from rclpy.qos import (

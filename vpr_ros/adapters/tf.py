@@ -1,4 +1,7 @@
-"""Transforms, where tf2_ros is installed (it is not among the wheels): the camera's mounting in, map -> odom out."""
+"""Transforms: the camera's mounting in, map -> odom out.
+
+They are there where tf2_ros is installed; it is not among the wheels.
+"""
 
 from collections import deque
 from typing import Any
@@ -71,14 +74,17 @@ class OdometryBuffer:
         self._poses: deque[tuple[int, Poses]] = deque(maxlen=_ODOMETRY_KEPT)
 
     def add(self, message: Odometry) -> None:
-        """Keep one message; a jump back in time forgets the rest. Raises VprError for a broken pose."""
+        """Keep one message; a jump back in time forgets the rest. VprError for a broken pose."""
         at_ns = stamp_ns(message.header.stamp)
         if self._poses and at_ns <= self._poses[-1][0]:
             self._poses.clear()
         self._poses.append((at_ns, pose_array(message.pose.pose, source='odom')))
 
     def at(self, at_ns: int) -> Poses | None:
-        """odom_T_base [7] at a stamp: interpolated, or the newest one for a stamp just after it; None if unknown."""
+        """odom_T_base [7] at a stamp; None if unknown.
+
+        It is interpolated, or the newest one for a stamp just after it.
+        """
         poses = list(self._poses)
         if not poses or at_ns < poses[0][0]:
             return None

@@ -1,9 +1,9 @@
-"""Folders and files that are either wholly the old ones or wholly the new ones, whatever happens in between.
+"""Folders and files that are wholly the old ones or wholly the new ones, whatever happens.
 
-A folder is built beside its target under a hidden name, synced, and exchanged with the target in one system call
-(renameat2, Linux); where the file system cannot exchange, the old folder is moved aside for the moment between two
-renames. A full disk, an exception or a kill leaves the target as it was; leftovers of dead builders are removed by
-the next one.
+A folder is built beside its target under a hidden name, synced, and exchanged with the target in
+one system call (renameat2, Linux); where the file system cannot exchange, the old folder is moved
+aside for the moment between two renames. A full disk, an exception or a kill leaves the target as
+it was; leftovers of dead builders are removed by the next one.
 """
 
 import ctypes
@@ -21,7 +21,8 @@ _RENAME_EXCHANGE = 2
 def staged_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` when the block ends without an error.
 
-    Raises OSError where the parent cannot be written; the target is untouched then, and whenever the block raises.
+    Raises OSError where the parent cannot be written; the target is untouched then, and whenever
+    the block raises.
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def replace_file(target: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(staging, target)
+        staging.replace(target)
     finally:
         staging.unlink(missing_ok=True)
     _sync_path(target.parent)
@@ -52,11 +53,11 @@ def replace_file(target: Path, content: bytes) -> None:
 
 def _put_in_place(staging: Path, target: Path) -> None:
     if not target.exists():
-        os.rename(staging, target)
+        staging.rename(target)
     elif not _exchange(staging, target):
         aside = target.with_name(f'.{target.name}.old-{os.getpid()}')
-        os.rename(target, aside)
-        os.rename(staging, target)
+        target.rename(aside)
+        staging.rename(target)
         shutil.rmtree(aside, ignore_errors=True)
     _sync_path(target.parent)
 

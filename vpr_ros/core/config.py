@@ -1,6 +1,7 @@
-"""Every knob of the localizer and its node: default, unit, legal range and one sentence, in one place.
+"""Every knob of the localizer and its node, in one place.
 
-ROS parameters, config/localize.yaml and the documentation are made from these fields; nothing repeats them.
+A knob has its default, unit, legal range and one sentence. ROS parameters, config/localize.yaml
+and the documentation are made from these fields; nothing repeats them.
 """
 
 import json
@@ -26,7 +27,8 @@ def knob(
 ) -> Any:
     """Declare a field of a settings dataclass with all that is known about it.
 
-    at_configure: the value is taken when the node is configured and cannot change until it is cleaned up.
+    at_configure: the value is taken when the node is configured and cannot change until it is
+    cleaned up.
     """
     described = {
         'sentence': sentence,
@@ -85,7 +87,8 @@ class NodeConfig(LocalizerConfig):
     )
     image_transport: str = knob(
         'raw',
-        'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage on <image_topic>/compressed.',
+        'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage '
+        'on <image_topic>/compressed.',
         choices=('raw', 'compressed'),
         at_configure=True,
     )
@@ -107,7 +110,8 @@ class NodeConfig(LocalizerConfig):
     )
     base_T_camera: list[float] = knob(
         (),
-        "Mounting of the camera (optical frame) as x y z qx qy qz qw; empty takes tf, else the mapping camera's.",
+        'Mounting of the camera (optical frame) as x y z qx qy qz qw; '
+        "empty takes tf, else the mapping camera's.",
         at_configure=True,
     )
     publish_tf: bool = knob(
@@ -128,7 +132,10 @@ class NodeConfig(LocalizerConfig):
 
 
 def check(declared: Field[Any], value: Any) -> Any:
-    """Return `value` if it is legal for the field; raises ConfigError saying what came and what was expected."""
+    """Return `value` if it is legal for the field.
+
+    Raises ConfigError saying what came and what was expected.
+    """
     default = default_of(declared)
     name, facts = declared.name, declared.metadata
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -161,7 +168,10 @@ def default_of(declared: Field[Any]) -> Any:
 
 
 def node_config(values: Mapping[str, Any]) -> NodeConfig:
-    """Checked settings from names and values; raises ConfigError for an unknown name or an illegal value."""
+    """Checked settings from names and values.
+
+    Raises ConfigError for an unknown name or an illegal value.
+    """
     declared = {entry.name: entry for entry in fields(NodeConfig)}
     if unknown := sorted(values.keys() - declared.keys()):
         raise ConfigError(
@@ -176,7 +186,8 @@ def node_config(values: Mapping[str, Any]) -> NodeConfig:
 def parameter_file() -> str:
     """The text of config/localize.yaml: every parameter with its default, range and meaning."""
     lines = [
-        '# Parameters of the node `localize`, with their defaults. Made by `python -m vpr_ros.core.config`; take a copy,',
+        '# Parameters of the node `localize`, with their defaults. '
+        'Made by `python -m vpr_ros.core.config`; take a copy,',
         '# change it, and pass it as params_file:=FILE.',
         '/**:',
         '  ros__parameters:',

@@ -1,6 +1,7 @@
 """Turn images into descriptors: unit vectors that are close where the places are the same.
 
-onnxruntime on the CPU is the form that runs everywhere; other engines need only the two sizes and `describe`.
+onnxruntime on the CPU is the form that runs everywhere; other engines need only the two sizes and
+`describe`.
 """
 
 import os
@@ -33,7 +34,7 @@ class OnnxDescriber:
     """A model folder run by onnxruntime."""
 
     def __init__(self, model: Model, *, threads: int = 0) -> None:
-        """threads: of one inference; 0 takes every core this process may use. Raises ModelError."""
+        """threads: of one inference; 0 takes all cores this process may use. Raises ModelError."""
         self._model = model
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
@@ -64,16 +65,19 @@ class OnnxDescriber:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(
-                f'{self._model.graph}: {len(inputs)} inputs and {len(outputs)} outputs, expected one of each'
+                f'{self._model.graph}: {len(inputs)} inputs and {len(outputs)} outputs, '
+                'expected one of each'
             )
         expected = [card.image_height, card.image_width, 3]
         if inputs[0].type != 'tensor(uint8)' or list(inputs[0].shape[1:]) != expected:
             raise ModelError(
-                f'{self._model.graph}: input {inputs[0].type} {inputs[0].shape}, expected uint8 [B, '
-                f'{card.image_height}, {card.image_width}, 3] as in {self._model.folder / "card.json"}'
+                f'{self._model.graph}: input {inputs[0].type} {inputs[0].shape}, '
+                f'expected uint8 [B, {card.image_height}, {card.image_width}, 3] '
+                f'as in {self._model.folder / "card.json"}'
             )
         if list(outputs[0].shape[1:]) != [card.descriptor_size]:
             raise ModelError(
-                f'{self._model.graph}: output {outputs[0].shape}, the card says [B, {card.descriptor_size}]'
+                f'{self._model.graph}: output {outputs[0].shape}, '
+                f'the card says [B, {card.descriptor_size}]'
             )
         self._input, self._output = inputs[0].name, outputs[0].name

@@ -1,6 +1,7 @@
-"""One root for every error a user can cause, so that commands turn all of them into one line and exit status 2.
+"""One root for every error a user can cause.
 
-A message says what came, what was expected and where. Not finding a place is no error: see estimate.NoFix.
+Commands turn all of them into one line and exit status 2. A message says what came, what was
+expected and where. Not finding a place is no error: see estimate.NoFix.
 """
 
 

@@ -1,8 +1,8 @@
 """Rigid transforms on arrays.
 
-A pose `a_T_b` is float64 [..., 7]: position x y z of b's origin in a, in metres, then the unit quaternion x y z w that
-turns vectors of b into vectors of a. Frames follow REP-103: x forward (or east), y left (or north), z up; optical
-frames have x right, y down, z forward.
+A pose `a_T_b` is float64 [..., 7]: position x y z of b's origin in a, in metres, then the unit
+quaternion x y z w that turns vectors of b into vectors of a. Frames follow REP-103: x forward (or
+east), y left (or north), z up; optical frames have x right, y down, z forward.
 """
 
 import numpy as np
@@ -15,7 +15,10 @@ Array = NDArray[np.float64]
 
 IDENTITY: Poses = np.array([0, 0, 0, 0, 0, 0, 1], dtype=np.float64)
 FORWARD_CAMERA: Poses = np.array([0, 0, 0, -0.5, 0.5, -0.5, 0.5], dtype=np.float64)
-"""base_T_camera of a camera at the base's origin that looks along x: what is assumed when nothing is known."""
+"""base_T_camera of a camera at the base's origin that looks along x.
+
+It is what is assumed when nothing is known.
+"""
 
 _NORM_TOLERANCE = 1e-2
 
@@ -23,8 +26,8 @@ _NORM_TOLERANCE = 1e-2
 def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
     """Return finite poses [..., 7] with quaternions of unit norm.
 
-    Rounding of a quaternion (norm within 1 % of one) is repaired; NaN, infinite and grossly unnormalized values raise
-    VprError naming `source`.
+    Rounding of a quaternion (norm within 1 % of one) is repaired; NaN, infinite and grossly
+    unnormalized values raise VprError naming `source`.
     """
     poses = np.array(pose, dtype=np.float64)
     if poses.shape[-1:] != (7,):
@@ -93,7 +96,10 @@ def matrix(quat: Array) -> Array:
 
 
 def quat_of_matrix(rotation: Array) -> Array:
-    """Quaternion [4] of one rotation matrix [3, 3] (Bar-Itzhack 2000: the largest eigenvector of a symmetric form)."""
+    """Quaternion [4] of one rotation matrix [3, 3].
+
+    It is the largest eigenvector of a symmetric form (Bar-Itzhack 2000).
+    """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
     form = np.array(
         [
@@ -115,7 +121,10 @@ def yaw_quat(yaw_rad: ArrayLike) -> Array:
 
 
 def yaw_of(pose: Poses, forward: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Array:
-    """Heading in the xy plane of each pose's `forward` axis, radians [...], 0 along x (east), anticlockwise."""
+    """Heading in the xy plane of each pose's `forward` axis, radians [...].
+
+    0 is along x (east), angles grow anticlockwise.
+    """
     direction = rotate(pose[..., 3:], np.broadcast_to(np.array(forward), (*pose.shape[:-1], 3)))
     return np.asarray(np.arctan2(direction[..., 1], direction[..., 0]))
 
@@ -139,8 +148,8 @@ def rotation_vector(quat: Array) -> Array:
 def mean_quat(quats: Array, weights: Array) -> Array:
     """Weighted mean rotation [4] of quaternions [K, 4], weights [K].
 
-    The eigenvector of sum w q q^T with the largest eigenvalue, which does not care about the quaternions' signs
-    (Markley et al., Averaging Quaternions, 2007, eq. 12).
+    The eigenvector of sum w q q^T with the largest eigenvalue, which does not care about the
+    quaternions' signs (Markley et al., Averaging Quaternions, 2007, eq. 12).
     """
     scatter = np.einsum('k,ki,kj->ij', weights, quats, quats)
     mean = np.linalg.eigh(scatter)[1][:, -1]
@@ -148,7 +157,10 @@ def mean_quat(quats: Array, weights: Array) -> Array:
 
 
 def interpolate(start: Poses, end: Poses, fraction: ArrayLike) -> Poses:
-    """Poses between `start` and `end` [..., 7] at `fraction` [...] in [0, 1]: straight line, shortest rotation."""
+    """Poses between `start` and `end` [..., 7] at `fraction` [...] in [0, 1].
+
+    Positions go along the straight line, rotations the shortest way.
+    """
     fraction = np.asarray(fraction)[..., None]
     position = start[..., :3] + fraction * (end[..., :3] - start[..., :3])
     turn = rotation_vector(quat_multiply(quat_conjugate(start[..., 3:]), end[..., 3:])) * fraction

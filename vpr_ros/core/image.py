@@ -1,7 +1,8 @@
 """The one definition of what happens to an image before the network sees it.
 
-Training, export, evaluation and the robot all call `resize` below, and everything after it (scaling, normalization)
-lives inside the exported graph. Pixels that differ between training and robot are a classic silent loss of recall.
+Training, export, evaluation and the robot all call `resize` below, and everything after it
+(scaling, normalization) lives inside the exported graph. Pixels that differ between training and
+robot are a classic silent loss of recall.
 """
 
 from pathlib import Path
@@ -24,7 +25,8 @@ def resize(image: Image, size_hw: tuple[int, int]) -> Image:
     """Bring an image to the network's input size, without keeping its aspect.
 
     image: uint8 [H, W, 3]; size_hw: (height, width) in pixels; returns uint8 [height, width, 3].
-    Shrinking averages over the covered area, so that no detail aliases; enlarging interpolates linearly.
+    Shrinking averages over the covered area, so that no detail aliases; enlarging interpolates
+    linearly.
     """
     height, width = size_hw
     if image.shape[:2] == (height, width):
@@ -51,8 +53,9 @@ def check(image: Image, *, source: str = 'image') -> Image:
 def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'image') -> Image:
     """Decode JPEG, PNG or any other format OpenCV reads to RGB.
 
-    encoded: the file's bytes. Raises ImageError for empty, garbled, truncated and too small images. OpenCV itself
-    paints the missing part of a truncated JPEG grey and says nothing, so the end mark is looked for here.
+    encoded: the file's bytes. Raises ImageError for empty, garbled, truncated and too small
+    images. OpenCV itself paints the missing part of a truncated JPEG grey and says nothing, so the
+    end mark is looked for here.
     """
     buffer = np.frombuffer(encoded, dtype=np.uint8)
     if buffer.size == 0:
@@ -71,7 +74,7 @@ def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'im
 
 
 def read(path: Path) -> Image:
-    """Read an image file as RGB uint8 [H, W, 3]; ImageError names the file when it cannot be used."""
+    """Read an image file as RGB uint8 [H, W, 3]; ImageError names one that cannot be used."""
     try:
         encoded = path.read_bytes()
     except OSError as error:

@@ -1,9 +1,10 @@
 """Find the rows of a map that are most like a query.
 
-Descriptors are unit vectors, so a dot product is a cosine similarity and exact search is one matrix product over
-memory-mapped rows; nothing is copied. A single query is bound by memory bandwidth, where BLAS uses every core
-(three times faster than a flat faiss index here); many queries at once are bound by arithmetic, where faiss's blocked
-search also avoids the [Q, N] matrix.
+Descriptors are unit vectors, so a dot product is a cosine similarity and exact search is one
+matrix product over memory-mapped rows; nothing is copied. A single query is bound by memory
+bandwidth, where BLAS uses every core (three times faster than a flat faiss index here); many
+queries at once are bound by arithmetic, where faiss's blocked search also avoids the [Q, N]
+matrix.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,10 @@ class ExactIndex:
     def search(
         self, queries: Descriptors, k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The k most similar rows of queries [Q, D]: similarity [Q, K] and row [Q, K], best first; K = min(k, N)."""
+        """Similarity [Q, K] and row [Q, K] of the rows most similar to queries [Q, D], best first.
+
+        K = min(k, N).
+        """
         k = min(k, len(self))
         if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)

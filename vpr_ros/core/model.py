@@ -1,7 +1,8 @@
 """A model on disk: a folder with the graph and a card that says what it is.
 
-The card carries the graph's digest. A map remembers the digest of the model that described it, so that a robot never
-compares descriptors of two different networks, which would look like a robot that is merely lost.
+The card carries the graph's digest. A map remembers the digest of the model that described it, so
+that a robot never compares descriptors of two different networks, which would look like a robot
+that is merely lost.
 """
 
 import hashlib
@@ -73,8 +74,8 @@ class Model:
             ) from error
         if found != card.sha256:
             raise ModelError(
-                f'{graph}: sha256 {found[:12]}, the card says {card.sha256[:12]}; the file is damaged or was '
-                'replaced, export the model again'
+                f'{graph}: sha256 {found[:12]}, the card says {card.sha256[:12]}; '
+                'the file is damaged or was replaced, export the model again'
             )
         return cls(folder, card)
 
@@ -105,7 +106,8 @@ def read_card(path: Path) -> ModelCard:
 def write_model(folder: Path | str, graph: bytes, card: ModelCard) -> Model:
     """Write a model folder whole or not at all; the card's digest is taken from the graph.
 
-    An existing folder is replaced only when the new one is complete. Raises ModelError where it cannot be written.
+    An existing folder is replaced only when the new one is complete. Raises ModelError where it
+    cannot be written.
     """
     folder = Path(folder)
     complete = asdict(card) | {'sha256': hashlib.sha256(graph).hexdigest()}

@@ -10,9 +10,10 @@ A map is a folder:
     parts/0000/thumbnails.bin       JPEGs, one after another
     parts/0000/thumbnail_ends.npy   int64 [n], where each ends
 
-Poses are the camera's, not the robot's, because that is what an image tells; the mounting of the mapping camera is
-kept beside them, and a robot with another mounting gives its own. Rows are streamed to disk while a map is built, so
-building needs no memory for what is already written. The folder appears under its name only when it is complete.
+Poses are the camera's, not the robot's, because that is what an image tells; the mounting of the
+mapping camera is kept beside them, and a robot with another mounting gives its own. Rows are
+streamed to disk while a map is built, so building needs no memory for what is already written. The
+folder appears under its name only when it is complete.
 """
 
 import hashlib
@@ -86,13 +87,17 @@ class PlaceMap:
 
     @classmethod
     def open(cls, folder: Path | str, *, model: Model | None = None) -> 'PlaceMap':
-        """Open a map and check every file; with `model`, refuse a map that another model made. Raises MapError."""
+        """Open a map and check every file; raises MapError.
+
+        With `model`, a map that another model made is refused.
+        """
         folder = Path(folder)
         header = read_header(folder)
         if model is not None and model.card.sha256 != header.model_sha256:
             raise MapError(
-                f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), this program runs '
-                f'{model.card.name} ({model.card.sha256[:12]}); choose that model or rebuild the map with build_map'
+                f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), '
+                f'this program runs {model.card.name} ({model.card.sha256[:12]}); '
+                'choose that model or rebuild the map with build_map'
             )
         for name, expected in (header.files or {}).items():
             _check_file(folder / name, expected)
@@ -104,7 +109,8 @@ class PlaceMap:
             ) from error
         if not len(opened) == len(opened.stamps_ns) == len(opened.index) == header.places > 0:
             raise MapError(
-                f'{folder}: {len(opened)} poses, {len(opened.stamps_ns)} stamps, {len(opened.index)} descriptors, '
+                f'{folder}: {len(opened)} poses, {len(opened.stamps_ns)} stamps, '
+                f'{len(opened.index)} descriptors, '
                 f'map.yaml says {header.places} places; rebuild it with build_map'
             )
         return opened
@@ -167,7 +173,11 @@ class MapWriter:
     def add(
         self, descriptor: Descriptors, pose: Poses, *, stamp_ns: int, name: str, thumbnail: bytes
     ) -> None:
-        """Append one place: descriptor [D], map_T_camera [7], its image's stamp, name and small JPEG."""
+        """Append one place.
+
+        It is given by its descriptor [D], map_T_camera [7], and its image's stamp, name and small
+        JPEG.
+        """
         pose = checked_pose(pose, source=name)
         if (
             descriptor.shape != (self._columns['descriptors'],)
@@ -199,7 +209,10 @@ class MapWriter:
             file.flush()
 
     def _npy_header(self, name: str) -> bytes:
-        """The .npy header (format 1.0), padded to a fixed length so that it can be rewritten in place."""
+        """The .npy header (format 1.0).
+
+        It is padded to a fixed length so that it can be rewritten in place.
+        """
         columns = self._columns[name]
         shape = (self.places, columns) if columns else (self.places,)
         text = repr({'descr': _ARRAYS[name].str, 'fortran_order': False, 'shape': shape}).encode()
@@ -209,10 +222,11 @@ class MapWriter:
 
 @contextmanager
 def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
-    """Yield a writer; when the block ends, the map takes the place of whatever `folder` held before.
+    """Yield a writer; when the block ends, the map replaces whatever `folder` held before.
 
-    An error or a kill before that, a full disk included, leaves the old map as it was. Raises MapError where the
-    map cannot be written or has no place. `places`, `files` and `made_at` of the header are filled in here.
+    An error or a kill before that, a full disk included, leaves the old map as it was. Raises
+    MapError where the map cannot be written or has no place. `places`, `files` and `made_at` of
+    the header are filled in here.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
@@ -248,7 +262,8 @@ def read_header(folder: Path) -> MapHeader:
     version = found.get('format_version') if isinstance(found, dict) else None
     if version != FORMAT_VERSION:
         raise MapError(
-            f'{path}: map format version {version}, this program reads {FORMAT_VERSION}; rebuild it with build_map'
+            f'{path}: map format version {version}, this program reads {FORMAT_VERSION}; '
+            'rebuild it with build_map'
         )
     known = {entry.name for entry in fields(MapHeader)}
     try:
@@ -293,8 +308,8 @@ def _check_file(path: Path, expected_sha256: str) -> None:
         ) from error
     if found != expected_sha256:
         raise MapError(
-            f'{path}: sha256 {found[:12]}, map.yaml says {expected_sha256[:12]}; the file is damaged, '
-            'restore it or rebuild the map with build_map'
+            f'{path}: sha256 {found[:12]}, map.yaml says {expected_sha256[:12]}; '
+            'the file is damaged, restore it or rebuild the map with build_map'
         )
 
 

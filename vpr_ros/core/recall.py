@@ -1,7 +1,7 @@
 """How often the right place is among the first N answers, and how sure one can be of that share.
 
-A query without any true match on the map can never be answered; it counts as a miss, as in the literature, and is
-reported apart, so that nobody mistakes a gap in the map for a weak model.
+A query without any true match on the map can never be answered; it counts as a miss, as in the
+literature, and is reported apart, so that nobody mistakes a gap in the map for a weak model.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ def first_hit_rank(
 ) -> NDArray[np.int64]:
     """Rank of the first true match of each query, from 0; -1 where there is none.
 
-    ranked: [Q, K] database rows, best first, -1 where fewer than K exist; positives: Q arrays of true rows.
+    ranked: [Q, K] database rows, best first, -1 where fewer than K exist; positives: Q arrays of
+    true rows.
     """
     ranks = np.full(len(ranked), -1, dtype=np.int64)
     for query, true_rows in enumerate(positives):
@@ -51,7 +52,10 @@ def recall_at(
 def recall_of_ranks(
     ranks: NDArray[np.int64], unmatchable: NDArray[np.bool_], ns: Sequence[int] = STANDARD_N
 ) -> Recall:
-    """The same from each query's rank of its first true match [Q] (-1: none) and whether it could have one [Q]."""
+    """The same from each query's rank of its first true match [Q] (-1: none).
+
+    unmatchable: whether a query could have none [Q].
+    """
     hits = {n: (ranks >= 0) & (ranks < n) for n in ns}
     return Recall(
         at={n: float(hit.mean()) if hit.size else 0.0 for n, hit in hits.items()},
@@ -66,7 +70,8 @@ def share_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the share of true values; hits: [Q].
 
-    Resampling Q yes-no answers with replacement is a draw from a binomial distribution, so that is drawn.
+    Resampling Q yes-no answers with replacement is a draw from a binomial distribution, so that is
+    drawn.
     """
     if hits.size == 0:
         return 0.0, 0.0

@@ -36,7 +36,7 @@ class Prior:
 def retrieve(
     descriptor: Descriptors, place_map: PlaceMap, *, count: int, prior: Prior | None = None
 ) -> Candidates:
-    """The `count` places most similar to a descriptor [D]; with a prior, only among the places inside it."""
+    """The `count` places most similar to a descriptor [D]; with a prior, only those inside it."""
     if prior is None:
         similarity, place_index = place_map.index.search(descriptor[None], count)
         return Candidates(place_index[0], similarity[0])

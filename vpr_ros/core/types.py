@@ -1,6 +1,7 @@
 """The array types that every stage shares, and the letters of their shapes.
 
-B batch, D descriptor size, H W image height and width, K candidates, N places, Q queries, T trajectory points.
+B batch, D descriptor size, H W image height and width, K candidates, N places, Q queries, T
+trajectory points.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Datum:
-    """Where a map's origin lies on the Earth: all positions are metres east and north of it in its UTM zone."""
+    """Where a map's origin lies on the Earth.
+
+    All positions are metres east and north of it in its UTM zone.
+    """
 
     utm_zone: int
     utm_letter: str

@@ -1,4 +1,4 @@
-"""The command-line options that say how to read a recording, the same in every command that takes one."""
+"""The command-line options that say how to read a recording, the same in every command."""
 
 import argparse
 
@@ -23,7 +23,8 @@ def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--mounting',
         metavar='"X Y Z QX QY QZ QW"',
-        help='base_T_camera (optical frame); default: from /tf_static, else a camera that looks forward',
+        help='base_T_camera (optical frame); '
+        'default: from /tf_static, else a camera that looks forward',
     )
     group.add_argument(
         '--datum', metavar='LAT,LON', help='origin for GPS positions; default: the first position'

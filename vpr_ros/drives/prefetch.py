@@ -1,4 +1,4 @@
-"""Decode a drive's images ahead of their use, so that the network never waits for the JPEG decoder."""
+"""Decode a drive's images ahead of use, so that the network never waits for the JPEG decoder."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +14,10 @@ Item = TypeVar('Item')
 def decoded(
     items: Iterable[Item], load: Callable[[Item], Image], *, workers: int = 1, ahead: int = 4
 ) -> Iterator[tuple[Item, Image | ImageError]]:
-    """Items in their order with what `load` makes of each, or with the error of an image that cannot be used.
+    """Items in their order with what `load` makes of each.
 
-    At most `ahead` decoded images wait in memory.
+    An image that cannot be used comes with its error instead. At most `ahead` decoded images wait
+    in memory.
     """
     waiting: deque[tuple[Item, Future[Image | ImageError]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix='decode') as pool:

@@ -1,4 +1,7 @@
-"""A picture that a person understands at a glance: what the camera sees, and what the map remembers."""
+"""A picture that a person understands at a glance.
+
+It shows what the camera sees, and what the map remembers.
+"""
 
 import cv2
 import numpy as np
@@ -14,7 +17,7 @@ _GAP_PX = 4
 def side_by_side(
     query: Image, match: Image | None, *, caption: str, good: bool, height_px: int = 240
 ) -> Image:
-    """Query left, best match right (grey where there is none), the caption below on green or red; RGB."""
+    """Query left, best match right (grey if there is none), caption below on green or red; RGB."""
     left = _scaled(query, height_px)
     right = _scaled(match, height_px) if match is not None else np.full_like(left, 64)
     gap = np.full((height_px, _GAP_PX, 3), 255, dtype=np.uint8)

@@ -17,7 +17,10 @@ _MAP, _TRUE, _RIGHT, _WRONG, _SILENT = '#c8ccd2', '#30363d', '#2e8b57', '#d1432b
 def draw_paths(
     evaluation: Evaluation, place_map: PlaceMap, tolerance: Tolerance, path: Path, *, title: str
 ) -> None:
-    """Write a PNG: the map's places, the true path, each fix joined to the true position, and where there was none."""
+    """Write a PNG of the map's places, the true path and the fixes.
+
+    Each fix is joined to the true position; where there was none is shown too.
+    """
     places = compose(place_map.poses, invert(place_map.base_T_camera))
     fixed = np.array([answer.pose is not None for answer in evaluation.answers])
     poses = np.array(

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and in which order: every data set asks the same question."""
+"""Which files of a folder are images, in which order: every data set asks the same question."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp',
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
-    """Images in a folder and its sub-folders, sorted by path; raises DatasetError where there are none.
+    """Images in a folder and its sub-folders, sorted by path; DatasetError where there are none.
 
     Hidden files are left out: copies from some systems carry `._name.jpg` beside each image.
     """

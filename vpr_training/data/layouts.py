@@ -25,9 +25,12 @@ _LAYOUTS: tuple[tuple[str, Callable[[Path], bool], _Read], ...] = (
 
 
 def open_recall_set(folder: Path, *, radius_m: float | None = None) -> RecallSet:
-    """Read an evaluation set of any known layout; raises DatasetError naming the layouts that were looked for.
+    """Read an evaluation set of any known layout.
 
-    radius_m: how far from the query an answer is right, where positions are known; None: the layout's own.
+    Raises DatasetError naming the layouts that were looked for.
+
+    radius_m: how far from the query an answer is right, where positions are known; None: the
+    layout's own.
     """
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder')

@@ -1,6 +1,7 @@
-"""What every evaluation set offers, whatever its layout: database images, queries, and which answers are right.
+"""What every evaluation set offers, whatever its layout.
 
-Evaluation sees only this form, so a new layout is one module with a `recognizes` and a `read` (see `layouts`).
+A set has database images, queries, and which answers are right. Evaluation sees only this form, so
+a new layout is one module with a `recognizes` and a `read` (see `layouts`).
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ Rows = NDArray[np.int64]
 class RecallSet:
     """Images and truth of one evaluation set.
 
-    In a single sequence the queries are frames of the database itself; `earlier_than` then keeps a frame from being
-    answered with itself or with its future.
+    In a single sequence the queries are frames of the database itself; `earlier_than` then keeps a
+    frame from being answered with itself or with its future.
     """
 
     name: str

@@ -1,8 +1,9 @@
-"""Sets whose truth is a table: `database/` + `queries/` + `gt.csv`, or one sequence, `images/` + `gt.csv`.
+"""Sets whose truth is a table.
 
-`gt.csv` has the header `query,positives`; positives are file names separated by `;`, further columns are ignored. They are
-relative to their folder, so sub-folders work. A query without positives stays in: it counts as a miss and is
-reported apart.
+They are `database/` + `queries/` + `gt.csv`, or one sequence, `images/` + `gt.csv`. `gt.csv` has
+the header `query,positives`; positives are file names separated by `;`, further columns are
+ignored. They are relative to their folder, so sub-folders work. A query without positives stays
+in: it counts as a miss and is reported apart.
 """
 
 import csv
@@ -24,7 +25,10 @@ def recognizes(folder: Path) -> bool:
 
 
 def read(folder: Path, *, radius_m: float | None = None) -> RecallSet:
-    """Read a set; raises DatasetError. The table decides what is right, so `radius_m` changes nothing."""
+    """Read a set; raises DatasetError.
+
+    The table decides what is right, so `radius_m` changes nothing.
+    """
     if (folder / 'database').is_dir() and (folder / 'queries').is_dir():
         return _read_pair(folder)
     if (folder / 'images').is_dir():
@@ -57,7 +61,8 @@ def _read_sequence(folder: Path) -> RecallSet:
         found = _rows(row_of, names, line, folder / 'images')
         if len(found) and found[-1] >= row:
             raise DatasetError(
-                f'{line}: {query} is to match {images[found[-1]].name}, which is not earlier in images/'
+                f'{line}: {query} is to match {images[found[-1]].name}, '
+                'which is not earlier in images/'
             )
         queries.append(row)
         positives.append(found)
@@ -79,7 +84,8 @@ def _lines(table: Path) -> Iterator[tuple[str, str, list[str]]]:
             reader = csv.DictReader(file)
             if missing := {'query', 'positives'} - set(reader.fieldnames or ()):
                 raise DatasetError(
-                    f'{table}: lacks the column {", ".join(sorted(missing))}; found {reader.fieldnames}'
+                    f'{table}: lacks the column {", ".join(sorted(missing))}; '
+                    f'found {reader.fieldnames}'
                 )
             for entry in reader:
                 where = f'{table}:{reader.line_num}'

@@ -1,8 +1,9 @@
-"""Sets whose truth is in the file names: `database/` + `queries/` with `@UTM_east@UTM_north@zone@...@.jpg`.
+"""Sets whose truth is in the file names.
 
-SF-XS and Tokyo-XS have this form, in sub-folders `images/test` or `test`; the folder that is given is the one
-that holds `database/` and `queries/`. An answer is right within a radius, inclusive. Positions of two UTM zones are
-never compared: the same east and north there are two different points on the Earth.
+They are `database/` + `queries/` with `@UTM_east@UTM_north@zone@...@.jpg`. SF-XS and Tokyo-XS have
+this form, in sub-folders `images/test` or `test`; the folder that is given is the one that holds
+`database/` and `queries/`. An answer is right within a radius, inclusive. Positions of two UTM
+zones are never compared: the same east and north there are two different points on the Earth.
 """
 
 from pathlib import Path
@@ -34,7 +35,10 @@ def read(folder: Path, *, radius_m: float | None = None) -> RecallSet:
 
 
 def positions(images: tuple[Path, ...]) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-    """East and north in metres [N, 2] and the UTM zone ('' if the name has none) [N]; raises DatasetError."""
+    """East and north in metres [N, 2] and the UTM zone [N]; raises DatasetError.
+
+    The zone is '' if the name has none.
+    """
     parsed = [_parse(path) for path in images]
     metres = np.array([(east, north) for east, north, _ in parsed], dtype=np.float64)
     return metres.reshape(-1, 2), np.array([zone for _, _, zone in parsed], dtype=np.str_)

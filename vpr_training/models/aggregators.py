@@ -27,9 +27,10 @@ def generalized_mean(features: Tensor, power: Tensor | float, eps: float = 1e-6)
 
 
 def centred_grid(features: Tensor, cells: int) -> Tensor:
-    """The map averaged to cells x cells, less each channel's mean: [B, C, h, w] -> [B, C * cells^2].
+    """The map averaged to cells x cells, less channel means: [B, C, h, w] -> [B, C * cells^2].
 
-    What is everywhere in the picture (light, weather, season) goes with the mean; the layout stays.
+    What is everywhere in the picture (light, weather, season) goes with the mean; the layout
+    stays.
     """
     rows, columns = (_bins(int(size), cells).to(features) for size in features.shape[2:])
     grid = rows @ features @ columns.T  # [B, C, cells, cells]
@@ -37,7 +38,10 @@ def centred_grid(features: Tensor, cells: int) -> Tensor:
 
 
 def _bins(size: int, cells: int) -> Tensor:
-    """Averages `size` positions in `cells` bins, [cells, size]; as adaptive_avg_pool, which ONNX lacks."""
+    """Averages `size` positions in `cells` bins, [cells, size].
+
+    The bins are those of adaptive_avg_pool, which ONNX lacks.
+    """
     bins = torch.zeros(cells, size)
     for cell in range(cells):
         start, end = cell * size // cells, -(-(cell + 1) * size // cells)
@@ -114,7 +118,7 @@ class MixVPR(nn.Module):
         self.descriptor_size = out_channels * out_rows
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """[B, C, h, w] -> [B, out_channels * out_rows]; TrainingError for a map of another size."""
+        """[B, C, h, w] -> [B, out_channels * out_rows]; TrainingError for maps of another size."""
         features = maps[-1]
         if tuple(features.shape[2:]) != self.map_size:
             raise TrainingError(

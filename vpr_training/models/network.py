@@ -1,6 +1,7 @@
 """A backbone, an aggregator and a unit vector at the end, described by one configuration.
 
-The configuration alone rebuilds the network, so a checkpoint carries it and a model card quotes it.
+The configuration alone rebuilds the network, so a checkpoint carries it and a model card quotes
+it.
 """
 
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ class NetworkConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':
-        """From YAML or a checkpoint; raises TrainingError for unknown keys and impossible values."""
+        """From YAML or a checkpoint; TrainingError for unknown keys and impossible values."""
         known = {entry.name: entry for entry in fields(cls)}
         if unknown := sorted(values.keys() - known.keys()):
             raise TrainingError(
@@ -62,7 +63,8 @@ class NetworkConfig:
                 )
         if self.image_height < 32 or self.image_width < 32:
             raise TrainingError(
-                f'{source}: images of {self.image_height} x {self.image_width}, expected at least 32 x 32'
+                f'{source}: images of {self.image_height} x {self.image_width}, '
+                'expected at least 32 x 32'
             )
         if not 1 <= self.last_stage <= 4 or not 0 <= self.frozen_stages <= self.last_stage:
             raise TrainingError(
