@@ -34,7 +34,7 @@ from vpr_ros.drives.writer import write_bag
 _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000
 _QUEUE = 10
-_ACKNOWLEDGE = Duration(seconds=5)
+_ACKNOWLEDGE = Duration(seconds=5)  # for the last messages, which else end with the process
 _MATCHING_S = 0.5  # a listener learns of a publisher a moment after the publisher learns of it
 
 
@@ -113,9 +113,7 @@ class Player:
             self._publishers[connection.topic].publish(data)
             played += 1
         for publisher in self._publishers.values():
-            publisher.wait_for_all_acked(
-                _ACKNOWLEDGE
-            )  # else the last messages end with the process
+            publisher.wait_for_all_acked(_ACKNOWLEDGE)
         return played
 
     def _messages(self) -> Iterator[tuple[Any, int, bytes]]:
