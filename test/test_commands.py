@@ -154,6 +154,15 @@ def test_evaluation_counts_what_is_there(
     assert 'Recall@1              0.750' in capsys.readouterr().out
 
 
+def test_the_fixes_are_written_for_evo(world: Path, mapped: Path, tmp_path: Path) -> None:
+    path = tmp_path / 'fixes.tum'
+    arguments = ['--set', 'min_similarity=0.9', '--tum', str(path)]
+    assert run_evaluate(world, mapped, str(world / 'dusk_bag'), *arguments) == 0
+    rows = np.loadtxt(path)
+    assert rows.shape == (6, 8) and (np.diff(rows[:, 0]) > 0).all()
+    np.testing.assert_allclose(rows[:, 1], [30, 40, 50, 60, 70, 80], atol=0.2)
+
+
 def test_a_wrong_heading_makes_a_near_place_wrong(
     world: Path, mapped: Path, tmp_path: Path
 ) -> None:

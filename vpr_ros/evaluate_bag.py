@@ -26,6 +26,7 @@ from vpr_ros.core.errors import ConfigError, ImageError
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap, map_id, read_header
+from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
@@ -158,6 +159,15 @@ def _settings(assignments: Sequence[str]) -> dict[str, Value]:
     return {name: getattr(checked, name) for name in settings}
 
 
+def _write_fixes(path: Path, evaluation: Evaluation) -> None:
+    fixes = {
+        answer.stamp_ns: answer.pose for answer in evaluation.answers if answer.pose is not None
+    }
+    stamps_ns = np.array(sorted(fixes), dtype=np.int64)
+    write_tum(path, Trajectory(stamps_ns, np.array([fixes[stamp] for stamp in stamps_ns])))
+    print(f'{len(fixes)} poses in {path}')
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='evaluate_bag', description=__doc__)
     parser.add_argument('--map', required=True, type=Path, metavar='MAP', help='made by build_map')
@@ -192,6 +202,9 @@ def _parser() -> argparse.ArgumentParser:
         help='settings of the localizer, as in the node',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+    parser.add_argument(
+        '--tum', type=Path, metavar='FILE', help='write the fixes here, in TUM form, for evo'
+    )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_drive_arguments(parser)
     return parser
@@ -222,6 +235,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for warning in drive.warnings:
         print(f'note: {warning}', file=sys.stderr)
     print(as_table(evaluation, tolerance))
+    if arguments.tum:
+        _write_fixes(arguments.tum, evaluation)
     if arguments.json:
         found = as_json(evaluation) | {
             'bag': arguments.bag,
