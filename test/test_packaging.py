@@ -110,6 +110,8 @@ def test_each_executable_is_a_module_with_a_main(name):
 def test_pip_installs_executables_that_run_and_what_they_share(clone, tmp_path):
     prefix = tmp_path / 'prefix'
     pip = (sys.executable, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet')
+    # Else pip takes this environment's own installation away, even for another prefix.
+    pip = (*pip, '--ignore-installed')
     run(
         *pip, '--no-deps', '--no-build-isolation', '--no-index', '--prefix', prefix, '.', cwd=clone
     )
