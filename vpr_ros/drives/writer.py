@@ -57,6 +57,7 @@ _ROS1.register(
     get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage')
 )
 _ZERO = QosTime(0, 0)
+_UNSET_SHIFT_NS = 10**9  # a recording that begins at zero is moved: to ROS a zero stamp is unset
 _LATCHED = Qos(
     QosHistory.KEEP_LAST,
     1,
@@ -269,11 +270,15 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
     if isinstance(drive, FolderDrive) and drive.camera_info_file is not None:
         calibration = CameraInfo.read(drive.camera_info_file)
     unusable: list[str] = []
+    shift_ns = 0
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
     for index, frame in enumerate(frames):
         stamp_ns = frame.stamp_ns
         if options.rate_hz is not None:
             stamp_ns = round(index * 1e9 / options.rate_hz)
+        if index == 0:
+            shift_ns = _UNSET_SHIFT_NS if stamp_ns == 0 else 0
+        stamp_ns += shift_ns
         try:
             encoded = _encoded(frame.file, options)
             image = frame.load() if encoded is None else None
