@@ -145,6 +145,17 @@ def test_lite0_loads_its_published_weights_and_knows_its_maps() -> None:
         assert features.shape == (1, channels, -(-64 // stride), -(-97 // stride))
 
 
+def test_a_whole_networks_file_loads_into_one_that_is_cut(tmp_path: object) -> None:
+    """As torchvision publishes them: all four stages and a classifier."""
+    whole = ResNet('resnet18', last_stage=4)
+    published = whole.state_dict() | {'fc.weight': torch.zeros(1000, 512)}
+    torch.save(published, f'{tmp_path}/resnet18.pth')
+    cut = ResNet('resnet18', last_stage=3)
+    load_weights(cut, 'resnet18', f'{tmp_path}/resnet18.pth')
+    for name, value in cut.state_dict().items():
+        assert torch.equal(value, published[name]), name
+
+
 def test_weights_of_another_network_are_refused(tmp_path: object) -> None:
     path = f'{tmp_path}/weights.pth'
     torch.save(ResNet('resnet34').state_dict(), path)
