@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,12 +23,13 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from vpr_ros.adapters.conversions import pose_array, stamp_ns
 from vpr_ros.adapters.diagnostics import latencies_of
 from vpr_ros.adapters.qos import LATCHED, RECENT
+from vpr_ros.adapters.spinning import until_shutdown
 from vpr_ros.core.config import Value
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Poses
@@ -202,7 +203,7 @@ def _spinning(domain: int, on_answer: OnAnswer | None) -> Iterator[_Listener]:
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
-    with suppress(ExternalShutdownException):
+    with until_shutdown():
         executor.spin()
 
 

@@ -17,7 +17,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -31,6 +30,7 @@ from vpr_ros.adapters.newest import Newest
 from vpr_ros.adapters.outputs import Outputs
 from vpr_ros.adapters.parameters import Parameters
 from vpr_ros.adapters.qos import RECENT, image_qos
+from vpr_ros.adapters.spinning import until_shutdown
 from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
 from vpr_ros.core.camera import camera_info_topic, differs, field_of_view_deg
 from vpr_ros.core.describe import OnnxDescriber
@@ -420,11 +420,12 @@ def main(args: Sequence[str] | None = None) -> int:
         node = LocalizeNode()
         if node.config.autostart and not _start(node):
             return 2
-        rclpy.spin(node)
+        with until_shutdown():
+            rclpy.spin(node)
     except VprError as error:
         print(f'localize: {error}', file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:  # before the node was spinning
         pass
     finally:
         if node is not None:

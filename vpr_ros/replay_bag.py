@@ -17,7 +17,6 @@ from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rosbags.highlevel import AnyReader
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from vpr_ros.adapters.conversions import stamp_message
 from vpr_ros.adapters.qos import LATCHED
+from vpr_ros.adapters.spinning import until_shutdown
 from vpr_ros.command import command
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.reader import cdr_converter, is_bag, open_reader
@@ -202,9 +202,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             player = Player(node, reader, arguments.topics)
             for topic, kind in player.missing.items():
                 print(f'note: {topic} is not played, {kind} is not installed', file=sys.stderr)
-            _play(player, reader, arguments)
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
+            with until_shutdown():
+                _play(player, reader, arguments)
         finally:
             rclpy.try_shutdown()
     return 0
