@@ -25,7 +25,7 @@ from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, ImageError
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap, map_id, read_header
+from vpr_ros.core.place_map import PlaceMap, read_header
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = as_json(evaluation) | {
             'bag': arguments.bag,
             'map': str(arguments.map),
-            'map_id': map_id(header),
+            'map_id': place_map.id,
             'model': model.card.name,
             'model_sha256': model.card.sha256,
             'radius_m': arguments.radius,

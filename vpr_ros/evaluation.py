@@ -80,8 +80,6 @@ def answers_offline(
 ) -> Iterator[Answer | ImageError]:
     """Localize a drive's frames without ROS; one answer, or one error, for each."""
     place_map = localizer.place_map
-    mounting = localizer.base_T_camera
-    base_of_camera = invert(place_map.base_T_camera if mounting is None else mounting)
     for frame, image in decoded(frames, lambda recorded: recorded.load()):
         if isinstance(image, ImageError):
             yield image
@@ -90,7 +88,9 @@ def answers_offline(
         outcome = located.outcome
         yield Answer(
             stamp_ns=frame.stamp_ns,
-            candidates=compose(place_map.poses[located.candidates.place_index], base_of_camera),
+            candidates=place_map.base_poses(
+                located.candidates.place_index, base_T_camera=localizer.base_T_camera
+            ),
             pose=outcome.pose if isinstance(outcome, Fix) else None,
             probability=outcome.probability,
             latency_ms=located.latency_ms,
@@ -157,7 +157,7 @@ def _ranks(answers: Sequence[Answer], truth: Poses, tolerance: Tolerance) -> NDA
 
 def _unmatchable(truth: Poses, place_map: PlaceMap, tolerance: Tolerance) -> NDArray[np.bool_]:
     """Whether no place of the map is true for a query, [Q]."""
-    places = compose(place_map.poses, invert(place_map.base_T_camera))  # [N, 7]
+    places = place_map.base_poses()  # [N, 7]
     chunks = [truth[start : start + _CHUNK, None] for start in range(0, len(truth), _CHUNK)]
     return np.concatenate(
         [~tolerance.accepts(chunk, places[None]).any(axis=1) for chunk in chunks]

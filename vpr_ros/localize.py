@@ -81,11 +81,6 @@ class LocalizeNode(LifecycleNode):
         """The parameters' values now, a NodeConfig."""
         return self._settings.config
 
-    @property
-    def problem(self) -> str:
-        """Why the node could not be configured, or nothing."""
-        return self._problem
-
     # Lifecycle -----------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -277,7 +272,8 @@ class LocalizeNode(LifecycleNode):
             return response
         assert self._localizer is not None
         place_map, header = self._localizer.place_map, self._header(located.stamp_ns)
-        poses = convert.base_poses(located, place_map, self._mounting)
+        places = located.candidates.place_index
+        poses = place_map.base_poses(places, base_T_camera=self._mounting)
         count = request.max_matches or self.config.candidates
         response.success = True
         response.matches = convert.matches_message(located, place_map, poses, header, count=count)

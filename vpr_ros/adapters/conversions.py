@@ -15,9 +15,9 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vpr_ros.core.estimate import Fix, NoFix
-from vpr_ros.core.geometry import IDENTITY, checked_pose, compose, invert, quat_of_matrix
+from vpr_ros.core.geometry import IDENTITY, checked_pose, quat_of_matrix
 from vpr_ros.core.localizer import Localization
-from vpr_ros.core.place_map import PlaceMap, map_id
+from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
 try:  # built only where a compiler or a ROS workspace is; the node says so once
@@ -71,12 +71,6 @@ def candidates_message(base_poses: Poses, header: Header) -> PoseArray:
     return PoseArray(header=header, poses=[pose_message(pose) for pose in base_poses])
 
 
-def base_poses(located: Localization, place_map: PlaceMap, base_T_camera: Poses | None) -> Poses:
-    """map_T_base [K, 7] at each candidate."""
-    mounting = place_map.base_T_camera if base_T_camera is None else base_T_camera
-    return compose(place_map.poses[located.candidates.place_index], invert(mounting))
-
-
 def matches_message(
     located: Localization, place_map: PlaceMap, poses: Poses, header: Header, *, count: int
 ) -> 'PlaceMatchArray':
@@ -84,7 +78,7 @@ def matches_message(
     outcome, candidates = located.outcome, located.candidates
     return PlaceMatchArray(
         header=header,
-        map_id=map_id(place_map.header),
+        map_id=place_map.id,
         model_name=place_map.header.model_name,
         localized=isinstance(outcome, Fix),
         reason=outcome.reason.value if isinstance(outcome, NoFix) else '',

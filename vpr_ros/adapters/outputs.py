@@ -67,7 +67,8 @@ class Outputs:
         """
         if isinstance(located.outcome, Fix):
             self._pose.publish(convert.fix_message(located.outcome, header))
-        poses = convert.base_poses(located, self._place_map, base_T_camera)  # [K, 7]
+        places = located.candidates.place_index
+        poses = self._place_map.base_poses(places, base_T_camera=base_T_camera)  # [K, 7]
         if self._matches is not None:
             count = config.published_matches
             self._matches.publish(

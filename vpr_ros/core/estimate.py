@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.geometry import (
     angle_between,
-    compose,
-    invert,
     mean_quat,
     quat_conjugate,
     quat_multiply,
@@ -73,8 +71,7 @@ def estimate(
         return NoFix(Reason.OUTSIDE_PRIOR)
     if candidates.similarity[0] < config.min_similarity:
         return NoFix(Reason.NOTHING_SIMILAR)
-    mounting = place_map.base_T_camera if base_T_camera is None else base_T_camera
-    poses = compose(place_map.poses[candidates.place_index], invert(mounting))  # [K, 7] map_T_base
+    poses = place_map.base_poses(candidates.place_index, base_T_camera=base_T_camera)  # [K, 7]
     similarity = candidates.similarity.astype(np.float64)
     weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
     weights /= weights.sum()

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
+from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose, compose, invert
 from vpr_ros.core.image import decode
 from vpr_ros.core.index import ExactIndex
 from vpr_ros.core.model import Model, file_sha256
@@ -123,6 +123,22 @@ class PlaceMap:
     def base_T_camera(self) -> Poses:
         """Mounting of the camera that made the map, [7]."""
         return np.array(self.header.base_T_camera)
+
+    @cached_property
+    def id(self) -> str:
+        """See map_id."""
+        return map_id(self.header)
+
+    def base_poses(
+        self, places: NDArray[np.int64] | None = None, *, base_T_camera: Poses | None = None
+    ) -> Poses:
+        """map_T_base [K, 7] of a robot whose camera is where the places' was.
+
+        places: [K], None for all; base_T_camera: [7], None takes the mapping camera's mounting.
+        """
+        poses = self.poses if places is None else self.poses[places]
+        mounting = self.base_T_camera if base_T_camera is None else base_T_camera
+        return compose(poses, invert(mounting))
 
     @cached_property
     def names(self) -> list[str]:

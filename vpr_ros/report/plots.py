@@ -7,7 +7,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.evaluation import Evaluation, Tolerance
 
@@ -21,7 +20,7 @@ def draw_paths(
 
     Each fix is joined to the true position; where there was none is shown too.
     """
-    places = compose(place_map.poses, invert(place_map.base_T_camera))
+    places = place_map.base_poses()
     fixed = np.array([answer.pose is not None for answer in evaluation.answers])
     poses = np.array(
         [answer.pose for answer in evaluation.answers if answer.pose is not None]
