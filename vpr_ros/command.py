@@ -19,8 +19,8 @@ _BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
 def command(main: Main) -> Callable[..., int]:
     """Let a command's `main` end with one line and a status where it would end with a traceback.
 
-    VprError becomes 2, Ctrl-C 130, and a closed pipe (`| head`) ends quietly. Everything else is
-    a bug and keeps its traceback.
+    VprError becomes 2, Ctrl-C 130 (its message may say how to go on), and a closed pipe
+    (`| head`) ends quietly. Everything else is a bug and keeps its traceback.
     """
 
     @wraps(main)
@@ -31,8 +31,8 @@ def command(main: Main) -> Callable[..., int]:
         except VprError as error:
             _say(f'error: {error}')
             return _BAD_INPUT
-        except KeyboardInterrupt:
-            _say('stopped by Ctrl-C')
+        except KeyboardInterrupt as interrupt:
+            _say(str(interrupt) or 'stopped by Ctrl-C')
             return _INTERRUPTED
         except BrokenPipeError:
             # Python flushes again at exit, which would complain once more.

@@ -40,10 +40,22 @@ def measure(describer: Describer, images: RecallSet, *, ns: Sequence[int] = RECA
     database = describe_files(describer, images.database, label='database')
     if images.earlier_than is None:
         queries = describe_files(describer, images.queries, label='queries')
-        ranked = ExactIndex([database]).search(queries, max(ns))[1]
     else:
-        ranked = rank_earlier(database, images.earlier_than, max(ns))
+        queries = database[images.earlier_than]
+    ranked = rank(database, queries, images.earlier_than, max(ns))
     return recall_at(ranked, images.positives, ns)
+
+
+def rank(
+    database: Descriptors, queries: Descriptors, earlier_than: Rows | None, k: int
+) -> NDArray[np.int64]:
+    """The k most similar rows of a database [N, D] for each query [Q, D], by exact search: [Q, k].
+
+    earlier_than: [Q], each query may only match database rows before this one; None: all.
+    """
+    if earlier_than is None:
+        return ExactIndex([database]).search(queries, k)[1]
+    return rank_earlier(database, earlier_than, k)
 
 
 def describe_files(describer: Describer, paths: Sequence[Path], *, label: str = '') -> Descriptors:

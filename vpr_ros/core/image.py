@@ -5,10 +5,12 @@ Training, export, evaluation and the robot all call `resize` below, and everythi
 robot are a classic silent loss of recall.
 """
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
@@ -18,6 +20,12 @@ SMALLEST_SIDE_PX = 8
 """Below this no place can be told from another; such images are refused rather than enlarged."""
 
 _TAIL_BYTES = 4096
+_JPEG = b'\xff\xd8'
+_REDUCED = (
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
+)
 _END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}  # first two bytes -> mark near the end
 
 
@@ -50,10 +58,17 @@ def check(image: Image, *, source: str = 'image') -> Image:
     return image
 
 
-def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'image') -> Image:
+def decode(
+    encoded: bytes | memoryview | NDArray[np.uint8],
+    *,
+    source: str = 'image',
+    at_least_hw: tuple[int, int] | None = None,
+) -> Image:
     """Decode JPEG, PNG or any other format OpenCV reads to RGB.
 
-    encoded: the file's bytes. Raises ImageError for empty, garbled, truncated and too small
+    encoded: the file's bytes; at_least_hw: a JPEG may come at a half, a quarter or an eighth of
+    its size, which its decoder does by leaving work out, as long as it is not smaller than this
+    (height, width). Raises ImageError for empty, garbled, truncated and too small
     images. OpenCV itself paints the missing part of a truncated JPEG grey and says nothing, so the
     end mark is looked for here.
     """
@@ -64,7 +79,7 @@ def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'im
     if end_mark is not None and end_mark not in buffer[-_TAIL_BYTES:].tobytes():
         raise ImageError(f'{source}: truncated after {buffer.size} bytes')
     try:
-        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(buffer, _reduction(buffer, at_least_hw))
     except cv2.error as error:
         raise ImageError(f'{source}: {buffer.size} bytes do not decode ({error.err})') from error
     if bgr is None:
@@ -73,13 +88,32 @@ def decode(encoded: bytes | memoryview | NDArray[np.uint8], *, source: str = 'im
     return check(np.asarray(rgb, dtype=np.uint8), source=source)
 
 
-def read(path: Path) -> Image:
-    """Read an image file as RGB uint8 [H, W, 3]; ImageError names one that cannot be used."""
+def read(path: Path, *, at_least_hw: tuple[int, int] | None = None) -> Image:
+    """Read an image file as RGB uint8 [H, W, 3]; ImageError names one that cannot be used.
+
+    at_least_hw: as in `decode`.
+    """
     try:
         encoded = path.read_bytes()
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror or error}') from error
-    return decode(encoded, source=str(path))
+    return decode(encoded, source=str(path), at_least_hw=at_least_hw)
+
+
+def _reduction(buffer: NDArray[np.uint8], at_least_hw: tuple[int, int] | None) -> int:
+    """OpenCV's flag for the smallest size of a JPEG that is still large enough."""
+    if at_least_hw is None or buffer[:2].tobytes() != _JPEG:
+        return cv2.IMREAD_COLOR
+    try:
+        with PIL.Image.open(io.BytesIO(buffer.data)) as header:  # reads no pixels
+            # Turned by its EXIF tag, width and height may change places.
+            room = min(header.size) / max(at_least_hw)
+    except (OSError, PIL.Image.DecompressionBombError):
+        return cv2.IMREAD_COLOR
+    for shrink, flag in _REDUCED:
+        if room >= shrink:
+            return flag
+    return cv2.IMREAD_COLOR
 
 
 def encode_jpeg(image: Image, *, longest_side_px: int | None = None, quality: int = 85) -> bytes:

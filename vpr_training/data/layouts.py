@@ -4,7 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from vpr_training.data import truth_table, utm_names
+from vpr_training.data import (
+    gsv_cities,
+    gsv_xs,
+    own_drive,
+    place_table,
+    truth_table,
+    utm_names,
+)
+from vpr_training.data.config import DataConfig
+from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.errors import DatasetError
 
@@ -22,6 +31,31 @@ _LAYOUTS: tuple[tuple[str, Callable[[Path], bool], _Read], ...] = (
     ),
     ('database/ and queries/ with @utm@ names', utm_names.recognizes, utm_names.read),
 )
+
+
+# The own drive comes last: other layouts may lie beside recordings.
+_TRAINING: tuple[
+    tuple[str, Callable[[Path], bool], Callable[[Path, DataConfig], PlaceSet]], ...
+] = (
+    ('places.csv', place_table.recognizes, place_table.read),
+    ('Dataframes/ and Images/ (GSV-Cities)', gsv_cities.recognizes, gsv_cities.read),
+    ('train/<City>/@...@.jpg (GSV-XS)', gsv_xs.recognizes, gsv_xs.read),
+    ('a bag, a posed folder, or a folder of those', own_drive.recognizes, own_drive.read),
+)
+
+
+def open_places(config: DataConfig) -> PlaceSet:
+    """Read a training set of any known layout at data.root; raises DatasetError."""
+    if not config.root:
+        raise DatasetError('data.root: not given; it is the folder or bag to train on')
+    root = Path(config.root)
+    if not root.exists():
+        raise DatasetError(f'{root}: no such file or folder')
+    for _, recognizes, read in _TRAINING:
+        if recognizes(root):
+            return read(root, config)
+    looked_for = '; '.join(layout for layout, _, _ in _TRAINING)
+    raise DatasetError(f'{root}: not a known training set, expected {looked_for}')
 
 
 def open_recall_set(folder: Path, *, radius_m: float | None = None) -> RecallSet:

@@ -32,9 +32,14 @@ def centred_grid(features: Tensor, cells: int) -> Tensor:
     What is everywhere in the picture (light, weather, season) goes with the mean; the layout
     stays.
     """
+    means = grid(features, cells)
+    return (means - means.mean(dim=(2, 3), keepdim=True)).flatten(1)
+
+
+def grid(features: Tensor, cells: int) -> Tensor:
+    """The map's means in cells x cells parts: [B, C, h, w] -> [B, C, cells, cells]."""
     rows, columns = (_bins(int(size), cells).to(features) for size in features.shape[2:])
-    grid = rows @ features @ columns.T  # [B, C, cells, cells]
-    return (grid - grid.mean(dim=(2, 3), keepdim=True)).flatten(1)
+    return rows @ features @ columns.T
 
 
 def _bins(size: int, cells: int) -> Tensor:
@@ -128,6 +133,67 @@ class MixVPR(nn.Module):
         x = self.mix(features.flatten(2))  # [B, C, h * w]
         x = self.channels(x.permute(0, 2, 1)).permute(0, 2, 1)  # [B, out_channels, h * w]
         return self.rows(x).flatten(1)
+
+
+class ConvAP(nn.Module):
+    """ConvAP (Ali-bey et al. 2022): a 1x1 convolution, then the mean in each of cells x cells."""
+
+    def __init__(
+        self, channels: Sequence[int], *, out_channels: int = 512, cells: int = 2
+    ) -> None:
+        super().__init__()
+        self.channels = nn.Conv2d(channels[-1], out_channels, 1)
+        self.cells = cells
+        self.descriptor_size = out_channels * cells**2
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, out_channels * cells^2]."""
+        return grid(self.channels(maps[-1]), self.cells).flatten(1)
+
+
+class CosPlace(nn.Module):
+    """CosPlace's head (Berton et al. 2022): unit features, GeM, and a linear layer."""
+
+    def __init__(
+        self, channels: Sequence[int], *, out_channels: int = 512, power: float = 3.0
+    ) -> None:
+        super().__init__()
+        self.pool = GeM(channels, power=power)
+        self.linear = nn.Linear(channels[-1], out_channels)
+        self.descriptor_size = out_channels
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, out_channels]."""
+        pooled = self.pool([F.normalize(maps[-1], dim=1)])
+        return self.linear(F.normalize(pooled, dim=1))
+
+
+class NetVLAD(nn.Module):
+    """NetVLAD (Arandjelovic et al. 2016, eq. 4): residuals to soft-assigned cluster centres.
+
+    The centres start as random directions and are learned; k-means over training features, as in
+    the paper, would start them nearer.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], *, clusters: int = 64, sharpness: float = 10.0
+    ) -> None:
+        """sharpness: of the first assignment; features and centres are unit vectors then."""
+        super().__init__()
+        centres = F.normalize(torch.randn(clusters, channels[-1]), dim=1)
+        self.centres = nn.Parameter(centres)
+        self.assign = nn.Linear(channels[-1], clusters)
+        with torch.no_grad():
+            self.assign.weight.copy_(sharpness * centres)
+            self.assign.bias.zero_()
+        self.descriptor_size = clusters * channels[-1]
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, clusters * C]."""
+        x = F.normalize(maps[-1].flatten(2), dim=1).transpose(1, 2)  # [B, h * w, C]
+        shares = F.softmax(self.assign(x), dim=2).transpose(1, 2)  # [B, clusters, h * w]
+        residuals = shares @ x - shares.sum(dim=2, keepdim=True) * self.centres
+        return F.normalize(residuals, dim=2).flatten(1)
 
 
 class Layout(nn.Module):

@@ -32,6 +32,7 @@ _LITE0_STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+LITE0_STAGES = len(_LITE0_STAGES)
 LITE0_TAPS = {'stride8': (4, 40), 'stride16': (10, 112), 'stride32': (15, 320), 'head': (16, 1280)}
 """Name of a feature map -> (block it follows, channels)."""
 
@@ -44,6 +45,23 @@ class Backbone(nn.Module):
     # How the published weights want their images: (byte - mean) / std, per channel R G B.
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frozen: list[nn.Module] = []
+
+    def _freeze(self, *parts: nn.Module) -> None:
+        """Let parts never learn."""
+        for part in parts:
+            part.requires_grad_(False)
+        self._frozen += parts
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        """Frozen parts also keep their batch statistics."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
 
 class _BasicBlock(nn.Module):
@@ -116,17 +134,9 @@ class ResNet(Backbone):
                 inputs = width * block.expansion
             self.add_module(f'layer{number}', nn.Sequential(*blocks))
         self.channels, self.strides = (inputs,), (2 ** (last_stage + 1),)
-        self._frozen = [self.conv1, self.bn1] if frozen_stages else []
-        self._frozen += [self.get_submodule(f'layer{n}') for n in range(1, frozen_stages + 1)]
-        for part in self._frozen:
-            part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> 'ResNet':
-        """Frozen stages also keep their batch statistics."""
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
+        if frozen_stages:
+            self._freeze(self.conv1, self.bn1)
+        self._freeze(*[self.get_submodule(f'layer{n}') for n in range(1, frozen_stages + 1)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one map."""
@@ -191,8 +201,8 @@ class EfficientNetLite0(Backbone):
     mean = (127.0, 127.0, 127.0)
     std = (128.0, 128.0, 128.0)
 
-    def __init__(self, taps: Sequence[str] = ('stride16',)) -> None:
-        """taps: names of LITE0_TAPS, in the order of the outputs."""
+    def __init__(self, taps: Sequence[str] = ('stride16',), *, frozen_stages: int = 0) -> None:
+        """taps: names of LITE0_TAPS, in the order of the outputs; frozen_stages: as in ResNet."""
         super().__init__()
         if unknown := [tap for tap in taps if tap not in LITE0_TAPS]:
             raise TrainingError(
@@ -214,6 +224,10 @@ class EfficientNetLite0(Backbone):
         if 16 in self._ends:
             self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
             self._bn1 = _norm(1280)
+        if frozen_stages:
+            self._freeze(self._conv_stem, self._bn0)
+            blocks_frozen = sum(stage[0] for stage in _LITE0_STAGES[:frozen_stages])
+            self._freeze(*self._blocks[:blocks_frozen])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one map per tap."""

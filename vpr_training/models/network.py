@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from vpr_training.errors import TrainingError
 from vpr_training.models import aggregators
 from vpr_training.models.backbone import (
+    LITE0_STAGES,
     LITE0_TAPS,
     RESNETS,
     Backbone,
@@ -25,22 +26,33 @@ from vpr_training.models.backbone import (
 
 LITE0 = 'efficientnet_lite0'
 BACKBONES = (*RESNETS, LITE0)
-AGGREGATORS = ('avg', 'gem', 'mixvpr', 'layout')
+AGGREGATORS = ('avg', 'gem', 'mixvpr', 'convap', 'cosplace', 'netvlad', 'layout')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """What a network is made of."""
 
     backbone: str = 'resnet18'
+    """resnet18, resnet34, resnet50 or efficientnet_lite0."""
     aggregator: str = 'mixvpr'
-    image_height: int = 320  # pixels
+    """avg, gem, mixvpr, convap, cosplace, netvlad, or layout, which has nothing to train."""
+    image_height: int = 320
+    """Height of the network's input in pixels; images of every size are brought to it."""
     image_width: int = 320
-    weights: str | None = 'imagenet'  # of the backbone: imagenet, a file, or none
-    last_stage: int = 3  # ResNet: the stage after which it is cut
-    frozen_stages: int = 2  # ResNet: the first stages, which never learn
-    taps: tuple[str, ...] = ('stride16',)  # Lite0: the maps that the aggregator sees
+    """Width of the network's input in pixels."""
+    weights: str | None = 'imagenet'
+    """Of the backbone: imagenet (the published ones), a file, or null for random ones."""
+    last_stage: int = 3
+    """ResNet: the stage, 1 to 4, after which it is cut."""
+    frozen_stages: int = 2
+    """The first stages (ResNet has 4, Lite0 7), which never learn; 0 lets everything learn."""
+    taps: tuple[str, ...] = ('stride16',)
+    """Lite0: the maps that the aggregator sees: stride8, stride16, stride32, head."""
     aggregator_options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the aggregator, such as power, out_channels or clusters."""
+    descriptor_size: int = 0
+    """Numbers in a descriptor, by a linear layer at the end; 0 keeps the aggregator's own size."""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':
@@ -66,10 +78,15 @@ class NetworkConfig:
                 f'{source}: images of {self.image_height} x {self.image_width}, '
                 'expected at least 32 x 32'
             )
-        if not 1 <= self.last_stage <= 4 or not 0 <= self.frozen_stages <= self.last_stage:
+        stages = LITE0_STAGES if self.backbone == LITE0 else self.last_stage
+        if not 1 <= self.last_stage <= 4 or not 0 <= self.frozen_stages <= stages:
             raise TrainingError(
                 f'{source}: last_stage {self.last_stage} and frozen_stages {self.frozen_stages}, '
-                'expected 1 to 4, and 0 to last_stage'
+                f'expected 1 to 4, and 0 to {stages}'
+            )
+        if self.descriptor_size < 0:
+            raise TrainingError(
+                f'{source}: descriptor_size {self.descriptor_size}, expected 0 or more'
             )
         if self.backbone == LITE0 and not set(self.taps) <= set(LITE0_TAPS):
             raise TrainingError(
@@ -87,11 +104,17 @@ class Network(nn.Module):
         self.backbone = _backbone(config)
         load_weights(self.backbone, config.backbone, config.weights)
         self.aggregator = _aggregator(config, self.backbone)
-        self.descriptor_size: int = self.aggregator.descriptor_size
+        own_size: int = self.aggregator.descriptor_size
+        self.descriptor_size = config.descriptor_size or own_size
+        self.projection = (
+            nn.Linear(own_size, config.descriptor_size)
+            if config.descriptor_size
+            else nn.Identity()
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, D]."""
-        return F.normalize(self.aggregator(self.backbone(images)), dim=1)
+        return F.normalize(self.projection(self.aggregator(self.backbone(images))), dim=1)
 
 
 class ExportedNetwork(nn.Module):
@@ -112,7 +135,7 @@ class ExportedNetwork(nn.Module):
 
 def _backbone(config: NetworkConfig) -> Backbone:
     if config.backbone == LITE0:
-        return EfficientNetLite0(config.taps)
+        return EfficientNetLite0(config.taps, frozen_stages=config.frozen_stages)
     return ResNet(
         config.backbone, last_stage=config.last_stage, frozen_stages=config.frozen_stages
     )
@@ -124,6 +147,9 @@ def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
         'avg': aggregators.Average,
         'gem': aggregators.GeM,
         'mixvpr': aggregators.MixVPR,
+        'convap': aggregators.ConvAP,
+        'cosplace': aggregators.CosPlace,
+        'netvlad': aggregators.NetVLAD,
         'layout': aggregators.Layout,
     }
     if config.aggregator == 'mixvpr':

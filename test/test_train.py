@@ -1,0 +1,331 @@
+"""The train command: it learns, it resumes exactly, and bad input loses nothing."""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
+pytest.importorskip('lightning', reason='make setup-training')
+from vpr_training.experiments import main as experiments
+from vpr_training.export import load_checkpoint
+from vpr_training.train import main as train
+
+SMALL = (
+    '--network.weights=null',
+    '--network.frozen_stages=0',
+    '--network.last_stage=2',
+    '--network.aggregator=gem',
+    '--network.image_height=64',
+    '--network.image_width=64',
+    '--data.places_per_batch=4',
+    '--data.images_per_place=2',
+    '--data.min_images_per_place=2',
+    '--optimizer.lr=1e-3',
+    '--scheduler.name=plateau',
+    '--scheduler.warmup_steps=4',
+    '--accelerator=cpu',
+)
+
+
+def draw_place(place: int, view: int) -> np.ndarray:
+    """A picture that a place's views share but for noise and a shift, uint8 [80, 96, 3]."""
+    rng = np.random.default_rng(place)
+    picture = np.kron(rng.integers(0, 256, (5, 6, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    seen = np.random.default_rng([place, view])
+    light, shift = seen.uniform(0.2, 1.0, 3), seen.integers(-20, 21)
+    noise = seen.normal(0, 30, picture.shape)
+    return np.roll(picture * light + noise, shift, axis=1).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four places of three images, as places.csv lists them."""
+    folder = tmp_path_factory.mktemp('places')
+    lines = ['image,place_id']
+    for place in range(24):
+        for view in range(3):
+            name = f'{place}_{view}.jpg'
+            cv2.imwrite(str(folder / name), draw_place(place, view))
+            lines.append(f'{name},{place}')
+    (folder / 'places.csv').write_text('\n'.join(lines) + '\n')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other views of other places, as database/, queries/ and gt.csv."""
+    folder = tmp_path_factory.mktemp('evaluation')
+    lines = ['query,positives']
+    for half in ('database', 'queries'):
+        (folder / half).mkdir()
+    for place in range(100, 120):
+        cv2.imwrite(str(folder / 'database' / f'{place}.png'), draw_place(place, 0))
+        cv2.imwrite(str(folder / 'queries' / f'{place}.png'), draw_place(place, 2))
+        lines.append(f'{place}.png,{place}.png')
+    (folder / 'gt.csv').write_text('\n'.join(lines) + '\n')
+    return folder
+
+
+def steps(run: Path) -> list[tuple[str, ...]]:
+    """Step, epoch, loss, mined share and rate of every step, as written."""
+    with (run / 'steps.csv').open() as file:
+        return [tuple(row.values())[:5] for row in csv.DictReader(file)]
+
+
+def epochs(run: Path) -> list[dict[str, str]]:
+    with (run / 'epochs.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != 'seconds'} for row in rows]
+
+
+def command(*flags: str) -> list[str]:
+    return [sys.executable, '-m', 'vpr_training.train', *flags]
+
+
+def in_process(*flags: str, limit: int | None = None) -> 'subprocess.Popen[str]':
+    """The command in a process of its own; limit: largest file in bytes that it may write."""
+
+    def prepare() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        command(*flags),
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+    )
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory: pytest.TempPathFactory, places: Path, evaluation: Path) -> Path:
+    run = tmp_path_factory.mktemp('runs') / 'unbroken'
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=4')
+    assert train([*SMALL, *flags, f'--output={run}']) == 0
+    return run
+
+
+@pytest.mark.timeout(300)
+def test_a_run_learns_and_its_folder_tells_how(unbroken: Path, evaluation: Path) -> None:
+    rows = epochs(unbroken)
+    recall = [float(row[f'{evaluation.name}/R@1']) for row in rows]
+    assert [row['epoch'] for row in rows] == ['0', '1', '2', '3', '4']
+    assert max(recall[1:]) > recall[0]
+    assert float(rows[-1]['loss']) < float(rows[1]['loss'])
+    said = json.loads((unbroken / 'run.json').read_text())
+    assert said['seed'] == 0 and said['packages']['torch'] and 'git_revision' in said
+    assert 'lr: 0.001' in (unbroken / 'config.yaml').read_text()
+    assert (unbroken / 'curves.png').stat().st_size > 1000
+    assert any((unbroken / 'tensorboard').iterdir())
+    best = json.loads((unbroken / 'result.json').read_text())
+    assert best[f'{evaluation.name}/R@1'] == max(recall)
+    assert load_checkpoint(unbroken / 'best.ckpt').descriptor_size == 128
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize('told', [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_in_mid_epoch_goes_on_with_the_same_steps(
+    tmp_path: Path, places: Path, evaluation: Path, unbroken: Path, told: signal.Signals
+) -> None:
+    run = tmp_path / 'stopped'
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=4')
+    workers = '--data.workers=2'  # another number of workers changes no picture
+    process = in_process(*SMALL, *flags, workers, f'--output={run}')
+    until(lambda: (run / 'epochs.csv').exists() and len(epochs(run)) >= 2, process)
+    process.send_signal(told)
+    _, said = process.communicate(timeout=60)
+    assert (
+        process.returncode == 130
+        and f'go on with: python -m vpr_training.train --resume {run}' in said
+    )
+    assert said.count('\n') <= 1 + said.count('epoch '), said
+    assert 0 < len(steps(run)) < len(steps(unbroken))
+    assert train([f'--resume={run}']) == 0
+    assert steps(run) == steps(unbroken)
+    assert epochs(run) == epochs(unbroken)
+    mine, theirs = load_checkpoint(run / 'last.ckpt'), load_checkpoint(unbroken / 'last.ckpt')
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(mine.state_dict()[name], value), name
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, places: Path, evaluation: Path, unbroken: Path
+) -> None:
+    run = tmp_path / 'killed'
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=4')
+    process = in_process(*SMALL, *flags, f'--output={run}')
+    until(lambda: (run / 'epochs.csv').exists() and len(epochs(run)) >= 2, process)
+    process.kill()
+    process.communicate()
+    assert train([f'--resume={run}']) == 0
+    assert steps(run) == steps(unbroken) and epochs(run) == epochs(unbroken)
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_train_one_network(tmp_path: Path, places: Path) -> None:
+    run = tmp_path / 'two'
+    flags = (f'--data.root={places}', '--epochs=2', '--devices=2', f'--output={run}')
+    process = in_process(*SMALL, *flags)
+    said, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert said.count('next: ') == 1
+    rows = epochs(run)
+    assert len(rows) == 2 and float(rows[1]['loss']) < float(rows[0]['loss'])
+
+
+def test_early_stop_ends_after_so_many_epochs_without_a_better_one(
+    tmp_path: Path, places: Path, evaluation: Path
+) -> None:
+    run = tmp_path / 'early'
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=50')
+    still = ('--optimizer.lr=1e-12', '--patience=2', '--optimizer.gradient_clip=1')
+    assert train([*SMALL, *flags, *still, f'--output={run}']) == 0
+    assert len(epochs(run)) <= 1 + 4
+
+
+def test_fine_tuning_starts_from_a_checkpoint(
+    tmp_path: Path, places: Path, evaluation: Path, unbroken: Path
+) -> None:
+    run = tmp_path / 'tuned'
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=1')
+    assert train([*SMALL, *flags, f'--init={unbroken / "best.ckpt"}', f'--output={run}']) == 0
+    best = json.loads((unbroken / 'result.json').read_text())
+    assert float(epochs(run)[0][f'{evaluation.name}/R@1']) == best[f'{evaluation.name}/R@1']
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(
+    unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (unbroken / 'last.ckpt').read_bytes()
+    assert train([f'--resume={unbroken}', '--network.aggregator=avg']) == 2
+    assert 'aggregator is gem, not avg' in one_line(capsys)
+    assert (unbroken / 'last.ckpt').read_bytes() == before
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(
+    unbroken: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train([*SMALL, f'--data.root={places}', f'--output={unbroken}']) == 2
+    assert 'already holds a run' in one_line(capsys)
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 not a checkpoint'])
+def test_a_damaged_checkpoint_is_one_line(
+    tmp_path: Path, unbroken: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'config.yaml').write_text((unbroken / 'config.yaml').read_text())
+    (tmp_path / 'last.ckpt').write_bytes(content)
+    assert train([f'--resume={tmp_path}']) == 2
+    assert 'last.ckpt' in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        (['--data.root=/nowhere'], '/nowhere'),
+        (['--learning.rate=3'], 'learning.rate'),
+        (['--resume=/nowhere'], '/nowhere/config.yaml'),
+        (['--config=/nowhere.yaml'], '/nowhere.yaml'),
+        (['--network.frozen_stages=2', '--network.aggregator=avg', '--network.last_stage=2'],
+         'nothing in it learns'),
+        (['--accelerator=gpu'], 'torch sees none'),
+    ],
+)  # fmt: skip
+def test_input_that_cannot_be_used_is_one_line_and_leaves_no_folder(
+    tmp_path: Path, places: Path, flags: list[str], said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run = tmp_path / 'run'
+    root = [] if flags[0].startswith('--data.root') else [f'--data.root={places}']
+    output = [] if flags[0].startswith('--resume') else [f'--output={run}']
+    assert train([*SMALL, *root, *output, *flags]) == 2
+    assert said in one_line(capsys)
+    assert not run.exists()
+
+
+@pytest.mark.timeout(300)
+def test_a_full_disk_is_one_line_and_the_old_checkpoint_survives(
+    tmp_path: Path, places: Path
+) -> None:
+    """The kernel's limit on a file's size fails in the calls in which a full disk does."""
+    run = tmp_path / 'full'
+    flags = (*SMALL, f'--data.root={places}', f'--output={run}')
+    assert train([*flags, '--epochs=1']) == 0
+    before = (run / 'last.ckpt').read_bytes()
+    process = in_process(f'--resume={run}', '--epochs=2', limit=len(before) // 2)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2 and 'cannot be written' in said.splitlines()[-1]
+    assert (run / 'last.ckpt').read_bytes() == before
+    assert train([f'--resume={run}', '--epochs=2']) == 0
+
+
+@pytest.mark.timeout(400)
+def test_experiments_run_once_resume_and_stand_beside_the_paper(
+    tmp_path: Path, places: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [flag for flag in SMALL if not flag.startswith('--network.aggregator')]
+    flags = [
+        '--table=pooling', f'--output={tmp_path}', f'--data.root={places}', '--seeds=1',
+        '--evaluate', f'Tokyo-XS={evaluation}', f'mine={evaluation}', *small, '--epochs=1',
+        '--network.aggregator_options={}',
+        '--scheduler.options={}',
+    ]  # fmt: skip
+    assert experiments([*flags, '--dry-run']) == 0
+    planned = capsys.readouterr().out
+    assert planned.count(': new, ') == 3 and '3 runs, about' in planned
+    assert not any(tmp_path.iterdir())
+    assert experiments(flags) == 0
+    markdown = (tmp_path / 'pooling.md').read_text()
+    assert '| pooling | Tokyo-XS | mine |' in markdown and '(72.38, ' in markdown
+    with (tmp_path / 'pooling.csv').open() as file:
+        cells = list(csv.DictReader(file))
+    mixvpr = next(
+        cell
+        for cell in cells
+        if (cell['pooling'], cell['set'], cell['n']) == ('MixVPR', 'Tokyo-XS', '1')
+    )
+    assert float(mixvpr['difference']) == pytest.approx(float(mixvpr['mean']) - 72.38, abs=0.01)
+    assert (tmp_path / 'figures' / 'retrieved_mine.png').stat().st_size > 10_000
+    written = (tmp_path / 'resnet18_avg' / 'seed0' / 'last.ckpt').stat().st_mtime_ns
+    capsys.readouterr()
+    assert experiments(flags) == 0
+    assert capsys.readouterr().out.count(': measured') == 3
+    assert (tmp_path / 'resnet18_avg' / 'seed0' / 'last.ckpt').stat().st_mtime_ns == written
+    assert experiments([*flags, '--epochs=2']) == 2
+    assert 'choose another --output' in capsys.readouterr().err
+
+
+def test_the_figure_of_learning_rates_needs_no_data(tmp_path: Path) -> None:
+    assert experiments(['--figure=lr', f'--output={tmp_path}']) == 0
+    picture = cv2.imread(str(tmp_path / 'figures' / 'learning_rate.png'))
+    assert picture is not None and picture.std() > 5
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err
+    assert said.startswith('error: ') and said.count('\n') == 1, said
+    return said
+
+
+def until(done: object, process: 'subprocess.Popen[str]') -> None:
+    """Wait until done() while the process runs."""
+    ends = time.monotonic() + 120
+    while not done():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < ends, 'took too long'
+        time.sleep(0.02)

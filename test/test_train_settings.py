@@ -1,0 +1,100 @@
+"""Settings: published rows as files, unknown keys refused, every key documented."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytest.importorskip('torch', reason='needs torch: make setup-training')
+pytest.importorskip('jsonargparse', reason='make setup-training')
+from vpr_training import paper
+from vpr_training.config import TrainConfig, all_settings, read_settings
+from vpr_training.errors import TrainingError
+
+FILES = sorted((ROOT / 'config' / 'train').glob('*.yaml'))
+
+
+def settings(tmp_path: Path, text: str, *flags: str) -> TrainConfig:
+    path = tmp_path / 'settings.yaml'
+    path.write_text(text)
+    return read_settings(path, flags)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_every_shipped_file_is_read(path: Path) -> None:
+    read_settings(path)
+
+
+def test_there_is_a_file_for_every_published_row_and_it_says_what_the_row_says() -> None:
+    rates = {'adam': (2e-4, 0.0), 'adamw': (1e-3, 0.1), 'asgd': (0.3, 0.001)}
+    schedulers = {
+        'MultiStepLR': ('multi_step', {'milestones': [5, 10, 15], 'gamma': 0.3}),
+        'ReduceLROnPlateau': ('plateau', {'mode': 'min', 'min_lr': 0.0}),
+        'CosineAnnealingLR': ('cosine', {'T_max': 5}),
+        'CyclicLR triangular2': ('cyclic', {'base_lr': 1e-3, 'max_lr': 0.1, 'step_size_up': 1}),
+    }
+    for table, rows in paper.TABLES.items():
+        for row in rows:
+            config = read_settings(ROOT / 'config' / 'train' / f'{row.config}.yaml')
+            assert config.network.aggregator == row.pooling.lower()
+            assert config.epochs == (30 if table == 'pooling' else 15)
+            assert (config.network.last_stage, config.network.frozen_stages) == (3, 2)
+            assert (config.data.places_per_batch, config.data.images_per_place) == (32, 4)
+            assert config.loss.options == {'alpha': 1, 'beta': 50, 'base': 0}
+            assert config.scheduler.warmup_steps == 600
+            optimizer = row.varied.lower() if table == 'optimizers' else 'adam'
+            assert config.optimizer.name == optimizer
+            assert (config.optimizer.lr, config.optimizer.weight_decay) == rates[optimizer]
+            name, options = schedulers[row.varied if table == 'schedulers' else 'MultiStepLR']
+            assert config.scheduler.name == name
+            assert options.items() <= config.scheduler.options.items()
+
+
+def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
+    config = settings(tmp_path, 'optimizer: {lr: 2e-4}\nepochs: 3\n', '--optimizer.lr=5e-3')
+    assert config.optimizer.lr == 5e-3 and config.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('optimiser: {lr: 1}', 'optimiser'),
+        ('optimizer: {rate: 1}', 'rate'),
+        ('epochs: many', 'epochs'),
+        ('optimizer: {name: lion}', 'lion'),
+        ('epochs: 0', 'epochs is 0'),
+        ('optimizer: {lr: -1}', 'optimizer.lr is -1'),
+        ('optimizer: {lr: .nan}', 'optimizer.lr is nan'),
+        ('network: {last_stage: 9}', 'last_stage 9'),
+        ('epochs: [', 'settings.yaml'),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(TrainingError, match=said) as caught:
+        settings(tmp_path, text)
+    assert '\n' not in str(caught.value)
+
+
+def test_the_list_of_all_settings_is_the_one_in_config() -> None:
+    path = ROOT / 'config' / 'train' / 'all_settings.yaml'
+    assert path.read_text(encoding='utf-8') == all_settings()
+
+
+def test_every_setting_is_documented() -> None:
+    text = all_settings()
+
+    def names(of: type) -> list[str]:
+        found = []
+        for entry in fields(of):
+            kind = entry.default_factory if callable(entry.default_factory) else None
+            found += names(kind) if isinstance(kind, type) and is_dataclass(kind) else [entry.name]
+        return found
+
+    lines = text.splitlines()
+    for name in names(TrainConfig):
+        rows = [row for row, line in enumerate(lines) if line.strip().startswith(f'{name}:')]
+        assert rows, name
+        assert all(lines[row - 1].strip().startswith('# ') for row in rows), name

@@ -1,0 +1,76 @@
+"""Settings of the training images."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from vpr_training.errors import TrainingError
+
+_SPARED_CORES, _MOST_WORKERS = 1, 8
+
+
+def sane_workers() -> int:
+    """Processes that read images: the cores less one for the trainer, at most eight."""
+    return max(0, min(len(os.sched_getaffinity(0)) - _SPARED_CORES, _MOST_WORKERS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Training images, and how batches are made of them."""
+
+    root: str = ''
+    """GSV-Cities, GSV-XS, a folder with places.csv, or a drive: bag, posed folder, or several."""
+    cities: tuple[str, ...] = ()
+    """Only these cities; empty: all that are there."""
+    places_per_batch: int = 32
+    """Places in a batch (P); every process of a run has a batch of its own."""
+    images_per_place: int = 4
+    """Images of each place in a batch (K)."""
+    min_images_per_place: int = 4
+    """Places with fewer images are left out."""
+    in_city: bool = False
+    """Whether all places of a batch are of one city."""
+    augment: Literal['randaugment', 'none'] = 'randaugment'
+    """What is done to each image: RandAugment (Cubuk et al. 2020), or nothing."""
+    augment_operations: int = 3
+    """Operations of RandAugment for each image, one after another."""
+    augment_magnitude: int = 9
+    """Strength of the operations, 0 to 30."""
+    workers: int = -1
+    """Processes that read images; 0: the trainer's own; -1: the cores less one, at most eight."""
+    place_radius: float = 2.0
+    """Own drives: metres from a place's centre within which an image is of that place."""
+    place_gap: float = 2.0
+    """Own drives: metres between two places, whose images are left out: are they one or two?"""
+    place_heading: float = 30.0
+    """Own drives: degrees between images and the centre of their place, at most."""
+    image_topic: str = ''
+    """Own drives in bags: the topic of the images; empty: the only one."""
+    pose_topic: str = ''
+    """Own drives in bags: the topic of the poses; empty: the only one, else tf."""
+
+    @property
+    def reading_processes(self) -> int:
+        """Workers, counted where the setting leaves it open."""
+        return sane_workers() if self.workers < 0 else self.workers
+
+    def check(self) -> None:
+        """Raise TrainingError for a value that cannot be."""
+        for name, low, high in (
+            ('places_per_batch', 2, 10_000),
+            ('images_per_place', 2, 1000),
+            ('workers', -1, 256),
+            ('augment_operations', 1, 14),
+            ('augment_magnitude', 0, 30),
+            ('place_radius', 1e-6, 1e6),
+            ('place_gap', 0, 1e6),
+            ('place_heading', 0, 180),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise TrainingError(f'data.{name} is {value}, expected {low:g} to {high:g}')
+        if self.min_images_per_place < self.images_per_place:
+            raise TrainingError(
+                f'data.min_images_per_place is {self.min_images_per_place}, expected at least '
+                f'images_per_place, {self.images_per_place}: no place is sampled short'
+            )

@@ -1,0 +1,121 @@
+"""Batches of training images, read, decoded and augmented by worker processes.
+
+A picture depends on (seed, epoch, image) only: not on the workers, their number, or on where a run
+was resumed. Batches are bytes; they become normalized floats on the device, which moves a quarter
+of the data.
+"""
+
+import signal
+import warnings
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vpr_ros.core.errors import ImageError
+from vpr_ros.core.image import read, resize
+from vpr_ros.core.types import Image
+from vpr_training.data.augmentation import rand_augment
+from vpr_training.data.config import DataConfig
+from vpr_training.data.places import PlaceSet
+from vpr_training.data.sampler import PlaceSampler
+from vpr_training.errors import DatasetError
+
+_PREFETCHED = 3  # batches that each worker has ready
+
+
+class _Images(Dataset[tuple[Image, int]]):
+    """(epoch, row) -> image of the network's size, and its place."""
+
+    def __init__(
+        self, places: PlaceSet, config: DataConfig, size_hw: tuple[int, int], seed: int
+    ) -> None:
+        self._places, self._config, self._size_hw, self._seed = places, config, size_hw, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Image, int]:
+        epoch, row = key
+        place = int(self._places.place_of(np.array([row]))[0])
+        rng = np.random.default_rng([self._seed, epoch, row])
+        image = resize(self._usable(place, row), self._size_hw)
+        if self._config.augment == 'randaugment':
+            image = rand_augment(
+                image,
+                rng,
+                operations=self._config.augment_operations,
+                magnitude=self._config.augment_magnitude,
+            )
+        return image, place
+
+    def _usable(self, place: int, row: int) -> Image:
+        """The image, or the next of its place that can be read; DatasetError if none can."""
+        rows = self._places.rows(place)
+        for other in np.roll(rows, -int(np.flatnonzero(rows == row)[0])):
+            try:
+                return read(self._places.path(int(other)), at_least_hw=self._size_hw)
+            except ImageError as error:
+                warnings.warn(f'{error}; another image of its place is taken', stacklevel=2)
+        raise DatasetError(
+            f'{self._places.path(row)}: cannot be read, nor any other of its place; '
+            'python -m vpr_training.data inspect --deep lists all broken files'
+        )
+
+
+class TrainingBatches:
+    """The batches of an epoch: images uint8 [P * K, H, W, 3] and places int64 [P * K]."""
+
+    def __init__(
+        self, places: PlaceSet, config: DataConfig, sampler: PlaceSampler, *,
+        size_hw: tuple[int, int], seed: int,
+    ) -> None:  # fmt: skip
+        workers = config.reading_processes
+        self._sampler = sampler
+        self._loader = DataLoader(
+            _Images(places, config, size_hw, seed),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=_start_worker,
+            persistent_workers=workers > 0,
+            prefetch_factor=_PREFETCHED if workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
+        """Choose what the next iteration gives: an epoch's batches from `start_batch` on."""
+        self._sampler.epoch, self._sampler.start_batch = epoch, start_batch
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self._loader)
+
+
+def training_batches(
+    places: PlaceSet,
+    config: DataConfig,
+    *,
+    height: int,
+    width: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainingBatches:
+    """Batches of a set in the network's size; DatasetError with too few places for one."""
+    sampler = PlaceSampler(places, config, seed=seed, rank=rank, world_size=world_size)
+    return TrainingBatches(places, config, sampler, size_hw=(height, width), seed=seed)
+
+
+def _collate(items: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:
+    images = torch.from_numpy(np.stack([image for image, _ in items]))
+    return images, torch.tensor([place for _, place in items], dtype=torch.int64)
+
+
+def _start_worker(number: int) -> None:
+    """Leave Ctrl-C to the trainer, which saves first, and the cores to the other workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)

@@ -1,0 +1,85 @@
+"""P places with K images each: the batches of an epoch, the same for the same seed and epoch.
+
+An epoch shows every place once (the last, short batch is left out) and K images of it, drawn anew.
+Nothing is kept between epochs, so that a run can go on anywhere: the batches are a function of
+(seed, epoch), and several processes cut the same list.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_training.data.config import DataConfig
+from vpr_training.data.places import PlaceSet
+from vpr_training.errors import DatasetError
+
+
+class PlaceSampler:
+    """Batches of image rows [P * K], images of a place next to each other."""
+
+    def __init__(
+        self,
+        places: PlaceSet,
+        config: DataConfig,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """rank: which of `world_size` processes this is; DatasetError with too few places."""
+        self._places, self._seed = places, seed
+        self._rank, self._world_size = rank, world_size
+        self._p, self._k, self._in_city = (
+            config.places_per_batch,
+            config.images_per_place,
+            config.in_city,
+        )
+        self.epoch, self.start_batch = 0, 0
+        self._batches = sum(
+            count // self._p for count in self._group_sizes()
+        ) // world_size  # fmt: skip
+        if not self._batches:
+            within = 'of one city ' if config.in_city else ''
+            raise DatasetError(
+                f'{places.name}: {places.places} places make no batch of {self._p} places '
+                f'{within}for each of {world_size} processes; lower data.places_per_batch'
+            )
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, for each process."""
+        return self._batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """(epoch, row) of each image of a batch, from `start_batch` on."""
+        rng = np.random.default_rng([self._seed, self.epoch])
+        batches = self._batches_of_places(rng)[: self._batches * self._world_size]
+        for places in batches[self._rank :: self._world_size][self.start_batch :]:
+            yield [(self.epoch, row) for place in places for row in self._images(int(place))]
+
+    def _batches_of_places(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """All batches of an epoch [P] in random order."""
+        batches = []
+        for group in self._groups():
+            mixed = rng.permutation(group)
+            batches += [
+                mixed[start : start + self._p]
+                for start in range(0, len(mixed) - self._p + 1, self._p)
+            ]
+        return [batches[row] for row in rng.permutation(len(batches))]
+
+    def _groups(self) -> list[NDArray[np.int64]]:
+        """Places that may share a batch."""
+        if not self._in_city:
+            return [np.arange(self._places.places)]
+        return [
+            np.flatnonzero(self._places.city == city) for city in range(len(self._places.cities))
+        ]
+
+    def _group_sizes(self) -> list[int]:
+        return [len(group) for group in self._groups()]
+
+    def _images(self, place: int) -> list[int]:
+        """K different images of a place, drawn for this epoch."""
+        rng = np.random.default_rng([self._seed, self.epoch, place])
+        return [int(row) for row in rng.choice(self._places.rows(place), self._k, replace=False)]

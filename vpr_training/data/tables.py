@@ -1,0 +1,46 @@
+"""CSV tables of training sets: read once, with errors that name the file, the line, the column."""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vpr_training.errors import DatasetError
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row stands (`file:line`), and its values.
+
+    Raises DatasetError for a file that cannot be read, a missing column, which it names, a row
+    with too few values, and a table without rows.
+    """
+    empty = True
+    try:
+        with path.open(encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file)
+            found = reader.fieldnames or []
+            if missing := [name for name in columns if name not in found]:
+                raise DatasetError(
+                    f'{path}: lacks the column {", ".join(missing)}; found {", ".join(found)}'
+                )
+            for row in reader:
+                empty = False
+                where = f'{path}:{reader.line_num}'
+                if short := [name for name in columns if not (row[name] or '').strip()]:
+                    raise DatasetError(f'{where}: has no {", ".join(short)}')
+                yield where, {name: row[name].strip() for name in found if row[name] is not None}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f'{path}: cannot be read ({error})') from error
+    if empty:
+        raise DatasetError(f'{path}: has no rows')
+
+
+def number(text: str, name: str, where: str) -> float:
+    """A finite number; DatasetError naming the column and the line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DatasetError(f'{where}: {name} is {text!r}, expected a finite number')
+    return value

@@ -1,0 +1,148 @@
+"""One training run of an experiment: what state it is in, how to go on, and what it measured."""
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from vpr_training.config import TrainConfig, read_settings
+from vpr_training.data.layouts import open_places
+from vpr_training.data.loader import training_batches
+from vpr_training.data.recall_set import RecallSet
+from vpr_training.errors import TrainingError
+from vpr_training.export import load_checkpoint
+from vpr_training.losses import PlaceLoss
+from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
+from vpr_training.run_folder import RunFolder
+from vpr_training.validation import Validation
+
+State = Literal['new', 'stopped', 'trained', 'measured']
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings, the folder of their run, and what differs from the file of settings."""
+
+    config: Path
+    folder: Path
+    overrides: tuple[str, ...]
+
+    def state(self) -> State:
+        """How far it is; TrainingError if the folder holds a run of other settings."""
+        if not (self.folder / 'last.ckpt').exists():
+            return 'new'
+        self._check_settings()
+        if not RunFolder(self.folder).finished:
+            return 'stopped'
+        return 'measured' if self._figures.exists() else 'trained'
+
+    def command(self, *, validation: Sequence[str]) -> list[str]:
+        """The command that trains it, from the start or from where it was."""
+        train = [sys.executable, '-m', 'vpr_training.train']
+        if self.state() == 'stopped':
+            return [*train, '--resume', str(self.folder)]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._given.write_text(json.dumps(self.overrides) + '\n', encoding='utf-8')
+        return [
+            *train,
+            f'--config={self.config}',
+            f'--output={self.folder}',
+            f'--validation.roots={json.dumps(list(validation))}',
+            *self.overrides,
+        ]
+
+    def measure(self, sets: Mapping[str, RecallSet]) -> None:
+        """Measure the best checkpoint on all sets and keep the figures in the run's folder."""
+        network = ExportedNetwork(load_checkpoint(RunFolder(self.folder).best))
+        found = {}
+        for name, images in sets.items():
+            recalls = Validation([images], batch=16, workers=2).measure(
+                network, torch.device('cpu')
+            )
+            found[name] = asdict(recalls[images.name])
+        self._figures.write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
+
+    def recall(self) -> dict[str, dict[str, float]]:
+        """Measured recall: name of the set -> N -> share."""
+        held = json.loads(self._figures.read_text(encoding='utf-8'))
+        return {name: figures['at'] for name, figures in held.items()}
+
+    def history(self) -> list[dict[str, float]]:
+        """The rows of epochs.csv; empty where there is none."""
+        path = self.folder / 'epochs.csv'
+        if not path.exists():
+            return []
+        with path.open(encoding='utf-8', newline='') as file:
+            return [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+
+    def seconds_left(self) -> float:
+        """Time it would still train here: from its own epochs, or from two steps on noise."""
+        config, history = self._settings(), [row for row in self.history() if 'seconds' in row]
+        if history:
+            return history[-1]['seconds'] * (config.epochs - len(history))
+        batches = training_batches(
+            open_places(config.data),
+            config.data,
+            height=config.network.image_height,
+            width=config.network.image_width,
+            seed=config.seed,
+        )
+        return seconds_per_step(config) * len(batches) * config.epochs
+
+    @property
+    def _figures(self) -> Path:
+        return self.folder / 'measured.json'
+
+    @property
+    def _given(self) -> Path:
+        return self.folder / 'overrides.json'
+
+    def _settings(self) -> TrainConfig:
+        return read_settings(self.config, self.overrides)
+
+    def _check_settings(self) -> None:
+        held: Any = json.loads(self._given.read_text(encoding='utf-8'))
+        if tuple(held) != self.overrides:
+            raise TrainingError(
+                f'{self.folder}: was run with {" ".join(held) or "no flags"}, now it is '
+                f'{" ".join(self.overrides) or "none"}; choose another --output'
+            )
+
+
+def seconds_per_step(config: TrainConfig) -> float:
+    """Time of one training step on this machine's CPU, on noise; data reading not included."""
+    network = ExportedNetwork(Network(_random(config.network)))
+    images = config.data.places_per_batch * config.data.images_per_place
+    size = (images, config.network.image_height, config.network.image_width, 3)
+    noise = torch.randint(0, 256, size, dtype=torch.uint8)
+    labels = torch.arange(config.data.places_per_batch).repeat_interleave(
+        config.data.images_per_place
+    )
+    loss = PlaceLoss(config.loss)
+    took = []
+    for _ in range(2):
+        started = time.monotonic()
+        loss(network(noise), labels)[0].backward()
+        took.append(time.monotonic() - started)
+    return min(took)
+
+
+def duration(seconds: float) -> str:
+    """3 h 20 min, 5 min or 12 s."""
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f'{hours} h {minutes} min' if hours else f'{minutes} min'
+
+
+def _random(config: NetworkConfig) -> NetworkConfig:
+    return NetworkConfig(**{**asdict(config), 'weights': None, 'taps': config.taps})

@@ -1,0 +1,100 @@
+"""Tables of experiments, with the paper's figures beside ours and the difference."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.core.atomic import replace_file
+from vpr_training import paper
+from vpr_training.errors import TrainingError
+from vpr_training.experiment_runs import Run
+
+_NS = ('1', '5')
+_COLUMNS = ('table', 'pooling', 'varied', 'set', 'n', 'mean', 'deviation', 'seeds', 'paper',
+            'difference')  # fmt: skip
+
+
+def write(name: str, runs: Mapping[str, Sequence[Run]], output: Path) -> str:
+    """Write DIR/NAME.md and DIR/NAME.csv; returns the Markdown.
+
+    runs: by the name of their settings, each with a run per seed.
+    """
+    cells = [cell for row in paper.TABLES[name] for cell in _cells(name, row, runs[row.config])]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(cells)
+    markdown = _markdown(name, cells)
+    for path, content in (
+        (output / f'{name}.csv', text.getvalue()),
+        (output / f'{name}.md', markdown),
+    ):
+        try:
+            replace_file(path, content.encode())
+        except OSError as error:
+            raise TrainingError(f'{path}: cannot be written ({error.strerror})') from error
+    return markdown
+
+
+def _cells(table: str, row: paper.Row, runs: Sequence[Run]) -> list[dict[str, object]]:
+    """A line of the CSV per set and N; recalls in percent."""
+    measured = [run.recall() for run in runs]
+    cells: list[dict[str, object]] = []
+    for name in measured[0]:
+        for place, n in enumerate(_NS):
+            ours = [100 * recall[name][n] for recall in measured]
+            published = row.recall[paper.SETS.index(name)][place] if name in paper.SETS else None
+            mean = float(np.mean(ours))
+            cells.append(
+                {
+                    'table': table,
+                    'pooling': row.pooling,
+                    'varied': row.varied,
+                    'set': name,
+                    'n': n,
+                    'mean': round(mean, 2),
+                    'deviation': round(float(np.std(ours, ddof=1)), 2) if len(ours) > 1 else '',
+                    'seeds': len(ours),
+                    'paper': '' if published is None else published,
+                    'difference': '' if published is None else round(mean - published, 2),
+                }
+            )
+    return cells
+
+
+def _markdown(name: str, cells: Sequence[Mapping[str, object]]) -> str:
+    sets = list(dict.fromkeys(str(cell['set']) for cell in cells))
+    varied = any(cell['varied'] for cell in cells)
+    head = ['pooling', *([name.removesuffix('s')] if varied else []), *sets]
+    lines = [
+        f'Recall@1 / Recall@5 in percent, mean ± deviation over {cells[0]["seeds"]} seeds; '
+        'the paper and the difference in brackets.',
+        '',
+        '| ' + ' | '.join(head) + ' |',
+        '|' + '---|' * len(head),
+    ]
+    for pooling, kind in dict.fromkeys((cell['pooling'], cell['varied']) for cell in cells):
+        texts = []
+        for one in sets:
+            found = [
+                _cell(cell)
+                for cell in cells
+                if (cell['pooling'], cell['varied'], cell['set']) == (pooling, kind, one)
+            ]
+            texts.append(' / '.join(found))
+        lines.append(
+            '| ' + ' | '.join([str(pooling), *([str(kind)] if varied else []), *texts]) + ' |'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+def _cell(cell: Mapping[str, object]) -> str:
+    text = f'{cell["mean"]:.1f}'
+    if cell['deviation'] != '':
+        text += f' ± {cell["deviation"]:.1f}'
+    if cell['paper'] != '':
+        text += f' ({cell["paper"]}, {cell["difference"]:+.1f})'
+    return text

@@ -1,0 +1,170 @@
+"""The folder of a training run: everything that is needed to repeat it or to go on with it.
+
+config.yaml      all settings, resolved
+run.json         versions, git revision, machine, command, seed
+epochs.csv       one row an epoch, 0 before training: loss, mined share, rate, recall, time
+steps.csv        one row a step: loss, mined share, learning rate, images per second
+curves.png       the same to look at
+tensorboard/     the same for TensorBoard
+last.ckpt        to go on from; written at every epoch's end, every few minutes, and on Ctrl-C
+best.ckpt        of the best epoch so far; what to export
+result.json      at the end: the best epoch and its figures
+"""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpr_ros.core.atomic import replace_file
+from vpr_training.errors import TrainingError
+from vpr_training.models.backbone import read_state
+
+_PACKAGES = (
+    'vpr_ros', 'torch', 'lightning', 'pytorch-metric-learning', 'numpy', 'opencv-python-headless',
+)  # fmt: skip
+_STEP_COLUMNS = ('step', 'epoch', 'loss', 'mined_share', 'lr', 'images_per_s')
+
+
+class RunFolder:
+    """Files of one run; only the first of several processes writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config, self.last, self.best = (
+            folder / name for name in ('config.yaml', 'last.ckpt', 'best.ckpt')
+        )
+
+    def create(self, config_yaml: str, *, seed: int) -> None:
+        """Begin a run; TrainingError where the folder already holds one or cannot be written."""
+        if self.last.exists() or self.best.exists():
+            raise TrainingError(
+                f'{self.folder}: already holds a run; go on with --resume {self.folder}, '
+                'or choose another --output'
+            )
+        self._write(self.config, config_yaml)
+        self._write(self.folder / 'run.json', json.dumps(_provenance(seed), indent=2) + '\n')
+
+    def save(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
+        """Write a checkpoint; the old one stays whole until the new one is on the disk."""
+        buffer = io.BytesIO()
+        torch.save(dict(checkpoint), buffer)
+        self._write(path, buffer.getvalue())
+
+    def load(self) -> dict[str, Any]:
+        """The last checkpoint; TrainingError where there is none or it is damaged."""
+        if not self.last.exists():
+            raise TrainingError(
+                f'{self.folder}: holds no last.ckpt to go on from; start it again without --resume'
+            )
+        return read_state(self.last)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.folder / 'result.json').exists()
+
+    def finish(self, best: Mapping[str, float]) -> None:
+        """End the run; best: the row of its best epoch."""
+        self._write(self.folder / 'result.json', json.dumps(dict(best), indent=2) + '\n')
+
+    def write_epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """The table of epochs, whole."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+        self._write(self.folder / 'epochs.csv', text.getvalue())
+
+    def open_steps(self, first_step: int) -> 'StepLog':
+        """The table of steps, to go on at `first_step`; later rows of a killed run are dropped."""
+        path = self.folder / 'steps.csv'
+        kept = [','.join(_STEP_COLUMNS)]
+        if path.exists() and first_step:
+            rows = path.read_text(encoding='utf-8').splitlines()[1:]
+            kept += [row for row in rows if row.split(',')[0].isdigit()][:first_step]
+        self._write(path, '\n'.join(kept) + '\n')
+        return StepLog(path)
+
+    def _write(self, path: Path, content: str | bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(path, content.encode() if isinstance(content, str) else content)
+        except OSError as error:
+            raise TrainingError(
+                f'{path}: cannot be written ({error.strerror or error}); '
+                'what was there before is untouched'
+            ) from error
+
+
+class StepLog:
+    """Appends rows to steps.csv."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open('a', encoding='utf-8')
+
+    def write(self, **row: float) -> None:
+        """One step; the names are the columns'."""
+        try:
+            self._file.write(','.join(f'{row[name]:.9g}' for name in _STEP_COLUMNS) + '\n')
+        except OSError as error:
+            raise TrainingError(
+                f'{self._path}: cannot be written ({error.strerror or error})'
+            ) from error
+
+    def flush(self) -> None:
+        """Bring the rows to the disk."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise TrainingError(
+                f'{self._path}: cannot be written ({error.strerror or error})'
+            ) from error
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+
+def _provenance(seed: int) -> dict[str, Any]:
+    return {
+        'command': sys.argv,
+        'seed': seed,
+        'git_revision': _git('rev-parse', 'HEAD'),
+        'git_changed': bool(_git('status', '--porcelain', '--untracked-files=no')),
+        'python': platform.python_version(),
+        'machine': platform.platform(),
+        'gpus': [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        'packages': {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the source tree; None without git or outside a repository."""
+    try:
+        said = subprocess.run(
+            ['git', '-C', str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip()

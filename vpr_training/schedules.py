@@ -1,0 +1,108 @@
+"""Optimizers, learning-rate schedules, and a warm-up that does not fight them.
+
+The defaults of the schedules are the paper's. All of them step once per epoch. The warm-up scales
+the scheduled rate for the duration of a step and puts it back, so a schedule never sees it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+from torch.optim import lr_scheduler
+
+from vpr_training.config import OptimizerConfig, SchedulerConfig
+from vpr_training.errors import TrainingError
+
+_OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    'adam': torch.optim.Adam,
+    'adamw': torch.optim.AdamW,
+    'asgd': torch.optim.ASGD,
+    'sgd': torch.optim.SGD,
+}
+_SCHEDULERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
+    'none': (lr_scheduler.ConstantLR, {'factor': 1.0}),
+    'multi_step': (lr_scheduler.MultiStepLR, {'milestones': [5, 10, 15], 'gamma': 0.3}),
+    'plateau': (lr_scheduler.ReduceLROnPlateau, {'mode': 'min', 'min_lr': 0.0}),
+    'cosine': (lr_scheduler.CosineAnnealingLR, {'T_max': 5}),
+    # The momentum is left alone: Adam has none to cycle, and the paper names none.
+    'cyclic': (
+        lr_scheduler.CyclicLR,
+        {
+            'base_lr': 1e-3,
+            'max_lr': 0.1,
+            'step_size_up': 1,
+            'mode': 'triangular2',
+            'cycle_momentum': False,
+        },
+    ),
+}
+
+
+def make_optimizer(
+    config: OptimizerConfig, parameters: Sequence[Parameter]
+) -> torch.optim.Optimizer:
+    """The optimizer of a run; TrainingError for an option that it does not have."""
+    try:
+        return _OPTIMIZERS[config.name](
+            parameters, lr=config.lr, weight_decay=config.weight_decay, **config.options
+        )
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f'optimizer {config.name}: {error}') from error
+
+
+def make_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) -> Any:
+    """The schedule of a run; TrainingError for an option that it does not have."""
+    kind, options = _SCHEDULERS[config.name]
+    try:
+        return kind(optimizer, **{**options, **config.options})
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f'scheduler {config.name}: {error}') from error
+
+
+def step_epoch(scheduler: Any, loss: float) -> None:
+    """End an epoch; loss: its mean, which only ReduceLROnPlateau looks at."""
+    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+        scheduler.step(loss)
+    else:
+        scheduler.step()
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The scheduled rate, without warm-up."""
+    return float(optimizer.param_groups[0]['lr'])
+
+
+@contextmanager
+def warmed_up(optimizer: torch.optim.Optimizer, step: int, warmup_steps: int) -> Iterator[None]:
+    """Scale the rate by (step + 1) / warmup_steps inside the block, as long as that is below 1."""
+    factor = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    scheduled = [group['lr'] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, scheduled, strict=True):
+        group['lr'] = rate * factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, scheduled, strict=True):
+            group['lr'] = rate
+
+
+def rates_over_epochs(
+    optimizer: OptimizerConfig,
+    scheduler: SchedulerConfig,
+    epochs: int,
+    losses: Sequence[float] | None = None,
+) -> list[float]:
+    """The rate of each epoch, by running the schedule on nothing.
+
+    losses: of each epoch, for ReduceLROnPlateau; None: a loss that never falls.
+    """
+    moving = make_optimizer(optimizer, [Parameter(torch.zeros(1))])
+    schedule = make_scheduler(scheduler, moving)
+    rates = []
+    for epoch in range(epochs):
+        rates.append(learning_rate(moving))
+        moving.step()  # torch warns of a schedule that goes ahead of its optimizer
+        step_epoch(schedule, losses[epoch] if losses else 1.0)
+    return rates

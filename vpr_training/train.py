@@ -1,0 +1,210 @@
+"""Train a place-recognition model, or go on with a run.
+
+  python -m vpr_training.train --config config/train/resnet18_mixvpr.yaml --data.root DIR
+  python -m vpr_training.train --resume RUN
+
+Every setting of the file can be given as a flag after it. The run's folder gets the settings,
+versions, curves, and two checkpoints: last.ckpt to go on from, best.ckpt to export. Ctrl-C saves
+and ends; --resume goes on with the same next steps as a run that was never stopped.
+"""
+
+import logging
+import sys
+import time
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from lightning.fabric import Fabric, seed_everything
+
+from vpr_ros.command import command
+from vpr_training.config import TrainConfig, add_settings, parse, settings
+from vpr_training.data.layouts import open_places, open_recall_set
+from vpr_training.data.loader import training_batches
+from vpr_training.data.places import PlaceSet
+from vpr_training.errors import TrainingError
+from vpr_training.export import load_checkpoint
+from vpr_training.figures import draw_run
+from vpr_training.models.network import Network
+from vpr_training.run_folder import RunFolder
+from vpr_training.training import Log, Progress, Training, no_log
+from vpr_training.validation import Validation
+
+
+def train(
+    config: TrainConfig, folder: RunFolder, *, resume: bool = False, config_yaml: str = ''
+) -> Progress:
+    """Run a training to its end, from the start or from the folder's last checkpoint.
+
+    Raises VprError for data, weights or checkpoints that cannot be used, and KeyboardInterrupt,
+    with everything saved, when it is told to stop.
+    """
+    held = folder.load() if resume else None
+    fabric = _fabric(config)
+    seed_everything(config.seed, verbose=False)
+    places = open_places(config.data)
+    sets = [
+        open_recall_set(Path(root), radius_m=config.validation.radius or None)
+        for root in config.validation.roots
+    ]
+    network = _network(config, restored=resume)
+    batches = training_batches(
+        places,
+        config.data,
+        height=config.network.image_height,
+        width=config.network.image_width,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    validation = Validation(
+        sets, batch=config.validation.batch, workers=config.data.reading_processes
+    )
+    training = Training(fabric, config, network, batches, validation, folder)
+    if held is not None:
+        training.restore(held, source=str(folder.last))
+    if not fabric.is_global_zero:
+        return training.run()
+    if held is None:
+        folder.create(config_yaml, seed=config.seed)
+    print(_summary(places, network, len(batches), fabric, folder), flush=True)
+    with _tensorboard(folder, training.progress.step) as log:
+        progress = training.run(log)
+    best = next(row for row in progress.history if row['epoch'] == progress.best_epoch)
+    folder.finish(best)
+    draw_run(progress.history, folder.folder / 'curves.png', title=folder.folder.name)
+    print(_result(progress, best, folder))
+    return progress
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    on_gpu = config.accelerator == 'gpu' or (
+        config.accelerator == 'auto' and torch.cuda.is_available()
+    )
+    if on_gpu and not torch.cuda.is_available():
+        raise TrainingError('accelerator gpu: torch sees none; use --accelerator cpu')
+    devices: Any = config.devices or ('auto' if on_gpu else 1)
+    many = devices not in (1, 'auto') or (devices == 'auto' and torch.cuda.device_count() > 1)
+    precision = config.precision
+    if precision == 'auto':
+        precision = '16-mixed' if on_gpu else '32'
+    fabric = Fabric(
+        accelerator='gpu' if on_gpu else 'cpu',
+        devices=devices,
+        strategy='ddp' if many else 'auto',
+        precision='32-true' if precision == '32' else precision,
+    )
+    logging.getLogger('lightning.fabric').setLevel(logging.WARNING)  # it greets at length
+    fabric.launch()
+    return fabric
+
+
+def _network(config: TrainConfig, *, restored: bool) -> Network:
+    """The network at its start; a restored one gets its weights from the checkpoint."""
+    if not restored and not config.init:
+        return Network(config.network)
+    network = Network(replace(config.network, weights=None))
+    if config.init and not restored:
+        state = load_checkpoint(Path(config.init)).state_dict()
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            line = ' '.join(str(error).split())[:300]
+            raise TrainingError(f'{config.init}: of another architecture: {line}') from error
+    return network
+
+
+@contextmanager
+def _tensorboard(folder: RunFolder, step: int) -> Iterator[Log]:
+    """Where to log for TensorBoard; nowhere, if it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield no_log
+        return
+    with SummaryWriter(str(folder.folder / 'tensorboard'), purge_step=step or None) as writer:
+        yield lambda values, step: [writer.add_scalar(*one, step) for one in values.items()]
+
+
+def _summary(
+    places: PlaceSet, network: Network, batches: int, fabric: Fabric, folder: RunFolder
+) -> str:
+    learning = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    held = sum(one.numel() for one in network.parameters())
+    config = network.config
+    return '\n'.join(
+        [
+            f'{places}',
+            f'network: {config.backbone} + {config.aggregator}, {network.descriptor_size} numbers '
+            f'an image, {held / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn',
+            f'{batches} batches an epoch on {fabric.world_size} x {fabric.device.type}; '
+            f'run folder {folder.folder}',
+        ]
+    )
+
+
+class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Settings with their defaults, below a description whose lines stay as they are."""
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog='python -m vpr_training.train',
+        usage='%(prog)s [--config FILE] [--KEY VALUE ...] [--output RUN | --resume RUN]',
+        description=__doc__,
+        formatter_class=_Help,
+        exit_on_error=False,
+    )
+    add_settings(parser)
+    parser.add_argument(
+        '--output',
+        type=str,
+        default='',
+        metavar='RUN',
+        help="the run's folder; empty: runs/ and the time",
+    )
+    parser.add_argument(
+        '--resume', type=str, default='', metavar='RUN', help='go on with the run in this folder'
+    )
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    arguments = parse(parser, argv)
+    resume = bool(arguments.resume)
+    folder = RunFolder(
+        Path(arguments.resume or arguments.output or f'runs/{time.strftime("%Y%m%d-%H%M%S")}')
+    )
+    if resume:
+        if not folder.config.exists():
+            raise TrainingError(f'{folder.config}: no such file; is {folder.folder} a run?')
+        arguments = parse(parser, ['--config', str(folder.config), *argv])
+    config = settings(parser, arguments, source='settings')
+    for beside in ('config', 'output', 'resume'):
+        arguments.pop(beside, None)
+    train(config, folder, resume=resume, config_yaml=parser.dump(arguments, skip_unset=False))
+    return 0
+
+
+def _result(progress: Progress, best: Mapping[str, float], folder: RunFolder) -> str:
+    recalls = ', '.join(f'{name} {best[name]:.3f}' for name in best if '/R@' in name)
+    return '\n'.join(
+        [
+            f'{progress.epoch} epochs, the best is {progress.best_epoch}: '
+            + (recalls or f'loss {best["loss"]:.4f}'),
+            f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL',
+        ]
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""The training loop.
+
+It stands on Lightning Fabric: devices, strategies and precision are Lightning's, the loop is ours,
+because a run must resume in the middle of an epoch with the same next steps, including an epoch's
+mean loss, the plateau schedule and the sampler (docs/decisions/0008).
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from vpr_training import schedules
+from vpr_training.config import TrainConfig
+from vpr_training.data.loader import TrainingBatches
+from vpr_training.errors import TrainingError
+from vpr_training.losses import PlaceLoss
+from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.run_folder import RunFolder, StepLog
+from vpr_training.validation import Validation
+
+Log: TypeAlias = Callable[[Mapping[str, float], int], object]
+"""Takes figures by name, and the step that they are of."""
+
+_STOP_EVERY = 10  # batches between two looks at whether another process was told to stop
+
+
+def no_log(values: Mapping[str, float], step: int) -> None:
+    """Log nowhere."""
+
+
+@dataclass
+class Progress:
+    """How far a run is; a checkpoint carries it."""
+
+    epoch: int = 0  # that is running
+    batch: int = 0  # batches done in it
+    step: int = 0  # optimizer steps in all
+    loss_sum: float = 0.0  # over the batches of this epoch
+    mined_sum: float = 0.0
+    seconds: float = 0.0  # of training in this epoch
+    best: float | None = None  # R@1 of the first validation set, or less the loss
+    best_epoch: int = 0  # 0: before training
+    worse: int = 0  # validations since the best
+    history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
+
+
+class Training:
+    """One run: its network, optimizer, schedule, batches, and how far it is."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: TrainConfig,
+        network: Network,
+        batches: TrainingBatches,
+        validation: Validation,
+        folder: RunFolder,
+    ) -> None:
+        """Build optimizer, schedule and loss; TrainingError for settings that cannot be."""
+        self._fabric, self._config = fabric, config
+        self._log: Log = no_log
+        self._batches, self._validation, self._folder = batches, validation, folder
+        self.network = network
+        # Images come as [B, H, W, C]; weights in that order save a copy of each map.
+        self._plain = ExportedNetwork(network).to(memory_format=torch.channels_last)
+        learning = [one for one in network.parameters() if one.requires_grad]
+        if not learning:
+            raise TrainingError('network: nothing in it learns; lower network.frozen_stages')
+        optimizer = schedules.make_optimizer(config.optimizer, learning)
+        self.optimizer = optimizer
+        self.scheduler = schedules.make_scheduler(config.scheduler, optimizer)
+        self._model, self._optimizer = fabric.setup(self._plain, optimizer)
+        self._loss = PlaceLoss(config.loss)
+        self.progress = Progress()
+        self._stop = False
+        self._steps: StepLog | None = None
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Everything that the next step depends on: tensors and plain values only."""
+        return {
+            'network': {**asdict(self.network.config), 'weights': None},
+            'state_dict': self.network.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'scheduler': self.scheduler.state_dict(),
+            'precision': self._fabric.strategy.precision.state_dict(),
+            'progress': asdict(self.progress),
+            'random': _random_state(),
+        }
+
+    def restore(self, held: Mapping[str, Any], *, source: str) -> None:
+        """Go on from a checkpoint; TrainingError if it is of another run's form."""
+        if missing := sorted(self.checkpoint().keys() - held.keys()):
+            raise TrainingError(f'{source}: lacks {", ".join(missing)}; not a run to go on with')
+        mine = {**asdict(self.network.config), 'weights': None}
+        theirs = {**held['network'], 'weights': None}
+        if differing := sorted(key for key in mine if mine[key] != theirs.get(key)):
+            raise TrainingError(
+                f'{source}: of another architecture: '
+                + ', '.join(f'{key} is {theirs.get(key)}, not {mine[key]}' for key in differing)
+            )
+        try:
+            self.network.load_state_dict(held['state_dict'])
+            self.optimizer.load_state_dict(held['optimizer'])
+            self.scheduler.load_state_dict(held['scheduler'])
+            self._fabric.strategy.precision.load_state_dict(held['precision'])
+            self.progress = Progress(**held['progress'])
+            _set_random_state(held['random'])
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise TrainingError(f'{source}: {" ".join(str(error).split())[:300]}') from error
+
+    def run(self, log: Log = no_log) -> Progress:
+        """Train to the end; Ctrl-C saves and raises KeyboardInterrupt saying how to go on.
+
+        log: is told the figures of steps and epochs, besides the run's folder.
+        """
+        self._log = log
+        self._steps = self._folder.open_steps(self.progress.step) if self._writes else None
+        try:
+            with self._told_to_stop():
+                if not self.progress.history and self._validation.sets:
+                    self._note_start()
+                while self.progress.epoch < self._config.epochs and not self._exhausted():
+                    self.train_epoch()
+                    self._end_epoch()
+        finally:
+            if self._steps:
+                self._steps.close()
+        return self.progress
+
+    def _note_start(self) -> None:
+        """Epoch 0 of the history is the network before any training."""
+        row = {'epoch': 0, **self._validate()}
+        self._is_best(row)
+        self.progress.history.append(row)
+        self._save(self._folder.best)
+        self._save_last()
+
+    def train_epoch(self) -> None:
+        """The batches of the running epoch that are not done yet."""
+        self._model.train()
+        progress, saved = self.progress, time.monotonic()
+        self._batches.set_epoch(progress.epoch, start_batch=progress.batch)
+        with self._bar() as bar:
+            started = time.monotonic()
+            for images, labels in self._batches:
+                loss, mined = self._step(images, labels)
+                took, started = time.monotonic() - started, time.monotonic()
+                self._count(loss, mined, len(images), took, bar)
+                if self._must_stop():
+                    self._save_and_stop()
+                if time.monotonic() - saved > 60 * self._config.checkpoint_minutes:
+                    self._save_last()
+                    saved = time.monotonic()
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+        """One optimizer step; images: uint8 [B, H, W, 3]; returns the loss and the mined share."""
+        device = self._fabric.device
+        images, labels = images.to(device, non_blocking=True), labels.to(device)
+        descriptors = self._model(images)
+        # Logarithms of sums of exponentials: in half precision beta = 50 would overflow.
+        loss, mined = self._loss(descriptors.float(), labels)
+        self._fabric.backward(loss)
+        if self._config.optimizer.gradient_clip:
+            self._fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=self._config.optimizer.gradient_clip
+            )
+        warmup = self._config.scheduler.warmup_steps
+        with schedules.warmed_up(self.optimizer, self.progress.step, warmup):
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise TrainingError(
+                f'epoch {self.progress.epoch}, batch {self.progress.batch}: the loss is {value}; '
+                'lower optimizer.lr or set optimizer.gradient_clip'
+            )
+        return value, mined
+
+    def _count(self, loss: float, mined: float, images: int, took: float, bar: Any) -> None:
+        progress = self.progress
+        warm = min(1.0, (progress.step + 1) / (self._config.scheduler.warmup_steps or 1))
+        figures = {
+            'loss': loss,
+            'mined_share': mined,
+            'lr': schedules.learning_rate(self.optimizer) * warm,
+            'images_per_s': images * self._fabric.world_size / took,
+        }
+        if self._steps:
+            self._steps.write(step=progress.step, epoch=progress.epoch, **figures)
+        self._log({f'step/{name}': value for name, value in figures.items()}, progress.step)
+        progress.batch, progress.step = progress.batch + 1, progress.step + 1
+        progress.loss_sum += loss
+        progress.mined_sum += mined
+        progress.seconds += took
+        bar.set_postfix_str(
+            f'loss {progress.loss_sum / progress.batch:.3f}, mined {mined:.0%}, '
+            f'{figures["images_per_s"]:.0f} images/s',
+            refresh=False,
+        )
+        bar.update()
+
+    def _end_epoch(self) -> None:
+        progress = self.progress
+        loss = self._mean(progress.loss_sum / max(progress.batch, 1))
+        row = {
+            'epoch': progress.epoch + 1,
+            'loss': loss,
+            'mined_share': progress.mined_sum / max(progress.batch, 1),
+            'lr': schedules.learning_rate(self.optimizer),
+            'seconds': progress.seconds,
+        }
+        schedules.step_epoch(self.scheduler, loss)
+        due = (progress.epoch + 1) % self._config.validation.every == 0
+        last = progress.epoch + 1 == self._config.epochs
+        row |= self._validate() if due or last else {}
+        improved = (due or last) and self._is_best(row)
+        progress.history.append(row)
+        self._log({f'epoch/{name}': value for name, value in row.items()}, progress.step)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.loss_sum = progress.mined_sum = progress.seconds = 0.0
+        if self._writes:
+            self._folder.write_epochs(progress.history)
+        if improved:
+            self._save(self._folder.best)
+        self._save_last()
+
+    def _validate(self) -> dict[str, float]:
+        """R@1 and R@5 of each set, by the first process; the others wait."""
+        if not self._validation.sets:
+            return {}
+        found: dict[str, float] = {}
+        if self._fabric.is_global_zero:
+            for name, recall in self._validation.measure(self._plain, self._fabric.device).items():
+                found |= {f'{name}/R@{n}': recall.at[n] for n in (1, 5)}
+        return dict(self._fabric.broadcast(found))
+
+    def _is_best(self, row: Mapping[str, float]) -> bool:
+        sets, progress = self._validation.sets, self.progress
+        score = row[f'{sets[0].name}/R@1'] if sets else -row['loss']
+        if progress.best is not None and score <= progress.best:
+            progress.worse += 1
+            return False
+        progress.best, progress.best_epoch, progress.worse = score, int(row['epoch']), 0
+        return True
+
+    def _exhausted(self) -> bool:
+        return bool(self._config.patience) and self.progress.worse >= self._config.patience
+
+    @property
+    def _writes(self) -> bool:
+        return self._fabric.is_global_zero
+
+    def _save_last(self) -> None:
+        if self._steps:
+            self._steps.flush()
+        self._save(self._folder.last)
+
+    def _save(self, path: Any) -> None:
+        if self._writes:
+            self._folder.save(path, self.checkpoint())
+
+    def _mean(self, value: float) -> float:
+        """Over the processes."""
+        if self._fabric.world_size == 1:
+            return value
+        return float(self._fabric.all_reduce(torch.tensor(value), reduce_op='mean'))
+
+    def _must_stop(self) -> bool:
+        """Whether any process was told to stop; with several, they ask each other now and then."""
+        if self._fabric.world_size == 1:
+            return self._stop
+        if self.progress.batch % _STOP_EVERY:
+            return False
+        stopped: float = self._mean(float(self._stop))
+        return stopped > 0
+
+    def _save_and_stop(self) -> None:
+        self._save_last()
+        progress, folder = self.progress, self._folder.folder
+        raise KeyboardInterrupt(
+            f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}, saved; '
+            f'go on with: python -m vpr_training.train --resume {folder}'
+        )
+
+    @contextmanager
+    def _told_to_stop(self) -> Iterator[None]:
+        """Inside, the first SIGINT or SIGTERM lets the batch end; a second one ends at once."""
+
+        def stop(number: int, frame: Any) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        old = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _bar(self) -> Any:
+        return tqdm(
+            total=len(self._batches),
+            initial=self.progress.batch,
+            desc=f'epoch {self.progress.epoch + 1}/{self._config.epochs}',
+            unit='batch',
+            disable=None if self._writes else True,
+        )
+
+
+def _random_state() -> dict[str, Any]:
+    held: dict[str, Any] = {'torch': torch.get_rng_state()}
+    if torch.cuda.is_available():
+        held['cuda'] = torch.cuda.get_rng_state_all()
+    return held
+
+
+def _set_random_state(held: Mapping[str, Any]) -> None:
+    torch.set_rng_state(held['torch'])
+    if 'cuda' in held and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(held['cuda'])
