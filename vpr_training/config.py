@@ -7,6 +7,7 @@ and values of another type. `python -m vpr_training.train --print_config` prints
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,7 +153,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Any:
         said = ' '.join(str(error).split())
         # Of a file that is not YAML, jsonargparse does not say which.
         words = [word for flag in argv or () for word in flag.split('=', 1)]
-        files = [after for word, after in zip(words, words[1:]) if word == '--config']
+        files = [after for word, after in pairwise(words) if word == '--config']
         where = f'{", ".join(files)}: ' if said.startswith('Problems parsing config') else ''
         raise TrainingError(where + said) from error
 

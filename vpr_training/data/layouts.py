@@ -58,6 +58,11 @@ def open_places(config: DataConfig) -> PlaceSet:
     raise DatasetError(f'{root}: not a known training set, expected {looked_for}')
 
 
+def trains(folder: Path) -> bool:
+    """Whether a folder can be trained on as well."""
+    return any(recognizes(folder) for _, recognizes, _ in _TRAINING)
+
+
 def open_recall_set(folder: Path, *, radius_m: float | None = None) -> RecallSet:
     """Read an evaluation set of any known layout.
 
