@@ -109,7 +109,8 @@ def test_an_image_that_breaks_is_replaced_by_another_of_its_place(
 def test_a_reduced_picture_is_large_enough_and_shows_the_same(
     height: int, width: int, target: int
 ) -> None:
-    picture = a_picture(1, (height, width))
+    patches = np.random.default_rng(1).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    picture = cv2.resize(patches, (width, height), interpolation=cv2.INTER_CUBIC)
     encoded = cv2.imencode('.jpg', picture)[1].tobytes()
     whole, reduced = decode(encoded), decode(encoded, at_least_hw=(target, target))
     assert reduced.shape[0] <= whole.shape[0] and reduced.shape[1] <= whole.shape[1]
@@ -118,7 +119,7 @@ def test_a_reduced_picture_is_large_enough_and_shows_the_same(
         assert min(whole.shape[:2]) >= 2 * target
         size = (target, target)
         difference = resize(whole, size).astype(int) - resize(reduced, size)
-        assert np.abs(difference).mean() < 3
+        assert np.abs(difference).mean() < 4
 
 
 def test_a_large_jpeg_is_decoded_at_a_quarter_and_a_png_whole() -> None:
