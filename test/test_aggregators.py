@@ -164,7 +164,11 @@ def test_a_resnet_is_cut_after_its_stage(
 
 @pytest.mark.parametrize('name', ['resnet18', 'resnet34', 'resnet50'])
 def test_a_resnet_computes_what_torchvisions_does(name: str) -> None:
-    torchvision = pytest.importorskip('torchvision', reason='needs a torchvision that fits torch')
+    torchvision_parts = pytest.importorskip('torchvision_parts')
+    try:
+        torchvision = torchvision_parts.import_torchvision()
+    except ImportError as error:
+        pytest.skip(f'{error}: make setup-training')
     reference = getattr(torchvision.models, name)(weights=None).eval()
     backbone = ResNet(name, last_stage=4).eval()
     backbone.load_state_dict(
