@@ -60,14 +60,14 @@ class Usual(Dataset):
 def write_places(folder: Path, size_hw: tuple[int, int]) -> list[Path]:
     """Photograph-like JPEGs: noise of all scales."""
     rng = np.random.default_rng(0)
+    picture = np.zeros((*size_hw, 3), dtype=np.float32)
+    for cells in (4, 16, 64, 256):
+        noise = rng.normal(0, 40, (cells * 3 // 4, cells, 3)).astype(np.float32)
+        picture += cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    pixels = (picture + 127).clip(0, 255).astype(np.uint8)
     files, lines = [], ['image,place_id']
     for number in range(PLACES * IMAGES):
-        picture = np.zeros((*size_hw, 3), dtype=np.float32)
-        for cells in (4, 16, 64, 256):
-            noise = rng.normal(0, 40, (cells * 3 // 4, cells, 3)).astype(np.float32)
-            picture += cv2.resize(noise, size_hw[::-1], interpolation=cv2.INTER_CUBIC)
         files.append(folder / f'{number}.jpg')
-        pixels = (picture + 127).clip(0, 255).astype(np.uint8)
         cv2.imwrite(str(files[-1]), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
         lines.append(f'{files[-1].name},{number // IMAGES}')
     (folder / 'places.csv').write_text('\n'.join(lines) + '\n')
