@@ -202,7 +202,7 @@ def _facts(place_map: PlaceMap) -> list[tuple[str, str]]:
         ('made by', header.command),
     ]
     rows += [
-        (f'changed {change.made_at}', f'{change.command} ({change.places} places then)')
+        ('then', f'{change.places} places at {change.made_at} by {change.command}')
         for change in header.changes
     ]
     return rows
@@ -210,25 +210,35 @@ def _facts(place_map: PlaceMap) -> list[tuple[str, str]]:
 
 def _weaknesses(place_map: PlaceMap, findings: Findings) -> list[tuple[str, str]]:
     """What `check` says in the terminal: a line for each kind, then the worst of it."""
-    names = place_map.names
+
+    def called(place: int) -> str:
+        x, y = place_map.poses[place, :2]
+        return f'{place} at ({x:.1f}, {y:.1f})'
+
     aliases = [
-        f'{names[alias.place]} looks like {names[alias.twin]}, {alias.distance_m:.0f} m away '
-        f'({alias.similarity:.2f}, best near one {alias.near_similarity:.2f})'
+        f'{called(alias.place)} looks like {called(alias.twin)}, {alias.distance_m:.0f} m away: '
+        f'{alias.similarity:.2f}, its most similar near one {alias.near_similarity:.2f}'
         for alias in findings.aliases
     ]
     gaps = [
-        f'{gap.length_m:.1f} m ({gap.seconds:.1f} s) between {names[gap.before]} '
-        f'and {names[gap.after]}'
+        f'{gap.length_m:.1f} m and {gap.seconds:.1f} s from {called(gap.before)} '
+        f'to {called(gap.after)}'
         for gap in findings.gaps
     ]
-    doubles = [f'{names[old]} is like {names[new]}' for old, new in findings.duplicates.tolist()]
-    poor = [f'{names[image.place]}: {image.reason}' for image in findings.poor_images]
+    doubles = [
+        f'{called(old)} is the same as {called(new)}' for old, new in findings.duplicates.tolist()
+    ]
+    poor = [
+        f'{called(image.place)} is {image.reason}: {place_map.names[image.place]}'
+        for image in findings.poor_images
+    ]
+    hint = ', which `map prune` leaves out' if doubles else ''
     compared = '' if findings.compared == len(place_map) else f' of {findings.compared} compared'
     shown = [
         ('files', f'{len(place_map.header.files or {})}, all as map.yaml says', []),
         ('look-alike places', f'{findings.aliased}{compared}', aliases),
         ('gaps in the route', f'{len(gaps)}', gaps),
-        ('duplicates', f'{len(doubles)} (`map prune` drops them)' if doubles else '0', doubles),
+        ('duplicates', f'{len(doubles)}{hint}', doubles),
         ('poor images', f'{len(poor)}', poor),
     ]
     rows = []

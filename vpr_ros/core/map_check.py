@@ -24,6 +24,7 @@ MOST_QUERIES = 20_000
 
 _NEIGHBOURS = 50  # most similar places of each, among which near and far ones are compared
 _CHUNK = 256
+_WEAK_PERCENT = 10
 _SAME_IMAGE = Redundancy(radius_m=0.05, heading_rad=float(np.radians(1.0)), similarity=0.99)
 _SPACINGS_OF_A_GAP = 3.0
 _DARK_LEVEL, _BRIGHT_LEVEL, _FLAT_CONTRAST = 20.0, 240.0, 10.0  # of 255: mean, mean, deviation
@@ -65,7 +66,7 @@ class Findings:
     """All weaknesses of a map."""
 
     compared: int  # places that were compared with all others
-    aliased: int  # of these, would be taken for a far one
+    aliased: int  # of these, look like a far one
     aliases: list[Alias]  # the most similar pair of each two regions, most similar first
     gaps: list[Gap]  # longest first
     duplicates: NDArray[np.int64]  # [n, 2]: a place and the newer one that is the same
@@ -117,33 +118,52 @@ def sampled(count: int, most: int) -> NDArray[np.int64]:
 def find_aliases(
     place_map: PlaceMap, rows: NDArray[np.int64], *, near_m: float, far_m: float
 ) -> list[Alias]:
-    """Rows [Q] whose most similar other place beyond far_m is at least as similar as any near one.
+    """Places of rows [Q] that look like one beyond far_m; most similar first.
 
-    From such a place a single image leads astray as often as not. Most similar first.
+    Alike means: at least as similar as the place's own most similar one within near_m, or as one
+    in ten places of this map is to its own. So the model's scale does not matter. From such a
+    place a single image may lead astray, the more so when light or season differ.
     """
-    found: list[Alias] = []
-    count = min(_NEIGHBOURS, len(place_map))
+    near, far, twin = _best_near_and_far(place_map, rows, near_m=near_m, far_m=far_m)
+    weak = np.percentile(near[near > -1], _WEAK_PERCENT) if (near > -1).any() else 1.0
+    alike = np.flatnonzero((far > -1) & (far >= np.minimum(near, weak)))
+    positions = place_map.poses[:, :3]
+    found = [
+        Alias(
+            place=int(rows[row]),
+            twin=int(twin[row]),
+            similarity=float(far[row]),
+            near_similarity=float(near[row]),
+            distance_m=float(np.linalg.norm(positions[rows[row]] - positions[twin[row]])),
+        )
+        for row in alike
+    ]
+    return sorted(found, key=lambda alias: -alias.similarity)
+
+
+def _best_near_and_far(
+    place_map: PlaceMap, rows: NDArray[np.int64], *, near_m: float, far_m: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Similarity [Q] of the most similar near and far place of each row, and the far place [Q].
+
+    They are looked for among the few dozen most similar places; -1 where none is there.
+    """
+    near = np.full(len(rows), -1, dtype=np.float32)
+    far, twin = near.copy(), np.full(len(rows), -1, dtype=np.int64)
+    positions, count = place_map.poses[:, :3], min(_NEIGHBOURS, len(place_map))
     for start in tqdm(range(0, len(rows), _CHUNK), unit='chunk', disable=None, delay=2):
         chunk = rows[start : start + _CHUNK]
         similarity, places = place_map.index.search(place_map.descriptors_of(chunk), count)
-        positions = place_map.poses[:, :3]
-        apart_m = np.linalg.norm(positions[places] - positions[chunk][:, None], axis=-1)
+        apart_m = np.linalg.norm(positions[places] - positions[chunk][:, None], axis=-1)  # [q, K]
         is_other = places != chunk[:, None]
-        near = np.where(is_other & (apart_m <= near_m), similarity, -1.0).max(axis=1)
-        far = np.where(apart_m >= far_m, similarity, -1.0)
-        twin = far.argmax(axis=1)
-        for row in np.flatnonzero((far.max(axis=1) > -1) & (far.max(axis=1) >= near)):
-            at = row, twin[row]
-            found.append(
-                Alias(
-                    place=int(chunk[row]),
-                    twin=int(places[at]),
-                    similarity=float(similarity[at]),
-                    near_similarity=float(near[row]),
-                    distance_m=float(apart_m[at]),
-                )
-            )
-    return sorted(found, key=lambda alias: -alias.similarity)
+        near_ones = np.where(is_other & (apart_m <= near_m), similarity, -1)
+        far_ones = np.where(apart_m >= far_m, similarity, -1)
+        best = far_ones.argmax(axis=1)[:, None]
+        done = slice(start, start + len(chunk))
+        near[done] = near_ones.max(axis=1)
+        far[done] = np.take_along_axis(far_ones, best, 1)[:, 0]
+        twin[done] = np.take_along_axis(places, best, 1)[:, 0]
+    return near, far, twin
 
 
 def distinct(aliases: list[Alias], place_map: PlaceMap, apart_m: float) -> list[Alias]:
