@@ -114,10 +114,13 @@ def append_drive(arguments: argparse.Namespace) -> int:
 
 def prune(arguments: argparse.Namespace) -> int:
     """Leave out what is redundant; 1 where that would cost too much recall."""
-    limits = Redundancy(arguments.distance, math.radians(arguments.heading), arguments.similarity)
+    limits = _limits(arguments)
     place_map = PlaceMap.open(arguments.map)
     queries = _queries(arguments, place_map)
     kept = standing_for(place_map, limits) == np.arange(len(place_map))
+    print(f'{len(place_map)} places, {int((~kept).sum())} of them redundant')
+    if kept.all():
+        return 0
     before = recall_of(queries, place_map, _tolerance(arguments))
     after: list[Recall] = []
 
@@ -128,7 +131,6 @@ def prune(arguments: argparse.Namespace) -> int:
 
     output = arguments.output or arguments.map
     done = keep_places(place_map, kept, output, command=_command_line(arguments), accepts=accepts)
-    print(f'{len(place_map)} places, {int(kept.sum())} of them not redundant')
     _print_recall([('before', before), ('after', after[0])], own=queries.own)
     if done:
         print(f'{output}: {_megabytes(_size(read_header(output), output))}')
@@ -258,6 +260,15 @@ def _queries(arguments: argparse.Namespace, place_map: PlaceMap) -> Queries:
     require_model(place_map.folder, header, model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     return drive_images(drive, OnnxDescriber(model), max_pose_gap_s=arguments.max_pose_gap)
+
+
+def _limits(arguments: argparse.Namespace) -> Redundancy:
+    """What is redundant; raises ConfigError."""
+    for name, low, high in (('distance', 0, 1000), ('heading', 0, 180), ('similarity', -1, 1)):
+        value = getattr(arguments, name)
+        if not low <= value <= high:
+            raise ConfigError(f'--{name} {value:g}: expected {low} to {high}')
+    return Redundancy(arguments.distance, math.radians(arguments.heading), arguments.similarity)
 
 
 def _tolerance(arguments: argparse.Namespace) -> Tolerance:

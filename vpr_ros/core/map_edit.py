@@ -243,5 +243,5 @@ def _shift_poses(part: Path, datum: Datum | None, wanted: Datum | None) -> bool:
     poses = load_array(part, 'poses')
     poses[:, :2] += shift_m
     path.unlink()  # else the linked file of the old map would be written
-    np.save(path, poses, allow_pickle=False)
+    np.save(path, poses)
     return True

@@ -354,7 +354,9 @@ def write_header(folder: Path, header: MapHeader) -> None:
     """Write map.yaml into a staged map; digests that the header already has are kept."""
     known = header.files or {}
     names = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and path.name != HEADER_NAME
     )
     files = {name: known.get(name) or file_sha256(folder / name) for name in names}
     values = asdict(replace(header, files=files))
