@@ -170,10 +170,10 @@ def test_a_map_that_is_replaced_while_it_is_opened_opens_as_the_new_one(
 ) -> None:
     check_file = place_map_module.check_file
 
-    def replace_it_first(path: Path, expected_sha256: str) -> None:
+    def replace_it_first(path: Path, expected: str) -> None:
         monkeypatch.setattr(place_map_module, 'check_file', check_file)
         write_map(folder, unit_rows(3, 16, 9), straight_drive(3))
-        check_file(path, expected_sha256)
+        check_file(path, expected)
 
     monkeypatch.setattr(place_map_module, 'check_file', replace_it_first)
     assert len(PlaceMap.open(folder)) == 3

@@ -79,7 +79,7 @@ def damages(folder: Path) -> list[str]:
     found = []
     for name, digest in tqdm((header.files or {}).items(), unit='file', disable=None, delay=2):
         try:
-            check_file(folder / name, digest)
+            check_file(folder / name, digest, whole=True)
         except MapError as error:
             found.append(str(error))
     return found

@@ -34,10 +34,11 @@ import yaml
 from numpy.typing import NDArray
 
 from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.codes import CODED_FROM_BYTES, CodedRows, is_coded, write_codes
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose, compose, invert
 from vpr_ros.core.image import decode
-from vpr_ros.core.index import ExactIndex
+from vpr_ros.core.index import CodedIndex, ExactIndex
 from vpr_ros.core.model import Model, file_sha256
 from vpr_ros.core.types import Datum, Descriptors, Image, Poses, Stamps
 
@@ -51,6 +52,9 @@ _ARRAYS: dict[str, np.dtype[Any]] = {
 }
 _PART_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'names.txt', 'thumbnails.bin')
 _NPY_HEADER_BYTES = 128
+LARGE_BYTES = 64_000_000
+"""Files from this size on are checked by samples when a map is opened, which must be quick."""
+_BLOCKS, _BLOCK_BYTES = 256, 4096  # of the samples
 _ATTEMPTS = 3  # to open a map that is being replaced
 FIRST_PART = 'parts/0000'
 
@@ -84,7 +88,7 @@ class MapHeader:
     command: str = ''
     made_at: str = ''
     places: int = 0
-    files: dict[str, str] | None = None  # path within the folder -> sha256
+    files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
     changes: tuple[Change, ...] = ()  # since it was built, oldest first
     format_version: int = FORMAT_VERSION
 
@@ -111,7 +115,8 @@ class PlaceMap:
         self.blocks: list[Descriptors] = [
             load_array(part, 'descriptors', mapped=True) for part in parts
         ]  # [n, D] of each part
-        self.index = ExactIndex(self.blocks)
+        codes = [CodedRows(part) if is_coded(part) else None for part in parts]
+        self.index = CodedIndex(self.blocks, codes) if any(codes) else ExactIndex(self.blocks)
         self._name_files = [_mapped(part / 'names.txt') for part in parts]
         self._thumbnail_files = [_mapped(part / 'thumbnails.bin') for part in parts]
         self._thumbnail_ends = [load_array(part, 'thumbnail_ends') for part in parts]
@@ -140,7 +145,7 @@ class PlaceMap:
             check_file(folder / name, expected)
         try:
             opened = cls(folder, header)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise MapError(
                 f'{folder}: cannot be read ({error}); rebuild it with build_map'
             ) from error
@@ -270,13 +275,16 @@ class MapWriter:
         self.places += 1
 
     def finish(self) -> None:
-        """Write the final number of rows into the arrays' headers."""
+        """Write the final number of rows into the arrays' headers, and codes of many rows."""
         for name in _ARRAYS:
             file = self._files[f'{name}.npy']
             file.seek(0)
             file.write(self._npy_header(name))
         for file in self._files.values():
             file.flush()
+        descriptors = load_array(self._part, 'descriptors', mapped=True)
+        if descriptors.nbytes >= CODED_FROM_BYTES:
+            write_codes(self._part, descriptors)
 
     def _npy_header(self, name: str) -> bytes:
         """The .npy header (format 1.0).
@@ -358,7 +366,7 @@ def write_header(folder: Path, header: MapHeader) -> None:
         for path in folder.rglob('*')
         if path.is_file() and path.name != HEADER_NAME
     )
-    files = {name: known.get(name) or file_sha256(folder / name) for name in names}
+    files = {name: known.get(name) or _digest(folder / name) for name in names}
     values = asdict(replace(header, files=files))
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -386,10 +394,36 @@ def map_id(header: MapHeader) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
-def check_file(path: Path, expected_sha256: str) -> None:
-    """Raise MapError for a file that is missing or differs from its digest."""
+def _digest(path: Path) -> str:
+    """What map.yaml has for a file: its sha256, and for a large one that of samples."""
+    whole = file_sha256(path)
+    return f'{whole}:{_sampled_sha256(path)}' if path.stat().st_size >= LARGE_BYTES else whole
+
+
+def _sampled_sha256(path: Path) -> str:
+    """sha256 of a file's size and of some hundred blocks, spread evenly from its start to its end.
+
+    A file that is cut, mixed up or rewritten differs; a single flipped bit mostly does not.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open('rb') as file:
+        for start in np.linspace(0, max(size - _BLOCK_BYTES, 0), _BLOCKS).astype(np.int64):
+            file.seek(int(start))
+            digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
+    """Raise MapError for a file that is missing or differs from its digest.
+
+    A large file is checked by samples unless `whole` is given.
+    """
+    digest, _, sampled = expected.partition(':')
+    by_samples = bool(sampled) and not whole
+    expected_sha256 = sampled if by_samples else digest
     try:
-        found = file_sha256(path)
+        found = _sampled_sha256(path) if by_samples else file_sha256(path)
     except OSError as error:
         raise MapError(
             f'{path}: {error.strerror or error}; rebuild the map with build_map'
