@@ -73,6 +73,15 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawing:
+    """A JPEG as wide as the page."""
+
+    title: str
+    jpeg: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Configuration and digests, and the command that repeats it all."""
 
@@ -90,7 +99,7 @@ class Text:
     paragraphs: Sequence[str]
 
 
-Section: TypeAlias = Headline | Table | Chart | PathMap | Gallery | Facts | Text
+Section: TypeAlias = Headline | Table | Chart | PathMap | Gallery | Drawing | Facts | Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +158,8 @@ def _section(section: Section) -> str:
             content, kind = draw_map(section), 'wide'
         case Gallery():
             content, kind = ''.join(map(_strip, section.strips)), 'wide'
+        case Drawing():
+            content, kind = _drawing(section), 'wide'
         case Facts():
             content, kind = _facts(section), 'wide'
         case _:
@@ -200,6 +211,12 @@ def _picture(picture: Picture) -> str:
     else:
         shown = '<div class="missing"></div>'
     return f'<figure class="{picture.tone}">{shown}<figcaption>{caption}</figcaption></figure>'
+
+
+def _drawing(drawing: Drawing) -> str:
+    encoded = base64.b64encode(drawing.jpeg).decode()
+    caption = escape(drawing.caption)
+    return f'<img class="drawing" alt="{caption}" src="data:image/jpeg;base64,{encoded}">'
 
 
 def _facts(facts: Facts) -> str:
