@@ -132,6 +132,37 @@ def test_check_is_content_with_a_good_map_and_fails_on_a_damaged_one(
     assert 'map.yaml: damaged' in capsys.readouterr().out
 
 
+def test_the_report_shows_what_was_found_and_needs_no_other_file(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    rows, poses = unit_rows(40, 16), straight_drive(40)
+    rows[30] = rows[2]  # alike, and 28 m apart before the gap
+    poses[20:, 0] += 30
+    poses[6], rows[6] = poses[5], rows[5]
+    write_map(tmp_path / 'map', rows, poses)
+    report = tmp_path / 'check.html'
+    assert map.main(['check', str(tmp_path / 'map'), '--report', str(report)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'look-alike places +\d', said) and 'looks like' in said
+    assert '31.0 m and 1.0 s from 19 at (19.0, 0.0) to 20 at (50.0, 0.0)' in said
+    assert re.search(r'duplicates +1, which `map prune` leaves out', said)
+    page = report.read_text()
+    for title in (
+        'Where it lies',
+        'Places that look alike and lie apart',
+        'Gaps in the route',
+        'Images that show little',
+        'Duplicates',
+        'The map',
+    ):
+        assert f'<h2>{title}</h2>' in page
+    assert 'data:image/jpeg;base64,' in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    (tmp_path / 'map' / 'parts/0000/names.txt').write_text('x')
+    assert map.main(['check', str(tmp_path / 'map'), '--report', str(report)]) == 1
+    assert 'names.txt: sha256' in report.read_text()
+
+
 def test_pruning_leaves_out_what_was_driven_twice_and_keeps_the_recall(
     world: Path, mapped: Path, capsys: Capture
 ) -> None:

@@ -41,6 +41,8 @@ from vpr_ros.map_export import (
     export_tum,
 )
 from vpr_ros.map_recall import Queries, drive_images, own_places, recall_of
+from vpr_ros.report.map_page import called, damaged_page, sound_page
+from vpr_ros.report.page import write_page
 from vpr_ros.report.plots import draw_places
 from vpr_ros.shipped import model_that_made
 
@@ -76,10 +78,15 @@ def check_map(arguments: argparse.Namespace) -> int:
         damaged, place_map = [str(error)], None
     if place_map is None:
         _print_table([('damaged', line) for line in damaged])
-        return 1
-    findings = check(place_map, near_m=arguments.near, far_m=arguments.far)
-    _print_table(_weaknesses(place_map, findings))
-    return 0
+        page = damaged_page(arguments.map, damaged, _command_line(arguments))
+    else:
+        findings = check(place_map, near_m=arguments.near, far_m=arguments.far)
+        _print_table(_weaknesses(place_map, findings))
+        page = sound_page(place_map, findings, _facts(place_map), _command_line(arguments))
+    if arguments.report:
+        write_page(arguments.report, page)
+        print(f'report in {arguments.report}')
+    return 1 if damaged else 0
 
 
 def append_drive(arguments: argparse.Namespace) -> int:
@@ -212,26 +219,23 @@ def _facts(place_map: PlaceMap) -> list[tuple[str, str]]:
 
 def _weaknesses(place_map: PlaceMap, findings: Findings) -> list[tuple[str, str]]:
     """What `check` says in the terminal: a line for each kind, then the worst of it."""
-
-    def called(place: int) -> str:
-        x, y = place_map.poses[place, :2]
-        return f'{place} at ({x:.1f}, {y:.1f})'
-
     aliases = [
-        f'{called(alias.place)} looks like {called(alias.twin)}, {alias.distance_m:.0f} m away: '
-        f'{alias.similarity:.2f}, its most similar near one {alias.near_similarity:.2f}'
+        f'{called(place_map, alias.place)} looks like {called(place_map, alias.twin)}, '
+        f'{alias.distance_m:.0f} m away: {alias.similarity:.2f}, '
+        f'its most similar near one {alias.near_similarity:.2f}'
         for alias in findings.aliases
     ]
     gaps = [
-        f'{gap.length_m:.1f} m and {gap.seconds:.1f} s from {called(gap.before)} '
-        f'to {called(gap.after)}'
+        f'{gap.length_m:.1f} m and {gap.seconds:.1f} s from {called(place_map, gap.before)} '
+        f'to {called(place_map, gap.after)}'
         for gap in findings.gaps
     ]
     doubles = [
-        f'{called(old)} is the same as {called(new)}' for old, new in findings.duplicates.tolist()
+        f'{called(place_map, old)} is the same as {called(place_map, new)}'
+        for old, new in findings.duplicates.tolist()
     ]
     poor = [
-        f'{called(image.place)} is {image.reason}: {place_map.names[image.place]}'
+        f'{called(place_map, image.place)} is {image.reason}: {place_map.names[image.place]}'
         for image in findings.poor_images
     ]
     hint = ', which `map prune` leaves out' if doubles else ''
@@ -333,6 +337,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         '--far', type=float, default=20.0, metavar='M', help='another place (default: 20 m)'
+    )
+    one.add_argument(
+        '--report', type=Path, metavar='FILE', help='write an HTML page with pictures of it all'
     )
 
     one = verb('append', append_drive, 'Add a drive; costs what the drive costs.')
