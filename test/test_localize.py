@@ -3,6 +3,7 @@
 It gives poses for images, and diagnostics for everything that is wrong.
 """
 
+import shutil
 from array import array
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from ros_world import Peer, domain, running
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
-from worlds import picture, straight_drive, write_map, write_tiny_model
+from worlds import picture, straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros import localize
 from vpr_ros.adapters import conversions
 from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.place_map import PlaceMap
 
 PLACES = 12
 
@@ -491,3 +493,25 @@ def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
         assert change('agreement_radius', ParameterValue(type=integer, integer_value=7)).successful
         fixed = change('map', ParameterValue(type=string, string_value='/other'))
         assert not fixed.successful and 'taken when the node is configured' in fixed.reason
+
+
+def test_a_running_node_keeps_its_map_when_the_folder_is_exchanged(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    """The pose and the map's picture are still those of the map that the node opened."""
+    mapped = shutil.copytree(world['map'], tmp_path / 'map')
+    with (
+        domain() as (number, peer),
+        running(number, map=mapped, model=world['model'], image_qos='default') as node,
+    ):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        send_until_fix(peer, images, raw, 3, fixes)
+        size = PlaceMap.open(mapped).header.descriptor_size
+        write_map(mapped, unit_rows(2, size), straight_drive(2), model_sha256='c' * 64)
+        pictures = peer.listen(Image, '/localize/debug_image')
+        peer.wait(lambda: peer.node.count_publishers('/localize/debug_image') > 0, 'no topic')
+        fix = send_until_fix(peer, images, raw, 7, fixes)
+        assert fix.pose.pose.position.x == pytest.approx(70, abs=0.5)
+        peer.wait(lambda: bool(pictures), 'no picture')
+        assert node.poll() is None

@@ -21,7 +21,8 @@ from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import MapHeader, PlaceMap, build
+from vpr_ros.core.place_map import MapHeader, MapWriter, PlaceMap, build
+from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
@@ -110,10 +111,6 @@ def build_map(
     Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
     a map that was at `output` before stays as it was.
     """
-    if drive.trajectory is None:
-        raise DriveError(
-            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
-        )
     card = describer.model.card
     header = MapHeader(
         model_name=card.name,
@@ -128,34 +125,53 @@ def build_map(
         source=drive.name,
         command=command,
     )
-    report = Report()
-    chosen = _posed(drive, spacing, max_pose_gap_s, report)
     with build(output, header) as writer:
-        for (frame, pose), image in decoded(chosen, lambda posed: posed[0].load()):
-            if isinstance(image, ImageError):
-                report.unusable += 1
-                report.first_unusable = report.first_unusable or str(image)
-                continue
-            writer.add(
-                describer.describe([image])[0],
-                pose,
-                stamp_ns=frame.stamp_ns,
-                name=frame.name,
-                thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
-            )
-            report.mapped += 1
+        return add_places(drive, describer, writer, spacing=spacing, max_pose_gap_s=max_pose_gap_s)
+
+
+def add_places(
+    drive: Drive,
+    describer: Describer,
+    writer: MapWriter,
+    *,
+    spacing: Spacing = Spacing(),
+    max_pose_gap_s: float = 1.0,
+) -> Report:
+    """Describe a drive's images and write them as places; raises DriveError without poses."""
+    if drive.trajectory is None:
+        raise DriveError(
+            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
+        )
+    report = Report()
+    chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
+    for (frame, pose), image in decoded(chosen, lambda posed: posed[0].load()):
+        if isinstance(image, ImageError):
+            report.unusable += 1
+            report.first_unusable = report.first_unusable or str(image)
+            continue
+        writer.add(
+            describer.describe([image])[0],
+            pose,
+            stamp_ns=frame.stamp_ns,
+            name=frame.name,
+            thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
+        )
+        report.mapped += 1
     return report
 
 
 def _posed(
-    drive: Drive, spacing: Spacing, max_pose_gap_s: float, report: Report
+    drive: Drive,
+    trajectory: Trajectory,
+    spacing: Spacing,
+    max_pose_gap_s: float,
+    report: Report,
 ) -> Iterator[tuple[RecordedFrame, Poses]]:
     """The frames to map, with map_T_camera [7]; the others are counted."""
-    assert drive.trajectory is not None
     last: tuple[int, Poses] | None = None
     for frame in tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2):
         report.images += 1
-        poses, known = drive.trajectory.at(np.array([frame.stamp_ns]), max_gap_s=max_pose_gap_s)
+        poses, known = trajectory.at(np.array([frame.stamp_ns]), max_gap_s=max_pose_gap_s)
         if not known[0]:
             report.without_pose += 1
         elif not spacing.is_reached(last, frame.stamp_ns, poses[0]):
@@ -167,6 +183,16 @@ def _posed(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='build_map', description=__doc__.split('\n\n')[0])
+    add_mapping_arguments(parser)
+    parser.add_argument(
+        '--output', required=True, type=Path, metavar='MAP', help='the map folder to write'
+    )
+    parser.add_argument('--model', type=Path, metavar='MODEL', help='default: the shipped model')
+    return parser
+
+
+def add_mapping_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which images are mapped: --bag or --images, --every, and how to read them."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         '--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder'
@@ -177,10 +203,6 @@ def _parser() -> argparse.ArgumentParser:
         help='a folder: images/ + poses.csv, @utm@ file names, or photos with EXIF GPS',
     )
     parser.add_argument(
-        '--output', required=True, type=Path, metavar='MAP', help='the map folder to write'
-    )
-    parser.add_argument('--model', type=Path, metavar='MODEL', help='default: the shipped model')
-    parser.add_argument(
         '--every',
         default='0m',
         metavar='DISTANCE',
@@ -189,7 +211,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_drive_arguments(parser)
-    return parser
 
 
 @command

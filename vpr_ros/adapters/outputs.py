@@ -1,5 +1,8 @@
 """All that the node publishes about a localized frame; what nobody listens to is not made."""
 
+from collections import deque
+
+import numpy as np
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -15,7 +18,7 @@ from vpr_ros.core.localizer import Localization
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.core.types import Image as RgbImage
-from vpr_ros.report.picture import side_by_side
+from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
 
 
 class Outputs:
@@ -25,6 +28,8 @@ class Outputs:
         """Create the publishers; ~/matches only where vpr_msgs is built."""
         self._node = node
         self._place_map = place_map
+        self._history: deque[Moment] = deque(maxlen=MOMENTS)
+        self._last_fix: tuple[int, Poses] | None = None  # stamp in ns, map_T_base
         create = node.create_publisher
         self._pose = create(PoseWithCovarianceStamped, '~/pose', LATCHED)
         self._candidates = create(PoseArray, '~/candidates', RECENT)
@@ -65,8 +70,10 @@ class Outputs:
 
         header is the map's.
         """
-        if isinstance(located.outcome, Fix):
-            self._pose.publish(convert.fix_message(located.outcome, header))
+        outcome = located.outcome
+        self._history.append(Moment(outcome.probability, isinstance(outcome, Fix)))
+        if isinstance(outcome, Fix):
+            self._pose.publish(convert.fix_message(outcome, header))
         places = located.candidates.place_index
         poses = self._place_map.base_poses(places, base_T_camera=base_T_camera)  # [K, 7]
         if self._matches is not None:
@@ -80,17 +87,40 @@ class Outputs:
             self._markers.publish(convert.markers_message(located, poses, header))
         if self._debug_image.get_subscription_count():
             picture_header = Header(stamp=header.stamp, frame_id=frame.camera_frame)
-            picture = self._picture(frame, located, height_px=config.debug_image_height)
+            picture = self._picture(frame, located, poses, height_px=config.debug_image_height)
             self._debug_image.publish(rgb_to_image(picture, Image, picture_header))
-
-    def _picture(self, frame: Frame, located: Localization, *, height_px: int) -> RgbImage:
-        outcome, candidates = located.outcome, located.candidates
         if isinstance(outcome, Fix):
-            match: RgbImage | None = self._place_map.thumbnail(outcome.place_index)
-            caption = f'fix, probability {outcome.probability:.2f}'
+            self._last_fix = located.stamp_ns, outcome.pose
+
+    def _picture(
+        self, frame: Frame, located: Localization, poses: Poses, *, height_px: int
+    ) -> RgbImage:
+        """The debug image; poses [K, 7] are the candidates', map_T_base."""
+        outcome, candidates = located.outcome, located.candidates
+        place = int(candidates.place_index[0]) if len(candidates) else None
+        if isinstance(outcome, Fix):
+            place, headline = outcome.place_index, f'fix, probability {outcome.probability:.2f}'
         else:
-            found = len(candidates) > 0
-            match = self._place_map.thumbnail(int(candidates.place_index[0])) if found else None
-            caption = f'no fix: {outcome.reason.value}'
-        good = isinstance(outcome, Fix)
-        return side_by_side(frame.image, match, caption=caption, good=good, height_px=height_px)
+            headline = f'no fix: {outcome.reason.value}'
+        verdict = Verdict(
+            headline=headline,
+            details=self._details(located, poses) if len(poses) else '',
+            match_title='map' if place is None else f'map, place {place}',
+            is_fix=isinstance(outcome, Fix),
+        )
+        match = None if place is None else self._place_map.thumbnail(place)
+        return glance(
+            frame.image, match, verdict, history=tuple(self._history), height_px=height_px
+        )
+
+    def _details(self, located: Localization, poses: Poses) -> str:
+        """How alike the best candidate is, and how far the answer is from the last fix."""
+        outcome = located.outcome
+        position_m = outcome.pose[:3] if isinstance(outcome, Fix) else poses[0, :3]
+        similar = f'similarity {located.candidates.similarity[0]:.2f}'
+        if self._last_fix is None:
+            return similar
+        fixed_ns, fixed_pose = self._last_fix
+        apart_m = np.linalg.norm(position_m - fixed_pose[:3])
+        passed_s = (located.stamp_ns - fixed_ns) / 1e9
+        return f'{similar}, {apart_m:.1f} m from the last fix, {passed_s:.1f} s ago'

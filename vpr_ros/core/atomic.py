@@ -22,9 +22,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` when the block ends without an error.
 
     Raises OSError where the parent cannot be written; the target is untouched then, and whenever
-    the block raises.
+    the block raises. A link to a folder stays, and leads to the new one.
     """
-    target = target.absolute()
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
     staging = target.with_name(f'.{target.name}.partial-{os.getpid()}')

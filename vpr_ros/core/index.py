@@ -4,7 +4,7 @@ Descriptors are unit vectors, so a dot product is a cosine similarity and exact 
 matrix product over memory-mapped rows; nothing is copied. A single query is bound by memory
 bandwidth, where BLAS uses every core (three times faster than a flat faiss index here); many
 queries at once are bound by arithmetic, where faiss's blocked search also avoids the [Q, N]
-matrix.
+matrix. Large parts are scanned by compact codes (codes.py), and only what these find is compared.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.codes import CodedRows
 from vpr_ros.core.types import Descriptors
 
 
@@ -33,6 +34,14 @@ class ExactIndex:
         if not self._blocks:
             return np.empty(0, dtype=np.float32)
         return np.concatenate([block @ query for block in self._blocks])
+
+    def similarities_of(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
+        """Cosine similarity [K] of one query [D] to some rows [K]."""
+        found = np.empty(len(rows), dtype=np.float32)
+        for start, block in zip(self._starts, self._blocks):
+            inside = (rows >= start) & (rows < start + len(block))
+            found[inside] = block[rows[inside] - start] @ query
+        return found
 
     def search(
         self, queries: Descriptors, k: int
@@ -64,6 +73,40 @@ class ExactIndex:
             metric=faiss.METRIC_INNER_PRODUCT,
         )
         return similarity, rows + self._starts[number]
+
+
+class CodedIndex(ExactIndex):
+    """Search that scans codes where a block has them; similarities are exact all the same.
+
+    The most similar row may be missed; `benchmarks/index.py` measures how seldom.
+    """
+
+    def __init__(self, blocks: Sequence[Descriptors], codes: Sequence[CodedRows | None]) -> None:
+        """blocks: as in ExactIndex; codes: of each block, None where it is scanned exactly."""
+        super().__init__(blocks)
+        self._codes = [coded for coded, block in zip(codes, blocks) if len(block)]
+
+    def search(
+        self, queries: Descriptors, k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As ExactIndex.search."""
+        k = min(k, len(self))
+        found = [self._search_one(query, k) for query in queries]
+        return (
+            np.array([similarity for similarity, _ in found], np.float32).reshape(-1, k),
+            np.array([rows for _, rows in found], np.int64).reshape(-1, k),
+        )
+
+    def _search_one(
+        self, query: Descriptors, k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        similarities, rows = [], []
+        for start, block, coded in zip(self._starts, self._blocks, self._codes):
+            best, inside = best_of(block @ query, k) if coded is None else coded.search(query, k)
+            similarities.append(best)
+            rows.append(inside + start)
+        best, chosen = best_of(np.concatenate(similarities), k)
+        return best, np.concatenate(rows)[chosen]
 
 
 def best_of(

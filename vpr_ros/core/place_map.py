@@ -14,9 +14,13 @@ Poses are the camera's, not the robot's, because that is what an image tells; th
 mapping camera is kept beside them, and a robot with another mounting gives its own. Rows are
 streamed to disk while a map is built, so building needs no memory for what is already written. The
 folder appears under its name only when it is complete.
+
+A part is one recording and is never changed; vpr_ros/core/map_edit.py adds further ones. A map
+that is open holds all its files, so that it stays what it is when its folder is replaced.
 """
 
 import hashlib
+import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -30,10 +34,11 @@ import yaml
 from numpy.typing import NDArray
 
 from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.codes import CODED_FROM_BYTES, CodedRows, is_coded, write_codes
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose, compose, invert
 from vpr_ros.core.image import decode
-from vpr_ros.core.index import ExactIndex
+from vpr_ros.core.index import CodedIndex, ExactIndex
 from vpr_ros.core.model import Model, file_sha256
 from vpr_ros.core.types import Datum, Descriptors, Image, Poses, Stamps
 
@@ -47,6 +52,21 @@ _ARRAYS: dict[str, np.dtype[Any]] = {
 }
 _PART_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'names.txt', 'thumbnails.bin')
 _NPY_HEADER_BYTES = 128
+LARGE_BYTES = 64_000_000
+"""Files from this size on are checked by samples when a map is opened, which must be quick."""
+_BLOCKS, _BLOCK_BYTES = 256, 4096  # of the samples
+_ATTEMPTS = 3  # to open a map that is being replaced
+FIRST_PART = 'parts/0000'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What was done to a map after it was built."""
+
+    command: str
+    made_at: str
+    places: int  # afterwards
+    source: str = ''  # of what was added
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +88,16 @@ class MapHeader:
     command: str = ''
     made_at: str = ''
     places: int = 0
-    files: dict[str, str] | None = None  # path within the folder -> sha256
+    files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
+    changes: tuple[Change, ...] = ()  # since it was built, oldest first
     format_version: int = FORMAT_VERSION
+
+    @property
+    def parts(self) -> list[str]:
+        """Folders of the parts within the map, in the order of their rows."""
+        return sorted(
+            {name.rpartition('/')[0] for name in self.files or {} if name.startswith('parts/')}
+        )
 
 
 class PlaceMap:
@@ -79,11 +107,19 @@ class PlaceMap:
         """Use PlaceMap.open; this only keeps what was read."""
         self.folder = folder
         self.header = header
-        parts = sorted({Path(name).parent for name in header.files or {}})
-        self._parts = [folder / part for part in parts]
-        self.poses: Poses = np.concatenate([_load(part, 'poses') for part in self._parts])
-        self.stamps_ns: Stamps = np.concatenate([_load(part, 'stamps_ns') for part in self._parts])
-        self.index = ExactIndex([_load(part, 'descriptors', mapped=True) for part in self._parts])
+        parts = [folder / part for part in header.parts]
+        poses = [load_array(part, 'poses') for part in parts]
+        self.poses: Poses = np.concatenate(poses)
+        self.stamps_ns: Stamps = np.concatenate([load_array(part, 'stamps_ns') for part in parts])
+        self.part_starts = np.cumsum([0, *(len(rows) for rows in poses)])  # and N at the end
+        self.blocks: list[Descriptors] = [
+            load_array(part, 'descriptors', mapped=True) for part in parts
+        ]  # [n, D] of each part
+        codes = [CodedRows(part) if is_coded(part) else None for part in parts]
+        self.index = CodedIndex(self.blocks, codes) if any(codes) else ExactIndex(self.blocks)
+        self._name_files = [_mapped(part / 'names.txt') for part in parts]
+        self._thumbnail_files = [_mapped(part / 'thumbnails.bin') for part in parts]
+        self._thumbnail_ends = [load_array(part, 'thumbnail_ends') for part in parts]
 
     @classmethod
     def open(cls, folder: Path | str, *, model: Model | None = None) -> 'PlaceMap':
@@ -92,18 +128,24 @@ class PlaceMap:
         With `model`, a map that another model made is refused.
         """
         folder = Path(folder)
-        header = read_header(folder)
-        if model is not None and model.card.sha256 != header.model_sha256:
-            raise MapError(
-                f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), '
-                f'this program runs {model.card.name} ({model.card.sha256[:12]}); '
-                'choose that model or rebuild the map with build_map'
-            )
+        for attempt in range(1, _ATTEMPTS + 1):
+            header = read_header(folder)
+            try:
+                return cls._open(folder, header, model)
+            except MapError:
+                if attempt == _ATTEMPTS or read_header(folder) == header:
+                    raise  # damaged, not replaced in the meantime
+        raise AssertionError  # the last attempt returns or raises
+
+    @classmethod
+    def _open(cls, folder: Path, header: MapHeader, model: Model | None) -> 'PlaceMap':
+        if model is not None:
+            require_model(folder, header, model)
         for name, expected in (header.files or {}).items():
-            _check_file(folder / name, expected)
+            check_file(folder / name, expected)
         try:
             opened = cls(folder, header)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise MapError(
                 f'{folder}: cannot be read ({error}); rebuild it with build_map'
             ) from error
@@ -145,34 +187,51 @@ class PlaceMap:
         """Name of each place's image in its recording, N of them."""
         return [
             line
-            for part in self._parts
-            for line in (part / 'names.txt').read_text(encoding='utf-8').splitlines()
+            for file in self._name_files
+            for line in bytes(file).decode('utf-8').split('\n')[:-1]
         ]
-
-    @cached_property
-    def _thumbnail_ends(self) -> list[NDArray[np.int64]]:
-        return [_load(part, 'thumbnail_ends') for part in self._parts]
 
     def thumbnail(self, place_index: int) -> Image:
         """The small picture of a place, RGB."""
-        row = place_index
-        for part, ends in zip(self._parts, self._thumbnail_ends, strict=True):
-            if row < len(ends):
-                start = int(ends[row - 1]) if row else 0
-                with (part / 'thumbnails.bin').open('rb') as file:
-                    file.seek(start)
-                    return decode(file.read(int(ends[row]) - start), source=str(part))
-            row -= len(ends)
-        raise IndexError(f'place {place_index} of {len(self)}')
+        return decode(self.thumbnail_jpeg(place_index), source=f'{self.folder}, {place_index}')
+
+    def thumbnail_jpeg(self, place_index: int) -> bytes:
+        """The small picture of a place as it is kept."""
+        part, row = self._part_row(place_index)
+        ends = self._thumbnail_ends[part]
+        start = int(ends[row - 1]) if row else 0
+        return self._thumbnail_files[part][start : int(ends[row])]
+
+    def descriptor(self, place_index: int) -> Descriptors:
+        """A place's descriptor [D]."""
+        part, row = self._part_row(place_index)
+        return np.asarray(self.blocks[part][row])
+
+    def descriptors_of(self, places: NDArray[np.int64]) -> Descriptors:
+        """Descriptors [K, D] of places [K], copied."""
+        found = np.empty((len(places), self.header.descriptor_size), dtype=np.float32)
+        for start, block in zip(self.part_starts, self.blocks):
+            inside = (places >= start) & (places < start + len(block))
+            found[inside] = block[places[inside] - start]
+        return found
+
+    def _part_row(self, place_index: int) -> tuple[int, int]:
+        """The part that a place is in, and its row there."""
+        if not 0 <= place_index < len(self):
+            raise IndexError(f'place {place_index} of {len(self)}')
+        part = int(np.searchsorted(self.part_starts, place_index, side='right')) - 1
+        return part, place_index - int(self.part_starts[part])
 
 
 class MapWriter:
     """Rows of a map being built; obtained from `build`."""
 
-    def __init__(self, folder: Path, descriptor_size: int, stack: ExitStack) -> None:
-        """folder: an empty folder that becomes the map."""
+    def __init__(
+        self, folder: Path, descriptor_size: int, stack: ExitStack, *, part: str = FIRST_PART
+    ) -> None:
+        """folder: the staged map; part: a folder that is not yet in it."""
         self.places = 0
-        self._part = folder / 'parts' / '0000'
+        self._part = folder / part
         self._part.mkdir(parents=True)
         self._columns = {
             'descriptors': descriptor_size,
@@ -216,13 +275,16 @@ class MapWriter:
         self.places += 1
 
     def finish(self) -> None:
-        """Write the final number of rows into the arrays' headers."""
+        """Write the final number of rows into the arrays' headers, and codes of many rows."""
         for name in _ARRAYS:
             file = self._files[f'{name}.npy']
             file.seek(0)
             file.write(self._npy_header(name))
         for file in self._files.values():
             file.flush()
+        descriptors = load_array(self._part, 'descriptors', mapped=True)
+        if descriptors.nbytes >= CODED_FROM_BYTES:
+            write_codes(self._part, descriptors)
 
     def _npy_header(self, name: str) -> bytes:
         """The .npy header (format 1.0).
@@ -259,7 +321,7 @@ def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
                 raise MapError(
                     f'{folder}: not written, there is no image with a pose to put into it'
                 )
-            _write_header(staging, replace(header, places=writer.places))
+            write_header(staging, replace(header, files=None, places=writer.places, made_at=now()))
     except OSError as error:
         raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
@@ -286,6 +348,7 @@ def read_header(folder: Path) -> MapHeader:
         settings: dict[str, Any] = {name: value for name, value in found.items() if name in known}
         if settings.get('datum') is not None:
             settings['datum'] = Datum(**settings['datum'])
+        settings['changes'] = tuple(Change(**change) for change in settings.get('changes', ()))
         header = MapHeader(**settings)
         checked_pose(header.base_T_camera, source='base_T_camera')
         if not header.files:
@@ -295,18 +358,34 @@ def read_header(folder: Path) -> MapHeader:
     return header
 
 
-def _write_header(folder: Path, header: MapHeader) -> None:
+def write_header(folder: Path, header: MapHeader) -> None:
+    """Write map.yaml into a staged map; digests that the header already has are kept."""
+    known = header.files or {}
     names = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and path.name != HEADER_NAME
     )
-    complete = replace(
-        header,
-        files={name: file_sha256(folder / name) for name in names},
-        made_at=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-    )
-    values = asdict(complete) | {'base_T_camera': list(complete.base_T_camera)}
+    files = {name: known.get(name) or _digest(folder / name) for name in names}
+    values = asdict(replace(header, files=files))
+    values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     (folder / HEADER_NAME).write_text(text, encoding='utf-8')
+
+
+def now() -> str:
+    """The time in the form of map.yaml."""
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+
+def require_model(folder: Path, header: MapHeader, model: Model) -> None:
+    """Raise MapError by both names where another model made the map."""
+    if model.card.sha256 != header.model_sha256:
+        raise MapError(
+            f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), '
+            f'this program runs {model.card.name} ({model.card.sha256[:12]}); '
+            'choose that model or rebuild the map with build_map'
+        )
 
 
 def map_id(header: MapHeader) -> str:
@@ -315,9 +394,36 @@ def map_id(header: MapHeader) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
-def _check_file(path: Path, expected_sha256: str) -> None:
+def _digest(path: Path) -> str:
+    """What map.yaml has for a file: its sha256, and for a large one that of samples."""
+    whole = file_sha256(path)
+    return f'{whole}:{_sampled_sha256(path)}' if path.stat().st_size >= LARGE_BYTES else whole
+
+
+def _sampled_sha256(path: Path) -> str:
+    """sha256 of a file's size and of some hundred blocks, spread evenly from its start to its end.
+
+    A file that is cut, mixed up or rewritten differs; a single flipped bit mostly does not.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open('rb') as file:
+        for start in np.linspace(0, max(size - _BLOCK_BYTES, 0), _BLOCKS).astype(np.int64):
+            file.seek(int(start))
+            digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
+    """Raise MapError for a file that is missing or differs from its digest.
+
+    A large file is checked by samples unless `whole` is given.
+    """
+    digest, _, sampled = expected.partition(':')
+    by_samples = bool(sampled) and not whole
+    expected_sha256 = sampled if by_samples else digest
     try:
-        found = file_sha256(path)
+        found = _sampled_sha256(path) if by_samples else file_sha256(path)
     except OSError as error:
         raise MapError(
             f'{path}: {error.strerror or error}; rebuild the map with build_map'
@@ -329,8 +435,16 @@ def _check_file(path: Path, expected_sha256: str) -> None:
         )
 
 
-def _load(part: Path, name: str, *, mapped: bool = False) -> NDArray[Any]:
+def load_array(part: Path, name: str, *, mapped: bool = False) -> NDArray[Any]:
+    """One of a part's arrays, in memory or mapped from disk."""
     array: NDArray[Any] = np.load(
         part / f'{name}.npy', mmap_mode='r' if mapped else None, allow_pickle=False
     )
     return array
+
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    """A file's bytes, not read before they are used; they stay when the file is replaced."""
+    with path.open('rb') as file:
+        is_empty = file.seek(0, 2) == 0  # which cannot be mapped
+        return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

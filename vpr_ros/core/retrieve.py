@@ -42,5 +42,5 @@ def retrieve(
         return Candidates(place_index[0], similarity[0])
     distance_m = np.linalg.norm(place_map.poses[:, :3] - prior.centre_m, axis=1)
     inside = np.flatnonzero(distance_m <= prior.radius_m)
-    best, rows = best_of(place_map.index.similarities(descriptor)[inside], count)
+    best, rows = best_of(place_map.index.similarities_of(inside, descriptor), count)
     return Candidates(inside[rows], best)

@@ -1,0 +1,249 @@
+"""What searching costs from a thousand to a million places, beside what a user would take instead.
+
+    python benchmarks/index.py [--places 1000 10000 100000 1000000] [--threads 2]
+
+Descriptors are made, 512 numbers each, with the statistics that the shipped model's have on the
+demo's drives and on three sets of real images: a common direction with 0.4 of the energy,
+variances along the principal axes that fall as 1/rank, routes of a thousand places in which
+neighbours have a similarity of 0.83, and queries that have one of 0.72 to their own place, as dusk
+has to day. At a million places a query's most similar place is its own in little more than half of
+the cases: the nearest ones are close rivals, which is hard on an approximate search.
+
+Each map is built, opened and searched in a process of its own, so that its memory is its own.
+Latencies are medians. `ready` is opening the map for us, and reading or building for the others.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZE, ROUTE, QUERIES, KEPT = 512, 1000, 500, 20
+MOST_HNSW = 100_000  # a graph of more takes a quarter of an hour to build on two cores
+COMMON, NEIGHBOUR, QUERY = 0.4, 0.83, 0.72  # shares of the energy; similarities
+
+
+def descriptors(places: int) -> Iterator[np.ndarray]:
+    """Rows [1000, 512], route after route."""
+    rng = np.random.default_rng(0)
+    mean, axes = statistics()
+    keep = (NEIGHBOUR - COMMON) / (1 - COMMON)
+    for _ in range(places // ROUTE):
+        steps = rng.standard_normal((ROUTE, SIZE), dtype=np.float32)
+        for place in range(1, ROUTE):
+            steps[place] = keep * steps[place - 1] + np.sqrt(1 - keep**2) * steps[place]
+        yield unit(np.sqrt(COMMON) * mean + np.sqrt(1 - COMMON) * (steps @ axes))
+
+
+def statistics() -> tuple[np.ndarray, np.ndarray]:
+    """The common direction [512] and the scaled principal axes [512, 512]."""
+    rng = np.random.default_rng(1)
+    variances = 1 / np.arange(1, SIZE + 1)
+    turned = np.linalg.qr(rng.standard_normal((SIZE, SIZE)))[0]
+    axes = np.sqrt(variances / variances.sum())[:, None] * turned
+    return unit(rng.standard_normal(SIZE)).astype(np.float32), axes.astype(np.float32)
+
+
+def queries_of(rows: np.ndarray) -> np.ndarray:
+    """Another look at places [Q, 512]."""
+    rng = np.random.default_rng(2)
+    mean, axes = statistics()
+    own = (rows - np.sqrt(COMMON) * mean) / np.sqrt(1 - COMMON)
+    other = rng.standard_normal(rows.shape, dtype=np.float32) @ axes
+    keep = (QUERY - COMMON) / (1 - COMMON)
+    seen = keep * own + np.sqrt(1 - keep**2) * other
+    return unit(np.sqrt(COMMON) * mean + np.sqrt(1 - COMMON) * seen).astype(np.float32)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def build(folder: Path, places: int) -> None:
+    """A map on a grid of streets."""
+    from vpr_ros.core.geometry import FORWARD_CAMERA
+    from vpr_ros.core.place_map import MapHeader
+    from vpr_ros.core.place_map import build as build_map
+
+    header = MapHeader(model_name='made', model_sha256='0' * 64, descriptor_size=SIZE)
+    chosen = np.sort(np.random.default_rng(3).choice(places, min(QUERIES, places), replace=False))
+    seen = []
+    started = time.perf_counter()
+    with build_map(folder / 'map', header) as writer:
+        for route, rows in enumerate(descriptors(places)):
+            for number, row in enumerate(rows):
+                place = route * ROUTE + number
+                pose = FORWARD_CAMERA.copy()
+                pose[:2] = number, 10 * route
+                writer.add(row, pose, stamp_ns=place, name=f'{place}', thumbnail=b'')
+            seen.append(rows[chosen[chosen // ROUTE == route] % ROUTE])
+    np.save(folder / 'queries.npy', queries_of(np.concatenate(seen)))
+    print(json.dumps({'build_s': time.perf_counter() - started}))
+
+
+def resident_mb() -> float:
+    """Resident memory now."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+def ours(folder: Path) -> None:
+    """Open and search as the node does."""
+    from vpr_ros.core.place_map import PlaceMap
+
+    queries = np.load(folder / 'queries.npy', allow_pickle=False)
+    before = resident_mb()
+    started = time.perf_counter()
+    place_map = PlaceMap.open(folder / 'map')
+    opened = time.perf_counter() - started
+    found, taken = [], []
+    for query in queries:
+        started = time.perf_counter()
+        found.append(place_map.index.search(query[None], KEPT)[1][0])
+        taken.append(time.perf_counter() - started)
+    np.save(folder / 'found.npy', np.array(found))
+    print(
+        json.dumps(
+            {
+                'open_s': opened,
+                'ms': float(np.median(taken)) * 1e3,
+                'p95_ms': float(np.percentile(taken, 95)) * 1e3,
+                'resident_mb': resident_mb(),
+                'before_mb': before,
+            }
+        )
+    )
+
+
+def rival(folder: Path, name: str) -> None:
+    """The same search by something else; memory is what it holds."""
+    import faiss
+
+    faiss.omp_set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+    rows = np.load(folder / 'map/parts/0000/descriptors.npy', mmap_mode='r', allow_pickle=False)
+    queries = np.load(folder / 'queries.npy', allow_pickle=False)
+    started = time.perf_counter()
+    search = RIVALS[name](np.array(rows))
+    made = time.perf_counter() - started
+    found, taken = [], []
+    for query in queries[:100]:
+        started = time.perf_counter()
+        found.append(search(query))
+        taken.append(time.perf_counter() - started)
+    if name == 'faiss IndexFlatL2':
+        exact = faiss.knn(queries, np.array(rows), 1, metric=faiss.METRIC_INNER_PRODUCT)[1]
+        np.save(folder / 'exact.npy', exact[:, 0])
+    exact = np.load(folder / 'exact.npy', allow_pickle=False)
+    same = float(np.mean([ids[0] == truth for ids, truth in zip(found, exact)]))
+    print(
+        json.dumps(
+            {
+                'open_s': made,
+                'ms': float(np.median(taken)) * 1e3,
+                'p95_ms': float(np.percentile(taken, 95)) * 1e3,
+                'resident_mb': resident_mb(),
+                'same': same,
+            }
+        )
+    )
+
+
+def flat(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    import faiss
+
+    index = faiss.IndexFlatL2(SIZE)
+    index.add(rows)
+    return lambda query: index.search(query[None], KEPT)[1][0]
+
+
+def numpy_scan(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda query: np.argsort(-(rows @ query))[:KEPT]
+
+
+def hnsw(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    import hnswlib
+
+    index = hnswlib.Index(space='ip', dim=SIZE)
+    index.init_index(max_elements=len(rows), ef_construction=200, M=16)
+    index.add_items(rows)
+    index.set_ef(200)
+    return lambda query: index.knn_query(query, k=KEPT)[0][0]
+
+
+RIVALS = {'faiss IndexFlatL2': flat, 'numpy scan': numpy_scan, 'hnswlib': hnsw}
+
+
+def run(threads: int, *arguments: str) -> dict[str, Any]:
+    """Run a part of this file in its own process."""
+    environment = os.environ | {
+        name: str(threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
+    }
+    command = ['taskset', '-c', f'0-{threads - 1}', sys.executable, __file__, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode and arguments[1] == 'hnswlib':  # the only one that need not be installed
+        return {'failed': done.stderr.strip().splitlines()[-1]}
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout))
+
+
+def measure(places: int, threads: int, folder: Path) -> None:
+    print(f'\n{places:,} places x {SIZE}, {threads} threads')
+    made = run(threads, '--part', 'build', str(folder), str(places))
+    on_disk = sum(file.stat().st_size for file in (folder / 'map').rglob('*') if file.is_file())
+    print(f'  made and built in {made["build_s"]:.0f} s, {on_disk / 1e6:,.0f} MB on disk')
+    print(
+        '                      search ms      p95   x ours   R@1 of exact   resident MB   ready s'
+    )
+    flat_l2 = run(threads, '--part', 'faiss IndexFlatL2', str(folder))
+    our = run(threads, '--part', 'ours', str(folder))
+    found = np.load(folder / 'found.npy', allow_pickle=False)
+    our['same'] = float(np.mean(found[:, 0] == np.load(folder / 'exact.npy', allow_pickle=False)))
+    show('vpr_ros', our, our)
+    show('faiss IndexFlatL2', flat_l2, our)
+    show('numpy scan', run(threads, '--part', 'numpy scan', str(folder)), our)
+    if places <= MOST_HNSW:
+        show('hnswlib', run(threads, '--part', 'hnswlib', str(folder)), our)
+
+
+def show(name: str, row: dict[str, Any], our: dict[str, Any]) -> None:
+    if 'failed' in row:
+        print(f'  {name:<18} {row["failed"]}')
+        return
+    print(
+        f'  {name:<18} {row["ms"]:11.2f} {row["p95_ms"]:8.2f} {row["ms"] / our["ms"]:8.1f} '
+        f'{row["same"]:14.3f} {row["resident_mb"]:13,.0f} {row["open_s"]:9.2f}',
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--places', type=int, nargs='+', default=[1_000, 10_000, 100_000])
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--part', nargs='+', help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        name, folder, *places = arguments.part
+        if name == 'build':
+            build(Path(folder), int(places[0]))
+        elif name == 'ours':
+            ours(Path(folder))
+        else:
+            rival(Path(folder), name)
+        return
+    for places in arguments.places:
+        with tempfile.TemporaryDirectory() as folder:
+            measure(places, arguments.threads, Path(folder))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,167 @@
+"""Codes find what an exact comparison with every row finds, and what they say is exact."""
+
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import straight_drive, unit_rows, write_map
+
+from vpr_ros.core import place_map as place_map_module
+from vpr_ros.core.codes import CodedRows, is_coded, write_codes
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.index import CodedIndex, ExactIndex
+from vpr_ros.core.map_check import damages
+from vpr_ros.core.map_edit import append, keep_places
+from vpr_ros.core.place_map import PlaceMap, read_header
+from vpr_ros.core.types import Descriptors
+
+COUNT = 6000
+
+
+def clustered_rows(count: int, size: int, seed: int = 0) -> Descriptors:
+    """Descriptors whose variance falls along the axes, around a common direction."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(np.random.default_rng(9).standard_normal((size, size)))[0]
+    spread = rng.standard_normal((count, size)) / np.sqrt(np.arange(1, size + 1)) @ axes
+    rows = spread + 1.5 * axes[0]
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def another_look(rows: Descriptors, *, noise: float = 0.5, seed: int = 1) -> Descriptors:
+    seen = rows + noise * clustered_rows(len(rows), rows.shape[1], seed)
+    return (seen / np.linalg.norm(seen, axis=1, keepdims=True)).astype(np.float32)
+
+
+def coded(folder: Path, rows: Descriptors) -> CodedRows:
+    folder.mkdir()
+    np.save(folder / 'descriptors.npy', rows)
+    write_codes(folder, rows)
+    return CodedRows(folder)
+
+
+@pytest.mark.parametrize('size', [512, 64, 52, 1100])
+def test_the_best_rows_are_found_and_their_similarity_is_exact(tmp_path: Path, size: int) -> None:
+    rows = clustered_rows(COUNT, size)
+    index = coded(tmp_path / 'part', rows)
+    queries = another_look(rows[::60])
+    same = 0
+    for query in queries:
+        similarity, found = index.search(query, 10)
+        np.testing.assert_allclose(similarity, rows[found] @ query, atol=1e-5)
+        assert (np.diff(similarity) <= 0).all() and len(set(found.tolist())) == 10
+        same += found[0] == np.argmax(rows @ query)
+    assert same >= 0.99 * len(queries)
+
+
+def test_more_rows_than_there_are_asked_for_are_all_returned(tmp_path: Path) -> None:
+    rows = clustered_rows(600, 64)
+    similarity, found = coded(tmp_path / 'part', rows).search(rows[3], 600)
+    assert len(similarity) == len(set(found.tolist())) >= 590
+    assert found[0] == 3
+
+
+def test_equal_rows_come_in_their_order(tmp_path: Path) -> None:
+    rows = clustered_rows(2000, 64)
+    rows[[5, 900, 1500]] = rows[5]
+    assert coded(tmp_path / 'part', rows).search(rows[5], 3)[1].tolist() == [5, 900, 1500]
+
+
+def test_coded_and_plain_parts_are_searched_as_one(tmp_path: Path) -> None:
+    blocks = [clustered_rows(50, 64, 3), clustered_rows(COUNT, 64), clustered_rows(70, 64, 4)]
+    index = CodedIndex(blocks, [None, coded(tmp_path / 'part', blocks[1]), None])
+    exact = ExactIndex(blocks)
+    rows = np.concatenate(blocks)
+    queries = another_look(rows[::60], noise=0.2)
+    similarity, found = index.search(queries, 5)
+    true_similarity, truth = exact.search(queries, 5)
+    assert found.shape == similarity.shape == (len(queries), 5)
+    assert np.mean(found == truth) > 0.99
+    np.testing.assert_allclose(similarity[:, 0], true_similarity[:, 0], atol=1e-5)
+
+
+def test_the_similarity_of_chosen_rows_is_that_of_all(tmp_path: Path) -> None:
+    index = ExactIndex([unit_rows(30, 16), unit_rows(20, 16, 1)])
+    query, rows = unit_rows(1, 16, 2)[0], np.array([49, 0, 30, 29, 7])
+    np.testing.assert_allclose(
+        index.similarities_of(rows, query), index.similarities(query)[rows], atol=1e-6
+    )
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of some thousand places get what maps of many get."""
+    monkeypatch.setattr(place_map_module, 'CODED_FROM_BYTES', 100_000)
+    monkeypatch.setattr(place_map_module, 'LARGE_BYTES', 100_000)
+
+
+@pytest.mark.usefixtures('small_limits')
+def test_a_large_map_has_codes_and_a_drive_is_added_without_new_ones(tmp_path: Path) -> None:
+    folder = tmp_path / 'map'
+    rows = clustered_rows(COUNT, 64)
+    write_map(folder, rows, straight_drive(COUNT))
+    written = (folder / 'parts/0000/codes_0.faiss').stat().st_ino
+    with append(folder, read_header(folder)) as writer:
+        pose, more = straight_drive(1)[0], clustered_rows(10, 64, 5)
+        for row in more:
+            writer.add(row, pose, stamp_ns=0, name='', thumbnail=b'')
+    place_map = PlaceMap.open(folder)
+    assert isinstance(place_map.index, CodedIndex)
+    assert (folder / 'parts/0000/codes_0.faiss').stat().st_ino == written
+    assert not is_coded(folder / 'parts/0001')
+    assert place_map.index.search(more[4:5], 1)[1].tolist() == [[COUNT + 4]]
+    assert place_map.index.search(rows[77:78], 1)[1].tolist() == [[77]]
+    assert keep_places(place_map, np.arange(COUNT + 10) > 20, folder)
+    assert is_coded(folder / 'parts/0000')
+    assert PlaceMap.open(folder).index.search(rows[77:78], 1)[1].tolist() == [[77 - 21]]
+    write_map(folder, rows[:100], straight_drive(100))
+    assert not isinstance(PlaceMap.open(folder).index, CodedIndex)
+
+
+@pytest.mark.usefixtures('small_limits')
+@pytest.mark.parametrize('change', ['cut', 'longer', 'other'])
+def test_large_files_are_checked_by_samples_at_opening(tmp_path: Path, change: str) -> None:
+    folder = tmp_path / 'map'
+    write_map(folder, clustered_rows(COUNT, 64), straight_drive(COUNT))
+    path = folder / 'parts/0000/descriptors.npy'
+    assert ':' in (read_header(folder).files or {})['parts/0000/descriptors.npy']
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            'cut': content[:-4096],
+            'longer': content + b'x',
+            'other': content[:128] + os.urandom(len(content) - 128),
+        }[change]
+    )
+    with pytest.raises(MapError, match=r'descriptors\.npy: sha256'):
+        PlaceMap.open(folder)
+    assert len(damages(folder)) == 1
+
+
+@pytest.mark.usefixtures('small_limits')
+def test_one_flipped_bit_of_a_large_file_is_found_by_check(tmp_path: Path) -> None:
+    folder = tmp_path / 'map'
+    write_map(folder, clustered_rows(COUNT, 512), straight_drive(COUNT))
+    path = folder / 'parts/0000/descriptors.npy'
+    with path.open('r+b') as file:
+        file.seek(path.stat().st_size // 2 + 45_001)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    assert len(PlaceMap.open(folder)) == COUNT
+    assert len(damages(folder)) == 1
+
+
+def test_nothing_stays_open_when_the_codes_are_forgotten(tmp_path: Path) -> None:
+    def held() -> int:
+        return len(list(Path('/proc/self/fd').iterdir()))
+
+    rows = clustered_rows(2000, 64)
+    before = held()
+    index = coded(tmp_path / 'part', rows)
+    index.search(rows[0], 3)
+    assert held() > before
+    del index
+    gc.collect()
+    assert held() == before

@@ -1,0 +1,144 @@
+"""What is wrong with a map is found, and nothing is found in a sound one."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from worlds import picture, straight_drive, unit_rows, write_map
+
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.map_check import check, damages, find_gaps, sampled
+from vpr_ros.core.map_edit import append
+from vpr_ros.core.place_map import MapHeader, PlaceMap, build, read_header
+from vpr_ros.core.types import Descriptors, Poses
+
+
+def drifting_rows(count: int, *, seed: int = 0) -> Descriptors:
+    """Descriptors [count, 32] of which neighbours look alike."""
+    rng = np.random.default_rng(seed)
+    steps = rng.standard_normal((count + 4, 32))
+    rows = sum(steps[shift : shift + count] for shift in range(5))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def pictured(folder: Path, pictures: list[np.ndarray], poses: Poses | None = None) -> PlaceMap:
+    """A map of neighbours that look alike, with given thumbnails."""
+    poses = straight_drive(len(pictures)) if poses is None else poses
+    header = MapHeader(model_name='test', model_sha256='a' * 64, descriptor_size=32)
+    with build(folder, header) as writer:
+        for row, (image, pose, descriptor) in enumerate(
+            zip(pictures, poses, drifting_rows(len(poses)))
+        ):
+            thumbnail = encode_jpeg(image, quality=95)
+            writer.add(descriptor, pose, stamp_ns=row, name=f'{row}', thumbnail=thumbnail)
+    return PlaceMap.open(folder)
+
+
+@pytest.fixture(scope='module')
+def pictures() -> list[np.ndarray]:
+    """Forty pictures with detail."""
+    rng = np.random.default_rng(0)
+    return [
+        cv2.addWeighted(
+            picture(number), 0.7, rng.integers(0, 255, (120, 160, 3), np.uint8), 0.3, 0
+        )
+        for number in range(40)
+    ]
+
+
+def test_nothing_is_wrong_with_a_sound_map(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+    place_map = pictured(tmp_path / 'map', pictures)
+    found = check(place_map, near_m=5, far_m=20)
+    assert (found.compared, found.aliased, found.aliases) == (40, 0, [])
+    assert (found.gaps, found.poor_images, len(found.duplicates)) == ([], [], 0)
+    assert damages(tmp_path / 'map') == []
+
+
+def test_two_stretches_that_look_alike_are_one_finding(tmp_path: Path) -> None:
+    rows = drifting_rows(100)
+    rows[70:80] = rows[20:30]
+    place_map = write_map(tmp_path / 'map', rows, straight_drive(100))
+    found = check(place_map, near_m=5, far_m=20)
+    assert 20 <= found.aliased <= 30  # and a neighbour or two
+    assert len(found.aliases) == 1
+    (alias,) = found.aliases
+    assert {alias.place // 10, alias.twin // 10} == {2, 7}
+    assert alias.distance_m == pytest.approx(50) and alias.similarity == pytest.approx(1)
+    assert alias.near_similarity < alias.similarity
+
+
+def test_places_that_look_alike_and_lie_near_are_no_finding(tmp_path: Path) -> None:
+    rows = drifting_rows(100)
+    rows[22:26] = rows[20]
+    found = check(write_map(tmp_path / 'map', rows, straight_drive(100)), near_m=5, far_m=20)
+    assert found.aliased == 0
+
+
+def test_a_stretch_without_places_is_found_unless_another_drive_covers_it(tmp_path: Path) -> None:
+    poses = straight_drive(60)
+    poses[30:, 0] += 25.0
+    place_map = write_map(tmp_path / 'map', drifting_rows(60), poses)
+    (gap,) = check(place_map, near_m=5, far_m=20).gaps
+    assert (gap.before, gap.after, gap.seconds) == (29, 30, 1.0)
+    assert gap.length_m == pytest.approx(26)
+    with append(tmp_path / 'map', read_header(tmp_path / 'map')) as writer:
+        for row in range(40):
+            pose = straight_drive(60)[row + 20]
+            pose[1] = 1.0  # the other lane
+            descriptor = drifting_rows(40, seed=1)[row]
+            writer.add(descriptor, pose, stamp_ns=row, name='', thumbnail=b'')
+    assert find_gaps(PlaceMap.open(tmp_path / 'map'), shortest_m=5) == []
+
+
+def test_the_same_image_twice_is_found(tmp_path: Path) -> None:
+    poses, rows = straight_drive(40), drifting_rows(40)
+    poses[11], rows[11] = poses[10], rows[10]
+    found = check(write_map(tmp_path / 'map', rows, poses), near_m=5, far_m=20)
+    assert found.duplicates.tolist() == [[10, 11]]
+
+
+def test_images_that_show_little_are_found_by_what_they_lack(
+    tmp_path: Path, pictures: list[np.ndarray]
+) -> None:
+    spoilt = list(pictures)
+    spoilt[5] = spoilt[5] // 40
+    spoilt[9] = np.full_like(spoilt[9], 120)
+    spoilt[13] = 245 + spoilt[13] // 30
+    spoilt[17] = cv2.blur(spoilt[17], (9, 1))
+    found = check(pictured(tmp_path / 'map', spoilt), near_m=5, far_m=20)
+    assert [(poor.place, poor.reason) for poor in found.poor_images] == [
+        (5, 'dark'),
+        (9, 'flat'),
+        (13, 'white'),
+        (17, 'blurred'),
+    ]
+
+
+def test_a_map_without_pictures_says_so_and_is_checked(tmp_path: Path) -> None:
+    header = MapHeader(model_name='test', model_sha256='a' * 64, descriptor_size=32)
+    with build(tmp_path / 'map', header) as writer:
+        for row, pose in enumerate(straight_drive(3)):
+            writer.add(drifting_rows(3)[row], pose, stamp_ns=row, name='', thumbnail=b'')
+    found = check(PlaceMap.open(tmp_path / 'map'), near_m=5, far_m=20)
+    assert [poor.reason for poor in found.poor_images] == ['unreadable'] * 3
+
+
+def test_every_damaged_file_is_named(tmp_path: Path) -> None:
+    write_map(tmp_path / 'map', unit_rows(5, 16), straight_drive(5))
+    part = tmp_path / 'map' / 'parts' / '0000'
+    (part / 'names.txt').write_text('other')
+    (part / 'poses.npy').unlink()
+    found = damages(tmp_path / 'map')
+    assert len(found) == 2
+    assert 'names.txt: sha256' in found[0] and 'poses.npy: No such file' in found[1]
+    with pytest.raises(MapError, match='no map here'):
+        damages(tmp_path)
+
+
+@pytest.mark.parametrize(('count', 'most'), [(1, 5), (5, 5), (7, 5), (100, 7)])
+def test_samples_are_distinct_and_even(count: int, most: int) -> None:
+    rows = sampled(count, most)
+    assert len(rows) == min(count, most) and rows[0] == 0
+    assert rows[-1] == count - 1 and (count == 1 or np.ptp(np.diff(rows)) <= 1)

@@ -1,0 +1,296 @@
+"""`map` as a user types it: it looks into a map, grows it, keeps it small, and gives it away."""
+
+import json
+import re
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from worlds import straight_drive, unit_rows, write_map, write_posed_folder, write_tiny_model
+
+from vpr_ros import build_map, map
+from vpr_ros.core.place_map import MapHeader, PlaceMap, build, map_id, read_header
+from vpr_ros.core.types import Datum
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.geographic import datum_at, degrees_of
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model/, and three drives: places 0 to 11, 8 to 19, and 3 to 8."""
+    folder = tmp_path_factory.mktemp('world')
+    write_tiny_model(folder / 'model')
+    write_posed_folder(folder / 'day', range(12))
+    write_posed_folder(folder / 'further', range(8, 20))
+    write_posed_folder(folder / 'query', range(3, 9))
+    return folder
+
+
+@pytest.fixture
+def mapped(world: Path, tmp_path: Path) -> Path:
+    """A map of day/."""
+    arguments = ['--model', str(world / 'model'), '--output', str(tmp_path / 'map')]
+    assert build_map.main([*arguments, '--bag', str(world / 'day')]) == 0
+    return tmp_path / 'map'
+
+
+def append(world: Path, mapped: Path, drive: str, *options: str) -> int:
+    model = str(world / 'model')
+    return map.main(
+        ['append', str(mapped), '--model', model, '--bag', str(world / drive), *options]
+    )
+
+
+def test_info_tells_what_is_in_a_map_and_what_was_done_to_it(
+    world: Path, mapped: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert append(world, mapped, 'further') == 0
+    picture = tmp_path / 'picture.png'
+    capsys.readouterr()
+    assert map.main(['info', str(mapped), '--picture', str(picture)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'places +24 in 2 parts', said)
+    assert re.search(r'extent +190\.0 x 0\.0 x 0\.0 m', said)
+    assert re.search(r'spacing +10\.00 m', said)
+    assert re.search(r'model +tiny \([0-9a-f]{12}\)', said)
+    assert 'made by               build_map --model' in said
+    assert re.search(r'then +24 places at \S+ by map append', said)
+    assert picture.read_bytes().startswith(b'\x89PNG')
+
+
+def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys: Capture) -> None:
+    assert append(world, mapped, 'further', '--every', '20m') == 0
+    said = capsys.readouterr().out
+    assert '12 images read, 6 places mapped' in said
+    assert '12 places before, 18 now in 2 parts' in said
+    np.testing.assert_allclose(
+        PlaceMap.open(mapped).poses[12:, 0], [80, 100, 120, 140, 160, 180], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['append', 'map', '--bag', 'day'], 'not among the shipped ones'),
+        (['append', 'map', '--bag', 'nowhere', '--model', 'model'], 'nowhere'),
+        (['append', 'map', '--bag', 'day', '--model', 'other'], 'made with model tiny'),
+        (['append', 'map', '--images', 'plain', '--model', 'model'], 'no poses in it'),
+        (['append', 'map', '--images', 'utm', '--model', 'model'], 'expected frame map'),
+        (['info', 'day'], 'no map here'),
+        (['check', 'day'], 'no map here'),
+        (['export', 'map'], 'expected at least one of --tum'),
+        (['export', 'map', '--geojson', 'out'], 'no known place on the Earth'),
+        (['export', 'map', '--csv', '/nowhere/out'], 'cannot be written'),
+        (['export', 'map', '--images', 'model'], 'exists and is not a posed folder'),
+        (['merge', 'map', 'nowhere', '--output', 'all'], 'no map here'),
+        (['prune', 'map', '--distance', '-1'], '--distance'),
+        (['prune', 'map', '--bag', 'plain', '--model', 'model'], 'no true poses in it'),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_the_map_stays(
+    world: Path,
+    mapped: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    said: str,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ('model', 'day'):
+        (tmp_path / name).symlink_to(world / name)
+    if 'other' in arguments:
+        write_tiny_model(tmp_path / 'other', name='other', grid=4)
+    for name in ('plain', 'utm'):
+        (tmp_path / name).mkdir()
+    image = (world / 'day' / 'images' / '000000.jpg').read_bytes()
+    (tmp_path / 'plain' / '0.jpg').write_bytes(image)
+    (tmp_path / 'utm' / '@500000.0@5000000.0@33@T@@@@@90@@@@@@.jpg').write_bytes(image)
+    monkeypatch.chdir(tmp_path)
+    before = map_id(read_header(mapped))
+    capsys.readouterr()
+    assert map.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+    assert map_id(PlaceMap.open(mapped).header) == before
+
+
+def test_check_is_content_with_a_good_map_and_fails_on_a_damaged_one(
+    mapped: Path, capsys: Capture
+) -> None:
+    assert map.main(['check', str(mapped)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'files +6, all as map.yaml says', said)
+    assert re.search(r'duplicates +0', said)
+    (mapped / 'parts/0000/names.txt').write_text('x')
+    assert map.main(['check', str(mapped)]) == 1
+    assert 'names.txt: sha256' in capsys.readouterr().out
+    (mapped / 'map.yaml').write_text('format_version: 1')
+    assert map.main(['check', str(mapped)]) == 1
+    assert 'map.yaml: damaged' in capsys.readouterr().out
+
+
+def test_the_report_shows_what_was_found_and_needs_no_other_file(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    rows, poses = unit_rows(40, 16), straight_drive(40)
+    rows[30] = rows[2]  # alike, and 28 m apart before the gap
+    poses[20:, 0] += 30
+    poses[6], rows[6] = poses[5], rows[5]
+    write_map(tmp_path / 'map', rows, poses)
+    report = tmp_path / 'check.html'
+    assert map.main(['check', str(tmp_path / 'map'), '--report', str(report)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'look-alike places +\d', said) and 'looks like' in said
+    assert '31.0 m and 1.0 s from 19 at (19.0, 0.0) to 20 at (50.0, 0.0)' in said
+    assert re.search(r'duplicates +1, which `map prune` leaves out', said)
+    page = report.read_text()
+    for title in (
+        'Where it lies',
+        'Places that look alike and lie apart',
+        'Gaps in the route',
+        'Images that show little',
+        'Duplicates',
+        'The map',
+    ):
+        assert f'<h2>{title}</h2>' in page
+    assert 'data:image/jpeg;base64,' in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    (tmp_path / 'map' / 'parts/0000/names.txt').write_text('x')
+    assert map.main(['check', str(tmp_path / 'map'), '--report', str(report)]) == 1
+    assert 'names.txt: sha256' in report.read_text()
+
+
+def test_pruning_leaves_out_what_was_driven_twice_and_keeps_the_recall(
+    world: Path, mapped: Path, capsys: Capture
+) -> None:
+    assert append(world, mapped, 'day') == 0
+    capsys.readouterr()
+    query = ['--bag', str(world / 'query'), '--model', str(world / 'model')]
+    assert map.main(['prune', str(mapped), *query]) == 0
+    said = capsys.readouterr().out
+    assert '24 places, 12 of them redundant' in said
+    assert said.count('R@1 1.000') == 2 and '(6 queries of the bag)' in said
+    pruned = PlaceMap.open(mapped)
+    assert len(pruned) == 12 and pruned.header.parts == ['parts/0000']
+    assert pruned.header.changes[-1].command.startswith('map prune')
+
+
+def test_pruning_that_would_cost_recall_is_refused_or_only_measured(
+    mapped: Path, capsys: Capture
+) -> None:
+    """Places ten metres apart that stand for each other within 15 m: half of them is left."""
+    coarse = ['--distance', '15', '--similarity', '-1', '--radius', '12']
+    assert map.main(['prune', str(mapped), *coarse]) == 1
+    said = capsys.readouterr().out
+    assert '12 places, 6 of them redundant' in said and 'nothing written' in said
+    assert map.main(['prune', str(mapped), *coarse, '--dry-run']) == 0
+    assert len(PlaceMap.open(mapped)) == 12
+    assert map.main(['prune', str(mapped), *coarse, '--max-recall-drop', '1']) == 0
+    assert len(PlaceMap.open(mapped)) == 6
+
+
+def test_merging_shows_the_recall_of_each_map_and_of_all(
+    world: Path, mapped: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    model, other, both = (
+        str(world / 'model'),
+        str(tmp_path / 'other'),
+        str(tmp_path / 'both'),
+    )
+    build_map.main(['--model', model, '--bag', str(world / 'further'), '--output', other])
+    query = ['--bag', str(world / 'query'), '--model', model]
+    capsys.readouterr()
+    assert map.main(['merge', str(mapped), other, '--output', both, *query]) == 0
+    said = capsys.readouterr().out.splitlines()
+    shares = [float(found[1]) for line in said if (found := re.search(r'R@1 ([\d.]+)', line))]
+    assert shares == [1.0, pytest.approx(1 / 6, abs=1e-3), 1.0]
+    assert '24 places in 2 parts' in said[-1]
+
+
+def test_exported_poses_are_the_maps(mapped: Path, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ('tum', 'csv', 'npz', 'faiss')}
+    options = [word for name, path in files.items() for word in (f'--{name}', str(path))]
+    assert map.main(['export', str(mapped), *options]) == 0
+    place_map = PlaceMap.open(mapped)
+    rows = np.loadtxt(files['tum'])
+    np.testing.assert_allclose(rows[:, 1:], place_map.poses, atol=1e-8)
+    np.testing.assert_allclose(rows[:, 0], place_map.stamps_ns / 1e9, atol=1e-6)
+    lines = files['csv'].read_text().splitlines()
+    assert lines[0] == 'image,stamp_s,x,y,z,qx,qy,qz,qw' and len(lines) == 13
+    assert lines[2].startswith('000001.jpg,1.100000000,10.000000000,')
+    arrays = np.load(files['npz'], allow_pickle=False)
+    np.testing.assert_array_equal(arrays['descriptors'], place_map.blocks[0])
+    np.testing.assert_array_equal(arrays['poses'], place_map.poses)
+    assert arrays['names'].tolist() == place_map.names
+    index = faiss.read_index(str(files['faiss']))
+    queries = unit_rows(5, place_map.header.descriptor_size)
+    np.testing.assert_array_equal(
+        index.search(queries, 4)[1], place_map.index.search(queries, 4)[1]
+    )
+
+
+def test_exported_thumbnails_are_a_drive_again(world: Path, mapped: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'folder'
+    for _ in range(2):  # the second replaces the first
+        assert map.main(['export', str(mapped), '--images', str(folder)]) == 0
+    drive = open_drive(folder)
+    assert drive.trajectory is not None and len(drive) == 12
+    place_map = PlaceMap.open(mapped)
+    np.testing.assert_allclose(drive.trajectory.poses, place_map.poses, atol=1e-8)
+    again = ['--model', str(world / 'model'), '--output', str(tmp_path / 'again')]
+    assert build_map.main([*again, '--bag', str(folder)]) == 0
+    rows = PlaceMap.open(tmp_path / 'again').blocks[0]
+    assert (np.sum(rows * place_map.blocks[0], axis=1) > 0.99).all()
+
+
+def test_a_geographic_map_is_exported_in_degrees(tmp_path: Path) -> None:
+    datum = datum_at(49.2, 16.6)
+    poses = straight_drive(3, spacing_m=100.0)
+    header = MapHeader(model_name='t', model_sha256='a' * 64, descriptor_size=8, datum=datum)
+    with build(tmp_path / 'map', header) as writer:
+        for row, pose in enumerate(poses):
+            writer.add(unit_rows(3, 8)[row], pose, stamp_ns=row, name=f'{row}', thumbnail=b'')
+    assert map.main(['export', str(tmp_path / 'map'), '--geojson', str(tmp_path / 'out')]) == 0
+    found = json.loads((tmp_path / 'out').read_text())
+    assert found['type'] == 'FeatureCollection' and len(found['features']) == 3
+    points = np.array([feature['geometry']['coordinates'] for feature in found['features']])
+    np.testing.assert_allclose(points[0], [16.6, 49.2], atol=1e-6)  # longitude first
+    zone, letter = datum.utm_zone, datum.utm_letter
+    expected = [degrees_of(datum.east_m + x, datum.north_m, zone, letter) for x in poses[:, 0]]
+    np.testing.assert_allclose(points[:, ::-1], expected, atol=1e-9)
+    assert found['features'][1]['properties'] == {
+        'place': 1,
+        'image': '1',
+        'stamp_s': '0.000000001',
+    }
+
+
+def test_a_map_of_unknown_zone_has_no_degrees(tmp_path: Path, capsys: Capture) -> None:
+    datum = Datum(0, '', 5.0, 5.0)
+    header = MapHeader(model_name='t', model_sha256='a' * 64, descriptor_size=8, datum=datum)
+    with build(tmp_path / 'map', header) as writer:
+        pose = straight_drive(1)[0]
+        writer.add(unit_rows(1, 8)[0], pose, stamp_ns=0, name='', thumbnail=b'')
+    assert map.main(['export', str(tmp_path / 'map'), '--geojson', str(tmp_path / 'out')]) == 2
+    assert 'no known place' in capsys.readouterr().err
+
+
+def test_recall_of_own_places_leaves_each_out(tmp_path: Path, capsys: Capture) -> None:
+    """Two drives past the same ten places: each is found by the other drive's, not by itself."""
+    rows = unit_rows(10, 16)
+    poses = straight_drive(10, spacing_m=50.0)
+    write_map(
+        tmp_path / 'map', np.concatenate([rows, rows[:5]]), np.concatenate([poses, poses[:5]])
+    )
+    assert map.main(['prune', str(tmp_path / 'map'), '--dry-run', '--similarity', '2']) == 2
+    capsys.readouterr()
+    assert map.main(['prune', str(tmp_path / 'map'), '--dry-run']) == 0
+    said = capsys.readouterr().out
+    assert '15 places, 5 of them redundant' in said
+    assert 'before                R@1 0.667' in said and '15 queries of its own places' in said
+    assert 'after                 R@1 0.333' in said
+    assert map.main(['prune', str(tmp_path / 'map'), '--dry-run', '--distance', '0']) == 0
+    assert len(PlaceMap.open(tmp_path / 'map')) == 15
