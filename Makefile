@@ -139,8 +139,7 @@ format: setup-test
 	@$(PY) -m ruff format .
 
 bench: setup-test
-	@set -e; for file in benchmarks/*.py; do \
-	    if [ ! -e "$$file" ]; then echo 'bench: there are no benchmarks yet'; exit 0; fi; \
+	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \
 	    echo "== $$file"; $(PY) "$$file" $(ARGS); \
 	done
 

@@ -1,6 +1,6 @@
 """Make the small data sets that docs/results.md trains and evaluates on.
 
-  python benchmarks/small_sets.py OUTPUT [--data ../shared/data]
+  python tools/small_sets.py OUTPUT [--data ../shared/data]
 
 OUTPUT/train is in GSV-Cities form: the city IeTower has windows of six seconds of the database
 frames of ie_tower_indoor, two seconds apart; the city Demo has places of the demo's two drives,
@@ -45,13 +45,9 @@ def ie_tower(data: Path) -> list[list[Path]]:
 def demo() -> list[list[Path]]:
     """Images of each place, by day and at dusk."""
     found = open_places(
-        DataConfig(
-            root=str(ROOT / 'demo' / 'drives'), place_radius=3.0, min_images_per_place=4
-        )
+        DataConfig(root=str(ROOT / 'demo' / 'drives'), place_radius=3.0, min_images_per_place=4)
     )
-    return [
-        [found.path(int(row)) for row in found.rows(place)] for place in range(found.places)
-    ]
+    return [[found.path(int(row)) for row in found.rows(place)] for place in range(found.places)]
 
 
 def write_city(folder: Path, city: str, places: list[list[Path]]) -> int:
