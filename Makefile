@@ -114,9 +114,10 @@ $(STAMP)/test: requirements/test.txt $(STAMP)/robot
 	@$(PIP) -r requirements/test.txt
 	@touch '$@'
 
-$(STAMP)/training: requirements/training.txt $(STAMP)/robot
+$(STAMP)/training: requirements/training.txt requirements/torchvision.txt $(STAMP)/robot
 	@echo 'setup: installing what the trainer needs (torch and more, some minutes) ...'
 	@$(PIP) -r requirements/training.txt
+	@$(PIP) --no-deps --upgrade --target '$(VENV)/torchvision' -r requirements/torchvision.txt
 	@touch '$@'
 
 # ---- what it is for

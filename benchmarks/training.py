@@ -85,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours = Training(
             fabric, config, Network(config.network), batches,
-            Validation([], batch=1, workers=0), RunFolder(Path(folder)),
+            Validation([], batch=1, workers=0), RunFolder(Path(folder)), {},
         )  # fmt: skip
         plain = Network(config.network)
         took: dict[str, list[float]] = {'ours': [], 'plain': []}

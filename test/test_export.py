@@ -43,6 +43,21 @@ def test_the_command_writes_a_model_that_agrees_with_torch(
         assert ((found * expected[: len(batch)]).sum(axis=1) > 0.99999).all()
 
 
+@pytest.mark.parametrize('aggregator', ['avg', 'gem', 'convap', 'cosplace', 'netvlad'])
+def test_every_aggregator_is_exported_with_a_projection_too(
+    tmp_path: Path, aggregator: str
+) -> None:
+    """export_checkpoint refuses what torch and ONNX disagree about."""
+    torch.manual_seed(0)
+    size = 32 if aggregator == 'netvlad' else 0
+    settings = {**SMALL, 'aggregator': aggregator, 'descriptor_size': size}
+    network = Network(NetworkConfig.from_mapping(settings, source='test'))
+    path = tmp_path / 'small.ckpt'
+    torch.save({'network': asdict(network.config), 'state_dict': network.state_dict()}, path)
+    model = export.export_checkpoint(path, tmp_path / 'small')
+    assert model.card.descriptor_size == network.descriptor_size
+
+
 def test_a_graph_that_disagrees_is_not_written_and_the_old_model_stays(
     checkpoint: Path,
     tmp_path: Path,

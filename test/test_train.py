@@ -17,8 +17,9 @@ from conftest import ROOT
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
+from vpr_training.evaluate import main as evaluate
 from vpr_training.experiments import main as experiments
-from vpr_training.export import load_checkpoint
+from vpr_training.export import export_checkpoint, load_checkpoint
 from vpr_training.train import main as train
 
 SMALL = (
@@ -134,6 +135,21 @@ def test_a_run_learns_and_its_folder_tells_how(unbroken: Path, evaluation: Path)
     best = json.loads((unbroken / 'result.json').read_text())
     assert best[f'{evaluation.name}/R@1'] == max(recall)
     assert load_checkpoint(unbroken / 'best.ckpt').descriptor_size == 128
+
+
+@pytest.mark.timeout(300)
+def test_an_exported_checkpoint_finds_what_it_found_while_training(
+    tmp_path: Path, unbroken: Path, evaluation: Path, places: Path
+) -> None:
+    model = export_checkpoint(unbroken / 'best.ckpt', tmp_path / 'model')
+    assert model.card.provenance['training_data'] == places.name
+    assert model.card.provenance['places'] == 24
+    figures = tmp_path / 'figures.json'
+    arguments = ['--model', str(model.folder), '--dataset', str(evaluation)]
+    assert evaluate([*arguments, '--json', str(figures)]) == 0
+    best = json.loads((unbroken / 'result.json').read_text())
+    found = json.loads(figures.read_text())['recall']
+    assert found['1'] == pytest.approx(best[f'{evaluation.name}/R@1'], abs=0.051)
 
 
 @pytest.mark.timeout(300)

@@ -66,6 +66,7 @@ def write_city(folder: Path, city: str, places: list[list[Path]]) -> int:
 
 
 def write_demo_evaluation(folder: Path) -> None:
+    """The drive by day as database, the one at dusk as queries."""
     poses = {}
     for half, drive_name in (('database', 'day'), ('queries', 'dusk')):
         (folder / half).mkdir(parents=True, exist_ok=True)
@@ -88,6 +89,7 @@ def write_demo_evaluation(folder: Path) -> None:
 
 
 def main() -> None:
+    """The command; see --help."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('output', type=Path)
     parser.add_argument(

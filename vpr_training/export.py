@@ -10,7 +10,7 @@ import io
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,10 @@ def load_checkpoint(path: Path) -> Network:
 
     The checkpoint is {'network': configuration, 'state_dict': tensors}.
     """
-    held = read_state(path)
+    return _restored(read_state(path), path)
+
+
+def _restored(held: Mapping[str, Any], path: Path) -> Network:
     if missing := sorted({'network', 'state_dict'} - held.keys()):
         raise TrainingError(
             f'{path}: lacks {", ".join(missing)}; not a checkpoint of this package'
@@ -59,8 +62,17 @@ def load_checkpoint(path: Path) -> Network:
 
 def export_checkpoint(path: Path, output: Path) -> Model:
     """Export a checkpoint under the output folder's name; raises TrainingError, ParityError."""
-    network = load_checkpoint(path)
-    return export(network, _card(network, name=output.name, summary=f'from {path.name}'), output)
+    held = read_state(path)
+    network = _restored(held, path)
+    provenance = {'checkpoint': path.name, **held.get('provenance', {})}
+    data = provenance.get('training_data', 'unknown data')
+    card = _card(
+        network,
+        name=output.name,
+        summary=f'{network.config.backbone} + {network.config.aggregator}, trained on {data}',
+        provenance=provenance,
+    )
+    return export(network, card, output)
 
 
 def load_untrained(path: Path) -> tuple[Network, ModelCard]:

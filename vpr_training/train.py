@@ -65,7 +65,9 @@ def train(
     validation = Validation(
         sets, batch=config.validation.batch, workers=config.data.reading_processes
     )
-    training = Training(fabric, config, network, batches, validation, folder)
+    training = Training(
+        fabric, config, network, batches, validation, folder, _provenance(places, config)
+    )
     if held is not None:
         training.restore(held, source=str(folder.last))
     if not fabric.is_global_zero:
@@ -102,6 +104,17 @@ def _fabric(config: TrainConfig) -> Fabric:
     logging.getLogger('lightning.fabric').setLevel(logging.WARNING)  # it greets at length
     fabric.launch()
     return fabric
+
+
+def _provenance(places: PlaceSet, config: TrainConfig) -> dict[str, Any]:
+    return {
+        'training_data': places.name,
+        'images': len(places.files),
+        'places': places.places,
+        'cities': list(places.cities),
+        'loss': config.loss.name,
+        'seed': config.seed,
+    }
 
 
 def _network(config: TrainConfig, *, restored: bool) -> Network:

@@ -64,8 +64,13 @@ class Training:
         batches: TrainingBatches,
         validation: Validation,
         folder: RunFolder,
+        provenance: Mapping[str, Any],
     ) -> None:
-        """Build optimizer, schedule and loss; TrainingError for settings that cannot be."""
+        """Build optimizer, schedule and loss; TrainingError for settings that cannot be.
+
+        provenance: plain values that an exported model's card will tell.
+        """
+        self._provenance = dict(provenance)
         self._fabric, self._config = fabric, config
         self._log: Log = no_log
         self._batches, self._validation, self._folder = batches, validation, folder
@@ -93,6 +98,7 @@ class Training:
             'scheduler': self.scheduler.state_dict(),
             'precision': self._fabric.strategy.precision.state_dict(),
             'progress': asdict(self.progress),
+            'provenance': {**self._provenance, 'epoch': self.progress.epoch},
             'random': _random_state(),
         }
 
