@@ -1,0 +1,183 @@
+"""A page needs nothing but itself, says all it was given, and looks right in a real browser."""
+
+import os
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from worlds import picture
+
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.report.charts import (
+    Chart,
+    Mistake,
+    PathMap,
+    Series,
+    draw_chart,
+    draw_map,
+    nice_ticks,
+)
+from vpr_ros.report.page import (
+    Facts,
+    Figure,
+    Gallery,
+    Headline,
+    Page,
+    Picture,
+    Strip,
+    Table,
+    Text,
+    render,
+    write_page,
+)
+
+VOID = {'meta', 'img', 'br'}
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+
+
+class Checker(HTMLParser):
+    """Reads a page as a browser does; keeps tags, links and words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.said = ''
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ('src', 'href')]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.said += data
+
+
+def page() -> Page:
+    angle = np.linspace(0, 6, 300)
+    truth = np.stack([60 * np.cos(angle), 40 * np.sin(angle)], axis=1)
+    shown = Picture(encode_jpeg(picture(1)), 'query', 's0')
+    return Page(
+        'day & <night>',
+        'two drives',
+        [
+            Headline([Figure('Recall@1', '0.623', '0.55 to 0.70', 's0')]),
+            Table('By drive', ['', 'R@1'], [['dusk', '0.5']], note='counted once'),
+            Chart('Recall over N', 'N', 'recall', [Series('a', np.arange(5), np.arange(5) / 5)]),
+            PathMap('Map', truth, [truth], truth[::5], truth[:3], [Mistake((0, 0), (9, 9), 'q7')]),
+            Gallery('Failures', [Strip('q7', [shown, Picture(b'', 'no true place')])]),
+            Facts('Repeat', [('model', 'lite0')], ['evaluate_bag --map "a b" --bag <c>']),
+            Text('Notes', ['A sentence.']),
+        ],
+    )
+
+
+def test_a_page_is_whole_html_without_anything_from_elsewhere() -> None:
+    text = render(page())
+    found = Checker(text)
+    assert not found.open and found.tags.count('svg') == 2 and found.tags.count('img') == 1
+    assert all(link.startswith('data:') for link in found.links)
+    assert 'http' not in text and '@import' not in text and 'url(' not in text
+
+
+def test_a_page_says_all_it_was_given_and_escapes_it() -> None:
+    found = Checker(render(page()))
+    for words in (
+        'day & <night>', '0.623', 'By drive', 'counted once', 'dusk', 'q7', 'no true place',
+        'evaluate_bag --map "a b" --bag <c>', 'A sentence.',
+    ):  # fmt: skip
+        assert words in found.said
+    assert 'night' not in found.tags
+
+
+def test_a_page_that_cannot_be_written_is_one_line_and_the_old_one_stays(tmp_path: Path) -> None:
+    with pytest.raises(VprError, match='cannot be written'):
+        write_page(tmp_path / 'nowhere' / 'page.html', page())
+    write_page(tmp_path / 'page.html', page())
+    before = (tmp_path / 'page.html').read_bytes()
+    (tmp_path / f'.page.html.partial-{os.getpid()}').mkdir()
+    with pytest.raises(VprError):
+        write_page(tmp_path / 'page.html', Page('other', '', []))
+    assert (tmp_path / 'page.html').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'expected'),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-60, 60, [-50, 0, 50]),
+        (3, 3, [3]),
+        (0.001, 0.0034, [0.001, 0.0015, 0.002, 0.0025, 0.003]),
+    ],
+)
+def test_ticks_are_round_numbers_inside_the_range(low, high, expected) -> None:
+    assert nice_ticks(low, high) == pytest.approx(expected)
+
+
+def test_a_drawing_stays_small_however_long_the_drive() -> None:
+    rng = np.random.default_rng(0)
+    way = np.cumsum(rng.normal(size=(50_000, 2)), axis=0)
+    assert len(draw_map(PathMap('m', way, [way], way, way[:0], []))) < 1_500_000
+    series = [Series('a', np.arange(50_000.0), rng.normal(size=50_000))]
+    assert len(draw_chart(Chart('c', 'x', 'y', series))) < 50_000
+
+
+def test_what_has_no_finite_value_is_said_not_drawn() -> None:
+    empty, unknown = np.empty((0, 2)), np.full(4, np.nan)
+    assert 'nothing to draw' in draw_map(PathMap('m', empty, [empty], empty, empty, []))
+    assert 'nothing to draw' in draw_chart(Chart('c', 'x', 'y', [Series('a', unknown, unknown)]))
+    assert 'nan' not in draw_chart(
+        Chart('c', 'x', 'y', [Series('a', np.arange(4.0), np.array([1, np.nan, 2, 3]))])
+    )
+
+
+def test_a_map_is_drawn_to_one_scale() -> None:
+    """A square of 10 m is a square of units, wherever the map is wider than high."""
+    corners = np.array([[0, 0], [10, 0], [10, 10], [0, 10], [50, 5]], dtype=float)
+    empty = np.empty((0, 2))
+    drawn = draw_map(PathMap('m', empty, [corners], empty, empty, []))
+    words = drawn.split('class="truth" d="M')[1].split('"')[0].split('L')
+    spots = np.array([[float(number) for number in word.split()] for word in words])
+    across, up = spots[1, 0] - spots[0, 0], spots[1, 1] - spots[2, 1]
+    assert across == pytest.approx(up, abs=0.2) and across > 50
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='needs chromium (Debian: apt install chromium)')
+@pytest.mark.parametrize(('scheme', 'dark'), [(1, False), (0, True)])
+def test_a_browser_shows_the_page_in_light_and_in_dark(tmp_path: Path, scheme, dark) -> None:
+    write_page(tmp_path / 'page.html', page())
+    shot = tmp_path / 'shot.png'
+    options = (
+        '--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync '
+        '--disable-component-update --no-first-run --hide-scrollbars --window-size=1200,2400 '
+        f'--user-data-dir={tmp_path / "profile"} --screenshot={shot} '
+        f'--blink-settings=preferredColorScheme={scheme}'
+    )
+    subprocess.run(
+        [str(CHROMIUM), *options.split(), f'file://{tmp_path / "page.html"}'],
+        capture_output=True,
+        timeout=90,
+        check=True,
+    )
+    seen = cv2.cvtColor(cv2.imread(str(shot)), cv2.COLOR_BGR2RGB)
+    background = seen[:, 2].mean(axis=0)
+    assert (background.max() < 40) if dark else (background.min() > 230)
+    colours = {tuple(colour) for colour in seen[::2, ::2].reshape(-1, 3)}
+    red, green = ((255, 116, 97), (76, 198, 127)) if dark else ((209, 67, 43), (29, 154, 85))
+    assert red in colours and green in colours  # of the map
+    lowest = np.flatnonzero((np.abs(seen.astype(int) - background) > 60).any(axis=(1, 2)))[-1]
+    assert lowest > 1200  # all sections stand below each other
