@@ -10,14 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from worlds import unit_rows, write_tiny_model
 
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.image import encode_jpeg, read
+from vpr_ros.core.model import Model
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.evaluate import main, measure, rank_earlier
+from vpr_training.evaluate import main
+from vpr_training.measure import examine, measure, rank_blocks, rank_earlier
+from vpr_training.onnx_file import InputForm, OnnxFile
 
+ROOT = Path(__file__).resolve().parents[1]
 PLACES, QUERIES = 40, 25
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
 def picture(seed: int, *, noise: float = 0) -> bytes:
@@ -50,8 +60,6 @@ def walk(tmp_path: Path) -> Path:
 
 
 def test_recall_equals_a_naive_loop(model_folder: Path, walk: Path) -> None:
-    from vpr_ros.core.model import Model
-
     describer = OnnxDescriber(Model.open(model_folder))
     images = open_recall_set(walk)
     found = measure(describer, images, ns=(1, 5))
@@ -107,7 +115,7 @@ def test_the_command_prints_a_table_and_writes_the_contract(
 @pytest.mark.parametrize(
     ('changed', 'said'),
     [
-        ({'--model': 'nowhere'}, 'no such model folder or checkpoint'),
+        ({'--model': 'nowhere'}, 'no such model folder, ONNX file or checkpoint'),
         ({'--dataset': 'nowhere'}, 'no such folder'),
         ({'--radius': '0'}, 'expected more than 0 metres'),
         ({'--radius': 'nan'}, 'expected more than 0 metres'),
@@ -145,3 +153,277 @@ def test_an_exported_model_is_measured_without_torch(model_folder: Path, walk: P
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'Recall@1' in done.stdout
+
+
+def run(model_folder: Path, data: Path, *words: str) -> int:
+    return main(['--model', str(model_folder), '--dataset', str(data), *words])
+
+
+def figures_of(tmp_path: Path, *words: str) -> dict:
+    out = tmp_path / 'figures.json'
+    assert main([*words, '--json', str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize('sizes', [[40], [7, 0, 30, 3]])
+def test_a_database_in_blocks_is_searched_like_a_whole_one(sizes: list[int]) -> None:
+    database, queries = unit_rows(40, 16), unit_rows(9, 16, seed=1)
+    blocks = np.split(database, np.cumsum(sizes)[:-1])
+    ranked = rank_blocks(blocks, queries, 6)
+    for query, row in zip(queries, ranked):
+        expected = sorted(range(40), key=lambda place: -float(database[place] @ query))[:6]
+        assert row.tolist() == expected
+
+
+class Counting:
+    """A describer that counts images, and stops after some as a user does."""
+
+    def __init__(self, inner: OnnxDescriber, stop_after: int | None = None) -> None:
+        self.inner, self.model, self.count, self.stop_after = inner, inner.model, 0, stop_after
+
+    def describe(self, images):
+        if self.stop_after is not None and self.count + len(images) > self.stop_after:
+            raise KeyboardInterrupt
+        self.count += len(images)
+        return self.inner.describe(images)
+
+
+def test_an_interrupted_run_goes_on_and_a_second_one_describes_nothing(
+    model_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    describer = OnnxDescriber(Model.open(model_folder))
+    images, store = open_recall_set(walk), tmp_path / 'store'
+    stopped = Counting(describer, stop_after=20)
+    with pytest.raises(KeyboardInterrupt, match='16 of 40 images; the same command goes on'):
+        examine(stopped, images, store)
+    partial = next(store.glob('*.partial'))
+    partial.write_bytes(partial.read_bytes() + b'half a row')
+    second, third = Counting(describer), Counting(describer)
+    found = examine(second, images, store)
+    assert second.count == PLACES - 16 + QUERIES
+    again = examine(third, images, store)
+    assert third.count == 0
+    np.testing.assert_array_equal(found.ranked, again.ranked)
+    assert found.recall == measure(describer, images)
+
+
+def test_a_changed_image_or_model_is_described_anew(
+    model_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    store, images = tmp_path / 'store', open_recall_set(walk)
+    examine(OnnxDescriber(Model.open(model_folder)), images, store)
+    (walk / 'queries' / '003.jpg').write_bytes(picture(999))
+    changed = Counting(OnnxDescriber(Model.open(model_folder)))
+    examine(changed, images, store)
+    assert changed.count == QUERIES
+    other = Counting(OnnxDescriber(write_tiny_model(tmp_path / 'other', grid=4)))
+    examine(other, images, store)
+    assert other.count == PLACES + QUERIES
+
+
+def test_without_a_cache_nothing_is_left(
+    model_folder: Path, walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'home'))
+    assert run(model_folder, walk, '--no-cache') == 0
+    assert not (tmp_path / 'home').exists()
+    assert run(model_folder, walk) == 0
+    assert len(list((tmp_path / 'home' / 'vpr_ros' / 'descriptors').glob('*.npy'))) == 2
+
+
+SEARCH = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from vpr_training.descriptor_store import DescriptorFile
+from vpr_training.measure import rank_blocks
+queries = np.random.default_rng(0).standard_normal((20, 512)).astype(np.float32)
+database = DescriptorFile(Path(sys.argv[1]), int(sys.argv[2]), 512)
+ranked = rank_blocks(database.blocks(), queries, 25)
+assert ranked.shape == (20, 25)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_the_memory_of_a_search_does_not_grow_with_the_database(tmp_path: Path) -> None:
+    """400,000 rows are 0.8 GB, 100,000 are 0.2 GB; the peak may differ by 60 MB."""
+
+    def peak_mb(rows: int) -> float:
+        path = tmp_path / f'{rows}.npy'
+        with path.open('wb') as file:  # a hole on the disk reads as zeros
+            header = {'descr': '<f4', 'fortran_order': False, 'shape': (rows, 512)}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.truncate(file.tell() + rows * 2048)
+        done = subprocess.run(
+            [sys.executable, '-c', SEARCH, str(path), str(rows)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        path.unlink()
+        return int(done.stdout) / 1024
+
+    assert peak_mb(400_000) - peak_mb(100_000) < 60
+
+
+def utm_name(east: float, zone: int = 10, note: str = '') -> str:
+    return f'@{east:.2f}@4181000.00@{zone}@S@@@@@@@@@{note}@.jpg'
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """SF-XS's tree; every second test query is in the next zone, at the same metres."""
+    for split in ('val', 'test'):
+        for half in ('database', 'queries'):
+            folder = tmp_path / 'toy_xs' / 'images' / split / half
+            folder.mkdir(parents=True)
+            for row in range(8):
+                zone = 11 if half == 'queries' and split == 'test' and row % 2 else 10
+                note = ('day', 'night')[row // 4] if half == 'queries' else ''
+                name = utm_name(550_000 + 100 * row, zone, note)
+                (folder / name).write_bytes(picture(row))
+    return tmp_path / 'toy_xs'
+
+
+def test_a_split_of_a_tree_is_chosen_and_zones_are_never_compared(
+    model_folder: Path, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ('--model', str(model_folder), '--dataset', str(tree), '--no-cache')
+    assert main([*words]) == 2
+    assert 'has val, test; say --split' in capsys.readouterr().err
+    assert main([*words, '--split', 'train']) == 2
+    assert 'no train/' in capsys.readouterr().err
+    found = figures_of(tmp_path, *words, '--split', 'val')
+    assert found['dataset'] == 'toy_xs val' and found['recall']['1'] == 1.0
+    found = figures_of(tmp_path, *words, '--split', 'test')
+    assert found['unmatchable'] == 4 and found['recall']['1'] == 0.5
+    assert found['recall_of_matchable']['1'] == 1.0
+
+
+def test_conditions_in_the_names_are_reported_apart(
+    model_folder: Path, tree: Path, tmp_path: Path
+) -> None:
+    for path in (tree / 'images' / 'val' / 'queries').glob('*night*'):
+        path.write_bytes(picture(77))  # none of the places
+    words = ('--model', str(model_folder), '--dataset', str(tree), '--split', 'val', '--no-cache')
+    found = figures_of(tmp_path, *words)['conditions']
+    assert found['day']['recall']['1'] == 1.0 and found['night']['recall']['1'] <= 0.25
+    assert found['day']['queries'] == found['night']['queries'] == 4
+
+
+def write_float_graph(
+    path: Path, *, layout: str = 'nchw', size: int | str = 64, batch: int | str = 'B'
+) -> Path:
+    """Cells of the tiny model from float planes in [0, 1], not brought to unit norm."""
+    axes = [batch, 3, size, size] if layout == 'nchw' else [batch, size, size, 3]
+    start = [] if layout == 'nchw' else [
+        helper.make_node('Transpose', ['images'], ['planes'], perm=[0, 3, 1, 2])
+    ]  # fmt: skip
+    source = 'images' if layout == 'nchw' else 'planes'
+    nodes = [
+        *start,
+        helper.make_node('AveragePool', [source], ['cells'], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node('Flatten', ['cells'], ['flat']),
+        helper.make_node('ReduceMean', ['flat'], ['mean'], axes=[1], keepdims=1),
+        helper.make_node('Sub', ['flat', 'mean'], ['descriptors']),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        'float',
+        [helper.make_tensor_value_info('images', TensorProto.FLOAT, axes)],
+        [helper.make_tensor_value_info('descriptors', TensorProto.FLOAT, [batch, 192])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ('form', 'words'),
+    [
+        ({}, []),
+        ({'layout': 'nhwc'}, []),
+        ({'size': 'S'}, ['--image-size', '64x64']),
+        ({'batch': 1}, []),
+        ({'batch': 3}, []),
+    ],
+)
+def test_a_foreign_graph_of_any_form_gives_the_same_recall(
+    model_folder: Path, walk: Path, tmp_path: Path, form: dict, words: list[str]
+) -> None:
+    path = write_float_graph(tmp_path / 'foreign.onnx', **form)
+    data = ('--dataset', str(walk), '--no-cache')
+    found = figures_of(tmp_path, '--model', str(path), *data, '--scaling', 'unit', *words)
+    ours = figures_of(tmp_path, '--model', str(model_folder), *data)
+    assert found['recall'] == ours['recall'] and found['model'] == 'foreign'
+
+
+def test_a_plain_graph_of_bytes_needs_no_option(
+    model_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    data = ('--dataset', str(walk), '--no-cache')
+    bare = figures_of(tmp_path, '--model', str(model_folder / 'model.onnx'), *data)
+    assert bare['recall'] == figures_of(tmp_path, '--model', str(model_folder), *data)['recall']
+
+
+def test_scaling_is_what_its_name_says(tmp_path: Path) -> None:
+    path = write_float_graph(tmp_path / 'foreign.onnx')
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for scaling, planes in (
+        ('bytes', image.astype(float)),
+        ('unit', image / 255),
+        ('imagenet', (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
+    ):
+        cells = planes.reshape(8, 8, 8, 8, 3).mean(axis=(1, 3)).transpose(2, 0, 1).ravel()
+        expected = (cells - cells.mean()) / np.linalg.norm(cells - cells.mean())
+        found = OnnxFile(path, InputForm(scaling=scaling)).describe([image])[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('form', 'words', 'said'),
+    [
+        ({}, [], 'no graph says how pixels are scaled; say --scaling imagenet, unit, bytes'),
+        ({'size': 'S'}, ['--scaling', 'unit'], 'has no fixed size; say --image-size'),
+        ({}, ['--scaling', 'unit', '--image-size', '32x32'], 'the graph takes 64x64'),
+    ],
+)
+def test_what_a_foreign_graph_does_not_say_is_asked_for(
+    walk: Path,
+    tmp_path: Path,
+    form: dict,
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_float_graph(tmp_path / 'foreign.onnx', **form)
+    assert run(path, walk, '--no-cache', *words) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+
+
+def test_what_is_no_graph_is_one_line(
+    walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'text.onnx').write_text('words')
+    assert run(tmp_path / 'text.onnx', walk) == 2
+    error = capsys.readouterr().err
+    assert 'onnxruntime cannot run it' in error and error.count('\n') == 1
+
+
+def test_the_report_compares_models_and_shows_the_failures(
+    model_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / 'coarse', name='coarse', grid=2)
+    page = tmp_path / 'page.html'
+    words = ('--model', str(model_folder), '--model', str(tmp_path / 'coarse'))
+    words += ('--dataset', str(walk), '--no-cache', '--report', str(page))
+    found = figures_of(tmp_path, *words)
+    assert [entry['model'] for entry in found['models']] == ['tiny', 'coarse']
+    text = page.read_text()
+    for recall in found['models']:
+        assert f'{recall["recall"]["1"]:.3f}' in text
+    wrong = {'000.jpg', '005.jpg', '010.jpg', '015.jpg', '020.jpg'} - {'024.jpg'}
+    assert all(f'<h3>{name}</h3>' in text for name in wrong)
+    assert 'Worst failures: coarse' in text and 'vpr_training.evaluate' in text

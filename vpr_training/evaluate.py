@@ -1,129 +1,96 @@
-"""Measure how often a model finds the right place: Recall@N on a data set with known truth.
+"""Measure how often models find the right place: Recall@N on a data set with known truth.
 
 Describing, searching and counting are the core's own functions, the ones the robot runs, so a
 figure from here is a figure of what is deployed. An exported model needs no torch; a checkpoint is
-exported to a temporary folder first.
+exported to a temporary folder first; an ONNX file of any origin is taken as it is. Descriptors are
+kept on disk, so that an interrupted run goes on and a second one is a matter of seconds.
 """
 
 import argparse
 import json
+import re
+import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
-
 from vpr_ros.command import command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.describe import Describer, OnnxDescriber
-from vpr_ros.core.image import read
-from vpr_ros.core.index import ExactIndex
 from vpr_ros.core.model import Model
-from vpr_ros.core.recall import Recall, recall_at
-from vpr_ros.core.types import Descriptors
-from vpr_training.data.layouts import open_recall_set
-from vpr_training.data.recall_set import RecallSet, Rows
+from vpr_ros.core.recall import Recall
+from vpr_training.data.layouts import SPLITS, open_recall_set
+from vpr_training.data.recall_set import RecallSet
+from vpr_training.descriptor_store import default_cache
 from vpr_training.errors import TrainingError
-
-RECALL_NS = (1, 5, 10, 15, 20, 25)
-_BATCH = 8  # images described at once
-_BLOCK = 256  # queries whose similarities to the database are held at once, in a sequence
-
-
-def measure(describer: Describer, images: RecallSet, *, ns: Sequence[int] = RECALL_NS) -> Recall:
-    """Recall@N of a model on a set, by exact search; ImageError names an unreadable image."""
-    database = describe_files(describer, images.database, label='database')
-    if images.earlier_than is None:
-        queries = describe_files(describer, images.queries, label='queries')
-    else:
-        queries = database[images.earlier_than]
-    ranked = rank(database, queries, images.earlier_than, max(ns))
-    return recall_at(ranked, images.positives, ns)
+from vpr_training.evaluation_report import write_report
+from vpr_training.measure import Measured, examine
+from vpr_training.onnx_file import LAYOUTS, SCALINGS, InputForm, OnnxFile
 
 
-def rank(
-    database: Descriptors, queries: Descriptors, earlier_than: Rows | None, k: int
-) -> NDArray[np.int64]:
-    """The k most similar rows of a database [N, D] for each query [Q, D], by exact search: [Q, k].
-
-    earlier_than: [Q], each query may only match database rows before this one; None: all.
-    """
-    if earlier_than is None:
-        return ExactIndex([database]).search(queries, k)[1]
-    return rank_earlier(database, earlier_than, k)
-
-
-def describe_files(describer: Describer, paths: Sequence[Path], *, label: str = '') -> Descriptors:
-    """Descriptors [N, D] of N image files, each decoded once; a progress bar on a terminal."""
-    found = np.empty((len(paths), describer.model.card.descriptor_size), dtype=np.float32)
-    with tqdm(total=len(paths), desc=label, unit='image', disable=None, leave=False) as progress:
-        for start in range(0, len(paths), _BATCH):
-            batch = [read(path) for path in paths[start : start + _BATCH]]
-            found[start : start + len(batch)] = describer.describe(batch)
-            progress.update(len(batch))
-    return found
-
-
-def rank_earlier(frames: Descriptors, queries: Rows, k: int) -> NDArray[np.int64]:
-    """For rows `queries` [Q] of a sequence [N, D] the k most similar earlier rows [Q, k].
-
-    Best first, -1 where fewer are.
-    """
-    ranked = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries), _BLOCK):
-        rows = queries[start : start + _BLOCK]
-        similarity = frames[rows] @ frames.T  # [b, N]
-        for number, (row, values) in enumerate(zip(rows, similarity, strict=True), start=start):
-            best = np.argsort(-values[:row], kind='stable')[:k]
-            ranked[number, : len(best)] = best
-    return ranked
-
-
-def as_json(recall: Recall, images: RecallSet, model: Model) -> dict[str, Any]:
-    """What --json writes."""
+def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
+    """What --json writes of one model."""
     return {
-        'recall': {str(n): share for n, share in recall.at.items()},
-        'recall_interval': {str(n): list(interval) for n, interval in recall.interval.items()},
-        'queries': recall.queries,
+        **_figures(measured.recall),
+        'recall_of_matchable': _shares(measured.matchable),
+        'conditions': {name: _figures(part) for name, part in measured.conditions.items()},
         'database': len(images.database),
-        'unmatchable': recall.unmatchable,
         'dataset': images.name,
         'truth': images.truth,
-        'model': model.card.name,
-        'model_sha256': model.card.sha256,
+        'model': measured.card.name,
+        'model_sha256': measured.card.sha256,
     }
 
 
-def as_table(recall: Recall, images: RecallSet, model: Model) -> str:
+def _figures(recall: Recall) -> dict[str, Any]:
+    return {
+        'recall': _shares(recall),
+        'recall_interval': {str(n): list(interval) for n, interval in recall.interval.items()},
+        'queries': recall.queries,
+        'unmatchable': recall.unmatchable,
+    }
+
+
+def _shares(recall: Recall) -> dict[str, float]:
+    return {str(n): share for n, share in recall.at.items()}
+
+
+def as_table(measured: Measured, images: RecallSet) -> str:
     """The figures for a person."""
+    recall = measured.recall
     rows = [
         (f'Recall@{n}', f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]')
         for n, (low, high) in recall.interval.items()
     ]
     rows += [
+        (f'Recall@1 {name}', f'{part.at[1]:.3f}   of {part.queries} queries')
+        for name, part in measured.conditions.items()
+        if 1 in part.at
+    ]
+    rows += [
         ('queries / database', f'{recall.queries} / {len(images.database)}'),
         ('unmatchable', f'{recall.unmatchable} queries without a true match, counted as misses'),
         ('right is', images.truth),
-        ('model', f'{model.card.name} ({model.card.sha256[:12]})'),
+        ('model', f'{measured.card.name} ({measured.card.sha256[:12]})'),
     ]
     width = max(len(name) for name, _ in rows)
     return '\n'.join([images.name, *(f'  {name:<{width}}  {value}' for name, value in rows)])
 
 
-def open_model(path: Path, scratch: ExitStack) -> Model:
-    """A model folder, or a checkpoint exported to one; raises VprError.
+def open_describer(path: Path, form: InputForm, scratch: ExitStack) -> Describer:
+    """A model folder, an ONNX file, or a checkpoint exported to a folder; raises VprError.
 
     The exported folder lives as long as `scratch`.
     """
     if path.is_dir():
-        return Model.open(path)
+        return OnnxDescriber(Model.open(path))
     if not path.exists():
-        raise TrainingError(f'{path}: no such model folder or checkpoint')
+        raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
+    if path.suffix.lower() == '.onnx':
+        return OnnxFile(path, form)
     try:
         from vpr_training.export import export_checkpoint
     except ImportError as error:
@@ -132,7 +99,15 @@ def open_model(path: Path, scratch: ExitStack) -> Model:
             'make setup-training, or give an exported model'
         ) from error
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
-    return export_checkpoint(path, folder / path.stem)
+    return OnnxDescriber(export_checkpoint(path, folder / path.stem))
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) from `HEIGHTxWIDTH`."""
+    found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
+    if not found:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected HEIGHTxWIDTH, for example 320x320')
+    return int(found[1]), int(found[2])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,9 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--model',
         required=True,
+        action='append',
         type=Path,
         metavar='MODEL',
-        help='a model folder, or a checkpoint',
+        help='a model folder, a checkpoint, or an ONNX file; several times to compare',
     )
     parser.add_argument(
         '--dataset',
@@ -154,7 +130,10 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='DIR',
         help='database/ and queries/ with gt.csv or with @utm@ names, '
-        'or one sequence: images/ with gt.csv',
+        'or one sequence: images/ with gt.csv; or a tree of these, see --split',
+    )
+    parser.add_argument(
+        '--split', choices=SPLITS, help='of DIR/images/SPLIT or DIR/SPLIT; default: the only one'
     )
     parser.add_argument(
         '--radius',
@@ -164,6 +143,26 @@ def _parser() -> argparse.ArgumentParser:
         'gt.csv, where there is one, decides instead',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
+    parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page there')
+    parser.add_argument(
+        '--cache',
+        type=Path,
+        metavar='DIR',
+        help=f'where descriptors are kept (default: {default_cache()})',
+    )
+    parser.add_argument('--no-cache', action='store_true', help='keep no descriptors')
+    group = parser.add_argument_group('ONNX files that are not of this package')
+    group.add_argument(
+        '--layout', choices=LAYOUTS, help='order of the axes; default: as the graph says'
+    )
+    group.add_argument(
+        '--scaling',
+        choices=SCALINGS,
+        help='imagenet: mean and deviation of ImageNet; unit: 0 to 1; bytes: 0 to 255',
+    )
+    group.add_argument(
+        '--image-size', type=_size, metavar='HxW', help='where the graph takes any size'
+    )
     return parser
 
 
@@ -173,19 +172,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.radius is not None and not arguments.radius > 0:
         raise TrainingError(f'--radius {arguments.radius:g}: expected more than 0 metres')
-    images = open_recall_set(arguments.dataset, radius_m=arguments.radius)
+    images = open_recall_set(arguments.dataset, radius_m=arguments.radius, split=arguments.split)
+    form = InputForm(arguments.layout, arguments.scaling, arguments.image_size)
     with ExitStack() as scratch:
-        model = open_model(arguments.model, scratch)
-        recall = measure(OnnxDescriber(model), images)
-    print(as_table(recall, images, model))
-    if arguments.json:
-        _write_json(arguments.json, as_json(recall, images, model))
+        store = arguments.cache or default_cache()
+        if arguments.no_cache:
+            store = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
+        models = [open_describer(path, form, scratch) for path in arguments.model]
+        measured = [examine(describer, images, store) for describer in models]
+        for found in measured:
+            print(as_table(found, images))
+        if arguments.json:
+            figures = [as_json(found, images) for found in measured]
+            _write_json(arguments.json, figures[0] | ({'models': figures} if figures[1:] else {}))
+        if arguments.report:
+            words = sys.argv[1:] if argv is None else argv
+            repeat = shlex.join(['python', '-m', 'vpr_training.evaluate', *words])
+            write_report(arguments.report, measured, images, command=repeat)
+            print(f'report in {arguments.report}')
     return 0
 
 
-def _write_json(path: Path, figures: dict[str, Any]) -> None:
+def _write_json(path: Path, figures: Mapping[str, Any]) -> None:
     try:
-        replace_file(path, (json.dumps(figures, indent=2) + '\n').encode())
+        replace_file(path.absolute(), (json.dumps(figures, indent=2) + '\n').encode())
     except OSError as error:
         raise TrainingError(f'{path}: cannot be written ({error.strerror or error})') from error
 

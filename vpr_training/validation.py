@@ -16,7 +16,7 @@ from vpr_ros.core.image import read, resize
 from vpr_ros.core.recall import Recall, recall_at
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.evaluate import RECALL_NS, rank
+from vpr_training.measure import RECALL_NS, rank
 from vpr_training.models.network import ExportedNetwork
 
 

@@ -1,6 +1,7 @@
 """Tell by its files which layout a folder has."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from vpr_training.data.config import DataConfig
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.errors import DatasetError
+
+SPLITS = ('train', 'val', 'test')
 
 
 class _Read(Protocol):
@@ -63,18 +66,47 @@ def trains(folder: Path) -> bool:
     return any(recognizes(folder) for _, recognizes, _ in _TRAINING)
 
 
-def open_recall_set(folder: Path, *, radius_m: float | None = None) -> RecallSet:
-    """Read an evaluation set of any known layout.
+def open_recall_set(
+    folder: Path, *, radius_m: float | None = None, split: str | None = None
+) -> RecallSet:
+    """Read an evaluation set of any known layout, or one split of a tree of them.
 
     Raises DatasetError naming the layouts that were looked for.
 
     radius_m: how far from the query an answer is right, where positions are known; None: the
-    layout's own.
+    layout's own. split: train, val or test of a tree; None: the only one there is.
     """
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder')
-    for _, recognizes, read in _LAYOUTS:
-        if recognizes(folder):
-            return read(folder, radius_m=radius_m)
+    if split is None:
+        for _, recognizes, read in _LAYOUTS:
+            if recognizes(folder):
+                return read(folder, radius_m=radius_m)
+    splits = _splits(folder)
+    if split is None and len(splits) > 1:
+        raise DatasetError(f'{folder}: has {", ".join(splits)}; say --split')
+    if split is not None and split not in splits:
+        raise DatasetError(
+            f'{folder}: no {split}/ or images/{split}/ with database/ and queries/ in it; '
+            f'found {", ".join(splits) or "none of " + ", ".join(SPLITS)}'
+        )
+    if splits:
+        name, chosen = next((name, path) for name, path in splits.items() if split in (None, name))
+        return replace(
+            open_recall_set(chosen, radius_m=radius_m), name=f'{folder.resolve().name} {name}'
+        )
     looked_for = '; '.join(layout for layout, _, _ in _LAYOUTS)
-    raise DatasetError(f'{folder}: not a known evaluation set, expected {looked_for}')
+    raise DatasetError(
+        f'{folder}: not a known evaluation set, expected {looked_for}; '
+        f'or one of {", ".join(SPLITS)} in it or in its images/'
+    )
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The evaluation sets of a tree `images/{train,val,test}` or `{train,val,test}`, by split."""
+    found: dict[str, Path] = {}
+    for name in SPLITS:
+        for path in (folder / 'images' / name, folder / name):
+            if any(recognizes(path) for _, recognizes, _ in _LAYOUTS):
+                found.setdefault(name, path)
+    return found

@@ -1,11 +1,12 @@
 """Sets whose truth is in the file names.
 
 They are `database/` + `queries/` with `@UTM_east@UTM_north@zone@...@.jpg`. SF-XS and Tokyo-XS have
-this form, in sub-folders `images/test` or `test`; the folder that is given is the one that holds
-`database/` and `queries/`. An answer is right within a radius, inclusive. Positions of two UTM
-zones are never compared: the same east and north there are two different points on the Earth.
+this form, in sub-folders `images/test` or `test` (see `layouts`). An answer is right within a
+radius, inclusive. Positions of two UTM zones are never compared: the same east and north there are
+two different points on the Earth.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from vpr_training.data.recall_set import RecallSet, Rows
 from vpr_training.errors import DatasetError
 
 DEFAULT_RADIUS_M = 25.0
-_BLOCK = 512  # queries whose distances to the database are held at once
 
 
 def recognizes(folder: Path) -> bool:
@@ -49,16 +49,31 @@ def positives_within(
     queries: tuple[NDArray[np.float64], NDArray[np.str_]],
     radius_m: float,
 ) -> list[Rows]:
-    """For each query the database rows of its zone at most `radius_m` away."""
+    """For each query the database rows of its zone at most `radius_m` away.
+
+    Only the strip of places as far east is compared, so that a million places need little memory.
+    """
     (places, place_zones), (points, point_zones) = database, queries
+    by_east = np.argsort(places[:, 0], kind='stable')
+    east = places[by_east, 0]
+    # Rounding may put a place on the radius outside this strip; the exact test is below.
+    starts = np.searchsorted(east, points[:, 0] - radius_m * (1 + 1e-9) - 1e-6, side='left')
+    ends = np.searchsorted(east, points[:, 0] + radius_m * (1 + 1e-9) + 1e-6, side='right')
     found: list[Rows] = []
-    for start in range(0, len(points), _BLOCK):
-        block = points[start : start + _BLOCK]
-        offsets = block[:, None, :] - places[None, :, :]  # [b, N, 2]
-        near = (offsets**2).sum(axis=2) <= radius_m**2
-        near &= point_zones[start : start + _BLOCK, None] == place_zones[None, :]
-        found += [np.flatnonzero(row).astype(np.int64) for row in near]
+    for point, zone, start, end in zip(points, point_zones, starts, ends, strict=True):
+        strip = by_east[start:end]
+        near = ((places[strip] - point) ** 2).sum(axis=1) <= radius_m**2
+        near &= place_zones[strip] == zone
+        found.append(np.sort(strip[near]).astype(np.int64))
     return found
+
+
+def distance_m(first: Path, second: Path) -> float | None:
+    """Between two images; None where a name has no position, or where their zones differ."""
+    if not (first.name.startswith('@') and second.name.startswith('@')):
+        return None
+    (east, north, zone), (other_east, other_north, other_zone) = _parse(first), _parse(second)
+    return math.hypot(east - other_east, north - other_north) if zone == other_zone else None
 
 
 def _parse(path: Path) -> tuple[float, float, str]:

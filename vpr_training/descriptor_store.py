@@ -1,0 +1,175 @@
+"""Descriptors of many images on disk, so that a million of them need no more memory than a few.
+
+Rows go to a .npy file one batch after another. The file's name is a digest of the model and of the
+images (their paths, sizes and times of change), so that the same question finds the same answer
+again; an interrupted run leaves its rows, and the next one goes on behind them.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from vpr_ros.core.describe import Describer
+from vpr_ros.core.errors import ImageError
+from vpr_ros.core.image import read
+from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.drives.prefetch import decoded
+from vpr_training.errors import TrainingError
+
+BATCH = 8  # images described at once
+_BLOCK_BYTES = 64 << 20  # of rows that are in memory at once
+_READERS = 2  # threads that decode ahead
+_FLOAT = np.dtype('<f4')
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorFile:
+    """Rows [N, D] on disk, float32 of unit norm."""
+
+    path: Path
+    rows: int  # N
+    size: int  # D
+
+    def array(self) -> Descriptors:
+        """All rows, opened by memory map."""
+        rows: Descriptors = np.load(self.path, mmap_mode='r', allow_pickle=False)
+        return rows
+
+    def blocks(self) -> Iterator[Descriptors]:
+        """All rows in order, a bounded number at a time; [n, D] each."""
+        at_once = max(1, _BLOCK_BYTES // (self.size * _FLOAT.itemsize))
+        with self.path.open('rb') as file:
+            file.seek(_header_bytes(self.path, file))
+            for start in range(0, self.rows, at_once):
+                count = min(at_once, self.rows - start) * self.size
+                yield np.fromfile(file, dtype=_FLOAT, count=count).reshape(-1, self.size)
+
+
+def default_cache() -> Path:
+    """Where descriptors are kept: vpr_ros/descriptors in the user's cache folder."""
+    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(home) / 'vpr_ros' / 'descriptors'
+
+
+def described_files(
+    describer: Describer, paths: Sequence[Path], folder: Path, *, label: str = ''
+) -> DescriptorFile:
+    """Descriptors of N image files, taken from `folder` as far as they are there.
+
+    Each image is decoded once. A progress bar on a terminal. Raises ImageError naming an
+    unreadable image and TrainingError where the folder cannot be written; what was described
+    stays.
+    """
+    size = describer.model.card.descriptor_size
+    key = f'{describer.model.card.sha256[:16]}-{images_digest(paths)[:24]}'
+    complete = DescriptorFile(folder / f'{key}.npy', len(paths), size)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not complete.path.exists():
+            _describe_rest(describer, paths, folder / f'{key}.partial', complete, label)
+    except OSError as error:
+        raise TrainingError(
+            f'{folder}: descriptors cannot be kept there ({error.strerror or error}); '
+            'choose another folder with --cache'
+        ) from error
+    return complete
+
+
+def images_digest(paths: Sequence[Path]) -> str:
+    """Hex digest of files' paths, sizes and times of change; ImageError names a missing one."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise ImageError(f'{path}: {error.strerror or error}') from error
+        digest.update(f'{path.absolute()}\0{found.st_size}\0{found.st_mtime_ns}\n'.encode())
+    return digest.hexdigest()
+
+
+def _describe_rest(
+    describer: Describer,
+    paths: Sequence[Path],
+    partial: Path,
+    complete: DescriptorFile,
+    label: str,
+) -> None:
+    """Append what is missing, then give the file its name; two runs never write together."""
+    with partial.open('a+b') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if complete.path.exists():
+            return
+        done = _continue(file, complete)
+        with tqdm(
+            total=len(paths), initial=done, desc=label, unit='image', disable=None, leave=False
+        ) as progress:
+            try:
+                for batch in _batches(paths[done:]):
+                    rows = describer.describe(batch)
+                    if rows.shape != (len(batch), complete.size) or not np.isfinite(rows).all():
+                        raise TrainingError(
+                            f'{describer.model.card.name}: descriptors of shape {rows.shape}, '
+                            f'expected finite values of shape ({len(batch)}, {complete.size})'
+                        )
+                    file.write(np.ascontiguousarray(rows, dtype=_FLOAT).tobytes())
+                    file.flush()
+                    done += len(batch)
+                    progress.update(len(batch))
+            except KeyboardInterrupt as interrupt:
+                raise KeyboardInterrupt(
+                    f'stopped by Ctrl-C after {done} of {len(paths)} images; '
+                    'the same command goes on from there'
+                ) from interrupt
+        os.fsync(file.fileno())
+        partial.replace(complete.path)
+
+
+def _continue(file: BinaryIO, complete: DescriptorFile) -> int:
+    """Number of whole rows that are already there; the file ends behind the last of them."""
+    header = _header(complete.rows, complete.size)
+    row_bytes = complete.size * _FLOAT.itemsize
+    file.seek(0)
+    if file.read(len(header)) != header:
+        file.truncate(0)
+        file.write(header)
+        file.flush()
+    length = file.seek(0, os.SEEK_END) - len(header)
+    done = min(length // row_bytes, complete.rows)
+    file.truncate(len(header) + done * row_bytes)
+    file.seek(0, os.SEEK_END)
+    return done
+
+
+def _header(rows: int, size: int) -> bytes:
+    """The .npy header (format 1.0), as numpy.lib.format pads it: to a multiple of 64 bytes."""
+    shape = {'descr': _FLOAT.str, 'fortran_order': False, 'shape': (rows, size)}
+    text = repr(shape).encode()
+    body = text + b' ' * (-(len(text) + 11) % 64) + b'\n'
+    return b'\x93NUMPY\x01\x00' + len(body).to_bytes(2, 'little') + body
+
+
+def _header_bytes(path: Path, file: BinaryIO) -> int:
+    start = file.read(10)
+    if start[:8] != b'\x93NUMPY\x01\x00':
+        raise TrainingError(f'{path}: not a file of descriptors; delete it')
+    return 10 + int.from_bytes(start[8:], 'little')
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[list[Image]]:
+    batch: list[Image] = []
+    for _, image in decoded(paths, read, workers=_READERS, ahead=2 * BATCH):
+        if isinstance(image, ImageError):
+            raise image
+        batch.append(image)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,162 @@
+"""Describe images with an ONNX file of any origin, so that it can be measured beside ours.
+
+What the graph says about its input is believed: the type, the order of the axes, the size. How
+pixels are scaled no graph says; the caller has to, because a guess would be a wrong figure.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from vpr_ros.core.image import resize
+from vpr_ros.core.model import Model, ModelCard, file_sha256
+from vpr_ros.core.types import Descriptors, Image
+from vpr_training.errors import TrainingError
+
+Layout: TypeAlias = Literal['nchw', 'nhwc']
+Scaling: TypeAlias = Literal['imagenet', 'unit', 'bytes']
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
+_TYPES = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32, 'tensor(float16)': np.float16}
+_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, RGB in [0, 1]
+_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class InputForm:
+    """What the caller says about the input; None: the graph has to say it."""
+
+    layout: Layout | None = None
+    scaling: Scaling | None = None  # imagenet: mean and deviation; unit: 0 to 1; bytes: 0 to 255
+    size_hw: tuple[int, int] | None = None
+
+
+class OnnxFile:
+    """A third-party ONNX file as a describer; its outputs are brought to unit norm."""
+
+    def __init__(self, path: Path, form: InputForm, *, threads: int = 0) -> None:
+        """threads: of one inference, 0 takes all cores. Raises TrainingError."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider']
+            )
+        except Exception as error:  # onnxruntime's own classes share no public base
+            line = ' '.join(str(error).split())[:200]
+            raise TrainingError(f'{path}: onnxruntime cannot run it ({line})') from error
+        self._path = path
+        self._read_input(form)
+        size = self._read_output()
+        height, width = self._size_hw
+        said = f'{file_sha256(path)} {self._layout} {self._scaling} {height}x{width}'
+        card = ModelCard(
+            name=path.stem,
+            image_height=height,
+            image_width=width,
+            descriptor_size=size,
+            sha256=hashlib.sha256(said.encode()).hexdigest(),
+            summary=f'{path.name}: {self._layout}, {self._scaling}',
+        )
+        self._model = Model(path.parent, card)
+
+    @property
+    def model(self) -> Model:
+        """A card with the file's name; its digest covers the graph and the form of its input."""
+        return self._model
+
+    def describe(self, images: Sequence[Image]) -> Descriptors:
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        batch = np.stack([self._pixels(image) for image in images])  # [B, h, w, 3] or [B, 3, h, w]
+        step = len(batch) if self._batch is None else self._batch
+        parts = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
+        rows = np.concatenate(parts)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+
+    def _pixels(self, image: Image) -> NDArray[np.generic]:
+        pixels = resize(image, self._size_hw).astype(np.float32)
+        if self._scaling != 'bytes':
+            pixels /= 255
+        if self._scaling == 'imagenet':
+            pixels = (pixels - _MEAN) / _DEVIATION
+        ordered = pixels.transpose(2, 0, 1) if self._layout == 'nchw' else pixels
+        return ordered.astype(self._type)
+
+    def _run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Descriptors of at most as many images as the graph takes; filled up to exactly that."""
+        count = len(batch)
+        if self._batch is not None and count < self._batch:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self._batch - count, axis=0)])
+        try:
+            (rows,) = self._session.run([self._output], {self._input: batch})
+        except Exception as error:
+            line = ' '.join(str(error).split())[:200]
+            raise TrainingError(f'{self._path}: onnxruntime failed ({line})') from error
+        return np.asarray(rows, dtype=np.float32).reshape(len(batch), -1)[:count]
+
+    def _read_input(self, form: InputForm) -> None:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
+            found = '; '.join(f'{entry.name}: {entry.type} {entry.shape}' for entry in inputs)
+            raise TrainingError(
+                f'{self._path}: inputs are {found}; expected one, uint8 or float of four axes'
+            )
+        (images,) = inputs
+        self._input, self._type = images.name, _TYPES[images.type]
+        batch, *axes = images.shape
+        self._batch = batch if isinstance(batch, int) else None
+        fits = {'nchw': axes[0] == 3, 'nhwc': axes[2] == 3}
+        agree = [layout for layout in LAYOUTS if fits[layout]]
+        if form.layout is None and len(agree) != 1:
+            raise TrainingError(
+                f'{self._path}: input of shape {images.shape} does not tell where its channels '
+                'are; say --layout nchw or nhwc'
+            )
+        self._layout = form.layout or agree[0]
+        sides = axes[1:] if self._layout == 'nchw' else axes[:2]
+        known = tuple(side for side in sides if isinstance(side, int))
+        if len(known) < 2 and form.size_hw is None:
+            raise TrainingError(
+                f'{self._path}: input of shape {images.shape} has no fixed size; '
+                'say --image-size HEIGHTxWIDTH'
+            )
+        self._size_hw = form.size_hw or (known[0], known[1])
+        if any(isinstance(side, int) and side != said for side, said in zip(sides, self._size_hw)):
+            raise TrainingError(
+                f'{self._path}: --image-size {self._size_hw[0]}x{self._size_hw[1]}, '
+                f'the graph takes {sides[0]}x{sides[1]}'
+            )
+        if form.scaling is None and self._type is not np.uint8:
+            raise TrainingError(
+                f'{self._path}: takes {images.type}, and no graph says how pixels are scaled; '
+                f'say --scaling {", ".join(SCALINGS)}'
+            )
+        if self._type is np.uint8 and form.scaling not in (None, 'bytes'):
+            raise TrainingError(
+                f'{self._path}: takes bytes, so that --scaling {form.scaling} cannot be'
+            )
+        self._scaling = form.scaling or 'bytes'
+
+    def _read_output(self) -> int:
+        """The descriptor size D, found by one inference."""
+        outputs = self._session.get_outputs()
+        flat = [entry for entry in outputs if len(entry.shape) == 2] or outputs
+        if len(flat) != 1:
+            found = '; '.join(f'{entry.name} {entry.shape}' for entry in outputs)
+            raise TrainingError(f'{self._path}: outputs are {found}; expected one of shape [B, D]')
+        self._output = flat[0].name
+        grey = np.full((*self._size_hw, 3), 127, dtype=np.uint8)
+        size = self._run(self._pixels(grey)[None]).shape[1]
+        if size < 2:
+            raise TrainingError(f'{self._path}: gives {size} number an image, not a descriptor')
+        return int(size)
