@@ -263,7 +263,7 @@ class Training:
 
     @property
     def _writes(self) -> bool:
-        return self._fabric.is_global_zero
+        return bool(self._fabric.is_global_zero)
 
     def _save_last(self) -> None:
         if self._steps:
@@ -278,7 +278,8 @@ class Training:
         """Over the processes."""
         if self._fabric.world_size == 1:
             return value
-        return float(self._fabric.all_reduce(torch.tensor(value), reduce_op='mean'))
+        reduced: float = self._fabric.all_reduce(torch.tensor(value), reduce_op='mean').item()
+        return reduced
 
     def _must_stop(self) -> bool:
         """Whether any process was told to stop; with several, they ask each other now and then."""
@@ -286,8 +287,7 @@ class Training:
             return self._stop
         if self.progress.batch % _STOP_EVERY:
             return False
-        stopped: float = self._mean(float(self._stop))
-        return stopped > 0
+        return self._mean(float(self._stop)) > 0
 
     def _save_and_stop(self) -> None:
         self._save_last()
