@@ -1,0 +1,106 @@
+"""Tables and figures of experiments, from the folders that runs leave."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import ROOT
+
+pytest.importorskip('torch', reason='needs torch: make setup-training')
+pytest.importorskip('lightning', reason='make setup-training')
+from vpr_training import experiment_figures, experiment_tables, paper
+from vpr_training.experiment_runs import Run, duration
+from vpr_training.experiments import main, runs_of_grid, runs_of_table
+
+
+def pretend(run: Run, recall: float, epochs: int = 3) -> None:
+    """Leave what a run leaves: the rows of its epochs and what was measured at the end."""
+    run.folder.mkdir(parents=True)
+    lines = ['epoch,mine/R@1,loss']
+    lines += [
+        f'{epoch},{recall * epoch / epochs},{1.0 if epoch else ""}' for epoch in range(epochs + 1)
+    ]
+    (run.folder / 'epochs.csv').write_text('\n'.join(lines) + '\n')
+    at = {'1': recall, '5': min(recall + 0.1, 1)}
+    (run.folder / 'measured.json').write_text(json.dumps({'SF-XS val': {'at': at}}))
+
+
+def test_a_table_has_the_mean_over_seeds_beside_the_paper(tmp_path: Path) -> None:
+    runs = runs_of_table('schedulers', tmp_path, 2, ())
+    assert len(runs) == 8
+    for row, same in enumerate(runs.values()):
+        for seed, run in enumerate(same):
+            pretend(run, 0.5 + 0.01 * row + 0.002 * seed)
+    markdown = experiment_tables.write('schedulers', runs, tmp_path)
+    assert markdown == (tmp_path / 'schedulers.md').read_text()
+    assert (
+        '| GeM | MultiStepLR | 50.1 ± 0.1 (56.82, -6.7) / 60.1 ± 0.1 (72.33, -12.2) |' in markdown
+    )
+    with (tmp_path / 'schedulers.csv').open() as file:
+        cells = list(csv.DictReader(file))
+    assert len(cells) == len(paper.TABLES['schedulers']) * 2
+    assert {cell['seeds'] for cell in cells} == {'2'}
+
+
+def test_the_figures_of_epochs_and_of_the_grid_are_drawn(tmp_path: Path) -> None:
+    runs = runs_of_table('schedulers', tmp_path, 1, ())
+    grid = runs_of_grid(tmp_path, 1, ())
+    for number, (run,) in enumerate([*runs.values(), *grid.values()]):
+        pretend(run, 0.3 + 0.01 * number)
+    for path in (
+        experiment_figures.draw_epochs(tmp_path, runs),
+        experiment_figures.draw_grid(tmp_path, grid),
+    ):
+        picture = cv2.imread(str(path))
+        assert picture is not None and picture.std() > 5
+
+
+def test_every_row_of_the_grid_has_its_own_rate_and_decay(tmp_path: Path) -> None:
+    runs = runs_of_grid(tmp_path, 1, ('--epochs=1',))
+    assert len(runs) == 24 and len({run.folder for (run,) in runs.values()}) == 24
+    (best,) = runs['asgd_lr0.3_wd0.001']
+    assert best.config == ROOT / 'config' / 'train' / 'resnet18_gem_asgd.yaml'
+    assert best.overrides == (
+        '--epochs=1', '--optimizer.lr=0.3', '--optimizer.weight_decay=0.001', '--seed=0',
+    )  # fmt: skip
+
+
+def test_the_papers_tables_are_the_published_ones() -> None:
+    """Spot checks, and the two rows that two tables share."""
+    pooling = {row.pooling: row.recall for row in paper.TABLES['pooling']}
+    assert pooling['MixVPR'][2] == (72.38, 84.13) and pooling['AVG'][1] == (17.20, 32.40)
+    for name in ('GeM', 'MixVPR'):
+        adam = next(
+            r for r in paper.TABLES['optimizers'] if (r.pooling, r.varied) == (name, 'Adam')
+        )
+        steps = next(
+            r for r in paper.TABLES['schedulers'] if (r.pooling, r.varied) == (name, 'MultiStepLR')
+        )
+        assert adam.recall == steps.recall
+    for rows in paper.TABLES.values():
+        for row in rows:
+            assert len(row.recall) == len(paper.SETS)
+            assert all(one < five for one, five in row.recall)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        (['--table=pooling', '--data.root=/nowhere'], '--evaluate: give at least one set'),
+        (['--table=pooling', '--evaluate', 'sf_xs/val'], 'expected NAME=DIR'),
+        (['--table=pooling', '--seeds=0'], '--seeds 0'),
+        (['--table=pooling', '--learning=3', '--evaluate', 'x=/nowhere'], 'learning'),
+    ],
+)
+def test_input_that_cannot_be_used_is_one_line(
+    tmp_path: Path, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f'--output={tmp_path}', *flags]) == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count('\n') == 1
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(seconds) for seconds in (12, 300, 12_000)] == ['12 s', '5 min', '3 h 20 min']
