@@ -8,7 +8,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from tqdm import tqdm
 from vpr_ros.command import command
 from vpr_ros.core.describe import Describer, OnnxDescriber
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
+from vpr_ros.core.features import SiftFeatures
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.landmarks import LandmarkMaker, Landmarks
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import MapHeader, MapWriter, PlaceMap, build
 from vpr_ros.core.trajectory import Trajectory
@@ -76,6 +78,7 @@ class Report:
 
     images: int = 0
     mapped: int = 0
+    landmarks: int = 0
     without_pose: int = 0
     thinned: int = 0
     unusable: int = 0
@@ -84,6 +87,8 @@ class Report:
     def lines(self) -> list[str]:
         """The counts as sentences, zeros left out."""
         said = [f'{self.images} images read, {self.mapped} places mapped']
+        if self.landmarks:
+            said.append(f'{self.landmarks / self.mapped:.0f} landmarks at a place, in the mean')
         if self.without_pose:
             said.append(
                 f'{self.without_pose} images have no pose at their stamp and were left out'
@@ -105,12 +110,14 @@ def build_map(
     spacing: Spacing = Spacing(),
     max_pose_gap_s: float = 1.0,
     command: str = '',
+    landmarks: bool = False,
 ) -> Report:
-    """Write a map of a drive.
+    """Write a map of a drive, with landmarks if wanted.
 
     Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
     a map that was at `output` before stays as it was.
     """
+    maker = landmark_maker(drive) if landmarks else None
     card = describer.model.card
     header = MapHeader(
         model_name=card.name,
@@ -122,11 +129,21 @@ def build_map(
         base_T_camera=tuple(drive.base_T_camera.tolist()),
         mounting_known=drive.mounting_known,
         field_of_view_deg=drive.field_of_view_deg,
+        camera=maker.camera if maker else None,
+        landmark_features=maker.features.name if maker else '',
         source=drive.name,
         command=command,
     )
-    with build(output, header) as writer:
-        return add_places(drive, describer, writer, spacing=spacing, max_pose_gap_s=max_pose_gap_s)
+    descriptor_size = maker.features.descriptor_size if maker else None
+    with build(output, header, landmark_descriptor_size=descriptor_size) as writer:
+        return add_places(
+            drive,
+            describer,
+            writer,
+            spacing=spacing,
+            max_pose_gap_s=max_pose_gap_s,
+            maker=maker,
+        )
 
 
 def add_places(
@@ -136,8 +153,12 @@ def add_places(
     *,
     spacing: Spacing = Spacing(),
     max_pose_gap_s: float = 1.0,
+    maker: LandmarkMaker | None = None,
 ) -> Report:
-    """Describe a drive's images and write them as places; raises DriveError without poses."""
+    """Describe a drive's images and write them as places; raises DriveError without poses.
+
+    maker: of landmarks, for a part that has some.
+    """
     if drive.trajectory is None:
         raise DriveError(
             f'{drive.name}: no poses in it; a map needs to know where its images were taken'
@@ -157,7 +178,32 @@ def add_places(
             thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
         )
         report.mapped += 1
+        if maker is not None:
+            depth_m = frame.depth() if frame.depth is not None else None
+            report.landmarks += _written(writer, maker.add(image, pose, depth_m=depth_m))
+    if maker is not None:
+        report.landmarks += _written(writer, maker.finish())
     return report
+
+
+def landmark_maker(drive: Drive) -> LandmarkMaker:
+    """For the images of a drive; raises DriveError for a drive whose images tell no directions."""
+    if drive.camera is None or not drive.has_heading:
+        missing = 'calibration of its camera' if drive.camera is None else 'headings'
+        raise DriveError(
+            f'{drive.name}: no {missing} in it; --landmarks needs camera_info '
+            '(camera_info.yaml of a folder) and poses with rotations'
+        )
+    return LandmarkMaker(drive.camera, SiftFeatures())
+
+
+def _written(writer: MapWriter, found: Iterable[Landmarks]) -> int:
+    """Write the landmarks of some places; how many there are."""
+    count = 0
+    for landmarks in found:
+        writer.add_landmarks(landmarks)
+        count += len(landmarks)
+    return count
 
 
 def _posed(
@@ -209,6 +255,12 @@ def add_mapping_arguments(parser: argparse.ArgumentParser) -> None:
         help='leave out images closer than this to the last one, e.g. 1.5m or 0.5s '
         '(default: keep all)',
     )
+    parser.add_argument(
+        '--landmarks',
+        action='store_true',
+        help='triangulate points of the scene, for poses of centimetres from one image '
+        '(needs camera_info)',
+    )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_drive_arguments(parser)
 
@@ -226,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.output,
         spacing=spacing,
         max_pose_gap_s=arguments.max_pose_gap,
+        landmarks=arguments.landmarks,
         command=shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)]),
     )
     for warning in drive.warnings:

@@ -51,6 +51,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         'false_fixes': evaluation.false_fixes,
         'position_error_m': evaluation.position_error_m,
         'heading_error_deg': evaluation.heading_error_deg,
+        'inside_ellipse': evaluation.inside_ellipse,
         'latency_ms': evaluation.latency_ms,
     }
     return {name: _finite(value) for name, value in found.items()}
@@ -75,6 +76,8 @@ def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
         ('position error', _spread(evaluation.position_error_m, 'm')),
         ('heading error', _spread(evaluation.heading_error_deg, 'deg')),
     ]
+    if not math.isnan(evaluation.inside_ellipse):
+        rows.append(('inside the ellipse', f'{evaluation.inside_ellipse:.1%}, expected 95 %'))
     rows += [
         (f'latency {stage}', f'p50 {spread["p50"]:.1f} ms, p95 {spread["p95"]:.1f} ms')
         for stage, spread in evaluation.latency_ms.items()
@@ -230,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         evaluation = _live(arguments, drive, place_map, tolerance, parameters)
     else:
         describer = OnnxDescriber(model, threads=arguments.threads)
-        localizer = Localizer(describer, place_map, node_config(settings))
+        localizer = Localizer(describer, place_map, node_config(settings), camera=drive.camera)
         evaluation = _offline(drive, localizer, tolerance, arguments.max_pose_gap)
     for warning in drive.warnings:
         print(f'note: {warning}', file=sys.stderr)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.estimate import Fix
-from vpr_ros.core.geometry import compose, invert, yaw_of
+from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.recall import STANDARD_N, Recall, recall_of_ranks
@@ -22,6 +22,8 @@ from vpr_ros.drives.drive import Drive, RecordedFrame
 from vpr_ros.drives.prefetch import decoded
 
 _CHUNK = 256  # queries compared with all places at a time
+_CHI_SQUARE_95 = 7.815  # of three dimensions
+_FORWARD = np.array([1.0, 0.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Answer:
     pose: Poses | None  # [7] map_T_base, None without a fix
     probability: float
     latency_ms: dict[str, float]  # by stage
+    covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +67,21 @@ class Evaluation:
     false_fixes: float  # share of fixes outside the tolerance; NaN without a fix
     position_error_m: dict[str, float]  # of the fixes: median, p90
     heading_error_deg: dict[str, float]
+    inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95
     truth: Poses = field(repr=False)  # [Q, 7] map_T_base
     answers: list[Answer] = field(repr=False)  # Q of them
 
 
 def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
-    """Difference of headings in [0, pi], broadcasting over poses [..., 7]."""
-    turned = yaw_of(first) - yaw_of(second)
-    return np.abs((turned + np.pi) % (2 * np.pi) - np.pi)
+    """Turn about the second's own vertical in [0, pi], broadcasting over poses [..., 7].
+
+    Between level robots it is the difference of their headings; it does not depend on which way is
+    up in the map.
+    """
+    turn = quat_multiply(quat_conjugate(second[..., 3:]), first[..., 3:])
+    forward = rotate(turn, np.broadcast_to(_FORWARD, (*turn.shape[:-1], 3)))
+    return np.asarray(np.abs(np.arctan2(forward[..., 1], forward[..., 0])))
 
 
 def answers_offline(
@@ -94,6 +103,7 @@ def answers_offline(
             pose=outcome.pose if isinstance(outcome, Fix) else None,
             probability=outcome.probability,
             latency_ms=located.latency_ms,
+            covariance=outcome.covariance if isinstance(outcome, Fix) else None,
         )
 
 
@@ -139,10 +149,22 @@ def evaluate(
             if place_map.header.has_heading and drive.has_heading
             else np.empty(0)
         ),
+        inside_ellipse=_inside_ellipse(judged, truth),
         latency_ms={**node_latency_ms, **_latencies(judged)},
         truth=truth,
         answers=judged,
     )
+
+
+def _inside_ellipse(answers: Sequence[Answer], truth: Poses) -> float:
+    """Share of true positions [Q] inside the 95 % ellipsoid of the fix; NaN without any fix."""
+    inside = []
+    for answer, true in zip(answers, truth, strict=True):
+        if answer.pose is not None and answer.covariance is not None:
+            apart = true[:3] - answer.pose[:3]
+            distance = apart @ np.linalg.solve(answer.covariance[:3, :3], apart)
+            inside.append(distance <= _CHI_SQUARE_95)
+    return float(np.mean(inside)) if inside else float('nan')
 
 
 def _ranks(answers: Sequence[Answer], truth: Poses, tolerance: Tolerance) -> NDArray[np.int64]:

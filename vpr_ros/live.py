@@ -23,6 +23,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -136,6 +137,7 @@ def run_live(
             pose=_pose_of(listener.poses.get(at_ns)),
             probability=float('nan'),
             latency_ms={'end_to_end': (listener.arrived_s[at_ns] - sent_s[at_ns]) * 1e3},
+            covariance=_covariance_of(listener.poses.get(at_ns)),
         )
         for at_ns in sorted(listener.candidates.keys() & sent_s.keys())
     ]
@@ -145,6 +147,10 @@ def run_live(
 
 def _pose_of(message: PoseWithCovarianceStamped | None) -> Poses | None:
     return None if message is None else pose_array(message.pose.pose, source='pose')
+
+
+def _covariance_of(message: PoseWithCovarianceStamped | None) -> NDArray[np.float64] | None:
+    return None if message is None else np.array(message.pose.covariance).reshape(6, 6)
 
 
 def _only_image_topic(connections: Mapping[str, Any]) -> str:

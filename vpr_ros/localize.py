@@ -32,7 +32,13 @@ from vpr_ros.adapters.parameters import Parameters
 from vpr_ros.adapters.qos import RECENT, image_qos
 from vpr_ros.adapters.spinning import until_shutdown
 from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
-from vpr_ros.core.camera import camera_info_topic, differs, field_of_view_deg
+from vpr_ros.core.camera import (
+    camera_info_topic,
+    differs,
+    field_of_view_deg,
+    is_rectified,
+    pinhole,
+)
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.estimate import Fix
@@ -219,6 +225,15 @@ class LocalizeNode(LifecycleNode):
         """Tell the operator of a camera that sees much more or much less than the mapping one."""
         self._field_of_view_deg = field_of_view_deg(message.width, float(message.k[0]))
         assert self._localizer is not None
+        self._localizer.camera = pinhole(
+            message.width,
+            message.height,
+            matrix=message.k,
+            distortion_model=message.distortion_model,
+            distortion=message.d,
+            projection=message.p,
+            rectified=is_rectified(self.config.image_topic),
+        )
         mapped_deg = self._localizer.place_map.header.field_of_view_deg
         seen_deg = self._field_of_view_deg
         if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):

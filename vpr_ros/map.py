@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.build_map import Spacing, add_mapping_arguments, add_places
+from vpr_ros.build_map import Spacing, add_mapping_arguments, add_places, landmark_maker
 from vpr_ros.command import command
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, MapError
@@ -103,9 +103,18 @@ def append_drive(arguments: argparse.Namespace) -> int:
         )
     describer = OnnxDescriber(model, threads=arguments.threads)
     said = _command_line(arguments)
-    with append(arguments.map, header, command=said, source=drive.name) as writer:
+    maker = landmark_maker(drive) if arguments.landmarks else None
+    landmarks = (maker.camera, maker.features) if maker else None
+    with append(
+        arguments.map, header, command=said, source=drive.name, landmarks=landmarks
+    ) as writer:
         report = add_places(
-            drive, describer, writer, spacing=spacing, max_pose_gap_s=arguments.max_pose_gap
+            drive,
+            describer,
+            writer,
+            spacing=spacing,
+            max_pose_gap_s=arguments.max_pose_gap,
+            maker=maker,
         )
     for warning in drive.warnings:
         print(f'note: {warning}', file=sys.stderr)

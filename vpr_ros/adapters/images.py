@@ -92,6 +92,7 @@ _ENCODINGS = {
     'nv21': _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV21), 1, 1.5, even_width=True, even_height=True),
 }
 
+_DEPTH_ENCODINGS = {'16UC1': _Encoding(1, _same, 2), '32FC1': _Encoding(1, _same, 4)}
 ENCODINGS = tuple(_ENCODINGS)
 """What `to_rgb` understands of sensor_msgs/Image."""
 
@@ -116,6 +117,26 @@ def to_rgb(message: Any, *, source: str = 'image') -> Image:
     if rgb.dtype == np.uint16:
         rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
     return check(np.asarray(rgb, dtype=np.uint8), source=source)
+
+
+def to_depth_m(message: Any, *, source: str = 'depth image') -> NDArray[np.float32]:
+    """Depth along z in metres [H, W] of a sensor_msgs/Image, NaN where not measured.
+
+    16UC1 holds millimetres and 32FC1 metres (REP-118). Raises ImageError like `to_rgb`.
+    """
+    encoding = _DEPTH_ENCODINGS.get(getattr(message, 'encoding', 'compressed'))
+    if encoding is None:
+        raise ImageError(
+            f'{source}: encoding {getattr(message, "encoding", "compressed")!r}, '
+            f'expected depth as one of {", ".join(_DEPTH_ENCODINGS)}'
+        )
+    _check_fields(message, encoding, source)
+    order = '>' if message.is_bigendian else '<'
+    sample = np.dtype(f'{order}f4' if encoding.sample_bytes == 4 else f'{order}u2')
+    shape, strides = (message.height, message.width), (message.step, sample.itemsize)
+    stored: _Pixels = np.ndarray(shape, sample, buffer=message.data, strides=strides)
+    depth = stored.astype(np.float32) * np.float32(1.0 if encoding.sample_bytes == 4 else 1e-3)
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
 
 
 def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:

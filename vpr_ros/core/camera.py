@@ -1,10 +1,24 @@
-"""How much a camera sees.
+"""How much a camera sees, and along which ray each of its pixels looks.
 
 Descriptors compare whole pictures, so a camera that sees half as much as the one that made the
-map finds fewer places. Nothing else about the lens matters to them.
+map finds fewer places. Nothing else about the lens matters to them. Landmarks need the whole
+calibration: rays of pixels, with the distortion taken out.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.errors import VprError
+
+# How many distortion coefficients each model of sensor_msgs/distortion_models.hpp has.
+_FISHEYE = {'equidistant': (4,)}
+_POLYNOMIAL = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), '': ()}
 
 WORTH_SAYING = 1.25
 """Ratio of two fields of view from which the operator should know."""
@@ -30,3 +44,100 @@ def camera_info_topic(image_topic: str) -> str:
     base = image_topic.removesuffix('/compressed')
     parent, slash, _ = base.rpartition('/')
     return f'{parent}{slash}camera_info'
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """How a camera projects, in the terms of sensor_msgs/CameraInfo."""
+
+    width_px: int
+    height_px: int
+    matrix: tuple[float, ...]  # [9], row by row: fx 0 cx, 0 fy cy, 0 0 1, in pixels
+    distortion_model: str = 'plumb_bob'  # or one of the others of _FISHEYE and _POLYNOMIAL
+    distortion: tuple[float, ...] = ()
+
+    @classmethod
+    def checked(cls, found: Mapping[str, Any]) -> 'Camera':
+        """From `as_mapping`; raises VprError."""
+        try:
+            camera = pinhole(
+                found['width_px'],
+                found['height_px'],
+                matrix=found['matrix'],
+                distortion_model=found['distortion_model'],
+                distortion=found['distortion'],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise VprError(f'camera: {found}, expected a calibration') from error
+        if camera is None:
+            raise VprError(f'camera: {found}, expected a calibration')
+        return camera
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain numbers, texts and lists."""
+        lists = {'matrix': list(self.matrix), 'distortion': list(self.distortion)}
+        return asdict(self) | lists
+
+    @property
+    def focal_px(self) -> float:
+        """Geometric mean of both focal lengths."""
+        return math.sqrt(self.matrix[0] * self.matrix[4])
+
+    def scaled_to(self, width_px: int, height_px: int) -> 'Camera':
+        """The same camera for images enlarged or shrunk to another size.
+
+        Raises VprError where the aspect differs, because then it is another camera or a crop.
+        """
+        across, down = width_px / self.width_px, height_px / self.height_px
+        if abs(across * self.height_px - height_px) > 1.0 + across:
+            raise VprError(
+                f'image of {width_px}x{height_px} pixels, the calibration is for '
+                f'{self.width_px}x{self.height_px}'
+            )
+        fx, skew, cx, _, fy, cy, *_ = self.matrix
+        centre = (cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5
+        matrix = (fx * across, skew * across, centre[0], 0.0, fy * down, centre[1], 0.0, 0.0, 1.0)
+        return replace(self, width_px=width_px, height_px=height_px, matrix=matrix)
+
+    def normalized(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where the rays of pixels [M, 2] meet the plane z = 1, [M, 2], distortion removed."""
+        if len(points_px) == 0:
+            return np.empty((0, 2))
+        points = np.asarray(points_px, dtype=np.float64)[:, None]
+        matrix = np.array(self.matrix).reshape(3, 3)
+        distortion = np.array(self.distortion or (0.0,) * 4)
+        undistort = cv2.fisheye if self.distortion_model in _FISHEYE else cv2
+        rays = undistort.undistortPoints(points, matrix, distortion)
+        return np.asarray(rays, dtype=np.float64).reshape(-1, 2)
+
+
+def pinhole(
+    width_px: int,
+    height_px: int,
+    *,
+    matrix: Sequence[float],
+    distortion_model: str,
+    distortion: Sequence[float],
+    projection: Sequence[float] = (),
+    rectified: bool = False,
+) -> Camera | None:
+    """The camera that a calibration describes; None for one that is unset or not understood.
+
+    matrix: K [9], distortion: D, projection: P [12] of sensor_msgs/CameraInfo; rectified: the
+    images are already undistorted, so that P holds and D does not.
+    """
+    given = np.array(matrix, dtype=np.float64)
+    if rectified and len(projection) == 12:
+        given = np.array(projection, dtype=np.float64).reshape(3, 4)[:, :3].ravel()
+    if given.shape != (9,) or not np.isfinite(given).all() or min(given[0], given[4]) <= 0:
+        return None
+    lengths = (0, *_FISHEYE.get(distortion_model, _POLYNOMIAL.get(distortion_model, ())))
+    numbers = () if rectified else tuple(float(value) for value in distortion)
+    if min(width_px, height_px) <= 0 or len(numbers) not in lengths:
+        return None
+    return Camera(int(width_px), int(height_px), tuple(given.tolist()), distortion_model, numbers)
+
+
+def is_rectified(image_topic: str) -> bool:
+    """Whether a topic's name says, by ROS's custom, that its images are undistorted."""
+    return 'rect' in image_topic.removesuffix('/compressed').rpartition('/')[2]

@@ -69,6 +69,21 @@ class LocalizerConfig:
         low=0.001,
         high=1.0,
     )
+    use_landmarks: bool = knob(
+        True, 'Take the pose from the landmarks of the best places, where the map has some.'
+    )
+    verified_places: int = knob(
+        5, 'Best places whose landmarks are matched with each image.', low=1, high=100
+    )
+    min_inliers: int = knob(
+        12,
+        'Landmarks of a place that must agree on a pose, else it is not used.',
+        low=4,
+        high=1000,
+    )
+    min_inlier_ratio: float = knob(
+        0.4, 'Share of the matched landmarks that must agree on a pose.', low=0.0, high=1.0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

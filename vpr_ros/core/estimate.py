@@ -46,6 +46,7 @@ class Fix:
     covariance: Array  # [6, 6]: x y z in m^2, rotations about the map's x y z axes in rad^2
     probability: float  # share of the candidates' weight that agrees, in [0, 1]; not calibrated
     place_index: int  # the most similar place of those that agree
+    inliers: int = 0  # landmarks that the pose rests on; 0: on the places' own poses
 
 
 @dataclass(frozen=True, slots=True)

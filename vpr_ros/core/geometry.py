@@ -164,12 +164,13 @@ def interpolate(start: Poses, end: Poses, fraction: ArrayLike) -> Poses:
     fraction = np.asarray(fraction)[..., None]
     position = start[..., :3] + fraction * (end[..., :3] - start[..., :3])
     turn = rotation_vector(quat_multiply(quat_conjugate(start[..., 3:]), end[..., 3:])) * fraction
-    quat = quat_multiply(start[..., 3:], _from_rotation_vector(turn))
+    quat = quat_multiply(start[..., 3:], quat_of_rotation_vector(turn))
     quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
     return np.concatenate([position, quat], axis=-1)
 
 
-def _from_rotation_vector(vector: Array) -> Array:
+def quat_of_rotation_vector(vector: Array) -> Array:
+    """Quaternions [..., 4] of turns by axis times angle in radians [..., 3]."""
     angle = np.linalg.norm(vector, axis=-1, keepdims=True)
     scale = np.divide(np.sin(angle / 2), angle, out=np.full_like(angle, 0.5), where=angle > 1e-12)
     return np.concatenate([vector * scale, np.cos(angle / 2)], axis=-1)

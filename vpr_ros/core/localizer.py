@@ -1,15 +1,17 @@
 """One camera frame in, where the robot is out: the stages in their order, timed."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import Describer
 from vpr_ros.core.estimate import Fix, NoFix, estimate
 from vpr_ros.core.image import check
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.retrieve import Candidates, Prior, retrieve
-from vpr_ros.core.types import Descriptors, Frame, Poses
+from vpr_ros.core.types import Descriptors, Frame, Image, Poses
+from vpr_ros.core.verify import Verifier, fix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Localization:
     stamp_ns: int
     candidates: Candidates
     outcome: Fix | NoFix
-    latency_ms: dict[str, float]  # by stage: describe, search, estimate
+    latency_ms: dict[str, float]  # by stage: describe, search, estimate, verify
 
 
 class Localizer:
@@ -32,12 +34,18 @@ class Localizer:
         config: LocalizerConfig | None = None,
         *,
         base_T_camera: Poses | None = None,
+        camera: Camera | None = None,
     ) -> None:
-        """base_T_camera: [7], this robot's mounting; None takes the mapping camera's."""
+        """base_T_camera: [7], this robot's mounting; None takes the mapping camera's.
+
+        camera: this robot's calibration, None takes the mapping camera's.
+        """
         self.describer = describer
         self.place_map = place_map
         self.config = config or LocalizerConfig()
         self.base_T_camera = base_T_camera
+        self.camera = camera
+        self._verifier = Verifier(place_map) if place_map.has_landmarks else None
 
     def step(self, frame: Frame, *, prior: Prior | None = None) -> Localization:
         """Localize one frame, with a prior only inside it; raises ImageError."""
@@ -46,7 +54,28 @@ class Localizer:
         described = time.perf_counter()
         located = self.locate(descriptor, stamp_ns=frame.stamp_ns, prior=prior)
         latency_ms = {'describe': (described - started) * 1e3} | located.latency_ms
-        return Localization(located.stamp_ns, located.candidates, located.outcome, latency_ms)
+        if self._verifier is None or not self.config.use_landmarks:
+            return replace(located, latency_ms=latency_ms)
+        located_s = time.perf_counter()
+        outcome = self._by_landmarks(self._verifier, frame.image, located)
+        latency_ms['verify'] = (time.perf_counter() - located_s) * 1e3
+        return replace(located, outcome=outcome, latency_ms=latency_ms)
+
+    def _by_landmarks(
+        self, verifier: Verifier, image: Image, located: Localization
+    ) -> Fix | NoFix:
+        """The pose by landmarks where they support one, else what retrieval said."""
+        place_map = self.place_map
+        similarity = located.candidates.similarity
+        if len(similarity) == 0 or similarity[0] < self.config.min_similarity:
+            return located.outcome
+        camera = self.camera or place_map.header.camera
+        assert camera is not None  # of every map with landmarks
+        verified = verifier.verify(image, camera, located.candidates.place_index, self.config)
+        if verified is None or verified.probability < self.config.min_agreement:
+            return located.outcome
+        mounting = place_map.base_T_camera if self.base_T_camera is None else self.base_T_camera
+        return fix_of(verified, base_T_camera=mounting)
 
     def locate(
         self, descriptor: Descriptors, *, stamp_ns: int, prior: Prior | None = None

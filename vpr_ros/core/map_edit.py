@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.features import Features
+from vpr_ros.core.landmarks import no_landmarks
 from vpr_ros.core.place_map import (
     Change,
     MapHeader,
@@ -40,11 +43,17 @@ class _DeclinedError(Exception):
 
 @contextmanager
 def append(
-    folder: Path | str, header: MapHeader, *, command: str = '', source: str = ''
+    folder: Path | str,
+    header: MapHeader,
+    *,
+    command: str = '',
+    source: str = '',
+    landmarks: tuple[Camera, Features] | None = None,
 ) -> Iterator[MapWriter]:
     """Yield a writer of a further part; when the block ends, the map has it.
 
-    header: what the map was before, from read_header. Raises MapError where the map cannot be
+    header: what the map was before, from read_header; landmarks: of the new part, by which camera
+    and of which kind. Raises MapError where the map cannot be
     written, where nothing was added, and where somebody else has changed it meanwhile.
     """
     folder = Path(folder)
@@ -53,13 +62,22 @@ def append(
             _link(folder / name, staging / name)
         with ExitStack() as stack:
             part = _part_name(len(header.parts))
-            writer = MapWriter(staging, header.descriptor_size, stack, part=part)
+            writer = MapWriter(
+                staging,
+                header.descriptor_size,
+                stack,
+                part=part,
+                landmark_descriptor_size=landmarks[1].descriptor_size if landmarks else None,
+            )
             yield writer
             writer.finish()
         if writer.places == 0:
             raise MapError(f'{folder}: not changed, there is no image with a pose to put into it')
         places = header.places + writer.places
-        write_header(staging, _changed(header, places, command, source))
+        now_held = header
+        if landmarks is not None and not header.landmark_features:
+            now_held = replace(header, camera=landmarks[0], landmark_features=landmarks[1].name)
+        write_header(staging, _changed(now_held, places, command, source))
         _require_unchanged(folder, header)
 
 
@@ -94,7 +112,14 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
                 files |= {f'{name}/{file}': digest for file, digest in digests.items()}
                 places += count
         source = ', '.join(str(place_map.folder) for place_map in maps)
-        changed = _changed(replace(first, files=files), places, command, source)
+        mapped = next((other.header for other in maps if other.has_landmarks), first)
+        joined = replace(
+            first,
+            files=files,
+            camera=mapped.camera,
+            landmark_features=mapped.landmark_features,
+        )
+        changed = _changed(joined, places, command, source)
         write_header(staging, changed)
     return notes
 
@@ -118,7 +143,10 @@ def keep_places(
     try:
         with _staged(Path(output)) as staging:
             with ExitStack() as stack:
-                writer = MapWriter(staging, header.descriptor_size, stack)
+                size = place_map.landmark_descriptor_size
+                writer = MapWriter(
+                    staging, header.descriptor_size, stack, landmark_descriptor_size=size
+                )
                 _copy_rows(place_map, np.flatnonzero(kept), writer)
                 writer.finish()
             changed = _changed(replace(header, files=None), writer.places, command, '')
@@ -141,6 +169,11 @@ def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) 
             name=place_map.names[row],
             thumbnail=place_map.thumbnail_jpeg(row),
         )
+        if place_map.landmark_descriptor_size is not None:
+            landmarks = place_map.landmarks(row)
+            if landmarks is None:
+                landmarks = no_landmarks(place_map.landmark_descriptor_size)
+            writer.add_landmarks(landmarks)
 
 
 @contextmanager

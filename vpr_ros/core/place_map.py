@@ -10,6 +10,13 @@ A map is a folder:
     parts/0000/thumbnails.bin       JPEGs, one after another
     parts/0000/thumbnail_ends.npy   int64 [n], where each ends
 
+and, where it was built with landmarks, the points that each place's image shows, L in all:
+
+    parts/0000/landmark_ends.npy          int64 [n], where each place's end
+    parts/0000/landmark_points.npy        float32 [L, 3], in the place's optical frame, metres
+    parts/0000/landmark_sigmas.npy        float16 [L], standard deviation along the ray, metres
+    parts/0000/landmark_descriptors.npy   uint8 [L, F]
+
 Poses are the camera's, not the robot's, because that is what an image tells; the mounting of the
 mapping camera is kept beside them, and a robot with another mounting gives its own. Rows are
 streamed to disk while a map is built, so building needs no memory for what is already written. The
@@ -34,11 +41,13 @@ import yaml
 from numpy.typing import NDArray
 
 from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.codes import CODED_FROM_BYTES, CodedRows, is_coded, write_codes
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose, compose, invert
 from vpr_ros.core.image import decode
 from vpr_ros.core.index import CodedIndex, ExactIndex
+from vpr_ros.core.landmarks import Landmarks
 from vpr_ros.core.model import Model, file_sha256
 from vpr_ros.core.types import Datum, Descriptors, Image, Poses, Stamps
 
@@ -50,7 +59,12 @@ _ARRAYS: dict[str, np.dtype[Any]] = {
     'stamps_ns': np.dtype('<i8'),
     'thumbnail_ends': np.dtype('<i8'),
 }
-_PART_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'names.txt', 'thumbnails.bin')
+_LANDMARK_ARRAYS: dict[str, np.dtype[Any]] = {
+    'landmark_ends': np.dtype('<i8'),
+    'landmark_points': np.dtype('<f4'),
+    'landmark_sigmas': np.dtype('<f2'),
+    'landmark_descriptors': np.dtype('u1'),
+}
 _NPY_HEADER_BYTES = 128
 LARGE_BYTES = 64_000_000
 """Files from this size on are checked by samples when a map is opened, which must be quick."""
@@ -84,6 +98,8 @@ class MapHeader:
     base_T_camera: tuple[float, ...] = tuple(FORWARD_CAMERA.tolist())
     mounting_known: bool = False
     field_of_view_deg: float | None = None  # horizontal, of the mapping camera
+    camera: Camera | None = None  # that made the landmarks
+    landmark_features: str = ''  # kind of features of the landmarks; empty: there are none
     source: str = ''
     command: str = ''
     made_at: str = ''
@@ -120,6 +136,7 @@ class PlaceMap:
         self._name_files = [_mapped(part / 'names.txt') for part in parts]
         self._thumbnail_files = [_mapped(part / 'thumbnails.bin') for part in parts]
         self._thumbnail_ends = [load_array(part, 'thumbnail_ends') for part in parts]
+        self._landmarks = [_landmark_arrays(part) for part in parts]
 
     @classmethod
     def open(cls, folder: Path | str, *, model: Model | None = None) -> 'PlaceMap':
@@ -149,6 +166,8 @@ class PlaceMap:
             raise MapError(
                 f'{folder}: cannot be read ({error}); rebuild it with build_map'
             ) from error
+        if not opened.landmarks_fit():
+            raise MapError(f'{folder}: damaged landmarks; rebuild it with build_map --landmarks')
         if not len(opened) == len(opened.stamps_ns) == len(opened.index) == header.places > 0:
             raise MapError(
                 f'{folder}: {len(opened)} poses, {len(opened.stamps_ns)} stamps, '
@@ -160,6 +179,47 @@ class PlaceMap:
     def __len__(self) -> int:
         """Number of places, N."""
         return len(self.poses)
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether places have landmarks."""
+        return bool(self.header.landmark_features) and self.header.camera is not None
+
+    @property
+    def landmark_descriptor_size(self) -> int | None:
+        """F; None without any landmarks."""
+        sizes = [
+            int(arrays['landmark_descriptors'].shape[1])
+            for arrays in self._landmarks
+            if arrays is not None
+        ]
+        return sizes[0] if sizes else None
+
+    def landmarks_fit(self) -> bool:
+        """Whether the landmarks' arrays belong together and to the places."""
+        return all(
+            arrays is None
+            or (
+                len(arrays['landmark_ends']) == places
+                and {len(arrays[name]) for name in _LANDMARK_ARRAYS if name != 'landmark_ends'}
+                == {int(arrays['landmark_ends'][-1]) if places else 0}
+            )
+            for places, arrays in zip(np.diff(self.part_starts), self._landmarks, strict=True)
+        )
+
+    def landmarks(self, place_index: int) -> Landmarks | None:
+        """What a place's image shows; None in a part without landmarks."""
+        part, row = self._part_row(place_index)
+        arrays = self._landmarks[part]
+        if arrays is None:
+            return None
+        ends = arrays['landmark_ends']
+        found = slice(int(ends[row - 1]) if row else 0, int(ends[row]))
+        return Landmarks(
+            np.array(arrays['landmark_points'][found]),
+            arrays['landmark_sigmas'][found].astype(np.float32),
+            np.array(arrays['landmark_descriptors'][found]),
+        )
 
     @property
     def base_T_camera(self) -> Poses:
@@ -223,27 +283,73 @@ class PlaceMap:
         return part, place_index - int(self.part_starts[part])
 
 
+class ArrayFile:
+    """A .npy whose rows are appended as they come, so that nothing waits in memory."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], columns: int, stack: ExitStack) -> None:
+        """columns: numbers of a row; 0: rows are single numbers."""
+        self.rows = 0
+        self.columns = columns
+        self._dtype = dtype
+        self._file: BinaryIO = stack.enter_context(path.open('wb'))
+        self._file.write(self._header())
+
+    def append(self, values: Any) -> None:
+        """Append one row or several: values [columns] or [n, columns], or [n] of single ones."""
+        array = np.asarray(values, dtype=self._dtype)
+        self._file.write(array.tobytes())
+        self.rows += array.size // max(self.columns, 1)
+
+    def finish(self) -> None:
+        """Write the final number of rows into the header."""
+        self._file.seek(0)
+        self._file.write(self._header())
+        self._file.flush()
+
+    def _header(self) -> bytes:
+        """The .npy header (format 1.0).
+
+        It is padded to a fixed length so that it can be rewritten in place.
+        """
+        shape = (self.rows, self.columns) if self.columns else (self.rows,)
+        text = repr({'descr': self._dtype.str, 'fortran_order': False, 'shape': shape}).encode()
+        body = text.ljust(_NPY_HEADER_BYTES - 11) + b'\n'
+        return b'\x93NUMPY\x01\x00' + len(body).to_bytes(2, 'little') + body
+
+
 class MapWriter:
     """Rows of a map being built; obtained from `build`."""
 
     def __init__(
-        self, folder: Path, descriptor_size: int, stack: ExitStack, *, part: str = FIRST_PART
+        self,
+        folder: Path,
+        descriptor_size: int,
+        stack: ExitStack,
+        *,
+        part: str = FIRST_PART,
+        landmark_descriptor_size: int | None = None,
     ) -> None:
-        """folder: the staged map; part: a folder that is not yet in it."""
+        """folder: the staged map; part: a folder that is not yet in it.
+
+        landmark_descriptor_size: F, of a part with landmarks.
+        """
         self.places = 0
+        self._descriptor_size = descriptor_size
         self._part = folder / part
         self._part.mkdir(parents=True)
-        self._columns = {
-            'descriptors': descriptor_size,
-            'poses': 7,
-            'stamps_ns': 0,
-            'thumbnail_ends': 0,
+        columns = {'descriptors': descriptor_size, 'poses': 7}
+        dtypes = dict(_ARRAYS)
+        if landmark_descriptor_size is not None:
+            columns |= {'landmark_points': 3, 'landmark_descriptors': landmark_descriptor_size}
+            dtypes |= _LANDMARK_ARRAYS
+        self._arrays = {
+            name: ArrayFile(self._part / f'{name}.npy', dtype, columns.get(name, 0), stack)
+            for name, dtype in dtypes.items()
         }
-        self._files: dict[str, BinaryIO] = {
-            name: stack.enter_context((self._part / name).open('wb')) for name in _PART_FILES
-        }
-        for name in _ARRAYS:
-            self._files[f'{name}.npy'].write(self._npy_header(name))
+        self._names, self._thumbnails = (
+            stack.enter_context((self._part / name).open('wb'))
+            for name in ('names.txt', 'thumbnails.bin')
+        )
 
     def add(
         self, descriptor: Descriptors, pose: Poses, *, stamp_ns: int, name: str, thumbnail: bytes
@@ -254,57 +360,49 @@ class MapWriter:
         JPEG.
         """
         pose = checked_pose(pose, source=name)
-        if (
-            descriptor.shape != (self._columns['descriptors'],)
-            or not np.isfinite(descriptor).all()
-        ):
+        if descriptor.shape != (self._descriptor_size,) or not np.isfinite(descriptor).all():
             raise MapError(
                 f'{name}: descriptor of shape {descriptor.shape}, expected finite values of shape '
-                f'({self._columns["descriptors"]},)'
+                f'({self._descriptor_size},)'
             )
-        self._files['thumbnails.bin'].write(thumbnail)
-        self._files['names.txt'].write(name.replace('\n', ' ').encode() + b'\n')
-        row: dict[str, Any] = {
-            'descriptors': descriptor,
-            'poses': pose,
-            'stamps_ns': stamp_ns,
-            'thumbnail_ends': self._files['thumbnails.bin'].tell(),
-        }
-        for array, value in row.items():
-            self._files[f'{array}.npy'].write(np.asarray(value, dtype=_ARRAYS[array]).tobytes())
+        self._thumbnails.write(thumbnail)
+        self._names.write(name.replace('\n', ' ').encode() + b'\n')
+        self._arrays['descriptors'].append(descriptor)
+        self._arrays['poses'].append(pose)
+        self._arrays['stamps_ns'].append(stamp_ns)
+        self._arrays['thumbnail_ends'].append(self._thumbnails.tell())
         self.places += 1
+
+    def add_landmarks(self, landmarks: Landmarks) -> None:
+        """Append the landmarks of the next place that has none yet."""
+        self._arrays['landmark_points'].append(landmarks.points_m)
+        self._arrays['landmark_sigmas'].append(landmarks.sigma_m)
+        self._arrays['landmark_descriptors'].append(landmarks.descriptors)
+        self._arrays['landmark_ends'].append(self._arrays['landmark_points'].rows)
 
     def finish(self) -> None:
         """Write the final number of rows into the arrays' headers, and codes of many rows."""
-        for name in _ARRAYS:
-            file = self._files[f'{name}.npy']
-            file.seek(0)
-            file.write(self._npy_header(name))
-        for file in self._files.values():
-            file.flush()
+        for array in self._arrays.values():
+            array.finish()
+        self._names.flush()
+        self._thumbnails.flush()
         descriptors = load_array(self._part, 'descriptors', mapped=True)
         if descriptors.nbytes >= CODED_FROM_BYTES:
             write_codes(self._part, descriptors)
-
-    def _npy_header(self, name: str) -> bytes:
-        """The .npy header (format 1.0).
-
-        It is padded to a fixed length so that it can be rewritten in place.
-        """
-        columns = self._columns[name]
-        shape = (self.places, columns) if columns else (self.places,)
-        text = repr({'descr': _ARRAYS[name].str, 'fortran_order': False, 'shape': shape}).encode()
-        body = text.ljust(_NPY_HEADER_BYTES - 11) + b'\n'
-        return b'\x93NUMPY\x01\x00' + len(body).to_bytes(2, 'little') + body
+        ends = self._arrays.get('landmark_ends')
+        if ends is not None and ends.rows != self.places:
+            raise MapError(f'{self.places} places, landmarks of {ends.rows}')
 
 
 @contextmanager
-def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
+def build(
+    folder: Path | str, header: MapHeader, *, landmark_descriptor_size: int | None = None
+) -> Iterator[MapWriter]:
     """Yield a writer; when the block ends, the map replaces whatever `folder` held before.
 
     An error or a kill before that, a full disk included, leaves the old map as it was. Raises
     MapError where the map cannot be written or has no place. `places`, `files` and `made_at` of
-    the header are filled in here.
+    the header are filled in here. landmark_descriptor_size: F, of a map with landmarks.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
@@ -314,7 +412,12 @@ def build(folder: Path | str, header: MapHeader) -> Iterator[MapWriter]:
     try:
         with staged_folder(folder) as staging:
             with ExitStack() as stack:
-                writer = MapWriter(staging, header.descriptor_size, stack)
+                writer = MapWriter(
+                    staging,
+                    header.descriptor_size,
+                    stack,
+                    landmark_descriptor_size=landmark_descriptor_size,
+                )
                 yield writer
                 writer.finish()
             if writer.places == 0:
@@ -348,6 +451,8 @@ def read_header(folder: Path) -> MapHeader:
         settings: dict[str, Any] = {name: value for name, value in found.items() if name in known}
         if settings.get('datum') is not None:
             settings['datum'] = Datum(**settings['datum'])
+        if settings.get('camera') is not None:
+            settings['camera'] = Camera.checked(settings['camera'])
         settings['changes'] = tuple(Change(**change) for change in settings.get('changes', ()))
         header = MapHeader(**settings)
         checked_pose(header.base_T_camera, source='base_T_camera')
@@ -369,8 +474,17 @@ def write_header(folder: Path, header: MapHeader) -> None:
     files = {name: known.get(name) or _digest(folder / name) for name in names}
     values = asdict(replace(header, files=files))
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
+    if header.camera is not None:
+        values['camera'] = header.camera.as_mapping()
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     (folder / HEADER_NAME).write_text(text, encoding='utf-8')
+
+
+def _landmark_arrays(part: Path) -> dict[str, NDArray[Any]] | None:
+    """The landmarks' arrays of a part, by memory map; None where it has none."""
+    if not (part / 'landmark_ends.npy').is_file():
+        return None
+    return {name: load_array(part, name, mapped=True) for name in _LANDMARK_ARRAYS}
 
 
 def now() -> str:

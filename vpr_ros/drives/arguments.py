@@ -10,9 +10,15 @@ from vpr_ros.drives.geographic import datum_at
 
 
 def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --image-topic, --pose-topic, --tf-frames, --mounting, --datum and --max-pose-gap."""
+    """Add the options for topics, frames, mounting, datum and gaps between poses."""
     group = parser.add_argument_group('reading the recording')
     group.add_argument('--image-topic', metavar='T', help='default: the only image topic')
+    group.add_argument(
+        '--depth-topic',
+        metavar='T',
+        help='depth images aligned with the images, for --landmarks; default: one that is named '
+        'so (aligned_depth, depth_registered)',
+    )
     group.add_argument('--pose-topic', metavar='T', help='default: the only pose topic, else tf')
     group.add_argument(
         '--tf-frames',
@@ -42,6 +48,7 @@ def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) 
     """What the options say; `datum` is used where --datum is not given. Raises DriveError."""
     return DriveOptions(
         image_topic=arguments.image_topic,
+        depth_topic=arguments.depth_topic,
         pose_topic=arguments.pose_topic,
         tf_frames=tuple(arguments.tf_frames) if arguments.tf_frames else None,
         base_T_camera=_mounting(arguments.mounting),

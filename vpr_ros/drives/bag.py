@@ -1,7 +1,10 @@
 """A bag as a drive: ROS 1, sqlite3 or mcap, with poses from a topic or from tf."""
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -9,8 +12,8 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader
 
-from vpr_ros.adapters.images import to_rgb
-from vpr_ros.core.camera import camera_info_topic, field_of_view_deg
+from vpr_ros.adapters.images import to_depth_m, to_rgb
+from vpr_ros.core.camera import Camera, camera_info_topic, field_of_view_deg, is_rectified, pinhole
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
 from vpr_ros.core.trajectory import Trajectory
@@ -24,6 +27,7 @@ from vpr_ros.drives.bag_poses import (
 )
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.reader import (
+    ALIGNED_DEPTH,
     CAMERA_INFO_TYPES,
     IMAGE_TYPES,
     POSE_TYPES,
@@ -42,6 +46,7 @@ _PROBED = 20  # images that tell whether header stamps are filled
 _REORDERED = (
     8  # images held back, so that neighbours that were recorded out of order come in order
 )
+_DEPTH_GAP_NS = 10_000_000  # between an image and its depth
 _USUAL_BASES = ('base_link', 'base_footprint')
 
 
@@ -58,13 +63,14 @@ class BagDrive:
         self.warnings: list[str] = []
         with open_reader(path, warnings=self.warnings) as reader:
             self.image_topic = self._image_topic(reader, options)
+            self.depth_topic = _depth_topic(reader, self.image_topic, options)
             self._length = sum(
                 entry.msgcount for entry in connections_of(reader, self.image_topic, IMAGE_TYPES)
             )
             camera_frame, first_ns = self._probe(reader)
             base, tree = self._base_poses(reader, options)
             mounting = _mounting(reader, options, base, tree, camera_frame, self.warnings)
-            self.field_of_view_deg = _field_of_view_deg(reader, self.image_topic)
+            self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic)
         self.mounting_known = mounting is not None
         self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
         self.frame_id = 'map' if base is None else base.frame_id
@@ -96,18 +102,40 @@ class BagDrive:
             self._warn(f'{self.image_topic}: the clock was set back {jumps} times')
 
     def _recorded(self, reader: AnyReader) -> Iterator[RecordedFrame]:
-        """Images in the order they were received."""
+        """Images in the order they were received, with their depth where that is recorded."""
         connections = connections_of(reader, self.image_topic, IMAGE_TYPES)
-        for index, raw in enumerate(messages(reader, connections, self.warnings)):
-            try:
-                message = decoded(reader, raw)
-            except DriveError as error:
-                name = _frame_name(raw, index, raw.bag_ns)
-                yield RecordedFrame(raw.bag_ns, name, partial(_refuse, f'{name}: {error}'))
-                continue
-            stamp_ns = raw.bag_ns if self._bag_clock else header_ns(message.header)
-            name = _frame_name(raw, index, stamp_ns)
-            yield RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
+        if self.depth_topic is None:
+            raws = messages(reader, connections, self.warnings)
+            yield from (self._frame(reader, raw, index) for index, raw in enumerate(raws))
+            return
+        connections = connections + connections_of(reader, self.depth_topic, IMAGE_TYPES)
+        depths: deque[tuple[int, Any]] = deque(maxlen=2 * _REORDERED)
+        waiting: deque[RecordedFrame] = deque()
+        index = 0
+        for raw in messages(reader, connections, self.warnings):
+            if raw.topic == self.depth_topic:
+                with suppress(DriveError):
+                    message = decoded(reader, raw)
+                    depths.append((header_ns(message.header), message))
+            else:
+                waiting.append(self._frame(reader, raw, index))
+                index += 1
+            while waiting and (
+                len(waiting) > _REORDERED or (depths and depths[-1][0] >= waiting[0].stamp_ns)
+            ):
+                yield _with_depth(waiting.popleft(), depths)
+        yield from (_with_depth(frame, depths) for frame in waiting)
+
+    def _frame(self, reader: AnyReader, raw: RawMessage, index: int) -> RecordedFrame:
+        """The index-th image."""
+        try:
+            message = decoded(reader, raw)
+        except DriveError as error:
+            name = _frame_name(raw, index, raw.bag_ns)
+            return RecordedFrame(raw.bag_ns, name, partial(_refuse, f'{name}: {error}'))
+        stamp_ns = raw.bag_ns if self._bag_clock else header_ns(message.header)
+        name = _frame_name(raw, index, stamp_ns)
+        return RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
 
     def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
         topic = choose_topic(
@@ -167,17 +195,56 @@ class BagDrive:
             self.warnings.append(text)
 
 
-def _field_of_view_deg(reader: AnyReader, image_topic: str) -> float | None:
-    """Of the first calibration beside the images."""
+def _depth_topic(reader: AnyReader, image_topic: str, options: DriveOptions) -> str | None:
+    """The named depth topic, else one whose name says that it is aligned; raises DriveError."""
+    if options.depth_topic is not None:
+        return choose_topic(
+            reader, options.depth_topic, IMAGE_TYPES[:1], what='depth', option='--depth-topic'
+        )
+    named = [
+        entry.topic
+        for entry in reader.connections
+        if entry.msgtype == IMAGE_TYPES[0]
+        and ALIGNED_DEPTH.search(entry.topic)
+        and entry.topic != image_topic
+    ]
+    return named[0] if named else None
+
+
+def _with_depth(frame: RecordedFrame, depths: Iterable[tuple[int, Any]]) -> RecordedFrame:
+    """A frame with the depth image of its moment, where there is one among (stamp, message)."""
+    nearest = min(depths, key=lambda depth: abs(depth[0] - frame.stamp_ns), default=None)
+    if nearest is None or abs(nearest[0] - frame.stamp_ns) > _DEPTH_GAP_NS:
+        return frame
+    source = f'depth of {frame.name}'
+    return replace(frame, depth=partial(to_depth_m, nearest[1], source=source))
+
+
+def _calibration(reader: AnyReader, image_topic: str) -> tuple[float | None, Camera | None]:
+    """Field of view in degrees and camera by the first calibration beside the images."""
     connections = connections_of(reader, camera_info_topic(image_topic), CAMERA_INFO_TYPES)
     for raw in islice(messages(reader, connections, []), 1):
         try:
             found = decoded(reader, raw)
         except DriveError:
-            return None
-        camera = found.k if hasattr(found, 'k') else found.K  # ROS 2, ROS 1
-        return field_of_view_deg(found.width, float(camera[0]))
-    return None
+            break
+        k, d, p = (_either_case(found, name) for name in 'kdp')
+        camera = pinhole(
+            found.width,
+            found.height,
+            matrix=k,
+            distortion_model=found.distortion_model,
+            distortion=d,
+            projection=p,
+            rectified=is_rectified(image_topic),
+        )
+        return field_of_view_deg(found.width, float(k[0])), camera
+    return None, None
+
+
+def _either_case(found: Any, name: str) -> Any:
+    """A field that ROS 1 writes with a capital."""
+    return getattr(found, name) if hasattr(found, name) else getattr(found, name.upper())
 
 
 def _mounting(

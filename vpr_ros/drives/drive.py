@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Image, Poses
 
@@ -16,6 +20,9 @@ class RecordedFrame:
     stamp_ns: int
     name: str  # unique within the drive: a file name, or topic, number and stamp
     load: Callable[[], Image]  # decodes; raises ImageError; may run in any thread
+    depth: Callable[[], NDArray[np.float32]] | None = (
+        None  # [H, W] metres along z, NaN where not measured; aligned with the image
+    )
     file: Path | None = None  # the image file itself, where there is one
 
 
@@ -24,6 +31,7 @@ class DriveOptions:
     """What the caller says about a recording that the recording may not say itself."""
 
     image_topic: str | None = None  # None: the only image topic
+    depth_topic: str | None = None  # None: one that is named as aligned with the images
     pose_topic: str | None = None  # None: the only pose topic, else tf
     tf_frames: tuple[str, str] | None = None  # (map frame, base frame): take poses from /tf
     base_T_camera: Poses | None = field(
@@ -48,6 +56,7 @@ class Drive(Protocol):
     base_T_camera: Poses  # [7]
     mounting_known: bool  # False: base_T_camera is FORWARD_CAMERA by assumption
     field_of_view_deg: float | None  # horizontal; None where the recording does not say
+    camera: Camera | None  # calibration of the images; None where the recording has none
     warnings: list[
         str
     ]  # what could not be read, for the user; may grow until the last frame was read

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from vpr_ros.core.camera import field_of_view_deg
+from vpr_ros.core.camera import Camera, field_of_view_deg, pinhole
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
 from vpr_ros.core.image import read
@@ -55,6 +55,7 @@ class FolderDrive:
         self.warnings: list[str] = []
         self.camera_info_file: Path | None = None
         self.field_of_view_deg: float | None = None
+        self.camera: Camera | None = None
         self.base_T_camera, self.mounting_known = _mounting(path, options)
         if not path.is_dir():
             raise DriveError(f'{path}: no such folder; understood are {UNDERSTOOD}')
@@ -82,7 +83,7 @@ class FolderDrive:
         """Images in the order of their stamps."""
         for photo in self._photos:
             yield RecordedFrame(
-                photo.stamp_ns, photo.file.name, partial(read, photo.file), photo.file
+                photo.stamp_ns, photo.file.name, partial(read, photo.file), file=photo.file
             )
 
     def _open_posed(self, path: Path) -> None:
@@ -110,6 +111,13 @@ class FolderDrive:
             self.warnings.append(str(error))
             return
         self.field_of_view_deg = field_of_view_deg(found.width, found.camera[0])
+        self.camera = pinhole(
+            found.width,
+            found.height,
+            matrix=found.camera,
+            distortion_model=found.distortion_model,
+            distortion=found.distortion,
+        )
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
         files = image_files(path / 'images') or image_files(path)

@@ -20,6 +20,9 @@ from rosbags.typesys import Stores, get_typestore
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.mended import MendedBag, mend
 
+ALIGNED_DEPTH = re.compile(r'aligned_depth|depth_registered')
+"""In the names of depth images that are aligned with colour ones: RealSense's, and REP-118's."""
+
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 CAMERA_INFO_TYPES = ('sensor_msgs/msg/CameraInfo',)
 ODOMETRY = 'nav_msgs/msg/Odometry'
@@ -123,7 +126,9 @@ def choose_topic(
         return _named_topic(reader, named, fitting, types, what)
     candidates = [topic for topic, (_, count) in fitting.items() if count]
     candidates = [
-        topic for topic in candidates if not topic.endswith(('/compressedDepth', '/theora'))
+        topic
+        for topic in candidates
+        if not topic.endswith(('/compressedDepth', '/theora')) and not ALIGNED_DEPTH.search(topic)
     ]
     if len(candidates) > 1:
         raise DriveError(

@@ -1,0 +1,470 @@
+"""Landmarks and the poses from them, in a rendered room whose poses are exact."""
+
+import functools
+import json
+from pathlib import Path
+
+import bags
+import cv2
+import numpy as np
+import pytest
+import rendered
+import yaml
+from real_drives import split_in_two
+from worlds import write_tiny_model
+
+from vpr_ros.build_map import build_map
+from vpr_ros.build_map import main as build_map_main
+from vpr_ros.core.camera import Camera, is_rectified, pinhole
+from vpr_ros.core.config import LocalizerConfig
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.errors import DriveError, MapError, VprError
+from vpr_ros.core.estimate import Fix
+from vpr_ros.core.features import SiftFeatures
+from vpr_ros.core.geometry import (
+    FORWARD_CAMERA,
+    IDENTITY,
+    angle_between,
+    compose,
+    invert,
+    quat_conjugate,
+    quat_multiply,
+    quat_of_rotation_vector,
+    rotate,
+    rotation_vector,
+    yaw_quat,
+)
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.landmarks import LandmarkMaker
+from vpr_ros.core.localizer import Localizer
+from vpr_ros.core.map_edit import keep_places, merge
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.resection import Matches, moved_to, resect
+from vpr_ros.core.types import Frame, Poses
+from vpr_ros.drives import DriveOptions, open_drive
+from vpr_ros.evaluate_bag import main as evaluate_bag_main
+from vpr_ros.map import main as map_main
+
+CAMERA = rendered.camera()
+MAPPED = rendered.drive(8)
+CONFIG = LocalizerConfig(min_similarity=-1.0)
+
+
+def write_folder(folder: Path, poses: Poses, *, calibrated: bool = True) -> Path:
+    """A posed folder of the room."""
+    (folder / 'images').mkdir(parents=True)
+    rows = ['image,stamp_s,x,y,z,qx,qy,qz,qw']
+    for index, pose in enumerate(poses):
+        image, _ = rendered.render(CAMERA, pose)
+        (folder / 'images' / f'{index}.jpg').write_bytes(encode_jpeg(image, quality=95))
+        rows.append(f'{index}.jpg,{index},' + ','.join(f'{value:.9f}' for value in pose))
+    (folder / 'poses.csv').write_text('\n'.join(rows) + '\n')
+    if calibrated:
+        described = {
+            'image_width': CAMERA.width_px,
+            'image_height': CAMERA.height_px,
+            'distortion_model': CAMERA.distortion_model,
+            'distortion_coefficients': {'data': list(CAMERA.distortion)},
+            'camera_matrix': {'data': list(CAMERA.matrix)},
+            'rectification_matrix': {'data': np.eye(3).ravel().tolist()},
+            'projection_matrix': {'data': np.eye(3, 4).ravel().tolist()},
+        }
+        (folder / 'camera_info.yaml').write_text(yaml.safe_dump(described))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescriber]:
+    folder = tmp_path_factory.mktemp('room')
+    describer = OnnxDescriber(write_tiny_model(folder / 'model'))
+    drive = open_drive(write_folder(folder / 'drive', MAPPED))
+    build_map(drive, describer, folder / 'map', landmarks=True)
+    return PlaceMap.open(folder / 'map'), describer
+
+
+@functools.cache
+def query(at: float) -> tuple[Poses, np.ndarray]:
+    """A view from between the mapped ones, from beside their path."""
+    pose = rendered.drive(1, start_m=at, sway_m=0.5)[0]
+    return pose, rendered.render(CAMERA, pose)[0]
+
+
+def turn_of(found: Poses, true: Poses) -> np.ndarray:
+    return rotation_vector(quat_multiply(true[3:], quat_conjugate(found[3:])))
+
+
+def test_landmarks_lie_on_the_walls_of_the_room(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, _ = made
+    for place in range(len(place_map)):
+        landmarks = place_map.landmarks(place)
+        assert landmarks is not None and len(landmarks) > 50
+        points = place_map.poses[place, :3] + rotate(
+            np.broadcast_to(place_map.poses[place, 3:], (len(landmarks), 4)),
+            landmarks.points_m.astype(np.float64),
+        )
+        off_m = rendered.wall_distance_m(points)
+        assert np.median(off_m) < 0.05
+        assert (off_m < 3 * landmarks.sigma_m + 0.03).mean() > 0.9
+
+
+def test_a_view_beside_the_mapped_path_is_placed_to_a_centimetre(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = made
+    localizer = Localizer(describer, place_map, CONFIG, base_T_camera=IDENTITY, camera=CAMERA)
+    for at in (2.75, 3.6, 4.2):
+        pose, image = query(at)
+        outcome = localizer.step(Frame(image, 0)).outcome
+        assert isinstance(outcome, Fix) and outcome.inliers >= 30
+        assert np.linalg.norm(outcome.pose[:3] - pose[:3]) < 0.02
+        assert np.degrees(angle_between(outcome.pose[3:], pose[3:])) < 0.2
+
+
+def test_the_pose_is_of_the_robot_whose_camera_it_was(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = made
+    arm = np.append([0.4, -0.2, 1.1], yaw_quat(0.3))
+    mounting = compose(arm, FORWARD_CAMERA)
+    pose, image = query(3.6)
+    outcome = (
+        Localizer(describer, place_map, CONFIG, base_T_camera=mounting)
+        .step(Frame(image, 0))
+        .outcome
+    )
+    assert isinstance(outcome, Fix)
+    true = compose(pose, invert(mounting))
+    assert np.linalg.norm(outcome.pose[:3] - true[:3]) < 0.03
+
+
+def test_true_positions_lie_in_the_95_percent_ellipsoid(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = made
+    localizer = Localizer(describer, place_map, CONFIG, base_T_camera=IDENTITY)
+    inside = []
+    for at in np.linspace(2.2, 5.2, 20):
+        pose, image = query(float(at))
+        outcome = localizer.step(Frame(image, 0)).outcome
+        assert isinstance(outcome, Fix) and outcome.inliers
+        apart = pose[:3] - outcome.pose[:3]
+        inside.append(apart @ np.linalg.solve(outcome.covariance[:3, :3], apart) < 7.815)
+        assert np.sqrt(np.trace(outcome.covariance[:3, :3])) < 0.05
+    assert np.mean(inside) >= 0.85
+
+
+def test_another_room_is_not_placed_by_landmarks(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    """What retrieval said stands, with its own covariance."""
+    place_map, describer = made
+    image, _ = rendered.render(CAMERA, MAPPED[3], room=7)
+    with_landmarks = Localizer(describer, place_map, CONFIG).step(Frame(image, 0))
+    without = Localizer(
+        describer, place_map, LocalizerConfig(min_similarity=-1.0, use_landmarks=False)
+    ).step(Frame(image, 0))
+    assert 'verify' in with_landmarks.latency_ms and 'verify' not in without.latency_ms
+    assert type(with_landmarks.outcome) is type(without.outcome)
+    if isinstance(with_landmarks.outcome, Fix) and isinstance(without.outcome, Fix):
+        assert with_landmarks.outcome.inliers == 0
+        np.testing.assert_array_equal(with_landmarks.outcome.pose, without.outcome.pose)
+
+
+def test_an_image_of_another_shape_falls_back_to_retrieval(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = made
+    _, image = query(3.6)
+    outcome = Localizer(describer, place_map, CONFIG).step(Frame(image[:, :300].copy(), 0)).outcome
+    assert not (isinstance(outcome, Fix) and outcome.inliers)
+
+
+def test_an_image_of_half_the_size_is_placed_as_well(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = made
+    pose, image = query(3.6)
+    small = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    localizer = Localizer(describer, place_map, CONFIG, base_T_camera=IDENTITY)
+    outcome = localizer.step(Frame(small, 0)).outcome
+    assert isinstance(outcome, Fix) and outcome.inliers
+    assert np.linalg.norm(outcome.pose[:3] - pose[:3]) < 0.04
+
+
+def test_a_damaged_landmark_file_is_refused(
+    made: tuple[PlaceMap, OnnxDescriber], tmp_path: Path
+) -> None:
+    place_map, _ = made
+    copy = tmp_path / 'map'
+    for file in place_map.folder.rglob('*'):
+        if file.is_file():
+            target = copy / file.relative_to(place_map.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    points = copy / 'parts' / '0000' / 'landmark_points.npy'
+    points.write_bytes(points.read_bytes()[:-4] + b'\0\1\2\3')
+    with pytest.raises(MapError, match='landmark_points'):
+        PlaceMap.open(copy)
+
+
+def test_a_map_keeps_the_calibration_of_its_landmarks(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    assert made[0].header.camera == CAMERA and made[0].has_landmarks
+
+
+def test_landmarks_without_a_calibration_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_tiny_model(tmp_path / 'model')
+    folder = write_folder(tmp_path / 'drive', MAPPED[:2], calibrated=False)
+    output = tmp_path / 'map'
+    with pytest.raises(DriveError, match='camera_info'):
+        build_map(open_drive(folder), OnnxDescriber(model), output, landmarks=True)
+    arguments = ['--bag', folder, '--model', model.folder, '--output', output, '--landmarks']
+    assert build_map_main([str(word) for word in arguments]) == 2
+    assert capsys.readouterr().err.count('\n') == 1 and not output.exists()
+
+
+def test_a_camera_that_stands_still_gives_no_landmarks_except_by_depth() -> None:
+    image, depth = rendered.render(CAMERA, MAPPED[0])
+    for given, expected in ((None, 0), (depth.astype(np.float32), 100)):
+        maker = LandmarkMaker(CAMERA, SiftFeatures())
+        found = []
+        for _ in range(3):
+            found += list(maker.add(image, MAPPED[0], depth_m=given))
+        found += list(maker.finish())
+        assert len(found) == 3
+        assert all((len(landmarks) > 0) == (expected > 0) for landmarks in found)
+        assert all(len(landmarks) >= expected for landmarks in found)
+        for landmarks in found[:expected]:
+            points = MAPPED[0, :3] + rotate(
+                np.broadcast_to(MAPPED[0, 3:], (len(landmarks), 4)),
+                landmarks.points_m.astype(np.float64),
+            )
+            assert np.percentile(rendered.wall_distance_m(points), 95) < 0.05
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_depth_of_a_bag_gives_landmarks_without_any_parallax(
+    tmp_path: Path, encoding: str
+) -> None:
+    """The robot stands; depth comes a little late; the topic's name says that it is aligned."""
+    poses = np.repeat(MAPPED[:1], 3, axis=0)
+    images, depth = rendered.render(CAMERA, poses[0])
+    height, width = depth.shape
+    stored = (depth * 1000).astype('<u2') if encoding == '16UC1' else depth.astype('<f4')
+    with bags.writing(tmp_path / 'bag') as put:
+        put(
+            '/camera/camera_info',
+            0.5,
+            bags.made(
+                'sensor_msgs/msg/CameraInfo',
+                header=bags.header(0.5, 'camera'),
+                height=height,
+                width=width,
+                distortion_model=CAMERA.distortion_model,
+                d=np.array(CAMERA.distortion),
+                k=np.array(CAMERA.matrix),
+                r=np.eye(3).ravel(),
+                p=np.eye(3, 4).ravel(),
+                binning_x=0,
+                binning_y=0,
+                roi=bags.made(
+                    'sensor_msgs/msg/RegionOfInterest',
+                    x_offset=0,
+                    y_offset=0,
+                    height=0,
+                    width=0,
+                    do_rectify=False,
+                ),
+            ),
+        )
+        for index, pose in enumerate(poses):
+            put('/pose', 1.0 + index, bags.pose_stamped(1.0 + index, pose))
+            for topic, kind, data, late in (
+                ('/camera/image', 'rgb8', images, 0.0),
+                ('/camera/aligned_depth_to_color/image_raw', encoding, stored, 0.003),
+            ):
+                message = bags.made(
+                    'sensor_msgs/msg/Image',
+                    header=bags.header(1.0 + index + late, 'camera'),
+                    height=height,
+                    width=width,
+                    encoding=kind,
+                    is_bigendian=0,
+                    step=data.nbytes // height,
+                    data=np.frombuffer(data.tobytes(), np.uint8),
+                )
+                put(topic, 1.0 + index + late, message)
+    drive = open_drive(tmp_path / 'bag', DriveOptions(base_T_camera=IDENTITY))
+    frames = list(drive.frames())
+    assert drive.camera == CAMERA and len(frames) == 3
+    for frame in frames:
+        assert frame.depth is not None
+        np.testing.assert_allclose(frame.depth(), depth, atol=2e-3)
+    describer = OnnxDescriber(write_tiny_model(tmp_path / 'model'))
+    build_map(drive, describer, tmp_path / 'map', landmarks=True)
+    landmarks = PlaceMap.open(tmp_path / 'map').landmarks(0)
+    assert landmarks is not None and len(landmarks) > 100
+    with pytest.raises(DriveError, match='no topic /nowhere'):
+        open_drive(tmp_path / 'bag', DriveOptions(depth_topic='/nowhere'))
+
+
+def test_a_depth_image_of_another_size_is_refused() -> None:
+    image, depth = rendered.render(CAMERA, MAPPED[0])
+    maker = LandmarkMaker(CAMERA, SiftFeatures())
+    with pytest.raises(VprError, match='240x180'):
+        list(maker.add(image, MAPPED[0], depth_m=depth[::2, ::2].astype(np.float32)))
+
+
+def test_landmarks_stay_with_their_places_when_a_map_is_changed(
+    made: tuple[PlaceMap, OnnxDescriber], tmp_path: Path
+) -> None:
+    """A drive with landmarks is added to one without, and one place is left out."""
+    place_map, describer = made
+    drive = open_drive(write_folder(tmp_path / 'drive', MAPPED[:2]))
+    build_map(drive, describer, tmp_path / 'map')
+    assert not PlaceMap.open(tmp_path / 'map').has_landmarks
+    merge([PlaceMap.open(tmp_path / 'map'), place_map], tmp_path / 'merged')
+    merged = PlaceMap.open(tmp_path / 'merged')
+    assert merged.has_landmarks and merged.landmarks(0) is None
+    arguments = ['append', str(tmp_path / 'map'), '--bag', str(tmp_path / 'drive')]
+    model = ['--model', str(describer.model.folder)]
+    assert map_main([*arguments, *model, '--landmarks']) == 0
+    added = PlaceMap.open(tmp_path / 'map').landmarks(2)
+    assert added is not None and len(added) > 20
+    kept = np.arange(len(merged)) != 3
+    assert keep_places(merged, kept, tmp_path / 'kept')
+    smaller = PlaceMap.open(tmp_path / 'kept')
+    for before, after in ((2, 2), (4, 3), (9, 8)):
+        expected, found = merged.landmarks(before), smaller.landmarks(after)
+        assert expected is not None and found is not None and len(found) > 50
+        np.testing.assert_array_equal(found.points_m, expected.points_m)
+        np.testing.assert_array_equal(found.descriptors, expected.descriptors)
+    assert len(smaller.landmarks(0) or ()) == 0
+
+
+def test_every_second_image_of_a_real_drive_is_placed_between_the_others(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """Through the commands, as docs/results.md has it; every query is answered."""
+    even, odd = split_in_two(shared_data / 'kitti_clip1', tmp_path)
+    map_folder, figures = str(tmp_path / 'map'), tmp_path / 'figures.json'
+    assert build_map_main(['--bag', str(even), '--output', map_folder, '--landmarks']) == 0
+    arguments = ['--map', map_folder, '--bag', str(odd), '--radius', '3', '--json', str(figures)]
+    assert evaluate_bag_main(arguments) == 0
+    found = json.loads(figures.read_text())
+    assert found['answered'] == 1.0 and found['false_fixes'] == 0.0
+    assert found['position_error_m']['median'] <= 0.02
+    assert found['heading_error_deg']['median'] <= 0.05
+    assert 0.9 <= found['inside_ellipse'] <= 0.99
+
+
+def simulated(random: np.random.Generator, true: Poses, *, outliers: int = 0) -> Matches:
+    """Sixty points seen with 0.7 px of noise at 500 px, some of them wrong."""
+    local = random.uniform([-3, -2, 4], [3, 2, 12], (60, 3))
+    points = true[:3] + rotate(np.broadcast_to(true[3:], (60, 4)), local)
+    rays = local[:, :2] / local[:, 2:] + random.normal(0, 0.7 / 500, (60, 2))
+    rays[:outliers] = random.uniform(-0.5, 0.5, (outliers, 2))
+    return Matches(rays, points, np.zeros((60, 3, 3)), np.arange(60))
+
+
+def test_the_covariance_is_the_scatter_of_repeated_poses() -> None:
+    random = np.random.default_rng(1)
+    true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
+    camera_T_base = np.append([0.5, 0.2, -0.4], yaw_quat(0.4))
+    errors, told = [], []
+    for _ in range(300):
+        found = resect(simulated(random, true), focal_px=500.0)
+        assert found is not None
+        based, true_base = moved_to(found, camera_T_base), compose(true, camera_T_base)
+        errors.append(np.append(based.pose[:3] - true_base[:3], -turn_of(based.pose, true_base)))
+        told.append(based.covariance)
+    scatter, mean = np.cov(np.array(errors).T), np.mean(told, axis=0)
+    ratio = np.linalg.eigvals(np.linalg.solve(mean, scatter)).real
+    assert ratio.min() > 0.5 and ratio.max() < 1.5
+
+
+def test_wrong_matches_do_not_move_the_pose() -> None:
+    random = np.random.default_rng(2)
+    true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
+    found = resect(simulated(random, true, outliers=25), focal_px=500.0)
+    assert found is not None and not found.inliers[:25].any() and found.inliers[25:].mean() > 0.9
+    assert np.linalg.norm(found.pose[:3] - true[:3]) < 0.03
+
+
+@pytest.mark.parametrize('count', [0, 3])
+def test_too_few_matches_give_no_pose(count: int) -> None:
+    random = np.random.default_rng(3)
+    matches = simulated(random, IDENTITY).chosen(np.arange(count))
+    assert resect(matches, focal_px=500.0) is None
+
+
+def test_normalized_rays_undo_the_projection_of_opencv() -> None:
+    points = np.random.default_rng(4).uniform([-1, -0.7, 2], [1, 0.7, 4], (50, 3))
+    matrix = np.array(CAMERA.matrix).reshape(3, 3)
+    seen, _ = cv2.projectPoints(
+        points, np.zeros(3), np.zeros(3), matrix, np.array(CAMERA.distortion)
+    )
+    np.testing.assert_allclose(
+        CAMERA.normalized(seen.reshape(-1, 2)), points[:, :2] / points[:, 2:], atol=1e-4
+    )
+    fisheye = pinhole(
+        480, 360, matrix=CAMERA.matrix, distortion_model='equidistant', distortion=[0.01] * 4
+    )
+    assert fisheye is not None
+    seen, _ = cv2.fisheye.projectPoints(
+        points[:, None], np.zeros(3), np.zeros(3), matrix, np.array(fisheye.distortion)
+    )
+    np.testing.assert_allclose(
+        fisheye.normalized(seen.reshape(-1, 2)), points[:, :2] / points[:, 2:], atol=1e-4
+    )
+
+
+def test_rectified_images_are_projected_by_p_without_distortion() -> None:
+    found = pinhole(
+        100,
+        80,
+        matrix=[50, 0, 50, 0, 50, 40, 0, 0, 1],
+        distortion_model='plumb_bob',
+        distortion=[0.1] * 5,
+        projection=[60, 0, 51, 0, 0, 60, 41, 0, 0, 0, 1, 0],
+        rectified=True,
+    )
+    assert found is not None and found.matrix[0] == 60 and found.distortion == ()
+    assert is_rectified('/camera/image_rect/compressed') and not is_rectified('/rect/image_raw')
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [{'matrix': [0.0] * 9}, {'distortion_model': 'thin_prism'}, {'distortion': [0.1]}],
+)
+def test_an_unset_or_unknown_calibration_is_none(wrong: dict[str, object]) -> None:
+    given = {
+        'matrix': list(CAMERA.matrix),
+        'distortion_model': 'plumb_bob',
+        'distortion': [0.0] * 5,
+    }
+    assert pinhole(480, 360, **(given | wrong)) is None  # type: ignore[arg-type]
+
+
+def test_a_camera_of_another_aspect_is_refused() -> None:
+    half = CAMERA.scaled_to(240, 180)
+    assert half.matrix[0] == pytest.approx(CAMERA.matrix[0] / 2)
+    assert Camera.checked(CAMERA.as_mapping()) == CAMERA
+    with pytest.raises(VprError, match='300x360'):
+        CAMERA.scaled_to(300, 360)
+
+
+def test_matches_are_each_others_nearest() -> None:
+    random = np.random.default_rng(5)
+    first = random.integers(0, 255, (30, 128), dtype=np.uint8)
+    order = random.permutation(30)
+    noisy = np.clip(first[order].astype(int) + random.integers(-9, 9, first.shape), 0, 255)
+    rows, columns = SiftFeatures().match(first, noisy.astype(np.uint8))
+    assert len(rows) == 30 and (order[columns] == rows).all()
+    flat = np.zeros((64, 64, 3), np.uint8)
+    assert len(SiftFeatures().extract(flat).points_px) == 0

@@ -1,0 +1,104 @@
+"""Small distinct patches of an image that are found again from another viewpoint.
+
+SIFT with the root of its histogram (Arandjelovic and Zisserman, Three things everyone should know,
+2012): Euclidean distance then compares histograms by Hellinger's measure. Kept as bytes, which
+changes no match that matters and is a quarter of the memory.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.image import resize
+from vpr_ros.core.types import Image
+
+_MOST_PIXELS = 500_000  # larger images are shrunk: time grows with their area, precision less
+_ROOT_SCALE = 512.0  # brings roots of a unit histogram to bytes, as OpenCV does with SIFT itself
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoints:
+    """The features of one image."""
+
+    points_px: NDArray[np.float32]  # [M, 2], x to the right, y down, pixel centres at integers
+    descriptors: NDArray[np.uint8]  # [M, F]
+
+
+class Features(Protocol):
+    """A kind of local features."""
+
+    name: str  # kept in the map, so that a query is described in the same way
+    descriptor_size: int  # F
+
+    def extract(self, image: Image) -> Keypoints:
+        """Find and describe the features of an RGB image [H, W, 3]."""
+        ...
+
+    def match(
+        self, first: NDArray[np.uint8], second: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of `first` [M, F] and of `second` [L, F] that show the same, each at most once."""
+        ...
+
+
+class SiftFeatures:
+    """OpenCV's SIFT, with roots; see Features."""
+
+    name = 'root-sift'
+    descriptor_size = 128
+
+    def __init__(self, *, count: int = 2000, ratio: float = 0.8) -> None:
+        """count: strongest features kept; ratio: of distances to the best and the next best."""
+        self._sift = cv2.SIFT.create(nfeatures=count, contrastThreshold=0.02)
+        self._ratio = ratio
+
+    def extract(self, image: Image) -> Keypoints:
+        """See Features.extract."""
+        shrink = min(1.0, math.sqrt(_MOST_PIXELS / (image.shape[0] * image.shape[1])))
+        size_hw = round(image.shape[0] * shrink), round(image.shape[1] * shrink)
+        grey = cv2.cvtColor(resize(image, size_hw), cv2.COLOR_RGB2GRAY)
+        found, histograms = self._sift.detectAndCompute(grey, None)
+        if not found:
+            return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
+        scale = np.array(image.shape[1::-1]) / size_hw[::-1]
+        points = (np.array([entry.pt for entry in found]) + 0.5) * scale - 0.5
+        share = histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6)
+        roots = np.sqrt(share) * _ROOT_SCALE
+        return Keypoints(
+            points.astype(np.float32), np.clip(np.rint(roots), 0, 255).astype(np.uint8)
+        )
+
+    def match(
+        self, first: NDArray[np.uint8], second: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Each other's nearest, clearly nearer than the next (Lowe 2004, section 7.1)."""
+        if len(first) == 0 or len(second) < 2:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        distance = _squared_distances(first, second)  # [M, L]
+        nearest = np.argmin(distance, axis=1)
+        rows = np.arange(len(first))
+        mutual = np.argmin(distance, axis=0)[nearest] == rows
+        best = distance[rows, nearest]
+        distance[rows, nearest] = np.inf
+        clear = best < self._ratio**2 * distance.min(axis=1)
+        kept = np.flatnonzero(mutual & clear)
+        return kept, nearest[kept]
+
+
+def features_named(name: str) -> Features:
+    """The features by their name in a map; raises MapError for others than this program has."""
+    if name != SiftFeatures.name:
+        raise MapError(f'landmarks of {name!r}, this program finds {SiftFeatures.name} only')
+    return SiftFeatures()
+
+
+def _squared_distances(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Between all rows of [M, F] and [L, F]: [M, L]."""
+    left, right = first.astype(np.float32), second.astype(np.float32)
+    squares = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1)[None]
+    return np.asarray(squares - 2 * (left @ right.T), dtype=np.float32)
