@@ -317,7 +317,7 @@ def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 def by_time(evaluation: Evaluation, every_s: float) -> dict[str, Evaluation]:
     """The figures of each stretch of `every_s` seconds since the start of a drive."""
-    stretch = np.floor(evaluation.judged.elapsed_s / every_s).astype(np.int64)
+    stretch = np.floor(evaluation.judged.elapsed_s / every_s + 1e-9).astype(np.int64)
     return {
         f'{number * every_s:g} to {(number + 1) * every_s:g} s': _part(
             evaluation, stretch == number

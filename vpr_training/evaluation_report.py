@@ -83,10 +83,7 @@ def recall_table(title: str, rows: dict[str, Recall], *, note: str = '') -> Tabl
                 name,
                 str(recall.queries),
                 str(recall.unmatchable),
-                *(
-                    '{:.3f}\n{:.2f} to {:.2f}'.format(recall.at[n], *recall.interval[n])
-                    for n in ns
-                ),
+                *('{:.3f}\n{:.2f}–{:.2f}'.format(recall.at[n], *recall.interval[n]) for n in ns),
             ]
             for name, recall in rows.items()
         ],

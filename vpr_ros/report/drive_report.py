@@ -89,7 +89,7 @@ def drive_report(
 
 _HEADER = (
     '', 'queries', 'not on map', 'R@1', 'R@5', 'R@10', 'R@20', 'answered', 'false',
-    'error m, 90 %', 'heading deg',
+    'error m', 'turn deg',
 )  # fmt: skip
 
 
@@ -118,8 +118,9 @@ def _comparison(variants: Sequence[Variant]) -> Table:
         'Figures' if not variants[1:] else 'Side by side',
         _HEADER,
         _rows({variant.name: variant.evaluation for variant in variants}),
-        note='Second lines are 95 % bootstrap intervals; of the error, what 90 % of the fixes '
-        'stay within. Queries that are not on the map count as misses.',
+        note='Second lines are 95 % bootstrap intervals; errors are medians, the second line '
+        'of the position error is what 90 % of the fixes stay within. '
+        'Queries that are not on the map count as misses.',
     )
 
 
@@ -415,4 +416,4 @@ def _number(value: float) -> str:
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:
-    return '–' if math.isnan(value) else '{:.3f}\n{:.2f} to {:.2f}'.format(value, *interval)
+    return '–' if math.isnan(value) else '{:.3f}\n{:.2f}–{:.2f}'.format(value, *interval)
