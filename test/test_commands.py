@@ -145,11 +145,11 @@ def test_evaluation_counts_what_is_there(
     arguments = ['--set', 'min_similarity=0.9', '--json', str(figures)]
     assert run_evaluate(world, mapped, str(world / 'dusk_bag'), *arguments) == 0
     found = json.loads(figures.read_text())
-    assert found['recall'] == {'1': 0.75, '5': 0.75, '10': 0.75}
+    assert found['recall'] == {'1': 0.75, '5': 0.75, '10': 0.75, '20': 0.75}
     assert (found['queries'], found['database'], found['unmatchable']) == (8, 12, 2)
     assert found['answered'] == 0.75 and found['false_fixes'] == 0.0
     assert found['position_error_m']['median'] < 0.1 and found['heading_error_deg']['p90'] < 0.1
-    assert set(found['latency_ms']) == {'describe', 'search', 'estimate'}
+    assert set(found['latency_ms']) == {'decode', 'describe', 'search', 'estimate'}
     assert found['latency_ms']['describe']['p50'] > 0 and found['dropped'] == 0
     assert 'Recall@1              0.750' in capsys.readouterr().out
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpr_ros.core.index import ExactIndex, best_of
-from vpr_ros.core.recall import recall_at, share_interval
+from vpr_ros.core.recall import precision_recall, recall_at, share_interval
 
 
 def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
@@ -71,3 +71,43 @@ def test_equal_similarities_come_in_row_order() -> None:
     similarity, rows = best_of(np.array([0.5, 0.9, 0.5, 0.9], dtype=np.float32), 4)
     assert rows.tolist() == [1, 3, 0, 2]
     assert (np.diff(similarity) <= 0).all()
+
+
+def naive_precision_recall(scores, right, matchable):
+    """Every threshold tried, every answer counted."""
+    points = []
+    for threshold in sorted(set(scores), reverse=True):
+        accepted = [row for row, score in enumerate(scores) if score >= threshold]
+        true = sum(right[row] for row in accepted)
+        points.append((threshold, true / len(accepted), true / sum(matchable)))
+    return points
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=40)
+)
+def test_precision_and_recall_equal_a_naive_loop(rows):
+    scores = np.array([score / 7 for score, _, _ in rows])
+    matchable = np.array([can for _, _, can in rows])
+    right = np.array([is_right and can for _, is_right, can in rows])
+    found = precision_recall(scores, right, matchable)
+    if not matchable.any():
+        assert found is None
+        return
+    expected = naive_precision_recall(scores.tolist(), right.tolist(), matchable.tolist())
+    np.testing.assert_allclose(
+        np.stack([found.threshold, found.precision, found.recall], axis=1), expected
+    )
+    area, before = 0.0, 0.0
+    for _, precision, recall in expected:
+        area += (recall - before) * precision
+        before = recall
+    assert found.average_precision == pytest.approx(area)
+    flawless = [recall for _, precision, recall in expected if precision == 1]
+    assert found.recall_at_full_precision == max(flawless, default=0.0)
+
+
+def test_a_perfect_ranking_has_average_precision_one():
+    scores, right = np.array([0.9, 0.8, 0.2]), np.array([True, True, False])
+    found = precision_recall(scores, right, right)
+    assert found.average_precision == found.recall_at_full_precision == 1.0

@@ -1,16 +1,22 @@
-"""Measure how well a map answers a bag whose true poses are known.
+"""Measure how well a map answers bags whose true poses are known.
 
-Offline, the bag's images go straight through the core, as fast as the model runs; with --live they
-go through the running node in its own process, at the bag's own speed, which adds dropped frames
-and the latency from publishing an image to receiving its pose.
+Offline, the images go straight through the core, as fast as the model runs; with --live they go
+through the running node in its own process, at the bag's own speed, which adds dropped frames and
+the latency from publishing an image to receiving its pose. Instead of a map, a bag to map may be
+given. Several maps, models or settings are compared on the same bags.
 """
 
 import argparse
 import json
 import math
+import resource
+import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +24,12 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from vpr_ros.build_map import build_map
 from vpr_ros.command import command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.config import LocalizerConfig, NodeConfig, Value, node_config
 from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.errors import ConfigError, ImageError
+from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap, read_header
@@ -30,13 +37,34 @@ from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
-from vpr_ros.evaluation import Evaluation, Tolerance, answers_offline, evaluate
-from vpr_ros.shipped import model_that_made
+from vpr_ros.drives.folder import POSES_NAME, image_files
+from vpr_ros.drives.reader import is_bag
+from vpr_ros.evaluation import (
+    Evaluation,
+    Tolerance,
+    answers_offline,
+    by_time,
+    evaluate,
+    pooled,
+)
+from vpr_ros.report.drive_report import Variant, drive_report
+from vpr_ros.report.page import write_page
+from vpr_ros.shipped import default_model, model_that_made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One way of localizing that is to be measured."""
+
+    name: str
+    place_map: PlaceMap
+    model: Model
+    settings: dict[str, Value]
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """The contract of --json; figures that do not exist (an error without any fix) are null."""
-    recall = evaluation.recall
+    recall, curve = evaluation.recall, evaluation.precision_recall
     found = {
         'recall': {str(n): share for n, share in recall.at.items()},
         'recall_interval': {str(n): list(interval) for n, interval in recall.interval.items()},
@@ -48,7 +76,12 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         'unusable': evaluation.unusable,
         'dropped': evaluation.dropped,
         'answered': evaluation.answered,
+        'answered_interval': list(evaluation.answered_interval),
         'false_fixes': evaluation.false_fixes,
+        'false_fixes_interval': list(evaluation.false_fixes_interval),
+        'average_precision': curve.average_precision if curve else None,
+        'recall_at_full_precision': curve.recall_at_full_precision if curve else None,
+        'time_to_first_fix_s': evaluation.time_to_first_fix_s,
         'position_error_m': evaluation.position_error_m,
         'heading_error_deg': evaluation.heading_error_deg,
         'inside_ellipse': evaluation.inside_ellipse,
@@ -59,10 +92,11 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
     """The figures for a person."""
-    recall = evaluation.recall
+    recall, curve = evaluation.recall, evaluation.precision_recall
     rows = [
         (f'Recall@{n}', f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]')
         for n, (low, high) in recall.interval.items()
+        if not math.isnan(recall.at[n])
     ]
     heading = (
         '' if tolerance.heading_rad is None else f', {np.degrees(tolerance.heading_rad):.0f} deg'
@@ -72,12 +106,24 @@ def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
         ('queries / places', f'{recall.queries} / {evaluation.database}'),
         ('not on the map', f'{recall.unmatchable} queries, counted as misses above'),
         ('answered', f'{evaluation.answered:.1%} of the queries got a fix'),
-        ('false fixes', f'{evaluation.false_fixes:.1%} of the fixes'),
+        (
+            'false fixes',
+            'not known'
+            if math.isnan(evaluation.false_fixes)
+            else f'{evaluation.false_fixes:.1%} of the fixes',
+        ),
         ('position error', _spread(evaluation.position_error_m, 'm')),
         ('heading error', _spread(evaluation.heading_error_deg, 'deg')),
     ]
     if not math.isnan(evaluation.inside_ellipse):
         rows.append(('inside the ellipse', f'{evaluation.inside_ellipse:.1%}, expected 95 %'))
+    if not math.isnan(evaluation.time_to_first_fix_s):
+        rows.append(('time to first fix', f'{evaluation.time_to_first_fix_s:.1f} s'))
+    if curve:
+        rows += [
+            ('average precision', f'{curve.average_precision:.3f} of the first matches'),
+            ('recall, 100 % precise', f'{curve.recall_at_full_precision:.3f}'),
+        ]
     rows += [
         (f'latency {stage}', f'p50 {spread["p50"]:.1f} ms, p95 {spread["p95"]:.1f} ms')
         for stage, spread in evaluation.latency_ms.items()
@@ -103,48 +149,186 @@ def _spread(spread: dict[str, float], unit: str) -> str:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _offline(
-    drive: Drive, localizer: Localizer, tolerance: Tolerance, max_pose_gap_s: float
-) -> Evaluation:
-    frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    answers, unusable = [], 0
-    for answer in answers_offline(frames, localizer):
-        if isinstance(answer, ImageError):
-            unusable += 1
-        else:
-            answers.append(answer)
-    return evaluate(
-        answers,
-        drive,
-        localizer.place_map,
-        tolerance,
-        unusable=unusable,
-        max_pose_gap_s=max_pose_gap_s,
-    )
+    setup: Setup, drives: Sequence[Drive], tolerance: Tolerance, arguments: argparse.Namespace
+) -> tuple[list[Evaluation], float, float]:
+    """Each drive's figures, images per second, and the peak of memory in MB."""
+    describer = OnnxDescriber(setup.model, threads=arguments.threads)
+    localizer = Localizer(describer, setup.place_map, node_config(setup.settings))
+    evaluations, images, taken_s = [], 0, 0.0
+    for drive in drives:
+        localizer.camera = drive.camera
+        frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
+        answers, unusable = [], 0
+        started = time.perf_counter()
+        for answer in answers_offline(frames, localizer):
+            if isinstance(answer, ImageError):
+                unusable += 1
+            else:
+                answers.append(answer)
+        taken_s += time.perf_counter() - started
+        images += len(answers)
+        evaluations.append(
+            evaluate(
+                answers,
+                drive,
+                setup.place_map,
+                tolerance,
+                unusable=unusable,
+                max_pose_gap_s=arguments.max_pose_gap,
+            )
+        )
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return evaluations, images / max(taken_s, 1e-9), memory_mb
 
 
 def _live(
-    arguments: argparse.Namespace,
-    drive: Drive,
-    place_map: PlaceMap,
+    setup: Setup,
+    drives: Sequence[Drive],
     tolerance: Tolerance,
-    parameters: dict[str, Value],
-) -> Evaluation:
+    arguments: argparse.Namespace,
+) -> tuple[list[Evaluation], float, float]:
+    """The same through the node; the speed is the bag's, so that it is not told."""
     from vpr_ros.live import run_live  # needs ROS, which the offline way does not
 
-    found = run_live(Path(arguments.bag), arguments.image_topic, parameters, rate=arguments.rate)
-    return evaluate(
-        found.answers,
-        drive,
-        place_map,
-        tolerance,
-        dropped=found.dropped,
-        node_latency_ms=found.node_latency_ms,
-        max_pose_gap_s=arguments.max_pose_gap,
+    parameters = setup.settings | {
+        'map': str(setup.place_map.folder.absolute()),
+        'model': str(setup.model.folder.absolute()),
+        'threads': arguments.threads,
+    }
+    evaluations = []
+    for drive in drives:
+        found = run_live(Path(drive.name), arguments.image_topic, parameters, rate=arguments.rate)
+        evaluations.append(
+            evaluate(
+                found.answers,
+                drive,
+                setup.place_map,
+                tolerance,
+                dropped=found.dropped,
+                node_latency_ms=found.node_latency_ms,
+                max_pose_gap_s=arguments.max_pose_gap,
+            )
+        )
+    memory_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return evaluations, math.nan, memory_mb
+
+
+def _measured(
+    setup: Setup, drives: Sequence[Drive], tolerance: Tolerance, arguments: argparse.Namespace
+) -> Variant:
+    measure = _live if arguments.live else _offline
+    evaluations, images_per_s, memory_mb = measure(setup, drives, tolerance, arguments)
+    together = pooled(evaluations)
+    splits = {}
+    if drives[1:]:
+        splits = {drive.name: found for drive, found in zip(drives, evaluations, strict=True)}
+    if arguments.split_every is not None:
+        splits |= by_time(together, arguments.split_every)
+    header, card = setup.place_map.header, setup.model.card
+    return Variant(
+        name=setup.name,
+        evaluation=together,
+        splits=splits,
+        place_map=setup.place_map,
+        base_T_camera=None,
+        facts=[
+            ('map', f'{header.source}, {header.places} places, id {setup.place_map.id}'),
+            ('model', f'{card.name}, sha256 {card.sha256}'),
+            ('settings', _said(setup.settings) or 'defaults'),
+            ('way', 'through the running node' if arguments.live else 'offline'),
+        ],
+        images_per_s=images_per_s,
+        memory_mb=memory_mb,
     )
+
+
+def _said(settings: Mapping[str, Value]) -> str:
+    return ', '.join(f'{name}={value}' for name, value in settings.items())
+
+
+def _setups(arguments: argparse.Namespace, scratch: ExitStack) -> list[Setup]:
+    """Every map with every settings; maps of --map-bag live as long as `scratch`."""
+    if arguments.map_bag:
+        maps = [
+            _made_map(arguments, model, scratch) for model in arguments.model or [default_model()]
+        ]
+    else:
+        if len(arguments.model) not in (0, 1, len(arguments.map)):
+            raise ConfigError(
+                f'--model: {len(arguments.model)} for {len(arguments.map)} maps, '
+                'expected none, one, or one for each'
+            )
+        models = arguments.model * (len(arguments.map) if len(arguments.model) == 1 else 1)
+        maps = []
+        for row, folder in enumerate(arguments.map):
+            path = models[row] if models else model_that_made(read_header(folder))
+            model = Model.open(path)
+            maps.append((PlaceMap.open(folder, model=model), model))
+    base = _settings(arguments.set)
+    choices = [base, *(base | _settings(words) for words in arguments.compare)]
+    sources = [model.card.name if arguments.map_bag else place_map.folder.name
+               for place_map, model in maps]  # fmt: skip
+    named = [
+        (' '.join(filter(None, [
+            source if len(maps) > 1 or not arguments.compare else '',
+            (_said(choice) or 'defaults') if arguments.compare else '',
+        ])), found, choice)
+        for source, found in zip(sources, maps, strict=True)
+        for choice in choices
+    ]  # fmt: skip
+    names = [name for name, _, _ in named]
+    return [
+        Setup(
+            name=f'{name} ({row})' if names.count(name) > 1 else name,
+            place_map=place_map,
+            model=model,
+            settings=choice,
+        )
+        for row, (name, (place_map, model), choice) in enumerate(named, start=1)
+    ]
+
+
+def _made_map(
+    arguments: argparse.Namespace, model_folder: Path, scratch: ExitStack
+) -> tuple[PlaceMap, Model]:
+    model = Model.open(model_folder)
+    folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate_bag-')))
+    drive = open_drive(arguments.map_bag, drive_options(arguments))
+    report = build_map(
+        drive,
+        OnnxDescriber(model, threads=arguments.threads),
+        folder / 'map',
+        max_pose_gap_s=arguments.max_pose_gap,
+        command='evaluate_bag --map-bag',
+    )
+    print(f'{arguments.map_bag}: {"; ".join(report.lines())}')
+    return PlaceMap.open(folder / 'map', model=model), model
+
+
+def bags_in(paths: Sequence[Path]) -> list[Path]:
+    """The bags and posed folders that are given, or that lie in a folder that is given.
+
+    Raises DriveError where a folder holds none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or _is_drive(path):
+            found.append(path)
+            continue
+        inside = sorted(entry for entry in path.iterdir() if entry.is_dir() and _is_drive(entry))
+        # Without bags in it, it may still be a folder of photos: opening it says what is missing.
+        found += inside or [path]
+    return found
+
+
+def _is_drive(folder: Path) -> bool:
+    return is_bag(folder) or (folder / POSES_NAME).is_file() or bool(image_files(folder))
 
 
 def _settings(assignments: Sequence[str]) -> dict[str, Value]:
@@ -173,10 +357,35 @@ def _write_fixes(path: Path, evaluation: Evaluation) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='evaluate_bag', description=__doc__)
-    parser.add_argument('--map', required=True, type=Path, metavar='MAP', help='made by build_map')
-    parser.add_argument('--bag', required=True, metavar='BAG', help='a bag, or a posed folder')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--map',
+        action='append',
+        type=Path,
+        metavar='MAP',
+        help='made by build_map; several times to compare',
+    )
+    source.add_argument(
+        '--map-bag',
+        type=Path,
+        metavar='BAG',
+        help='make the map of this bag first, and keep it only for this run',
+    )
     parser.add_argument(
-        '--model', type=Path, metavar='MODEL', help='default: the shipped one that made the map'
+        '--bag',
+        required=True,
+        nargs='+',
+        type=Path,
+        metavar='BAG',
+        help='bags or posed folders, or a folder of those',
+    )
+    parser.add_argument(
+        '--model',
+        action='append',
+        default=[],
+        type=Path,
+        metavar='MODEL',
+        help='default: the shipped one that made the map; with --map-bag several times to compare',
     )
     parser.add_argument(
         '--radius',
@@ -204,6 +413,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar='NAME=VALUE',
         help='settings of the localizer, as in the node',
     )
+    parser.add_argument(
+        '--compare',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='measure with these settings too, beside those of --set; may be repeated',
+    )
+    parser.add_argument(
+        '--split-every',
+        type=float,
+        metavar='S',
+        help='figures of each stretch of so many seconds too',
+    )
+    parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page here')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
     parser.add_argument(
         '--tum', type=Path, metavar='FILE', help='write the fixes here, in TUM form, for evo'
@@ -217,44 +441,93 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
-    settings = _settings(arguments.set)
+    _check(arguments)
     heading_rad = None if arguments.heading is None else math.radians(arguments.heading)
     tolerance = Tolerance(arguments.radius, heading_rad)
-    header = read_header(arguments.map)
-    model = Model.open(arguments.model or model_that_made(header))
-    place_map = PlaceMap.open(arguments.map, model=model)
-    drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
-    if arguments.live:
-        parameters = settings | {
-            'map': str(arguments.map.absolute()),
-            'model': str(model.folder.absolute()),
-            'threads': arguments.threads,
-        }
-        evaluation = _live(arguments, drive, place_map, tolerance, parameters)
-    else:
-        describer = OnnxDescriber(model, threads=arguments.threads)
-        localizer = Localizer(describer, place_map, node_config(settings), camera=drive.camera)
-        evaluation = _offline(drive, localizer, tolerance, arguments.max_pose_gap)
-    for warning in drive.warnings:
-        print(f'note: {warning}', file=sys.stderr)
-    print(as_table(evaluation, tolerance))
-    if arguments.tum:
-        _write_fixes(arguments.tum, evaluation)
-    if arguments.json:
-        found = as_json(evaluation) | {
-            'bag': arguments.bag,
-            'map': str(arguments.map),
-            'map_id': place_map.id,
-            'model': model.card.name,
-            'model_sha256': model.card.sha256,
+    bags = bags_in(arguments.bag)
+    if arguments.tum and (bags[1:] or len(arguments.map or []) > 1 or arguments.compare):
+        raise ConfigError('--tum: writes the fixes of one bag on one map, several were given')
+    with ExitStack() as scratch:
+        setups = _setups(arguments, scratch)
+        datum = setups[0].place_map.header.datum
+        drives = [open_drive(bag, drive_options(arguments, datum=datum)) for bag in bags]
+        variants = [_measured(setup, drives, tolerance, arguments) for setup in setups]
+        _say(variants, drives, tolerance)
+        if arguments.tum:
+            _write_fixes(arguments.tum, variants[0].evaluation)
+        if arguments.json:
+            _write_json(arguments, setups, variants)
+        if arguments.report:
+            words = sys.argv[1:] if argv is None else argv
+            repeat = shlex.join(['evaluate_bag', *words])
+            write_page(arguments.report, drive_report(variants, drives, tolerance, command=repeat))
+            print(f'report in {arguments.report}')
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for a number that cannot be."""
+    for name, value in (
+        ('radius', arguments.radius),
+        ('heading', arguments.heading),
+        ('split-every', arguments.split_every),
+        ('rate', arguments.rate),
+    ):
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f'--{name} {value:g}: expected a number above 0')
+
+
+def _say(variants: Sequence[Variant], drives: Sequence[Drive], tolerance: Tolerance) -> None:
+    for drive in drives:
+        for warning in drive.warnings:
+            print(f'note: {warning}', file=sys.stderr)
+        if drive.trajectory is None:
+            print(f'note: {drive.name}: no true poses in it; what needs them is not known')
+    for variant in variants:
+        if variants[1:]:
+            print(f'== {variant.name}')
+        print(as_table(variant.evaluation, tolerance))
+        if not math.isnan(variant.images_per_s):
+            print(f'{"speed":<22}{variant.images_per_s:.1f} images/s')
+        print(f'{"peak memory":<22}{variant.memory_mb:.0f} MB')
+        for name, part in variant.splits.items():
+            recall = part.recall.at[1]
+            said = '' if math.isnan(recall) else f'Recall@1 {recall:.3f}, '
+            print(f'  {name}: {said}answered {part.answered:.1%} of {len(part.answers)}')
+
+
+def _write_json(
+    arguments: argparse.Namespace, setups: Sequence[Setup], variants: Sequence[Variant]
+) -> None:
+    bags = [str(bag) for bag in arguments.bag]
+    found = [
+        as_json(variant.evaluation)
+        | {
+            'name': variant.name,
+            'splits': {name: as_json(part) for name, part in variant.splits.items()},
+            'images_per_s': _finite(variant.images_per_s),
+            'peak_memory_mb': variant.memory_mb,
+            'bag': bags if bags[1:] else bags[0],
+            'map': str(arguments.map_bag or setup.place_map.folder),
+            'map_id': setup.place_map.id,
+            'model': setup.model.card.name,
+            'model_sha256': setup.model.card.sha256,
             'radius_m': arguments.radius,
             'heading_deg': arguments.heading,
             'live': arguments.live,
-            'settings': settings,
+            'settings': setup.settings,
         }
-        replace_file(arguments.json.absolute(), (json.dumps(found, indent=2) + '\n').encode())
-        print(f'figures in {arguments.json}')
-    return 0
+        for setup, variant in zip(setups, variants, strict=True)
+    ]
+    whole = found[0] | ({'variants': found} if found[1:] else {})
+    content = (json.dumps(whole, indent=2) + '\n').encode()
+    try:
+        replace_file(arguments.json.absolute(), content)
+    except OSError as error:
+        raise DriveError(
+            f'{arguments.json}: cannot be written ({error.strerror or error})'
+        ) from error
+    print(f'figures in {arguments.json}')
 
 
 if __name__ == '__main__':

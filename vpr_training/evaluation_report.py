@@ -21,6 +21,7 @@ from vpr_ros.report.page import (
     Table,
     write_page,
 )
+from vpr_ros.report.recall_chart import recall_chart
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.data.utm_names import distance_m
 from vpr_training.measure import Measured
@@ -82,39 +83,11 @@ def recall_table(title: str, rows: dict[str, Recall], *, note: str = '') -> Tabl
                 name,
                 str(recall.queries),
                 str(recall.unmatchable),
-                *(
-                    '{:.3f}\n{:.2f} to {:.2f}'.format(recall.at[n], *recall.interval[n])
-                    for n in ns
-                ),
+                *('{:.3f}\n{:.2f}–{:.2f}'.format(recall.at[n], *recall.interval[n]) for n in ns),
             ]
             for name, recall in rows.items()
         ],
         note=note,
-    )
-
-
-def recall_chart(rows: dict[str, Recall]) -> Chart:
-    """Recall over N with its 95 % interval, a line for each name."""
-    series = []
-    for number, (name, recall) in enumerate(rows.items()):
-        low, high = np.array(list(recall.interval.values())).T
-        series.append(
-            Series(
-                name,
-                np.array(list(recall.at), dtype=np.float64),
-                np.array(list(recall.at.values())),
-                SERIES_TONES[number % len(SERIES_TONES)],
-                low=low,
-                high=high,
-            )
-        )
-    return Chart(
-        'Recall over N',
-        'N, first answers that are looked at',
-        'recall',
-        series,
-        y_range=(0, 1),
-        note='The band is the 95 % bootstrap interval.',
     )
 
 

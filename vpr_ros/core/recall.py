@@ -6,6 +6,7 @@ literature, and is reported apart, so that nobody mistakes a gap in the map for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,41 @@ def recall_of_ranks(
         interval={n: share_interval(hit) for n, hit in hits.items()},
         queries=len(ranks),
         unmatchable=int(unmatchable.sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecall:
+    """What is right of the answers above a threshold, and what share of the possible ones."""
+
+    threshold: NDArray[np.float64]  # [T], the distinct scores, falling
+    precision: NDArray[np.float64]  # [T], share of the answers at or above it that are right
+    recall: NDArray[np.float64]  # [T], those in shares of the queries that have a true match
+    average_precision: float  # mean of the precision over the steps of the recall
+    recall_at_full_precision: float  # largest recall without a single wrong answer
+
+
+def precision_recall(
+    scores: NDArray[np.floating[Any]], right: NDArray[np.bool_], matchable: NDArray[np.bool_]
+) -> PrecisionRecall | None:
+    """Precision and recall over the threshold of a score; None where nothing can be right.
+
+    scores: [Q], larger is surer; right: [Q], whether the answer is; matchable: [Q], whether a
+    right one exists. Answers of equal score are accepted together.
+    """
+    if not len(scores) or not matchable.any():
+        return None
+    order = np.argsort(-scores, kind='stable')
+    ordered = np.asarray(scores, dtype=np.float64)[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    true = np.cumsum(right[order])[ends]
+    precision, recall = true / (ends + 1), true / matchable.sum()
+    return PrecisionRecall(
+        threshold=ordered[ends],
+        precision=precision,
+        recall=recall,
+        average_precision=float(np.sum(np.diff(recall, prepend=0.0) * precision)),
+        recall_at_full_precision=float(recall[precision == 1].max(initial=0.0)),
     )
 
 

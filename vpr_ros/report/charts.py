@@ -60,6 +60,7 @@ class Mistake:
     truth: tuple[float, float]  # m
     answer: tuple[float, float]  # m
     caption: str
+    refused: bool = False  # it was not given as an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +183,16 @@ def draw_map(path_map: PathMap) -> str:
     x_axis = _Axis(centre[0] - half[0], centre[0] + half[0], _LEFT, width - _RIGHT)
     y_axis = _Axis(centre[1] - half[1], centre[1] + half[1], height - _BOTTOM, top)
     lines = [
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="wrong">'
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+        f'class="wrong{" refused" if mistake.refused else ""}">'
         f'<title>{escape(mistake.caption)}</title></line>'
         for mistake in path_map.mistakes
         for (x1, y1), (x2, y2) in [
             (_at(x_axis, y_axis, mistake.truth), _at(x_axis, y_axis, mistake.answer))
         ]
     ]
-    wrong = np.array([mistake.answer for mistake in path_map.mistakes]).reshape(-1, 2)
+    given = [mistake.answer for mistake in path_map.mistakes if not mistake.refused]
+    wrong = np.array(given).reshape(-1, 2)
     parts = [
         _grid(x_axis, y_axis, width, height, top, 'x [m]', 'y [m]'),
         '<g class="zoom">',
@@ -207,7 +210,7 @@ def draw_map(path_map: PathMap) -> str:
                 ('true path', 's0'),
                 *([('estimated path', 's3')] if path_map.estimated else []),
                 (f'right ({len(path_map.right)})', 'good'),
-                (f'wrong ({len(path_map.mistakes)})', 'bad'),
+                (f'wrong ({len(wrong)})', 'bad'),
                 (f'no answer ({len(path_map.silent)})', 'silent'),
             ],
             _LEFT,

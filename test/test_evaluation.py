@@ -1,0 +1,255 @@
+"""Figures of drives: pooled, in parts, compared, without truth; and the page that shows them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import write_posed_folder, write_tiny_model
+
+from vpr_ros import evaluate_bag
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.evaluation import Answer, Tolerance, by_time, evaluate, pooled
+
+ON_MAP, OFF_MAP = [3, 4, 5, 6, 7, 8], [20, 21]
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model/, the mapping drive day/, and the drives/ dawn and dusk; two places are not mapped."""
+    folder = tmp_path_factory.mktemp('world')
+    write_tiny_model(folder / 'model')
+    write_tiny_model(folder / 'coarse', name='coarse', grid=1)
+    write_posed_folder(folder / 'day', range(12))
+    write_posed_folder(folder / 'drives' / 'dawn', ON_MAP)
+    write_posed_folder(folder / 'drives' / 'dusk', [*OFF_MAP, *ON_MAP])
+    return folder
+
+
+def run(world: Path, *words: str, model: str = 'model') -> int:
+    given = ['--model', str(world / model), *words]
+    return evaluate_bag.main(['--map-bag', str(world / 'day'), *given])
+
+
+def figures(world: Path, tmp_path: Path, *words: str, **options: str) -> dict:
+    path = tmp_path / 'figures.json'
+    assert run(world, *words, '--json', str(path), **options) == 0
+    return json.loads(path.read_text())
+
+
+def test_two_bags_are_enough(world: Path, tmp_path: Path) -> None:
+    dusk = str(world / 'drives' / 'dusk')
+    found = figures(world, tmp_path, '--bag', dusk, '--set', 'min_similarity=0.9')
+    assert found['recall'] == {'1': 0.75, '5': 0.75, '10': 0.75, '20': 0.75}
+    assert (found['queries'], found['database'], found['unmatchable']) == (8, 12, 2)
+    assert found['average_precision'] == found['recall_at_full_precision'] == 1.0
+    assert found['time_to_first_fix_s'] == pytest.approx(0.2)
+    assert found['images_per_s'] > 0 and found['peak_memory_mb'] > 10
+    assert set(found['latency_ms']['decode']) == {'p50', 'p95', 'p99'}
+
+
+def test_several_bags_are_pooled_and_reported_apart(world: Path, tmp_path: Path) -> None:
+    both = figures(world, tmp_path, '--bag', str(world / 'drives'))
+    names = [str(world / 'drives' / name) for name in ('dawn', 'dusk')]
+    assert figures(world, tmp_path, '--bag', *names)['recall'] == both['recall']
+    assert list(both['splits']) == names
+    assert both['queries'] == 14 and both['recall']['1'] == pytest.approx(12 / 14)
+    dawn, dusk = both['splits'].values()
+    assert (dawn['recall']['1'], dusk['recall']['1']) == (1.0, 0.75)
+    assert (dawn['unmatchable'], dusk['unmatchable']) == (0, 2)
+
+
+def test_parts_by_time_add_up(world: Path, tmp_path: Path) -> None:
+    words = ('--bag', str(world / 'drives' / 'dusk'), '--split-every', '0.2')
+    found = figures(world, tmp_path, *words)
+    parts = found['splits']
+    assert [part['queries'] for part in parts.values()] == [2, 2, 2, 2]
+    assert [part['recall']['1'] for part in parts.values()] == [0.0, 1.0, 1.0, 1.0]
+    assert next(iter(parts)) == '0 to 0.2 s'
+
+
+def test_two_models_and_two_settings_are_compared(world: Path, tmp_path: Path) -> None:
+    page = tmp_path / 'page.html'
+    words = ('--model', str(world / 'coarse'), '--bag', str(world / 'drives' / 'dusk'))
+    words += ('--compare', 'min_similarity=1.0', '--report', str(page))
+    found = figures(world, tmp_path, *words)
+    names = ['tiny defaults', 'tiny min_similarity=1.0', 'coarse defaults']
+    assert [entry['name'] for entry in found['variants']][:3] == names
+    tiny, strict, coarse, _ = found['variants']
+    assert tiny['recall'] == strict['recall'] and strict['answered'] < tiny['answered']
+    assert coarse['false_fixes'] > tiny['false_fixes']
+    text = page.read_text()
+    for name in names:
+        assert name in text
+    assert 'Side by side' in text and text.count('class="map"') == 4
+
+
+def test_the_page_shows_what_was_wrong_and_how_to_repeat_it(world: Path, tmp_path: Path) -> None:
+    page = tmp_path / 'page.html'
+    words = ('--bag', str(world / 'drives' / 'dusk'), '--report', str(page))
+    assert run(world, *words, '--set', 'min_similarity=-1', 'min_agreement=0') == 0
+    text = page.read_text()
+    assert text.count('wrong fix, ') >= 4  # of both places off the map: on the map, as pictures
+    assert 'not on the map' in text and text.count('data:image/jpeg;base64,') >= 2 * 7
+    assert 'evaluate_bag --map-bag' in text and 'sha256' in text and 'min_agreement=0' in text
+    for heading in (
+        'Recall over N', 'Precision and recall', 'Latency by stage', 'Probability over time',
+        'Error over time', 'Worst failures', 'How to repeat it',
+    ):  # fmt: skip
+        assert f'<h2>{heading}' in text, heading
+
+
+@pytest.fixture
+def blind(world: Path, tmp_path: Path) -> Path:
+    """A bag of images alone."""
+    folder = tmp_path / 'blind'
+    write_posed_folder(folder, ON_MAP)
+    (folder / 'poses.csv').unlink()
+    return folder / 'images'
+
+
+def test_without_true_poses_the_rest_is_reported(
+    world: Path, blind: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, tum = tmp_path / 'page.html', tmp_path / 'fixes.tum'
+    words = ('--bag', str(blind), '--report', str(page), '--tum', str(tum))
+    found = figures(world, tmp_path, *words, '--set', 'min_similarity=0.9')
+    assert found['recall'] == {'1': None, '5': None, '10': None, '20': None}
+    assert found['queries'] == 0 and found['false_fixes'] is None
+    assert found['answered'] == 1.0 and found['latency_ms']['describe']['p50'] > 0
+    assert found['position_error_m'] == {'median': None, 'p90': None}
+    assert len(np.loadtxt(tum)) == len(ON_MAP)
+    assert 'no true poses in it' in capsys.readouterr().out
+    assert 'nan' not in page.read_text().replace('nano', '')
+
+
+def test_fewer_candidates_than_n_are_not_passed_off_as_recall(world: Path, tmp_path: Path) -> None:
+    words = ('--bag', str(world / 'drives' / 'dusk'), '--set', 'candidates=5')
+    found = figures(world, tmp_path, *words)['recall']
+    assert found['5'] == 0.75 and found['10'] is None and found['20'] is None
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--radius', '0'], '--radius 0: expected a number above 0'),
+        (['--split-every', 'nan'], '--split-every nan'),
+        (['--compare', 'speed=3'], 'expected NAME=VALUE'),
+        (['--compare', 'candidates=5', '--tum', 'x.tum'], 'several were given'),
+        (['--json', '/proc/self/x.json'], 'cannot be written'),
+        (['--report', '/proc/self/x.html'], 'cannot be written'),
+    ],
+)
+def test_a_bad_option_is_one_line(
+    world: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, '--bag', str(world / 'drives' / 'dusk'), *words) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('kind', ['mcap', 'sqlite3', 'ros1'])
+def test_every_kind_of_bag_gives_the_same_figures(world: Path, tmp_path: Path, kind: str) -> None:
+    bag = tmp_path / ('dusk.bag' if kind == 'ros1' else 'dusk')
+    write_bag(world / 'drives' / 'dusk', bag, WriteOptions(storage=kind))
+    from_bag = figures(world, tmp_path, '--bag', str(bag))
+    from_folder = figures(world, tmp_path, '--bag', str(world / 'drives' / 'dusk'))
+    for name in ('recall', 'answered', 'queries', 'unmatchable', 'false_fixes'):
+        assert from_bag[name] == from_folder[name]
+
+
+class Line:
+    """A drive along x at 1 m/s, one image a second."""
+
+    name, frame_id, datum, warnings = 'line', 'map', None, ()
+    has_heading = mounting_known = True
+    base_T_camera, field_of_view_deg = FORWARD_CAMERA, None
+
+    def __init__(self, count: int) -> None:
+        poses = np.tile(FORWARD_CAMERA, (count, 1))
+        poses[:, 0] = np.arange(count)
+        self.trajectory = Trajectory(np.arange(count) * 10**9, poses)
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+
+class Places:
+    """A map of one place for each metre up to 50 m."""
+
+    class header:  # noqa: N801
+        has_heading = True
+
+    def __len__(self) -> int:
+        return 50
+
+    def base_poses(self):
+        poses = np.tile(IDENTITY, (50, 1))
+        poses[:, 0] = np.arange(50)
+        return poses
+
+
+def at(x: float) -> np.ndarray:
+    pose = IDENTITY.copy()
+    pose[0] = x
+    return pose
+
+
+def test_figures_equal_a_count_by_hand() -> None:
+    """60 images, ten beyond the map; every third without a fix, every seventh fix 30 m off."""
+    answers, expected_errors = [], []
+    for second in range(60):
+        seen = second + (30 if second % 7 == 0 else 1)
+        candidates = np.array([at(seen), at(second)])
+        fixed = second % 3 != 0
+        answers.append(
+            Answer(second * 10**9, candidates, at(seen) if fixed else None, 0.5, {'total': 1.0})
+        )
+        if fixed:
+            expected_errors.append(seen - second)
+    found = evaluate(answers, Line(60), Places(), Tolerance(2.0))
+    right_first = sum(1 for second in range(60) if second % 7)
+    assert found.recall.at[1] == pytest.approx(right_first / 60)
+    assert found.recall.at[5] != found.recall.at[5]  # two candidates tell nothing of the fifth
+    assert found.recall.unmatchable == sum(second > 51 for second in range(60))
+    assert found.answered == pytest.approx(40 / 60)
+    assert found.false_fixes == pytest.approx(sum(e > 2 for e in expected_errors) / 40)
+    assert found.position_error_m['median'] == np.median(expected_errors)
+    assert found.time_to_first_fix_s == 1.0
+    low, high = found.answered_interval
+    assert low < found.answered < high
+    parts = by_time(found, 20.0)
+    assert [len(part.answers) for part in parts.values()] == [20, 20, 20]
+    twice = pooled([found, found])
+    assert twice.recall.at[1] == found.recall.at[1] and twice.recall.queries == 120
+    assert twice.time_to_first_fix_s == 1.0
+
+
+def test_the_fixes_are_read_by_evo(world: Path, tmp_path: Path) -> None:
+    """Its error of our TUM file against the truth is the one that we report."""
+    pytest.importorskip('evo', reason='evo is not installed (pip install evo)')
+    from evo.core import metrics, sync
+    from evo.tools import file_interface
+
+    drive, tum = world / 'drives' / 'dawn', tmp_path / 'fixes.tum'
+    truth = tmp_path / 'truth.tum'
+    found = figures(
+        world, tmp_path, '--bag', str(drive), '--tum', str(tum), '--set', 'min_similarity=0.9'
+    )
+    rows = np.loadtxt(tum)
+    poses = np.tile(IDENTITY, (len(ON_MAP), 1))
+    poses[:, 0] = np.array(ON_MAP) * 10.0
+    stamps = 1 + np.arange(len(ON_MAP)) * 0.1
+    np.savetxt(truth, np.column_stack([stamps, poses]))
+    reference, ours = sync.associate_trajectories(
+        file_interface.read_tum_trajectory_file(str(truth)),
+        file_interface.read_tum_trajectory_file(str(tum)),
+    )
+    assert ours.num_poses == len(rows) == len(ON_MAP) and ours.check()[0]
+    error = metrics.APE(metrics.PoseRelation.translation_part)
+    error.process_data((reference, ours))
+    median_m = error.get_statistic(metrics.StatisticsType.median)
+    assert median_m == pytest.approx(found['position_error_m']['median'], abs=1e-6)
