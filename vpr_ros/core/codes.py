@@ -55,12 +55,18 @@ class CodedRows:
         rows = self._scanned(
             query, max(len(self._scales) // _SCANNED_SHARE, _FEWEST_SCANNED, 4 * k)
         )
-        # einsum: a matrix product would start threads whose waiting slows the next scan.
-        near = np.einsum('nd,d->n', self._bytes[rows].astype(np.float32), query)
-        rows = rows[_largest(near * self._scales[rows], k + _COMPARED)]
+        halves = np.array_split(rows, 2)
+        near = np.concatenate(list(self._pool.map(lambda half: self._near(half, query), halves)))
+        rows = rows[_largest(near, k + _COMPARED)]
         similarity = np.einsum('nd,d->n', self._rows.read(rows), query)
         order = np.lexsort((rows, -similarity))[:k]
         return similarity[order], rows[order]
+
+    def _near(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
+        """Similarity [K] of some rows [K] by their bytes."""
+        # einsum: a matrix product would start threads whose waiting slows the next scan.
+        similarity = np.einsum('nd,d->n', self._bytes[rows].astype(np.float32), query)
+        return np.asarray(similarity * self._scales[rows])
 
     def _scanned(self, query: Descriptors, count: int) -> NDArray[np.int64]:
         """The rows whose codes are most similar, ascending."""
