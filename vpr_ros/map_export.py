@@ -8,7 +8,6 @@ are map_T_camera, as the map has them.
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import staged_file, staged_folder
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.trajectory import Trajectory, write_tum
@@ -108,16 +107,12 @@ def export_faiss(place_map: PlaceMap, path: Path) -> None:
 
 @contextmanager
 def _staged_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place when it is complete."""
-    path = path.absolute()
-    staging = path.with_name(f'.{path.name}.partial-{os.getpid()}')
+    """A staged file whose failures name the file that was asked for."""
     try:
-        yield staging
-        staging.replace(path)
+        with staged_file(path) as staging:
+            yield staging
     except (OSError, RuntimeError) as error:  # faiss raises RuntimeError for any failed write
         raise MapError(f'{path}: cannot be written ({error})') from error
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def _posed_table(place_map: PlaceMap, names: list[str]) -> str:

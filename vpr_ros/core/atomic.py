@@ -37,18 +37,24 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def replace_file(target: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
+@contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """Yield a path whose file takes the place of `target` when the block ends without an error."""
+    target = target.absolute()
     staging = target.with_name(f'.{target.name}.partial-{os.getpid()}')
     try:
-        with staging.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield staging
+        _sync_path(staging)
         staging.replace(target)
     finally:
         staging.unlink(missing_ok=True)
     _sync_path(target.parent)
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    with staged_file(target) as staging:
+        staging.write_bytes(content)
 
 
 def _put_in_place(staging: Path, target: Path) -> None:
