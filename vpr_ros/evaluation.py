@@ -245,7 +245,8 @@ def judge(
         camera_poses, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
         if not known.any():
             raise DriveError(
-                f'{drive.name}: none of {len(answers)} images has a true pose at its stamp'
+                f'{drive.name}: none of {len(answers)} images has a true pose at its stamp; '
+                'do both use the same clock?'
             )
         judged = [answer for answer, has_pose in zip(answers, known.tolist()) if has_pose]
         truth = compose(camera_poses[known], invert(drive.base_T_camera))  # [Q, 7]
