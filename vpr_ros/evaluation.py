@@ -136,7 +136,7 @@ class Evaluation:
     heading_error_deg: dict[str, float]
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     time_to_first_fix_s: float  # median over the drives that had one; NaN without a fix
-    latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95 and, where each is known, p99
+    latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99
     has_heading: bool
     judged: Judged = field(repr=False)
 
