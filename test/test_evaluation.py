@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import evaluate_bag
+from vpr_ros import build_map, evaluate_bag
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.trajectory import Trajectory
@@ -89,6 +89,22 @@ def test_two_models_and_two_settings_are_compared(world: Path, tmp_path: Path) -
     for name in names:
         assert name in text
     assert 'Side by side' in text and text.count('class="map"') == 4
+
+
+def test_two_maps_are_compared_each_with_its_model(world: Path, tmp_path: Path) -> None:
+    maps, words = [], []
+    for name in ('model', 'coarse'):
+        maps.append(tmp_path / f'map_{name}')
+        made = ['--bag', str(world / 'day'), '--output', str(maps[-1])]
+        assert build_map.main([*made, '--model', str(world / name)]) == 0
+        words += ['--map', str(maps[-1]), '--model', str(world / name)]
+    out = tmp_path / 'figures.json'
+    words += ['--bag', str(world / 'drives' / 'dusk'), '--json', str(out)]
+    assert evaluate_bag.main(words) == 0
+    variants = json.loads(out.read_text())['variants']
+    assert [entry['name'] for entry in variants] == ['map_model', 'map_coarse']
+    assert [entry['model'] for entry in variants] == ['tiny', 'coarse']
+    assert evaluate_bag.main([*words, '--map', str(maps[0])]) == 2  # three maps, two models
 
 
 def test_the_page_shows_what_was_wrong_and_how_to_repeat_it(world: Path, tmp_path: Path) -> None:
