@@ -225,6 +225,7 @@ def test_a_live_evaluation_adds_latency_and_takes_a_folder_too(
     assert 0 < found['latency_ms']['end_to_end']['p50'] < 5000
     stages = {'wait', 'decode', 'describe', 'search', 'estimate', 'publish', 'total', 'end_to_end'}
     assert set(found['latency_ms']) == stages
+    assert all(set(spread) == {'p50', 'p95', 'p99'} for spread in found['latency_ms'].values())
 
 
 def test_a_node_that_cannot_start_is_one_line(

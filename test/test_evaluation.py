@@ -1,18 +1,23 @@
 """Figures of drives: pooled, in parts, compared, without truth; and the page that shows them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import bags
 import numpy as np
 import pytest
-from worlds import write_posed_folder, write_tiny_model
+from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import evaluate_bag
+from vpr_ros import build_map, evaluate_bag
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY
+from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.writer import WriteOptions, write_bag
 from vpr_ros.evaluation import Answer, Tolerance, by_time, evaluate, pooled
 
+ROOT = Path(__file__).resolve().parents[1]
 ON_MAP, OFF_MAP = [3, 4, 5, 6, 7, 8], [20, 21]
 
 
@@ -84,6 +89,22 @@ def test_two_models_and_two_settings_are_compared(world: Path, tmp_path: Path) -
     for name in names:
         assert name in text
     assert 'Side by side' in text and text.count('class="map"') == 4
+
+
+def test_two_maps_are_compared_each_with_its_model(world: Path, tmp_path: Path) -> None:
+    maps, words = [], []
+    for name in ('model', 'coarse'):
+        maps.append(tmp_path / f'map_{name}')
+        made = ['--bag', str(world / 'day'), '--output', str(maps[-1])]
+        assert build_map.main([*made, '--model', str(world / name)]) == 0
+        words += ['--map', str(maps[-1]), '--model', str(world / name)]
+    out = tmp_path / 'figures.json'
+    words += ['--bag', str(world / 'drives' / 'dusk'), '--json', str(out)]
+    assert evaluate_bag.main(words) == 0
+    variants = json.loads(out.read_text())['variants']
+    assert [entry['name'] for entry in variants] == ['map_model', 'map_coarse']
+    assert [entry['model'] for entry in variants] == ['tiny', 'coarse']
+    assert evaluate_bag.main([*words, '--map', str(maps[0])]) == 2  # three maps, two models
 
 
 def test_the_page_shows_what_was_wrong_and_how_to_repeat_it(world: Path, tmp_path: Path) -> None:
@@ -253,3 +274,66 @@ def test_the_fixes_are_read_by_evo(world: Path, tmp_path: Path) -> None:
     error.process_data((reference, ours))
     median_m = error.get_statistic(metrics.StatisticsType.median)
     assert median_m == pytest.approx(found['position_error_m']['median'], abs=1e-6)
+
+
+def test_of_a_bag_that_breaks_off_what_can_be_read_is_measured_and_said(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = write_posed_folder(tmp_path / 'long', ON_MAP * 100)
+    write_bag(long, tmp_path / 'bag')
+    (storage,) = (tmp_path / 'bag').glob('*.mcap')
+    storage.write_bytes(storage.read_bytes()[: storage.stat().st_size * 2 // 3])
+    page = tmp_path / 'page.html'
+    found = figures(world, tmp_path, '--bag', str(tmp_path / 'bag'), '--report', str(page))
+    assert 100 < found['queries'] < 600 and found['recall']['1'] == 1.0
+    said = capsys.readouterr().err
+    assert 'recover' in said and 'recover' in page.read_text()
+
+
+def test_two_clocks_are_one_line_that_asks_for_the_same_clock(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bags.writing(tmp_path / 'bag') as put:
+        for second in range(5):
+            put('/image', second, bags.image(1_700_000_000 + second, second))
+            put('/odom', second, bags.odometry(second, bags.along_x(second)))
+    assert run(world, '--bag', str(tmp_path / 'bag')) == 2
+    error = capsys.readouterr().err
+    assert 'none of 5 images has a true pose at its stamp' in error and error.count('\n') == 1
+    assert 'same clock' in error
+
+
+def test_a_real_ros1_bag_is_measured(shared_data: Path, tmp_path: Path) -> None:
+    """Three images, the first older than the first odometry; the map is of the same two."""
+    bag = str(shared_data / 't265_ros1_bag' / 'trimmed_locoffice.bag')
+    path = tmp_path / 'figures.json'
+    words = ['--map-bag', bag, '--bag', bag, '--json', str(path)]
+    assert evaluate_bag.main([*words, '--image-topic', '/camera/fisheye1/image_raw']) == 0
+    found = json.loads(path.read_text())
+    assert (found['frames'], found['without_pose'], found['queries']) == (3, 1, 2)
+    assert found['recall']['1'] == 1.0 and found['position_error_m']['median'] < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_bag_of_20000_frames_is_measured_in_bounded_memory(world: Path, tmp_path: Path) -> None:
+    """Decoded they are 0.2 GB; against 2,000 frames the peak may grow by 60 MB, page included."""
+
+    def peak_mb(count: int) -> float:
+        bag, out = tmp_path / f'bag_{count}', tmp_path / 'figures.json'
+        small = [encode_jpeg(picture(place, height=48, width=64)) for place in range(12)]
+        with bags.writing(bag) as put:
+            for row in range(count):
+                seconds, place = 1 + row * 0.05, row % 12
+                put('/image/compressed', seconds, bags.compressed(seconds, 0, data=small[place]))
+                put('/odom', seconds, bags.odometry(seconds, bags.along_x(10 * place)))
+        words = ['--map-bag', str(world / 'day'), '--model', str(world / 'model')]
+        words += ['--bag', str(bag), '--json', str(out), '--report', str(tmp_path / 'page.html')]
+        command = [sys.executable, '-m', 'vpr_ros.evaluate_bag', *words, '--threads', '1']
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        found = json.loads(out.read_text())
+        assert found['frames'] == count and found['recall']['1'] > 0.99
+        assert (tmp_path / 'page.html').stat().st_size < 3_000_000
+        return found['peak_memory_mb']
+
+    assert peak_mb(20_000) - peak_mb(2000) < 60

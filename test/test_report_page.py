@@ -156,23 +156,34 @@ def test_a_map_is_drawn_to_one_scale() -> None:
     assert across == pytest.approx(up, abs=0.2) and across > 50
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='needs chromium (Debian: apt install chromium)')
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason='needs chromium (Debian: apt install chromium)'
+)
+
+
+def browse(folder: Path, *options: str) -> str:
+    """What chromium says of folder/page.html, in a profile of its own, without network."""
+    fixed = (
+        '--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync '
+        '--disable-component-update --no-first-run --hide-scrollbars --window-size=1200,2400'
+    )
+    profile = f'--user-data-dir={folder / "profile"}'
+    done = subprocess.run(
+        [str(CHROMIUM), *fixed.split(), profile, *options, f'file://{folder / "page.html"}'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+@needs_browser
 @pytest.mark.parametrize(('scheme', 'dark'), [(1, False), (0, True)])
 def test_a_browser_shows_the_page_in_light_and_in_dark(tmp_path: Path, scheme, dark) -> None:
     write_page(tmp_path / 'page.html', page())
     shot = tmp_path / 'shot.png'
-    options = (
-        '--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync '
-        '--disable-component-update --no-first-run --hide-scrollbars --window-size=1200,2400 '
-        f'--user-data-dir={tmp_path / "profile"} --screenshot={shot} '
-        f'--blink-settings=preferredColorScheme={scheme}'
-    )
-    subprocess.run(
-        [str(CHROMIUM), *options.split(), f'file://{tmp_path / "page.html"}'],
-        capture_output=True,
-        timeout=90,
-        check=True,
-    )
+    browse(tmp_path, f'--screenshot={shot}', f'--blink-settings=preferredColorScheme={scheme}')
     seen = cv2.cvtColor(cv2.imread(str(shot)), cv2.COLOR_BGR2RGB)
     background = seen[:, 2].mean(axis=0)
     assert (background.max() < 40) if dark else (background.min() > 230)
@@ -181,3 +192,36 @@ def test_a_browser_shows_the_page_in_light_and_in_dark(tmp_path: Path, scheme, d
     assert red in colours and green in colours  # of the map
     lowest = np.flatnonzero((np.abs(seen.astype(int) - background) > 60).any(axis=(1, 2)))[-1]
     assert lowest > 1200  # all sections stand below each other
+
+
+TRIAL = """
+<script>
+  const map = document.querySelector('svg.map'), box = map.getBoundingClientRect();
+  const before = map.viewBox.baseVal.width, said = [];
+  const at = { clientX: box.left + 100, clientY: box.top + 100, cancelable: true };
+  map.dispatchEvent(new WheelEvent('wheel', { deltaY: -100, ...at }));
+  said.push(map.viewBox.baseVal.width < before);
+  map.dispatchEvent(new Event('dblclick'));
+  said.push(map.viewBox.baseVal.width === before);
+  const picture = document.querySelector('figure img');
+  picture.click();
+  said.push(document.querySelectorAll('figure.large').length);
+  picture.click();
+  said.push(document.querySelectorAll('figure.large').length);
+  document.title = 'said ' + said.join(' ');
+</script>
+</body>"""
+
+
+@needs_browser
+def test_in_a_browser_maps_zoom_and_pictures_grow(tmp_path: Path) -> None:
+    text = render(page()).replace('</body>', TRIAL)
+    (tmp_path / 'page.html').write_text(text)
+    assert '<title>said true true 1 0</title>' in browse(tmp_path, '--dump-dom')
+
+
+@needs_browser
+def test_a_page_prints(tmp_path: Path) -> None:
+    write_page(tmp_path / 'page.html', page())
+    browse(tmp_path, f'--print-to-pdf={tmp_path / "page.pdf"}')
+    assert (tmp_path / 'page.pdf').read_bytes().startswith(b'%PDF')

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -254,43 +254,44 @@ def _said(settings: Mapping[str, Value]) -> str:
 
 def _setups(arguments: argparse.Namespace, scratch: ExitStack) -> list[Setup]:
     """Every map with every settings; maps of --map-bag live as long as `scratch`."""
-    if arguments.map_bag:
-        maps = [
-            _made_map(arguments, model, scratch) for model in arguments.model or [default_model()]
-        ]
-    else:
-        if len(arguments.model) not in (0, 1, len(arguments.map)):
-            raise ConfigError(
-                f'--model: {len(arguments.model)} for {len(arguments.map)} maps, '
-                'expected none, one, or one for each'
-            )
-        models = arguments.model * (len(arguments.map) if len(arguments.model) == 1 else 1)
-        maps = []
-        for row, folder in enumerate(arguments.map):
-            path = models[row] if models else model_that_made(read_header(folder))
-            model = Model.open(path)
-            maps.append((PlaceMap.open(folder, model=model), model))
+    maps = _maps(arguments, scratch)
     base = _settings(arguments.set)
     choices = [base, *(base | _settings(words) for words in arguments.compare)]
-    sources = [model.card.name if arguments.map_bag else place_map.folder.name
-               for place_map, model in maps]  # fmt: skip
-    named = [
-        (' '.join(filter(None, [
-            source if len(maps) > 1 or not arguments.compare else '',
-            (_said(choice) or 'defaults') if arguments.compare else '',
-        ])), found, choice)
-        for source, found in zip(sources, maps, strict=True)
-        for choice in choices
-    ]  # fmt: skip
-    names = [name for name, _, _ in named]
+    setups = []
+    for place_map, model in maps:
+        source = model.card.name if arguments.map_bag else place_map.folder.name
+        for settings in choices:
+            words = [source] if maps[1:] or not arguments.compare else []
+            words += [_said(settings) or 'defaults'] if arguments.compare else []
+            setups.append(
+                Setup(name=' '.join(words), place_map=place_map, model=model, settings=settings)
+            )
+    names = [setup.name for setup in setups]
     return [
-        Setup(
-            name=f'{name} ({row})' if names.count(name) > 1 else name,
-            place_map=place_map,
-            model=model,
-            settings=choice,
+        replace(setup, name=f'{setup.name} ({row})') if names.count(setup.name) > 1 else setup
+        for row, setup in enumerate(setups, start=1)
+    ]
+
+
+def _maps(arguments: argparse.Namespace, scratch: ExitStack) -> list[tuple[PlaceMap, Model]]:
+    """The maps that are given, or made, and what describes images for each."""
+    if arguments.map_bag:
+        models = arguments.model or [default_model()]
+        return [_made_map(arguments, model, scratch) for model in models]
+    headers = [read_header(folder) for folder in arguments.map]
+    if any(header.datum != headers[0].datum for header in headers):
+        raise ConfigError('--map: these maps have different datums, so that no drive fits both')
+    models = arguments.model or [model_that_made(header) for header in headers]
+    if len(models) == 1:
+        models = models * len(headers)
+    if len(models) != len(headers):
+        raise ConfigError(
+            f'--model: {len(models)} for {len(headers)} maps, expected none, one, or one for each'
         )
-        for row, (name, (place_map, model), choice) in enumerate(named, start=1)
+    opened = [Model.open(folder) for folder in models]
+    return [
+        (PlaceMap.open(folder, model=model), model)
+        for folder, model in zip(arguments.map, opened, strict=True)
     ]
 
 
@@ -312,10 +313,7 @@ def _made_map(
 
 
 def bags_in(paths: Sequence[Path]) -> list[Path]:
-    """The bags and posed folders that are given, or that lie in a folder that is given.
-
-    Raises DriveError where a folder holds none.
-    """
+    """The bags and posed folders that are given, or that lie in a folder that is given."""
     found: list[Path] = []
     for path in paths:
         if not path.is_dir() or _is_drive(path):
@@ -377,7 +375,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs='+',
         type=Path,
         metavar='BAG',
-        help='bags or posed folders, or a folder of those',
+        help='bags or posed folders, or a folder of those in folders of their own',
     )
     parser.add_argument(
         '--model',

@@ -136,7 +136,7 @@ class Evaluation:
     heading_error_deg: dict[str, float]
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     time_to_first_fix_s: float  # median over the drives that had one; NaN without a fix
-    latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95 and, where each is known, p99
+    latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99
     has_heading: bool
     judged: Judged = field(repr=False)
 
@@ -245,7 +245,8 @@ def judge(
         camera_poses, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
         if not known.any():
             raise DriveError(
-                f'{drive.name}: none of {len(answers)} images has a true pose at its stamp'
+                f'{drive.name}: none of {len(answers)} images has a true pose at its stamp; '
+                'do both use the same clock?'
             )
         judged = [answer for answer, has_pose in zip(answers, known.tolist()) if has_pose]
         truth = compose(camera_poses[known], invert(drive.base_T_camera))  # [Q, 7]

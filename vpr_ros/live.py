@@ -52,7 +52,7 @@ class LiveRun:
     answers: list[Answer]  # by stamp
     sent: int  # images
     dropped: int  # images the node skipped for a newer one
-    node_latency_ms: dict[str, dict[str, float]]  # by stage: p50 and p95, from its diagnostics
+    node_latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99, from its diagnostics
 
 
 class _Listener(Node):

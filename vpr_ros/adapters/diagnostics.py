@@ -16,7 +16,7 @@ from vpr_ros.core.estimate import Fix
 from vpr_ros.core.localizer import Localization
 
 _LATENCIES_KEPT = 200
-_LATENCY, _UNIT = 'latency ', ' p50/p95 [ms]'
+_LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
 
 
 @dataclass
@@ -91,8 +91,8 @@ def _values(counts: Counts) -> dict[str, str]:
     }
     values |= {f'no fix: {reason}': str(count) for reason, count in counts.no_fixes.items()}
     for stage, kept in counts.latency_ms.items():
-        middle, high = np.percentile(list(kept), [50, 95])
-        values[f'{_LATENCY}{stage}{_UNIT}'] = f'{middle:.2f}/{high:.2f}'
+        spread = np.percentile(list(kept), [50, 95, 99])
+        values[f'{_LATENCY}{stage}{_UNIT}'] = '/'.join(f'{value:.2f}' for value in spread)
     if counts.last is not None:
         values['probability'] = f'{counts.last.outcome.probability:.3f}'
         if len(counts.last.candidates):
@@ -103,11 +103,11 @@ def _values(counts: Counts) -> dict[str, str]:
 
 
 def latencies_of(message: DiagnosticArray) -> dict[str, dict[str, float]]:
-    """The latencies that `status_message` wrote, by stage: p50 and p95 in ms."""
+    """The latencies that `status_message` wrote, by stage: p50, p95 and p99 in ms."""
     found = {}
     for pair in (pair for status in message.status for pair in status.values):
         if pair.key.startswith(_LATENCY) and pair.key.endswith(_UNIT):
-            p50, p95 = (float(text) for text in pair.value.split('/'))
+            p50, p95, p99 = (float(text) for text in pair.value.split('/'))
             stage = pair.key.removeprefix(_LATENCY).removesuffix(_UNIT)
-            found[stage] = {'p50': p50, 'p95': p95}
+            found[stage] = {'p50': p50, 'p95': p95, 'p99': p99}
     return found

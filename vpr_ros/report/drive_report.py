@@ -167,6 +167,14 @@ def _headline(variant: Variant) -> Headline:
                 f'recall at 100 % precision: {curve.recall_at_full_precision:.3f}',
             )
         )
+    if not math.isnan(found.inside_ellipse):
+        figures.append(
+            Figure(
+                'inside the ellipse',
+                f'{found.inside_ellipse:.0%}',
+                'true positions, expected 95 %',
+            )
+        )
     if not math.isnan(found.time_to_first_fix_s):
         figures.append(Figure('time to first fix', f'{found.time_to_first_fix_s:.1f} s'))
     if found.dropped:
