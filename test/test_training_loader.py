@@ -72,6 +72,21 @@ def test_pictures_do_not_depend_on_who_reads_them_or_where_the_run_was_resumed(
     assert not np.array_equal(alone[0][0], batches(folder, workers=0, epoch=3)[0][0])
 
 
+@pytest.mark.timeout(60)
+def test_workers_start_after_opencv_has_used_its_threads(folder: Path) -> None:
+    """A forked process that waits for threads of its parent's would never give a batch."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        large = np.zeros((3000, 4000, 3), dtype=np.uint8)
+        for _ in range(3):
+            cv2.resize(large, (1000, 700), interpolation=cv2.INTER_AREA)
+        assert len(batches(folder, workers=2)) == 3
+        assert cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_without_augmentation_the_pixels_are_the_cores(folder: Path) -> None:
     expected = {
         resize(read(folder / f'{number}.jpg'), (48, 64)).tobytes(): number // 4

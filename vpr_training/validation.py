@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.recall import Recall, recall_at
 from vpr_ros.core.types import Descriptors, Image
+from vpr_training.data.loader import opencv_can_be_forked
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.measure import RECALL_NS, rank
 from vpr_training.models.network import ExportedNetwork
@@ -75,6 +76,8 @@ class Validation:
             num_workers=self._workers,
             collate_fn=lambda images: torch.from_numpy(np.stack(images)),
         )
+        with opencv_can_be_forked():
+            batches = iter(loader)
         with torch.inference_mode():
-            found = [network(images.to(device)).float().cpu().numpy() for images in loader]
+            found = [network(images.to(device)).float().cpu().numpy() for images in batches]
         return np.concatenate(found)

@@ -8,6 +8,7 @@ of the data.
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -92,7 +93,8 @@ class TrainingBatches:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(self._loader)
+        with opencv_can_be_forked():
+            return iter(self._loader)
 
 
 def training_batches(
@@ -108,6 +110,21 @@ def training_batches(
     """Batches of a set in the network's size; DatasetError with too few places for one."""
     sampler = PlaceSampler(places, config, seed=seed, rank=rank, world_size=world_size)
     return TrainingBatches(places, config, sampler, size_hw=(height, width), seed=seed)
+
+
+@contextmanager
+def opencv_can_be_forked() -> Iterator[None]:
+    """Let OpenCV have no threads inside the block, where worker processes are started.
+
+    A forked process has OpenCV's account of its threads but not the threads, and would wait for
+    them forever.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _collate(items: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:
