@@ -6,6 +6,7 @@ caller's generator only.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,12 +45,12 @@ def shear_y(image: Image, share: float, sign: float) -> Image:
 
 def translate_x(image: Image, share: float, sign: float) -> Image:
     """Shift by up to 45 % of the width."""
-    return _warp(image, [[1, 0, round(sign * share * 150 / 331 * image.shape[1])], [0, 1, 0]])
+    return _shift(image, 1, round(sign * share * 150 / 331 * image.shape[1]))
 
 
 def translate_y(image: Image, share: float, sign: float) -> Image:
     """Shift by up to 45 % of the height."""
-    return _warp(image, [[1, 0, 0], [0, 1, round(sign * share * 150 / 331 * image.shape[0])]])
+    return _shift(image, 0, round(sign * share * 150 / 331 * image.shape[0]))
 
 
 def rotate(image: Image, share: float, sign: float) -> Image:
@@ -97,20 +98,17 @@ def solarize(image: Image, share: float, sign: float) -> Image:
 
 def auto_contrast(image: Image, share: float, sign: float) -> Image:
     """Stretch each channel to 0 to 255."""
-    low, high = (pick(axis=(0, 1)).astype(np.float32) for pick in (image.min, image.max))
-    tables = np.stack(
-        [
-            _BYTES if high[c] <= low[c] else (_BYTES - low[c]) * (255 / (high[c] - low[c]))
-            for c in range(3)
-        ],
-        axis=1,
-    )
+    tables = np.empty((256, 3), dtype=np.float32)
+    for channel, values in enumerate(cv2.split(image)):
+        low, high, _, _ = cv2.minMaxLoc(values)
+        scale, start = (255 / (high - low), low) if high > low else (1.0, 0.0)
+        tables[:, channel] = (_BYTES - start) * scale
     return _lookup(image, tables)
 
 
 def equalize(image: Image, share: float, sign: float) -> Image:
     """Equalize each channel's histogram."""
-    return _lookup(image, np.stack([_equalized(image[..., c]) for c in range(3)], axis=1))
+    return _lookup(image, np.stack([_equalized(values) for values in cv2.split(image)], axis=1))
 
 
 def identity(image: Image, share: float, sign: float) -> Image:
@@ -137,6 +135,16 @@ def _warp(image: Image, matrix: list[list[float]]) -> Image:
     return np.asarray(cv2.warpAffine(image, forward, (width, height)), dtype=np.uint8)
 
 
+def _shift(image: Image, axis: int, pixels: int) -> Image:
+    """Shift along an axis; what comes from outside is black."""
+    shifted = np.zeros_like(image)
+    source, target = [slice(None)] * 2, [slice(None)] * 2
+    source[axis] = slice(max(-pixels, 0), image.shape[axis] - max(pixels, 0))
+    target[axis] = slice(max(pixels, 0), image.shape[axis] - max(-pixels, 0))
+    shifted[tuple(target)] = image[tuple(source)]
+    return shifted
+
+
 def _lookup(image: Image, table: NDArray[np.float32]) -> Image:
     """table: [256], or [256, 3] for each channel its own."""
     values = np.clip(table, 0, 255).astype(np.uint8)
@@ -147,8 +155,8 @@ def _blend(zero: Image, one: Image, factor: float) -> Image:
     return np.asarray(cv2.addWeighted(zero, 1 - factor, one, factor, 0), dtype=np.uint8)
 
 
-def _equalized(channel: NDArray[np.uint8]) -> NDArray[np.float32]:
-    counts = np.bincount(channel.ravel(), minlength=256)
+def _equalized(channel: NDArray[Any]) -> NDArray[np.float32]:
+    counts = cv2.calcHist([channel], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     held = counts[counts > 0]
     step = (counts.sum() - held[-1]) // 255
     if step == 0:
