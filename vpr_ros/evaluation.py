@@ -172,7 +172,11 @@ def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
 def answers_offline(
     frames: Iterable[RecordedFrame], localizer: Localizer
 ) -> Iterator[Answer | ImageError]:
-    """Localize a drive's frames without ROS; one answer, or one error, for each."""
+    """Localize a drive's frames without ROS; one answer, or one error, for each.
+
+    The localizer begins the drive without what it believed before.
+    """
+    localizer.reset()
     place_map = localizer.place_map
     decode_ms: dict[int, float] = {}
 
