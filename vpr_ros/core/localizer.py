@@ -59,7 +59,12 @@ class Localizer:
         self.base_T_camera = base_T_camera
         self.camera = camera
         self._verifier = Verifier(place_map) if place_map.has_landmarks else None
-        self._belief: Belief | None = None
+        # Made here and not at the first frame, which it would delay on a large map.
+        self._belief = self._new_belief() if self.config.belief else None
+
+    def _new_belief(self) -> Belief:
+        place_map = self.place_map
+        return Belief(place_map.grid, place_map.background, max_speed_mps=self.config.max_speed)
 
     def reset(self) -> None:
         """Forget the drive so far."""
@@ -168,10 +173,7 @@ class Localizer:
     ) -> Candidates:
         """The places of most weight after this frame's similarities [N]."""
         if self._belief is None:
-            place_map = self.place_map
-            self._belief = Belief(
-                place_map.grid, place_map.background, max_speed_mps=self.config.max_speed
-            )
+            self._belief = self._new_belief()
         if prior is not None:
             self._belief.restrict(inside_prior(self.place_map, prior))
         self._belief.step(
