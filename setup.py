@@ -9,7 +9,15 @@ import sys
 from setuptools import find_packages, setup
 
 NAME = 'vpr_ros'
-EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag', 'images_to_bag', 'map')
+EXECUTABLES = (
+    'localize',
+    'build_map',
+    'evaluate_bag',
+    'calibrate',
+    'replay_bag',
+    'images_to_bag',
+    'map',
+)
 # A pip installation has its executables in bin/, where `ros2 run` and launch do not look: these
 # relays stand in lib/vpr_ros and start them. colcon puts the executables there itself (setup.cfg).
 RELAY = '#!/bin/sh\nexec "$(dirname -- "$0")/../../bin/{name}" "$@"\n'

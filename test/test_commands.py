@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import build_map, evaluate_bag
+from vpr_ros import build_map, calibrate, evaluate_bag
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.localizer import Localizer
@@ -142,7 +142,7 @@ def test_evaluation_counts_what_is_there(
     world: Path, mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = tmp_path / 'figures.json'
-    arguments = ['--set', 'min_similarity=0.9', '--json', str(figures)]
+    arguments = ['--set', 'belief=false', 'min_similarity=0.9', '--json', str(figures)]
     assert run_evaluate(world, mapped, str(world / 'dusk_bag'), *arguments) == 0
     found = json.loads(figures.read_text())
     assert found['recall'] == {'1': 0.75, '5': 0.75, '10': 0.75, '20': 0.75}
@@ -156,7 +156,7 @@ def test_evaluation_counts_what_is_there(
 
 def test_the_fixes_are_written_for_evo(world: Path, mapped: Path, tmp_path: Path) -> None:
     path = tmp_path / 'fixes.tum'
-    arguments = ['--set', 'min_similarity=0.9', '--tum', str(path)]
+    arguments = ['--set', 'belief=false', 'min_similarity=0.9', '--tum', str(path)]
     assert run_evaluate(world, mapped, str(world / 'dusk_bag'), *arguments) == 0
     rows = np.loadtxt(path)
     assert rows.shape == (6, 8) and (np.diff(rows[:, 0]) > 0).all()
@@ -218,7 +218,7 @@ def test_a_live_evaluation_adds_latency_and_takes_a_folder_too(
 ) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     figures = tmp_path / 'figures.json'
-    arguments = ['--live', '--set', 'min_similarity=0.9', '--json', str(figures)]
+    arguments = ['--live', '--set', 'belief=false', 'min_similarity=0.9', '--json', str(figures)]
     assert run_evaluate(world, mapped, str(world / 'dusk'), *arguments) == 0
     found = json.loads(figures.read_text())
     assert found['recall']['1'] == 0.75 and found['answered'] == 0.75 and found['live'] is True
@@ -308,3 +308,18 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         return int(done.stdout) / 1024
 
     assert peak_mb(1600) - peak_mb(100) < 20
+
+
+def test_calibration_is_fitted_kept_in_the_map_and_named_when_it_is_not(
+    world: Path, mapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = write_posed_folder(tmp_path / 'drive', [*PLACES, *PLACES[::-1]] * 2)
+    arguments = ['--map', str(mapped), '--model', str(world / 'model'), '--bag']
+    assert calibrate.main([*arguments, str(world / 'dusk')]) == 2
+    assert 'expected at least 40' in capsys.readouterr().err
+    assert calibrate.main([*arguments, str(drive), '--dry-run']) == 0
+    assert PlaceMap.open(mapped).header.calibration is None
+    assert calibrate.main([*arguments, str(drive)]) == 0
+    assert 'expected calibration error' in capsys.readouterr().out
+    kept = PlaceMap.open(mapped).calibration
+    assert kept.source == 'drive' and kept.radius_m == 5.0 and kept.frames > 40

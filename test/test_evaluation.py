@@ -34,7 +34,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(world: Path, *words: str, model: str = 'model') -> int:
+    """Each image alone: the pictures jump from place to place."""
     given = ['--model', str(world / model), *words]
+    if '--set' in given:
+        given.insert(given.index('--set') + 1, 'belief=false')
+    else:
+        given += ['--set', 'belief=false']
     return evaluate_bag.main(['--map-bag', str(world / 'day'), *given])
 
 
@@ -80,7 +85,8 @@ def test_two_models_and_two_settings_are_compared(world: Path, tmp_path: Path) -
     words = ('--model', str(world / 'coarse'), '--bag', str(world / 'drives' / 'dusk'))
     words += ('--compare', 'min_similarity=1.0', '--report', str(page))
     found = figures(world, tmp_path, *words)
-    names = ['tiny defaults', 'tiny min_similarity=1.0', 'coarse defaults']
+    alone = 'belief=False'
+    names = [f'tiny {alone}', f'tiny {alone}, min_similarity=1.0', f'coarse {alone}']
     assert [entry['name'] for entry in found['variants']][:3] == names
     tiny, strict, coarse, _ = found['variants']
     assert tiny['recall'] == strict['recall'] and strict['answered'] < tiny['answered']
@@ -329,6 +335,7 @@ def test_a_bag_of_20000_frames_is_measured_in_bounded_memory(world: Path, tmp_pa
                 put('/odom', seconds, bags.odometry(seconds, bags.along_x(10 * place)))
         words = ['--map-bag', str(world / 'day'), '--model', str(world / 'model')]
         words += ['--bag', str(bag), '--json', str(out), '--report', str(tmp_path / 'page.html')]
+        words += ['--set', 'belief=false']
         command = [sys.executable, '-m', 'vpr_ros.evaluate_bag', *words, '--threads', '1']
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         found = json.loads(out.read_text())

@@ -22,6 +22,7 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_world import Peer, domain, running
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 from worlds import picture, straight_drive, unit_rows, write_map, write_tiny_model
@@ -58,14 +59,14 @@ def compressed(place: int, *, stamp_s: int = 1) -> CompressedImage:
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny model and a map of twelve places, ten metres apart."""
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A tiny model and a map of twelve places, ten metres apart; each image stands alone."""
     folder = tmp_path_factory.mktemp('world')
     model = write_tiny_model(folder / 'model')
     descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
     poses = straight_drive(PLACES, spacing_m=10.0)
     write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
-    return {'map': folder / 'map', 'model': folder / 'model'}
+    return {'map': folder / 'map', 'model': folder / 'model', 'belief': False}
 
 
 def send_until_fix(
@@ -83,7 +84,7 @@ def send_until_fix(
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])
 def test_a_raw_image_of_a_mapped_place_gives_its_pose(
-    world: dict[str, Path], encoding: str
+    world: dict[str, Any], encoding: str
 ) -> None:
     with (
         domain() as (number, peer),
@@ -106,7 +107,7 @@ def test_a_raw_image_of_a_mapped_place_gives_its_pose(
 
 
 def test_compressed_images_poses_markers_candidates_and_debug_pictures(
-    world: dict[str, Path],
+    world: dict[str, Any],
 ) -> None:
     with (
         domain() as (number, peer),
@@ -131,7 +132,7 @@ def test_compressed_images_poses_markers_candidates_and_debug_pictures(
 
 
 def test_the_pose_topic_is_reliable_and_latched_for_a_late_listener(
-    world: dict[str, Path],
+    world: dict[str, Any],
 ) -> None:
     with domain() as (number, peer), running(number, **world, image_qos='default'):
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
@@ -143,7 +144,7 @@ def test_the_pose_topic_is_reliable_and_latched_for_a_late_listener(
         peer.wait(lambda: len(late) > 0, 'a late listener gets no pose')
 
 
-def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Path]) -> None:
+def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Any]) -> None:
     messages, services = conversions.PlaceMatchArray, localize.Localize
     if messages is None:
         pytest.skip('vpr_msgs is not built, see `make setup`')
@@ -170,7 +171,7 @@ def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Path])
         assert not empty.success and '0 of image and compressed_image' in empty.message
 
 
-def test_an_unknown_place_gives_no_pose_and_a_reason(world: dict[str, Path]) -> None:
+def test_an_unknown_place_gives_no_pose_and_a_reason(world: dict[str, Any]) -> None:
     with (
         domain() as (number, peer),
         running(number, **world, image_qos='default', min_similarity=0.9),
@@ -230,7 +231,7 @@ def broken(**changes: Any) -> Image:
     ids=['wrong step', 'too few bytes', 'unknown encoding', 'no bytes', 'one pixel'],
 )
 def test_a_broken_image_is_reported_and_the_next_good_one_is_localized(
-    world: dict[str, Path], message: Image, said: str
+    world: dict[str, Any], message: Image, said: str
 ) -> None:
     with domain() as (number, peer), running(number, **world, image_qos='default'):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
@@ -244,7 +245,7 @@ def test_a_broken_image_is_reported_and_the_next_good_one_is_localized(
 
 
 def test_garbage_and_truncated_jpegs_are_reported_and_an_8k_image_is_localized(
-    world: dict[str, Path],
+    world: dict[str, Any],
 ) -> None:
     with (
         domain() as (number, peer),
@@ -270,7 +271,7 @@ def test_garbage_and_truncated_jpegs_are_reported_and_an_8k_image_is_localized(
         assert_reported(peer, reports, 'truncated')
 
 
-def test_a_slow_model_drops_frames_and_counts_them(world: dict[str, Path]) -> None:
+def test_a_slow_model_drops_frames_and_counts_them(world: dict[str, Any]) -> None:
     """A burst is sent faster than large pictures can be decoded; the newest one must win."""
     with (
         domain() as (number, peer),
@@ -306,7 +307,7 @@ def test_a_slow_model_drops_frames_and_counts_them(world: dict[str, Path]) -> No
         assert dropped[0] > 0 and len(fixes) < 60
 
 
-def test_time_that_jumps_back_is_counted_and_localization_goes_on(world: dict[str, Path]) -> None:
+def test_time_that_jumps_back_is_counted_and_localization_goes_on(world: dict[str, Any]) -> None:
     with domain() as (number, peer), running(number, **world, image_qos='default'):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
@@ -320,7 +321,7 @@ def test_time_that_jumps_back_is_counted_and_localization_goes_on(world: dict[st
 
 
 def test_an_initial_pose_restricts_the_search_once_and_a_broken_one_is_reported(
-    world: dict[str, Path],
+    world: dict[str, Any],
 ) -> None:
     with (
         domain() as (number, peer),
@@ -345,8 +346,43 @@ def test_an_initial_pose_restricts_the_search_once_and_a_broken_one_is_reported(
         assert_reported(peer, reports, 'initialpose: contains NaN')
 
 
+def test_a_drive_is_believed_and_the_state_and_one_initial_pose_are_told(
+    world: dict[str, Any],
+) -> None:
+    """The pictures are unlike each other, so that a few frames suffice."""
+    with (
+        domain() as (number, peer),
+        running(
+            number,
+            **world | {'belief': True},
+            image_qos='default',
+            max_false_fix_rate=0.2,
+            publish_initialpose=True,
+        ),
+    ):
+        states = peer.listen(String, '/localize/state', LATCHED)
+        poses = peer.listen(PoseWithCovarianceStamped, '/initialpose')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        images = peer.publisher(Image, '/image')
+        peer.wait(lambda: bool(states), 'no state before the first image')
+        for place in range(10):
+            images.publish(raw(place, stamp_s=1 + place))
+            peer.spin(0.2)
+        peer.wait(lambda: states[-1].data == 'LOCALIZED', f'{states}, {len(fixes)} fixes')
+        assert states[0].data == 'LOST'
+        assert len(poses) == 1
+        assert poses[0].pose.pose.position.x == pytest.approx(
+            10.0 * (poses[0].header.stamp.sec - 1), abs=2.0
+        )
+        assert_reported(peer, reports, 'state: LOCALIZED')
+        assert_reported(peer, reports, 'calibration: shipped')
+        assert peer.call(Trigger, '/localize/reset', Trigger.Request()).success
+        peer.wait(lambda: states[-1].data == 'LOST', 'a reset does not lose it')
+
+
 def test_a_camera_that_sees_less_than_the_mapping_one_is_reported(
-    world: dict[str, Path], tmp_path: Path
+    world: dict[str, Any], tmp_path: Path
 ) -> None:
     log = tmp_path / 'log'
     with domain() as (number, peer), running(number, **world, image_topic='/cam/image', log=log):
@@ -358,7 +394,7 @@ def test_a_camera_that_sees_less_than_the_mapping_one_is_reported(
     assert 'this camera sees 35 degrees, the map was made with 90' in log.read_text()
 
 
-def test_with_continuous_off_only_a_trigger_localizes(world: dict[str, Path]) -> None:
+def test_with_continuous_off_only_a_trigger_localizes(world: dict[str, Any]) -> None:
     with (
         domain() as (number, peer),
         running(number, **world, image_qos='default', continuous=False),
@@ -379,7 +415,7 @@ def test_with_continuous_off_only_a_trigger_localizes(world: dict[str, Path]) ->
         assert peer.call(Trigger, '/localize/reset', Trigger.Request()).success
 
 
-def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Path]) -> None:
+def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
     with (
         domain() as (number, peer),
         running(number, **world, image_qos='default', autostart=False),
@@ -436,7 +472,7 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Path]) -> None:
     ],
 )
 def test_what_is_wrong_at_start_ends_the_node_with_one_clear_reason(
-    world: dict[str, Path], tmp_path: Path, changes: dict[str, Any], said: str
+    world: dict[str, Any], tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     log = tmp_path / 'log'
     with domain() as (number, _), running(number, **world | changes, log=log) as process:
@@ -446,7 +482,7 @@ def test_what_is_wrong_at_start_ends_the_node_with_one_clear_reason(
 
 
 def test_a_map_of_another_model_is_refused_by_both_names(
-    world: dict[str, Path], tmp_path: Path
+    world: dict[str, Any], tmp_path: Path
 ) -> None:
     other = write_tiny_model(tmp_path / 'other', name='other', grid=4)
     log = tmp_path / 'log'
@@ -458,7 +494,7 @@ def test_a_map_of_another_model_is_refused_by_both_names(
     assert 'made with model test' in log.read_text() and 'runs other' in log.read_text()
 
 
-def test_a_bad_map_without_autostart_is_an_error_in_diagnostics(world: dict[str, Path]) -> None:
+def test_a_bad_map_without_autostart_is_an_error_in_diagnostics(world: dict[str, Any]) -> None:
     with domain() as (number, peer), running(number, map='/nowhere', autostart=False):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
@@ -467,7 +503,7 @@ def test_a_bad_map_without_autostart_is_an_error_in_diagnostics(world: dict[str,
 
 
 def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
-    world: dict[str, Path],
+    world: dict[str, Any],
 ) -> None:
     with domain() as (number, peer), running(number, **world):
         described = peer.call(

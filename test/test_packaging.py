@@ -12,7 +12,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = ('name', 'version', 'description', 'license', 'maintainer', 'maintainer-email')
-EXECUTABLES = ('localize', 'build_map', 'evaluate_bag', 'replay_bag', 'images_to_bag', 'map')
+EXECUTABLES = (
+    'localize',
+    'build_map',
+    'evaluate_bag',
+    'calibrate',
+    'replay_bag',
+    'images_to_bag',
+    'map',
+)
 
 
 def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:

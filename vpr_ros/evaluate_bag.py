@@ -65,8 +65,10 @@ class Setup:
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """The contract of --json; figures that do not exist (an error without any fix) are null."""
     recall, curve = evaluation.recall, evaluation.precision_recall
+    alone, trust = evaluation.single_image, evaluation.reliability
     found = {
         'recall': {str(n): share for n, share in recall.at.items()},
+        'single_image': alone and {str(n): share for n, share in alone.at.items()},
         'recall_interval': {str(n): list(interval) for n, interval in recall.interval.items()},
         'queries': recall.queries,
         'unmatchable': recall.unmatchable,
@@ -75,6 +77,13 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         'without_pose': evaluation.without_pose,
         'unusable': evaluation.unusable,
         'dropped': evaluation.dropped,
+        'calibration': trust
+        and {
+            'error': trust.error,
+            'promised': trust.promised.tolist(),
+            'true': trust.true.tolist(),
+            'count': trust.count.tolist(),
+        },
         'answered': evaluation.answered,
         'answered_interval': list(evaluation.answered_interval),
         'false_fixes': evaluation.false_fixes,
@@ -98,6 +107,9 @@ def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
         for n, (low, high) in recall.interval.items()
         if not math.isnan(recall.at[n])
     ]
+    if evaluation.single_image is not None:
+        single = evaluation.single_image.at[1]
+        rows.append(('Recall@1, one image', f'{single:.3f}   without the drive so far'))
     heading = (
         '' if tolerance.heading_rad is None else f', {np.degrees(tolerance.heading_rad):.0f} deg'
     )
@@ -111,6 +123,12 @@ def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
             'not known'
             if math.isnan(evaluation.false_fixes)
             else f'{evaluation.false_fixes:.1%} of the fixes',
+        ),
+        (
+            'calibration error',
+            'not known'
+            if evaluation.reliability is None
+            else f'{evaluation.reliability.error:.3f}',
         ),
         ('position error', _spread(evaluation.position_error_m, 'm')),
         ('heading error', _spread(evaluation.heading_error_deg, 'deg')),

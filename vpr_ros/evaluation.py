@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.confidence import Reliability, reliability
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
@@ -47,6 +48,8 @@ class Answer:
     latency_ms: dict[str, float]  # by stage
     covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
     similarity: float = float('nan')  # of the first candidate; NaN where it is not told
+    similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
+    observed: NDArray[np.float64] | None = None  # [4], see confidence.OBSERVATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Judged:
     unmatchable: NDArray[np.bool_]  # [Q], no place of the map is true
     right: NDArray[np.bool_]  # [Q], there is a fix, and it is inside the tolerance
     drive: NDArray[np.int64]  # [Q], number of the drive
+    single_rank: NDArray[np.int64]  # [Q], as rank, of the most similar places alone
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -114,6 +118,7 @@ class Judged:
             self.unmatchable[chosen],
             self.right[chosen],
             self.drive[chosen],
+            self.single_rank[chosen],
         )
 
 
@@ -122,6 +127,8 @@ class Evaluation:
     """The figures of drives against one map."""
 
     recall: Recall
+    single_image: Recall | None  # of the most similar places of each image alone
+    reliability: Reliability | None  # of the probabilities, where they are calibrated ones
     precision_recall: PrecisionRecall | None  # of the first candidates, by similarity
     database: int  # places
     frames: int  # images of the drive
@@ -165,7 +172,11 @@ def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
 def answers_offline(
     frames: Iterable[RecordedFrame], localizer: Localizer
 ) -> Iterator[Answer | ImageError]:
-    """Localize a drive's frames without ROS; one answer, or one error, for each."""
+    """Localize a drive's frames without ROS; one answer, or one error, for each.
+
+    The localizer begins the drive without what it believed before.
+    """
+    localizer.reset()
     place_map = localizer.place_map
     decode_ms: dict[int, float] = {}
 
@@ -191,6 +202,10 @@ def answers_offline(
             latency_ms={'decode': decode_ms.pop(id(frame))} | located.latency_ms,
             similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
             covariance=outcome.covariance if isinstance(outcome, Fix) else None,
+            similar=place_map.base_poses(
+                located.similar.place_index, base_T_camera=localizer.base_T_camera
+            ),
+            observed=located.observed,
         )
 
 
@@ -253,10 +268,15 @@ def judge(
     return Judged(
         judged,
         truth,
-        _ranks(judged, truth, tolerance),
+        _ranks([answer.candidates for answer in judged], truth, tolerance),
         _unmatchable(truth, place_map, tolerance),
         tolerance.accepts(_poses(judged), truth),
         np.zeros(len(judged), dtype=np.int64),
+        _ranks(
+            [np.empty((0, 7)) if answer.similar is None else answer.similar for answer in judged],
+            truth,
+            tolerance,
+        ),
     )
 
 
@@ -278,6 +298,8 @@ def figures_of(
     right = judged.right[fixes]
     return Evaluation(
         recall=_recall(judged.of(known), database),
+        single_image=_single_image(judged.of(known)),
+        reliability=_reliability(judged.of(known)),
         precision_recall=_precision_recall(judged.of(known)),
         database=database,
         frames=frames,
@@ -314,6 +336,7 @@ def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
         np.concatenate([part.unmatchable for part in parts]),
         np.concatenate([part.right for part in parts]),
         np.concatenate([np.full_like(part.drive, row) for row, part in enumerate(parts)]),
+        np.concatenate([part.single_rank for part in parts]),
     )
     return figures_of(
         judged,
@@ -405,14 +428,29 @@ def _time_to_first_fix(judged: Judged) -> float:
     return float(np.median(first)) if first else float('nan')
 
 
-def _ranks(answers: Sequence[Answer], truth: Poses, tolerance: Tolerance) -> NDArray[np.int64]:
-    """Rank of each answer's first true candidate, -1 where there is none, [Q]."""
-    ranks = np.full(len(answers), -1, dtype=np.int64)
-    for query, answer in enumerate(answers):
-        hits = np.flatnonzero(tolerance.accepts(answer.candidates, truth[query]))
+def _ranks(candidates: Sequence[Poses], truth: Poses, tolerance: Tolerance) -> NDArray[np.int64]:
+    """Rank of the first true one among the candidates [K, 7] of each query, else -1, [Q]."""
+    ranks = np.full(len(candidates), -1, dtype=np.int64)
+    for query, poses in enumerate(candidates):
+        hits = np.flatnonzero(tolerance.accepts(poses, truth[query]))
         if hits.size:
             ranks[query] = hits[0]
     return ranks
+
+
+def _single_image(judged: Judged) -> Recall | None:
+    if not judged.answers or any(answer.similar is None for answer in judged.answers):
+        return None
+    return recall_of_ranks(judged.single_rank, judged.unmatchable, RECALL_NS)
+
+
+def _reliability(judged: Judged) -> Reliability | None:
+    """Of the answers whose best place has a calibrated probability."""
+    calibrated = np.array([answer.observed is not None for answer in judged.answers], dtype=bool)
+    if not calibrated.any():
+        return None
+    probability = np.array([answer.probability for answer in judged.answers])
+    return reliability(probability[calibrated], judged.rank[calibrated] == 0)
 
 
 def _unmatchable(truth: Poses, place_map: PlaceMap, tolerance: Tolerance) -> NDArray[np.bool_]:

@@ -47,6 +47,7 @@ from vpr_ros.core.localizer import Localization, Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap, read_header
 from vpr_ros.core.retrieve import Prior
+from vpr_ros.core.state import SmoothTransform, State, Tracker
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.shipped import model_that_made
 
@@ -77,6 +78,9 @@ class LocalizeNode(LifecycleNode):
         self._prior: Prior | None = None
         self._field_of_view_deg: float | None = None
         self._odometry = OdometryBuffer()
+        self._located_ns: int | None = None  # stamp of the last image localized
+        self._tracker = Tracker()
+        self._map_T_odom = SmoothTransform()
         self._transforms = Transforms(self) if Transforms.available() else None
         self._settings = Parameters(self, is_configured=lambda: self._localizer is not None)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
@@ -101,7 +105,8 @@ class LocalizeNode(LifecycleNode):
         self._problem = ''
         self._counts = Counts()
         place_map = self._localizer.place_map
-        self._outputs = Outputs(self, place_map)
+        self._outputs = Outputs(self, place_map, initialpose=self.config.publish_initialpose)
+        self._forget()
         self.get_logger().info(
             f'{len(place_map)} places of {place_map.folder}, model {place_map.header.model_name}'
         )
@@ -123,6 +128,7 @@ class LocalizeNode(LifecycleNode):
         self._worker.start()
         header = self._header(self.get_clock().now().nanoseconds)
         self._outputs.publish_map(header)
+        self._outputs.publish_state(self._tracker.state)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -251,6 +257,8 @@ class LocalizeNode(LifecycleNode):
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         """Search only where the operator says the robot is, until the next fix."""
+        if self._outputs.is_own(message):
+            return
         try:
             pose = convert.pose_array(message.pose.pose, source='initialpose')
         except VprError as error:
@@ -270,7 +278,10 @@ class LocalizeNode(LifecycleNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._forget()
-        response.success, response.message = True, 'initial pose and odometry are forgotten'
+        response.success, response.message = (
+            True,
+            ('the drive so far, initial pose and odometry are forgotten'),
+        )
         return response
 
     def _on_localize(self, request: Any, response: Any) -> Any:
@@ -281,7 +292,7 @@ class LocalizeNode(LifecycleNode):
                 raise ImageError(
                     f'{len(given)} of image and compressed_image have data, expected one'
                 )
-            located = self._locate(self._frame(given[0]))
+            located = self._locate(self._frame(given[0]), alone=True)
         except VprError as error:
             response.success, response.message = False, str(error)
             return response
@@ -319,7 +330,8 @@ class LocalizeNode(LifecycleNode):
         decoded_s = time.perf_counter()
         self._watch_clock(frame.stamp_ns)
         self._look_up_mounting(frame.camera_frame)
-        located = self._locate(frame, prior=self._prior)
+        located = self._locate(frame, prior=self._prior, travelled_m=self._travelled_m(frame))
+        before, state = self._tracker.state, self._tracker.step(located.outcome)
         if isinstance(located.outcome, Fix):
             self._armed, self._prior = False, None
         located_s = time.perf_counter()
@@ -327,7 +339,10 @@ class LocalizeNode(LifecycleNode):
         self._outputs.publish(
             frame, located, header, config=self.config, base_T_camera=self._mounting
         )
-        if isinstance(located.outcome, Fix):
+        if state is not before:
+            self._on_state(before, state)
+        if isinstance(located.outcome, Fix) and state is State.LOCALIZED:
+            self._outputs.publish_initialpose(located.outcome, header)
             self._broadcast(located.outcome, located.stamp_ns)
         ended_s = time.perf_counter()
         waited = {'wait': started_s - received_s, 'decode': decoded_s - started_s}
@@ -339,11 +354,33 @@ class LocalizeNode(LifecycleNode):
         at_ns = convert.stamp_ns(message.header.stamp) or self.get_clock().now().nanoseconds
         return Frame(to_rgb(message), at_ns, message.header.frame_id)
 
-    def _locate(self, frame: Frame, *, prior: Prior | None = None) -> Localization:
+    def _locate(
+        self,
+        frame: Frame,
+        *,
+        prior: Prior | None = None,
+        travelled_m: float | None = None,
+        alone: bool = False,
+    ) -> Localization:
         assert self._localizer is not None
         with self._describing:
             self._localizer.config = self.config
-            return self._localizer.step(frame, prior=prior)
+            return self._localizer.step(frame, prior=prior, travelled_m=travelled_m, alone=alone)
+
+    def _travelled_m(self, frame: Frame) -> float | None:
+        """How far odometry says the robot moved since the last image."""
+        before_ns, self._located_ns = self._located_ns, frame.stamp_ns
+        if before_ns is None:
+            return None
+        return self._odometry.distance_m(before_ns, frame.stamp_ns)
+
+    def _on_state(self, before: State, state: State) -> None:
+        """Tell of a new state; after being lost, initialpose and tf start anew."""
+        self._outputs.publish_state(state)
+        if state is State.LOST:
+            self._map_T_odom.reset()
+            self._outputs.expect_initialpose()
+        self.get_logger().info(f'{before.value} -> {state.value}')
 
     def _watch_clock(self, at_ns: int) -> None:
         if at_ns < self._last_stamp_ns:
@@ -364,7 +401,16 @@ class LocalizeNode(LifecycleNode):
         self._localizer.base_T_camera = self._mounting
 
     def _forget(self) -> None:
-        self._odometry, self._prior = OdometryBuffer(), None
+        self._odometry, self._prior, self._located_ns = OdometryBuffer(), None, None
+        self._map_T_odom.reset()
+        if self._localizer is None:
+            return
+        with self._describing:
+            self._localizer.reset()
+        before = self._tracker.state
+        self._tracker.reset()
+        if before is not State.LOST:
+            self._on_state(before, State.LOST)
 
     # Output --------------------------------------------------------------------------------------
 
@@ -382,7 +428,9 @@ class LocalizeNode(LifecycleNode):
         self._transforms.broadcast(
             self._map_frame(),
             self.config.odom_frame,
-            map_T_odom(fix.pose, odom_T_base),
+            self._map_T_odom.step(
+                map_T_odom(fix.pose, odom_T_base), float(fix.covariance[:3, :3].trace()) ** 0.5
+            ),
             at_ns + tolerance_ns,
         )
 
@@ -393,6 +441,10 @@ class LocalizeNode(LifecycleNode):
         if self._localizer is not None:
             header = self._localizer.place_map.header
             facts |= {'places': str(header.places), 'model': header.model_name}
+            facts |= {
+                'state': self._tracker.state.value,
+                'calibration': self._localizer.place_map.calibration.source,
+            }
             views = (self._field_of_view_deg, header.field_of_view_deg)
             seen, mapped = (f'{view:.0f}' if view else 'unknown' for view in views)
             facts['field of view, camera/map [deg]'] = f'{seen}/{mapped}'

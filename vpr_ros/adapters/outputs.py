@@ -6,7 +6,7 @@ import numpy as np
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vpr_ros.adapters import conversions as convert
@@ -16,6 +16,7 @@ from vpr_ros.core.config import NodeConfig
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.localizer import Localization
 from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.state import State
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.core.types import Image as RgbImage
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
@@ -24,7 +25,7 @@ from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
 class Outputs:
     """The node's publishers, from configure to cleanup."""
 
-    def __init__(self, node: Node, place_map: PlaceMap) -> None:
+    def __init__(self, node: Node, place_map: PlaceMap, *, initialpose: bool) -> None:
         """Create the publishers; ~/matches only where vpr_msgs is built."""
         self._node = node
         self._place_map = place_map
@@ -32,6 +33,11 @@ class Outputs:
         self._last_fix: tuple[int, Poses] | None = None  # stamp in ns, map_T_base
         create = node.create_publisher
         self._pose = create(PoseWithCovarianceStamped, '~/pose', LATCHED)
+        self._state = create(String, '~/state', LATCHED)
+        self._initialpose = None
+        if initialpose:
+            self._initialpose = create(PoseWithCovarianceStamped, 'initialpose', RECENT)
+        self._initialpose_sent: PoseWithCovarianceStamped | None = None
         self._candidates = create(PoseArray, '~/candidates', RECENT)
         self._markers = create(MarkerArray, '~/markers', RECENT)
         self._places = create(Marker, '~/places', LATCHED)
@@ -44,6 +50,8 @@ class Outputs:
         """Remove the topics."""
         for publisher in (
             self._pose,
+            self._state,
+            self._initialpose,
             self._candidates,
             self._markers,
             self._places,
@@ -56,6 +64,25 @@ class Outputs:
     def publish_map(self, header: Header) -> None:
         """The map's places, once; the topic is latched."""
         self._places.publish(convert.places_message(self._place_map, header))
+
+    def publish_state(self, state: State) -> None:
+        """LOST, TENTATIVE or LOCALIZED; the topic is latched."""
+        self._state.publish(String(data=state.value))
+
+    def publish_initialpose(self, fix: Fix, header: Header) -> None:
+        """A fix for other localizers to start from, once until `expect_initialpose`."""
+        if self._initialpose is None or self._initialpose_sent is not None:
+            return
+        self._initialpose_sent = convert.fix_message(fix, header)
+        self._initialpose.publish(self._initialpose_sent)
+
+    def expect_initialpose(self) -> None:
+        """Publish one again at the next call."""
+        self._initialpose_sent = None
+
+    def is_own(self, message: PoseWithCovarianceStamped) -> bool:
+        """Whether an initial pose that came in is the one that went out."""
+        return bool(message == self._initialpose_sent)
 
     def publish(
         self,

@@ -6,6 +6,7 @@ They are there where tf2_ros is installed; it is not among the wheels.
 from collections import deque
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import Transform, TransformStamped, Vector3
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
@@ -22,6 +23,7 @@ except ImportError:
     tf2_ros = None
 
 _ODOMETRY_KEPT = 2000  # poses: 20 s at 100 Hz
+_ODOMETRY_LATE_NS = 100_000_000
 
 
 class Transforms:
@@ -92,6 +94,19 @@ class OdometryBuffer:
             if start_ns <= at_ns <= end_ns:
                 return interpolate(start, end, (at_ns - start_ns) / (end_ns - start_ns))
         return poses[-1][1]
+
+    def distance_m(self, from_ns: int, to_ns: int) -> float | None:
+        """Straight distance between where the robot was at two stamps; None if unknown.
+
+        Only odometry around both stamps counts: one that has stopped would claim a standstill.
+        """
+        newest_ns = self._poses[-1][0] if self._poses else None
+        if newest_ns is None or newest_ns < to_ns - _ODOMETRY_LATE_NS:
+            return None
+        start, end = self.at(from_ns), self.at(to_ns)
+        if start is None or end is None:
+            return None
+        return float(np.linalg.norm(end[:3] - start[:3]))
 
 
 def map_T_odom(map_T_base: Poses, odom_T_base: Poses) -> Poses:

@@ -48,8 +48,31 @@ class LocalizerConfig:
     """How an image becomes a pose."""
 
     candidates: int = knob(20, 'Places retrieved for each image.', low=1, high=1000)
+    belief: bool = knob(
+        True,
+        'Believe the drive so far; if false, each image stands alone, and the similarity and '
+        'agreement settings decide.',
+    )
+    max_false_fix_rate: float = knob(
+        0.01,
+        'There is a fix only where the probability of its being wrong is at most this; '
+        'needs belief.',
+        low=0.0001,
+        high=0.5,
+    )
+    max_speed: float = knob(
+        0.0,
+        'Bound on the speed where there is no odometry; 0 takes twice the mapping speed.',
+        unit='m/s',
+        low=0.0,
+        high=100.0,
+        at_configure=True,
+    )
     min_similarity: float = knob(
-        0.5, 'Below this cosine similarity of the best place there is no fix.', low=-1.0, high=1.0
+        0.5,
+        'Without belief: below this cosine similarity of the best place there is no fix.',
+        low=-1.0,
+        high=1.0,
     )
     agreement_radius: float = knob(
         5.0, 'Candidates within this distance are the same place.', unit='m', low=0.01, high=1000.0
@@ -59,13 +82,13 @@ class LocalizerConfig:
     )
     min_agreement: float = knob(
         0.6,
-        "Share of the candidates' weight that must agree, else there is no fix.",
+        "Without belief: share of the candidates' weight that must agree, else there is no fix.",
         low=0.0,
         high=1.0,
     )
     similarity_scale: float = knob(
         0.02,
-        'Fall of similarity by which the weight of a candidate falls to 1/e.',
+        'Without belief: fall of similarity by which the weight of a candidate falls to 1/e.',
         low=0.001,
         high=1.0,
     )
@@ -131,7 +154,13 @@ class NodeConfig(LocalizerConfig):
     )
     publish_tf: bool = knob(
         False,
-        'Broadcast map_frame -> odom_frame after each fix (needs tf2_ros and the odom topic).',
+        'Broadcast map_frame -> odom_frame at each fix while LOCALIZED '
+        '(needs tf2_ros and the odom topic).',
+    )
+    publish_initialpose: bool = knob(
+        False,
+        'Publish the first fix once LOCALIZED on initialpose, then nothing until lost again.',
+        at_configure=True,
     )
     transform_tolerance: float = knob(
         0.1, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0

@@ -2,7 +2,8 @@
 
 Retrieval lies now and then, and its best answer alone does not tell when. Candidates that agree on
 a place do: the mode of their weighted positions is found first, a fix is given only if enough
-weight stands behind it, and the pose is a robust mean over the candidates of that mode.
+weight stands behind it, and the pose is a robust mean over the candidates of that mode. With a
+belief, the weights are the belief's and a calibrated probability decides.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.confidence import observe
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.geometry import (
     angle_between,
@@ -27,6 +29,7 @@ from vpr_ros.core.types import Poses
 Array: TypeAlias = NDArray[np.float64]
 
 _ROBUST_STEPS = 3
+_MOST = 0.5
 _UNIFORM_ANGLE_VARIANCE = np.pi**2 / 3  # of an angle about which nothing is known
 
 
@@ -36,6 +39,9 @@ class Reason(Enum):
     NOTHING_SIMILAR = 'no place on the map is similar enough'
     CANDIDATES_DISAGREE = 'the similar places lie apart'
     OUTSIDE_PRIOR = 'no place on the map lies where the initial pose says'
+    NOT_SURE = 'not sure enough yet'
+    ELSEWHERE = 'probably not on the map'
+    NOTHING_SEEN = 'the image shows nothing'
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Fix:
 
     pose: Poses  # [7], map_T_base
     covariance: Array  # [6, 6]: x y z in m^2, rotations about the map's x y z axes in rad^2
-    probability: float  # share of the candidates' weight that agrees, in [0, 1]; not calibrated
+    probability: float  # that it is right, in [0, 1]; from one image only, the agreeing share
     place_index: int  # the most similar place of those that agree
     inliers: int = 0  # landmarks that the pose rests on; 0: on the places' own poses
 
@@ -79,16 +85,97 @@ def estimate(
     agreeing, agreement = _strongest_mode(poses, weights, config, place_map.header.has_heading)
     if agreement < config.min_agreement:
         return NoFix(Reason.CANDIDATES_DISAGREE, agreement)
-    pose, covariance = _robust_mean(
+    return _fix(
+        candidates.place_index[agreeing],
         poses[agreeing],
+        similarity[agreeing],
         weights[agreeing],
-        prior_sigma=_prior_sigma(similarity[agreeing], weights[agreeing], config),
+        agreement,
+        place_map,
+        config,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What candidates of a belief tell about their strongest mode, see confidence.observe."""
+
+    agreeing: NDArray[np.bool_]  # [K], which of them are the mode
+    values: Array  # [4]
+
+
+def observe_belief(
+    candidates: Candidates, most_similar: Candidates, place_map: PlaceMap, config: LocalizerConfig
+) -> Observed:
+    """Observations of the strongest mode of a belief's candidates.
+
+    most_similar: the candidates by similarity alone; the best of them outside the mode is the next
+    distinct place, or else the last of them, which is then no less similar.
+    """
+    poses = place_map.base_poses(candidates.place_index)
+    assert candidates.weight is not None
+    weights = candidates.weight.astype(np.float64)
+    agreeing, belief = _strongest_mode(poses, weights, config, place_map.header.has_heading)
+    similarity = float(candidates.similarity[agreeing].max())
+    centre_m = poses[np.flatnonzero(agreeing)[0], :3]
+    others_m = place_map.base_poses(most_similar.place_index)[:, :3]
+    outside = np.linalg.norm(others_m - centre_m, axis=1) > config.agreement_radius
+    next_best = most_similar.similarity[outside] if outside.any() else most_similar.similarity
+    runner_up = float(next_best[0] if outside.any() else next_best[-1])
+    ratio = (1 - runner_up) / max(1 - similarity, 1e-3)
+    share = weights / max(float(weights.sum()), 1e-12)
+    away_m = poses[:, :3] - share @ poses[:, :3]
+    spread = float(np.sqrt(share @ (away_m**2).sum(axis=1))) / config.agreement_radius
+    return Observed(agreeing, observe(belief, similarity, ratio, spread))
+
+
+def estimate_belief(
+    candidates: Candidates,
+    observed: Observed,
+    probability: float,
+    place_map: PlaceMap,
+    config: LocalizerConfig,
+    *,
+    base_T_camera: Poses | None = None,
+) -> Fix | NoFix:
+    """The pose of a belief's strongest mode, if it is probable enough."""
+    if probability < 1 - config.max_false_fix_rate:
+        assert candidates.weight is not None
+        away = float(candidates.weight.sum()) < _MOST
+        return NoFix(Reason.ELSEWHERE if away else Reason.NOT_SURE, probability)
+    agreeing = observed.agreeing
+    assert candidates.weight is not None
+    poses = place_map.base_poses(candidates.place_index[agreeing], base_T_camera=base_T_camera)
+    weights = candidates.weight[agreeing].astype(np.float64)
+    similarity = candidates.similarity[agreeing].astype(np.float64)
+    return _fix(
+        candidates.place_index[agreeing],
+        poses,
+        similarity,
+        weights,
+        probability,
+        place_map,
+        config,
+    )
+
+
+def _fix(
+    places: NDArray[np.int64],
+    poses: Poses,
+    similarity: Array,
+    weights: Array,
+    probability: float,
+    place_map: PlaceMap,
+    config: LocalizerConfig,
+) -> Fix:
+    """The robust mean of candidates that agree, all [K], best first."""
+    pose, covariance = _robust_mean(
+        poses, weights, prior_sigma=_prior_sigma(similarity, weights, config)
     )
     if not place_map.header.has_heading:
         covariance[3:] = covariance[:, 3:] = 0
         covariance[3:, 3:] = np.eye(3) * _UNIFORM_ANGLE_VARIANCE
-    place_index = int(candidates.place_index[np.flatnonzero(agreeing)[0]])
-    return Fix(pose, covariance, agreement, place_index)
+    return Fix(pose, covariance, probability, int(places[0]))
 
 
 def _strongest_mode(

@@ -19,6 +19,8 @@ from vpr_ros.core.types import Image
 SMALLEST_SIDE_PX = 8
 """Below this no place can be told from another; such images are refused rather than enlarged."""
 
+_COARSE_HW = 16, 16
+_LEAST_CONTRAST = 4.0  # standard deviation, of 255
 _TAIL_BYTES = 4096
 _JPEG = b'\xff\xd8'
 _REDUCED = (
@@ -56,6 +58,15 @@ def check(image: Image, *, source: str = 'image') -> Image:
             f'{source}: {width}x{height} pixels, expected at least {SMALLEST_SIDE_PX} on each side'
         )
     return image
+
+
+def shows_something(image: Image) -> bool:
+    """Whether an image [H, W, 3] has any content; a covered lens and a black frame have none.
+
+    Brightness is compared between the cells of a coarse grid, so that noise does not count.
+    """
+    coarse = resize(image, _COARSE_HW).mean(axis=2)
+    return bool(coarse.std() >= _LEAST_CONTRAST)
 
 
 def decode(

@@ -43,6 +43,11 @@ class ExactIndex:
             found[inside] = block[rows[inside] - start] @ query
         return found
 
+    def mean(self) -> Descriptors:
+        """Mean of all rows [D]; not of unit norm."""
+        total = np.sum([block.sum(axis=0, dtype=np.float64) for block in self._blocks], axis=0)
+        return np.asarray(total / len(self), dtype=np.float32)
+
     def search(
         self, queries: Descriptors, k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

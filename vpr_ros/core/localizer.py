@@ -3,13 +3,24 @@
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.belief import Belief
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import Describer
-from vpr_ros.core.estimate import Fix, NoFix, estimate
-from vpr_ros.core.image import check
+from vpr_ros.core.estimate import (
+    Fix,
+    NoFix,
+    Reason,
+    estimate,
+    estimate_belief,
+    observe_belief,
+)
+from vpr_ros.core.image import check, shows_something
 from vpr_ros.core.place_map import PlaceMap
-from vpr_ros.core.retrieve import Candidates, Prior, retrieve
+from vpr_ros.core.retrieve import Candidates, Prior, inside_prior, most_similar, retrieve
 from vpr_ros.core.types import Descriptors, Frame, Image, Poses
 from vpr_ros.core.verify import Verifier, fix_of
 
@@ -19,13 +30,15 @@ class Localization:
     """All that one frame told."""
 
     stamp_ns: int
-    candidates: Candidates
+    candidates: Candidates  # by belief where it is on, else by similarity
     outcome: Fix | NoFix
-    latency_ms: dict[str, float]  # by stage: describe, search, estimate, verify
+    latency_ms: dict[str, float]  # by stage: describe, search, belief, estimate, verify
+    similar: Candidates  # by similarity alone
+    observed: NDArray[np.float64] | None = None  # [4], see confidence.OBSERVATIONS
 
 
 class Localizer:
-    """A model and a map, ready to localize frames."""
+    """A model and a map, ready to localize frames; remembers the drive."""
 
     def __init__(
         self,
@@ -46,20 +59,52 @@ class Localizer:
         self.base_T_camera = base_T_camera
         self.camera = camera
         self._verifier = Verifier(place_map) if place_map.has_landmarks else None
+        # Made here and not at the first frame, which it would delay on a large map.
+        self._belief = self._new_belief() if self.config.belief else None
 
-    def step(self, frame: Frame, *, prior: Prior | None = None) -> Localization:
-        """Localize one frame, with a prior only inside it; raises ImageError."""
+    def _new_belief(self) -> Belief:
+        place_map = self.place_map
+        return Belief(place_map.grid, place_map.background, max_speed_mps=self.config.max_speed)
+
+    def reset(self) -> None:
+        """Forget the drive so far."""
+        if self._belief is not None:
+            self._belief.reset()
+
+    def step(
+        self,
+        frame: Frame,
+        *,
+        prior: Prior | None = None,
+        travelled_m: float | None = None,
+        alone: bool = False,
+    ) -> Localization:
+        """Localize the next frame of the drive; raises ImageError.
+
+        prior: only inside it; travelled_m: by odometry since the last frame; alone: without the
+        drive, which it leaves as it was.
+        """
         started = time.perf_counter()
-        descriptor = self.describer.describe([check(frame.image)])[0]
+        image = check(frame.image)
+        seen = shows_something(image)
+        descriptor = self.describer.describe([image])[0]
         described = time.perf_counter()
-        located = self.locate(descriptor, stamp_ns=frame.stamp_ns, prior=prior)
+        located = self.locate(
+            descriptor,
+            stamp_ns=frame.stamp_ns,
+            prior=prior,
+            travelled_m=travelled_m,
+            alone=alone,
+            seen=seen,
+        )
         latency_ms = {'describe': (described - started) * 1e3} | located.latency_ms
-        if self._verifier is None or not self.config.use_landmarks:
+        if self._verifier is None or not self.config.use_landmarks or not seen:
             return replace(located, latency_ms=latency_ms)
         located_s = time.perf_counter()
         outcome = self._by_landmarks(self._verifier, frame.image, located)
         latency_ms['verify'] = (time.perf_counter() - located_s) * 1e3
-        return replace(located, outcome=outcome, latency_ms=latency_ms)
+        observed = located.observed if outcome is located.outcome else None
+        return replace(located, outcome=outcome, latency_ms=latency_ms, observed=observed)
 
     def _by_landmarks(
         self, verifier: Verifier, image: Image, located: Localization
@@ -67,7 +112,7 @@ class Localizer:
         """The pose by landmarks where they support one, else what retrieval said."""
         place_map = self.place_map
         similarity = located.candidates.similarity
-        if len(similarity) == 0 or similarity[0] < self.config.min_similarity:
+        if len(similarity) == 0 or similarity.max() < self.config.min_similarity:
             return located.outcome
         camera = self.camera or place_map.header.camera
         assert camera is not None  # of every map with landmarks
@@ -78,17 +123,86 @@ class Localizer:
         return fix_of(verified, base_T_camera=mounting)
 
     def locate(
-        self, descriptor: Descriptors, *, stamp_ns: int, prior: Prior | None = None
+        self,
+        descriptor: Descriptors,
+        *,
+        stamp_ns: int,
+        prior: Prior | None = None,
+        travelled_m: float | None = None,
+        alone: bool = False,
+        seen: bool = True,
     ) -> Localization:
-        """The same from a descriptor [D] that is already there."""
-        started = time.perf_counter()
-        candidates = retrieve(
-            descriptor, self.place_map, count=self.config.candidates, prior=prior
+        """The same from a descriptor [D] that is there; seen: whether its image shows anything."""
+        if alone or not self.config.belief:
+            return self._locate_alone(descriptor, stamp_ns, prior, seen)
+        clock = [time.perf_counter()]
+        row = self.place_map.index.similarities(descriptor)  # [N]
+        similar = most_similar(row, self.place_map, count=self.config.candidates, prior=prior)
+        clock.append(time.perf_counter())
+        candidates = self._believe(row, similar, stamp_ns, prior, travelled_m, seen)
+        clock.append(time.perf_counter())
+        outcome, observed = self._judge(candidates, similar, seen)
+        clock.append(time.perf_counter())
+        latency_ms = _stages(clock, 'search', 'belief', 'estimate')
+        return Localization(stamp_ns, candidates, outcome, latency_ms, similar, observed)
+
+    def _locate_alone(
+        self, descriptor: Descriptors, stamp_ns: int, prior: Prior | None, seen: bool
+    ) -> Localization:
+        """From one image, without the drive."""
+        clock = [time.perf_counter()]
+        similar = retrieve(descriptor, self.place_map, count=self.config.candidates, prior=prior)
+        clock.append(time.perf_counter())
+        outcome: Fix | NoFix = NoFix(Reason.NOTHING_SEEN)
+        if seen:
+            outcome = estimate(
+                similar, self.place_map, self.config, base_T_camera=self.base_T_camera
+            )
+        clock.append(time.perf_counter())
+        latency_ms = _stages(clock, 'search', 'estimate')
+        return Localization(stamp_ns, similar, outcome, latency_ms, similar)
+
+    def _believe(
+        self,
+        row: NDArray[np.float32],
+        similar: Candidates,
+        stamp_ns: int,
+        prior: Prior | None,
+        travelled_m: float | None,
+        seen: bool,
+    ) -> Candidates:
+        """The places of most weight after this frame's similarities [N]."""
+        if self._belief is None:
+            self._belief = self._new_belief()
+        if prior is not None:
+            self._belief.restrict(inside_prior(self.place_map, prior))
+        self._belief.step(
+            row, stamp_ns=stamp_ns, travelled_m=travelled_m, evidence=1.0 if seen else 0.0
         )
-        searched = time.perf_counter()
-        outcome = estimate(
-            candidates, self.place_map, self.config, base_T_camera=self.base_T_camera
+        if len(similar) == 0:
+            return similar
+        places, weight = self._belief.places(self.config.candidates)
+        return Candidates(places, row[places], weight)
+
+    def _judge(
+        self, candidates: Candidates, similar: Candidates, seen: bool
+    ) -> tuple[Fix | NoFix, NDArray[np.float64] | None]:
+        if len(similar) == 0:
+            return NoFix(Reason.OUTSIDE_PRIOR), None
+        if not seen:
+            return NoFix(Reason.NOTHING_SEEN), None
+        observed = observe_belief(candidates, similar, self.place_map, self.config)
+        outcome = estimate_belief(
+            candidates,
+            observed,
+            float(self.place_map.calibration.probability(observed.values)),
+            self.place_map,
+            self.config,
+            base_T_camera=self.base_T_camera,
         )
-        ended = time.perf_counter()
-        latency_ms = {'search': (searched - started) * 1e3, 'estimate': (ended - searched) * 1e3}
-        return Localization(stamp_ns, candidates, outcome, latency_ms)
+        return outcome, observed.values
+
+
+def _stages(clock: list[float], *names: str) -> dict[str, float]:
+    """Milliseconds of each stage, from the times between them."""
+    return dict(zip(names, (np.diff(clock) * 1e3).tolist(), strict=True))

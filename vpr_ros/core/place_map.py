@@ -40,9 +40,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import replace_file, staged_folder
+from vpr_ros.core.belief import Background, PlaceGrid, map_background, place_grid
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.codes import CODED_FROM_BYTES, CodedRows, is_coded, write_codes
+from vpr_ros.core.confidence import SHIPPED, Calibration, as_dict, from_dict
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose, compose, invert
 from vpr_ros.core.image import decode
@@ -104,6 +106,7 @@ class MapHeader:
     command: str = ''
     made_at: str = ''
     places: int = 0
+    calibration: dict[str, Any] | None = None  # see core/confidence.py, as_dict
     files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
     changes: tuple[Change, ...] = ()  # since it was built, oldest first
     format_version: int = FORMAT_VERSION
@@ -225,6 +228,22 @@ class PlaceMap:
     def base_T_camera(self) -> Poses:
         """Mounting of the camera that made the map, [7]."""
         return np.array(self.header.base_T_camera)
+
+    @cached_property
+    def grid(self) -> PlaceGrid:
+        """The places on a grid along the mapping drive, as a belief needs them."""
+        return place_grid(self.base_poses()[:, :3], self.stamps_ns)
+
+    @cached_property
+    def background(self) -> Background:
+        """What the places look like to the map itself; one pass over the descriptors."""
+        return map_background(self.index)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The map's own, else the shipped one."""
+        found = self.header.calibration
+        return SHIPPED if found is None else from_dict(found)
 
     @cached_property
     def id(self) -> str:
@@ -456,6 +475,8 @@ def read_header(folder: Path) -> MapHeader:
         settings['changes'] = tuple(Change(**change) for change in settings.get('changes', ()))
         header = MapHeader(**settings)
         checked_pose(header.base_T_camera, source='base_T_camera')
+        if header.calibration is not None:
+            from_dict(header.calibration)
         if not header.files:
             raise ValueError('no files listed')
     except Exception as error:
@@ -472,12 +493,24 @@ def write_header(folder: Path, header: MapHeader) -> None:
         if path.is_file() and path.name != HEADER_NAME
     )
     files = {name: known.get(name) or _digest(folder / name) for name in names}
-    values = asdict(replace(header, files=files))
+    (folder / HEADER_NAME).write_bytes(_header_bytes(replace(header, files=files)))
+
+
+def _header_bytes(header: MapHeader) -> bytes:
+    values = asdict(header)
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
     if header.camera is not None:
         values['camera'] = header.camera.as_mapping()
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    (folder / HEADER_NAME).write_text(text, encoding='utf-8')
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Keep a calibration in map.yaml, which is exchanged in one step; raises MapError."""
+    header = replace(read_header(folder), calibration=as_dict(calibration))
+    try:
+        replace_file(folder.absolute() / HEADER_NAME, _header_bytes(header))
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
 
 def _landmark_arrays(part: Path) -> dict[str, NDArray[Any]] | None:

@@ -1,0 +1,407 @@
+"""What the belief over the drive and its calibrated probability are worth, on real drives.
+
+    python benchmarks/belief.py [--data ../shared/data] [--cache DIR] [--fit]
+
+One setting for all sets, no odometry, no look-ahead. A set's radius is its own truth: two frames,
+one for nordland, 3 m for KITTI, 5 m for the demo; frame k of a set without poses is at (k, 0, 0)
+at 8 Hz. --fit prints the weights that ship (vpr_ros/core/confidence.py), fitted on the first
+halves of the drives, on the same halves with the robot carried away in their middle, and on drives
+along the maps of other sets.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from vpr_ros.core.belief import Background, Belief, place_grid
+from vpr_ros.core.confidence import SHIPPED, fit, reliability
+from vpr_ros.core.config import LocalizerConfig
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.estimate import Fix
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
+from vpr_ros.core.image import read
+from vpr_ros.core.localizer import Localizer
+from vpr_ros.core.model import Model
+from vpr_ros.core.place_map import MapHeader, PlaceMap, build
+from vpr_ros.core.recall import share_interval
+from vpr_ros.core.state import State, Tracker
+from vpr_ros.drives import open_drive
+from vpr_ros.shipped import default_model
+
+ROOT = Path(__file__).resolve().parents[1]
+PERIOD_NS = 125_000_000
+FOREIGN_FRAMES = 200
+RADII_M = {'corridor': 2.0, 'gardenspoint_thumb': 2.0, 'nordland_64x32': 1.0}
+ONLY_FOREIGN = ('rtabmap_corridor_loop', 'ie_tower_indoor')
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One drive: what was seen where and when."""
+
+    descriptors: np.ndarray  # [Q, D]
+    bases: np.ndarray  # [Q, 7]
+    stamps_ns: np.ndarray  # [Q]
+
+    def __getitem__(self, rows: np.ndarray | slice) -> 'Pass':
+        """Some of the images, in the order given, at the first stamps."""
+        bases = self.bases[rows]
+        return Pass(self.descriptors[rows], bases, self.stamps_ns[: len(bases)])
+
+    def __len__(self) -> int:
+        return len(self.bases)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A mapped drive and one to be localized on it."""
+
+    name: str
+    mapped: Pass
+    driven: Pass
+    radius_m: float
+    place_map: PlaceMap
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a drive got, frame by frame, [Q] each."""
+
+    best: np.ndarray  # whether the best place is true
+    single: np.ndarray  # the same from the image alone
+    matchable: np.ndarray  # whether there is a true place
+    observed: np.ndarray  # [Q, 4], NaN where nothing was seen
+    probability: np.ndarray
+    fixed: np.ndarray
+    right: np.ndarray  # whether there is a fix and it is true
+    states: list[State]
+
+
+def described(
+    name: str, images: Callable[[], list], model: Model, cache: Path | None
+) -> np.ndarray:
+    """Descriptors [Q, D] of a list of images, from the cache if they are there."""
+    kept = cache / f'{name}-{model.card.sha256[:12]}.npy' if cache else None
+    if kept and kept.is_file():
+        return np.load(kept, allow_pickle=False)
+    describer = OnnxDescriber(model)
+    rows = [
+        describer.describe([load()])[0]
+        for load in tqdm(images(), desc=name, unit='image', disable=None, delay=2)
+    ]
+    if kept:
+        np.save(kept, np.array(rows))
+    return np.array(rows)
+
+
+def folder_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
+    """A folder of images as a drive along x."""
+    files = sorted(folder.iterdir())
+    rows = described(
+        f'{folder.parent.name}-{folder.name}',
+        lambda: [lambda file=file: read(file) for file in files],
+        model,
+        cache,
+    )
+    bases = np.tile(IDENTITY, (len(rows), 1))
+    bases[:, 0] = np.arange(len(rows))
+    return Pass(rows, bases, np.arange(len(rows)) * PERIOD_NS)
+
+
+def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
+    """A recording with poses."""
+    drive = open_drive(folder)
+    frames = list(drive.frames())
+    rows = described(folder.name, lambda: [frame.load for frame in frames], model, cache)
+    stamps_ns = np.array([frame.stamp_ns for frame in frames])
+    cameras, _ = drive.trajectory.at(stamps_ns)
+    return Pass(rows, compose(cameras, invert(drive.base_T_camera)), stamps_ns)
+
+
+def benches(data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
+    model = Model.open(default_model())
+    day, dusk = (
+        drive_pass(ROOT / 'demo' / 'drives' / name, model, cache) for name in ('day', 'dusk')
+    )
+    found = [('demo', day, dusk, 5.0)]
+    if (data / 'kitti_clip1').is_dir():
+        kitti = drive_pass(data / 'kitti_clip1', model, cache)
+        halves = [
+            Pass(kitti.descriptors[start::2], kitti.bases[start::2], kitti.stamps_ns[start::2])
+            for start in (0, 1)
+        ]
+        found.append(('kitti_clip1', *halves, 3.0))
+    for name, radius_m in RADII_M.items():
+        if (data / name).is_dir():
+            parts = (
+                folder_pass(data / name / part, model, cache) for part in ('database', 'queries')
+            )
+            found.append((name, *parts, radius_m))
+    for name in ONLY_FOREIGN:
+        if (data / name).is_dir():
+            parts = (
+                ('images',) * 2 if (data / name / 'images').is_dir() else ('database', 'queries')
+            )
+            passes = (folder_pass(data / name / part, model, cache) for part in parts)
+            found.append((name, *passes, 2.0))
+    for name, mapped, driven, radius_m in found:
+        place_map = written(mapped, model, folder / name)
+        yield Bench(name, mapped, driven, radius_m, place_map)
+
+
+def written(mapped: Pass, model: Model, folder: Path) -> PlaceMap:
+    header = MapHeader(
+        model_name=model.card.name,
+        model_sha256=model.card.sha256,
+        descriptor_size=mapped.descriptors.shape[1],
+    )
+    with build(folder, header) as writer:
+        for row, (descriptor, base) in enumerate(
+            zip(mapped.descriptors, mapped.bases, strict=True)
+        ):
+            writer.add(
+                descriptor,
+                compose(base, FORWARD_CAMERA),
+                stamp_ns=int(mapped.stamps_ns[row]),
+                name=str(row),
+                thumbnail=b'',
+            )
+    return PlaceMap.open(folder)
+
+
+def localized(
+    bench: Bench,
+    driven: Pass,
+    *,
+    seen: np.ndarray | None = None,
+    foreign: bool = False,
+    calibration: object = SHIPPED,
+) -> Outcome:
+    """A drive along a map, frame by frame; foreign: no answer can be right."""
+    bench.place_map.__dict__['calibration'] = calibration
+    config = LocalizerConfig(agreement_radius=bench.radius_m)
+    localizer, tracker = Localizer(None, bench.place_map, config), Tracker()
+    places = bench.place_map.base_poses()[:, :3]
+    rows = []
+    states = []
+    for frame, (descriptor, base) in enumerate(zip(driven.descriptors, driven.bases, strict=True)):
+        located = localizer.locate(
+            descriptor,
+            stamp_ns=int(driven.stamps_ns[frame]),
+            seen=bool(seen is None or seen[frame]),
+        )
+        near = np.linalg.norm(places - base[:3], axis=1) <= bench.radius_m
+        near &= not foreign
+        outcome = located.outcome
+        fixed = isinstance(outcome, Fix)
+        right = fixed and not foreign and _apart_m(outcome.pose, base) <= bench.radius_m
+        first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
+        observed = np.full(4, np.nan) if located.observed is None else located.observed
+        facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right)
+        rows.append((*facts, *observed))
+        states.append(tracker.step(outcome))
+    table = np.array(rows, dtype=float)
+    flags = table.astype(bool)
+    return Outcome(
+        flags[:, 0],
+        flags[:, 1],
+        flags[:, 2],
+        table[:, 6:],
+        table[:, 3],
+        flags[:, 4],
+        flags[:, 5],
+        states,
+    )
+
+
+def _apart_m(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.linalg.norm(first[:3] - second[:3]))
+
+
+def halves(driven: Pass) -> tuple[Pass, Pass]:
+    middle = len(driven) // 2
+    return driven[:middle], driven[middle:]
+
+
+def carried(driven: Pass) -> Pass:
+    """The first and the last of three thirds: the robot is carried over the second."""
+    third = len(driven) // 3
+    return driven[np.r_[0:third, 2 * third : len(driven)]]
+
+
+def training(found: list[Bench]) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and truths of all first halves."""
+    observed, right = [], []
+    for bench in found:
+        for other in found:
+            own = other.name == bench.name
+            if own and bench.name in ONLY_FOREIGN:
+                continue
+            first = halves(other.driven if own else other.driven[:FOREIGN_FRAMES])[0]
+            for driven in (first, carried(first)) if own else (first,):
+                outcome = localized(bench, driven, foreign=not own)
+                observed.append(outcome.observed)
+                right.append(outcome.best)
+    return np.concatenate(observed), np.concatenate(right)
+
+
+def show(title: str, header: str, rows: list[str]) -> None:
+    print(f'\n{title}\n\n| {header} |')
+    print('|' + '---|' * (header.count('|') + 1))
+    print('\n'.join(f'| {row} |' for row in rows), flush=True)
+
+
+def recall_rows(found: list[Bench]) -> Iterator[str]:
+    for bench in found:
+        if bench.name in ONLY_FOREIGN:
+            continue
+        whole = localized(bench, bench.driven)
+        can = whole.matchable
+        low, high = share_interval(whole.best[can])
+        yield (
+            f'{bench.name} | {len(bench.mapped)} | {can.sum()} | {whole.single[can].mean():.3f} | '
+            f'{whole.best[can].mean():.3f} [{low:.3f}, {high:.3f}]'
+        )
+
+
+def calibration_rows(found: list[Bench]) -> Iterator[str]:
+    for bench in found:
+        if bench.name in ONLY_FOREIGN:
+            continue
+        whole = localized(bench, bench.driven)
+        held_out = (np.arange(len(whole.best)) // 10) % 2 == 1
+        own = fit(whole.observed[~held_out], whole.best[~held_out], source=bench.name)
+        errors = [
+            reliability(made.probability(whole.observed[held_out]), whole.best[held_out]).error
+            for made in (SHIPPED, own)
+        ]
+        cells = [f'{error:.3f}' for error in errors]
+        for made in (SHIPPED, own):
+            outcome = localized(bench, bench.driven, calibration=made)
+            fixed, right = outcome.fixed[held_out], outcome.right[held_out]
+            false = int((fixed & ~right).sum())
+            cells.append(f'{fixed.mean():.2f} | {false} of {fixed.sum()}')
+        yield f'{bench.name} | ' + ' | '.join([cells[0], cells[2], cells[1], cells[3]])
+
+
+def foreign_rows(found: list[Bench]) -> Iterator[str]:
+    for bench in found:
+        cells = []
+        for other in found:
+            if other.name == bench.name:
+                cells.append('')
+                continue
+            second = halves(other.driven[:FOREIGN_FRAMES])[1]
+            outcome = localized(bench, second, foreign=True)
+            cells.append(f'{outcome.fixed.sum()}/{len(second)}')
+        yield f'{bench.name} | ' + ' | '.join(cells)
+
+
+def disturbances(bench: Bench) -> Iterator[str]:
+    driven, random = bench.driven, np.random.default_rng(0)
+    count = len(driven)
+    half = count // 2
+    third = count // 3
+    kidnapped = localized(bench, carried(driven))
+    after = kidnapped.states[third:]
+    away = next((n for n, state in enumerate(after) if state is not State.LOCALIZED), None)
+    lost = next((n for n, state in enumerate(after) if state is State.LOST), None)
+    back = next(
+        (n for n, state in enumerate(after) if n > (away or 0) and state is State.LOCALIZED), None
+    )
+    wrong = int((kidnapped.fixed & ~kidnapped.right)[third:].sum())
+    yield (
+        f'{bench.name} | carried away, {kidnapped.states[third - 1].value} | no longer LOCALIZED '
+        f'after {_frames(away)}, LOST after {_frames(lost)}, LOCALIZED after {_frames(back)} | '
+        f'{wrong} | {kidnapped.fixed[third:].sum()}'
+    )
+    frozen = np.minimum(np.arange(count), half)
+    yield _disturbed(bench, 'camera frozen from the middle on', driven[frozen], slice(half, None))
+    black = np.arange(count) < half
+    yield _disturbed(bench, 'black from the middle on', driven, slice(half, None), seen=black)
+    for share in (0.1, 0.5):
+        kept = np.flatnonzero(random.random(count) >= share)
+        thinned = Pass(driven.descriptors[kept], driven.bases[kept], driven.stamps_ns[kept])
+        yield _disturbed(bench, f'{share:.0%} of the frames lost', thinned, slice(None))
+    yield _disturbed(bench, 'twice as fast', driven[::2], slice(None))
+    yield _disturbed(bench, 'driven backwards', driven[::-1], slice(None))
+
+
+def _disturbed(bench: Bench, what: str, driven: Pass, part: slice, **options: object) -> str:
+    if what.startswith('camera frozen'):
+        driven = replace(driven, bases=bench.driven.bases)  # the robot drives on
+    outcome = localized(bench, driven, **options)
+    can = outcome.matchable[part]
+    best, fixed, right = outcome.best[part], outcome.fixed[part], outcome.right[part]
+    states = [state.value for state in outcome.states[part]]
+    return (
+        f'{bench.name} | {what} | R@1 {best[can].mean():.3f}, answered {fixed.mean():.2f}, '
+        f'ends {states[-1]} | {int((fixed & ~right).sum())} | {fixed.sum()}'
+    )
+
+
+def _frames(number: int | None) -> str:
+    return 'no frame' if number is None else f'frame {number + 1}'
+
+
+def cost_ms(places: int) -> tuple[float, float]:
+    """Median processor time of a frame, and of the 20 best places after it, on one thread."""
+    cv2.setNumThreads(1)
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((8, places)).astype(np.float32)
+    positions = np.arange(places)[:, None] * np.array([1.0, 0, 0])
+    grid = place_grid(positions, np.arange(places) * PERIOD_NS)
+    belief = Belief(grid, Background(np.zeros(places, np.float32), np.ones(places, np.float32)))
+    taken = []
+    for frame in range(60):
+        started = time.process_time()
+        belief.step(rows[frame % 8], stamp_ns=frame * (PERIOD_NS + 7_000_000))
+        stepped = time.process_time()
+        belief.places(20)
+        taken.append((stepped - started, time.process_time() - stepped))
+    step, best = np.median(np.array(taken[5:]), axis=0) * 1e3
+    return float(step), float(best)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
+    parser.add_argument('--data', type=Path, default=default, help='default: %(default)s')
+    parser.add_argument('--cache', type=Path, help='keep descriptors here between runs')
+    parser.add_argument('--fit', action='store_true', help='fit the shipped weights anew')
+    arguments = parser.parse_args()
+    for places in (1_000, 10_000, 100_000):
+        step, best = cost_ms(places)
+        print(
+            f'{places:>8,} places: {step:.2f} ms of processor time a frame, {best:.2f} the 20 best'
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        found = list(benches(arguments.data, arguments.cache, Path(folder)))
+        if arguments.fit:
+            flat = replace(SHIPPED, weights=(0.0,) * 4, bias=0.0)
+            print(fit(*training(found), prior=flat, source='first halves'))
+            return
+        header = 'set | places | queries | R@1, one image | R@1, belief'
+        show('Recall', header, list(recall_rows(found)))
+        header = (
+            'set | shipped: error | answered | false fixes | own: error | answered | false fixes'
+        )
+        show('Probability', header, list(calibration_rows(found)))
+        header = 'map | ' + ' | '.join(bench.name for bench in found)
+        show('Fixes of drives along the map of another set', header, list(foreign_rows(found)))
+        rows = [
+            row for bench in found if bench.name not in ONLY_FOREIGN for row in disturbances(bench)
+        ]
+        show('Disturbances', 'set | what | outcome | false fixes | fixes', rows)
+
+
+if __name__ == '__main__':
+    main()

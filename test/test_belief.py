@@ -1,0 +1,258 @@
+"""A drive tells more than its images: the filter over places, speeds and elsewhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import unit_rows
+
+from vpr_ros.core.belief import SPEEDS, Background, Belief, map_background, place_grid
+from vpr_ros.core.belief import _shifted as shifted
+from vpr_ros.core.index import ExactIndex
+
+PLACES = 120
+SECOND = 10**9
+
+
+def line(count: int, spacing_m: float = 1.0) -> np.ndarray:
+    """Positions [count, 3] along x."""
+    return np.arange(count)[:, None] * np.array([spacing_m, 0, 0])
+
+
+def stamps(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.int64) * SECOND
+
+
+def fresh(count: int = PLACES, **options: float) -> Belief:
+    """A belief over places a metre and a second apart."""
+    flat = Background(np.zeros(count, np.float32), np.ones(count, np.float32))
+    return Belief(place_grid(line(count), stamps(count)), flat, **options)
+
+
+def glimpse(place: int, seed: int, *, count: int = PLACES, height: float = 3.0) -> np.ndarray:
+    """A row of noise in which one place stands out a little: no image alone can be trusted."""
+    row = np.random.default_rng(seed).standard_normal(count).astype(np.float32)
+    row[place] += height
+    return row
+
+
+def drive(belief: Belief, places: list[int], **options: float) -> list[int]:
+    """The best place after each frame, one frame a second."""
+    start = 0 if belief._stamp_ns is None else belief._stamp_ns // SECOND + 1
+    best = []
+    for frame, place in enumerate(places):
+        belief.step(
+            glimpse(place, seed=1000 * place + frame),
+            stamp_ns=(start + frame) * SECOND,
+            **options,
+        )
+        best.append(int(belief.places(1)[0][0]))
+    return best
+
+
+def right_share(best: list[int], places: list[int], within: int = 1) -> float:
+    return float(np.mean(np.abs(np.array(best) - np.array(places)) <= within))
+
+
+@pytest.mark.parametrize(
+    'places',
+    [
+        list(range(10, 90)),
+        list(range(100, 20, -1)),
+        list(range(0, 120, 2)),
+        [30 + frame // 2 for frame in range(80)],
+        [int(20 + 1.3 * frame) for frame in range(70)],
+        [*range(20, 50), *[50] * 20, *range(50, 80)],
+    ],
+    ids=['forwards', 'backwards', 'twice as fast', 'half as fast', 'odd speed', 'with a stop'],
+)
+def test_a_drive_is_followed_where_single_images_fail(places: list[int]) -> None:
+    alone = [
+        int(np.argmax(glimpse(place, seed=1000 * place + frame)))
+        for frame, place in enumerate(places)
+    ]
+    followed = drive(fresh(), places)
+    half = len(places) // 3
+    assert right_share(alone, places) < 0.75
+    assert right_share(followed[half:], places[half:], within=2) > 0.85
+
+
+def test_weights_and_elsewhere_sum_to_one_in_every_frame() -> None:
+    belief = fresh()
+    for frame in range(50):
+        belief.step(glimpse(frame, frame), stamp_ns=frame * SECOND)
+        assert float(belief.cells.sum()) + belief.elsewhere == pytest.approx(1, abs=1e-4)
+        assert (belief.cells >= 0).all()
+
+
+def test_carried_to_another_place_it_lets_go_and_finds_the_new_one() -> None:
+    belief = fresh()
+    drive(belief, list(range(10, 50)))
+    after = drive(belief, list(range(90, 115)))
+    assert right_share(after[15:], list(range(105, 115))) == 1.0
+
+
+def test_noise_alone_is_elsewhere() -> None:
+    belief = fresh()
+    drive(belief, list(range(10, 50)))
+    for frame in range(40):
+        belief.step(glimpse(0, 7000 + frame, height=0.0), stamp_ns=(100 + frame) * SECOND)
+    assert belief.elsewhere > 0.5
+
+
+def test_the_same_image_again_and_again_proves_nothing() -> None:
+    frozen, row = fresh(), glimpse(40, 1)
+    frozen.step(row, stamp_ns=0)
+    once = float(frozen.cells.max())
+    for frame in range(1, 30):
+        frozen.step(row, stamp_ns=frame * SECOND)
+    assert float(frozen.cells.max()) <= once
+
+
+def test_frames_that_show_nothing_lower_what_is_believed_and_never_raise_it() -> None:
+    belief = fresh()
+    drive(belief, list(range(10, 50)))
+    heights, away = [float(belief.cells.max())], [belief.elsewhere]
+    for frame in range(10):
+        belief.step(glimpse(50 + frame, frame), stamp_ns=(40 + frame) * SECOND, evidence=0.0)
+        heights.append(float(belief.cells.max()))
+        away.append(belief.elsewhere)
+    assert heights == sorted(heights, reverse=True) and heights[-1] < 0.9 * heights[0]
+    assert away == sorted(away)
+
+
+def test_what_all_images_of_a_drive_share_is_no_evidence() -> None:
+    """One place looks like every image of this drive, by its weather alone."""
+    weather = np.zeros(PLACES, np.float32)
+    weather[7] = 8.0
+    belief, best = fresh(), []
+    for frame in range(60):
+        belief.step(glimpse(20 + frame, frame, height=4.0) + weather, stamp_ns=frame * SECOND)
+        best.append(int(belief.places(1)[0][0]))
+    assert right_share(best[30:], list(range(50, 80))) > 0.9
+
+
+def test_odometry_carries_the_belief_where_images_say_nothing() -> None:
+    belief = fresh(max_speed_mps=2.0)
+    drive(belief, list(range(10, 40)), travelled_m=1.0)
+    for frame in range(10):
+        belief.step(
+            glimpse(0, frame),
+            stamp_ns=(100 + frame) * SECOND,
+            travelled_m=1.0,
+            evidence=0.0,
+        )
+    assert abs(int(belief.places(1)[0][0]) - 49) <= 3
+
+
+def test_a_known_region_takes_all_weight() -> None:
+    belief = fresh()
+    drive(belief, list(range(10, 30)))
+    inside = np.zeros(PLACES, dtype=bool)
+    inside[80:90] = True
+    belief.restrict(inside)
+    belief.step(glimpse(85, 3), stamp_ns=20 * SECOND)
+    assert 77 <= int(belief.places(1)[0][0]) <= 92
+    belief.restrict(np.zeros(PLACES, dtype=bool))
+    assert float(belief.cells.sum()) > 0
+
+
+def test_reset_forgets_the_drive() -> None:
+    belief, new = fresh(), fresh()
+    drive(belief, list(range(10, 50)))
+    belief.reset()
+    row = glimpse(60, 1)
+    belief.step(row, stamp_ns=0)
+    new.step(row, stamp_ns=0)
+    np.testing.assert_array_equal(belief.cells, new.cells)
+
+
+def test_a_crossing_leads_onto_the_other_branch() -> None:
+    """Two streets cross at place 30 and place 90; the robot turns from one into the other."""
+    first = np.stack([np.arange(60.0), np.zeros(60), np.zeros(60)], axis=1)
+    second = np.stack([np.full(60, 30.0), np.arange(60.0) - 30, np.zeros(60)], axis=1)
+    grid = place_grid(np.concatenate([first, second]), stamps(120))
+    crossing = {(30, grid.place_of_cell.tolist().index(90))}
+    assert crossing <= set(zip(grid.link_from.tolist(), grid.link_to.tolist(), strict=True))
+    assert (grid.place_of_cell == -1).sum() == 2  # the break between the two streets
+    flat = Background(np.zeros(120, np.float32), np.ones(120, np.float32))
+    belief = Belief(grid, flat)
+    turning = [*range(10, 31), *range(91, 118)]
+    best = drive(belief, turning)
+    assert right_share(best[30:], turning[30:]) > 0.9
+
+
+def naively_shifted(row: np.ndarray, cells: float) -> np.ndarray:
+    moved = np.zeros(len(row))
+    whole = int(np.floor(cells))
+    for cell, weight in enumerate(row.tolist()):
+        for to, share in ((cell + whole, 1 - cells + whole), (cell + whole + 1, cells - whole)):
+            if 0 <= to < len(row):
+                moved[to] += share * weight
+    return moved
+
+
+@given(st.integers(2, 12), st.floats(-15, 15, allow_nan=False))
+def test_moving_is_a_shift_with_linear_interpolation(size: int, cells: float) -> None:
+    row = np.random.default_rng(size).random(size).astype(np.float32)
+    out = np.empty_like(row)
+    shifted(row, cells, out)
+    np.testing.assert_allclose(out, naively_shifted(row, cells), atol=1e-5)
+
+
+def test_one_frame_is_what_bayes_rule_says() -> None:
+    """Against loops over every speed, place and "elsewhere"."""
+    count, row = 30, glimpse(12, 5, count=30)
+    belief = fresh(count)
+    belief.step(row, stamp_ns=0)
+    belief.step(row[::-1].copy(), stamp_ns=SECOND)
+    before, elsewhere = belief._weight * belief._scale, belief.elsewhere
+    third = glimpse(14, 9, count=30)
+    background = belief._background.copy()
+    belief.step(third, stamp_ns=2 * SECOND)
+    seen = third - background
+    height = (seen - seen.mean()) / seen.std()
+    leaves = 1e-2 + 2e-3
+    predicted = np.zeros((len(SPEEDS), count))
+    for speed in range(len(SPEEDS)):  # in every third frame they change, at first upwards
+        source = max(speed - 1, 0)
+        mixed = (0.94 * before[speed] + 0.06 * before[source]) * (1 - leaves)
+        moved = naively_shifted(mixed, 2.0 * float(SPEEDS[speed]))
+        predicted[speed] = moved + 0.1 * elsewhere / before.size
+    weight = predicted * np.exp(0.6 * (height - 1.5))
+    away = 0.9 * elsewhere + leaves * (1 - elsewhere)
+    total = weight.sum() + away
+    np.testing.assert_allclose(belief.cells, weight.sum(axis=0) / total, rtol=1e-3, atol=1e-6)
+    assert belief.elsewhere == pytest.approx(away / total, rel=1e-3)
+
+
+def test_the_grid_has_a_cell_per_place_and_none_across_a_jump() -> None:
+    even = place_grid(line(50, 2.0), stamps(50))
+    assert even.is_regular and even.cell_m == 2.0 and even.mapping_speed_mps == 2.0
+    far = line(50, 2.0)
+    far[25:] += 500
+    assert len(place_grid(far, stamps(50))) == 52
+    standing = np.concatenate([line(20), np.tile([[19.0, 0, 0]], (30, 1))])
+    assert len(place_grid(standing, stamps(50))) == 20
+    alone = place_grid(line(1), stamps(1))
+    assert len(alone) == 1
+
+
+def test_uneven_places_lie_on_the_grid_by_distance() -> None:
+    positions = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [5, 0, 0], [6, 0, 0]])
+    grid = place_grid(positions, stamps(5))
+    assert grid.cell_m == 1.5
+    nearest = [
+        int(np.argmin(np.abs(positions[:, 0] - cell * grid.cell_m))) for cell in range(len(grid))
+    ]
+    apart_m = np.abs(positions[grid.place_of_cell, 0] - np.arange(len(grid)) * grid.cell_m)
+    nearest_m = np.abs(positions[nearest, 0] - np.arange(len(grid)) * grid.cell_m)
+    np.testing.assert_allclose(apart_m, nearest_m)
+
+
+def test_the_background_is_the_mean_over_the_map() -> None:
+    rows = unit_rows(40, 16)
+    background = map_background(ExactIndex([rows[:25], rows[25:]]))
+    np.testing.assert_allclose(background.similarity, (rows @ rows.T).mean(axis=1), atol=1e-5)
+    apart = np.linalg.norm(rows - rows.mean(axis=0), axis=1)
+    np.testing.assert_allclose(background.distance, apart, atol=1e-5)

@@ -1,0 +1,195 @@
+"""The probability of an answer: fitted, kept with the map, and used in place of a threshold."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from worlds import straight_drive, unit_rows, write_map
+
+from vpr_ros.core.confidence import (
+    BINS,
+    SHIPPED,
+    Calibration,
+    as_dict,
+    fit,
+    from_dict,
+    observe,
+    reliability,
+)
+from vpr_ros.core.config import LocalizerConfig
+from vpr_ros.core.errors import ConfigError, MapError
+from vpr_ros.core.estimate import Fix, NoFix, Reason
+from vpr_ros.core.localizer import Localization, Localizer
+from vpr_ros.core.place_map import PlaceMap, map_id, write_calibration
+
+SECOND = 10**9
+
+
+def made_up(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and answers whose true probability is known: another calibration's."""
+    random = np.random.default_rng(seed)
+    observed = np.column_stack(
+        [
+            random.normal(0, 3, count),
+            random.uniform(0.3, 0.8, count),
+            random.uniform(0.9, 1.3, count),
+            random.uniform(0, 4, count),
+        ]
+    )
+    return observed, random.random(count) < TRUE.probability(observed)
+
+
+TRUE = Calibration(weights=(0.8, 12.0, 4.0, -0.4), bias=-9.0, source='made up')
+
+
+def test_more_belief_likeness_lead_and_less_spread_make_an_answer_more_probable() -> None:
+    middle = {'belief': 0.5, 'similarity': 0.6, 'ratio': 1.1, 'spread': 1.0}
+    better = {'belief': 0.9, 'similarity': 0.7, 'ratio': 1.3, 'spread': 0.2}
+    usual = SHIPPED.probability(observe(**middle))
+    for name, value in better.items():
+        assert SHIPPED.probability(observe(**middle | {name: value})) > usual
+
+
+def test_a_fit_finds_the_probabilities_that_made_the_answers() -> None:
+    observed, right = made_up(4000)
+    unseen, answers = made_up(4000, seed=1)
+    found = fit(observed, right, source='made up')
+    assert reliability(found.probability(unseen), answers).error < 0.03
+    assert reliability(SHIPPED.probability(unseen), answers).error > 0.1
+    np.testing.assert_allclose(found.probability(unseen), TRUE.probability(unseen), atol=0.1)
+
+
+def test_a_few_right_answers_do_not_make_everything_certain() -> None:
+    observed = np.tile(observe(0.9, 0.6, 1.05, 1.0), (20, 1))
+    found = fit(observed, np.ones(20, dtype=bool), source='all right')
+    weak = observe(0.1, 0.3, 1.0, 3.0)
+    assert found.probability(weak) < 0.05
+
+
+def test_the_calibration_error_is_the_gap_between_promise_and_truth() -> None:
+    """Against a loop over the answers."""
+    random = np.random.default_rng(3)
+    probability, right = random.random(500), random.random(500) < 0.5
+    expected = 0.0
+    for low in np.arange(BINS) / BINS:
+        inside = [
+            row for row, value in enumerate(probability) if low <= value < low + 1 / BINS - 1e-12
+        ]
+        promised = sum(probability[row] for row in inside) / len(inside)
+        true = sum(bool(right[row]) for row in inside) / len(inside)
+        expected += len(inside) / 500 * abs(promised - true)
+    found = reliability(probability, right)
+    assert found.error == pytest.approx(expected)
+    assert found.count.sum() == 500
+    sure = reliability(np.ones(10), np.ones(10, dtype=bool))
+    assert sure.error == 0 and np.isnan(sure.true[0]) and sure.true[-1] == 1
+
+
+def test_a_map_keeps_its_calibration_and_stays_the_same_map(tmp_path: Path) -> None:
+    place_map = write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20))
+    assert place_map.calibration is SHIPPED
+    calibration = replace(TRUE, frames=80, error=0.03, radius_m=5.0)
+    write_calibration(tmp_path / 'map', calibration)
+    again = PlaceMap.open(tmp_path / 'map')
+    assert again.calibration == calibration and map_id(again.header) == place_map.id
+
+
+def test_a_map_with_a_broken_calibration_is_refused_by_its_file(tmp_path: Path) -> None:
+    write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20))
+    path = tmp_path / 'map' / 'map.yaml'
+    header = yaml.safe_load(path.read_text())
+    for broken in (
+        {'weights': {}},
+        as_dict(TRUE) | {'bias': float('nan')},
+        as_dict(TRUE) | {'bias': []},
+    ):
+        path.write_text(yaml.safe_dump(header | {'calibration': broken}))
+        with pytest.raises(MapError, match=r'map\.yaml: damaged'):
+            PlaceMap.open(tmp_path / 'map')
+    with pytest.raises(ConfigError, match='finite'):
+        from_dict(as_dict(TRUE) | {'bias': float('inf')})
+
+
+def walk(localizer: Localizer, places: list[int], rows: np.ndarray) -> list[Localization]:
+    """A drive past places, each seen with some noise."""
+    random = np.random.default_rng(5)
+    found = []
+    for second, place in enumerate(places):
+        seen = rows[place] + 0.05 * random.standard_normal(rows.shape[1]).astype(np.float32)
+        seen /= np.linalg.norm(seen)
+        found.append(localizer.locate(seen, stamp_ns=second * SECOND))
+    return found
+
+
+@pytest.fixture
+def rows() -> np.ndarray:
+    return unit_rows(60, 64)
+
+
+@pytest.fixture
+def localizer(tmp_path: Path, rows: np.ndarray) -> Localizer:
+    """60 places ten metres apart; nothing is described in these tests."""
+    poses = straight_drive(60, spacing_m=10.0)
+    return Localizer(None, write_map(tmp_path / 'map', rows, poses), LocalizerConfig())  # type: ignore[arg-type]
+
+
+def test_a_drive_along_the_map_is_fixed_more_and_more_surely(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    found = walk(localizer, list(range(5, 30)), rows)
+    assert [place.candidates.place_index[0] for place in found[5:]] == list(range(10, 30))
+    last = found[-1].outcome
+    assert isinstance(last, Fix) and last.probability >= 0.99
+    assert last.pose[0] == pytest.approx(290, abs=3)
+    assert found[-1].similar.place_index[0] == 29
+
+
+def test_a_lower_rate_of_false_fixes_gives_fewer_fixes(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    counts = []
+    for rate in (0.0001, 0.01, 0.5):
+        localizer.reset()
+        localizer.config = LocalizerConfig(max_false_fix_rate=rate)
+        found = walk(localizer, list(range(5, 12)), rows)
+        fixes = [place.outcome for place in found if isinstance(place.outcome, Fix)]
+        assert all(fix.probability >= 1 - rate for fix in fixes)
+        counts.append(len(fixes))
+    assert counts == sorted(counts) and counts[-1] > 0
+
+
+def test_images_from_another_world_get_no_fix(localizer: Localizer) -> None:
+    elsewhere = unit_rows(60, 64, seed=9)
+    found = walk(localizer, list(range(60)), elsewhere)
+    assert not any(isinstance(place.outcome, Fix) for place in found)
+    reasons = {place.outcome.reason for place in found if isinstance(place.outcome, NoFix)}
+    assert reasons <= {Reason.ELSEWHERE, Reason.NOT_SURE} and Reason.ELSEWHERE in reasons
+
+
+def test_an_image_that_shows_nothing_gets_no_fix_however_sure_the_drive_was(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    walk(localizer, list(range(5, 30)), rows)
+    dark = localizer.locate(rows[30], stamp_ns=25 * SECOND, seen=False)
+    assert isinstance(dark.outcome, NoFix) and dark.outcome.reason is Reason.NOTHING_SEEN
+    assert dark.outcome.probability == 0
+
+
+def test_an_image_asked_about_alone_leaves_the_drive_as_it_was(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    walk(localizer, list(range(5, 15)), rows)
+    assert localizer._belief is not None
+    before = localizer._belief.cells.copy()
+    asked = localizer.locate(rows[50], stamp_ns=10 * SECOND, alone=True)
+    assert asked.candidates.place_index[0] == 50
+    np.testing.assert_array_equal(localizer._belief.cells, before)
+
+
+def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.ndarray) -> None:
+    localizer.config = LocalizerConfig(belief=False)
+    found = walk(localizer, [5, 50, 7], rows)
+    assert [place.candidates.place_index[0] for place in found] == [5, 50, 7]
+    assert all(place.observed is None for place in found)

@@ -1,0 +1,55 @@
+"""LOST, TENTATIVE, LOCALIZED, and a transform that does not jump."""
+
+import numpy as np
+import pytest
+
+from vpr_ros.core.estimate import Fix, NoFix, Reason
+from vpr_ros.core.geometry import IDENTITY
+from vpr_ros.core.state import CONFIRMATIONS, PATIENCE, SmoothTransform, State, Tracker
+
+FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
+UNSURE = NoFix(Reason.NOT_SURE, 0.8)
+AWAY = NoFix(Reason.ELSEWHERE, 0.01)
+
+
+def states(*outcomes: Fix | NoFix) -> list[State]:
+    tracker = Tracker()
+    return [tracker.step(outcome) for outcome in outcomes]
+
+
+def test_fixes_in_a_row_localize_and_one_alone_does_not() -> None:
+    assert states(FIX, UNSURE, FIX)[-1] is State.TENTATIVE
+    found = states(*[FIX] * CONFIRMATIONS)
+    assert found[-1] is State.LOCALIZED and State.LOCALIZED not in found[:-1]
+
+
+def test_a_frame_without_a_fix_does_not_take_the_robots_place_away() -> None:
+    assert states(*[FIX] * CONFIRMATIONS, UNSURE)[-1] is State.LOCALIZED
+    assert states(*[FIX] * CONFIRMATIONS, AWAY)[-1] is State.TENTATIVE
+
+
+def test_improbable_frames_in_a_row_lose_it() -> None:
+    found = states(*[FIX] * CONFIRMATIONS, *[AWAY] * PATIENCE)
+    assert found[-1] is State.LOST and found[-2] is State.TENTATIVE
+    assert states(AWAY)[0] is State.LOST
+
+
+def at(x_m: float) -> np.ndarray:
+    return IDENTITY + np.array([x_m, 0, 0, 0, 0, 0, 0])
+
+
+def test_one_far_estimate_does_not_move_the_transform() -> None:
+    smooth = SmoothTransform()
+    smooth.step(at(1.0), 0.5)
+    assert smooth.step(at(40.0), 0.5)[0] == 1.0
+    assert smooth.step(at(1.2), 0.5)[0] == pytest.approx(1.04)
+
+
+def test_estimates_that_agree_pull_it_little_by_little() -> None:
+    smooth = SmoothTransform()
+    smooth.step(at(0.0), 0.5)
+    moved = np.diff([smooth.step(at(10.0), 0.5)[0] for _ in range(40)])
+    assert moved.max() <= 2.0 and smooth.pose is not None
+    assert smooth.pose[0] == pytest.approx(10, abs=0.01)
+    smooth.reset()
+    assert smooth.step(at(-5.0), 0.5)[0] == -5.0

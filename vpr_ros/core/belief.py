@@ -1,0 +1,364 @@
+"""What a drive so far tells about where the robot is: a discrete Bayes filter.
+
+One image alone lies now and then, and look-alike places can never be told apart by it. A drive
+can: places follow one another, and a robot moves along them at a speed that changes slowly. The
+state is therefore a place and a speed along the mapped drive (forwards or backwards), and one more
+state "elsewhere", off the map. A walk without a speed would lag behind a moving robot, because
+standing still is its likeliest move.
+
+Evidence is the whole row of similarities, not its best few, in two steps:
+
+- From each place's similarity its background is subtracted: the mean over the drive so far, which
+  begins at the place's mean similarity to the map. What is left is what this image has that the
+  others have not; light, weather and season, which all images of a drive share, are gone. In terms
+  of descriptors this is the cosine between query and place, each centred by the mean of its drive.
+- The row is brought to mean 0 and variance 1. "Elsewhere" is a fixed height in that scale, so that
+  an image that fits no place better than chance speaks for "elsewhere".
+
+Images that repeat each other are no independent evidence: a row counts by how far it differs from
+the last one, so that a frozen camera proves nothing, however often it repeats itself.
+
+All is kept on a regular grid along the mapped drive, where moving is a shift of an array: a frame
+costs a few passes over [V, M] (V speeds, M grid cells, about one per place). OpenCV's arithmetic
+takes half the passes that numpy's does.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.index import ExactIndex, best_of
+
+Array: TypeAlias = NDArray[np.float32]
+Rows: TypeAlias = NDArray[np.int64]
+
+SPEEDS = np.linspace(-1.0, 1.0, 17)  # as shares of the bound, V of them
+
+_SHARPNESS = 0.6  # nats of log likelihood for one standard deviation of a row
+_ELSEWHERE_HEIGHT = 1.5  # standard deviations of a row
+_ACCELERATION = 0.02  # share of the weight whose speed changes by one step, per frame
+_ACCELERATES_EVERY = 3  # frames
+_GETS_LOST = 1e-2  # of leaving the map, or being carried away, per frame
+_LOST_PER_S = 2e-3  # the same for the time without a frame
+_COMES_BACK = 0.1  # of coming onto the map from elsewhere, per frame
+_CHANGES_BRANCH = 0.02  # share of the weight that goes over to another branch nearby, per frame
+_BACKGROUND_FRAMES = 10.0  # frames of a drive that weigh as much as the map's own background
+_REMEMBERED_FRAMES = 300.0  # of a drive in the background
+_INDEPENDENT = 0.02  # 1 - correlation of two rows from which on both count in full
+_FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping speeds
+_BREAK = 5.0  # a step of the mapping drive this many times the usual one is a break in it
+_BREAK_CELLS = 3  # how wide a break is on the grid
+_BRANCH_CELLS = 5  # this far along the drive, a place nearby is on another branch
+_SLOWEST_MPS = 0.05  # slower steps of the mapping drive say nothing about its speed
+_FLAT = 1e-6  # a row that varies less than this tells nothing
+_CELLS_OF_A_PLACE = 4  # looked at for each place asked for
+_CROWD = 32  # places of one cube that are looked at for links
+
+
+@dataclass(frozen=True)
+class PlaceGrid:
+    """The mapped drive as M cells of equal length, in the order in which it was driven."""
+
+    cell_m: float  # length of a cell
+    places: int  # N
+    place_of_cell: Rows  # [M], the nearest place along the drive; -1 inside a break
+    link_from: Rows  # [L], cells next to which another branch passes
+    link_to: Rows  # [L], the nearest cell of that branch
+    link_turns: NDArray[np.bool_]  # [L], whether that branch was driven the other way
+    mapping_speed_mps: float  # the usual speed of the mapping drive
+
+    def __len__(self) -> int:
+        """Number of cells, M."""
+        return len(self.place_of_cell)
+
+    @cached_property
+    def is_regular(self) -> bool:
+        """Whether cell k is place k, as where places are equally far apart."""
+        return np.array_equal(self.place_of_cell, np.arange(self.places))
+
+
+def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:
+    """Lay places [N, 3], in the order of the mapping drive, onto a grid; stamps [N]."""
+    steps_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)  # [N - 1]
+    cell_m, breaks = _usual_step(steps_m)
+    travelled_m = np.where(breaks, _BREAK_CELLS * cell_m, steps_m)
+    along = np.concatenate([[0.0], np.cumsum(travelled_m)]) / cell_m  # [N], in cells
+    cell_of_place = np.rint(along).astype(np.int64)
+    place_of_cell = np.searchsorted(
+        (along[1:] + along[:-1]) / 2, np.arange(cell_of_place[-1] + 1)
+    ).astype(np.int64)
+    for before in np.flatnonzero(breaks):
+        place_of_cell[cell_of_place[before] + 1 : cell_of_place[before + 1]] = -1
+    from_place, to_place = _branches(positions_m, 1.5 * cell_m, cell_of_place)
+    direction = np.gradient(positions_m, axis=0) if len(positions_m) > 1 else positions_m
+    turns = np.einsum('li,li->l', direction[from_place], direction[to_place]) < 0
+    return PlaceGrid(
+        cell_m=cell_m,
+        places=len(positions_m),
+        place_of_cell=place_of_cell,
+        link_from=cell_of_place[from_place],
+        link_to=cell_of_place[to_place],
+        link_turns=turns,
+        mapping_speed_mps=_usual_speed(steps_m[~breaks], np.diff(stamps_ns)[~breaks], cell_m),
+    )
+
+
+def _usual_step(steps_m: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
+    """Length of a cell and which steps [N - 1] are breaks.
+
+    A cell is as long as the median step, and longer where the robot mostly stood still, so that
+    there are never many more cells than places.
+    """
+    moving = steps_m[steps_m > 1e-3]
+    if moving.size == 0:
+        return 1.0, np.zeros(len(steps_m), dtype=bool)
+    usual_m = float(np.median(moving))
+    breaks = steps_m > _BREAK * max(usual_m, float(steps_m.mean()))
+    return max(usual_m, float(steps_m[~breaks].mean())), breaks
+
+
+def _usual_speed(steps_m: NDArray[np.float64], steps_ns: Rows, cell_m: float) -> float:
+    """Median speed while moving, in m/s; a cell a second where the stamps do not tell."""
+    timed = steps_ns > 0
+    speeds = steps_m[timed] / steps_ns[timed] * 1e9
+    speeds = speeds[speeds > _SLOWEST_MPS]
+    return float(np.median(speeds)) if speeds.size else cell_m
+
+
+def _branches(
+    positions_m: NDArray[np.float64], radius_m: float, cell_of_place: Rows
+) -> tuple[Rows, Rows]:
+    """Places near which another branch passes, and the nearest place of that branch.
+
+    Places are sorted into cubes of the radius' size, and only neighbouring cubes are compared.
+    """
+    cubes = np.floor(positions_m / radius_m).astype(np.int64)
+    cubes -= cubes.min(axis=0) - 1
+    sizes = cubes.max(axis=0) + 2
+    keys = (cubes[:, 0] * sizes[1] + cubes[:, 1]) * sizes[2] + cubes[:, 2]
+    order = np.argsort(keys, kind='stable')
+    sorted_keys = keys[order]
+    nearest = np.full(len(keys), -1, dtype=np.int64)
+    nearest_m = np.full(len(keys), radius_m)
+    for offset in np.ndindex(3, 3, 3):
+        wanted = keys + ((offset[0] - 1) * sizes[1] + offset[1] - 1) * sizes[2] + offset[2] - 1
+        start, end = (np.searchsorted(sorted_keys, wanted, side) for side in ('left', 'right'))
+        for rank in range(min(int((end - start).max()), _CROWD)):
+            here = np.flatnonzero(start + rank < end)
+            there = order[start[here] + rank]
+            apart_m = np.linalg.norm(positions_m[here] - positions_m[there], axis=1)
+            branch = np.abs(cell_of_place[here] - cell_of_place[there]) > _BRANCH_CELLS
+            better = branch & (apart_m < nearest_m[here])
+            nearest[here[better]], nearest_m[here[better]] = there[better], apart_m[better]
+    linked = np.flatnonzero(nearest >= 0)
+    return linked, nearest[linked]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What every place of a map looks like to the map itself, see `map_background`."""
+
+    similarity: Array  # [N], mean similarity of a place to all places
+    distance: Array  # [N], of a place's descriptor from the mean descriptor
+
+
+def map_background(index: ExactIndex) -> Background:
+    """One pass over the descriptors of a map."""
+    mean = index.mean()
+    similarity = index.similarities(mean)
+    distance = np.sqrt(np.maximum(1 - 2 * similarity + mean @ mean, 1e-6))
+    return Background(similarity, distance.astype(np.float32))
+
+
+class Belief:
+    """Weights over the places of a map and "elsewhere", changed by each frame."""
+
+    def __init__(
+        self, grid: PlaceGrid, background: Background, *, max_speed_mps: float = 0.0
+    ) -> None:
+        """max_speed_mps: bound on the robot's speed; 0 takes twice the mapping speed."""
+        self._grid = grid
+        self._map_background = background
+        bound_mps = max_speed_mps or _FASTER_THAN_MAPPED * grid.mapping_speed_mps
+        self._speeds_mps = bound_mps * SPEEDS
+        self.reset()
+
+    def reset(self) -> None:
+        """Know nothing: on the map, anywhere, or elsewhere alike."""
+        cells = len(self._grid)
+        self._weight = np.full((len(SPEEDS), cells), 0.5 / (len(SPEEDS) * cells), np.float32)
+        self._moved = np.zeros_like(self._weight)
+        self._scale = 1.0  # of the stored weights: applied by the next frame's passes
+        self._cells = np.full(cells, 0.5 / cells, np.float32)
+        self.elsewhere = 0.5
+        self._background = self._map_background.similarity.copy()
+        self._background_frames = _BACKGROUND_FRAMES
+        self._row: Array | None = None
+        self._stamp_ns: int | None = None
+        self._frames = 0
+
+    def step(
+        self,
+        similarity: Array,
+        *,
+        stamp_ns: int,
+        travelled_m: float | None = None,
+        evidence: float = 1.0,
+    ) -> None:
+        """Take one frame.
+
+        similarity: [N], of its descriptor to all places; travelled_m: how far odometry says the
+        robot moved since the last frame; evidence: in [0, 1], less for an image that shows little.
+        """
+        before_ns = self._stamp_ns
+        elapsed_s = 0.0 if before_ns is None else max(stamp_ns - before_ns, 0) / 1e9
+        self._stamp_ns = stamp_ns
+        likelihood = self._likelihood(np.asarray(similarity, np.float32), evidence)
+        self._move(elapsed_s, travelled_m, likelihood)
+
+    def restrict(self, inside: NDArray[np.bool_]) -> None:
+        """Give all weight to some of the places [N]; without one of them nothing changes."""
+        grid = self._grid
+        allowed = inside[grid.place_of_cell] & (grid.place_of_cell >= 0)  # [M]
+        if not allowed.any():
+            return
+        self._weight *= allowed
+        if not (self._cells * allowed).sum() > 0:
+            self._weight[:, allowed] = 1.0
+        self._scale = 1 / float(self._weight.sum(dtype=np.float64))
+        self.elsewhere = 0.0
+
+    @property
+    def cells(self) -> Array:
+        """Weight of each grid cell [M]; with `elsewhere` they sum to one."""
+        return self._cells
+
+    def places(self, count: int) -> tuple[Rows, Array]:
+        """The `count` places of most weight and their weights, best first; equal ones in order."""
+        best, cells = best_of(self._cells, _CELLS_OF_A_PLACE * count)
+        owners = self._grid.place_of_cell[cells]
+        rows, inverse = np.unique(owners[owners >= 0], return_inverse=True)
+        weight = np.bincount(inverse, best[owners >= 0], minlength=len(rows)).astype(np.float32)
+        order = np.argsort(-weight, kind='stable')[:count]
+        return rows[order], weight[order]
+
+    def _likelihood(self, similarity: Array, evidence: float) -> Array:
+        """How much likelier a row [N] is at each cell [M] than elsewhere."""
+        row = similarity - self._background
+        row -= row.mean()
+        row /= self._map_background.distance
+        mean, spread = (float(value.item()) for value in cv2.meanStdDev(row))
+        if spread > _FLAT:
+            row = (row - mean) * np.float32(1 / spread)
+            evidence *= self._novelty(row)
+        else:
+            evidence = 0.0
+        if evidence > 0:
+            self._background_frames = min(self._background_frames + evidence, _REMEMBERED_FRAMES)
+            cv2.accumulateWeighted(
+                similarity, self._background, evidence / self._background_frames
+            )
+        likelihood: Array = row - np.float32(_ELSEWHERE_HEIGHT)
+        likelihood *= np.float32(_SHARPNESS * evidence)
+        np.exp(likelihood, out=likelihood)
+        if self._grid.is_regular:
+            return likelihood
+        likelihood = likelihood[self._grid.place_of_cell]
+        likelihood[self._grid.place_of_cell < 0] = 0
+        return likelihood
+
+    def _novelty(self, row: Array) -> float:
+        """How far a row of mean 0 and variance 1 is new evidence, in [0, 1]."""
+        before, self._row = self._row, row
+        if before is None:
+            return 1.0
+        correlation = float(before @ row) / len(row)
+        return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
+
+    def _move(self, elapsed_s: float, travelled_m: float | None, likelihood: Array) -> None:
+        """Predict and weigh in one go, speed by speed.
+
+        Speeds change only now and then, up and down in turn, which saves half the passes.
+        """
+        self._frames += 1
+        leaves = min(_GETS_LOST + _LOST_PER_S * elapsed_s, 0.5)
+        arrives = _COMES_BACK * self.elsewhere / self._weight.size
+        stays = (1 - leaves) * self._scale
+        self._enter_branches()
+        if self._frames % _ACCELERATES_EVERY == 0:
+            self._accelerate(1 if self._frames % (2 * _ACCELERATES_EVERY) else -1)
+        for speed, shift in enumerate(self._shifts(elapsed_s, travelled_m).tolist()):
+            moved = self._moved[speed]
+            _shifted(self._weight[speed], shift, moved, times=stays, plus=arrives)
+            cv2.multiply(moved, likelihood, dst=moved)
+        gone = (1 - _COMES_BACK) * self.elsewhere + leaves * (1 - self.elsewhere)
+        self._weight, self._moved = self._moved, self._weight
+        self._cells = np.asarray(np.ones(len(SPEEDS), np.float32) @ self._weight)
+        self._scale = 1 / (float(self._cells.sum()) + gone)
+        self._cells *= np.float32(self._scale)
+        self.elsewhere = gone * self._scale
+
+    def _accelerate(self, towards: int) -> None:
+        """Let a share of each speed's weight go over to the next one, up (1) or down (-1)."""
+        share, last = _ACCELERATION * _ACCELERATES_EVERY, len(SPEEDS) - 1
+        for speed in range(len(SPEEDS)):
+            source = min(max(speed - towards, 0), last)
+            cv2.addWeighted(
+                self._weight[speed],
+                1 - share,
+                self._weight[source],
+                share,
+                0,
+                dst=self._moved[speed],
+            )
+        self._weight, self._moved = self._moved, self._weight
+
+    def _shifts(self, elapsed_s: float, travelled_m: float | None) -> NDArray[np.float64]:
+        """How many cells each speed moves on [V].
+
+        Odometry gives the distance; the speeds then stand for direction, and for how much longer
+        or shorter the mapping drive was than this one.
+        """
+        if travelled_m is None:
+            return np.asarray(self._speeds_mps * elapsed_s / self._grid.cell_m)
+        stretched = np.sign(SPEEDS) * (0.75 + 0.5 * np.abs(SPEEDS))
+        return np.asarray(travelled_m * stretched / self._grid.cell_m)
+
+    def _enter_branches(self) -> None:
+        """Let a little weight go over to other branches that pass nearby, and turn with them."""
+        grid = self._grid
+        if len(grid.link_from) == 0:
+            return
+        going = _CHANGES_BRANCH * self._weight[:, grid.link_from]  # [V, L]
+        self._weight[:, grid.link_from] -= going
+        going = np.where(grid.link_turns, going[::-1], going)
+        for weight, arriving in zip(self._weight, going, strict=True):
+            np.add.at(weight, grid.link_to, arriving)
+
+
+def _shifted(
+    row: Array, cells: float, out: Array, *, times: float = 1.0, plus: float = 0.0
+) -> None:
+    """Write `row` [M] moved on by a number of cells, `times` and `plus`, into `out`.
+
+    What leaves the grid is gone, and what comes in at its end is only `plus`.
+    """
+    whole = int(np.floor(cells))
+    stays, goes, size = (1 - cells + whole) * times, (cells - whole) * times, len(row)
+    if 0 <= whole < size:
+        out[:whole] = plus
+        out[whole] = stays * row[0] + plus
+        source, target = row[: size - whole], out[whole + 1 :]
+    elif -size <= whole < 0:
+        out[size + whole] = goes * row[-1] + plus
+        out[size + whole + 1 :] = plus
+        source, target = row[-whole - 1 :], out[: size + whole]
+    else:
+        out[:] = plus
+        return
+    if len(target):
+        cv2.addWeighted(source[1:], stays, source[:-1], goes, plus, dst=target)

@@ -1,0 +1,168 @@
+"""How probable it is that an answer is right: a logistic regression on four observations.
+
+A belief is sure of itself too often: its frames are not independent, and it knows nothing of
+images from another town. The similarity itself, and how far the next distinct place is from it,
+tell the rest. The regression is fitted on drives whose poses are known (`calibrate`), pulled
+towards the shipped one, so that a drive without a single wrong answer does not make the robot
+believe all.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.errors import ConfigError
+
+Array: TypeAlias = NDArray[np.float64]
+
+OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread')
+BINS = 10
+
+_CENTRES = np.array([0.0, 0.5, 1.0, 1.0])  # about which an observation varies
+_SCALES = np.array([2.0, 0.1, 0.1, 1.0])  # by how much
+_PULL = 1.0  # towards the prior, in observations that contradict it
+_STEPS = 50
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Weights of the observations, in the order of OBSERVATIONS."""
+
+    weights: tuple[float, ...]
+    bias: float
+    source: str  # what it was fitted on
+    frames: int = 0  # of them
+    error: float | None = None  # expected calibration error on frames not used for fitting
+    radius_m: float | None = None  # within which an answer was right
+
+    def probability(self, observed: Array) -> Array:
+        """Probability [...] that an answer with observations [..., 4] is right."""
+        return _logistic(observed @ np.array(self.weights) + self.bias)
+
+
+SHIPPED = Calibration(
+    weights=(0.799, 26.51, 12.10, -0.067),
+    bias=-27.69,
+    source='shipped: the first halves of five drives',
+)
+"""What is used for a map that was never calibrated."""
+
+
+def observe(belief: float, similarity: float, ratio: float, spread: float) -> Array:
+    """The regression's input [4].
+
+    belief: weight of the answer's neighbourhood, in [0, 1]; similarity: of the best place in it;
+    ratio: how much farther the descriptor is from the best place outside it, in squared distances;
+    spread: of the candidates' positions, in radii.
+    """
+    share = min(max(belief, 1e-4), 1 - 1e-4)
+    return np.array([np.log(share / (1 - share)), similarity, min(ratio, 5.0), min(spread, 5.0)])
+
+
+def fit(
+    observed: Array, right: NDArray[np.bool_], *, prior: Calibration = SHIPPED, source: str
+) -> Calibration:
+    """Most probable weights for observations [Q, 4] and whether each answer was right [Q].
+
+    Newton's method on the logistic loss with a Gaussian prior around `prior`'s weights.
+    """
+    inputs = np.column_stack([(observed - _CENTRES) / _SCALES, np.ones(len(observed))])
+    centre = _standardized(prior)
+
+    def loss(weights: Array) -> float:
+        heights = inputs @ weights
+        misfit = float((np.logaddexp(0, heights) - right * heights).sum())
+        return misfit + _PULL / 2 * float(((weights - centre) ** 2).sum())
+
+    weights = centre.copy()
+    for _ in range(_STEPS):
+        expected = _logistic(inputs @ weights)
+        slope = inputs.T @ (expected - right) + _PULL * (weights - centre)
+        weighted = inputs.T * (expected * (1 - expected))
+        step = np.linalg.solve(weighted @ inputs + _PULL * np.eye(len(weights)), slope)
+        while loss(weights - step) > loss(weights) and np.abs(step).max() > _TOLERANCE:
+            step = step / 2  # far from the minimum Newton's step is too long
+        weights = weights - step
+        if np.abs(step).max() < _TOLERANCE:
+            break
+    plain = weights[:-1] / _SCALES
+    return Calibration(
+        tuple(round(float(weight), 6) for weight in plain),
+        round(float(weights[-1] - plain @ _CENTRES), 6),
+        source,
+        len(observed),
+    )
+
+
+def _standardized(calibration: Calibration) -> Array:
+    """Weights and bias [5] of observations brought to a common centre and scale."""
+    weights = np.array(calibration.weights)
+    return np.append(weights * _SCALES, calibration.bias + weights @ _CENTRES)
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """A reliability diagram: what was promised and what was true, in BINS bins of probability."""
+
+    promised: Array  # [BINS], mean probability; NaN for an empty bin
+    true: Array  # [BINS], share of right answers; NaN for an empty bin
+    count: NDArray[np.int64]  # [BINS]
+    error: float  # expected calibration error: mean of |promised - true|, weighted by count
+
+
+def reliability(probability: Array, right: NDArray[np.bool_]) -> Reliability:
+    """Of answers with probabilities [Q] and whether each was right [Q].
+
+    Naeini, Cooper and Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning,
+    2015, with equal bins.
+    """
+    bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    sums = (np.bincount(bins, values, minlength=BINS) for values in (probability, right))
+    promised, true = (
+        np.divide(total, count, out=np.full(BINS, np.nan), where=count > 0) for total in sums
+    )
+    filled = count > 0
+    apart = np.abs(promised - true)[filled]
+    error = float(apart @ count[filled] / max(count.sum(), 1))
+    return Reliability(promised, true, count, error)
+
+
+def as_dict(calibration: Calibration) -> dict[str, Any]:
+    """What map.yaml keeps."""
+    return {
+        'weights': dict(zip(OBSERVATIONS, calibration.weights, strict=True)),
+        'bias': calibration.bias,
+        'source': calibration.source,
+        'frames': calibration.frames,
+        'error': calibration.error,
+        'radius_m': calibration.radius_m,
+    }
+
+
+def from_dict(values: dict[str, Any]) -> Calibration:
+    """The inverse; raises ConfigError for what as_dict does not write."""
+    try:
+        weights = tuple(float(values['weights'][name]) for name in OBSERVATIONS)
+        bias = float(values['bias'])
+        error, radius_m = values['error'], values['radius_m']
+        made = Calibration(
+            weights,
+            bias,
+            str(values['source']),
+            int(values['frames']),
+            None if error is None else float(error),
+            None if radius_m is None else float(radius_m),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f'calibration: {type(error).__name__} {error}') from error
+    if not np.isfinite([*weights, bias]).all():
+        raise ConfigError(f'calibration: weights {weights}, bias {bias}, expected finite numbers')
+    return made
+
+
+def _logistic(value: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(value, -50, 50))))
