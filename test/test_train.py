@@ -104,7 +104,12 @@ def in_process(*flags: str, limit: int | None = None) -> 'subprocess.Popen[str]'
     return subprocess.Popen(
         command(*flags),
         cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        # As many threads as here: sums in another order differ in their last digits.
+        env={
+            **os.environ,
+            'PYTHONPATH': str(ROOT),
+            'OMP_NUM_THREADS': str(torch.get_num_threads()),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
