@@ -29,7 +29,7 @@ from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.prefetch import decoded
+from vpr_ros.drives.prefetch import prefetched
 from vpr_ros.shipped import default_model
 
 THUMBNAIL_PX = 240
@@ -165,7 +165,7 @@ def add_places(
         )
     report = Report()
     chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
-    for (frame, pose), image in decoded(chosen, lambda posed: posed[0].load()):
+    for (frame, pose), image in prefetched(chosen, lambda posed: posed[0].load()):
         if isinstance(image, ImageError):
             report.unusable += 1
             report.first_unusable = report.first_unusable or str(image)

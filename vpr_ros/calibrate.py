@@ -30,7 +30,7 @@ from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.prefetch import decoded
+from vpr_ros.drives.prefetch import prefetched
 from vpr_ros.evaluation import Tolerance
 from vpr_ros.shipped import model_that_made
 
@@ -106,7 +106,7 @@ def described(
         raise DriveError(f'{drive.name}: no true poses in it, so that nothing can be calibrated')
     rows, stamps = [], []
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for frame, image in decoded(frames, lambda recorded: recorded.load()):
+    for frame, image in prefetched(frames, lambda recorded: recorded.load()):
         if isinstance(image, np.ndarray) and shows_something(image):
             rows.append(describer.describe([image])[0])
             stamps.append(frame.stamp_ns)

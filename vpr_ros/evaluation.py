@@ -6,8 +6,9 @@ without true poses everything that needs none is reported, the rest is NaN.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +18,7 @@ from vpr_ros.core.confidence import Reliability, reliability
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
-from vpr_ros.core.localizer import Localizer
+from vpr_ros.core.localizer import Described, Localizer
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.recall import (
     PrecisionRecall,
@@ -28,9 +29,10 @@ from vpr_ros.core.recall import (
 )
 from vpr_ros.core.types import Frame, Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.prefetch import decoded
+from vpr_ros.drives.prefetch import prefetched
 
 RECALL_NS = (1, 5, 10, 20)
+_TURN = 16  # frames that are decoded, described and localized in turns
 _CHUNK = 256  # queries compared with all places at a time
 _CHI_SQUARE_95 = 7.815  # of three dimensions
 _FORWARD = np.array([1.0, 0.0, 0.0])
@@ -169,6 +171,18 @@ def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
     return np.asarray(np.abs(np.arctan2(forward[..., 1], forward[..., 0])))
 
 
+def _in_turns(
+    images: Iterator[tuple[RecordedFrame, Image | ImageError]],
+    describe: Callable[[RecordedFrame, Image | ImageError], Described | ImageError],
+) -> Iterator[tuple[RecordedFrame, Described | ImageError]]:
+    """Decode some frames, then describe them, then give them away, and so on.
+
+    The model computes on every core: work beside it stops it longer than the work takes.
+    """
+    while turn := list(islice(images, _TURN)):
+        yield from [(recorded, describe(recorded, image)) for recorded, image in turn]
+
+
 def answers_offline(
     frames: Iterable[RecordedFrame], localizer: Localizer
 ) -> Iterator[Answer | ImageError]:
@@ -186,11 +200,19 @@ def answers_offline(
         decode_ms[id(recorded)] = (time.perf_counter() - started) * 1e3
         return image
 
-    for frame, image in decoded(frames, load):
-        if isinstance(image, ImageError):
-            yield image
+    def describe(recorded: RecordedFrame, image: Image | ImageError) -> Described | ImageError:
+        try:
+            if isinstance(image, ImageError):
+                return image
+            return localizer.describe(Frame(image, recorded.stamp_ns))
+        except ImageError as error:
+            return error
+
+    for frame, described in _in_turns(prefetched(frames, load, workers=2, ahead=_TURN), describe):
+        if isinstance(described, ImageError):
+            yield described
             continue
-        located = localizer.step(Frame(image, frame.stamp_ns))
+        located = localizer.step_described(described)
         outcome, candidates = located.outcome, located.candidates
         yield Answer(
             stamp_ns=frame.stamp_ns,

@@ -20,7 +20,7 @@ from vpr_ros.core.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_ros.core.types import Descriptors, Image
-from vpr_ros.drives.prefetch import decoded
+from vpr_ros.drives.prefetch import prefetched
 from vpr_training.errors import TrainingError
 
 BATCH = 8  # images described at once
@@ -164,7 +164,7 @@ def _header_bytes(path: Path, file: BinaryIO) -> int:
 
 def _batches(paths: Sequence[Path]) -> Iterator[list[Image]]:
     batch: list[Image] = []
-    for _, image in decoded(paths, read, workers=_READERS, ahead=2 * BATCH):
+    for _, image in prefetched(paths, read, workers=_READERS, ahead=2 * BATCH):
         if isinstance(image, ImageError):
             raise image
         batch.append(image)

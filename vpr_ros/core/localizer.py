@@ -37,6 +37,16 @@ class Localization:
     observed: NDArray[np.float64] | None = None  # [4], see confidence.OBSERVATIONS
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A frame that is described and not localized yet."""
+
+    frame: Frame
+    descriptor: Descriptors  # [D]
+    shows_something: bool
+    describe_ms: float
+
+
 class Localizer:
     """A model and a map, ready to localize frames; remembers the drive."""
 
@@ -84,20 +94,39 @@ class Localizer:
         prior: only inside it; travelled_m: by odometry since the last frame; alone: without the
         drive, which it leaves as it was.
         """
+        described = self.describe(frame)
+        return self.step_described(described, prior=prior, travelled_m=travelled_m, alone=alone)
+
+    def describe(self, frame: Frame) -> Described:
+        """The first half of `step`, which needs nothing of the drive and may run ahead of it.
+
+        Raises ImageError.
+        """
         started = time.perf_counter()
         image = check(frame.image)
-        seen = shows_something(image)
+        shows = shows_something(image)
         descriptor = self.describer.describe([image])[0]
-        described = time.perf_counter()
+        return Described(frame, descriptor, shows, (time.perf_counter() - started) * 1e3)
+
+    def step_described(
+        self,
+        described: Described,
+        *,
+        prior: Prior | None = None,
+        travelled_m: float | None = None,
+        alone: bool = False,
+    ) -> Localization:
+        """The second half of `step`, frame after frame of the drive."""
+        frame, seen = described.frame, described.shows_something
         located = self.locate(
-            descriptor,
+            described.descriptor,
             stamp_ns=frame.stamp_ns,
             prior=prior,
             travelled_m=travelled_m,
             alone=alone,
             seen=seen,
         )
-        latency_ms = {'describe': (described - started) * 1e3} | located.latency_ms
+        latency_ms = {'describe': described.describe_ms} | located.latency_ms
         if self._verifier is None or not self.config.use_landmarks or not seen:
             return replace(located, latency_ms=latency_ms)
         located_s = time.perf_counter()

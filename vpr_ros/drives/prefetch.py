@@ -1,4 +1,7 @@
-"""Decode a drive's images ahead of use, so that the network never waits for the JPEG decoder."""
+"""Work on a drive's frames ahead of use: the network never waits for the JPEG decoder.
+
+What OpenCV and onnxruntime compute runs beside Python, so that threads are enough.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,32 +9,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.types import Image
 
 Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
-def decoded(
-    items: Iterable[Item], load: Callable[[Item], Image], *, workers: int = 1, ahead: int = 4
-) -> Iterator[tuple[Item, Image | ImageError]]:
-    """Items in their order with what `load` makes of each.
+def prefetched(
+    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, ahead: int = 4
+) -> Iterator[tuple[Item, Result | ImageError]]:
+    """Items in their order with what `work` makes of each.
 
-    An image that cannot be used comes with its error instead. At most `ahead` decoded images wait
-    in memory.
+    An image that cannot be used comes with its error instead. At most `ahead` results wait in
+    memory.
     """
-    waiting: deque[tuple[Item, Future[Image | ImageError]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix='decode') as pool:
+    waiting: deque[tuple[Item, Future[Result | ImageError]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix='prefetch') as pool:
         for item in items:
-            waiting.append((item, pool.submit(_loaded, load, item)))
+            waiting.append((item, pool.submit(_done, work, item)))
             if len(waiting) > ahead:
-                first, loading = waiting.popleft()
-                yield first, loading.result()
-        for first, loading in waiting:
-            yield first, loading.result()
+                first, working = waiting.popleft()
+                yield first, working.result()
+        for first, working in waiting:
+            yield first, working.result()
 
 
-def _loaded(load: Callable[[Item], Image], item: Item) -> Image | ImageError:
+def _done(work: Callable[[Item], Result], item: Item) -> Result | ImageError:
     try:
-        return load(item)
+        return work(item)
     except ImageError as error:
         return error
