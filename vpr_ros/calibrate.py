@@ -19,8 +19,8 @@ from tqdm import tqdm
 from vpr_ros.command import command
 from vpr_ros.core.confidence import BINS, Calibration, Reliability, fit, reliability
 from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.describe import Describer, OnnxDescriber
+from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.localizer import Localizer
@@ -30,7 +30,7 @@ from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import described
 from vpr_ros.evaluation import Tolerance
 from vpr_ros.shipped import model_that_made
 
@@ -95,8 +95,8 @@ def _observe(
     return np.array(observed), np.array(right)
 
 
-def described(
-    drive: Drive, describer: OnnxDescriber, *, max_pose_gap_s: float
+def described_drive(
+    drive: Drive, describer: Describer, *, max_pose_gap_s: float
 ) -> tuple[Descriptors, Stamps, Poses]:
     """Descriptors [Q, D], stamps [Q] and map_T_base [Q, 7] of the frames with a true pose.
 
@@ -106,9 +106,9 @@ def described(
         raise DriveError(f'{drive.name}: no true poses in it, so that nothing can be calibrated')
     rows, stamps = [], []
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for frame, image in prefetched(frames, lambda recorded: recorded.load()):
-        if isinstance(image, np.ndarray) and shows_something(image):
-            rows.append(describer.describe([image])[0])
+    for frame, found in described(frames, lambda recorded: recorded.load(), describer):
+        if not isinstance(found, ImageError) and shows_something(found[0]):
+            rows.append(found[1])
             stamps.append(frame.stamp_ns)
     stamps_ns = np.array(stamps, dtype=np.int64)
     cameras, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
@@ -166,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = Model.open(arguments.model or model_that_made(header))
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
-    describer = OnnxDescriber(model, threads=arguments.threads)
-    found = described(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
+    describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
+    found = described_drive(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
     config = LocalizerConfig(agreement_radius=arguments.radius)
     made, before, after = calibrate(
         *found,

@@ -86,7 +86,7 @@ def open_describer(path: Path, form: InputForm, scratch: ExitStack) -> Describer
     The exported folder lives as long as `scratch`.
     """
     if path.is_dir():
-        return OnnxDescriber(Model.open(path))
+        return OnnxDescriber(Model.open(path), singly=False)
     if not path.exists():
         raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
     if path.suffix.lower() == '.onnx':
@@ -99,7 +99,7 @@ def open_describer(path: Path, form: InputForm, scratch: ExitStack) -> Describer
             'make setup-training, or give an exported model'
         ) from error
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
-    return OnnxDescriber(export_checkpoint(path, folder / path.stem))
+    return OnnxDescriber(export_checkpoint(path, folder / path.stem), singly=False)
 
 
 def _size(text: str) -> tuple[int, int]:
