@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vpr_ros.core.belief import Background, Belief, place_grid
-from vpr_ros.core.confidence import SHIPPED, fit, reliability
+from vpr_ros.core.confidence import OBSERVED, SHIPPED, fit, reliability
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.estimate import Fix
@@ -78,7 +78,7 @@ class Outcome:
     best: np.ndarray  # whether the best place is true
     single: np.ndarray  # the same from the image alone
     matchable: np.ndarray  # whether there is a true place
-    observed: np.ndarray  # [Q, 4], NaN where nothing was seen
+    observed: np.ndarray  # [Q, OBSERVED], NaN where nothing was seen
     probability: np.ndarray
     fixed: np.ndarray
     right: np.ndarray  # whether there is a fix and it is true
@@ -204,7 +204,7 @@ def localized(
         fixed = isinstance(outcome, Fix)
         right = fixed and not foreign and _apart_m(outcome.pose, base) <= bench.radius_m
         first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
-        observed = np.full(4, np.nan) if located.observed is None else located.observed
+        observed = np.full(OBSERVED, np.nan) if located.observed is None else located.observed
         facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right)
         rows.append((*facts, *observed))
         states.append(tracker.step(outcome))

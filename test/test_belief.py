@@ -208,7 +208,7 @@ def test_one_frame_is_what_bayes_rule_says() -> None:
     belief.step(row[::-1].copy(), stamp_ns=SECOND)
     before, elsewhere = belief._weight * belief._scale, belief.elsewhere
     third = glimpse(14, 9, count=30)
-    background = belief._background.copy()
+    background = belief._seen[0].background.copy()
     belief.step(third, stamp_ns=2 * SECOND)
     seen = third - background
     height = (seen - seen.mean()) / seen.std()

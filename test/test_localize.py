@@ -31,6 +31,8 @@ from vpr_ros import localize
 from vpr_ros.adapters import conversions
 from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
+from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap
 
 PLACES = 12
@@ -461,6 +463,11 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         ({'min_similarity': 3.0}, 'min_similarity out of range Min: -1.0, Max: 1.0'),
         ({'image_transport': 'theora'}, 'expected one of raw, compressed'),
         ({'candidates': 'many'}, 'candidates'),
+        ({'image_topic': '/a,'}, 'expected different topics between the commas'),
+        (
+            {'image_topic': '/a,/b', 'base_T_camera': FORWARD_CAMERA.tolist()},
+            '1 mountings for the 2 of image_topic',
+        ),
     ],
     ids=[
         'missing map',
@@ -469,6 +476,8 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         'out of range',
         'no such transport',
         'wrong type',
+        'half a topic',
+        'half a rig',
     ],
 )
 def test_what_is_wrong_at_start_ends_the_node_with_one_clear_reason(
@@ -532,13 +541,13 @@ def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
 
 
 def test_a_running_node_keeps_its_map_when_the_folder_is_exchanged(
-    world: dict[str, Path], tmp_path: Path
+    world: dict[str, Any], tmp_path: Path
 ) -> None:
     """The pose and the map's picture are still those of the map that the node opened."""
     mapped = shutil.copytree(world['map'], tmp_path / 'map')
     with (
         domain() as (number, peer),
-        running(number, map=mapped, model=world['model'], image_qos='default') as node,
+        running(number, **world | {'map': mapped}, image_qos='default') as node,
     ):
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         images = peer.publisher(Image, '/image')
@@ -551,3 +560,34 @@ def test_a_running_node_keeps_its_map_when_the_folder_is_exchanged(
         assert fix.pose.pose.position.x == pytest.approx(70, abs=0.5)
         peer.wait(lambda: bool(pictures), 'no picture')
         assert node.poll() is None
+
+
+def test_a_rear_camera_on_its_own_topic_places_the_robot_too(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    """The street is mapped both ways, so that a robot that drives there knows its rear view."""
+    model = Model.open(world['model'])
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(2 * PLACES)])
+    there = straight_drive(PLACES, spacing_m=10.0)
+    back = straight_drive(PLACES, spacing_m=10.0, yaw_rad=np.pi)[::-1]
+    write_map(
+        tmp_path / 'map',
+        descriptors,
+        np.concatenate([there, back]),
+        model_sha256=model.card.sha256,
+    )
+    rear = compose(np.array([-0.5, 0, 0, *yaw_quat(np.pi)]), FORWARD_CAMERA)
+    cameras = {
+        'image_topic': '/front, /rear',
+        'base_T_camera': [*FORWARD_CAMERA.tolist(), *rear.tolist()],
+    }
+    given = world | {'map': tmp_path / 'map', 'image_qos': 'default'} | cameras
+    with domain() as (number, peer), running(number, **given):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        front, behind = peer.publisher(Image, '/front'), peer.publisher(Image, '/rear')
+        seen_ahead = send_until_fix(peer, front, raw, 4, fixes).pose.pose
+        seen_behind = send_until_fix(peer, behind, raw, PLACES + 3, fixes).pose.pose
+        assert seen_ahead.position.x == pytest.approx(40, abs=0.5)
+        # the rear camera is half a metre behind the robot: the robot is ahead of the place
+        assert seen_behind.position.x == pytest.approx(80.5, abs=0.6)
+        assert abs(seen_behind.orientation.w) == pytest.approx(1, abs=1e-3)

@@ -82,7 +82,7 @@ def _observe(
     localizer: Localizer,
     radius_m: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Observations [Q, 4] along a drive, and whether the best place was true [Q]."""
+    """Observations [Q, OBSERVED] along a drive, and whether the best place was true [Q]."""
     localizer.reset()
     place_map, tolerance = localizer.place_map, Tolerance(radius_m)
     observed, right = [], []

@@ -33,6 +33,7 @@ from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap, read_header
+from vpr_ros.core.rig import MountedCamera
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
@@ -180,7 +181,7 @@ def _offline(
     localizer = Localizer(describer, setup.place_map, node_config(setup.settings))
     evaluations, images, taken_s = [], 0, 0.0
     for drive in drives:
-        localizer.camera = drive.camera
+        localizer.cameras = [MountedCamera(calibration=drive.camera)]
         frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
         answers, unusable = [], 0
         started = time.perf_counter()

@@ -49,7 +49,7 @@ class Answer:
     covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
     similarity: float = float('nan')  # of the first candidate; NaN where it is not told
     similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
-    observed: NDArray[np.float64] | None = None  # [4], see confidence.OBSERVATIONS
+    observed: NDArray[np.float64] | None = None  # see confidence.observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def answers_offline(
         yield Answer(
             stamp_ns=frame.stamp_ns,
             candidates=place_map.base_poses(
-                candidates.place_index, base_T_camera=localizer.base_T_camera
+                candidates.place_index, base_T_camera=located.base_T_camera
             ),
             pose=outcome.pose if isinstance(outcome, Fix) else None,
             probability=outcome.probability,
@@ -204,7 +204,7 @@ def answers_offline(
             similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
             covariance=outcome.covariance if isinstance(outcome, Fix) else None,
             similar=place_map.base_poses(
-                located.similar.place_index, base_T_camera=localizer.base_T_camera
+                located.similar.place_index, base_T_camera=located.base_T_camera
             ),
             observed=located.observed,
         )
