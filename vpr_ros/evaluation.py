@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.confidence import Reliability, reliability
+from vpr_ros.core.confidence import CHI_SQUARE_95, Reliability, reliability
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
@@ -32,7 +32,6 @@ from vpr_ros.drives.prefetch import prefetched, workers_for
 
 RECALL_NS = (1, 5, 10, 20)
 _CHUNK = 256  # queries compared with all places at a time
-_CHI_SQUARE_95 = 7.815  # of three dimensions
 _FORWARD = np.array([1.0, 0.0, 0.0])
 _NAN_INTERVAL = (float('nan'), float('nan'))
 
@@ -416,7 +415,7 @@ def _inside_ellipse(judged: Judged) -> float:
         if answer.pose is not None and answer.covariance is not None:
             apart = true[:3] - answer.pose[:3]
             distance = apart @ np.linalg.solve(answer.covariance[:3, :3], apart)
-            inside.append(distance <= _CHI_SQUARE_95)
+            inside.append(distance <= CHI_SQUARE_95)
     return float(np.mean(inside)) if inside else float('nan')
 
 

@@ -23,6 +23,7 @@ Array: TypeAlias = NDArray[np.float64]
 OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread')
 OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
 BINS = 10
+CHI_SQUARE_95 = 7.815  # of three dimensions
 
 _CENTRES = np.array([0.0, 0.5, 1.0, 1.0])  # about which an observation varies
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0])  # by how much
