@@ -357,14 +357,14 @@ def _disturbed(bench: Bench, what: str, driven: Pass, part: slice, **options: ob
     )
 
 
-def lens_rows(bench: Bench, model: Model) -> Iterator[str]:
+def lens_rows(bench: Bench, describer: OnnxDescriber) -> Iterator[str]:
     """What a moving or a covered camera does to the probability, from the middle of a drive on."""
     half = len(bench.driven) // 2
     before = localized(bench, bench.driven)
     for what, change in LENSES.items():
         changed = [change(load()) for load in bench.driven.loads[half:]]
         rows = bench.driven.descriptors.copy()
-        rows[half:] = np.concatenate([OnnxDescriber(model).describe([image]) for image in changed])
+        rows[half:] = describer.describe(changed)
         seen = np.ones(len(rows), dtype=bool)
         seen[half:] = [shows_something(image) for image in changed]
         after = localized(bench, replace(bench.driven, descriptors=rows), seen=seen)
@@ -456,12 +456,12 @@ def main() -> None:
             'set | camera | probability before | after | share of frames where it rose by 0.05 | '
             'answered | false fixes'
         )
-        model = Model.open(default_model())
+        describer = OnnxDescriber(Model.open(default_model()))
         rows = [
             row
             for bench in found
             if bench.name not in (*ONLY_FOREIGN, 'nordland_64x32')
-            for row in lens_rows(bench, model)
+            for row in lens_rows(bench, describer)
         ]
         show('A moving or covered camera', header, rows)
 
