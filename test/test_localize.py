@@ -21,7 +21,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_world import Peer, domain, running
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
@@ -34,6 +34,7 @@ from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.drives.geographic import datum_at, degrees_of
 
 PLACES = 12
 
@@ -591,3 +592,31 @@ def test_a_rear_camera_on_its_own_topic_places_the_robot_too(
         # the rear camera is half a metre behind the robot: the robot is ahead of the place
         assert seen_behind.position.x == pytest.approx(80.5, abs=0.6)
         assert abs(seen_behind.orientation.w) == pytest.approx(1, abs=1e-3)
+
+
+def test_gps_restricts_the_search_while_it_comes(world: dict[str, Any], tmp_path: Path) -> None:
+    model = Model.open(world['model'])
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
+    datum = datum_at(55.7, 13.2)
+    poses = straight_drive(PLACES, spacing_m=10.0)
+    write_map(tmp_path / 'map', descriptors, poses, model_sha256=model.card.sha256, datum=datum)
+    given = world | {'map': tmp_path / 'map', 'image_qos': 'default', 'min_similarity': -1.0}
+    latitude_deg, longitude_deg = degrees_of(
+        datum.east_m + 80, datum.north_m, datum.utm_zone, datum.utm_letter
+    )
+    message = NavSatFix(latitude=latitude_deg, longitude=longitude_deg)
+    message.position_covariance = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 4.0]
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_DIAGONAL_KNOWN
+    with domain() as (number, peer), running(number, **given):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        gps = peer.publisher(NavSatFix, '/gps/fix')
+        gps.publish(message)
+        peer.spin(0.5)
+        images.publish(raw(2, stamp_s=1))
+        peer.wait(lambda: len(fixes) == 1, 'no pose near what GPS says')
+        assert fixes[0].pose.pose.position.x == pytest.approx(80, abs=0.5)
+        peer.spin(2.5)
+        images.publish(raw(2, stamp_s=2))
+        peer.wait(lambda: len(fixes) == 2, 'no pose after GPS has gone')
+        assert fixes[1].pose.pose.position.x == pytest.approx(20, abs=0.5)

@@ -21,7 +21,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSatStatus
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -51,6 +51,7 @@ from vpr_ros.core.retrieve import Prior
 from vpr_ros.core.rig import MountedCamera
 from vpr_ros.core.state import SmoothTransform, State, Tracker
 from vpr_ros.core.types import Frame
+from vpr_ros.drives.geographic import east_north_of
 from vpr_ros.shipped import model_that_made
 
 try:
@@ -58,7 +59,9 @@ try:
 except ImportError:
     Localize = None
 
-_ONE_SIDED_SIGMAS = 3.0  # of an initial pose
+_ONE_SIDED_SIGMAS = 3.0  # of an initial pose, and of GPS
+_USUAL_GPS_SIGMA_M = 10.0  # where the receiver does not say
+_GPS_LASTS_S = 2.0
 
 
 class LocalizeNode(LifecycleNode):
@@ -76,7 +79,8 @@ class LocalizeNode(LifecycleNode):
         self._armed = False
         self._received_before = 0
         self._last_stamp_ns: dict[int, int] = {}  # by camera
-        self._prior: Prior | None = None
+        self._prior: Prior | None = None  # of the operator
+        self._gps: tuple[int, Prior] | None = None  # when it came, in ns of this node's clock
         self._field_of_view_deg: float | None = None
         self._odometry = OdometryBuffer()
         self._located_ns: int | None = None  # stamp of the last image localized
@@ -181,6 +185,13 @@ class LocalizeNode(LifecycleNode):
                 PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT
             ),
         ]
+        assert self._localizer is not None
+        if self._localizer.place_map.header.datum is not None:
+            self._subscription_handles.append(
+                self.create_subscription(
+                    NavSatFix, 'gps/fix', self._on_gps, image_qos('sensor_data')
+                )
+            )
         for camera, topic in enumerate(self.config.image_topics):
             self._subscription_handles += self._camera_inputs(camera, topic)
         self._service_handles = [
@@ -278,6 +289,33 @@ class LocalizeNode(LifecycleNode):
         radius_m = _ONE_SIDED_SIGMAS * variance**0.5 + self.config.agreement_radius
         self._prior = Prior(pose[:3], radius_m)
 
+    def _on_gps(self, message: NavSatFix) -> None:
+        """Search only where GPS says the robot is, as long as it says so."""
+        assert self._localizer is not None
+        datum = self._localizer.place_map.header.datum
+        assert datum is not None
+        if message.status.status == NavSatStatus.STATUS_NO_FIX:
+            return
+        try:
+            east_m, north_m = east_north_of(message.latitude, message.longitude, datum)
+        except VprError as error:
+            self._report(error)
+            return
+        variance = max(message.position_covariance[0], message.position_covariance[4])
+        known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN
+        sigma_m = variance**0.5 if known and variance > 0 else _USUAL_GPS_SIGMA_M
+        radius_m = _ONE_SIDED_SIGMAS * sigma_m + self.config.agreement_radius
+        prior = Prior(np.array([east_m, north_m, 0.0]), radius_m, on_map=False)
+        self._gps = self.get_clock().now().nanoseconds, prior
+
+    def _known_place(self) -> Prior | None:
+        """What the operator says, else what GPS said just now."""
+        if self._prior is not None or self._gps is None:
+            return self._prior
+        came_ns, prior = self._gps
+        age_s = (self.get_clock().now().nanoseconds - came_ns) / 1e9
+        return prior if 0 <= age_s <= _GPS_LASTS_S else None
+
     def _on_trigger(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
@@ -340,7 +378,9 @@ class LocalizeNode(LifecycleNode):
         decoded_s = time.perf_counter()
         self._watch_clock(frame)
         self._look_up_mounting(frame)
-        located = self._locate(frame, prior=self._prior, travelled_m=self._travelled_m(frame))
+        located = self._locate(
+            frame, prior=self._known_place(), travelled_m=self._travelled_m(frame)
+        )
         before, state = self._tracker.state, self._tracker.step(located.outcome)
         if isinstance(located.outcome, Fix):
             self._armed, self._prior = False, None
@@ -416,6 +456,7 @@ class LocalizeNode(LifecycleNode):
 
     def _forget(self) -> None:
         self._odometry, self._prior, self._located_ns = OdometryBuffer(), None, None
+        self._gps = None
         self._map_T_odom.reset()
         if self._localizer is None:
             return

@@ -237,17 +237,22 @@ class Belief:
             likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))
         self._move(elapsed_s, travelled_m, self._on_cells(likelihood))
 
-    def restrict(self, inside: NDArray[np.bool_]) -> None:
-        """Give all weight to some of the places [N]; without one of them nothing changes."""
+    def restrict(self, inside: NDArray[np.bool_], *, on_map: bool) -> None:
+        """Take the weight of all but some of the places [N]; without one of them nothing changes.
+
+        on_map: the robot is at one of these, and not elsewhere.
+        """
         grid = self._grid
         allowed = inside[grid.place_of_cell] & (grid.place_of_cell >= 0)  # [M]
         if not allowed.any():
             return
         self._weight *= allowed
-        if not (self._cells * allowed).sum() > 0:
-            self._weight[:, allowed] = 1.0
-        self._scale = 1 / float(self._weight.sum(dtype=np.float64))
-        self.elsewhere = 0.0
+        if on_map:
+            if not (self._cells * allowed).sum() > 0:
+                self._weight[:, allowed] = 1.0
+            self.elsewhere = 0.0
+        total = self._scale * float(self._weight.sum(dtype=np.float64)) + self.elsewhere
+        self._scale, self.elsewhere = self._scale / total, self.elsewhere / total
 
     @property
     def cells(self) -> Array:

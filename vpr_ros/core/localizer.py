@@ -256,7 +256,8 @@ class Localizer:
         if self._belief is None:
             self._belief = self._new_belief()
         if prior is not None:
-            self._belief.restrict(inside_prior(self.place_map, prior))
+            inside = inside_prior(self.place_map, prior)
+            self._belief.restrict(inside, on_map=prior.on_map)
         self._belief.step(
             row,
             stamp_ns=stamp_ns,
