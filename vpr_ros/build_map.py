@@ -25,7 +25,7 @@ from vpr_ros.core.landmarks import LandmarkMaker, Landmarks
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import MapHeader, MapWriter, PlaceMap, build
 from vpr_ros.core.trajectory import Trajectory
-from vpr_ros.core.types import Poses
+from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive, RecordedFrame
@@ -165,7 +165,14 @@ def add_places(
         )
     report = Report()
     chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
-    for (frame, pose), found in described(chosen, lambda posed: posed[0].load(), describer):
+
+    def load(posed: tuple[RecordedFrame, Poses], needed_hw: tuple[int, int]) -> Image:
+        if maker is not None:
+            return posed[0].load()
+        height, width = needed_hw
+        return posed[0].load(at_least_hw=(max(height, THUMBNAIL_PX), max(width, THUMBNAIL_PX)))
+
+    for (frame, pose), found in described(chosen, load, describer):
         if isinstance(found, ImageError):
             report.unusable += 1
             report.first_unusable = report.first_unusable or str(found)

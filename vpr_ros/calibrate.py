@@ -31,7 +31,7 @@ from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.prefetch import described
+from vpr_ros.drives.prefetch import described, load
 from vpr_ros.evaluation import Tolerance
 from vpr_ros.shipped import model_that_made
 
@@ -107,7 +107,7 @@ def described_drive(
         raise DriveError(f'{drive.name}: no true poses in it, so that nothing can be calibrated')
     rows, stamps = [], []
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for frame, found in described(frames, lambda recorded: recorded.load(), describer):
+    for frame, found in described(frames, load, describer):
         if not isinstance(found, ImageError) and shows_something(found[0]):
             rows.append(found[1])
             stamps.append(frame.stamp_ns)

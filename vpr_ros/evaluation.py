@@ -180,7 +180,7 @@ def answers_offline(
 
     def describe(recorded: RecordedFrame) -> tuple[float, Described]:
         started = time.perf_counter()
-        image = recorded.load()
+        image = recorded.load(at_least_hw=localizer.needed_hw)
         decode_ms = (time.perf_counter() - started) * 1e3
         return decode_ms, localizer.describe(Frame(image, recorded.stamp_ns))
 

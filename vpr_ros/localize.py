@@ -400,7 +400,9 @@ class LocalizeNode(LifecycleNode):
 
     def _frame(self, message: Any, camera: int = 0) -> Frame:
         at_ns = convert.stamp_ns(message.header.stamp) or self.get_clock().now().nanoseconds
-        return Frame(to_rgb(message), at_ns, message.header.frame_id, camera)
+        assert self._localizer is not None
+        image = to_rgb(message, at_least_hw=self._localizer.needed_hw)
+        return Frame(image, at_ns, message.header.frame_id, camera)
 
     def _locate(
         self,

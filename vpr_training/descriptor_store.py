@@ -20,7 +20,7 @@ from tqdm import tqdm
 from vpr_ros.core.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
-from vpr_ros.core.types import Descriptors
+from vpr_ros.core.types import Descriptors, Image
 from vpr_ros.drives.prefetch import described
 from vpr_training.errors import TrainingError
 
@@ -125,6 +125,10 @@ def _describe_rest(
         partial.replace(complete.path)
 
 
+def _read(path: Path, needed_hw: tuple[int, int]) -> Image:
+    return read(path, at_least_hw=needed_hw)
+
+
 def _continue(file: BinaryIO, complete: DescriptorFile) -> int:
     """Number of whole rows that are already there; the file ends behind the last of them."""
     header = _header(complete.rows, complete.size)
@@ -161,7 +165,7 @@ def _descriptors(
 ) -> Iterator[NDArray[np.float32]]:
     """Descriptors of files, [up to BATCH, size] at a time."""
     rows: list[Descriptors] = []
-    for path, found in described(paths, read, describer):
+    for path, found in described(paths, _read, describer):
         if isinstance(found, ImageError):
             raise found
         _, row = found

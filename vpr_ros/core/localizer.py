@@ -87,6 +87,13 @@ class Localizer:
             )
         return self.place_map.base_T_camera
 
+    @property
+    def needed_hw(self) -> tuple[int, int] | None:
+        """Size of images (height, width) beyond which more pixels are of no use; None: none is."""
+        if self._verifier is not None and self.config.use_landmarks:
+            return None
+        return self.describer.model.card.image_size
+
     def reset(self) -> None:
         """Forget the drive so far."""
         if self._belief is not None:

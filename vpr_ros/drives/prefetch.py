@@ -11,6 +11,7 @@ from typing import TypeVar
 from vpr_ros.core.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.drives.drive import RecordedFrame
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -40,13 +41,24 @@ def workers_for(describer: Describer) -> int:
     return describer.at_once + 1
 
 
+def load(recorded: RecordedFrame, needed_hw: tuple[int, int]) -> Image:
+    """The image of a frame, for `described`."""
+    return recorded.load(at_least_hw=needed_hw)
+
+
 def described(
-    items: Iterable[Item], load: Callable[[Item], Image], describer: Describer
+    items: Iterable[Item],
+    load: Callable[[Item, tuple[int, int]], Image],
+    describer: Describer,
 ) -> Iterator[tuple[Item, tuple[Image, Descriptors] | ImageError]]:
-    """Items in their order with the image that each loads and its descriptor [D]."""
+    """Items in their order with the image that each loads and its descriptor [D].
+
+    load: from an item and the size (height, width) of which the describer makes use.
+    """
+    needed_hw = describer.model.card.image_size
 
     def work(item: Item) -> tuple[Image, Descriptors]:
-        image = load(item)
+        image = load(item, needed_hw)
         return image, describer.describe([image])[0]
 
     return prefetched(items, work, workers=workers_for(describer))
