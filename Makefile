@@ -45,7 +45,7 @@ help:
 	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
 	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'
-	@echo 'make bench            runs the benchmarks, one after another.'
+	@echo 'make bench            speed and memory beside what one would take instead; writes docs/performance.md.'
 	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, MSGS=0 leaves out vpr_msgs.'
@@ -120,6 +120,13 @@ $(STAMP)/training: requirements/training.txt requirements/torchvision.txt $(STAM
 	@$(PIP) --no-deps --upgrade --target '$(VENV)/torchvision' -r requirements/torchvision.txt
 	@touch '$@'
 
+# Torch and the rest are only compared with; what is missing is left out of the table.
+$(STAMP)/bench: requirements/bench.txt $(STAMP)/test
+	@echo 'setup: installing what is compared with (torch, OpenVINO, hnswlib; some minutes) ...'
+	@$(PIP) -r requirements/bench.txt
+	@$(PIP) hnswlib==0.8.0 || echo 'setup: hnswlib needs a C++ compiler and is left out of the table'
+	@touch '$@'
+
 # ---- what it is for
 
 demo: setup
@@ -139,10 +146,8 @@ format: setup-test
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: setup-test
-	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \
-	    echo "== $$file"; $(PY) "$$file" $(ARGS); \
-	done
+bench: setup-test $(STAMP)/bench
+	@$(PY) benchmarks/performance.py $(ARGS)
 
 clean:
 	rm -rf '$(VENV)' build install log dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
