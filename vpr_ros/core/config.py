@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeAlias
 
 from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.precision import WANTED
 
 Value: TypeAlias = bool | int | float | str | list[float]
 
@@ -116,6 +117,13 @@ class NodeConfig(LocalizerConfig):
     map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
     model: str = knob(
         '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
+    )
+    precision: str = knob(
+        'auto',
+        "The model's graph that runs; auto takes the fastest that its card accepts for this "
+        'processor.',
+        choices=WANTED,
+        at_configure=True,
     )
     threads: int = knob(
         0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True

@@ -40,6 +40,8 @@ class OnnxDescriber:
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Without VNNI, sums of 8-bit products would overflow; this asks for the exact, slower way.
+        options.add_session_config_entry('session.x64quantprecision', '1')
         try:
             self._session = ort.InferenceSession(
                 str(model.graph), options, providers=['CPUExecutionProvider']
