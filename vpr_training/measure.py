@@ -118,7 +118,7 @@ def rank_blocks(blocks: Iterable[Descriptors], queries: Descriptors, k: int) -> 
 def rank_earlier(
     frames: Descriptors, queries: Descriptors, earlier_than: Rows, k: int
 ) -> NDArray[np.int64]:
-    """For queries [Q, D] from rows [Q] of a sequence [N, D] the k most similar earlier rows [Q, k].
+    """For queries [Q, D] the k most similar rows [Q, k] of a sequence [N, D] before row [Q].
 
     Best first, -1 where fewer are.
     """

@@ -43,8 +43,10 @@ MOST_IMAGES = 64
 
 _LAYERS = ('Conv', 'Gemm', 'MatMul')
 _QUANTIZED = (*_LAYERS, 'Add', 'Relu', 'Clip', 'MaxPool')
-_FLOAT_IN_FP16 = ('ReduceL2', 'ReduceMean', 'Pow', 'LayerNormalization', 'Sub', 'Div', 'Clip')
-"""Sums of squares do not fit into fp16; Sub and Div normalize the image's bytes."""
+_FLOAT_IN_FP16 = (
+    *('ReduceL2', 'ReduceMean', 'Pow', 'LayerNormalization'),  # sums of squares exceed fp16
+    *('Sub', 'Div', 'Clip', 'Expand', 'Concat', 'Flatten'),  # of bytes, and of unit vectors
+)
 _IMAGES = 8  # on which the sensitivity of a layer is measured
 
 
@@ -84,7 +86,7 @@ class Calibrated:
         return [node.name for node in self.model.graph.node if node.op_type in _LAYERS]
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+class _Reader(CalibrationDataReader):
     def __init__(self, name: str, images: Sequence[Image]) -> None:
         self._batches = iter(
             tqdm([{name: image[None]} for image in images], desc='calibration', disable=None)
@@ -179,7 +181,7 @@ def _fold_normalization(model: Any) -> tuple[str, str, int]:
     """
     chain = _first_nodes(model, ('Cast', 'Sub', 'Div', 'Conv'))
     constants = initializers(model)
-    if not chain or not {chain[1].input[1], chain[2].input[1], chain[3].input[1]} <= set(constants):
+    if not chain or any(node.input[1] not in constants for node in chain[1:]):
         return '', '', 0
     cast, sub, div, convolution = chain
     channels = constants[convolution.input[1]].shape[1]
@@ -237,10 +239,7 @@ def _read_bytes(model: Any, calibrated: Calibrated) -> None:
         for reader in readers[node.output[0]]:
             reader.input[0] = calibrated.bytes_tensor
         model.graph.node.remove(node)
-    detour = [
-        node
-        for node in model.graph.node
-        if tensor in node.output or calibrated.bytes_tensor in node.input and node.op_type == 'Cast'
-    ]
-    for node in detour:
-        model.graph.node.remove(node)
+    (less,) = (node for node in model.graph.node if tensor in node.output)
+    (cast,) = (node for node in model.graph.node if less.input[0] in node.output)
+    model.graph.node.remove(less)
+    model.graph.node.remove(cast)

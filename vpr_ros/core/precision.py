@@ -48,15 +48,14 @@ class Accepted:
         known = {entry.name for entry in fields(cls)}
         try:
             entry = cls(**{name: value for name, value in found.items() if name in known})
-            usable = float(entry.latency_ms) > 0 and isinstance(entry.sha256, str)
+            if float(entry.latency_ms) > 0 and isinstance(entry.sha256, str):
+                return entry
         except (AttributeError, TypeError, ValueError):
-            usable = False
-        if not usable:
-            raise ModelError(
-                f'{source}: expected sha256, size_bytes, latency_ms above 0 and threads; '
-                'export the model again'
-            )
-        return entry
+            pass
+        raise ModelError(
+            f'{source}: expected sha256, size_bytes, latency_ms above 0 and threads; '
+            'export the model again'
+        )
 
 
 def choose(
