@@ -196,7 +196,7 @@ def _attempts(
     while count <= len(sensitive) // 2:
         kept = sensitive[:count]
         yield int8_graph(calibrated, kept), how | {'kept_in_float': kept}
-        count *= 2
+        count = max(count + 1, count * 3 // 2)
 
 
 def _recall_at_1(images: RecallSet, database: Descriptors, queries: Descriptors) -> float:
