@@ -223,7 +223,7 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
     sets = [open_recall_set(folder) for folder in arguments.validate]
     check_sets(sets)
     images: list[Image] = []
-    if 'int8' in arguments.precision:
+    if any(name.startswith('int8') for name in arguments.precision):
         if not arguments.calibration:
             raise TrainingError(
                 '--calibration: not given; int8 needs images from where the robot drives'
@@ -263,14 +263,16 @@ def _parser() -> argparse.ArgumentParser:
         nargs='+',
         choices=PRECISIONS,
         default=['fp32'],
-        help='graphs to write beside the fp32 one, which is always written',
+        help='graphs to write beside the fp32 one, which is always written; '
+        'int8 is for processors, int8_symmetric for TensorRT',
     )
-    group = parser.add_argument_group('fp16 and int8')
+    group = parser.add_argument_group('graphs with fewer bits')
     group.add_argument(
         '--calibration',
         type=Path,
         metavar='DRIVE',
-        help='for int8: a bag or a folder of images, of places like those the robot will see',
+        help='for int8 and int8_symmetric: a bag or a folder of images, '
+        'of places like those that the robot will see',
     )
     group.add_argument(
         '--validate',

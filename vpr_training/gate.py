@@ -190,12 +190,13 @@ def _attempts(
         return
     calibrated = calibrate(graph, gate.calibration)
     how |= {'calibration': gate.calibration_name, 'calibration_images': len(gate.calibration)}
-    yield int8_graph(calibrated), how | {'kept_in_float': []}
-    sensitive = most_sensitive(calibrated)
+    symmetric = precision == 'int8_symmetric'
+    yield int8_graph(calibrated, symmetric=symmetric), how | {'kept_in_float': []}
+    sensitive = most_sensitive(calibrated, symmetric=symmetric)
     count = 1
     while count <= len(sensitive) // 2:
         kept = sensitive[:count]
-        yield int8_graph(calibrated, kept), how | {'kept_in_float': kept}
+        yield int8_graph(calibrated, kept, symmetric=symmetric), how | {'kept_in_float': kept}
         count = max(count + 1, count * 3 // 2)
 
 

@@ -6,7 +6,8 @@ layer norm) stays in float. The bytes of the image are taken for what they are, 
 that the first layer reads them without a detour through floats.
 
 Activations are unsigned because on x86 onnxruntime has fast kernels for these alone: the same
-graphs with signed ones were slower than fp32 (docs/decisions/0014).
+graphs with signed ones were slower than fp32 (docs/decisions/0014). TensorRT takes signed ones
+without a zero point only; the symmetric form is for it.
 """
 
 import copy
@@ -119,10 +120,15 @@ def calibrate(graph: bytes, images: Sequence[Image]) -> Calibrated:
     return Calibrated(model, together, images, bytes_tensor, float_tensor)
 
 
-def int8_graph(calibrated: Calibrated, keep: Iterable[str] = ()) -> bytes:
-    """The quantized graph; layers named in `keep` stay in float, with those that feed them."""
+def int8_graph(
+    calibrated: Calibrated, keep: Iterable[str] = (), *, symmetric: bool = False
+) -> bytes:
+    """The quantized graph; layers named in `keep` stay in float, with those that feed them.
+
+    symmetric: the form for TensorRT, with signed activations and float biases.
+    """
     exclude = {name for layer in keep for name in _with_sources(calibrated.model, layer)}
-    return _quantized(calibrated, exclude=sorted(exclude), only=[])
+    return _quantized(calibrated, exclude=sorted(exclude), only=[], symmetric=symmetric)
 
 
 def fp16_graph(graph: bytes) -> bytes:
@@ -134,13 +140,14 @@ def fp16_graph(graph: bytes) -> bytes:
     return bytes(halved.SerializeToString())
 
 
-def most_sensitive(calibrated: Calibrated) -> list[str]:
+def most_sensitive(calibrated: Calibrated, *, symmetric: bool = False) -> list[str]:
     """The layers, first the one that changes the descriptor most if it alone is quantized."""
     batch = np.stack(calibrated.images[:: -(-len(calibrated.images) // _IMAGES)])
     expected = _described(calibrated.model.SerializeToString(), batch)
     distances = {}
     for layer in tqdm(calibrated.layers, desc='sensitivity', unit='layer', disable=None):
-        found = _described(_quantized(calibrated, exclude=[], only=[layer]), batch)
+        alone = _quantized(calibrated, exclude=[], only=[layer], symmetric=symmetric)
+        found = _described(alone, batch)
         distances[layer] = float(1 - (expected * found).sum(axis=1).mean())
     return sorted(distances, key=lambda layer: -distances[layer])
 
@@ -169,22 +176,25 @@ def _described(graph: bytes, batch: Any) -> Descriptors:
     return np.asarray(session.run(None, {session.get_inputs()[0].name: batch})[0])
 
 
-def _quantized(calibrated: Calibrated, *, exclude: list[str], only: list[str]) -> bytes:
+def _quantized(
+    calibrated: Calibrated, *, exclude: list[str], only: list[str], symmetric: bool
+) -> bytes:
     quantizer = QDQQuantizer(
         copy.deepcopy(calibrated.model),
         True,  # a scale for each channel
         False,  # all 8 bits
         QuantType.QInt8,
-        QuantType.QUInt8,
+        QuantType.QInt8 if symmetric else QuantType.QUInt8,
         calibrated.ranges,
         only,
         exclude,
         list(_QUANTIZED),
-        {},
+        {'ActivationSymmetric': True, 'QuantizeBias': False} if symmetric else {},
     )
     quantizer.quantize_model()
     model = quantizer.model.model
-    _read_bytes(model, calibrated)
+    if not symmetric:
+        _read_bytes(model, calibrated)
     remove_unused(model)
     return bytes(model.SerializeToString())
 

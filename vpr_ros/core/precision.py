@@ -1,5 +1,8 @@
 """Which of a model's graphs runs: fp32, or one with fewer bits that was measured to find as much.
 
+int8 is quantized for processors (onnxruntime: unsigned activations with zero points),
+int8_symmetric for TensorRT, which takes signed ones without; a processor runs it too, slowly.
+
 A smaller graph is the same model: its descriptors may be compared with those of the fp32 graph, on
 either side, because the export refused it unless recall held that way too. The choice is made from
 the card alone and from what the processor can do, never by a measurement at start, so that the
@@ -14,15 +17,15 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from vpr_ros.core.errors import ModelError
 
-Precision: TypeAlias = Literal['fp32', 'fp16', 'int8']
-Wanted: TypeAlias = Literal['auto', 'fp32', 'fp16', 'int8']
+Precision: TypeAlias = Literal['fp32', 'fp16', 'int8', 'int8_symmetric']
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-WANTED: tuple[Wanted, ...] = get_args(Wanted)
+WANTED = ('auto', *PRECISIONS)
 GRAPH_NAMES: dict[Precision, str] = {
     'fp32': 'model.onnx',
     'fp16': 'model.fp16.onnx',
     'int8': 'model.int8.onnx',
+    'int8_symmetric': 'model.int8_symmetric.onnx',
 }
 
 _DOT_PRODUCTS = {'avx512_vnni', 'avx_vnni', 'avx_vnni_int8', 'asimddp', 'i8mm'}
@@ -67,7 +70,7 @@ def choose(
     int8 aside. Raises ModelError where the wanted one is not there.
     """
     if wanted == 'auto':
-        usable = [name for name in accepted if fast_bytes or name != 'int8']
+        usable = [name for name in accepted if fast_bytes or not name.startswith('int8')]
         return min(usable, key=lambda name: accepted[name].latency_ms, default='fp32')
     for name in PRECISIONS:
         if name == wanted and (name == 'fp32' or name in accepted):
