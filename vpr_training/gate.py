@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
 from tqdm import tqdm
 
 from vpr_ros.core.describe import Describer, OnnxDescriber
-from vpr_ros.core.model import Model, ModelCard, write_model
+from vpr_ros.core.model import CARD_NAME, Model, ModelCard, read_card, write_model
 from vpr_ros.core.precision import PRECISIONS, Accepted, Precision
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Descriptors, Image
@@ -31,6 +31,9 @@ from vpr_training.descriptor_store import described_files
 from vpr_training.errors import TrainingError
 from vpr_training.measure import rank
 from vpr_training.quantize import calibrate, fp16_graph, int8_graph, most_sensitive
+
+Described: TypeAlias = tuple[Descriptors, Descriptors]
+"""Of a set's database [N, D] and of its queries [Q, D]."""
 
 ALONE, ON_FP32_MAP, FP32_QUERIES = 'alone', 'on_fp32_map', 'fp32_queries'
 
@@ -92,7 +95,9 @@ def accept(
             smaller[precision], records[precision] = _accepted(
                 precision, graph, trials, reference, gate
             )
-        found = _latencies_ms(graph, replace(card, precisions=records), smaller, gate.threads)
+        card = replace(card, precisions=records)
+        folder = write_model(Path(scratch) / 'all', graph, card, smaller=smaller).folder
+        found = latencies_ms(folder, list(records), gate.threads)
     measured = {
         name: replace(records[name], latency_ms=found[name], threads=gate.threads)
         for name in PRECISIONS
@@ -109,14 +114,16 @@ class _Trials:
     card: ModelCard
     sets: Sequence[RecallSet]
     folder: Path
-    reference: list[tuple[Descriptors, Descriptors]] = field(default_factory=list)
+    reference: list[Described] = field(default_factory=list)
 
     def fp32_recall(self) -> dict[str, dict[str, float]]:
         """R@1 of the fp32 graph by set."""
         describer = OnnxDescriber(write_model(self.folder / 'fp32', self.graph, self.card))
-        self.reference = [self._described(describer, images, 'fp32') for images in self.sets]
+        self.reference = [
+            described(describer, images, self._store, 'fp32') for images in self.sets
+        ]
         return {
-            images.name: {ALONE: _recall_at_1(images, *found)}
+            images.name: {ALONE: _recall_at_1(images, found)}
             for images, found in zip(self.sets, self.reference, strict=True)
         }
 
@@ -125,27 +132,33 @@ class _Trials:
         card = replace(self.card, precisions={precision: _record(made)})
         written = write_model(self.folder / 'trial', self.graph, card, smaller={precision: made})
         describer = OnnxDescriber(Model.open(written.folder, precision=precision))
-        for images, (database, queries) in zip(self.sets, self.reference, strict=True):
-            own_database, own_queries = self._described(describer, images, precision)
-            yield (
-                images.name,
-                {
-                    ALONE: _recall_at_1(images, own_database, own_queries),
-                    ON_FP32_MAP: _recall_at_1(images, database, own_queries),
-                    FP32_QUERIES: _recall_at_1(images, own_database, queries),
-                },
-            )
+        for images, reference in zip(self.sets, self.reference, strict=True):
+            own = described(describer, images, self._store, precision)
+            yield images.name, recall_in_pairings(images, own, reference)
 
-    def _described(
-        self, describer: Describer, images: RecallSet, label: str
-    ) -> tuple[Descriptors, Descriptors]:
-        """Of the database [N, D] and of the queries [Q, D]."""
-        store = self.folder / 'descriptors'
-        label = f'{images.name}, {label}'
-        database = described_files(describer, images.database, store, label=label).array()
-        if images.earlier_than is not None:
-            return database, database[images.earlier_than]
-        return database, described_files(describer, images.queries, store, label=label).array()
+    @property
+    def _store(self) -> Path:
+        return self.folder / 'descriptors'
+
+
+def described(describer: Describer, images: RecallSet, store: Path, label: str) -> Described:
+    """Descriptors of a set's images, kept in the folder `store`."""
+    label = f'{images.name}, {label}'
+    database = described_files(describer, images.database, store, label=label).array()
+    if images.earlier_than is not None:
+        return database, database[images.earlier_than]
+    return database, described_files(describer, images.queries, store, label=label).array()
+
+
+def recall_in_pairings(
+    images: RecallSet, own: Described, reference: Described
+) -> dict[str, float]:
+    """R@1 of a graph by pairing; own, reference: its descriptors and those of fp32."""
+    return {
+        ALONE: _recall_at_1(images, own),
+        ON_FP32_MAP: _recall_at_1(images, (reference[0], own[1])),
+        FP32_QUERIES: _recall_at_1(images, (own[0], reference[1])),
+    }
 
 
 def _accepted(
@@ -200,8 +213,8 @@ def _attempts(
         count = max(count + 1, count * 3 // 2)
 
 
-def _recall_at_1(images: RecallSet, database: Descriptors, queries: Descriptors) -> float:
-    ranked = rank(database, queries, images.earlier_than, 1)
+def _recall_at_1(images: RecallSet, found: Described) -> float:
+    ranked = rank(*found, images.earlier_than, 1)
     return recall_at(ranked, images.positives, (1,)).at[1]
 
 
@@ -222,17 +235,16 @@ def _record(
     )
 
 
-def _latencies_ms(
-    graph: bytes, card: ModelCard, smaller: Mapping[Precision, bytes], threads: int
+def latencies_ms(
+    folder: Path, precisions: Sequence[Precision], threads: int
 ) -> dict[Precision, float]:
-    """Median milliseconds of describing one image with each graph, in turns."""
-    with tempfile.TemporaryDirectory(prefix='latency-') as scratch:
-        folder = write_model(Path(scratch) / 'model', graph, card, smaller=smaller).folder
-        describers: dict[Precision, OnnxDescriber] = {
-            name: OnnxDescriber(Model.open(folder, precision=name), threads=threads)
-            for name in card.precisions
-        }
-    image = np.random.default_rng(0).integers(0, 256, (*card.image_size, 3), dtype=np.uint8)
+    """Median milliseconds of describing one image with graphs of a model, in turns."""
+    describers: dict[Precision, OnnxDescriber] = {
+        name: OnnxDescriber(Model.open(folder, precision=name), threads=threads)
+        for name in precisions
+    }
+    size = read_card(folder / CARD_NAME).image_size
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     taken: dict[Precision, list[float]] = {name: [] for name in describers}
     for _ in tqdm(range(_ROUNDS), desc='latency', disable=None, leave=False):
         for name, describer in describers.items():

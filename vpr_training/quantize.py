@@ -44,6 +44,8 @@ MOST_IMAGES = 64
 
 _LAYERS = ('Conv', 'Gemm', 'MatMul')
 _QUANTIZED = (*_LAYERS, 'Add', 'Relu', 'Clip', 'MaxPool')
+_FEWEST_WEIGHTS = 1000
+"""Of a matrix product: smaller ones pool or centre, which costs nothing and ends a descriptor."""
 _FLOAT_IN_FP16 = (
     *('ReduceL2', 'ReduceMean', 'Pow', 'LayerNormalization'),  # sums of squares exceed fp16
     *('Sub', 'Div', 'Clip', 'Expand', 'Concat', 'Flatten'),  # of bytes, and of unit vectors
@@ -84,7 +86,9 @@ class Calibrated:
     @property
     def layers(self) -> list[str]:
         """Names of the nodes that may be quantized or kept in float."""
-        return [node.name for node in self.model.graph.node if node.op_type in _LAYERS]
+        pooling = _pooling_products(self.model)
+        nodes = [node for node in self.model.graph.node if node.op_type in _LAYERS]
+        return [node.name for node in nodes if node.name not in pooling]
 
 
 class _Reader(CalibrationDataReader):
@@ -128,6 +132,7 @@ def int8_graph(
     symmetric: the form for TensorRT, with signed activations and float biases.
     """
     exclude = {name for layer in keep for name in _with_sources(calibrated.model, layer)}
+    exclude |= _pooling_products(calibrated.model)
     return _quantized(calibrated, exclude=sorted(exclude), only=[], symmetric=symmetric)
 
 
@@ -150,6 +155,17 @@ def most_sensitive(calibrated: Calibrated, *, symmetric: bool = False) -> list[s
         found = _described(alone, batch)
         distances[layer] = float(1 - (expected * found).sum(axis=1).mean())
     return sorted(distances, key=lambda layer: -distances[layer])
+
+
+def _pooling_products(model: Any) -> set[str]:
+    """Names of matrix products with few constants, or none."""
+    constants = initializers(model)
+    return {
+        node.name
+        for node in model.graph.node
+        if node.op_type == 'MatMul'
+        and sum(constants[name].size for name in node.input if name in constants) < _FEWEST_WEIGHTS
+    }
 
 
 def _with_sources(model: Any, layer: str) -> set[str]:
