@@ -13,21 +13,23 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from vpr_ros.calibrate import BLOCK, calibrate
 from vpr_ros.core.belief import Background, Belief, place_grid
-from vpr_ros.core.confidence import SHIPPED, fit, reliability
+from vpr_ros.core.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, fit
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
-from vpr_ros.core.image import read
+from vpr_ros.core.image import read, shows_something
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import MapHeader, PlaceMap, build
@@ -50,11 +52,13 @@ class Pass:
     descriptors: np.ndarray  # [Q, D]
     bases: np.ndarray  # [Q, 7]
     stamps_ns: np.ndarray  # [Q]
+    loads: np.ndarray  # [Q], what gives the images
 
     def __getitem__(self, rows: np.ndarray | slice) -> 'Pass':
         """Some of the images, in the order given, at the first stamps."""
         bases = self.bases[rows]
-        return Pass(self.descriptors[rows], bases, self.stamps_ns[: len(bases)])
+        stamps_ns = self.stamps_ns[: len(bases)]
+        return Pass(self.descriptors[rows], bases, stamps_ns, self.loads[rows])
 
     def __len__(self) -> int:
         return len(self.bases)
@@ -78,16 +82,15 @@ class Outcome:
     best: np.ndarray  # whether the best place is true
     single: np.ndarray  # the same from the image alone
     matchable: np.ndarray  # whether there is a true place
-    observed: np.ndarray  # [Q, 4], NaN where nothing was seen
+    observed: np.ndarray  # [Q, OBSERVED], NaN where nothing was seen
     probability: np.ndarray
     fixed: np.ndarray
     right: np.ndarray  # whether there is a fix and it is true
+    inside: np.ndarray  # of a true fix: whether the truth is in its 95 % ellipsoid; else NaN
     states: list[State]
 
 
-def described(
-    name: str, images: Callable[[], list], model: Model, cache: Path | None
-) -> np.ndarray:
+def described(name: str, images: np.ndarray, model: Model, cache: Path | None) -> np.ndarray:
     """Descriptors [Q, D] of a list of images, from the cache if they are there."""
     kept = cache / f'{name}-{model.graph_sha256[:12]}.npy' if cache else None
     if kept and kept.is_file():
@@ -95,7 +98,7 @@ def described(
     describer = OnnxDescriber(model)
     rows = [
         describer.describe([load()])[0]
-        for load in tqdm(images(), desc=name, unit='image', disable=None, delay=2)
+        for load in tqdm(images, desc=name, unit='image', disable=None, delay=2)
     ]
     if kept:
         np.save(kept, np.array(rows))
@@ -104,26 +107,22 @@ def described(
 
 def folder_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
     """A folder of images as a drive along x."""
-    files = sorted(folder.iterdir())
-    rows = described(
-        f'{folder.parent.name}-{folder.name}',
-        lambda: [lambda file=file: read(file) for file in files],
-        model,
-        cache,
-    )
+    loads = np.array([partial(read, file) for file in sorted(folder.iterdir())])
+    rows = described(f'{folder.parent.name}-{folder.name}', loads, model, cache)
     bases = np.tile(IDENTITY, (len(rows), 1))
     bases[:, 0] = np.arange(len(rows))
-    return Pass(rows, bases, np.arange(len(rows)) * PERIOD_NS)
+    return Pass(rows, bases, np.arange(len(rows)) * PERIOD_NS, loads)
 
 
 def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
     """A recording with poses."""
     drive = open_drive(folder)
     frames = list(drive.frames())
-    rows = described(folder.name, lambda: [frame.load for frame in frames], model, cache)
+    loads = np.array([frame.load for frame in frames])
+    rows = described(folder.name, loads, model, cache)
     stamps_ns = np.array([frame.stamp_ns for frame in frames])
     cameras, _ = drive.trajectory.at(stamps_ns)
-    return Pass(rows, compose(cameras, invert(drive.base_T_camera)), stamps_ns)
+    return Pass(rows, compose(cameras, invert(drive.base_T_camera)), stamps_ns, loads)
 
 
 def benches(data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
@@ -135,8 +134,7 @@ def benches(data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
     if (data / 'kitti_clip1').is_dir():
         kitti = drive_pass(data / 'kitti_clip1', model, cache)
         halves = [
-            Pass(kitti.descriptors[start::2], kitti.bases[start::2], kitti.stamps_ns[start::2])
-            for start in (0, 1)
+            replace(kitti[start::2], stamps_ns=kitti.stamps_ns[start::2]) for start in (0, 1)
         ]
         found.append(('kitti_clip1', *halves, 3.0))
     for name, radius_m in RADII_M.items():
@@ -204,8 +202,12 @@ def localized(
         fixed = isinstance(outcome, Fix)
         right = fixed and not foreign and _apart_m(outcome.pose, base) <= bench.radius_m
         first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
-        observed = np.full(4, np.nan) if located.observed is None else located.observed
-        facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right)
+        inside = np.nan
+        if right:
+            away_m = outcome.pose[:3] - base[:3]
+            inside = away_m @ np.linalg.solve(outcome.covariance[:3, :3], away_m) <= CHI_SQUARE_95
+        observed = np.full(OBSERVED, np.nan) if located.observed is None else located.observed
+        facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right, inside)
         rows.append((*facts, *observed))
         states.append(tracker.step(outcome))
     table = np.array(rows, dtype=float)
@@ -214,10 +216,11 @@ def localized(
         flags[:, 0],
         flags[:, 1],
         flags[:, 2],
-        table[:, 6:],
+        table[:, 7:],
         table[:, 3],
         flags[:, 4],
         flags[:, 5],
+        table[:, 6],
         states,
     )
 
@@ -276,19 +279,25 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
     for bench in found:
         if bench.name in ONLY_FOREIGN:
             continue
-        whole = localized(bench, bench.driven)
-        held_out = (np.arange(len(whole.best)) // 10) % 2 == 1
-        own = fit(whole.observed[~held_out], whole.best[~held_out], source=bench.name)
-        errors = [
-            reliability(made.probability(whole.observed[held_out]), whole.best[held_out]).error
-            for made in (SHIPPED, own)
-        ]
-        cells = [f'{error:.3f}' for error in errors]
+        bench.place_map.__dict__['calibration'] = SHIPPED
+        held_out = (np.arange(len(bench.driven)) // BLOCK) % 2 == 1
+        driven = bench.driven
+        own, before, after = calibrate(
+            driven.descriptors,
+            driven.stamps_ns,
+            driven.bases,
+            Localizer(None, bench.place_map, LocalizerConfig(agreement_radius=bench.radius_m)),
+            bench.radius_m,
+            source=bench.name,
+        )
+        cells = [f'{found.error:.3f}' for found in (before, after)]
         for made in (SHIPPED, own):
             outcome = localized(bench, bench.driven, calibration=made)
             fixed, right = outcome.fixed[held_out], outcome.right[held_out]
             false = int((fixed & ~right).sum())
-            cells.append(f'{fixed.mean():.2f} | {false} of {fixed.sum()}')
+            inside = outcome.inside[held_out][right]
+            share = f'{inside.mean():.2f}' if len(inside) else '-'
+            cells.append(f'{fixed.mean():.2f} | {false} of {fixed.sum()} | {share}')
         yield f'{bench.name} | ' + ' | '.join([cells[0], cells[2], cells[1], cells[3]])
 
 
@@ -329,7 +338,7 @@ def disturbances(bench: Bench) -> Iterator[str]:
     yield _disturbed(bench, 'black from the middle on', driven, slice(half, None), seen=black)
     for share in (0.1, 0.5):
         kept = np.flatnonzero(random.random(count) >= share)
-        thinned = Pass(driven.descriptors[kept], driven.bases[kept], driven.stamps_ns[kept])
+        thinned = replace(driven[kept], stamps_ns=driven.stamps_ns[kept])
         yield _disturbed(bench, f'{share:.0%} of the frames lost', thinned, slice(None))
     yield _disturbed(bench, 'twice as fast', driven[::2], slice(None))
     yield _disturbed(bench, 'driven backwards', driven[::-1], slice(None))
@@ -346,6 +355,47 @@ def _disturbed(bench: Bench, what: str, driven: Pass, part: slice, **options: ob
         f'{bench.name} | {what} | R@1 {best[can].mean():.3f}, answered {fixed.mean():.2f}, '
         f'ends {states[-1]} | {int((fixed & ~right).sum())} | {fixed.sum()}'
     )
+
+
+def lens_rows(bench: Bench, describer: OnnxDescriber) -> Iterator[str]:
+    """What a moving or a covered camera does to the probability, from the middle of a drive on."""
+    half = len(bench.driven) // 2
+    before = localized(bench, bench.driven)
+    for what, change in LENSES.items():
+        changed = [change(load()) for load in bench.driven.loads[half:]]
+        rows = bench.driven.descriptors.copy()
+        rows[half:] = describer.describe(changed)
+        seen = np.ones(len(rows), dtype=bool)
+        seen[half:] = [shows_something(image) for image in changed]
+        after = localized(bench, replace(bench.driven, descriptors=rows), seen=seen)
+        clear, marred = before.probability[half:], after.probability[half:]
+        false = int((after.fixed & ~after.right)[half:].sum())
+        yield (
+            f'{bench.name} | {what} | {clear.mean():.2f} | {marred.mean():.2f} | '
+            f'{(marred > clear + 0.05).mean():.2f} | {after.fixed[half:].mean():.2f} | {false}'
+        )
+
+
+def _motion_blurred(share: float, image: np.ndarray) -> np.ndarray:
+    """As if the camera turned by a share of the picture's width during the exposure."""
+    length = max(round(share * image.shape[1]), 1)
+    return cv2.blur(image, (length, 1))
+
+
+def _covered(share: float, image: np.ndarray) -> np.ndarray:
+    """With something black over the left share of the lens."""
+    image = image.copy()
+    image[:, : round(share * image.shape[1])] = 0
+    return image
+
+
+LENSES = {
+    'blurred over 5 % of the width': partial(_motion_blurred, 0.05),
+    'blurred over 20 % of the width': partial(_motion_blurred, 0.2),
+    'a third covered': partial(_covered, 1 / 3),
+    'two thirds covered': partial(_covered, 2 / 3),
+    'covered': partial(_covered, 1.0),
+}
 
 
 def _frames(number: int | None) -> str:
@@ -392,7 +442,8 @@ def main() -> None:
         header = 'set | places | queries | R@1, one image | R@1, belief'
         show('Recall', header, list(recall_rows(found)))
         header = (
-            'set | shipped: error | answered | false fixes | own: error | answered | false fixes'
+            'set | shipped: error | answered | false fixes | inside 95 % | '
+            'own: error | answered | false fixes | inside 95 %'
         )
         show('Probability', header, list(calibration_rows(found)))
         header = 'map | ' + ' | '.join(bench.name for bench in found)
@@ -401,6 +452,18 @@ def main() -> None:
             row for bench in found if bench.name not in ONLY_FOREIGN for row in disturbances(bench)
         ]
         show('Disturbances', 'set | what | outcome | false fixes | fixes', rows)
+        header = (
+            'set | camera | probability before | after | share of frames where it rose by 0.05 | '
+            'answered | false fixes'
+        )
+        describer = OnnxDescriber(Model.open(default_model()))
+        rows = [
+            row
+            for bench in found
+            if bench.name not in (*ONLY_FOREIGN, 'nordland_64x32')
+            for row in lens_rows(bench, describer)
+        ]
+        show('A moving or covered camera', header, rows)
 
 
 if __name__ == '__main__':

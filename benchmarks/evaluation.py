@@ -29,7 +29,7 @@ DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 
 def main() -> None:
     model = Model.open(default_model())
-    describer = OnnxDescriber(model)
+    describer = OnnxDescriber(model, singly=False)
     session = ort.InferenceSession(str(model.graph), providers=['CPUExecutionProvider'])
     name = session.get_inputs()[0].name
     with tempfile.TemporaryDirectory() as folder:

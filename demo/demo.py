@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     model = Model.open(default_model())
     print(f'1. Map the street by day: {DRIVES / "day"}')
-    report = build_map(open_drive(DRIVES / 'day'), OnnxDescriber(model), OUTPUT / 'map')
+    report = build_map(
+        open_drive(DRIVES / 'day'), OnnxDescriber(model, singly=False), OUTPUT / 'map'
+    )
     print('\n'.join(f'   {line}' for line in report.lines()))
     print(f'2. Start the node, play the drive at dusk into it: {DRIVES / "dusk"}', flush=True)
     drive: Drive = open_drive(DRIVES / 'dusk')

@@ -150,11 +150,22 @@ def test_a_known_region_takes_all_weight() -> None:
     drive(belief, list(range(10, 30)))
     inside = np.zeros(PLACES, dtype=bool)
     inside[80:90] = True
-    belief.restrict(inside)
+    belief.restrict(inside, on_map=True)
     belief.step(glimpse(85, 3), stamp_ns=20 * SECOND)
     assert 77 <= int(belief.places(1)[0][0]) <= 92
-    belief.restrict(np.zeros(PLACES, dtype=bool))
+    belief.restrict(np.zeros(PLACES, dtype=bool), on_map=True)
     assert float(belief.cells.sum()) > 0
+
+
+def test_gps_leaves_open_that_the_robot_is_off_the_map() -> None:
+    belief, inside = fresh(), np.arange(PLACES) < 10
+    for frame in range(3):
+        belief.step(glimpse(5, frame), stamp_ns=frame * SECOND)
+    elsewhere, on_map = belief.elsewhere, belief.cells[:10].sum()
+    belief.restrict(inside, on_map=False)
+    assert belief.elsewhere == pytest.approx(elsewhere / (elsewhere + on_map), rel=1e-3)
+    belief.step(glimpse(5, 9), stamp_ns=3 * SECOND)
+    assert belief.cells.sum() + belief.elsewhere == pytest.approx(1, abs=1e-4)
 
 
 def test_reset_forgets_the_drive() -> None:
@@ -208,7 +219,7 @@ def test_one_frame_is_what_bayes_rule_says() -> None:
     belief.step(row[::-1].copy(), stamp_ns=SECOND)
     before, elsewhere = belief._weight * belief._scale, belief.elsewhere
     third = glimpse(14, 9, count=30)
-    background = belief._background.copy()
+    background = belief._seen[0].background.copy()
     belief.step(third, stamp_ns=2 * SECOND)
     seen = third - background
     height = (seen - seen.mean()) / seen.std()

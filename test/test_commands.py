@@ -287,7 +287,7 @@ class Drive:
         return {count}
     def frames(self):
         for row in range({count}):
-            load = lambda: np.zeros((480, 640, 3), np.uint8) + 7
+            load = lambda at_least_hw: np.zeros((480, 640, 3), np.uint8) + 7
             yield RecordedFrame(row * 10**6, str(row), load)
 
 describer = OnnxDescriber(write_tiny_model(Path({folder!r}) / 'model'), threads=1)

@@ -36,6 +36,7 @@ def made_up(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
             random.uniform(0.3, 0.8, count),
             random.uniform(0.9, 1.3, count),
             random.uniform(0, 4, count),
+            np.full(count, 9.0),
         ]
     )
     return observed, random.random(count) < TRUE.probability(observed)
@@ -50,6 +51,13 @@ def test_more_belief_likeness_lead_and_less_spread_make_an_answer_more_probable(
     usual = SHIPPED.probability(observe(**middle))
     for name, value in better.items():
         assert SHIPPED.probability(observe(**middle | {name: value})) > usual
+
+
+def test_of_two_places_with_the_same_weight_at_most_one_is_right() -> None:
+    sure = {'belief': 0.5, 'similarity': 0.95, 'ratio': 1.5, 'spread': 1.0}
+    assert SHIPPED.probability(observe(**sure)) > 0.99
+    assert SHIPPED.probability(observe(**sure, rival=0.5)) == pytest.approx(0.5)
+    assert SHIPPED.probability(observe(**sure, rival=0.05)) == pytest.approx(0.99, abs=0.002)
 
 
 def test_a_fit_finds_the_probabilities_that_made_the_answers() -> None:

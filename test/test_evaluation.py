@@ -344,3 +344,10 @@ def test_a_bag_of_20000_frames_is_measured_in_bounded_memory(world: Path, tmp_pa
         return found['peak_memory_mb']
 
     assert peak_mb(20_000) - peak_mb(2000) < 60
+
+
+def test_landmarks_are_only_mapped_where_a_map_is_made(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate_bag.main(['--map', 'm', '--bag', str(world / 'dusk'), '--landmarks']) == 2
+    assert 'build_map --landmarks' in capsys.readouterr().err

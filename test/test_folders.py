@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from worlds import picture as textured
+from worlds import write_posed_folder
 
 from vpr_ros import images_to_bag
 from vpr_ros.command import command
@@ -19,6 +21,7 @@ from vpr_ros.core.geometry import (
     yaw_of,
     yaw_quat,
 )
+from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.geographic import datum_at, degrees_of, east_north_of
@@ -637,3 +640,15 @@ def test_real_names_of_street_views_are_read(tmp_path):
     assert drive.datum == Datum(10, 'S', 550506.53, 4181256.88)
     expected = compose(np.concatenate([np.zeros(3), yaw_quat(np.radians(-60.0))]), FORWARD_CAMERA)
     assert angle_between(drive.trajectory.poses[0, 3:], expected[3:]) < 1e-9
+
+
+def test_a_large_photo_is_decoded_no_larger_than_is_asked_for(tmp_path):
+    write_posed_folder(tmp_path, range(1))
+    file = next((tmp_path / 'images').iterdir())
+    file.write_bytes(encode_jpeg(textured(0, height=960, width=1280)))
+    (frame,) = open_drive(tmp_path).frames()
+    assert frame.load().shape == (960, 1280, 3)
+    smaller = frame.load(at_least_hw=(320, 320))
+    assert smaller.shape == (480, 640, 3)
+    whole = resize(frame.load(), (64, 64)).astype(int)
+    assert np.abs(resize(smaller, (64, 64)).astype(int) - whole).mean() < 1

@@ -40,6 +40,7 @@ from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.map_edit import keep_places, merge
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.resection import Matches, moved_to, resect
+from vpr_ros.core.rig import MountedCamera
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.evaluate_bag import main as evaluate_bag_main
@@ -113,7 +114,7 @@ def test_a_view_beside_the_mapped_path_is_placed_to_a_centimetre(
     made: tuple[PlaceMap, OnnxDescriber],
 ) -> None:
     place_map, describer = made
-    localizer = Localizer(describer, place_map, CONFIG, base_T_camera=IDENTITY, camera=CAMERA)
+    localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY, CAMERA)])
     for at in (2.75, 3.6, 4.2):
         pose, image = query(at)
         outcome = localizer.step(Frame(image, 0)).outcome
@@ -130,7 +131,7 @@ def test_the_pose_is_of_the_robot_whose_camera_it_was(
     mounting = compose(arm, FORWARD_CAMERA)
     pose, image = query(3.6)
     outcome = (
-        Localizer(describer, place_map, CONFIG, base_T_camera=mounting)
+        Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(mounting)])
         .step(Frame(image, 0))
         .outcome
     )
@@ -143,7 +144,7 @@ def test_true_positions_lie_in_the_95_percent_ellipsoid(
     made: tuple[PlaceMap, OnnxDescriber],
 ) -> None:
     place_map, describer = made
-    localizer = Localizer(describer, place_map, CONFIG, base_T_camera=IDENTITY)
+    localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY)])
     inside = []
     for at in np.linspace(2.2, 5.2, 20):
         pose, image = query(float(at))
@@ -187,7 +188,7 @@ def test_an_image_of_half_the_size_is_placed_as_well(
     place_map, describer = made
     pose, image = query(3.6)
     small = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    localizer = Localizer(describer, place_map, CONFIG, base_T_camera=IDENTITY)
+    localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY)])
     outcome = localizer.step(Frame(small, 0)).outcome
     assert isinstance(outcome, Fix) and outcome.inliers
     assert np.linalg.norm(outcome.pose[:3] - pose[:3]) < 0.04

@@ -23,7 +23,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_world import Peer, domain, running
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
@@ -33,9 +33,11 @@ from vpr_ros import localize
 from vpr_ros.adapters import conversions
 from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
 from vpr_ros.core.model import Model, write_model
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.precision import Accepted
+from vpr_ros.drives.geographic import datum_at, degrees_of
 
 PLACES = 12
 
@@ -467,6 +469,11 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         ({'candidates': 'many'}, 'candidates'),
         ({'precision': 'int8'}, 'no int8 graph was accepted for this model, it has fp32'),
         ({'precision': 'int4'}, 'expected one of auto, fp32, fp16, int8'),
+        ({'image_topic': '/a,'}, 'expected different topics between the commas'),
+        (
+            {'image_topic': '/a,/b', 'base_T_camera': FORWARD_CAMERA.tolist()},
+            '1 mountings for the 2 of image_topic',
+        ),
     ],
     ids=[
         'missing map',
@@ -477,6 +484,8 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         'wrong type',
         'no such graph',
         'no such precision',
+        'half a topic',
+        'half a rig',
     ],
 )
 def test_what_is_wrong_at_start_ends_the_node_with_one_clear_reason(
@@ -576,13 +585,13 @@ def test_the_node_runs_the_graph_that_is_asked_for_on_the_models_map(
 
 
 def test_a_running_node_keeps_its_map_when_the_folder_is_exchanged(
-    world: dict[str, Path], tmp_path: Path
+    world: dict[str, Any], tmp_path: Path
 ) -> None:
     """The pose and the map's picture are still those of the map that the node opened."""
     mapped = shutil.copytree(world['map'], tmp_path / 'map')
     with (
         domain() as (number, peer),
-        running(number, map=mapped, model=world['model'], image_qos='default') as node,
+        running(number, **world | {'map': mapped}, image_qos='default') as node,
     ):
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         images = peer.publisher(Image, '/image')
@@ -595,3 +604,62 @@ def test_a_running_node_keeps_its_map_when_the_folder_is_exchanged(
         assert fix.pose.pose.position.x == pytest.approx(70, abs=0.5)
         peer.wait(lambda: bool(pictures), 'no picture')
         assert node.poll() is None
+
+
+def test_a_rear_camera_on_its_own_topic_places_the_robot_too(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    """The street is mapped both ways, so that a robot that drives there knows its rear view."""
+    model = Model.open(world['model'])
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(2 * PLACES)])
+    there = straight_drive(PLACES, spacing_m=10.0)
+    back = straight_drive(PLACES, spacing_m=10.0, yaw_rad=np.pi)[::-1]
+    write_map(
+        tmp_path / 'map',
+        descriptors,
+        np.concatenate([there, back]),
+        model_sha256=model.card.sha256,
+    )
+    rear = compose(np.array([-0.5, 0, 0, *yaw_quat(np.pi)]), FORWARD_CAMERA)
+    cameras = {
+        'image_topic': '/front, /rear',
+        'base_T_camera': [*FORWARD_CAMERA.tolist(), *rear.tolist()],
+    }
+    given = world | {'map': tmp_path / 'map', 'image_qos': 'default'} | cameras
+    with domain() as (number, peer), running(number, **given):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        front, behind = peer.publisher(Image, '/front'), peer.publisher(Image, '/rear')
+        seen_ahead = send_until_fix(peer, front, raw, 4, fixes).pose.pose
+        seen_behind = send_until_fix(peer, behind, raw, PLACES + 3, fixes).pose.pose
+        assert seen_ahead.position.x == pytest.approx(40, abs=0.5)
+        # the rear camera is half a metre behind the robot: the robot is ahead of the place
+        assert seen_behind.position.x == pytest.approx(80.5, abs=0.6)
+        assert abs(seen_behind.orientation.w) == pytest.approx(1, abs=1e-3)
+
+
+def test_gps_restricts_the_search_while_it_comes(world: dict[str, Any], tmp_path: Path) -> None:
+    model = Model.open(world['model'])
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
+    datum = datum_at(55.7, 13.2)
+    poses = straight_drive(PLACES, spacing_m=10.0)
+    write_map(tmp_path / 'map', descriptors, poses, model_sha256=model.card.sha256, datum=datum)
+    given = world | {'map': tmp_path / 'map', 'image_qos': 'default', 'min_similarity': -1.0}
+    latitude_deg, longitude_deg = degrees_of(
+        datum.east_m + 80, datum.north_m, datum.utm_zone, datum.utm_letter
+    )
+    message = NavSatFix(latitude=latitude_deg, longitude=longitude_deg)
+    message.position_covariance = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 4.0]
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_DIAGONAL_KNOWN
+    with domain() as (number, peer), running(number, **given):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        gps = peer.publisher(NavSatFix, '/gps/fix')
+        gps.publish(message)
+        peer.spin(0.5)
+        images.publish(raw(2, stamp_s=1))
+        peer.wait(lambda: len(fixes) == 1, 'no pose near what GPS says')
+        assert fixes[0].pose.pose.position.x == pytest.approx(80, abs=0.5)
+        peer.spin(2.5)
+        images.publish(raw(2, stamp_s=2))
+        peer.wait(lambda: len(fixes) == 2, 'no pose after GPS has gone')
+        assert fixes[1].pose.pose.position.x == pytest.approx(20, abs=0.5)

@@ -8,8 +8,9 @@ import pytest
 from worlds import write_tiny_model
 
 from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.errors import ModelError
+from vpr_ros.core.errors import ImageError, ModelError
 from vpr_ros.core.model import Model, ModelCard, write_model
+from vpr_ros.drives.prefetch import described
 
 
 @pytest.fixture
@@ -101,3 +102,19 @@ def test_replacing_a_model_leaves_no_litter(model: Model) -> None:
 def test_a_model_that_cannot_be_written_is_named() -> None:
     with pytest.raises(ModelError, match='cannot be written'):
         write_tiny_model(Path('/proc/self/tiny'))
+
+
+def test_threads_that_describe_an_image_each_find_what_one_image_on_all_threads_gives(
+    model: Model,
+) -> None:
+    images = [
+        np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8) for i in range(12)
+    ]
+    singly = OnnxDescriber(model, threads=2)
+    together = OnnxDescriber(model, threads=3, singly=False)
+    assert (singly.at_once, together.at_once) == (1, 3)
+    found = described(range(12), images.__getitem__, together)
+    for index, made in found:
+        assert not isinstance(made, ImageError)
+        np.testing.assert_array_equal(made[0], images[index])
+        np.testing.assert_allclose(made[1], singly.describe([images[index]])[0], atol=1e-6)

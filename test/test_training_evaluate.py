@@ -6,6 +6,7 @@ It says what it cannot read.
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -180,11 +181,13 @@ class Counting:
 
     def __init__(self, inner: OnnxDescriber, stop_after: int | None = None) -> None:
         self.inner, self.model, self.count, self.stop_after = inner, inner.model, 0, stop_after
+        self.at_once, self.counting = inner.at_once, threading.Lock()
 
     def describe(self, images):
-        if self.stop_after is not None and self.count + len(images) > self.stop_after:
-            raise KeyboardInterrupt
-        self.count += len(images)
+        with self.counting:
+            if self.stop_after is not None and self.count + len(images) > self.stop_after:
+                raise KeyboardInterrupt
+            self.count += len(images)
         return self.inner.describe(images)
 
 

@@ -11,7 +11,7 @@ from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.model import Model, ModelCard, write_model
 from vpr_ros.core.place_map import MapHeader, PlaceMap, build
-from vpr_ros.core.types import Poses
+from vpr_ros.core.types import Datum, Poses
 
 
 def unit_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -35,6 +35,7 @@ def write_map(
     *,
     model_sha256: str = 'a' * 64,
     has_heading: bool = True,
+    datum: Datum | None = None,
 ) -> PlaceMap:
     """A map of given descriptors and camera poses."""
     header = MapHeader(
@@ -42,6 +43,7 @@ def write_map(
         model_sha256=model_sha256,
         descriptor_size=descriptors.shape[1],
         has_heading=has_heading,
+        datum=datum,
         field_of_view_deg=90.0,
     )
     with build(folder, header) as writer:

@@ -25,11 +25,11 @@ from vpr_ros.core.landmarks import LandmarkMaker, Landmarks
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import MapHeader, MapWriter, PlaceMap, build
 from vpr_ros.core.trajectory import Trajectory
-from vpr_ros.core.types import Poses
+from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import described
 from vpr_ros.shipped import default_model
 
 THUMBNAIL_PX = 240
@@ -165,13 +165,21 @@ def add_places(
         )
     report = Report()
     chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
-    for (frame, pose), image in prefetched(chosen, lambda posed: posed[0].load()):
-        if isinstance(image, ImageError):
+
+    def load(posed: tuple[RecordedFrame, Poses], needed_hw: tuple[int, int]) -> Image:
+        if maker is not None:
+            return posed[0].load()
+        height, width = needed_hw
+        return posed[0].load(at_least_hw=(max(height, THUMBNAIL_PX), max(width, THUMBNAIL_PX)))
+
+    for (frame, pose), found in described(chosen, load, describer):
+        if isinstance(found, ImageError):
             report.unusable += 1
-            report.first_unusable = report.first_unusable or str(image)
+            report.first_unusable = report.first_unusable or str(found)
             continue
+        image, descriptor = found
         writer.add(
-            describer.describe([image])[0],
+            descriptor,
             pose,
             stamp_ns=frame.stamp_ns,
             name=frame.name,
@@ -275,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
     report = build_map(
         drive,
-        OnnxDescriber(model, threads=arguments.threads),
+        OnnxDescriber(model, threads=arguments.threads, singly=False),
         arguments.output,
         spacing=spacing,
         max_pose_gap_s=arguments.max_pose_gap,

@@ -1,7 +1,8 @@
 """Fit how probable an answer on a map is right, from a bag whose true poses are known.
 
-The bag is localized twice: as it is, and with its middle third cut out, as if the robot had been
-carried away, because a drive without wrong answers cannot tell how these look. The probability is
+The bag is localized four times: as it is, with its middle third cut out, as if the robot had been
+carried away, at twice the speed, and backwards, because a drive without wrong answers cannot tell
+how these look, and one way of driving a route is not all. The probability is
 fitted on every other ten frames and judged on those between them; the map keeps it in map.yaml,
 and the node takes it from there.
 """
@@ -19,8 +20,8 @@ from tqdm import tqdm
 from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.confidence import BINS, Calibration, Reliability, fit, reliability
 from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.describe import Describer, OnnxDescriber
+from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.localizer import Localizer
@@ -30,7 +31,7 @@ from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import described, load
 from vpr_ros.evaluation import Tolerance
 from vpr_ros.shipped import model_that_made
 
@@ -56,7 +57,7 @@ def calibrate(
     whole = np.arange(len(descriptors))
     carried = np.concatenate([whole[:third], whole[2 * third :]])
     observed, right, frames = [], [], []
-    for rows in (whole, carried):
+    for rows in (whole, carried, whole[::2], whole[::-1]):
         seen, answers = _observe(
             descriptors[rows], stamps_ns[: len(rows)], truth[rows], localizer, radius_m
         )
@@ -82,7 +83,7 @@ def _observe(
     localizer: Localizer,
     radius_m: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Observations [Q, 4] along a drive, and whether the best place was true [Q]."""
+    """Observations [Q, OBSERVED] along a drive, and whether the best place was true [Q]."""
     localizer.reset()
     place_map, tolerance = localizer.place_map, Tolerance(radius_m)
     observed, right = [], []
@@ -95,8 +96,8 @@ def _observe(
     return np.array(observed), np.array(right)
 
 
-def described(
-    drive: Drive, describer: OnnxDescriber, *, max_pose_gap_s: float
+def described_drive(
+    drive: Drive, describer: Describer, *, max_pose_gap_s: float
 ) -> tuple[Descriptors, Stamps, Poses]:
     """Descriptors [Q, D], stamps [Q] and map_T_base [Q, 7] of the frames with a true pose.
 
@@ -106,9 +107,9 @@ def described(
         raise DriveError(f'{drive.name}: no true poses in it, so that nothing can be calibrated')
     rows, stamps = [], []
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for frame, image in prefetched(frames, lambda recorded: recorded.load()):
-        if isinstance(image, np.ndarray) and shows_something(image):
-            rows.append(describer.describe([image])[0])
+    for frame, found in described(frames, load, describer):
+        if not isinstance(found, ImageError) and shows_something(found[0]):
+            rows.append(found[1])
             stamps.append(frame.stamp_ns)
     stamps_ns = np.array(stamps, dtype=np.int64)
     cameras, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
@@ -168,8 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = Model.open(folder, precision=arguments.precision)
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
-    describer = OnnxDescriber(model, threads=arguments.threads)
-    found = described(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
+    describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
+    found = described_drive(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
     config = LocalizerConfig(agreement_radius=arguments.radius)
     made, before, after = calibrate(
         *found,

@@ -33,6 +33,7 @@ from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.localizer import Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap, read_header
+from vpr_ros.core.rig import MountedCamera
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
@@ -176,11 +177,11 @@ def _offline(
     setup: Setup, drives: Sequence[Drive], tolerance: Tolerance, arguments: argparse.Namespace
 ) -> tuple[list[Evaluation], float, float]:
     """Each drive's figures, images per second, and the peak of memory in MB."""
-    describer = OnnxDescriber(setup.model, threads=arguments.threads)
+    describer = OnnxDescriber(setup.model, threads=arguments.threads, singly=False)
     localizer = Localizer(describer, setup.place_map, node_config(setup.settings))
     evaluations, images, taken_s = [], 0, 0.0
     for drive in drives:
-        localizer.camera = drive.camera
+        localizer.cameras = [MountedCamera(calibration=drive.camera)]
         frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
         answers, unusable = [], 0
         started = time.perf_counter()
@@ -322,10 +323,11 @@ def _made_map(
     drive = open_drive(arguments.map_bag, drive_options(arguments))
     report = build_map(
         drive,
-        OnnxDescriber(model, threads=arguments.threads),
+        OnnxDescriber(model, threads=arguments.threads, singly=False),
         folder / 'map',
         max_pose_gap_s=arguments.max_pose_gap,
         command='evaluate_bag --map-bag',
+        landmarks=arguments.landmarks,
     )
     print(f'{arguments.map_bag}: {"; ".join(report.lines())}')
     return PlaceMap.open(folder / 'map', model=model), model
@@ -449,6 +451,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--tum', type=Path, metavar='FILE', help='write the fixes here, in TUM form, for evo'
     )
+    parser.add_argument(
+        '--landmarks', action='store_true', help='with --map-bag: map its landmarks too'
+    )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_precision_argument(parser)
     add_drive_arguments(parser)
@@ -493,6 +498,10 @@ def _check(arguments: argparse.Namespace) -> None:
     ):
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f'--{name} {value:g}: expected a number above 0')
+    if arguments.landmarks and not arguments.map_bag:
+        raise ConfigError(
+            '--landmarks: a map is asked for as it is; make it with build_map --landmarks'
+        )
 
 
 def _say(variants: Sequence[Variant], drives: Sequence[Drive], tolerance: Tolerance) -> None:

@@ -6,15 +6,14 @@ without true poses everything that needs none is reported, the rest is NaN.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.confidence import Reliability, reliability
+from vpr_ros.core.confidence import CHI_SQUARE_95, Reliability, reliability
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
@@ -27,14 +26,12 @@ from vpr_ros.core.recall import (
     recall_of_ranks,
     share_interval,
 )
-from vpr_ros.core.types import Frame, Image, Poses
+from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import prefetched, workers_for
 
 RECALL_NS = (1, 5, 10, 20)
-_TURN = 16  # frames that are decoded, described and localized in turns
 _CHUNK = 256  # queries compared with all places at a time
-_CHI_SQUARE_95 = 7.815  # of three dimensions
 _FORWARD = np.array([1.0, 0.0, 0.0])
 _NAN_INTERVAL = (float('nan'), float('nan'))
 
@@ -51,7 +48,7 @@ class Answer:
     covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
     similarity: float = float('nan')  # of the first candidate; NaN where it is not told
     similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
-    observed: NDArray[np.float64] | None = None  # [4], see confidence.OBSERVATIONS
+    observed: NDArray[np.float64] | None = None  # see confidence.observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +168,6 @@ def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
     return np.asarray(np.abs(np.arctan2(forward[..., 1], forward[..., 0])))
 
 
-def _in_turns(
-    images: Iterator[tuple[RecordedFrame, Image | ImageError]],
-    describe: Callable[[RecordedFrame, Image | ImageError], Described | ImageError],
-) -> Iterator[tuple[RecordedFrame, Described | ImageError]]:
-    """Decode some frames, then describe them, then give them away, and so on.
-
-    The model computes on every core: work beside it stops it longer than the work takes.
-    """
-    while turn := list(islice(images, _TURN)):
-        yield from [(recorded, describe(recorded, image)) for recorded, image in turn]
-
-
 def answers_offline(
     frames: Iterable[RecordedFrame], localizer: Localizer
 ) -> Iterator[Answer | ImageError]:
@@ -192,40 +177,33 @@ def answers_offline(
     """
     localizer.reset()
     place_map = localizer.place_map
-    decode_ms: dict[int, float] = {}
 
-    def load(recorded: RecordedFrame) -> Image:
+    def describe(recorded: RecordedFrame) -> tuple[float, Described]:
         started = time.perf_counter()
-        image = recorded.load()
-        decode_ms[id(recorded)] = (time.perf_counter() - started) * 1e3
-        return image
+        image = recorded.load(at_least_hw=localizer.needed_hw)
+        decode_ms = (time.perf_counter() - started) * 1e3
+        return decode_ms, localizer.describe(Frame(image, recorded.stamp_ns))
 
-    def describe(recorded: RecordedFrame, image: Image | ImageError) -> Described | ImageError:
-        try:
-            if isinstance(image, ImageError):
-                return image
-            return localizer.describe(Frame(image, recorded.stamp_ns))
-        except ImageError as error:
-            return error
-
-    for frame, described in _in_turns(prefetched(frames, load, workers=2, ahead=_TURN), describe):
-        if isinstance(described, ImageError):
-            yield described
+    workers = workers_for(localizer.describer)
+    for frame, found in prefetched(frames, describe, workers=workers):
+        if isinstance(found, ImageError):
+            yield found
             continue
+        decode_ms, described = found
         located = localizer.step_described(described)
         outcome, candidates = located.outcome, located.candidates
         yield Answer(
             stamp_ns=frame.stamp_ns,
             candidates=place_map.base_poses(
-                candidates.place_index, base_T_camera=localizer.base_T_camera
+                candidates.place_index, base_T_camera=located.base_T_camera
             ),
             pose=outcome.pose if isinstance(outcome, Fix) else None,
             probability=outcome.probability,
-            latency_ms={'decode': decode_ms.pop(id(frame))} | located.latency_ms,
+            latency_ms={'decode': decode_ms} | located.latency_ms,
             similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
             covariance=outcome.covariance if isinstance(outcome, Fix) else None,
             similar=place_map.base_poses(
-                located.similar.place_index, base_T_camera=localizer.base_T_camera
+                located.similar.place_index, base_T_camera=located.base_T_camera
             ),
             observed=located.observed,
         )
@@ -437,7 +415,7 @@ def _inside_ellipse(judged: Judged) -> float:
         if answer.pose is not None and answer.covariance is not None:
             apart = true[:3] - answer.pose[:3]
             distance = apart @ np.linalg.solve(answer.covariance[:3, :3], apart)
-            inside.append(distance <= _CHI_SQUARE_95)
+            inside.append(distance <= CHI_SQUARE_95)
     return float(np.mean(inside)) if inside else float('nan')
 
 

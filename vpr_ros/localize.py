@@ -8,6 +8,8 @@ diagnostics answer while the network runs and a slow model drops frames and neve
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -19,7 +21,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSatStatus
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -42,13 +44,14 @@ from vpr_ros.core.camera import (
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.estimate import Fix
-from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.localizer import Localization, Localizer
 from vpr_ros.core.model import Model
 from vpr_ros.core.place_map import PlaceMap, read_header
 from vpr_ros.core.retrieve import Prior
+from vpr_ros.core.rig import MountedCamera
 from vpr_ros.core.state import SmoothTransform, State, Tracker
-from vpr_ros.core.types import Frame, Poses
+from vpr_ros.core.types import Frame
+from vpr_ros.drives.geographic import east_north_of
 from vpr_ros.shipped import model_that_made
 
 try:
@@ -56,7 +59,9 @@ try:
 except ImportError:
     Localize = None
 
-_ONE_SIDED_SIGMAS = 3.0  # of an initial pose
+_ONE_SIDED_SIGMAS = 3.0  # of an initial pose, and of GPS
+_USUAL_GPS_SIGMA_M = 10.0  # where the receiver does not say
+_GPS_LASTS_S = 2.0
 
 
 class LocalizeNode(LifecycleNode):
@@ -73,9 +78,9 @@ class LocalizeNode(LifecycleNode):
         self._problem = ''
         self._armed = False
         self._received_before = 0
-        self._last_stamp_ns = 0
-        self._mounting: Poses | None = None
-        self._prior: Prior | None = None
+        self._last_stamp_ns: dict[int, int] = {}  # by camera
+        self._prior: Prior | None = None  # of the operator
+        self._gps: tuple[int, Prior] | None = None  # when it came, in ns of this node's clock
         self._field_of_view_deg: float | None = None
         self._odometry = OdometryBuffer()
         self._located_ns: int | None = None  # stamp of the last image localized
@@ -97,8 +102,8 @@ class LocalizeNode(LifecycleNode):
         """Open the model and the map."""
         try:
             self._localizer = self._open()
-        except VprError as error:
-            self._problem = str(error)
+        except Exception as error:  # rclpy would swallow it
+            self._problem = str(error) if isinstance(error, VprError) else repr(error)
             self.get_logger().error(self._problem)
             self._publish_diagnostics()
             return TransitionCallbackReturn.FAILURE
@@ -163,39 +168,34 @@ class LocalizeNode(LifecycleNode):
         folder = _expanded(config.model) if config.model else model_that_made(header)
         model = Model.open(folder, precision=config.precision)
         place_map = PlaceMap.open(_expanded(config.map), model=model)
-        self._mounting = None
-        if config.base_T_camera:
-            self._mounting = checked_pose(config.base_T_camera, source='base_T_camera')
+        mountings = config.mountings()
+        if self._transforms is None and any(given is None for given in mountings[1:]):
+            raise ConfigError(
+                f'image_topic: {len(mountings)} cameras need a mounting each in base_T_camera, '
+                'because tf2_ros is not installed'
+            )
         describer = OnnxDescriber(model, threads=config.threads)
         height, width = model.card.image_size
         describer.describe([np.zeros((height, width, 3), np.uint8)])  # the first run is slow
-        return Localizer(describer, place_map, config, base_T_camera=self._mounting)
+        cameras = [MountedCamera(mounting) for mounting in mountings]
+        return Localizer(describer, place_map, config, cameras=cameras)
 
     def _create_inputs(self) -> None:
-        config = self.config
-        compressed = config.image_transport == 'compressed'
-        kind, topic = (
-            (CompressedImage, f'{config.image_topic}/compressed')
-            if compressed
-            else (Image, config.image_topic)
-        )
-        overridable = QoSOverridingOptions.with_default_policies()
         self._subscription_handles = [
-            self.create_subscription(
-                kind,
-                topic,
-                self._on_image,
-                image_qos(config.image_qos),
-                qos_overriding_options=overridable,
-            ),
-            self.create_subscription(
-                CameraInfo, camera_info_topic(config.image_topic), self._on_camera_info, RECENT
-            ),
             self.create_subscription(Odometry, 'odom', self._on_odometry, RECENT),
             self.create_subscription(
                 PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT
             ),
         ]
+        assert self._localizer is not None
+        if self._localizer.place_map.header.datum is not None:
+            self._subscription_handles.append(
+                self.create_subscription(
+                    NavSatFix, 'gps/fix', self._on_gps, image_qos('sensor_data')
+                )
+            )
+        for camera, topic in enumerate(self.config.image_topics):
+            self._subscription_handles += self._camera_inputs(camera, topic)
         self._service_handles = [
             self.create_service(Trigger, '~/trigger_localization', self._on_trigger),
             self.create_service(Trigger, '~/reset', self._on_reset),
@@ -204,6 +204,25 @@ class LocalizeNode(LifecycleNode):
             self._service_handles.append(
                 self.create_service(Localize, '~/localize', self._on_localize)
             )
+
+    def _camera_inputs(self, camera: int, topic: str) -> list[Any]:
+        config = self.config
+        compressed = config.image_transport == 'compressed'
+        return [
+            self.create_subscription(
+                CompressedImage if compressed else Image,
+                f'{topic}/compressed' if compressed else topic,
+                partial(self._on_image, camera),
+                image_qos(config.image_qos),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            ),
+            self.create_subscription(
+                CameraInfo,
+                camera_info_topic(topic),
+                partial(self._on_camera_info, camera, topic),
+                RECENT,
+            ),
+        ]
 
     def _stop(self) -> None:
         if self._worker is None:
@@ -223,30 +242,32 @@ class LocalizeNode(LifecycleNode):
 
     # Input ---------------------------------------------------------------------------------------
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, camera: int, message: Any) -> None:
         self._counts.received += 1
         if self.config.continuous or self._armed:
-            self._newest.put((message, time.perf_counter()))
+            self._newest.put((message, camera, time.perf_counter()), camera)
             self._counts.dropped = self._newest.dropped
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
+    def _on_camera_info(self, camera: int, topic: str, message: CameraInfo) -> None:
         """Tell the operator of a camera that sees much more or much less than the mapping one."""
-        self._field_of_view_deg = field_of_view_deg(message.width, float(message.k[0]))
         assert self._localizer is not None
-        self._localizer.camera = pinhole(
+        calibration = pinhole(
             message.width,
             message.height,
             matrix=message.k,
             distortion_model=message.distortion_model,
             distortion=message.d,
             projection=message.p,
-            rectified=is_rectified(self.config.image_topic),
+            rectified=is_rectified(topic),
         )
+        cameras = self._localizer.cameras
+        cameras[camera] = replace(cameras[camera], calibration=calibration)
+        self._field_of_view_deg = field_of_view_deg(message.width, float(message.k[0]))
         mapped_deg = self._localizer.place_map.header.field_of_view_deg
         seen_deg = self._field_of_view_deg
         if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
             self.get_logger().warning(
-                f'this camera sees {seen_deg:.0f} degrees, the map was made with '
+                f'{topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '
                 f'{mapped_deg:.0f}: fewer places will be found',
                 once=True,
             )
@@ -269,6 +290,33 @@ class LocalizeNode(LifecycleNode):
         variance = max(message.pose.covariance[0], message.pose.covariance[7], 0.0)
         radius_m = _ONE_SIDED_SIGMAS * variance**0.5 + self.config.agreement_radius
         self._prior = Prior(pose[:3], radius_m)
+
+    def _on_gps(self, message: NavSatFix) -> None:
+        """Search only where GPS says the robot is, as long as it says so."""
+        assert self._localizer is not None
+        datum = self._localizer.place_map.header.datum
+        assert datum is not None
+        if message.status.status == NavSatStatus.STATUS_NO_FIX:
+            return
+        try:
+            east_m, north_m = east_north_of(message.latitude, message.longitude, datum)
+        except VprError as error:
+            self._report(error)
+            return
+        variance = max(message.position_covariance[0], message.position_covariance[4])
+        known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN
+        sigma_m = variance**0.5 if known and variance > 0 else _USUAL_GPS_SIGMA_M
+        radius_m = _ONE_SIDED_SIGMAS * sigma_m + self.config.agreement_radius
+        prior = Prior(np.array([east_m, north_m, 0.0]), radius_m, on_map=False)
+        self._gps = self.get_clock().now().nanoseconds, prior
+
+    def _known_place(self) -> Prior | None:
+        """What the operator says, else what GPS said just now."""
+        if self._prior is not None or self._gps is None:
+            return self._prior
+        came_ns, prior = self._gps
+        age_s = (self.get_clock().now().nanoseconds - came_ns) / 1e9
+        return prior if 0 <= age_s <= _GPS_LASTS_S else None
 
     def _on_trigger(
         self, request: Trigger.Request, response: Trigger.Response
@@ -301,7 +349,7 @@ class LocalizeNode(LifecycleNode):
         assert self._localizer is not None
         place_map, header = self._localizer.place_map, self._header(located.stamp_ns)
         places = located.candidates.place_index
-        poses = place_map.base_poses(places, base_T_camera=self._mounting)
+        poses = place_map.base_poses(places, base_T_camera=located.base_T_camera)
         count = request.max_matches or self.config.candidates
         response.success = True
         response.matches = convert.matches_message(located, place_map, poses, header, count=count)
@@ -314,9 +362,9 @@ class LocalizeNode(LifecycleNode):
     def _work(self, newest: Newest[Any]) -> None:
         """Localize images until the slot is closed; no image, however broken, ends it."""
         while (taken := newest.take()) is not None:
-            message, received_s = taken
+            message, camera, received_s = taken
             try:
-                self._localize(message, received_s)
+                self._localize(message, camera, received_s)
             except VprError as error:
                 self._counts.unusable += 1
                 self._report(error)
@@ -326,21 +374,21 @@ class LocalizeNode(LifecycleNode):
                 self._counts.unusable += 1
                 self._report(error)
 
-    def _localize(self, message: Any, received_s: float) -> None:
+    def _localize(self, message: Any, camera: int, received_s: float) -> None:
         started_s = time.perf_counter()
-        frame = self._frame(message)
+        frame = self._frame(message, camera)
         decoded_s = time.perf_counter()
-        self._watch_clock(frame.stamp_ns)
-        self._look_up_mounting(frame.camera_frame)
-        located = self._locate(frame, prior=self._prior, travelled_m=self._travelled_m(frame))
+        self._watch_clock(frame)
+        self._look_up_mounting(frame)
+        located = self._locate(
+            frame, prior=self._known_place(), travelled_m=self._travelled_m(frame)
+        )
         before, state = self._tracker.state, self._tracker.step(located.outcome)
         if isinstance(located.outcome, Fix):
             self._armed, self._prior = False, None
         located_s = time.perf_counter()
         header = self._header(located.stamp_ns)
-        self._outputs.publish(
-            frame, located, header, config=self.config, base_T_camera=self._mounting
-        )
+        self._outputs.publish(frame, located, header, config=self.config)
         if state is not before:
             self._on_state(before, state)
         if isinstance(located.outcome, Fix) and state is State.LOCALIZED:
@@ -352,9 +400,11 @@ class LocalizeNode(LifecycleNode):
         measured = {stage: value * 1e3 for stage, value in (waited | published).items()}
         self._counts.add(located, located.latency_ms | measured)
 
-    def _frame(self, message: Any) -> Frame:
+    def _frame(self, message: Any, camera: int = 0) -> Frame:
         at_ns = convert.stamp_ns(message.header.stamp) or self.get_clock().now().nanoseconds
-        return Frame(to_rgb(message), at_ns, message.header.frame_id)
+        assert self._localizer is not None
+        image = to_rgb(message, at_least_hw=self._localizer.needed_hw)
+        return Frame(image, at_ns, message.header.frame_id, camera)
 
     def _locate(
         self,
@@ -371,9 +421,12 @@ class LocalizeNode(LifecycleNode):
 
     def _travelled_m(self, frame: Frame) -> float | None:
         """How far odometry says the robot moved since the last image."""
-        before_ns, self._located_ns = self._located_ns, frame.stamp_ns
+        before_ns = self._located_ns
+        self._located_ns = max(frame.stamp_ns, before_ns or 0)
         if before_ns is None:
             return None
+        if frame.stamp_ns <= before_ns:  # of another camera
+            return 0.0
         return self._odometry.distance_m(before_ns, frame.stamp_ns)
 
     def _on_state(self, before: State, state: State) -> None:
@@ -384,26 +437,30 @@ class LocalizeNode(LifecycleNode):
             self._outputs.expect_initialpose()
         self.get_logger().info(f'{before.value} -> {state.value}')
 
-    def _watch_clock(self, at_ns: int) -> None:
-        if at_ns < self._last_stamp_ns:
+    def _watch_clock(self, frame: Frame) -> None:
+        jump_ns = self._last_stamp_ns.get(frame.camera, frame.stamp_ns) - frame.stamp_ns
+        if jump_ns > 0:
             self._counts.time_jumps += 1
+            self._last_stamp_ns.clear()
             self._forget()
             self.get_logger().warning(
-                f'time jumped back by {(self._last_stamp_ns - at_ns) / 1e9:.3f} s; '
-                'what was known is forgotten'
+                f'time jumped back by {jump_ns / 1e9:.3f} s; what was known is forgotten'
             )
-        self._last_stamp_ns = at_ns
+        self._last_stamp_ns[frame.camera] = frame.stamp_ns
 
-    def _look_up_mounting(self, camera_frame: str) -> None:
+    def _look_up_mounting(self, frame: Frame) -> None:
         """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
-        if self._mounting is not None or self._transforms is None or not camera_frame:
-            return
-        self._mounting = self._transforms.mounting(self.config.base_frame, camera_frame)
         assert self._localizer is not None
-        self._localizer.base_T_camera = self._mounting
+        cameras = self._localizer.cameras
+        known = cameras[frame.camera].base_T_camera is not None
+        if known or self._transforms is None or not frame.camera_frame:
+            return
+        found = self._transforms.mounting(self.config.base_frame, frame.camera_frame)
+        cameras[frame.camera] = replace(cameras[frame.camera], base_T_camera=found)
 
     def _forget(self) -> None:
         self._odometry, self._prior, self._located_ns = OdometryBuffer(), None, None
+        self._gps = None
         self._map_T_odom.reset()
         if self._localizer is None:
             return

@@ -102,7 +102,7 @@ def append_drive(arguments: argparse.Namespace) -> int:
         require_same_frame(
             header, drive.frame_id, drive.datum, drive.has_heading, where=drive.name
         )
-    describer = OnnxDescriber(model, threads=arguments.threads)
+    describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
     said = _command_line(arguments)
     maker = landmark_maker(drive) if arguments.landmarks else None
     landmarks = (maker.camera, maker.features) if maker else None
@@ -274,7 +274,8 @@ def _queries(arguments: argparse.Namespace, place_map: PlaceMap) -> Queries:
     model = Model.open(folder, precision=arguments.precision)
     require_model(place_map.folder, header, model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
-    return drive_images(drive, OnnxDescriber(model), max_pose_gap_s=arguments.max_pose_gap)
+    describer = OnnxDescriber(model, singly=False)
+    return drive_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
 
 
 def _limits(arguments: argparse.Namespace) -> Redundancy:

@@ -19,7 +19,7 @@ from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.recall import STANDARD_N, Recall, recall_of_ranks
 from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import described, load
 from vpr_ros.evaluation import Tolerance
 
 MOST_QUERIES = 2_000  # of a map's own places
@@ -53,10 +53,10 @@ def drive_images(drive: Drive, describer: Describer, *, max_pose_gap_s: float) -
         raise DriveError(f'{drive.name}: no true poses in it, so that recall cannot be measured')
     stamps, descriptors = [], []
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for frame, image in prefetched(frames, lambda recorded: recorded.load()):
-        if not isinstance(image, ImageError):
+    for frame, found in described(frames, load, describer):
+        if not isinstance(found, ImageError):
             stamps.append(frame.stamp_ns)
-            descriptors.append(describer.describe([image])[0])
+            descriptors.append(found[1])
     stamps_ns = np.array(stamps, dtype=np.int64)
     camera_poses, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
     if not known.any():

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_ros.core.types import Descriptors, Image
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import described
 from vpr_training.errors import TrainingError
 
-BATCH = 8  # images described at once
+BATCH = 8  # rows written at once
 _BLOCK_BYTES = 64 << 20  # of rows that are in memory at once
-_READERS = 2  # threads that decode ahead
 _FLOAT = np.dtype('<f4')
 
 
@@ -111,17 +111,11 @@ def _describe_rest(
             total=len(paths), initial=done, desc=label, unit='image', disable=None, leave=False
         ) as progress:
             try:
-                for batch in _batches(paths[done:]):
-                    rows = describer.describe(batch)
-                    if rows.shape != (len(batch), complete.size) or not np.isfinite(rows).all():
-                        raise TrainingError(
-                            f'{describer.model.card.name}: descriptors of shape {rows.shape}, '
-                            f'expected finite values of shape ({len(batch)}, {complete.size})'
-                        )
-                    file.write(np.ascontiguousarray(rows, dtype=_FLOAT).tobytes())
+                for rows in _descriptors(describer, paths[done:], complete.size):
+                    file.write(rows.tobytes())
                     file.flush()
-                    done += len(batch)
-                    progress.update(len(batch))
+                    done += len(rows)
+                    progress.update(len(rows))
             except KeyboardInterrupt as interrupt:
                 raise KeyboardInterrupt(
                     f'stopped by Ctrl-C after {done} of {len(paths)} images; '
@@ -129,6 +123,10 @@ def _describe_rest(
                 ) from interrupt
         os.fsync(file.fileno())
         partial.replace(complete.path)
+
+
+def _read(path: Path, needed_hw: tuple[int, int]) -> Image:
+    return read(path, at_least_hw=needed_hw)
 
 
 def _continue(file: BinaryIO, complete: DescriptorFile) -> int:
@@ -162,14 +160,23 @@ def _header_bytes(path: Path, file: BinaryIO) -> int:
     return 10 + int.from_bytes(start[8:], 'little')
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[list[Image]]:
-    batch: list[Image] = []
-    for _, image in prefetched(paths, read, workers=_READERS, ahead=2 * BATCH):
-        if isinstance(image, ImageError):
-            raise image
-        batch.append(image)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _descriptors(
+    describer: Describer, paths: Sequence[Path], size: int
+) -> Iterator[NDArray[np.float32]]:
+    """Descriptors of files, [up to BATCH, size] at a time."""
+    rows: list[Descriptors] = []
+    for path, found in described(paths, _read, describer):
+        if isinstance(found, ImageError):
+            raise found
+        _, row = found
+        if row.shape != (size,) or not np.isfinite(row).all():
+            raise TrainingError(
+                f'{describer.model.card.name}: a descriptor of shape {row.shape} of {path}, '
+                f'expected finite values of shape ({size},)'
+            )
+        rows.append(row)
+        if len(rows) == BATCH:
+            yield np.array(rows, dtype=_FLOAT)
+            rows = []
+    if rows:
+        yield np.array(rows, dtype=_FLOAT)

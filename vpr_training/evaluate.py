@@ -89,7 +89,7 @@ def open_describer(
     The exported folder lives as long as `scratch`.
     """
     if path.is_dir():
-        return OnnxDescriber(Model.open(path, precision=precision))
+        return OnnxDescriber(Model.open(path, precision=precision), singly=False)
     if not path.exists():
         raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
     if path.suffix.lower() == '.onnx':
@@ -102,7 +102,7 @@ def open_describer(
             'make setup-training, or give an exported model'
         ) from error
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
-    return OnnxDescriber(export_checkpoint(path, folder / path.stem))
+    return OnnxDescriber(export_checkpoint(path, folder / path.stem), singly=False)
 
 
 def _size(text: str) -> tuple[int, int]:

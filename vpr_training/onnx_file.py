@@ -42,10 +42,11 @@ class InputForm:
 class OnnxFile:
     """A third-party ONNX file as a describer; its outputs are brought to unit norm."""
 
-    def __init__(self, path: Path, form: InputForm, *, threads: int = 0) -> None:
-        """threads: of one inference, 0 takes all cores. Raises TrainingError."""
+    def __init__(self, path: Path, form: InputForm) -> None:
+        """As many threads as cores describe an image each. Raises TrainingError."""
+        self._at_once = len(os.sched_getaffinity(0))
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(
@@ -73,6 +74,11 @@ class OnnxFile:
     def model(self) -> Model:
         """A card with the file's name; its digest covers the graph and the form of its input."""
         return self._model
+
+    @property
+    def at_once(self) -> int:
+        """How many threads are best to call `describe` at the same time."""
+        return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
         """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""

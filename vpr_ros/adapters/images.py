@@ -97,15 +97,18 @@ ENCODINGS = tuple(_ENCODINGS)
 """What `to_rgb` understands of sensor_msgs/Image."""
 
 
-def to_rgb(message: Any, *, source: str = 'image') -> Image:
+def to_rgb(
+    message: Any, *, source: str = 'image', at_least_hw: tuple[int, int] | None = None
+) -> Image:
     """Decode a sensor_msgs/Image or CompressedImage to RGB uint8 [H, W, 3].
 
+    at_least_hw: a JPEG may come smaller, down to this (height, width), which costs less.
     rgb8 costs no copy: the result is then a view of the message's data, which it keeps alive.
     Raises ImageError, which begins with `source`, for an unknown encoding, fields that contradict
     each other, and data that does not decode.
     """
     if hasattr(message, 'format'):
-        return _decode_compressed(message, source)
+        return _decode_compressed(message, source, at_least_hw)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
@@ -156,7 +159,7 @@ def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:
     )
 
 
-def _decode_compressed(message: Any, source: str) -> Image:
+def _decode_compressed(message: Any, source: str, at_least_hw: tuple[int, int] | None) -> Image:
     """`format` is free text ('rgb8; jpeg compressed bgr8'), so the bytes say what they are."""
     name = message.format.lower()
     refused = next((word for word in _NOT_IMAGES if word in name), None)
@@ -170,7 +173,7 @@ def _decode_compressed(message: Any, source: str) -> Image:
             f'{source}: format {message.format!r} is a video stream, '
             'whose frames do not decode one by one; republish it as raw or JPEG'
         )
-    return decode(message.data, source=source)
+    return decode(message.data, source=source, at_least_hw=at_least_hw)
 
 
 def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:

@@ -1,7 +1,7 @@
-"""The newest-frame policy: a slot that always holds the latest message.
+"""The newest-frame policy: a slot for each camera that always holds its latest message.
 
-It is for a reader slower than the camera. A queue would make a slow model lag further and further
-behind; a slot makes it drop frames and stay current.
+It is for a reader slower than the cameras. A queue would make a slow model lag further and further
+behind; slots make it drop frames and stay current, and no camera starves another.
 """
 
 from threading import Condition
@@ -11,30 +11,29 @@ Message = TypeVar('Message')
 
 
 class Newest(Generic[Message]):
-    """A slot for one message, with a count of those that were overwritten unread."""
+    """One message of each camera, with a count of those that were overwritten unread."""
 
     def __init__(self) -> None:
         """Start empty and open."""
         self._changed = Condition()
-        self._message: Message | None = None
+        self._messages: dict[int, Message] = {}  # by camera, the one that waits longest first
         self._closed = False
         self.dropped = 0
 
-    def put(self, message: Message) -> None:
-        """Store a message; an unread older one is dropped."""
+    def put(self, message: Message, camera: int = 0) -> None:
+        """Store a camera's message; an unread older one is dropped, and its turn taken over."""
         with self._changed:
-            self.dropped += self._message is not None
-            self._message = message
+            self.dropped += camera in self._messages
+            self._messages[camera] = message
             self._changed.notify()
 
     def take(self) -> Message | None:
-        """Wait for a message and remove it; None once the slot is closed."""
+        """Wait for a message and remove it; None once the slots are closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._message is not None or self._closed)
+            self._changed.wait_for(lambda: bool(self._messages) or self._closed)
             if self._closed:
                 return None
-            message, self._message = self._message, None
-            return message
+            return self._messages.pop(next(iter(self._messages)))
 
     def close(self) -> None:
         """Wake the reader for the last time."""

@@ -91,7 +91,6 @@ class Outputs:
         header: Header,
         *,
         config: NodeConfig,
-        base_T_camera: Poses | None,
     ) -> None:
         """A frame's pose (only with a fix), matches, candidates, markers and debug image.
 
@@ -102,7 +101,7 @@ class Outputs:
         if isinstance(outcome, Fix):
             self._pose.publish(convert.fix_message(outcome, header))
         places = located.candidates.place_index
-        poses = self._place_map.base_poses(places, base_T_camera=base_T_camera)  # [K, 7]
+        poses = self._place_map.base_poses(places, base_T_camera=located.base_T_camera)  # [K, 7]
         if self._matches is not None:
             count = config.published_matches
             self._matches.publish(

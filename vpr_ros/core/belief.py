@@ -174,6 +174,15 @@ def map_background(index: ExactIndex) -> Background:
     return Background(similarity, distance.astype(np.float32))
 
 
+class _Seen:
+    """What one camera has seen of a drive so far."""
+
+    def __init__(self, background: Array) -> None:
+        self.background = background.copy()  # [N], mean similarity of its images to each place
+        self.frames = _BACKGROUND_FRAMES  # that weigh in it
+        self.row: Array | None = None  # [N], of its last image
+
+
 class Belief:
     """Weights over the places of a map and "elsewhere", changed by each frame."""
 
@@ -195,9 +204,7 @@ class Belief:
         self._scale = 1.0  # of the stored weights: applied by the next frame's passes
         self._cells = np.full(cells, 0.5 / cells, np.float32)
         self.elsewhere = 0.5
-        self._background = self._map_background.similarity.copy()
-        self._background_frames = _BACKGROUND_FRAMES
-        self._row: Array | None = None
+        self._seen: dict[int, _Seen] = {}  # by camera
         self._stamp_ns: int | None = None
         self._frames = 0
 
@@ -208,29 +215,44 @@ class Belief:
         stamp_ns: int,
         travelled_m: float | None = None,
         evidence: float = 1.0,
+        camera: int = 0,
+        places_seen: Rows | None = None,
     ) -> None:
         """Take one frame.
 
         similarity: [N], of its descriptor to all places; travelled_m: how far odometry says the
-        robot moved since the last frame; evidence: in [0, 1], less for an image that shows little.
+        robot moved since the last frame; evidence: in [0, 1], less for an image that shows little;
+        camera: the number of its camera, the same for all that look the same way; places_seen:
+        [N], the place that it sees at each place, -1 for none, where it looks another way than the
+        first (see rig.py).
         """
-        before_ns = self._stamp_ns
-        elapsed_s = 0.0 if before_ns is None else max(stamp_ns - before_ns, 0) / 1e9
-        self._stamp_ns = stamp_ns
-        likelihood = self._likelihood(np.asarray(similarity, np.float32), evidence)
-        self._move(elapsed_s, travelled_m, likelihood)
+        before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
+        elapsed_s = max(stamp_ns - before_ns, 0) / 1e9
+        self._stamp_ns = max(stamp_ns, before_ns)
+        if camera not in self._seen:
+            self._seen[camera] = _Seen(self._map_background.similarity)
+        row = np.asarray(similarity, np.float32)
+        likelihood = self._likelihood(row, evidence, self._seen[camera])
+        if places_seen is not None:  # where nothing is mapped, an image says nothing
+            likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))
+        self._move(elapsed_s, travelled_m, self._on_cells(likelihood))
 
-    def restrict(self, inside: NDArray[np.bool_]) -> None:
-        """Give all weight to some of the places [N]; without one of them nothing changes."""
+    def restrict(self, inside: NDArray[np.bool_], *, on_map: bool) -> None:
+        """Take the weight of all but some of the places [N]; without one of them nothing changes.
+
+        on_map: the robot is at one of these, and not elsewhere.
+        """
         grid = self._grid
         allowed = inside[grid.place_of_cell] & (grid.place_of_cell >= 0)  # [M]
         if not allowed.any():
             return
         self._weight *= allowed
-        if not (self._cells * allowed).sum() > 0:
-            self._weight[:, allowed] = 1.0
-        self._scale = 1 / float(self._weight.sum(dtype=np.float64))
-        self.elsewhere = 0.0
+        if on_map:
+            if not (self._cells * allowed).sum() > 0:
+                self._weight[:, allowed] = 1.0
+            self.elsewhere = 0.0
+        total = self._scale * float(self._weight.sum(dtype=np.float64)) + self.elsewhere
+        self._scale, self.elsewhere = self._scale / total, self.elsewhere / total
 
     @property
     def cells(self) -> Array:
@@ -246,38 +268,32 @@ class Belief:
         order = np.argsort(-weight, kind='stable')[:count]
         return rows[order], weight[order]
 
-    def _likelihood(self, similarity: Array, evidence: float) -> Array:
-        """How much likelier a row [N] is at each cell [M] than elsewhere."""
-        row = similarity - self._background
+    def _likelihood(self, similarity: Array, evidence: float, seen: _Seen) -> Array:
+        """How much likelier a row [N] is at each place [N] than elsewhere."""
+        row = similarity - seen.background
         row -= row.mean()
         row /= self._map_background.distance
         mean, spread = (float(value.item()) for value in cv2.meanStdDev(row))
         if spread > _FLAT:
             row = (row - mean) * np.float32(1 / spread)
-            evidence *= self._novelty(row)
+            evidence *= _novelty(row, seen)
         else:
             evidence = 0.0
         if evidence > 0:
-            self._background_frames = min(self._background_frames + evidence, _REMEMBERED_FRAMES)
-            cv2.accumulateWeighted(
-                similarity, self._background, evidence / self._background_frames
-            )
+            seen.frames = min(seen.frames + evidence, _REMEMBERED_FRAMES)
+            cv2.accumulateWeighted(similarity, seen.background, evidence / seen.frames)
         likelihood: Array = row - np.float32(_ELSEWHERE_HEIGHT)
         likelihood *= np.float32(_SHARPNESS * evidence)
         np.exp(likelihood, out=likelihood)
-        if self._grid.is_regular:
-            return likelihood
-        likelihood = likelihood[self._grid.place_of_cell]
-        likelihood[self._grid.place_of_cell < 0] = 0
         return likelihood
 
-    def _novelty(self, row: Array) -> float:
-        """How far a row of mean 0 and variance 1 is new evidence, in [0, 1]."""
-        before, self._row = self._row, row
-        if before is None:
-            return 1.0
-        correlation = float(before @ row) / len(row)
-        return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
+    def _on_cells(self, likelihood: Array) -> Array:
+        """A value of each place [N] at each cell [M]; 0 inside a break."""
+        if self._grid.is_regular:
+            return likelihood
+        on_cells = likelihood[self._grid.place_of_cell]
+        on_cells[self._grid.place_of_cell < 0] = 0
+        return on_cells
 
     def _move(self, elapsed_s: float, travelled_m: float | None, likelihood: Array) -> None:
         """Predict and weigh in one go, speed by speed.
@@ -338,6 +354,15 @@ class Belief:
         going = np.where(grid.link_turns, going[::-1], going)
         for weight, arriving in zip(self._weight, going, strict=True):
             np.add.at(weight, grid.link_to, arriving)
+
+
+def _novelty(row: Array, seen: _Seen) -> float:
+    """How far a camera's row of mean 0 and variance 1 is new evidence, in [0, 1]."""
+    before, seen.row = seen.row, row
+    if before is None:
+        return 1.0
+    correlation = float(before @ row) / len(row)
+    return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
 
 
 def _shifted(

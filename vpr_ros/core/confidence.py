@@ -5,6 +5,9 @@ images from another town. The similarity itself, and how far the next distinct p
 tell the rest. The regression is fitted on drives whose poses are known (`calibrate`), pulled
 towards the shipped one, so that a drive without a single wrong answer does not make the robot
 believe all.
+
+Whatever the regression says, of two distinct places with the same weight at most one is right. The
+probability is therefore bounded by how far the answer outweighs its strongest rival.
 """
 
 from dataclasses import dataclass
@@ -18,10 +21,13 @@ from vpr_ros.core.errors import ConfigError
 Array: TypeAlias = NDArray[np.float64]
 
 OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread')
+OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
 BINS = 10
+CHI_SQUARE_95 = 7.815  # of three dimensions
 
 _CENTRES = np.array([0.0, 0.5, 1.0, 1.0])  # about which an observation varies
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0])  # by how much
+_AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
 _PULL = 1.0  # towards the prior, in observations that contradict it
 _STEPS = 50
 _TOLERANCE = 1e-9
@@ -39,8 +45,9 @@ class Calibration:
     radius_m: float | None = None  # within which an answer was right
 
     def probability(self, observed: Array) -> Array:
-        """Probability [...] that an answer with observations [..., 4] is right."""
-        return _logistic(observed @ np.array(self.weights) + self.bias)
+        """Probability [...] that an answer with observations [..., OBSERVED] is right."""
+        heights = observed[..., :-1] @ np.array(self.weights) + self.bias
+        return _logistic(np.minimum(heights, _AHEAD * observed[..., -1]))
 
 
 SHIPPED = Calibration(
@@ -51,25 +58,31 @@ SHIPPED = Calibration(
 """What is used for a map that was never calibrated."""
 
 
-def observe(belief: float, similarity: float, ratio: float, spread: float) -> Array:
-    """The regression's input [4].
+def observe(
+    belief: float, similarity: float, ratio: float, spread: float, *, rival: float = 0.0
+) -> Array:
+    """What tells how probable an answer is, [OBSERVED].
 
     belief: weight of the answer's neighbourhood, in [0, 1]; similarity: of the best place in it;
     ratio: how much farther the descriptor is from the best place outside it, in squared distances;
-    spread: of the candidates' positions, in radii.
+    spread: of the candidates' positions, in radii; rival: weight of the strongest other
+    neighbourhood.
     """
     share = min(max(belief, 1e-4), 1 - 1e-4)
-    return np.array([np.log(share / (1 - share)), similarity, min(ratio, 5.0), min(spread, 5.0)])
+    ahead = np.log(max(belief, 1e-12) / max(rival, 1e-12))
+    return np.array(
+        [np.log(share / (1 - share)), similarity, min(ratio, 5.0), min(spread, 5.0), ahead]
+    )
 
 
 def fit(
     observed: Array, right: NDArray[np.bool_], *, prior: Calibration = SHIPPED, source: str
 ) -> Calibration:
-    """Most probable weights for observations [Q, 4] and whether each answer was right [Q].
+    """Most probable weights for observations [Q, OBSERVED] and whether each answer was right [Q].
 
     Newton's method on the logistic loss with a Gaussian prior around `prior`'s weights.
     """
-    inputs = np.column_stack([(observed - _CENTRES) / _SCALES, np.ones(len(observed))])
+    inputs = np.column_stack([(observed[:, :-1] - _CENTRES) / _SCALES, np.ones(len(observed))])
     centre = _standardized(prior)
 
     def loss(weights: Array) -> float:

@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.precision import WANTED
+from vpr_ros.core.types import Poses
 
 Value: TypeAlias = bool | int | float | str | list[float]
 
@@ -114,6 +118,28 @@ class LocalizerConfig:
 class NodeConfig(LocalizerConfig):
     """All parameters of the node `localize`."""
 
+    @property
+    def image_topics(self) -> list[str]:
+        """The topic of each camera; raises ConfigError for an empty one."""
+        topics = [topic.strip() for topic in self.image_topic.split(',')]
+        if not all(topics) or len(set(topics)) < len(topics):
+            raise ConfigError(
+                f'image_topic: {self.image_topic!r}, expected different topics between the commas'
+            )
+        return topics
+
+    def mountings(self) -> list[Poses | None]:
+        """base_T_camera [7] of each camera as far as it is given; raises ConfigError."""
+        cameras = len(self.image_topics)
+        given = np.array(self.base_T_camera, dtype=np.float64).reshape(-1, 7)
+        if len(given) not in (0, cameras):
+            raise ConfigError(
+                f'base_T_camera: {len(given)} mountings for the {cameras} of image_topic'
+            )
+        if not len(given):
+            return [None] * cameras
+        return [checked_pose(pose, source='base_T_camera') for pose in given]
+
     map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
     model: str = knob(
         '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
@@ -129,7 +155,9 @@ class NodeConfig(LocalizerConfig):
         0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True
     )
     image_topic: str = knob(
-        'image', "Camera topic, without the transport's suffix.", at_configure=True
+        'image',
+        "Camera topic, without the transport's suffix; several cameras separated by commas.",
+        at_configure=True,
     )
     image_transport: str = knob(
         'raw',
@@ -156,8 +184,8 @@ class NodeConfig(LocalizerConfig):
     )
     base_T_camera: list[float] = knob(
         (),
-        'Mounting of the camera (optical frame) as x y z qx qy qz qw; '
-        "empty takes tf, else the mapping camera's.",
+        'Mounting of the camera (optical frame) as x y z qx qy qz qw, of several cameras one '
+        "after another; empty takes tf, else the mapping camera's.",
         at_configure=True,
     )
     publish_tf: bool = knob(
@@ -209,8 +237,10 @@ def check(declared: Field[Any], value: Any) -> Any:
         )
     if facts['choices'] and value not in facts['choices']:
         raise ConfigError(f'{name}: {value!r}, expected one of {", ".join(facts["choices"])}')
-    if isinstance(value, list) and len(value) not in (0, 7):
-        raise ConfigError(f'{name}: {len(value)} numbers, expected 7 (x y z qx qy qz qw) or none')
+    if isinstance(value, list) and len(value) % 7:
+        raise ConfigError(
+            f'{name}: {len(value)} numbers, expected 7 (x y z qx qy qz qw) of each camera or none'
+        )
     return value
 
 

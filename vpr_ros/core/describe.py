@@ -25,6 +25,11 @@ class Describer(Protocol):
         """The model that runs."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many threads may call `describe` at the same time, and are best to."""
+        ...
+
     def describe(self, images: Sequence[Image]) -> Descriptors:
         """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
         ...
@@ -33,11 +38,17 @@ class Describer(Protocol):
 class OnnxDescriber:
     """A model folder run by onnxruntime."""
 
-    def __init__(self, model: Model, *, threads: int = 0) -> None:
-        """threads: of one inference; 0 takes all cores this process may use. Raises ModelError."""
+    def __init__(self, model: Model, *, threads: int = 0, singly: bool = True) -> None:
+        """threads: 0 takes all cores this process may use. Raises ModelError.
+
+        singly: all threads compute one image, which is soonest done; else each computes its own,
+        which gets through the most images where that many are described at the same time.
+        """
+        threads = threads or len(os.sched_getaffinity(0))
         self._model = model
+        self._at_once = 1 if singly else threads
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads if singly else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Without VNNI, sums of 8-bit products would overflow; this asks for the exact, slower way.
@@ -55,12 +66,20 @@ class OnnxDescriber:
         """The model that runs."""
         return self._model
 
+    @property
+    def at_once(self) -> int:
+        """How many threads are best to call `describe` at the same time."""
+        return self._at_once
+
     def describe(self, images: Sequence[Image]) -> Descriptors:
         """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
         size = self._model.card.image_size
-        batch = np.stack([resize(image, size) for image in images])  # [B, h, w, 3]
-        outputs = self._session.run([self._output], {self._input: batch})
-        return np.asarray(outputs[0], dtype=np.float32)
+        # One after another: a processor's caches hold one image's maps, not those of a batch.
+        rows = [
+            self._session.run([self._output], {self._input: resize(image, size)[None]})[0]
+            for image in images
+        ]
+        return np.concatenate(rows, dtype=np.float32)
 
     def _check_signature(self) -> None:
         card = self._model.card

@@ -82,7 +82,7 @@ def estimate(
     similarity = candidates.similarity.astype(np.float64)
     weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
     weights /= weights.sum()
-    agreeing, agreement = _strongest_mode(poses, weights, config, place_map.header.has_heading)
+    agreeing, agreement, _ = _strongest_mode(poses, weights, config, place_map.header.has_heading)
     if agreement < config.min_agreement:
         return NoFix(Reason.CANDIDATES_DISAGREE, agreement)
     return _fix(
@@ -101,7 +101,7 @@ class Observed:
     """What candidates of a belief tell about their strongest mode, see confidence.observe."""
 
     agreeing: NDArray[np.bool_]  # [K], which of them are the mode
-    values: Array  # [4]
+    values: Array  # [OBSERVED]
 
 
 def observe_belief(
@@ -115,7 +115,7 @@ def observe_belief(
     poses = place_map.base_poses(candidates.place_index)
     assert candidates.weight is not None
     weights = candidates.weight.astype(np.float64)
-    agreeing, belief = _strongest_mode(poses, weights, config, place_map.header.has_heading)
+    agreeing, belief, rival = _strongest_mode(poses, weights, config, place_map.header.has_heading)
     similarity = float(candidates.similarity[agreeing].max())
     centre_m = poses[np.flatnonzero(agreeing)[0], :3]
     others_m = place_map.base_poses(most_similar.place_index)[:, :3]
@@ -126,7 +126,7 @@ def observe_belief(
     share = weights / max(float(weights.sum()), 1e-12)
     away_m = poses[:, :3] - share @ poses[:, :3]
     spread = float(np.sqrt(share @ (away_m**2).sum(axis=1))) / config.agreement_radius
-    return Observed(agreeing, observe(belief, similarity, ratio, spread))
+    return Observed(agreeing, observe(belief, similarity, ratio, spread, rival=rival))
 
 
 def estimate_belief(
@@ -180,8 +180,11 @@ def _fix(
 
 def _strongest_mode(
     poses: Poses, weights: Array, config: LocalizerConfig, has_heading: bool
-) -> tuple[NDArray[np.bool_], float]:
-    """Which poses [K] agree with the one that most weight agrees with, and how much that is."""
+) -> tuple[NDArray[np.bool_], float, float]:
+    """Which poses [K] agree with the one that most weight agrees with, and how much that is.
+
+    And how much weight is behind the strongest of the others.
+    """
     apart_m = np.linalg.norm(poses[:, None, :3] - poses[None, :, :3], axis=-1)  # [K, K]
     agree = apart_m <= config.agreement_radius
     if has_heading:
@@ -189,7 +192,9 @@ def _strongest_mode(
         agree &= turned <= np.radians(config.agreement_heading)
     support = agree @ weights
     mode = int(np.argmax(support))
-    return agree[mode], float(min(support[mode], 1.0))
+    others = ~agree[mode]
+    rival = (agree[np.ix_(others, others)] @ weights[others]).max(initial=0.0)
+    return agree[mode], float(min(support[mode], 1.0)), float(rival)
 
 
 def _prior_sigma(similarity: Array, weights: Array, config: LocalizerConfig) -> Array:

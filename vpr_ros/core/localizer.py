@@ -1,15 +1,16 @@
 """One camera frame in, where the robot is out: the stages in their order, timed."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.belief import Belief
-from vpr_ros.core.camera import Camera
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import Describer
+from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.estimate import (
     Fix,
     NoFix,
@@ -21,7 +22,8 @@ from vpr_ros.core.estimate import (
 from vpr_ros.core.image import check, shows_something
 from vpr_ros.core.place_map import PlaceMap
 from vpr_ros.core.retrieve import Candidates, Prior, inside_prior, most_similar, retrieve
-from vpr_ros.core.types import Descriptors, Frame, Image, Poses
+from vpr_ros.core.rig import MountedCamera, looks_alike, places_seen
+from vpr_ros.core.types import Descriptors, Frame, Poses
 from vpr_ros.core.verify import Verifier, fix_of
 
 
@@ -34,7 +36,9 @@ class Localization:
     outcome: Fix | NoFix
     latency_ms: dict[str, float]  # by stage: describe, search, belief, estimate, verify
     similar: Candidates  # by similarity alone
-    observed: NDArray[np.float64] | None = None  # [4], see confidence.OBSERVATIONS
+    base_T_camera: Poses | None = None  # [7], by which candidates are poses; None: the map's
+    observed: NDArray[np.float64] | None = None  # see confidence.observe
+    alone: bool = False  # without the drive
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +60,14 @@ class Localizer:
         place_map: PlaceMap,
         config: LocalizerConfig | None = None,
         *,
-        base_T_camera: Poses | None = None,
-        camera: Camera | None = None,
+        cameras: Sequence[MountedCamera] = (MountedCamera(),),
     ) -> None:
-        """base_T_camera: [7], this robot's mounting; None takes the mapping camera's.
-
-        camera: this robot's calibration, None takes the mapping camera's.
-        """
+        """cameras: this robot's; frames name theirs by its number here."""
         self.describer = describer
         self.place_map = place_map
         self.config = config or LocalizerConfig()
-        self.base_T_camera = base_T_camera
-        self.camera = camera
+        self.cameras = list(cameras)
+        self._places_seen: dict[tuple[bytes, bytes], NDArray[np.int64] | None] = {}
         self._verifier = Verifier(place_map) if place_map.has_landmarks else None
         # Made here and not at the first frame, which it would delay on a large map.
         self._belief = self._new_belief() if self.config.belief else None
@@ -75,6 +75,24 @@ class Localizer:
     def _new_belief(self) -> Belief:
         place_map = self.place_map
         return Belief(place_map.grid, place_map.background, max_speed_mps=self.config.max_speed)
+
+    def mounting(self, camera: int = 0) -> Poses:
+        """base_T_camera [7] of a camera; raises ConfigError where it is not known."""
+        found = self.cameras[camera].base_T_camera
+        if found is not None:
+            return found
+        if camera:
+            raise ConfigError(
+                f'camera {camera + 1}: its mounting is not known; give base_T_camera, or tf'
+            )
+        return self.place_map.base_T_camera
+
+    @property
+    def needed_hw(self) -> tuple[int, int] | None:
+        """Size of images (height, width) beyond which more pixels are of no use; None: none is."""
+        if self._verifier is not None and self.config.use_landmarks:
+            return None
+        return self.describer.model.card.image_size
 
     def reset(self) -> None:
         """Forget the drive so far."""
@@ -125,31 +143,35 @@ class Localizer:
             travelled_m=travelled_m,
             alone=alone,
             seen=seen,
+            camera=frame.camera,
         )
         latency_ms = {'describe': described.describe_ms} | located.latency_ms
         if self._verifier is None or not self.config.use_landmarks or not seen:
             return replace(located, latency_ms=latency_ms)
         located_s = time.perf_counter()
-        outcome = self._by_landmarks(self._verifier, frame.image, located)
+        outcome = self._by_landmarks(self._verifier, frame, located)
         latency_ms['verify'] = (time.perf_counter() - located_s) * 1e3
         observed = located.observed if outcome is located.outcome else None
         return replace(located, outcome=outcome, latency_ms=latency_ms, observed=observed)
 
     def _by_landmarks(
-        self, verifier: Verifier, image: Image, located: Localization
+        self, verifier: Verifier, frame: Frame, located: Localization
     ) -> Fix | NoFix:
         """The pose by landmarks where they support one, else what retrieval said."""
         place_map = self.place_map
         similarity = located.candidates.similarity
         if len(similarity) == 0 or similarity.max() < self.config.min_similarity:
             return located.outcome
-        camera = self.camera or place_map.header.camera
-        assert camera is not None  # of every map with landmarks
-        verified = verifier.verify(image, camera, located.candidates.place_index, self.config)
+        calibration = self.cameras[frame.camera].calibration or place_map.header.camera
+        assert calibration is not None  # of every map with landmarks
+        places = located.candidates.place_index
+        shown = None if located.alone else self._seen_by(frame.camera)
+        if shown is not None:
+            places = shown[places][shown[places] >= 0]
+        verified = verifier.verify(frame.image, calibration, places, self.config)
         if verified is None or verified.probability < self.config.min_agreement:
             return located.outcome
-        mounting = place_map.base_T_camera if self.base_T_camera is None else self.base_T_camera
-        return fix_of(verified, base_T_camera=mounting)
+        return fix_of(verified, base_T_camera=self.mounting(frame.camera))
 
     def locate(
         self,
@@ -160,36 +182,71 @@ class Localizer:
         travelled_m: float | None = None,
         alone: bool = False,
         seen: bool = True,
+        camera: int = 0,
     ) -> Localization:
-        """The same from a descriptor [D] that is there; seen: whether its image shows anything."""
+        """The same from a descriptor [D] that is there.
+
+        seen: whether its image shows anything; camera: which took it. Raises ConfigError for a
+        camera that cannot be used.
+        """
         if alone or not self.config.belief:
-            return self._locate_alone(descriptor, stamp_ns, prior, seen)
+            return self._locate_alone(descriptor, stamp_ns, prior, seen, camera)
         clock = [time.perf_counter()]
         row = self.place_map.index.similarities(descriptor)  # [N]
         similar = most_similar(row, self.place_map, count=self.config.candidates, prior=prior)
         clock.append(time.perf_counter())
-        candidates = self._believe(row, similar, stamp_ns, prior, travelled_m, seen)
+        candidates = self._believe(row, similar, stamp_ns, prior, travelled_m, seen, camera)
         clock.append(time.perf_counter())
         outcome, observed = self._judge(candidates, similar, seen)
         clock.append(time.perf_counter())
         latency_ms = _stages(clock, 'search', 'belief', 'estimate')
-        return Localization(stamp_ns, candidates, outcome, latency_ms, similar, observed)
+        mounting = self.cameras[0].base_T_camera
+        return Localization(stamp_ns, candidates, outcome, latency_ms, similar, mounting, observed)
 
     def _locate_alone(
-        self, descriptor: Descriptors, stamp_ns: int, prior: Prior | None, seen: bool
+        self,
+        descriptor: Descriptors,
+        stamp_ns: int,
+        prior: Prior | None,
+        seen: bool,
+        camera: int,
     ) -> Localization:
         """From one image, without the drive."""
+        mounting = self.mounting(camera) if camera else self.cameras[0].base_T_camera
         clock = [time.perf_counter()]
         similar = retrieve(descriptor, self.place_map, count=self.config.candidates, prior=prior)
         clock.append(time.perf_counter())
         outcome: Fix | NoFix = NoFix(Reason.NOTHING_SEEN)
         if seen:
-            outcome = estimate(
-                similar, self.place_map, self.config, base_T_camera=self.base_T_camera
-            )
+            outcome = estimate(similar, self.place_map, self.config, base_T_camera=mounting)
         clock.append(time.perf_counter())
         latency_ms = _stages(clock, 'search', 'estimate')
-        return Localization(stamp_ns, similar, outcome, latency_ms, similar)
+        return Localization(stamp_ns, similar, outcome, latency_ms, similar, mounting, alone=True)
+
+    def _seen_by(self, camera: int) -> NDArray[np.int64] | None:
+        """The place that a camera sees at each place [N]; None for the place itself.
+
+        Raises ConfigError for a camera of which the map shows nothing.
+        """
+        if camera == 0:
+            return None
+        first, other = self.mounting(), self.mounting(camera)
+        key = first.tobytes(), other.tobytes()
+        if key not in self._places_seen:
+            self._places_seen[key] = self._compared(first, other)
+        found = self._places_seen[key]
+        if found is not None and not (found >= 0).any():
+            raise ConfigError(
+                f'camera {camera + 1}: no place of the map was taken looking its way; '
+                'leave it out, or map the route the other way too'
+            )
+        return found
+
+    def _compared(self, first: Poses, other: Poses) -> NDArray[np.int64] | None:
+        if looks_alike(first, other) or not self.place_map.header.has_heading:
+            return None
+        radius_m = self.config.agreement_radius
+        return places_seen(np.asarray(self.place_map.poses), first, other, radius_m=radius_m)
 
     def _believe(
         self,
@@ -199,19 +256,30 @@ class Localizer:
         prior: Prior | None,
         travelled_m: float | None,
         seen: bool,
+        camera: int,
     ) -> Candidates:
         """The places of most weight after this frame's similarities [N]."""
+        shown = self._seen_by(camera)
         if self._belief is None:
             self._belief = self._new_belief()
         if prior is not None:
-            self._belief.restrict(inside_prior(self.place_map, prior))
+            inside = inside_prior(self.place_map, prior)
+            self._belief.restrict(inside, on_map=prior.on_map)
         self._belief.step(
-            row, stamp_ns=stamp_ns, travelled_m=travelled_m, evidence=1.0 if seen else 0.0
+            row,
+            stamp_ns=stamp_ns,
+            travelled_m=travelled_m,
+            evidence=1.0 if seen else 0.0,
+            camera=0 if shown is None else camera,
+            places_seen=shown,
         )
         if len(similar) == 0:
             return similar
         places, weight = self._belief.places(self.config.candidates)
-        return Candidates(places, row[places], weight)
+        similarity = row[places]
+        if shown is not None:
+            similarity = np.where(shown[places] >= 0, row[shown[places]], row.mean())
+        return Candidates(places, similarity, weight)
 
     def _judge(
         self, candidates: Candidates, similar: Candidates, seen: bool
@@ -227,7 +295,7 @@ class Localizer:
             float(self.place_map.calibration.probability(observed.values)),
             self.place_map,
             self.config,
-            base_T_camera=self.base_T_camera,
+            base_T_camera=self.cameras[0].base_T_camera,
         )
         return outcome, observed.values
 

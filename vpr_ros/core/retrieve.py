@@ -32,6 +32,7 @@ class Prior:
 
     centre_m: NDArray[np.float64]  # [3]
     radius_m: float
+    on_map: bool = True  # it is at one of the places inside; else it may be off the map, too
 
 
 def retrieve(

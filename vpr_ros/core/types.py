@@ -25,6 +25,7 @@ class Frame:
     image: Image  # [H, W, 3] RGB
     stamp_ns: int
     camera_frame: str = ''
+    camera: int = 0  # number of the robot's camera
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,5 +300,5 @@ def _frame_name(raw: RawMessage, index: int, stamp_ns: int) -> str:
     return f'{raw.topic}#{index}@{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
 
 
-def _refuse(reason: str) -> Image:
+def _refuse(reason: str, *, at_least_hw: tuple[int, int] | None = None) -> Image:
     raise ImageError(reason)

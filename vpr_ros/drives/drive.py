@@ -13,13 +13,21 @@ from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Image, Poses
 
 
+class LoadImage(Protocol):
+    """Decodes an image; may run in any thread."""
+
+    def __call__(self, *, at_least_hw: tuple[int, int] | None = None) -> Image:
+        """RGB uint8 [H, W, 3]; a JPEG may come smaller, as in image.decode. Raises ImageError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedFrame:
     """One image of a drive, not yet decoded."""
 
     stamp_ns: int
     name: str  # unique within the drive: a file name, or topic, number and stamp
-    load: Callable[[], Image]  # decodes; raises ImageError; may run in any thread
+    load: LoadImage
     depth: Callable[[], NDArray[np.float32]] | None = (
         None  # [H, W] metres along z, NaN where not measured; aligned with the image
     )

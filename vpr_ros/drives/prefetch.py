@@ -1,4 +1,4 @@
-"""Work on a drive's frames ahead of use: the network never waits for the JPEG decoder.
+"""Work on a drive's frames ahead of use: images are decoded and described while others are used.
 
 What OpenCV and onnxruntime compute runs beside Python, so that threads are enough.
 """
@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from vpr_ros.core.describe import Describer
 from vpr_ros.core.errors import ImageError
+from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.drives.drive import RecordedFrame
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -31,6 +34,34 @@ def prefetched(
                 yield first, working.result()
         for first, working in waiting:
             yield first, working.result()
+
+
+def workers_for(describer: Describer) -> int:
+    """Threads that decode and describe: one decodes while the others compute."""
+    return describer.at_once + 1
+
+
+def load(recorded: RecordedFrame, needed_hw: tuple[int, int]) -> Image:
+    """The image of a frame, for `described`."""
+    return recorded.load(at_least_hw=needed_hw)
+
+
+def described(
+    items: Iterable[Item],
+    load: Callable[[Item, tuple[int, int]], Image],
+    describer: Describer,
+) -> Iterator[tuple[Item, tuple[Image, Descriptors] | ImageError]]:
+    """Items in their order with the image that each loads and its descriptor [D].
+
+    load: from an item and the size (height, width) of which the describer makes use.
+    """
+    needed_hw = describer.model.card.image_size
+
+    def work(item: Item) -> tuple[Image, Descriptors]:
+        image = load(item, needed_hw)
+        return image, describer.describe([image])[0]
+
+    return prefetched(items, work, workers=workers_for(describer))
 
 
 def _done(work: Callable[[Item], Result], item: Item) -> Result | ImageError:

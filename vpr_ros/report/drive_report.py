@@ -226,8 +226,15 @@ def _latency_table(variants: Sequence[Variant]) -> Table:
         for stage, spread in variant.evaluation.latency_ms.items()
     ]
     memory = '; '.join(f'{variant.name} {variant.memory_mb:.0f} MB' for variant in variants)
+    live = any('end_to_end' in variant.evaluation.latency_ms for variant in variants)
+    note = (
+        '' if live else ' Each core describes an image of its own here, which the node does not.'
+    )
     return Table(
-        'Latency by stage [ms]', ['', 'p50', 'p95', 'p99'], rows, note=f'Peak memory: {memory}.'
+        'Latency by stage [ms]',
+        ['', 'p50', 'p95', 'p99'],
+        rows,
+        note=f'Peak memory: {memory}.{note}',
     )
 
 

@@ -1,0 +1,129 @@
+"""Several cameras share one belief: what one cannot tell apart, another can."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import straight_drive, unit_rows, write_map
+
+from vpr_ros.core import rig
+from vpr_ros.core.config import LocalizerConfig
+from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.estimate import Fix
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose, invert, yaw_quat
+from vpr_ros.core.localizer import Localizer
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.rig import MountedCamera, places_seen
+
+LENGTH, SIZE = 40, 64
+REAR_CAMERA = compose(np.array([-0.5, 0, 0, *yaw_quat(np.pi)]), FORWARD_CAMERA)
+RIG = [MountedCamera(FORWARD_CAMERA), MountedCamera(REAR_CAMERA)]
+CONFIG = LocalizerConfig(agreement_radius=2.0)
+
+
+@pytest.fixture(scope='module')
+def street(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
+    """A street driven there and back; there, its second half looks just like its first."""
+    there, back = unit_rows(LENGTH // 2, SIZE), unit_rows(LENGTH, SIZE, seed=1)
+    descriptors = np.concatenate([there, there, back])
+    bases = np.concatenate([np.arange(LENGTH), np.arange(LENGTH)[::-1]])
+    poses = np.concatenate([straight_drive(LENGTH), straight_drive(LENGTH, yaw_rad=np.pi)[::-1]])
+    assert np.allclose(poses[:, 0], bases)
+    return write_map(tmp_path_factory.mktemp('street') / 'map', descriptors, poses)
+
+
+def seen(street: PlaceMap, camera: int, metre: int, random: np.random.Generator) -> np.ndarray:
+    """What a camera of a robot at a metre of the street, driving there, sees."""
+    place = metre if camera == 0 else 2 * LENGTH - 1 - metre
+    row = street.descriptors_of(np.array([place]))[0] + 0.05 * random.standard_normal(SIZE)
+    return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+def drive(street: PlaceMap, cameras: tuple[int, ...], localizer: Localizer) -> list:
+    """Outcomes of the last frame at each metre of the street's second half."""
+    random, outcomes = np.random.default_rng(2), []
+    for metre in range(LENGTH // 2, LENGTH):
+        for camera in cameras:
+            located = localizer.locate(
+                seen(street, camera, metre, random),
+                stamp_ns=metre * 10**9 + camera * 10**7,
+                camera=camera,
+            )
+        outcomes.append(located.outcome)
+    return outcomes
+
+
+def test_a_rear_camera_sees_at_each_place_what_was_mapped_the_other_way(
+    street: PlaceMap,
+) -> None:
+    found = places_seen(street.poses, FORWARD_CAMERA, REAR_CAMERA, radius_m=1.0)
+    # half a metre behind the robot: the place of the way back at the same metre, or the one before
+    opposite = np.arange(2 * LENGTH)[::-1]
+    assert (np.abs(found - opposite) <= 1).all() and (found >= 0).all()
+    there = straight_drive(LENGTH)
+    assert (places_seen(there, FORWARD_CAMERA, REAR_CAMERA, radius_m=1.0) == -1).all()
+
+
+def test_the_search_in_large_maps_finds_what_comparing_all_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    poses = np.zeros((2000, 7))
+    poses[:, :2] = random.uniform(0, 100, (2000, 2))
+    poses[:, 3:] = yaw_quat(random.uniform(-np.pi, np.pi, 2000))
+    poses = compose(poses, FORWARD_CAMERA)
+    naive = places_seen(poses, FORWARD_CAMERA, REAR_CAMERA, radius_m=5.0)
+    monkeypatch.setattr(rig, '_EXHAUSTIVE', 1000)
+    found = places_seen(poses, FORWARD_CAMERA, REAR_CAMERA, radius_m=5.0)
+    assert (found == naive).mean() > 0.95
+
+
+def test_what_one_camera_cannot_tell_two_can(street: PlaceMap) -> None:
+    ahead = drive(street, (0,), Localizer(None, street, CONFIG, cameras=RIG[:1]))
+    assert not any(isinstance(outcome, Fix) for outcome in ahead)
+    both = drive(street, (0, 1), Localizer(None, street, CONFIG, cameras=RIG))
+    fixes = {
+        metre: outcome.pose
+        for metre, outcome in enumerate(both, LENGTH // 2)
+        if isinstance(outcome, Fix)
+    }
+    assert len(fixes) > 10
+    for metre, pose in fixes.items():
+        assert pose[0] == pytest.approx(metre, abs=1.0)
+        assert abs(pose[6]) == pytest.approx(1, abs=0.01)  # the robot drives there
+
+
+def test_two_cameras_that_look_the_same_way_count_as_one(street: PlaceMap) -> None:
+    random = np.random.default_rng(3)
+    pair = [MountedCamera(FORWARD_CAMERA)] * 2
+    single, stereo = (Localizer(None, street, CONFIG, cameras=pair) for _ in range(2))
+    row = seen(street, 0, 5, random)
+    first = single.locate(row, stamp_ns=0)
+    assert stereo.locate(row, stamp_ns=0).outcome.probability == first.outcome.probability
+    again = stereo.locate(row, stamp_ns=0, camera=1)
+    assert again.candidates.weight is not None and first.candidates.weight is not None
+    assert again.candidates.weight.sum() <= first.candidates.weight.sum() + 0.05
+
+
+def test_each_image_alone_is_placed_by_its_own_camera(street: PlaceMap) -> None:
+    localizer = Localizer(
+        None, street, LocalizerConfig(belief=False, agreement_radius=2.0), cameras=RIG
+    )
+    row = seen(street, 1, 30, np.random.default_rng(4))
+    outcome = localizer.locate(row, stamp_ns=0, camera=1).outcome
+    assert isinstance(outcome, Fix)
+    expected = compose(street.poses[2 * LENGTH - 1 - 30], invert(REAR_CAMERA))
+    np.testing.assert_allclose(outcome.pose[:3], expected[:3], atol=0.3)
+    assert abs(outcome.pose[6]) == pytest.approx(1, abs=0.01)
+
+
+def test_a_camera_of_which_the_map_shows_nothing_is_named(tmp_path: Path) -> None:
+    one_way = write_map(tmp_path / 'map', unit_rows(LENGTH, SIZE), straight_drive(LENGTH))
+    localizer = Localizer(None, one_way, CONFIG, cameras=RIG)
+    row = unit_rows(1, SIZE, seed=5)[0]
+    with pytest.raises(ConfigError, match='camera 2: no place of the map was taken looking its'):
+        localizer.locate(row, stamp_ns=0, camera=1)
+    localizer = Localizer(None, one_way, CONFIG, cameras=[MountedCamera(), MountedCamera()])
+    with pytest.raises(ConfigError, match='camera 2: its mounting is not known'):
+        localizer.locate(row, stamp_ns=0, camera=1)
+    np.testing.assert_array_equal(localizer.mounting(), FORWARD_CAMERA)

@@ -1,0 +1,71 @@
+"""Several cameras on one robot, all on one map.
+
+A belief is about places as the robot's first camera took them. Another camera, from the same spot,
+sees what some other place shows, taken where the robot once looked that way. Which one is a matter
+of geometry alone and is found once: a place's pose, from the first camera to the robot to the
+other camera, and the mapped place nearest to that view.
+"""
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.camera import Camera
+from vpr_ros.core.geometry import angle_between, compose, invert, rotate
+from vpr_ros.core.types import Poses
+
+_OPTICAL_AXIS = np.array([0.0, 0.0, 1.0])
+_SAME_VIEW_RAD = np.radians(30.0)
+_EXHAUSTIVE = 50_000  # places up to which all are compared with all
+_PROBES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class MountedCamera:
+    """A camera on the robot."""
+
+    base_T_camera: Poses | None = None  # [7]; None: as the mapping camera was mounted
+    calibration: Camera | None = None  # None: the mapping camera's
+
+
+def looks_alike(first: Poses, other: Poses) -> bool:
+    """Whether two mountings [7] look the same way, so that both cameras see the same places."""
+    turned: NDArray[np.float64] = angle_between(first[3:], other[3:])
+    return bool(turned <= _SAME_VIEW_RAD)
+
+
+def places_seen(poses: Poses, first: Poses, other: Poses, *, radius_m: float) -> NDArray[np.int64]:
+    """For each place, the place that another camera sees where the first one sees this; -1: none.
+
+    poses: [N, 7] map_T_camera of the places; first, other: [7] base_T_camera; radius_m: how far
+    the place may lie from where the other camera is.
+    """
+    sought = compose(poses, compose(invert(first), other))  # [N, 7]
+    centre = poses[:, :3].mean(axis=0)
+    nearest = _nearest(_views(poses, centre, radius_m), _views(sought, centre, radius_m))
+    apart_m = np.linalg.norm(poses[nearest, :3] - sought[:, :3], axis=1)
+    turned = angle_between(poses[nearest, 3:], sought[:, 3:])
+    return np.where((apart_m <= radius_m) & (turned <= _SAME_VIEW_RAD), nearest, -1)
+
+
+def _views(poses: Poses, centre: NDArray[np.float64], radius_m: float) -> NDArray[np.float32]:
+    """Points [N, 6] that are near each other where positions and optical axes are."""
+    axes = rotate(poses[:, 3:], np.broadcast_to(_OPTICAL_AXIS, (len(poses), 3)))
+    views = np.concatenate([(poses[:, :3] - centre) / radius_m, axes / np.sin(_SAME_VIEW_RAD)], 1)
+    return np.ascontiguousarray(views, dtype=np.float32)
+
+
+def _nearest(known: NDArray[np.float32], sought: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Row of `known` [N, 6] nearest to each of `sought` [N, 6]."""
+    if len(known) <= _EXHAUSTIVE:
+        _, found = faiss.knn(sought, known, 1)
+        return np.asarray(found[:, 0], dtype=np.int64)
+    size = known.shape[1]
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(size), size, int(len(known) ** 0.5))
+    index.train(known[:: max(1, len(known) // _EXHAUSTIVE)])
+    index.add(known)
+    index.nprobe = _PROBES
+    _, found = index.search(sought, 1)
+    return np.asarray(found[:, 0], dtype=np.int64)
