@@ -118,7 +118,8 @@ class _Trials:
 
     def fp32_recall(self) -> dict[str, dict[str, float]]:
         """R@1 of the fp32 graph by set."""
-        describer = OnnxDescriber(write_model(self.folder / 'fp32', self.graph, self.card))
+        model = write_model(self.folder / 'fp32', self.graph, self.card)
+        describer = OnnxDescriber(model, singly=False)
         self.reference = [
             described(describer, images, self._store, 'fp32') for images in self.sets
         ]
@@ -131,7 +132,8 @@ class _Trials:
         """Each set's name and R@1 of a graph in all pairings, one after another."""
         card = replace(self.card, precisions={precision: _record(made)})
         written = write_model(self.folder / 'trial', self.graph, card, smaller={precision: made})
-        describer = OnnxDescriber(Model.open(written.folder, precision=precision))
+        model = Model.open(written.folder, precision=precision)
+        describer = OnnxDescriber(model, singly=False)
         for images, reference in zip(self.sets, self.reference, strict=True):
             own = described(describer, images, self._store, precision)
             yield images.name, recall_in_pairings(images, own, reference)
