@@ -92,7 +92,7 @@ class Outcome:
 
 def described(name: str, images: np.ndarray, model: Model, cache: Path | None) -> np.ndarray:
     """Descriptors [Q, D] of a list of images, from the cache if they are there."""
-    kept = cache / f'{name}-{model.card.sha256[:12]}.npy' if cache else None
+    kept = cache / f'{name}-{model.graph_sha256[:12]}.npy' if cache else None
     if kept and kept.is_file():
         return np.load(kept, allow_pickle=False)
     describer = OnnxDescriber(model)

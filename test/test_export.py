@@ -3,14 +3,17 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from worlds import picture, write_tiny_model
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('onnx', reason='needs onnx: make setup-training')
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.model import Model
 from vpr_training import export
+from vpr_training.gate import RefusedError
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
 SMALL = {'aggregator': 'mixvpr', 'image_height': 64, 'image_width': 96, 'weights': None}
@@ -127,16 +130,105 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert not Path('/tmp/evil_was_here').exists()
 
 
-def test_a_precision_that_is_not_there_yet_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    arguments = [
-        '--checkpoint',
-        str(checkpoint),
-        '--output',
-        str(tmp_path / 'out'),
-        '--precision',
-        'int8',
+@pytest.fixture
+def walk(tmp_path: Path) -> Path:
+    """Sixteen places, each seen twice alike; also what int8 is calibrated with."""
+    folder = tmp_path / 'walk'
+    for half in ('database', 'queries'):
+        (folder / half).mkdir(parents=True)
+        for place in range(16):
+            cv2.imwrite(str(folder / half / f'{place:02}.png'), picture(place))
+    lines = [f'{place:02}.png,{place:02}.png' for place in range(16)]
+    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
+    return folder
+
+
+def smaller(source: list[str], output: Path, walk: Path, *more: str) -> list[str]:
+    """Arguments that ask for int8."""
+    gate = ['--precision', 'int8', '--validate', str(walk), '--threads', '1', *more]
+    return [*source, '--output', str(output), '--calibration', str(walk / 'database'), *gate]
+
+
+def test_a_checkpoint_is_exported_to_int8_too_and_maps_stay_valid(
+    checkpoint: Path, walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / 'model'
+    source = ['--checkpoint', str(checkpoint)]
+    assert export.main(smaller(source, output, walk)) == 0
+    said = capsys.readouterr().out
+    assert 'int8:' in said and 'R@1 walk: 1.000' in said and 'on 1 threads' in said
+    before = Model.open(output, precision='fp32')
+    int8 = Model.open(output, precision='int8')
+    images = [picture(place) for place in range(4)]
+    found, expected = OnnxDescriber(int8).describe(images), OnnxDescriber(before).describe(images)
+    assert ((found * expected).sum(axis=1) > 0.95).all()
+
+    source = ['--from', str(output), '--precision', 'fp16', '--validate', str(walk)]
+    assert export.main([*source, '--output', str(output)]) == 0
+    again = Model.open(output, precision='fp32')
+    assert again.card.sha256 == before.card.sha256
+    assert list(again.card.precisions) == ['fp32', 'fp16', 'int8']
+    assert again.card.precisions['int8'].sha256 == int8.graph_sha256
+
+
+def test_a_graph_that_loses_recall_leaves_the_old_model(
+    checkpoint: Path,
+    walk: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / 'model'
+    assert export.main(['--checkpoint', str(checkpoint), '--output', str(output)]) == 0
+    files = {path.name: path.read_bytes() for path in output.iterdir()}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RefusedError('int8: R@1 on walk falls')
+
+    monkeypatch.setattr(export, 'accept', refuse)
+    for target in (output, tmp_path / 'new'):
+        assert export.main(smaller(['--from', str(output)], target, walk)) == 1
+        assert 'R@1 on walk falls' in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == files
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'--validate': None}, '--validate: not given'),
+        ({'--validate': 'missing'}, 'missing: no such folder'),
+        ({'--calibration': None}, '--calibration: not given'),
+        ({'--calibration': 'missing'}, 'missing: no such file or folder'),
+        ({'--max-recall-drop': '-1'}, '--max-recall-drop -1: expected 0 to 100'),
+        ({'--threads': '-1'}, '--threads -1: expected 0 or more'),
+        ({'--from': 'missing'}, 'missing: no such model folder'),
+    ],
+)
+def test_a_gate_that_cannot_be_is_one_line(
+    changes: dict[str, str | None],
+    said: str,
+    walk: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given: dict[str, str | None] = {
+        '--from': str(write_tiny_model(tmp_path / 'tiny').folder),
+        '--output': str(tmp_path / 'out'),
+        '--precision': 'int8',
+        '--validate': str(walk),
+        '--calibration': str(walk / 'database'),
+    }
+    words = [
+        word
+        for name, value in (given | changes).items()
+        if value is not None
+        for word in (name, value)
     ]
-    assert export.main(arguments) == 2
+    assert export.main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_an_unwritable_output_is_refused(checkpoint: Path) -> None:

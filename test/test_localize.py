@@ -3,8 +3,10 @@
 It gives poses for images, and diagnostics for everything that is wrong.
 """
 
+import hashlib
 import shutil
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from vpr_ros.adapters import conversions
 from vpr_ros.adapters.qos import LATCHED
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
-from vpr_ros.core.model import Model
+from vpr_ros.core.model import Model, write_model
 from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.precision import Accepted
 from vpr_ros.drives.geographic import datum_at, degrees_of
 
 PLACES = 12
@@ -464,6 +467,8 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         ({'min_similarity': 3.0}, 'min_similarity out of range Min: -1.0, Max: 1.0'),
         ({'image_transport': 'theora'}, 'expected one of raw, compressed'),
         ({'candidates': 'many'}, 'candidates'),
+        ({'precision': 'int8'}, 'no int8 graph was accepted for this model, it has fp32'),
+        ({'precision': 'int4'}, 'expected one of auto, fp32, fp16, int8'),
         ({'image_topic': '/a,'}, 'expected different topics between the commas'),
         (
             {'image_topic': '/a,/b', 'base_T_camera': FORWARD_CAMERA.tolist()},
@@ -477,6 +482,8 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         'out of range',
         'no such transport',
         'wrong type',
+        'no such graph',
+        'no such precision',
         'half a topic',
         'half a rig',
     ],
@@ -539,6 +546,42 @@ def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
         assert change('agreement_radius', ParameterValue(type=integer, integer_value=7)).successful
         fixed = change('map', ParameterValue(type=string, string_value='/other'))
         assert not fixed.successful and 'taken when the node is configured' in fixed.reason
+
+
+def test_the_node_runs_the_graph_that_is_asked_for_on_the_models_map(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    """The int8 graph, another file, of a map that fp32 made; logs and diagnostics say so."""
+    made = Model.open(world['model'], precision='fp32')
+    another = write_tiny_model(tmp_path / 'renamed', name='another').graph.read_bytes()
+    record = Accepted(
+        sha256=hashlib.sha256(another).hexdigest(),
+        size_bytes=len(another),
+        latency_ms=1,
+        threads=1,
+    )
+    card = replace(made.card, precisions={'int8': record})
+    model = write_model(
+        tmp_path / 'model', made.graph.read_bytes(), card, smaller={'int8': another}
+    )
+    log = tmp_path / 'log'
+    with (
+        domain() as (number, peer),
+        running(
+            number,
+            **world | {'model': model.folder},
+            precision='int8',
+            image_qos='default',
+            log=log,
+        ),
+    ):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        fix = send_until_fix(peer, images, raw, 5, fixes)
+        assert fix.pose.pose.position.x == pytest.approx(50, abs=0.5)
+        assert_reported(peer, reports, 'precision: int8')
+    assert 'model tiny (int8)' in log.read_text()
 
 
 def test_a_running_node_keeps_its_map_when_the_folder_is_exchanged(

@@ -81,7 +81,7 @@ def test_recall_equals_a_naive_loop(model_folder: Path, walk: Path) -> None:
 def test_a_sequence_ranks_earlier_frames_only() -> None:
     frames = unit_rows(50, 8)
     queries = np.array([0, 3, 49])
-    ranked = rank_earlier(frames, queries, 5)
+    ranked = rank_earlier(frames, frames[queries], queries, 5)
     for query, row in zip(queries, ranked):
         earlier = sorted(range(query), key=lambda other: -float(frames[other] @ frames[query]))[:5]
         assert row.tolist() == earlier + [-1] * (5 - len(earlier))

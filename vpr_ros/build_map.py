@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.command import command
+from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.describe import Describer, OnnxDescriber
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.features import SiftFeatures
@@ -270,6 +270,7 @@ def add_mapping_arguments(parser: argparse.ArgumentParser) -> None:
         '(needs camera_info)',
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
+    add_precision_argument(parser)
     add_drive_arguments(parser)
 
 
@@ -278,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
     spacing = Spacing.parse(arguments.every)
-    model = Model.open(arguments.model or default_model())
+    model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
     report = build_map(
         drive,

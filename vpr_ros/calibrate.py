@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.command import command
+from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.confidence import BINS, Calibration, Reliability, fit, reliability
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import Describer, OnnxDescriber
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         '--dry-run', action='store_true', help='print the figures, leave the map as it is'
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
+    add_precision_argument(parser)
     add_drive_arguments(parser)
     return parser
 
@@ -164,7 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
     header = read_header(arguments.map)
-    model = Model.open(arguments.model or model_that_made(header))
+    folder = arguments.model or model_that_made(header)
+    model = Model.open(folder, precision=arguments.precision)
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)

@@ -3,6 +3,7 @@
 Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the reader of a pipe went.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from functools import wraps
 from typing import TypeAlias
 
 from vpr_ros.core.errors import VprError
+from vpr_ros.core.precision import WANTED
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
@@ -41,6 +43,16 @@ def command(main: Main) -> Callable[..., int]:
         return status
 
     return guarded
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --precision, which has the meaning of the node's parameter of that name."""
+    parser.add_argument(
+        '--precision',
+        choices=WANTED,
+        default='auto',
+        help="the model's graph that runs; auto: the fastest that its card accepts",
+    )
 
 
 def _say(text: str) -> None:

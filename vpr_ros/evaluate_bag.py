@@ -25,7 +25,7 @@ import yaml
 from tqdm import tqdm
 
 from vpr_ros.build_map import build_map
-from vpr_ros.command import command
+from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.config import LocalizerConfig, NodeConfig, Value, node_config
 from vpr_ros.core.describe import OnnxDescriber
@@ -219,6 +219,7 @@ def _live(
         'map': str(setup.place_map.folder.absolute()),
         'model': str(setup.model.folder.absolute()),
         'threads': arguments.threads,
+        'precision': setup.model.precision,
     }
     evaluations = []
     for drive in drives:
@@ -258,7 +259,7 @@ def _measured(
         base_T_camera=None,
         facts=[
             ('map', f'{header.source}, {header.places} places, id {setup.place_map.id}'),
-            ('model', f'{card.name}, sha256 {card.sha256}'),
+            ('model', f'{card.name}, sha256 {card.sha256}, {setup.model.precision}'),
             ('settings', _said(setup.settings) or 'defaults'),
             ('way', 'through the running node' if arguments.live else 'offline'),
         ],
@@ -307,7 +308,7 @@ def _maps(arguments: argparse.Namespace, scratch: ExitStack) -> list[tuple[Place
         raise ConfigError(
             f'--model: {len(models)} for {len(headers)} maps, expected none, one, or one for each'
         )
-    opened = [Model.open(folder) for folder in models]
+    opened = [Model.open(folder, precision=arguments.precision) for folder in models]
     return [
         (PlaceMap.open(folder, model=model), model)
         for folder, model in zip(arguments.map, opened, strict=True)
@@ -317,7 +318,7 @@ def _maps(arguments: argparse.Namespace, scratch: ExitStack) -> list[tuple[Place
 def _made_map(
     arguments: argparse.Namespace, model_folder: Path, scratch: ExitStack
 ) -> tuple[PlaceMap, Model]:
-    model = Model.open(model_folder)
+    model = Model.open(model_folder, precision=arguments.precision)
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate_bag-')))
     drive = open_drive(arguments.map_bag, drive_options(arguments))
     report = build_map(
@@ -454,6 +455,7 @@ def _parser() -> argparse.ArgumentParser:
         '--landmarks', action='store_true', help='with --map-bag: map its landmarks too'
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
+    add_precision_argument(parser)
     add_drive_arguments(parser)
     return parser
 
@@ -537,6 +539,7 @@ def _write_json(
             'map_id': setup.place_map.id,
             'model': setup.model.card.name,
             'model_sha256': setup.model.card.sha256,
+            'precision': setup.model.precision,
             'radius_m': arguments.radius,
             'heading_deg': arguments.heading,
             'live': arguments.live,

@@ -112,8 +112,10 @@ class LocalizeNode(LifecycleNode):
         place_map = self._localizer.place_map
         self._outputs = Outputs(self, place_map, initialpose=self.config.publish_initialpose)
         self._forget()
+        model = self._localizer.describer.model
         self.get_logger().info(
-            f'{len(place_map)} places of {place_map.folder}, model {place_map.header.model_name}'
+            f'{len(place_map)} places of {place_map.folder}, '
+            f'model {model.card.name} ({model.precision})'
         )
         if convert.PlaceMatchArray is None:
             self.get_logger().warning(
@@ -164,7 +166,7 @@ class LocalizeNode(LifecycleNode):
             raise ConfigError('map: not given; make one with build_map and pass map:=FOLDER')
         header = read_header(_expanded(config.map))
         folder = _expanded(config.model) if config.model else model_that_made(header)
-        model = Model.open(folder)
+        model = Model.open(folder, precision=config.precision)
         place_map = PlaceMap.open(_expanded(config.map), model=model)
         mountings = config.mountings()
         if self._transforms is None and any(given is None for given in mountings[1:]):
@@ -499,6 +501,7 @@ class LocalizeNode(LifecycleNode):
             header = self._localizer.place_map.header
             facts |= {'places': str(header.places), 'model': header.model_name}
             facts |= {
+                'precision': self._localizer.describer.model.precision,
                 'state': self._tracker.state.value,
                 'calibration': self._localizer.place_map.calibration.source,
             }

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.build_map import Spacing, add_mapping_arguments, add_places, landmark_maker
-from vpr_ros.command import command
+from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.map_check import Findings, check, damages, spacing_m
@@ -93,7 +93,8 @@ def append_drive(arguments: argparse.Namespace) -> int:
     """Add a drive to a map."""
     spacing = Spacing.parse(arguments.every)
     header = read_header(arguments.map)
-    model = Model.open(arguments.model or model_that_made(header))
+    folder = arguments.model or model_that_made(header)
+    model = Model.open(folder, precision=arguments.precision)
     require_model(arguments.map, header, model)
     source = Path(arguments.bag or arguments.images)
     drive = open_drive(source, drive_options(arguments, datum=header.datum))
@@ -269,7 +270,8 @@ def _queries(arguments: argparse.Namespace, place_map: PlaceMap) -> Queries:
     if not arguments.bag:
         return own_places(place_map)
     header = place_map.header
-    model = Model.open(arguments.model or model_that_made(header))
+    folder = arguments.model or model_that_made(header)
+    model = Model.open(folder, precision=arguments.precision)
     require_model(place_map.folder, header, model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     describer = OnnxDescriber(model, singly=False)
@@ -415,6 +417,7 @@ def _add_recall_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure recall with this drive (default: the map's own places, each left out)",
     )
     parser.add_argument('--model', type=Path, metavar='MODEL', help='for --bag')
+    add_precision_argument(parser)
     parser.add_argument(
         '--radius',
         type=float,

@@ -68,7 +68,7 @@ def described_files(
     stays.
     """
     size = describer.model.card.descriptor_size
-    key = f'{describer.model.card.sha256[:16]}-{images_digest(paths)[:24]}'
+    key = f'{describer.model.graph_sha256[:16]}-{images_digest(paths)[:24]}'
     complete = DescriptorFile(folder / f'{key}.npy', len(paths), size)
     try:
         folder.mkdir(parents=True, exist_ok=True)

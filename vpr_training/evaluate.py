@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.command import command
+from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.describe import Describer, OnnxDescriber
 from vpr_ros.core.model import Model
@@ -42,6 +42,7 @@ def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
         'truth': images.truth,
         'model': measured.card.name,
         'model_sha256': measured.card.sha256,
+        'precision': measured.precision,
     }
 
 
@@ -74,19 +75,21 @@ def as_table(measured: Measured, images: RecallSet) -> str:
         ('queries / database', f'{recall.queries} / {len(images.database)}'),
         ('unmatchable', f'{recall.unmatchable} queries without a true match, counted as misses'),
         ('right is', images.truth),
-        ('model', f'{measured.card.name} ({measured.card.sha256[:12]})'),
+        ('model', f'{measured.card.name} ({measured.card.sha256[:12]}, {measured.precision})'),
     ]
     width = max(len(name) for name, _ in rows)
     return '\n'.join([images.name, *(f'  {name:<{width}}  {value}' for name, value in rows)])
 
 
-def open_describer(path: Path, form: InputForm, scratch: ExitStack) -> Describer:
+def open_describer(
+    path: Path, form: InputForm, scratch: ExitStack, *, precision: str = 'auto'
+) -> Describer:
     """A model folder, an ONNX file, or a checkpoint exported to a folder; raises VprError.
 
     The exported folder lives as long as `scratch`.
     """
     if path.is_dir():
-        return OnnxDescriber(Model.open(path), singly=False)
+        return OnnxDescriber(Model.open(path, precision=precision), singly=False)
     if not path.exists():
         raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
     if path.suffix.lower() == '.onnx':
@@ -142,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help='metres within which an answer is right (25); '
         'gt.csv, where there is one, decides instead',
     )
+    add_precision_argument(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page there')
     parser.add_argument(
@@ -178,7 +182,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = arguments.cache or default_cache()
         if arguments.no_cache:
             store = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
-        models = [open_describer(path, form, scratch) for path in arguments.model]
+        models = [
+            open_describer(path, form, scratch, precision=arguments.precision)
+            for path in arguments.model
+        ]
         measured = [examine(describer, images, store) for describer in models]
         for found in measured:
             print(as_table(found, images))

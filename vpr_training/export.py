@@ -1,17 +1,18 @@
-"""Export a network to a model folder that the robot runs: an ONNX graph and a card.
+"""Export a network to a model folder that the robot runs: ONNX graphs and a card.
 
 The graph takes the camera's bytes and gives unit descriptors, so that nothing about the network
 can be done differently on the robot. Before anything is written, torch and onnxruntime must agree
-on the same images.
+on the same images, and graphs with fewer bits must find as many places as the fp32 one.
 """
 
 import argparse
 import io
+import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,15 @@ import yaml
 from vpr_ros.command import command
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.model import Model, ModelCard, write_model
+from vpr_ros.core.precision import PRECISIONS, Precision
 from vpr_ros.core.types import Image
+from vpr_training.data.layouts import open_recall_set
 from vpr_training.errors import TrainingError
+from vpr_training.gate import ALONE, Gate, RefusedError, accept, check_sets
+from vpr_training.graph import simplified
 from vpr_training.models.backbone import read_state
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
+from vpr_training.quantize import calibration_images
 
 LEAST_COSINE = 0.99999
 """Between the descriptors of torch and of onnxruntime for the same image."""
@@ -62,17 +68,21 @@ def _restored(held: Mapping[str, Any], path: Path) -> Network:
 
 def export_checkpoint(path: Path, output: Path) -> Model:
     """Export a checkpoint under the output folder's name; raises TrainingError, ParityError."""
+    return export(*_trained(path, output.name), output)
+
+
+def _trained(path: Path, name: str) -> tuple[Network, ModelCard]:
     held = read_state(path)
     network = _restored(held, path)
     provenance = {'checkpoint': path.name, **held.get('provenance', {})}
     data = provenance.get('training_data', 'unknown data')
     card = _card(
         network,
-        name=output.name,
+        name=name,
         summary=f'{network.config.backbone} + {network.config.aggregator}, trained on {data}',
         provenance=provenance,
     )
-    return export(network, card, output)
+    return network, card
 
 
 def load_untrained(path: Path) -> tuple[Network, ModelCard]:
@@ -94,10 +104,15 @@ def load_untrained(path: Path) -> tuple[Network, ModelCard]:
 
 
 def export(network: Network, card: ModelCard, output: Path) -> Model:
-    """Write a model folder.
+    """Write a model folder with the fp32 graph.
 
     Raises ParityError, and leaves what was there, if the graph computes something else.
     """
+    return write_model(output, checked_graph(network, card), card)
+
+
+def checked_graph(network: Network, card: ModelCard) -> bytes:
+    """The fp32 graph of a network; ParityError if it computes something else."""
     exported = ExportedNetwork(network).eval()
     graph = to_onnx(exported)
     with tempfile.TemporaryDirectory(prefix='export-') as scratch:
@@ -105,10 +120,10 @@ def export(network: Network, card: ModelCard, output: Path) -> Model:
         cosine = parity(exported, trial, images_for_parity(card))
     if not cosine >= LEAST_COSINE:
         raise ParityError(
-            f'{output}: not written, cosine of torch and ONNX is {cosine:.7f}, '
+            f'{card.name}: not written, cosine of torch and ONNX is {cosine:.7f}, '
             f'at least {LEAST_COSINE} is needed'
         )
-    return write_model(output, graph, card)
+    return graph
 
 
 def to_onnx(exported: ExportedNetwork) -> bytes:
@@ -131,7 +146,7 @@ def to_onnx(exported: ExportedNetwork) -> bytes:
             opset_version=_OPSET,
             dynamo=False,
         )
-    return file.getvalue()
+    return simplified(file.getvalue())
 
 
 def parity(exported: ExportedNetwork, describer: OnnxDescriber, images: Sequence[Image]) -> float:
@@ -166,6 +181,63 @@ def _card(network: Network, **said: Any) -> ModelCard:
     )
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What a model folder is made from."""
+
+    graph: bytes  # fp32
+    card: ModelCard
+    smaller: dict[Precision, bytes]  # that the card accepts already
+
+
+def _source(arguments: argparse.Namespace) -> _Source:
+    """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
+    if not arguments.model:
+        network, card = (
+            _trained(arguments.checkpoint, arguments.output.name)
+            if arguments.checkpoint
+            else load_untrained(arguments.config)
+        )
+        return _Source(checked_graph(network, card), card, {})
+    model = Model.open(arguments.model, precision='fp32')
+    smaller: dict[Precision, bytes] = {
+        name: Model.open(arguments.model, precision=name).graph.read_bytes()
+        for name in model.card.precisions
+        if name != 'fp32' and name not in arguments.precision
+    }
+    return _Source(model.graph.read_bytes(), model.card, smaller)
+
+
+def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
+    """What --validate, --calibration and --max-recall-drop say; raises VprError."""
+    if not arguments.validate:
+        raise TrainingError(
+            '--validate: not given; smaller graphs are accepted by their recall on data sets'
+        )
+    if not 0 <= arguments.max_recall_drop <= 100:
+        raise TrainingError(
+            f'--max-recall-drop {arguments.max_recall_drop:g}: expected 0 to 100 points'
+        )
+    if arguments.threads < 0:
+        raise TrainingError(f'--threads {arguments.threads}: expected 0 or more')
+    sets = [open_recall_set(folder) for folder in arguments.validate]
+    check_sets(sets)
+    images: list[Image] = []
+    if any(name.startswith('int8') for name in arguments.precision):
+        if not arguments.calibration:
+            raise TrainingError(
+                '--calibration: not given; int8 needs images from where the robot drives'
+            )
+        images = calibration_images(arguments.calibration, image_size)
+    return Gate(
+        sets=sets,
+        max_drop=arguments.max_recall_drop,
+        calibration=images,
+        calibration_name=str(arguments.calibration),
+        threads=arguments.threads or len(os.sched_getaffinity(0)),
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='python -m vpr_training.export', description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -176,38 +248,91 @@ def _parser() -> argparse.ArgumentParser:
         metavar='FILE',
         help='a network that needs no training: config/models/*.yaml',
     )
+    source.add_argument(
+        '--from',
+        dest='model',
+        type=Path,
+        metavar='MODEL',
+        help='a model folder, whose fp32 graph stays as it is, so that its maps stay valid',
+    )
     parser.add_argument(
         '--output', required=True, type=Path, metavar='MODEL', help='the model folder'
     )
     parser.add_argument(
-        '--precision', choices=('fp32', 'fp16', 'int8'), default='fp32', help='only fp32 so far'
+        '--precision',
+        nargs='+',
+        choices=PRECISIONS,
+        default=['fp32'],
+        help='graphs to write beside the fp32 one, which is always written; '
+        'int8 is for processors, int8_symmetric for TensorRT',
     )
-    parser.add_argument(
-        '--calibration', type=Path, metavar='DIR', help='images for int8 (not used so far)'
+    group = parser.add_argument_group('graphs with fewer bits')
+    group.add_argument(
+        '--calibration',
+        type=Path,
+        metavar='DRIVE',
+        help='for int8 and int8_symmetric: a bag or a folder of images, '
+        'of places like those that the robot will see',
+    )
+    group.add_argument(
+        '--validate',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='DATASET',
+        help='sets on which recall must hold, as for vpr_training.evaluate',
+    )
+    group.add_argument(
+        '--max-recall-drop',
+        type=float,
+        default=1.0,
+        metavar='POINTS',
+        help='of R@1, on each set (default: %(default)s)',
+    )
+    group.add_argument(
+        '--threads', type=int, default=0, metavar='N', help='of the latency; default: every core'
     )
     return parser
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; see --help. Ends with 1, and writes nothing, if torch and ONNX disagree."""
+    """The command; see --help.
+
+    Ends with 1, and writes nothing, if torch and ONNX disagree or a graph loses recall.
+    """
     arguments = _parser().parse_args(argv)
-    if arguments.precision != 'fp32':
-        raise TrainingError(f'--precision {arguments.precision}: not there yet, only fp32 is')
+    wanted = [name for name in PRECISIONS[1:] if name in arguments.precision]
     try:
-        if arguments.checkpoint:
-            model = export_checkpoint(arguments.checkpoint, arguments.output)
-        else:
-            model = export(*load_untrained(arguments.config), arguments.output)
-    except ParityError as error:
+        source = _source(arguments)
+        graph, card, smaller = source.graph, source.card, source.smaller
+        if wanted:
+            gate = _gate(arguments, card.image_size)
+            card, smaller = accept(graph, card, wanted, gate, kept=smaller)
+        model = write_model(arguments.output, graph, card, smaller=smaller)
+    except (ParityError, RefusedError) as error:
         print(error, file=sys.stderr)
         return 1
+    _say(model)
+    return 0
+
+
+def _say(model: Model) -> None:
     size_mb = model.graph.stat().st_size / 1e6
     print(
         f'{model.folder}: {model.card.name}, {model.card.descriptor_size} numbers an image, '
         f'{size_mb:.1f} MB'
     )
-    return 0
+    for name, record in model.card.precisions.items():
+        print(
+            f'{name}: {record.size_bytes / 1e6:.1f} MB, {record.latency_ms:.1f} ms an image '
+            f'on {record.threads} threads'
+        )
+        for images, recall in record.recall_at_1.items():
+            others = ', '.join(
+                f'{pairing} {share:.3f}' for pairing, share in recall.items() if pairing != ALONE
+            )
+            print(f'  R@1 {images}: {recall[ALONE]:.3f}{f" ({others})" if others else ""}')
 
 
 if __name__ == '__main__':

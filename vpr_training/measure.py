@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describe import Describer
 from vpr_ros.core.index import ExactIndex
 from vpr_ros.core.model import ModelCard
+from vpr_ros.core.precision import Precision
 from vpr_ros.core.recall import Recall, first_hit_rank, recall_of_ranks
 from vpr_ros.core.types import Descriptors
 from vpr_training.data.conditions import by_condition
@@ -30,6 +31,7 @@ class Measured:
     """What one model made of a set."""
 
     card: ModelCard
+    precision: Precision
     recall: Recall
     matchable: Recall  # of the queries that have a true match
     conditions: dict[str, Recall]  # by what names tell; empty where they tell nothing
@@ -65,7 +67,8 @@ def examine(
         ranked = rank_blocks(database.blocks(), queries.array(), max(ns))
     else:
         queries = None
-        ranked = rank_earlier(database.array(), images.earlier_than, max(ns))
+        frames = database.array()
+        ranked = rank_earlier(frames, frames[images.earlier_than], images.earlier_than, max(ns))
     first_hit = first_hit_rank(ranked, images.positives)
     unmatchable = np.array([len(rows) == 0 for rows in images.positives], dtype=bool)
 
@@ -74,6 +77,7 @@ def examine(
 
     return Measured(
         card=describer.model.card,
+        precision=describer.model.precision,
         recall=recall_of(np.arange(len(first_hit))),
         matchable=recall_of(~unmatchable),
         conditions={name: recall_of(rows) for name, rows in by_condition(images.queries).items()},
@@ -93,7 +97,7 @@ def rank(
     """
     if earlier_than is None:
         return ExactIndex([database]).search(queries, k)[1]
-    return rank_earlier(database, earlier_than, k)
+    return rank_earlier(database, queries, earlier_than, k)
 
 
 def rank_blocks(blocks: Iterable[Descriptors], queries: Descriptors, k: int) -> NDArray[np.int64]:
@@ -111,15 +115,17 @@ def rank_blocks(blocks: Iterable[Descriptors], queries: Descriptors, k: int) -> 
     return rows
 
 
-def rank_earlier(frames: Descriptors, queries: Rows, k: int) -> NDArray[np.int64]:
-    """For rows `queries` [Q] of a sequence [N, D] the k most similar earlier rows [Q, k].
+def rank_earlier(
+    frames: Descriptors, queries: Descriptors, earlier_than: Rows, k: int
+) -> NDArray[np.int64]:
+    """For queries [Q, D] the k most similar rows [Q, k] of a sequence [N, D] before row [Q].
 
     Best first, -1 where fewer are.
     """
     ranked = np.full((len(queries), k), -1, dtype=np.int64)
     for start in range(0, len(queries), _BLOCK):
-        rows = queries[start : start + _BLOCK]
-        similarity = frames[rows] @ frames.T  # [b, N]
+        rows = earlier_than[start : start + _BLOCK]
+        similarity = queries[start : start + _BLOCK] @ frames.T  # [b, N]
         for number, (row, values) in enumerate(zip(rows, similarity, strict=True), start=start):
             best = np.argsort(-values[:row], kind='stable')[:k]
             ranked[number, : len(best)] = best

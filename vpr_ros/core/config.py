@@ -14,6 +14,7 @@ import numpy as np
 
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.precision import WANTED
 from vpr_ros.core.types import Poses
 
 Value: TypeAlias = bool | int | float | str | list[float]
@@ -142,6 +143,13 @@ class NodeConfig(LocalizerConfig):
     map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
     model: str = knob(
         '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
+    )
+    precision: str = knob(
+        'auto',
+        "The model's graph that runs; auto takes the fastest that its card accepts for this "
+        'processor.',
+        choices=WANTED,
+        at_configure=True,
     )
     threads: int = knob(
         0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True

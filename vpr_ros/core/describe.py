@@ -14,6 +14,7 @@ import onnxruntime as ort
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
 from vpr_ros.core.model import Model
+from vpr_ros.core.precision import multiplies_bytes_fast
 from vpr_ros.core.types import Descriptors, Image
 
 
@@ -51,6 +52,9 @@ class OnnxDescriber:
         options.intra_op_num_threads = threads if singly else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if not multiplies_bytes_fast():
+            # Sums of 8-bit products would overflow; this asks for the exact way.
+            options.add_session_config_entry('session.x64quantprecision', '1')
         try:
             self._session = ort.InferenceSession(
                 str(model.graph), options, providers=['CPUExecutionProvider']

@@ -1,21 +1,30 @@
-"""A model on disk: a folder with the graph and a card that says what it is.
+"""A model on disk: a folder with its graphs and a card that says what it is.
 
-The card carries the graph's digest. A map remembers the digest of the model that described it, so
+The card carries the graphs' digests. A map remembers the digest of the model that described it, so
 that a robot never compares descriptors of two different networks, which would look like a robot
-that is merely lost.
+that is merely lost. That digest is the fp32 graph's also where another precision runs: graphs of
+one model understand each other's maps (see `precision`).
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.errors import ModelError
+from vpr_ros.core.precision import (
+    GRAPH_NAMES,
+    PRECISIONS,
+    Accepted,
+    Precision,
+    choose,
+    multiplies_bytes_fast,
+)
 
 FORMAT_VERSION = 1
-GRAPH_NAME = 'model.onnx'
 CARD_NAME = 'card.json'
 
 
@@ -36,6 +45,7 @@ class ModelCard:
         default_factory=dict
     )  # data set -> {'1': 0.8, ...}
     latency_ms: dict[str, float] = field(default_factory=dict)
+    precisions: dict[Precision, Accepted] = field(default_factory=dict)  # empty: fp32 alone
     weaknesses: tuple[str, ...] = ()
 
     @property
@@ -46,38 +56,53 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model folder whose digest has been checked."""
+    """A model folder and the graph of it that is to run, whose digest has been checked."""
 
     folder: Path
     card: ModelCard
+    precision: Precision = 'fp32'
 
     @property
     def graph(self) -> Path:
         """The ONNX file: uint8 RGB [B, H, W, 3] in, float32 unit descriptors [B, D] out."""
-        return self.folder / GRAPH_NAME
+        return self.folder / GRAPH_NAMES[self.precision]
+
+    @property
+    def graph_sha256(self) -> str:
+        """The graph's digest; what names the model in maps is the card's, of the fp32 graph."""
+        if self.precision == 'fp32':
+            return self.card.sha256
+        return self.card.precisions[self.precision].sha256
 
     @classmethod
-    def open(cls, folder: Path | str) -> 'Model':
-        """Read the card and check the graph against it; raises ModelError."""
+    def open(cls, folder: Path | str, *, precision: str = 'auto') -> 'Model':
+        """Read the card, choose a graph and check its digest; raises ModelError.
+
+        precision: fp32, fp16, int8, or auto, the fastest that the card accepts for this processor.
+        """
         folder = Path(folder)
         if not folder.is_dir():
             raise ModelError(
-                f'{folder}: no such model folder, expected one with {GRAPH_NAME} and {CARD_NAME}'
+                f'{folder}: no such model folder, '
+                f'expected one with {GRAPH_NAMES["fp32"]} and {CARD_NAME}'
             )
         card = read_card(folder / CARD_NAME)
-        graph = folder / GRAPH_NAME
+        chosen = choose(
+            card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()
+        )
+        model = cls(folder, card, chosen)
         try:
-            found = file_sha256(graph)
+            found = file_sha256(model.graph)
         except OSError as error:
             raise ModelError(
-                f'{graph}: {error.strerror or error}; export the model again'
+                f'{model.graph}: {error.strerror or error}; export the model again'
             ) from error
-        if found != card.sha256:
+        if found != model.graph_sha256:
             raise ModelError(
-                f'{graph}: sha256 {found[:12]}, the card says {card.sha256[:12]}; '
+                f'{model.graph}: sha256 {found[:12]}, the card says {model.graph_sha256[:12]}; '
                 'the file is damaged or was replaced, export the model again'
             )
-        return cls(folder, card)
+        return model
 
 
 def read_card(path: Path) -> ModelCard:
@@ -95,7 +120,9 @@ def read_card(path: Path) -> ModelCard:
     required = {'name', 'image_height', 'image_width', 'descriptor_size', 'sha256'}
     if missing := sorted(required - found.keys()):
         raise ModelError(f'{path}: lacks {", ".join(missing)}')
-    card = ModelCard(**{name: value for name, value in found.items() if name in known})
+    precisions = _accepted(found.get('precisions', {}), path)
+    said = {name: value for name, value in found.items() if name in known}
+    card = ModelCard(**said | {'precisions': precisions})
     for name in ('image_height', 'image_width', 'descriptor_size'):
         value = getattr(card, name)
         if not isinstance(value, int) or value < 1:
@@ -103,22 +130,41 @@ def read_card(path: Path) -> ModelCard:
     return card
 
 
-def write_model(folder: Path | str, graph: bytes, card: ModelCard) -> Model:
+def _accepted(found: Any, path: Path) -> dict[Precision, Accepted]:
+    if not isinstance(found, dict) or not found.keys() <= set(PRECISIONS):
+        raise ModelError(f'{path}: precisions are {found!r}, expected some of {PRECISIONS}')
+    return {
+        name: Accepted.from_mapping(found[name], source=f'{path}: precisions: {name}')
+        for name in PRECISIONS
+        if name in found
+    }
+
+
+def write_model(
+    folder: Path | str,
+    graph: bytes,
+    card: ModelCard,
+    *,
+    smaller: Mapping[Precision, bytes] | None = None,
+) -> Model:
     """Write a model folder whole or not at all; the card's digest is taken from the graph.
 
-    An existing folder is replaced only when the new one is complete. Raises ModelError where it
-    cannot be written.
+    graph: the fp32 one. smaller: the others, which the card has to have accepted. An existing
+    folder is replaced only when the new one is complete. Raises ModelError where it cannot be
+    written. Gives the model with its fp32 graph.
     """
     folder = Path(folder)
     complete = asdict(card) | {'sha256': hashlib.sha256(graph).hexdigest()}
+    graphs: dict[Precision, bytes] = {'fp32': graph, **(smaller or {})}
     try:
         with staged_folder(folder) as staging:
-            (staging / GRAPH_NAME).write_bytes(graph)
+            for precision, content in graphs.items():
+                (staging / GRAPH_NAMES[precision]).write_bytes(content)
             text = json.dumps(complete, indent=2, ensure_ascii=False) + '\n'
             (staging / CARD_NAME).write_text(text, encoding='utf-8')
     except OSError as error:
         raise ModelError(f'{folder}: cannot be written ({error.strerror or error})') from error
-    return Model.open(folder)
+    return Model.open(folder, precision='fp32')
 
 
 def file_sha256(path: Path) -> str:

@@ -1,0 +1,118 @@
+"""Which graph of a model runs, and that the wrong one never does."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import picture, straight_drive, write_map, write_tiny_model
+
+from vpr_ros.core import model as model_module
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.errors import ModelError
+from vpr_ros.core.model import Model, file_sha256, write_model
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.precision import Accepted, choose
+
+
+@pytest.fixture(autouse=True)
+def fast_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests say the same on every processor."""
+    monkeypatch.setattr(model_module, 'multiplies_bytes_fast', lambda: True)
+
+
+def accepted(latency_ms: float, *, sha256: str = 'a' * 64) -> Accepted:
+    return Accepted(sha256=sha256, size_bytes=1, latency_ms=latency_ms, threads=2)
+
+
+@pytest.fixture
+def two_graphs(tmp_path: Path) -> Model:
+    """A tiny model whose int8 graph is another file that gives the same descriptors."""
+    tiny = write_tiny_model(tmp_path / 'tiny')
+    graph = tiny.graph.read_bytes()
+    smaller = write_tiny_model(tmp_path / 'renamed', name='another').graph
+    records = {
+        'fp32': accepted(9, sha256=tiny.card.sha256),
+        'int8': accepted(3, sha256=file_sha256(smaller)),
+    }
+    card = replace(tiny.card, precisions=records)
+    return write_model(tmp_path / 'model', graph, card, smaller={'int8': smaller.read_bytes()})
+
+
+def test_auto_takes_the_fastest_that_was_accepted() -> None:
+    records = {'fp32': accepted(9), 'fp16': accepted(12), 'int8': accepted(4)}
+    where = Path('model')
+    assert choose(records, 'auto', source=where, fast_bytes=True) == 'int8'
+    assert choose(records, 'auto', source=where, fast_bytes=False) == 'fp32'
+    slow = records | {'int8': accepted(20)}
+    assert choose(slow, 'auto', source=where, fast_bytes=True) == 'fp32'
+    assert choose({}, 'auto', source=where, fast_bytes=True) == 'fp32'
+
+
+def test_a_wanted_graph_runs_also_where_it_is_slow() -> None:
+    records = {'fp32': accepted(9), 'int8': accepted(20)}
+    assert choose(records, 'int8', source=Path('model'), fast_bytes=False) == 'int8'
+
+
+def test_a_graph_that_was_never_accepted_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    with pytest.raises(ModelError, match=r'no int8 graph .* has fp32; .*vpr_training\.export'):
+        Model.open(model.folder, precision='int8')
+    with pytest.raises(ModelError, match="precision 'int4': expected one of auto, fp32"):
+        Model.open(model.folder, precision='int4')
+    assert Model.open(model.folder).precision == 'fp32'
+
+
+def test_the_chosen_graph_is_the_one_that_runs(two_graphs: Model) -> None:
+    chosen = Model.open(two_graphs.folder)
+    assert chosen.precision == 'int8' and chosen.graph.name == 'model.int8.onnx'
+    assert chosen.graph_sha256 == file_sha256(chosen.graph) != chosen.card.sha256
+    described = OnnxDescriber(chosen).describe([picture(0)])
+    expected = OnnxDescriber(Model.open(two_graphs.folder, precision='fp32')).describe(
+        [picture(0)]
+    )
+    np.testing.assert_allclose(described, expected, atol=1e-6)
+
+
+def test_a_map_is_the_same_models_map_whatever_graph_made_it(
+    two_graphs: Model, tmp_path: Path
+) -> None:
+    rows = OnnxDescriber(two_graphs).describe([picture(place) for place in range(3)])
+    write_map(tmp_path / 'map', rows, straight_drive(3), model_sha256=two_graphs.card.sha256)
+    for precision in ('fp32', 'int8'):
+        model = Model.open(two_graphs.folder, precision=precision)
+        assert len(PlaceMap.open(tmp_path / 'map', model=model)) == 3
+
+
+def test_a_changed_int8_graph_is_refused_and_fp32_still_runs(two_graphs: Model) -> None:
+    path = two_graphs.folder / 'model.int8.onnx'
+    path.write_bytes(path.read_bytes() + b'\0')
+    with pytest.raises(ModelError, match=r'model\.int8\.onnx: sha256 .* the card says'):
+        Model.open(two_graphs.folder)
+    assert Model.open(two_graphs.folder, precision='fp32').precision == 'fp32'
+
+
+def test_a_missing_int8_graph_is_named(two_graphs: Model) -> None:
+    (two_graphs.folder / 'model.int8.onnx').unlink()
+    with pytest.raises(ModelError, match=r'model\.int8\.onnx: No such file'):
+        Model.open(two_graphs.folder)
+
+
+@pytest.mark.parametrize(
+    ('precisions', 'said'),
+    [
+        ([], 'precisions are'),
+        ({'int4': {}}, 'precisions are'),
+        ({'int8': None}, 'precisions: int8: expected sha256'),
+        ({'int8': {'sha256': 'a'}}, 'precisions: int8: expected sha256'),
+        ({'int8': {'sha256': 'a', 'size_bytes': 1, 'latency_ms': 0, 'threads': 1}}, 'above 0'),
+    ],
+)
+def test_a_card_with_impossible_precisions_is_refused(
+    two_graphs: Model, precisions: object, said: str
+) -> None:
+    path = two_graphs.folder / 'card.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'precisions': precisions}))
+    with pytest.raises(ModelError, match=said):
+        Model.open(two_graphs.folder)

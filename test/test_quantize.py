@@ -1,0 +1,227 @@
+"""Graphs with fewer bits compute nearly the same, and are refused where that is not enough."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from convolutions import SIZE, write_convolutional_model
+from worlds import picture
+
+onnx = pytest.importorskip('onnx', reason='needs onnx: make setup-training')
+from onnx import TensorProto, numpy_helper
+
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.model import Model, write_model
+from vpr_training import gate as gate_module
+from vpr_training.data.layouts import open_recall_set
+from vpr_training.errors import TrainingError
+from vpr_training.gate import Gate, RefusedError, accept, check_sets
+from vpr_training.graph import simplified
+from vpr_training.quantize import (
+    FEWEST_IMAGES,
+    calibrate,
+    calibration_images,
+    fp16_graph,
+    int8_graph,
+    most_sensitive,
+)
+
+PLACES = 20
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return write_convolutional_model(tmp_path_factory.mktemp('models') / 'convolutions')
+
+
+@pytest.fixture(scope='module')
+def images() -> list[np.ndarray]:
+    return [picture(place, height=SIZE, width=SIZE) for place in range(FEWEST_IMAGES)]
+
+
+@pytest.fixture(scope='module')
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty places, each seen twice, the second time with noise."""
+    folder = tmp_path_factory.mktemp('sets') / 'walk'
+    for half in ('database', 'queries'):
+        (folder / half).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for place in range(PLACES):
+        seen = picture(place)
+        again = np.clip(seen + rng.normal(0, 20, seen.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / 'database' / f'{place:02}.png'), seen)
+        cv2.imwrite(str(folder / 'queries' / f'{place:02}.png'), again)
+    lines = [f'{place:02}.png,{place:02}.png' for place in range(PLACES)]
+    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
+    return folder
+
+
+@pytest.fixture
+def gate(walk: Path, images: list[np.ndarray]) -> Gate:
+    sets = [open_recall_set(walk)]
+    return Gate(sets=sets, max_drop=5, calibration=images, calibration_name='made', threads=1)
+
+
+def described(graph: bytes, model: Model, folder: Path, images: list[np.ndarray]) -> np.ndarray:
+    return OnnxDescriber(write_model(folder, graph, model.card)).describe(images)
+
+
+def kinds(graph: bytes) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
+
+
+def test_a_simplified_graph_has_no_padding_nodes_and_computes_the_same(
+    model: Model, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    graph = simplified(model.graph.read_bytes())
+    assert kinds(model.graph.read_bytes())['Pad'] == 1 and kinds(graph)['Pad'] == 0
+    expected = OnnxDescriber(model).describe(images)
+    np.testing.assert_allclose(
+        described(graph, model, tmp_path / 'model', images), expected, atol=1e-5
+    )
+
+
+def test_a_padding_with_another_value_stays(model: Model, tmp_path: Path) -> None:
+    changed = onnx.load(model.graph)
+    changed.graph.initializer.append(numpy_helper.from_array(np.float32(1), 'one'))
+    next(node for node in changed.graph.node if node.op_type == 'Pad').input.append('one')
+    assert kinds(simplified(changed.SerializeToString()))['Pad'] == 1
+
+
+@pytest.mark.parametrize('symmetric', [False, True])
+def test_int8_descriptors_are_close_to_those_of_fp32(
+    model: Model, images: list[np.ndarray], tmp_path: Path, symmetric: bool
+) -> None:
+    graph = int8_graph(calibrate(model.graph.read_bytes(), images), symmetric=symmetric)
+    found = described(graph, model, tmp_path / 'model', images)
+    expected = OnnxDescriber(model).describe(images)
+    assert ((found * expected).sum(axis=1) > 0.99).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert not np.array_equal(found, expected)
+
+
+def test_the_first_int8_layer_reads_the_images_bytes(
+    model: Model, images: list[np.ndarray]
+) -> None:
+    graph = int8_graph(calibrate(model.graph.read_bytes(), images))
+    assert not {'Cast', 'Sub', 'Div'} & kinds(graph).keys()
+    assert kinds(graph)['Conv'] == 3
+
+
+def test_a_symmetric_graph_has_what_tensorrt_takes(model: Model, images: list[np.ndarray]) -> None:
+    """Signed bytes, zero points of zero, biases in float."""
+    graph = int8_graph(calibrate(model.graph.read_bytes(), images), symmetric=True)
+    loaded = onnx.load_from_string(graph).graph
+    types = Counter(entry.data_type for entry in loaded.initializer)
+    assert TensorProto.UINT8 not in types and TensorProto.INT32 not in types
+    zero_points = [entry for entry in loaded.initializer if 'zero_point' in entry.name]
+    assert zero_points and not any(numpy_helper.to_array(entry).any() for entry in zero_points)
+
+
+def test_a_kept_layer_and_what_feeds_it_have_float_weights(
+    model: Model, images: list[np.ndarray]
+) -> None:
+    graph = onnx.load_from_string(
+        int8_graph(calibrate(model.graph.read_bytes(), images), keep=['b'])
+    ).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    quantized = {
+        node.name: made_by.get(node.input[1]) == 'DequantizeLinear'
+        for node in graph.node
+        if node.op_type == 'Conv'
+    }
+    assert quantized == {'a': False, 'b': False, 'c': True}
+
+
+def test_the_layer_that_8_bits_hurt_comes_first(images: list[np.ndarray], tmp_path: Path) -> None:
+    weak = write_convolutional_model(tmp_path / 'weak', weak_layer=True)
+    calibrated = calibrate(weak.graph.read_bytes(), images)
+    assert most_sensitive(calibrated)[0] == 'b'
+
+
+def test_fp16_keeps_the_types_of_input_and_output(
+    model: Model, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    graph = fp16_graph(model.graph.read_bytes())
+    assert len(graph) < 0.75 * len(model.graph.read_bytes())
+    found = described(graph, model, tmp_path / 'model', images)  # checks the types
+    assert ((found * OnnxDescriber(model).describe(images)).sum(axis=1) > 0.9999).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-4)
+
+
+def test_calibration_takes_images_from_the_whole_drive(walk: Path, tmp_path: Path) -> None:
+    found = calibration_images(walk / 'database', (SIZE, SIZE))
+    assert len(found) == PLACES and found[0].shape == (SIZE, SIZE, 3)
+    few = tmp_path / 'few'
+    few.mkdir()
+    for place in range(FEWEST_IMAGES - 1):
+        cv2.imwrite(str(few / f'{place}.png'), picture(place))
+    with pytest.raises(TrainingError, match=r'--calibration .*few: 15 images, expected at least'):
+        calibration_images(few, (SIZE, SIZE))
+
+
+def test_accepted_graphs_come_with_what_was_measured(
+    model: Model, gate: Gate, tmp_path: Path
+) -> None:
+    graph = model.graph.read_bytes()
+    card, smaller = accept(graph, model.card, ['fp16', 'int8'], gate)
+    assert list(card.precisions) == ['fp32', 'fp16', 'int8'] and smaller.keys() == {'fp16', 'int8'}
+    write_model(tmp_path / 'model', graph, card, smaller=smaller)
+    for name, record in card.precisions.items():
+        opened = Model.open(tmp_path / 'model', precision=name)
+        assert opened.graph.stat().st_size == record.size_bytes
+        assert 0 < record.latency_ms < 1e4 and record.threads == 1
+        (recall,) = record.recall_at_1.values()
+        pairings = {'alone'} | (set() if name == 'fp32' else {'on_fp32_map', 'fp32_queries'})
+        assert recall.keys() == pairings
+    assert card.precisions['int8'].made['calibration_images'] == FEWEST_IMAGES
+    json.loads(json.dumps(card.precisions['int8'].made, allow_nan=False))
+
+
+def test_layers_return_to_float_until_recall_holds(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph that gives every image the same descriptor stands for the first attempt."""
+    weak = write_convolutional_model(tmp_path / 'weak', weak_layer=True)
+    real = gate_module.int8_graph
+
+    def blind(calibrated: Any, keep: Any = (), **settings: Any) -> bytes:
+        return real(calibrated, keep, **settings) if keep else blinded(weak)
+
+    monkeypatch.setattr(gate_module, 'int8_graph', blind)
+    card, _ = accept(weak.graph.read_bytes(), weak.card, ['int8'], gate)
+    assert card.precisions['int8'].made['kept_in_float'] == ['b']
+
+
+def blinded(model: Model) -> bytes:
+    """The model's graph with a first layer that sees nothing."""
+    graph = onnx.load(model.graph)
+    (weights,) = (entry for entry in graph.graph.initializer if entry.name == 'a_weights')
+    weights.CopyFrom(
+        numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(weights)), 'a_weights')
+    )
+    return bytes(graph.SerializeToString())
+
+
+def test_a_graph_that_loses_places_is_refused(
+    model: Model, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_module, 'fp16_graph', lambda graph: blinded(model))
+    with pytest.raises(RefusedError, match=r'fp16: R@1 on walk falls by \d+\.\d points'):
+        accept(model.graph.read_bytes(), model.card, ['fp16'], gate)
+
+
+def test_a_set_without_true_matches_is_no_gate(walk: Path, tmp_path: Path) -> None:
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    for half in ('database', 'queries'):
+        (empty / half).symlink_to(walk / half)
+    (empty / 'gt.csv').write_text('query,positives\n00.png,\n')
+    with pytest.raises(TrainingError, match='--validate empty: no query of it has a true match'):
+        check_sets([open_recall_set(empty)])
+    with pytest.raises(TrainingError, match='--validate walk: given twice'):
+        check_sets([open_recall_set(walk), open_recall_set(walk)])

@@ -1,0 +1,104 @@
+"""Edits of an exported ONNX graph that keep what it computes.
+
+torch leaves shape arithmetic, constants and paddings in the graph as nodes of their own. Between
+two convolutions each of them takes the image's maps out of the layout in which the runtime
+computes: without the paddings EfficientNet-Lite0 takes 0.6 of the time.
+"""
+
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+_SPATIAL = 2  # the first axis of a map [B, C, h, w] that has a direction
+
+
+def simplified(graph: bytes) -> bytes:
+    """The same graph with constants computed, normalizations and paddings in the convolutions."""
+    with tempfile.TemporaryDirectory(prefix='graph-') as folder:
+        path = Path(folder) / 'model.onnx'
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3
+        ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+        model = onnx.load(path)
+    foreign = [entry for entry in model.opset_import if entry.domain not in ('', 'ai.onnx')]
+    for entry in foreign:  # onnxruntime imports all that it knows; ONNX's own operators are used
+        model.opset_import.remove(entry)
+    fold_paddings(model)
+    remove_unused(model)
+    return bytes(model.SerializeToString())
+
+
+def fold_paddings(model: Any) -> None:
+    """Let convolutions do the zero padding in front of them; changes the model."""
+    constants = initializers(model)
+    readers = users(model)
+    for pad in [node for node in model.graph.node if node.op_type == 'Pad']:
+        if not _is_zero_padding(pad, constants):
+            continue
+        before, after = np.split(constants[pad.input[1]], 2)
+        convolutions = readers[pad.output[0]]
+        if before[:_SPATIAL].any() or after[:_SPATIAL].any():
+            continue
+        if any(node.op_type != 'Conv' or _pads_itself(node) for node in convolutions):
+            continue
+        added = np.concatenate([before[_SPATIAL:], after[_SPATIAL:]])
+        for node in convolutions:
+            _pad_more(node, added)
+            node.input[0] = pad.input[0]
+        model.graph.node.remove(pad)
+
+
+def initializers(model: Any) -> dict[str, Any]:
+    """The constants of a graph as arrays, by name."""
+    return {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+
+
+def users(model: Any) -> dict[str, list[Any]]:
+    """The nodes that read a tensor, by the tensor's name."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for node in model.graph.node:
+        for name in node.input:
+            found[name].append(node)
+    return found
+
+
+def remove_unused(model: Any) -> None:
+    """Take away constants that no node reads; changes the model."""
+    read = {name for node in model.graph.node for name in node.input}
+    for entry in [entry for entry in model.graph.initializer if entry.name not in read]:
+        model.graph.initializer.remove(entry)
+
+
+def _is_zero_padding(pad: Any, constants: dict[str, Any]) -> bool:
+    modes = [attribute.s for attribute in pad.attribute if attribute.name == 'mode']
+    value = pad.input[2] if len(pad.input) > 2 else ''
+    return (
+        modes in ([], [b'constant'])
+        and len(pad.input) < 4  # axes
+        and pad.input[1] in constants
+        and (not value or (value in constants and not np.any(constants[value])))
+    )
+
+
+def _pads_itself(convolution: Any) -> bool:
+    """Whether a convolution works out its padding from the image's size."""
+    said = [entry.s for entry in convolution.attribute if entry.name == 'auto_pad']
+    return said not in ([], [b'NOTSET'])
+
+
+def _pad_more(convolution: Any, added: Any) -> None:
+    """Add to a convolution's own padding: h and w before, h and w after."""
+    own = [entry for entry in convolution.attribute if entry.name == 'pads']
+    pads = np.array(own[0].ints) if own else np.zeros_like(added)
+    for entry in own:
+        convolution.attribute.remove(entry)
+    together = [int(pixels) for pixels in pads + added]
+    convolution.attribute.append(onnx.helper.make_attribute('pads', together))
