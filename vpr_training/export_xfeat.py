@@ -87,7 +87,8 @@ def load_network(package: Any) -> 'ExportedXFeat':
 
 def load_matcher(package: Any) -> 'ExportedLighterGlue':
     """LighterGlue with the package's weights."""
-    matcher = ExportedLighterGlue(package.LighterGlue().net.cpu())
+    with contextlib.redirect_stdout(io.StringIO()):  # some releases of kornia say so, too
+        matcher = ExportedLighterGlue(package.LighterGlue().net.cpu())
     matcher.eval()
     return matcher
 
