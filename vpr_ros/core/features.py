@@ -50,6 +50,7 @@ class Features(Protocol):
     descriptor_size: int  # F
     graphs: Mapping[str, bytes]  # ONNX files by name that go with it into the map
     least_inlier_ratio: float  # of matches, below which look-alikes are taken for the place
+    shared_error: float  # variance of a pose from many, in terms of what independent ones give
 
     def extract(self, image: Image) -> Keypoints:
         """Find and describe the features of an RGB image [H, W, 3]."""
@@ -69,6 +70,7 @@ class SiftFeatures:
     descriptor_size = 128
     graphs: Mapping[str, bytes] = MappingProxyType({})
     least_inlier_ratio = 0.0  # the configured one is made for it
+    shared_error = 1.0
 
     def __init__(self, *, count: int = 2000, ratio: float = 0.8) -> None:
         """count: strongest features kept; ratio: of distances to the best and the next best."""

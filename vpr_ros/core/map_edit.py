@@ -27,6 +27,7 @@ from vpr_ros.core.place_map import (
     MapHeader,
     MapWriter,
     PlaceMap,
+    graph_digests,
     load_array,
     now,
     read_header,
@@ -58,11 +59,8 @@ def append(
     another kind, where nothing was added, and where somebody else has changed it meanwhile.
     """
     folder = Path(folder)
-    if landmarks is not None and header.landmark_features not in ('', landmarks[1].name):
-        raise MapError(
-            f'{folder}: has landmarks of {header.landmark_features}, the new part of '
-            f'{landmarks[1].name}; expected the same'
-        )
+    if landmarks is not None and header.landmark_features:
+        _require_features(folder, header, landmarks[1])
     with _staged(folder) as staging:
         for name in header.files or {}:
             _link(folder / name, staging / name)
@@ -246,6 +244,15 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
             'rebuild one with build_map'
         )
     require_same_frame(ours, theirs.frame_id, theirs.datum, theirs.has_heading, where=where)
+
+
+def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
+    held = header.landmark_features, header.graphs
+    if held != (features.name, graph_digests(features)):
+        raise MapError(
+            f'{folder}: has landmarks of {held[0]}, the new part of {features.name}; '
+            'expected the same, by the same networks'
+        )
 
 
 def _landmarks_held(maps: Sequence[PlaceMap]) -> PlaceMap:

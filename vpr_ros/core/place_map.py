@@ -525,6 +525,14 @@ def write_header(folder: Path, header: MapHeader) -> None:
     (folder / HEADER_NAME).write_bytes(_header_bytes(replace(header, files=files)))
 
 
+def graph_digests(features: Features) -> dict[str, str]:
+    """What `MapHeader.graphs` says of a map with these landmarks."""
+    return {
+        _GRAPHS + name: hashlib.sha256(graph).hexdigest()
+        for name, graph in sorted(features.graphs.items())
+    }
+
+
 def write_graphs(folder: Path, features: Features) -> None:
     """Write the landmarks' networks into a staged map that has none."""
     for name, graph in features.graphs.items():

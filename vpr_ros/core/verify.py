@@ -109,7 +109,12 @@ class Verifier:
             return None
         inliers = len(np.unique(joined.keypoint[resection.inliers]))
         return Verified(
-            _in_map(resection, origin, _scatter(agreeing, resection)),
+            _in_map(
+                resection,
+                origin,
+                _scatter(agreeing, resection),
+                shared_error=self._features.shared_error,
+            ),
             best.place_index,
             inliers,
             best.ratio,
@@ -226,9 +231,13 @@ def _difference(first: Poses, second: Poses) -> Array:
     return np.concatenate([first[:3] - second[:3], turn])
 
 
-def _in_map(resection: Resection, origin: Poses, common: Array) -> Resection:
+def _in_map(
+    resection: Resection, origin: Poses, common: Array, *, shared_error: float
+) -> Resection:
     """In the map frame, with what landmarks have in common added to the covariance."""
     floor = np.diag([_POSITION_FLOOR_M**2] * 3 + [_ROTATION_FLOOR_RAD**2] * 3)
     return Resection(
-        compose(origin, resection.pose), resection.covariance + common + floor, resection.inliers
+        compose(origin, resection.pose),
+        shared_error * (resection.covariance + common) + floor,
+        resection.inliers,
     )

@@ -47,6 +47,7 @@ class XFeatFeatures:
 
     descriptor_size = 64
     least_inlier_ratio = 0.55  # of wrong places in the rendered town 0.4 to 0.55 agreed
+    shared_error = 2.25  # neighbours err together; fitted on the rendered town by day and at dusk
 
     def __init__(self, graphs: Mapping[str, bytes], *, threads: int = 0) -> None:
         """graphs: ONNX files by their names, NETWORK_NAME and perhaps MATCHER_NAME.
