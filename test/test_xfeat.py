@@ -22,8 +22,8 @@ from vpr_ros.core.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.features import FeatureRays, SiftFeatures
 from vpr_ros.core.geometry import IDENTITY
 from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.map_edit import keep_places, merge
-from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.map_edit import append, keep_places, merge
+from vpr_ros.core.place_map import PlaceMap, read_header
 from vpr_ros.core.rig import MountedCamera
 from vpr_ros.core.types import Frame
 from vpr_ros.core.xfeat import MATCHER_NAME, NETWORK_NAME, XFeatFeatures
@@ -73,6 +73,40 @@ def test_a_mapped_view_is_found_again_by_the_networks_of_the_map(
     outcome = localizer.step(Frame(image, 0)).outcome
     assert isinstance(outcome, Fix) and outcome.inliers >= CONFIG.min_inliers
     assert np.linalg.norm(outcome.pose[:3] - DRIVE[1, :3]) < 0.05
+
+
+def test_features_that_err_together_widen_the_covariance(
+    made: PlaceMap, describer: OnnxDescriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, _ = rendered.render(CAMERA, DRIVE[1])
+    covariances = []
+    for shared_error in (1.0, 4.0):
+        monkeypatch.setattr(XFeatFeatures, 'shared_error', shared_error)
+        outcome = Localizer(describer, made, CONFIG).step(Frame(image, 0)).outcome
+        assert isinstance(outcome, Fix) and outcome.inliers
+        covariances.append(outcome.covariance[3:, 3:] - np.radians(0.02) ** 2 * np.eye(3))
+    np.testing.assert_allclose(covariances[1], 4 * covariances[0], rtol=1e-6)
+
+
+def test_look_alikes_are_refused_by_the_share_of_matches_that_agree(
+    made: PlaceMap, describer: OnnxDescriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(XFeatFeatures, 'least_inlier_ratio', 1.01)
+    image, _ = rendered.render(CAMERA, DRIVE[1])
+    outcome = Localizer(describer, made, CONFIG).step(Frame(image, 0)).outcome
+    assert not (isinstance(outcome, Fix) and outcome.inliers)
+
+
+def test_a_part_by_other_networks_is_not_appended(made: PlaceMap, tmp_path: Path) -> None:
+    copy = shutil.copytree(made.folder, tmp_path / 'map')
+    other = XFeatFeatures(
+        {name: graph + b'\x72\x00' for name, graph in made.landmark_graphs.items()}
+    )
+    with (
+        pytest.raises(MapError, match='same networks'),
+        append(copy, read_header(copy), landmarks=(CAMERA, other)),
+    ):
+        pass
 
 
 def test_a_damaged_network_is_refused(made: PlaceMap, tmp_path: Path) -> None:
