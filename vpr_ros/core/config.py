@@ -110,7 +110,10 @@ class LocalizerConfig:
         high=1000,
     )
     min_inlier_ratio: float = knob(
-        0.4, 'Share of the matched landmarks that must agree on a pose.', low=0.0, high=1.0
+        0.4,
+        'Share of the matched landmarks that must agree on a pose; of XFeat at least 0.55.',
+        low=0.0,
+        high=1.0,
     )
 
 
