@@ -78,7 +78,9 @@ class Cuda:
         return self._status('cudaGetDeviceProperties'), found
 
     def cudaStreamCreate(self) -> tuple[Error, int]:
-        return self._status('cudaStreamCreate'), self._keep('stream')
+        if self._status('cudaStreamCreate'):
+            return self._status('cudaStreamCreate'), 0
+        return Error.cudaSuccess, self._keep('stream')
 
     def cudaStreamDestroy(self, stream: int) -> tuple[Error]:
         del self._state.live[stream]
@@ -302,7 +304,6 @@ def tensorrt_module(state: StandIn) -> ModuleType:
     module = ModuleType('tensorrt')
     weak = {'FP16': 'FP16', 'INT8': 'INT8'} if state.major < 11 else {}
     explicit = {'EXPLICIT_BATCH': 0} if state.major < 11 else {}
-    ILogger.__init__ = object.__init__  # type: ignore[method-assign]
     names = {
         '__version__': state.version,
         'ILogger': ILogger,
@@ -330,17 +331,17 @@ def tensorrt_module(state: StandIn) -> ModuleType:
 def cuda_modules(state: StandIn) -> dict[str, ModuleType]:
     """cuda-python's modules, of 12.8 and later or of the time before."""
     package = ModuleType('cuda')
-    package.__path__ = []  # type: ignore[attr-defined]
+    package.__path__ = []
     runtime: Any = Cuda(state)
     if state.old_cuda_module:
-        package.cudart = runtime  # type: ignore[attr-defined]
+        package.cudart = runtime
         return {'cuda': package, 'cuda.cudart': runtime}
     bindings = ModuleType('cuda.bindings')
-    bindings.__path__ = []  # type: ignore[attr-defined]
-    bindings.runtime = runtime  # type: ignore[attr-defined]
-    package.bindings = bindings  # type: ignore[attr-defined]
+    bindings.__path__ = []
+    bindings.runtime = runtime
+    package.bindings = bindings
     utils = ModuleType('cuda.bindings.utils')
-    utils.get_cuda_native_handle = int  # type: ignore[attr-defined]
+    utils.get_cuda_native_handle = int
     names = {'cuda': package, 'cuda.bindings': bindings}
     return names | {'cuda.bindings.runtime': runtime, 'cuda.bindings.utils': utils}
 
