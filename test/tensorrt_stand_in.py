@@ -32,8 +32,12 @@ class StandIn:
     old_cuda_module: bool = False  # cuda.cudart in place of cuda.bindings.runtime
     failing: str = ''  # name of a call that fails
     scale_output: float = 1.0  # of half of the descriptor: an engine that is wrong
+    scaled_flags: tuple[
+        str, ...
+    ] = ()  # of the builder, with which alone it is wrong; none: always
     live: dict[int, Any] = field(default_factory=dict)  # address -> memory, handle -> stream
     flags: list[str] = field(default_factory=list)  # of the builder
+    last_flags: tuple[str, ...] = ()  # of the last build
     network_flags: list[int] = field(default_factory=list)
     built: int = 0
     timing: list[bytes] = field(default_factory=list)  # what builds started from
@@ -174,14 +178,15 @@ class Context:
         size = self._batch * int(np.prod(given.shape[1:]))
         images = np.frombuffer(live[self._addresses[given.name]], np.uint8, size)
         found = session.run(None, {given.name: images.reshape(-1, *given.shape[1:])})[0]
-        found[:, : found.shape[1] // 2] *= self._state.scale_output
+        if not self._state.scaled_flags or self._engine.flags == self._state.scaled_flags:
+            found[:, : found.shape[1] // 2] *= self._state.scale_output
         live[self._addresses[made.name]][: found.nbytes] = found.tobytes()
         return True
 
 
 class Engine:
     def __init__(self, state: StandIn, graph: bytes, most: int) -> None:
-        self._state, self.most = state, most
+        self._state, self.most, self.flags = state, most, state.last_flags
         self.session = ort.InferenceSession(graph, providers=['CPUExecutionProvider'])
         self._io = [*self.session.get_inputs(), *self.session.get_outputs()]
         self.num_io_tensors = len(self._io)
@@ -218,12 +223,14 @@ def tensorrt_module(state: StandIn) -> ModuleType:
         def __init__(self) -> None:
             self.timing = b''
             self.most = 0
+            state.last_flags = ()
 
         def set_memory_pool_limit(self, pool: str, size: int) -> None:
             assert pool == 'workspace' and size > 0
 
         def set_flag(self, flag: str) -> None:
             state.flags.append(flag)
+            state.last_flags = (*state.last_flags, flag)
 
         def add_optimization_profile(self, profile: Any) -> int:
             self.most = profile.shapes[2][0]

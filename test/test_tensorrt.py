@@ -232,8 +232,27 @@ def test_an_engine_that_describes_otherwise_than_onnxruntime_is_refused_and_not_
         describer_of(model, tmp_path)
     jetson.scale_output = float('nan')
     with pytest.raises(BackendError, match='cosine nan'):
-        describer_of(model, tmp_path)
+        describer_of(model, tmp_path, rebuild=True)
     assert not jetson.live and not engines(tmp_path)
+
+
+def test_where_fp16_is_wrong_auto_runs_fp32_and_does_not_try_fp16_at_each_start(
+    model: Model, jetson: StandIn, tmp_path: Path
+) -> None:
+    jetson.scale_output, jetson.scaled_flags = 0.0, ('FP16',)
+    for _ in range(2):
+        chosen = open_describer(model, cache=tmp_path)
+        assert chosen.name == 'TensorRT 10.3.0 fp32 on Orin' and 'cosine' in chosen.reason
+        chosen.close()
+    assert jetson.built == 2  # fp16 once, fp32 once
+    with pytest.raises(BackendError, match='cosine'):
+        describer_of(model, tmp_path, precision='fp16')
+    assert jetson.built == 2
+    jetson.scale_output = 1.0
+    with describer_of(model, tmp_path, precision='fp16', rebuild=True):
+        pass
+    with describer_of(model, tmp_path, precision='fp16') as describer:
+        assert not describer.was_built and not list(tmp_path.glob('*.refused'))
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(

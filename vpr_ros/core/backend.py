@@ -6,6 +6,7 @@ reason is told: a robot with a broken GPU goes on with its CPU, and its diagnost
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +92,32 @@ def open_tensorrt(
 ) -> Chosen:
     """Open a model by TensorRT or raise BackendError or ModelError.
 
-    precision: as the node's parameter; auto is fp16 where that is possible.
+    precision: as the node's parameter; auto is fp16 where that is possible and right, else fp32.
     """
     try:
         from vpr_ros.core import tensorrt
     except (ImportError, AttributeError, OSError) as error:
         raise _MissingError(f'TensorRT cannot be imported ({error})') from error
     wanted: Any = _ENGINE_PRECISION.get(precision, 'int8')
+    opened = partial(
+        tensorrt.TensorRtDescriber, model, cache=cache, progress=progress, rebuild=rebuild
+    )
+    reason = ''
     try:
-        describer = tensorrt.TensorRtDescriber(
-            model, precision=wanted, cache=cache, progress=progress, rebuild=rebuild
-        )
+        try:
+            describer = opened(precision=wanted)
+        except tensorrt.ParityError as error:
+            if precision != 'auto':
+                raise
+            reason = str(error)
+            describer = opened(precision='fp32')
     except (RuntimeError, TypeError) as error:  # pybind11 turns C++ exceptions into these
         raise BackendError(f'TensorRT: {error}') from error
     key = describer.key
     return Chosen(
         describer,
         f'TensorRT {key.tensorrt} {key.precision} on {key.gpu}',
-        describer.not_kept,
+        '; '.join(filter(None, [reason, describer.not_kept])),
         bool(describer.not_kept),
         describer.close,
     )

@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -70,6 +71,10 @@ class EngineKey:
         return f'{_slug(self.gpu)}-sm{self.compute_capability}-trt{self.tensorrt}.timing'
 
 
+class ParityError(BackendError):
+    """An engine that runs and describes otherwise than onnxruntime; fp32 may be right."""
+
+
 class TensorRtDescriber:
     """A model folder run by TensorRT on the first GPU; to be closed."""
 
@@ -92,6 +97,9 @@ class TensorRtDescriber:
         self._model = Model.open(model.folder, precision=graph_precision(self._precision))
         self._lock = Lock()
         self._log = _Log()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
         self._memory = Memory()
         try:
             self._open(cache, progress, rebuild)
@@ -135,9 +143,7 @@ class TensorRtDescriber:
     def close(self) -> None:
         """Free the engine, its buffers and the stream; more than once is no error."""
         with self._lock:
-            self._context: Any = None
-            self._engine: Any = None
-            self._runtime: Any = None
+            self._context = self._engine = self._runtime = None
             self._memory.close()
 
     def __enter__(self) -> 'TensorRtDescriber':
@@ -151,18 +157,33 @@ class TensorRtDescriber:
         self._not_kept = ''
         self._runtime = trt.Runtime(self._log)
         path = cache / self._key.file_name
+        refusal = path.with_suffix('.refused')
+        if not rebuild and (reason := _read(refusal)):
+            raise ParityError(reason.decode())
         plan = None if rebuild else read_engine(path, self._key)
-        self._engine = plan and self._runtime.deserialize_cuda_engine(plan)
-        self._was_built = not self._engine
-        if self._was_built:
-            plan = build_plan(self._model, self._key, self._log, cache, progress)
+        if plan is not None:
             self._engine = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise self._log.error(f'{self._model.graph}: the engine just built does not load')
+        self._was_built = self._engine is None
+        if self._was_built:
+            self._build(path, refusal, progress)
+        else:
+            self._prepare()
+
+    def _build(self, path: Path, refusal: Path, progress: Progress) -> None:
+        """Build, check and keep the engine; a refused one is remembered instead."""
+        plan = build_plan(self._model, self._key, self._log, path.parent, progress)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise self._log.error(f'{self._model.graph}: the engine just built does not load')
         self._prepare()
-        if self._was_built and plan is not None:
+        try:
             self._require_parity()
-            self._not_kept = _kept(path, engine_file(self._key, plan))
+        except ParityError as error:  # not to be built again at each start
+            _kept(refusal, str(error).encode())
+            raise
+        with suppress(OSError):
+            refusal.unlink()
+        self._not_kept = _kept(path, engine_file(self._key, plan))
 
     def _prepare(self) -> None:
         """Buffers and the context; raises BackendError where the engine is of another kind."""
@@ -204,7 +225,7 @@ class TensorRtDescriber:
         expected = OnnxDescriber(self._model).describe(images)
         cosine = float((self.describe(images) * expected).sum(axis=1).min())
         if not cosine >= _LEAST_COSINE[self._precision]:  # also where it is NaN
-            raise BackendError(
+            raise ParityError(
                 f'{self._model.graph}: cosine {cosine:.3f} between descriptors of the '
                 f'{self._precision} engine and of onnxruntime, expected at least '
                 f'{_LEAST_COSINE[self._precision]}; take another precision, fp32 is the safe one'
@@ -250,10 +271,7 @@ def engine_file(key: EngineKey, plan: bytes) -> bytes:
 
 def read_engine(path: Path, key: EngineKey) -> bytes | None:
     """The plan in a kept engine; None where there is none, or it is broken or another one's."""
-    try:
-        header, _, plan = path.read_bytes().partition(b'\n')
-    except OSError:
-        return None
+    header, _, plan = _read(path).partition(b'\n')
     return plan if engine_file(key, plan).startswith(header + b'\n') and plan else None
 
 
@@ -392,13 +410,17 @@ def _add_profile(
 
 def _use_timing(config: trt.IBuilderConfig, path: Path) -> None:
     """Start from the kernels that earlier builds have measured, where they are of this kind."""
-    try:
-        known = path.read_bytes()
-    except OSError:
-        known = b''
-    cache: trt.ITimingCache | None = config.create_timing_cache(known)
+    cache: trt.ITimingCache | None = config.create_timing_cache(_read(path))
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b''), False)
+
+
+def _read(path: Path) -> bytes:
+    """A file of the cache; empty where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b''
 
 
 def _kept(path: Path, content: bytes) -> str:
