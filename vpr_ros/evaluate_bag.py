@@ -219,7 +219,7 @@ def _live(
         'map': str(setup.place_map.folder.absolute()),
         'model': str(setup.model.folder.absolute()),
         'threads': arguments.threads,
-        'precision': setup.model.precision,
+        'precision': arguments.precision,
     }
     evaluations = []
     for drive in drives:
