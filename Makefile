@@ -45,7 +45,7 @@ help:
 	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
 	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'
-	@echo 'make bench            runs the benchmarks, one after another.'
+	@echo 'make bench            speed and memory beside what one would take instead; writes docs/performance.md.'
 	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, MSGS=0 leaves out vpr_msgs.'
@@ -114,10 +114,24 @@ $(STAMP)/test: requirements/test.txt $(STAMP)/robot
 	@$(PIP) -r requirements/test.txt
 	@touch '$@'
 
+# Types alone, without the gigabytes of TensorRT that they name as their dependency; only mypy looks there.
+$(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot
+	@$(PIP) --no-deps --upgrade --target '$(VENV)/stubs' -r requirements/stubs.txt
+	@sed -i -E -e 's/\bin: list/in_: list/' -e 's/channel_axis: int\) -> IScaleLayer/channel_axis: int = ...) -> IScaleLayer/' \
+	    '$(VENV)/stubs/tensorrt_bindings/tensorrt.pyi'  # two slips of syntax, at which mypy would stop
+	@touch '$@'
+
 $(STAMP)/training: requirements/training.txt requirements/torchvision.txt $(STAMP)/robot
 	@echo 'setup: installing what the trainer needs (torch and more, some minutes) ...'
 	@$(PIP) -r requirements/training.txt
 	@$(PIP) --no-deps --upgrade --target '$(VENV)/torchvision' -r requirements/torchvision.txt
+	@touch '$@'
+
+# Torch and the rest are only compared with; what is missing is left out of the table.
+$(STAMP)/bench: requirements/bench.txt $(STAMP)/test
+	@echo 'setup: installing what is compared with (torch, OpenVINO, hnswlib; some minutes) ...'
+	@$(PIP) -r requirements/bench.txt
+	@$(PIP) hnswlib==0.8.0 || echo 'setup: hnswlib needs a C++ compiler and is left out of the table'
 	@touch '$@'
 
 # ---- what it is for
@@ -128,21 +142,19 @@ demo: setup
 test: setup-test
 	@$(PY) -m pytest $(ARGS)
 
-lint: setup-test
+lint: setup-test $(STAMP)/stubs
 	@status=0; \
 	$(PY) -m ruff check . || status=1; \
 	$(PY) -m ruff format --check . || status=1; \
-	$(PY) -m mypy --strict || status=1; \
+	MYPYPATH='$(VENV)/stubs' $(PY) -m mypy --strict || status=1; \
 	exit $$status
 
 format: setup-test
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: setup-test
-	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \
-	    echo "== $$file"; $(PY) "$$file" $(ARGS); \
-	done
+bench: setup-test $(STAMP)/bench
+	@$(PY) benchmarks/performance.py $(ARGS)
 
 clean:
 	rm -rf '$(VENV)' build install log dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

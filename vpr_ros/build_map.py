@@ -18,7 +18,8 @@ from tqdm import tqdm
 from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.describe import Describer, OnnxDescriber
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
-from vpr_ros.core.features import SiftFeatures
+from vpr_ros.core.feature_kinds import GRAPHS_OF_KIND, features_named
+from vpr_ros.core.features import Features
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks import LandmarkMaker, Landmarks
@@ -30,7 +31,7 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive, RecordedFrame
 from vpr_ros.drives.prefetch import described
-from vpr_ros.shipped import default_model
+from vpr_ros.shipped import default_model, shipped_graphs
 
 THUMBNAIL_PX = 240
 _TURN_RAD = np.radians(20.0)
@@ -110,14 +111,14 @@ def build_map(
     spacing: Spacing = Spacing(),
     max_pose_gap_s: float = 1.0,
     command: str = '',
-    landmarks: bool = False,
+    features: Features | None = None,
 ) -> Report:
-    """Write a map of a drive, with landmarks if wanted.
+    """Write a map of a drive, with landmarks if features for them are given.
 
     Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
     a map that was at `output` before stays as it was.
     """
-    maker = landmark_maker(drive) if landmarks else None
+    maker = landmark_maker(drive, features) if features else None
     card = describer.model.card
     header = MapHeader(
         model_name=card.name,
@@ -130,12 +131,11 @@ def build_map(
         mounting_known=drive.mounting_known,
         field_of_view_deg=drive.field_of_view_deg,
         camera=maker.camera if maker else None,
-        landmark_features=maker.features.name if maker else '',
+        landmark_features=features.name if features else '',
         source=drive.name,
         command=command,
     )
-    descriptor_size = maker.features.descriptor_size if maker else None
-    with build(output, header, landmark_descriptor_size=descriptor_size) as writer:
+    with build(output, header, features=features) as writer:
         return add_places(
             drive,
             describer,
@@ -194,7 +194,7 @@ def add_places(
     return report
 
 
-def landmark_maker(drive: Drive) -> LandmarkMaker:
+def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
     """For the images of a drive; raises DriveError for a drive whose images tell no directions."""
     if drive.camera is None or not drive.has_heading:
         missing = 'calibration of its camera' if drive.camera is None else 'headings'
@@ -202,7 +202,21 @@ def landmark_maker(drive: Drive) -> LandmarkMaker:
             f'{drive.name}: no {missing} in it; --landmarks needs camera_info '
             '(camera_info.yaml of a folder) and poses with rotations'
         )
-    return LandmarkMaker(drive.camera, SiftFeatures())
+    return LandmarkMaker(drive.camera, features)
+
+
+def chosen_features(kind: str | None) -> Features | None:
+    """The features that --landmarks asks for, '' being the default; None without it.
+
+    Raises ConfigError for others than there are, ModelError where their networks have not been
+    exported.
+    """
+    if kind is None:
+        return None
+    kind = kind or 'sift'
+    if kind not in GRAPHS_OF_KIND:
+        raise ConfigError(f'--landmarks {kind}: expected one of {", ".join(GRAPHS_OF_KIND)}')
+    return features_named(kind, shipped_graphs(GRAPHS_OF_KIND[kind]))
 
 
 def _written(writer: MapWriter, found: Iterable[Landmarks]) -> int:
@@ -265,9 +279,12 @@ def add_mapping_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--landmarks',
-        action='store_true',
+        nargs='?',
+        const='',
+        metavar='FEATURES',
         help='triangulate points of the scene, for poses of centimetres from one image '
-        '(needs camera_info)',
+        '(needs camera_info); by sift, xfeat or xfeat-lighterglue; default: as in the map, '
+        'else sift',
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_precision_argument(parser)
@@ -280,6 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     spacing = Spacing.parse(arguments.every)
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
+    features = chosen_features(arguments.landmarks)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
     report = build_map(
         drive,
@@ -287,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.output,
         spacing=spacing,
         max_pose_gap_s=arguments.max_pose_gap,
-        landmarks=arguments.landmarks,
+        features=features,
         command=shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)]),
     )
     for warning in drive.warnings:

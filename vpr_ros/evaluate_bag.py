@@ -24,7 +24,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from vpr_ros.build_map import build_map
+from vpr_ros.build_map import build_map, chosen_features
 from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.config import LocalizerConfig, NodeConfig, Value, node_config
@@ -219,7 +219,7 @@ def _live(
         'map': str(setup.place_map.folder.absolute()),
         'model': str(setup.model.folder.absolute()),
         'threads': arguments.threads,
-        'precision': setup.model.precision,
+        'precision': arguments.precision,
     }
     evaluations = []
     for drive in drives:
@@ -327,7 +327,7 @@ def _made_map(
         folder / 'map',
         max_pose_gap_s=arguments.max_pose_gap,
         command='evaluate_bag --map-bag',
-        landmarks=arguments.landmarks,
+        features=chosen_features(arguments.landmarks),
     )
     print(f'{arguments.map_bag}: {"; ".join(report.lines())}')
     return PlaceMap.open(folder / 'map', model=model), model
@@ -452,7 +452,12 @@ def _parser() -> argparse.ArgumentParser:
         '--tum', type=Path, metavar='FILE', help='write the fixes here, in TUM form, for evo'
     )
     parser.add_argument(
-        '--landmarks', action='store_true', help='with --map-bag: map its landmarks too'
+        '--landmarks',
+        nargs='?',
+        const='',
+        metavar='FEATURES',
+        help='with --map-bag: map its landmarks too, by sift (default), xfeat or '
+        'xfeat-lighterglue',
     )
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='default: every core')
     add_precision_argument(parser)
@@ -498,7 +503,7 @@ def _check(arguments: argparse.Namespace) -> None:
     ):
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f'--{name} {value:g}: expected a number above 0')
-    if arguments.landmarks and not arguments.map_bag:
+    if arguments.landmarks is not None and not arguments.map_bag:
         raise ConfigError(
             '--landmarks: a map is asked for as it is; make it with build_map --landmarks'
         )

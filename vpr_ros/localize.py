@@ -5,6 +5,7 @@ the newest one, and a worker thread takes them from there, so that services, par
 diagnostics answer while the network runs and a slow model drops frames and never lags.
 """
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from vpr_ros.adapters.parameters import Parameters
 from vpr_ros.adapters.qos import RECENT, image_qos
 from vpr_ros.adapters.spinning import until_shutdown
 from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
+from vpr_ros.core.backend import Chosen, open_describer
 from vpr_ros.core.camera import (
     camera_info_topic,
     differs,
@@ -41,7 +43,6 @@ from vpr_ros.core.camera import (
     is_rectified,
     pinhole,
 )
-from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.estimate import Fix
 from vpr_ros.core.localizer import Localization, Localizer
@@ -76,6 +77,9 @@ class LocalizeNode(LifecycleNode):
         self._describing = Lock()
         self._counts = Counts()
         self._problem = ''
+        self._said_doing_s = -math.inf
+        self._doing = ''  # while configuring, which may take minutes
+        self._chosen: Chosen | None = None
         self._armed = False
         self._received_before = 0
         self._last_stamp_ns: dict[int, int] = {}  # by camera
@@ -101,22 +105,28 @@ class LocalizeNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model and the map."""
         try:
+            self._problem = ''
             self._localizer = self._open()
         except Exception as error:  # rclpy would swallow it
+            self._close_describer()
+            self._doing = ''
             self._problem = str(error) if isinstance(error, VprError) else repr(error)
             self.get_logger().error(self._problem)
             self._publish_diagnostics()
             return TransitionCallbackReturn.FAILURE
-        self._problem = ''
+        self._doing = ''
         self._counts = Counts()
         place_map = self._localizer.place_map
         self._outputs = Outputs(self, place_map, initialpose=self.config.publish_initialpose)
         self._forget()
-        model = self._localizer.describer.model
+        model, chosen = self._localizer.describer.model, self._chosen
+        assert chosen is not None
         self.get_logger().info(
             f'{len(place_map)} places of {place_map.folder}, '
-            f'model {model.card.name} ({model.precision})'
+            f'model {model.card.name} ({model.precision}), {chosen.name}'
         )
+        if chosen.is_failure:
+            self.get_logger().warning(f'backend {self.config.backend}: {chosen.reason}')
         if convert.PlaceMatchArray is None:
             self.get_logger().warning(
                 'vpr_msgs is not built: ~/matches and ~/localize are missing, all else works; '
@@ -174,7 +184,15 @@ class LocalizeNode(LifecycleNode):
                 f'image_topic: {len(mountings)} cameras need a mounting each in base_T_camera, '
                 'because tf2_ros is not installed'
             )
-        describer = OnnxDescriber(model, threads=config.threads)
+        self._chosen = open_describer(
+            model,
+            backend=config.backend,
+            precision=config.precision,
+            threads=config.threads,
+            cache=_expanded(config.engine_cache) if config.engine_cache else None,
+            progress=self._say_doing,
+        )
+        describer = self._chosen.describer
         height, width = model.card.image_size
         describer.describe([np.zeros((height, width, 3), np.uint8)])  # the first run is slow
         cameras = [MountedCamera(mounting) for mounting in mountings]
@@ -239,6 +257,19 @@ class LocalizeNode(LifecycleNode):
             return
         self._outputs.destroy()
         self._localizer = None
+        self._close_describer()
+
+    def _close_describer(self) -> None:
+        if self._chosen is not None:
+            self._chosen.close()
+        self._chosen = None
+
+    def _say_doing(self, text: str) -> None:
+        """Tell the operator what configuring waits for; the timer cannot, it waits too."""
+        now_s = time.monotonic()
+        if now_s - self._said_doing_s >= self.config.diagnostics_period:
+            self._said_doing_s, self._doing = now_s, text
+            self._publish_diagnostics()
 
     # Input ---------------------------------------------------------------------------------------
 
@@ -502,9 +533,12 @@ class LocalizeNode(LifecycleNode):
             facts |= {'places': str(header.places), 'model': header.model_name}
             facts |= {
                 'precision': self._localizer.describer.model.precision,
+                'backend': self._chosen.name if self._chosen else '',
                 'state': self._tracker.state.value,
                 'calibration': self._localizer.place_map.calibration.source,
             }
+            if self._chosen is not None and self._chosen.reason:
+                facts['backend, why not faster'] = self._chosen.reason
             views = (self._field_of_view_deg, header.field_of_view_deg)
             seen, mapped = (f'{view:.0f}' if view else 'unknown' for view in views)
             facts['field of view, camera/map [deg]'] = f'{seen}/{mapped}'
@@ -514,6 +548,7 @@ class LocalizeNode(LifecycleNode):
                 self._counts,
                 facts=facts,
                 problem=self._problem,
+                doing=self._doing,
                 received_lately=received_lately,
                 stamp=self.get_clock().now().to_msg(),
             )

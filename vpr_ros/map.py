@@ -13,10 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.build_map import Spacing, add_mapping_arguments, add_places, landmark_maker
+from vpr_ros.build_map import (
+    Spacing,
+    add_mapping_arguments,
+    add_places,
+    chosen_features,
+    landmark_maker,
+)
 from vpr_ros.command import add_precision_argument, command
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import ConfigError, MapError
+from vpr_ros.core.features import Features
 from vpr_ros.core.map_check import Findings, check, damages, spacing_m
 from vpr_ros.core.map_edit import append, keep_places, merge, require_same_frame
 from vpr_ros.core.model import Model
@@ -24,6 +31,7 @@ from vpr_ros.core.place_map import (
     HEADER_NAME,
     MapHeader,
     PlaceMap,
+    features_of,
     read_header,
     require_model,
 )
@@ -104,7 +112,8 @@ def append_drive(arguments: argparse.Namespace) -> int:
         )
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
     said = _command_line(arguments)
-    maker = landmark_maker(drive) if arguments.landmarks else None
+    features = _appended_features(arguments, header)
+    maker = landmark_maker(drive, features) if features else None
     landmarks = (maker.camera, maker.features) if maker else None
     with append(
         arguments.map, header, command=said, source=drive.name, landmarks=landmarks
@@ -127,6 +136,13 @@ def append_drive(arguments: argparse.Namespace) -> int:
         f'in {len(changed.parts)} parts'
     )
     return 0
+
+
+def _appended_features(arguments: argparse.Namespace, header: MapHeader) -> Features | None:
+    """The map's own where it has landmarks and no others are named; None without --landmarks."""
+    if header.landmark_features and arguments.landmarks in ('', header.landmark_features):
+        return features_of(arguments.map, header)
+    return chosen_features(arguments.landmarks)
 
 
 def prune(arguments: argparse.Namespace) -> int:

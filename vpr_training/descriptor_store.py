@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
@@ -54,8 +55,7 @@ class DescriptorFile:
 
 def default_cache() -> Path:
     """Where descriptors are kept: vpr_ros/descriptors in the user's cache folder."""
-    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(home) / 'vpr_ros' / 'descriptors'
+    return cache_folder('vpr_ros') / 'descriptors'
 
 
 def described_files(

@@ -50,11 +50,15 @@ def status_message(
     *,
     facts: Mapping[str, str],
     problem: str,
+    doing: str = '',
     received_lately: int,
     stamp: Time,
 ) -> DiagnosticArray:
-    """One DiagnosticArray: ERROR for a problem, WARN without images or a fix, OK otherwise."""
-    level, summary = _judge(counts, problem, received_lately)
+    """One DiagnosticArray: ERROR for a problem, WARN without images or a fix, OK otherwise.
+
+    doing: what configuring waits for, which is a WARN.
+    """
+    level, summary = _judge(counts, problem, doing, received_lately)
     values = dict(facts) | _values(counts)
     status = DiagnosticStatus(
         level=level,
@@ -66,9 +70,11 @@ def status_message(
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
 
 
-def _judge(counts: Counts, problem: str, received_lately: int) -> tuple[bytes, str]:
+def _judge(counts: Counts, problem: str, doing: str, received_lately: int) -> tuple[bytes, str]:
     if problem:
         return DiagnosticStatus.ERROR, problem
+    if doing:
+        return DiagnosticStatus.WARN, doing
     if not received_lately:
         return (
             DiagnosticStatus.WARN,

@@ -17,6 +17,8 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.precision import WANTED
 from vpr_ros.core.types import Poses
 
+BACKENDS = ('auto', 'tensorrt', 'onnxruntime', 'openvino', 'cpu')
+
 Value: TypeAlias = bool | int | float | str | list[float]
 
 
@@ -110,7 +112,10 @@ class LocalizerConfig:
         high=1000,
     )
     min_inlier_ratio: float = knob(
-        0.4, 'Share of the matched landmarks that must agree on a pose.', low=0.0, high=1.0
+        0.4,
+        'Share of the matched landmarks that must agree on a pose; of XFeat at least 0.55.',
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -149,6 +154,18 @@ class NodeConfig(LocalizerConfig):
         "The model's graph that runs; auto takes the fastest that its card accepts for this "
         'processor.',
         choices=WANTED,
+        at_configure=True,
+    )
+    backend: str = knob(
+        'auto',
+        'What runs the model; where it cannot, the next one does, and diagnostics say why. auto: '
+        "TensorRT, else onnxruntime on a GPU, else the CPU; openvino: onnxruntime's.",
+        choices=BACKENDS,
+        at_configure=True,
+    )
+    engine_cache: str = knob(
+        '',
+        "Folder of built TensorRT engines; empty takes vpr_ros/engines in the user's cache.",
         at_configure=True,
     )
     threads: int = knob(

@@ -6,7 +6,7 @@ onnxruntime on the CPU is the form that runs everywhere; other engines need only
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
@@ -16,6 +16,11 @@ from vpr_ros.core.image import resize
 from vpr_ros.core.model import Model
 from vpr_ros.core.precision import multiplies_bytes_fast
 from vpr_ros.core.types import Descriptors, Image
+
+Provider: TypeAlias = str | tuple[str, dict[str, Any]]
+"""What onnxruntime runs a graph on: a name, or a name and options."""
+
+CPU = 'CPUExecutionProvider'
 
 
 class Describer(Protocol):
@@ -39,11 +44,19 @@ class Describer(Protocol):
 class OnnxDescriber:
     """A model folder run by onnxruntime."""
 
-    def __init__(self, model: Model, *, threads: int = 0, singly: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int = 0,
+        singly: bool = True,
+        providers: Sequence[Provider] = (CPU,),
+    ) -> None:
         """threads: 0 takes all cores this process may use. Raises ModelError.
 
         singly: all threads compute one image, which is soonest done; else each computes its own,
         which gets through the most images where that many are described at the same time.
+        providers: of onnxruntime, best first.
         """
         threads = threads or len(os.sched_getaffinity(0))
         self._model = model
@@ -57,7 +70,7 @@ class OnnxDescriber:
             options.add_session_config_entry('session.x64quantprecision', '1')
         try:
             self._session = ort.InferenceSession(
-                str(model.graph), options, providers=['CPUExecutionProvider']
+                str(model.graph), options, providers=list(providers)
             )
         except Exception as error:  # onnxruntime's own classes share no public base
             raise ModelError(f'{model.graph}: onnxruntime cannot run it ({error})') from error
@@ -67,6 +80,11 @@ class OnnxDescriber:
     def model(self) -> Model:
         """The model that runs."""
         return self._model
+
+    @property
+    def providers(self) -> list[str]:
+        """Names of the providers that were started, best first."""
+        return list(self._session.get_providers())
 
     @property
     def at_once(self) -> int:

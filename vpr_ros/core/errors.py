@@ -27,3 +27,7 @@ class DriveError(VprError):
 
 class ConfigError(VprError):
     """A setting outside its legal range, or one that does not exist."""
+
+
+class BackendError(VprError):
+    """What runs networks faster (TensorRT, CUDA) is missing, or fails."""

@@ -1,23 +1,25 @@
 """Small distinct patches of an image that are found again from another viewpoint.
 
-SIFT with the root of its histogram (Arandjelovic and Zisserman, Three things everyone should know,
-2012): Euclidean distance then compares histograms by Hellinger's measure. Kept as bytes, which
-changes no match that matters and is a quarter of the memory.
+The default is SIFT with the root of its histogram (Arandjelovic and Zisserman, Three things
+everyone should know, 2012): Euclidean distance then compares histograms by Hellinger's measure.
+Kept as bytes, which changes no match that matters and is a quarter of the memory.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.errors import MapError
 from vpr_ros.core.image import resize
 from vpr_ros.core.types import Image
 
-_MOST_PIXELS = 500_000  # larger images are shrunk: time grows with their area, precision less
+MOST_PIXELS = 500_000
+"""Larger images are shrunk: time grows with their area, precision less."""
 _ROOT_SCALE = 512.0  # brings roots of a unit histogram to bytes, as OpenCV does with SIFT itself
 
 
@@ -29,20 +31,35 @@ class Keypoints:
     descriptors: NDArray[np.uint8]  # [M, F]
 
 
+@dataclass(frozen=True, slots=True)
+class FeatureRays:
+    """Features and the directions in which a camera sees them."""
+
+    rays: NDArray[np.float64]  # [M, 2] on the plane z = 1
+    descriptors: NDArray[np.uint8]  # [M, F]
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.rays)
+
+
 class Features(Protocol):
     """A kind of local features."""
 
     name: str  # kept in the map, so that a query is described in the same way
     descriptor_size: int  # F
+    graphs: Mapping[str, bytes]  # ONNX files by name that go with it into the map
+    least_inlier_ratio: float  # of matches, below which look-alikes are taken for the place
+    shared_error: float  # variance of a pose from many, in terms of what independent ones give
 
     def extract(self, image: Image) -> Keypoints:
         """Find and describe the features of an RGB image [H, W, 3]."""
         ...
 
     def match(
-        self, first: NDArray[np.uint8], second: NDArray[np.uint8]
+        self, first: FeatureRays, second: FeatureRays
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of `first` [M, F] and of `second` [L, F] that show the same, each at most once."""
+        """Rows of `first` and of `second` that show the same, each at most once."""
         ...
 
 
@@ -51,6 +68,9 @@ class SiftFeatures:
 
     name = 'root-sift'
     descriptor_size = 128
+    graphs: Mapping[str, bytes] = MappingProxyType({})
+    least_inlier_ratio = 0.0  # the configured one is made for it
+    shared_error = 1.0
 
     def __init__(self, *, count: int = 2000, ratio: float = 0.8) -> None:
         """count: strongest features kept; ratio: of distances to the best and the next best."""
@@ -59,7 +79,7 @@ class SiftFeatures:
 
     def extract(self, image: Image) -> Keypoints:
         """See Features.extract."""
-        shrink = min(1.0, math.sqrt(_MOST_PIXELS / (image.shape[0] * image.shape[1])))
+        shrink = min(1.0, math.sqrt(MOST_PIXELS / (image.shape[0] * image.shape[1])))
         size_hw = round(image.shape[0] * shrink), round(image.shape[1] * shrink)
         grey = cv2.cvtColor(resize(image, size_hw), cv2.COLOR_RGB2GRAY)
         found, histograms = self._sift.detectAndCompute(grey, None)
@@ -74,27 +94,20 @@ class SiftFeatures:
         )
 
     def match(
-        self, first: NDArray[np.uint8], second: NDArray[np.uint8]
+        self, first: FeatureRays, second: FeatureRays
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Each other's nearest, clearly nearer than the next (Lowe 2004, section 7.1)."""
         if len(first) == 0 or len(second) < 2:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        distance = _squared_distances(first, second)  # [M, L]
+        distance = _squared_distances(first.descriptors, second.descriptors)  # [M, L]
         nearest = np.argmin(distance, axis=1)
-        rows = np.arange(len(first))
+        rows = np.arange(len(distance))
         mutual = np.argmin(distance, axis=0)[nearest] == rows
         best = distance[rows, nearest]
         distance[rows, nearest] = np.inf
         clear = best < self._ratio**2 * distance.min(axis=1)
         kept = np.flatnonzero(mutual & clear)
         return kept, nearest[kept]
-
-
-def features_named(name: str) -> Features:
-    """The features by their name in a map; raises MapError for others than this program has."""
-    if name != SiftFeatures.name:
-        raise MapError(f'landmarks of {name!r}, this program finds {SiftFeatures.name} only')
-    return SiftFeatures()
 
 
 def _squared_distances(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:

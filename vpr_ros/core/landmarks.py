@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import VprError
-from vpr_ros.core.features import Features
+from vpr_ros.core.features import FeatureRays, Features
 from vpr_ros.core.geometry import IDENTITY, compose, invert, matrix
 from vpr_ros.core.types import Image, Poses
 
@@ -49,14 +49,18 @@ class Landmarks:
         """L."""
         return len(self.points_m)
 
+    def seen(self) -> FeatureRays:
+        """As the place's own camera sees them."""
+        points = self.points_m.astype(np.float64)
+        return FeatureRays(points[:, :2] / points[:, 2:], self.descriptors)
+
 
 @dataclass(frozen=True, slots=True)
 class _View:
     """A mapped image's features, and where other views show the same."""
 
     pose: Poses  # [7] map_T_camera
-    rays: Array  # [M, 2] on the plane z = 1
-    descriptors: NDArray[np.uint8]  # [M, F]
+    features: FeatureRays  # M of them
     focal_px: float
     depth_m: Array | None = None  # [M] along z, NaN where not measured
     seen_by: list[tuple['_View', NDArray[np.int64], NDArray[np.int64]]] = field(
@@ -106,13 +110,12 @@ class LandmarkMaker:
         found = self.features.extract(image)
         view = _View(
             pose,
-            camera.normalized(found.points_px),
-            found.descriptors,
+            FeatureRays(camera.normalized(found.points_px), found.descriptors),
             camera.focal_px,
             None if depth_m is None else _sampled(depth_m, found.points_px),
         )
         for partner in self._partners(pose):
-            here, there = self.features.match(view.descriptors, partner.descriptors)
+            here, there = self.features.match(view.features, partner.features)
             view.seen_by.append((partner, here, there))
             partner.seen_by.append((view, there, here))
         self._views.append(view)
@@ -154,7 +157,7 @@ def no_landmarks(descriptor_size: int) -> Landmarks:
 def _triangulated(view: _View) -> Landmarks:
     """The points on which at least two views agree, or whose depth was measured."""
     sightings = _sightings_of(view)
-    points = _midpoints(sightings, len(view.rays))
+    points = _midpoints(sightings, len(view.features.rays))
     limit = _REPROJECTION_PX / view.focal_px
     for _ in range(2):  # the second time without the sightings that disagree
         points, _information = _refined(points, sightings)
@@ -171,19 +174,21 @@ def _triangulated(view: _View) -> Landmarks:
     good &= _parallax(points, sightings) >= _PARALLAX_RAD
     points, sigma_m, good = _with_depth(view, points, sigma_m, good)
     return Landmarks(
-        points[good].astype(np.float32), sigma_m[good].astype(np.float32), view.descriptors[good]
+        points[good].astype(np.float32),
+        sigma_m[good].astype(np.float32),
+        view.features.descriptors[good],
     )
 
 
 def _sightings_of(view: _View) -> _Sightings:
     """A view's own rays and those of the views that show the same."""
-    own = np.arange(len(view.rays))
+    own = np.arange(len(view.features.rays))
     rows: list[NDArray[np.int64]] = [own]
-    rays, poses = [view.rays], [IDENTITY[None]]
+    rays, poses = [view.features.rays], [IDENTITY[None]]
     counts = [len(own)]
     for other, here, there in view.seen_by:
         rows.append(here)
-        rays.append(other.rays[there])
+        rays.append(other.features.rays[there])
         poses.append(compose(invert(view.pose), other.pose)[None])
         counts.append(len(here))
     view_T_other = np.concatenate(poses)  # [views, 7]
@@ -301,7 +306,9 @@ def _with_depth(
     if view.depth_m is None:
         return points, sigma_m, good
     depth = np.nan_to_num(view.depth_m)
-    measured = np.concatenate([view.rays, np.ones((len(depth), 1))], axis=1) * depth[:, None]
+    measured = (
+        np.concatenate([view.features.rays, np.ones((len(depth), 1))], axis=1) * depth[:, None]
+    )
     measured_sigma = DEPTH_SIGMA_M + DEPTH_SIGMA_PER_M * depth**2
     take = (depth > 0) & (~good | (measured_sigma < sigma_m))
     return (

@@ -27,9 +27,11 @@ from vpr_ros.core.place_map import (
     MapHeader,
     MapWriter,
     PlaceMap,
+    graph_digests,
     load_array,
     now,
     read_header,
+    write_graphs,
     write_header,
 )
 from vpr_ros.core.types import Datum
@@ -53,10 +55,12 @@ def append(
     """Yield a writer of a further part; when the block ends, the map has it.
 
     header: what the map was before, from read_header; landmarks: of the new part, by which camera
-    and of which kind. Raises MapError where the map cannot be
-    written, where nothing was added, and where somebody else has changed it meanwhile.
+    and of which kind. Raises MapError where the map cannot be written, where it has landmarks of
+    another kind, where nothing was added, and where somebody else has changed it meanwhile.
     """
     folder = Path(folder)
+    if landmarks is not None and header.landmark_features:
+        _require_features(folder, header, landmarks[1])
     with _staged(folder) as staging:
         for name in header.files or {}:
             _link(folder / name, staging / name)
@@ -77,6 +81,7 @@ def append(
         now_held = header
         if landmarks is not None and not header.landmark_features:
             now_held = replace(header, camera=landmarks[0], landmark_features=landmarks[1].name)
+            write_graphs(staging, landmarks[1])
         write_header(staging, _changed(now_held, places, command, source))
         _require_unchanged(folder, header)
 
@@ -91,10 +96,13 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     first = maps[0].header
     for other in maps[1:]:
         _require_alike(maps[0], other)
+    mapped = _landmarks_held(maps)
     notes = _differences(maps)
     with _staged(Path(output)) as staging:
         held: set[tuple[str, ...]] = set()
-        files: dict[str, str] = {}
+        files = dict(mapped.header.graphs)
+        for name in files:
+            _link(mapped.folder / name, staging / name)
         places = 0
         for place_map in maps:
             header = place_map.header
@@ -112,12 +120,11 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
                 files |= {f'{name}/{file}': digest for file, digest in digests.items()}
                 places += count
         source = ', '.join(str(place_map.folder) for place_map in maps)
-        mapped = next((other.header for other in maps if other.has_landmarks), first)
         joined = replace(
             first,
             files=files,
-            camera=mapped.camera,
-            landmark_features=mapped.landmark_features,
+            camera=mapped.header.camera,
+            landmark_features=mapped.header.landmark_features,
         )
         changed = _changed(joined, places, command, source)
         write_header(staging, changed)
@@ -149,6 +156,8 @@ def keep_places(
                 )
                 _copy_rows(place_map, np.flatnonzero(kept), writer)
                 writer.finish()
+            if place_map.has_landmarks:
+                write_graphs(staging, place_map.features())
             changed = _changed(replace(header, files=None), writer.places, command, '')
             write_header(staging, changed)
             if not accepts(PlaceMap.open(staging)):
@@ -235,6 +244,32 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
             'rebuild one with build_map'
         )
     require_same_frame(ours, theirs.frame_id, theirs.datum, theirs.has_heading, where=where)
+
+
+def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
+    held = header.landmark_features, header.graphs
+    if held != (features.name, graph_digests(features)):
+        raise MapError(
+            f'{folder}: has landmarks of {held[0]}, the new part of {features.name}; '
+            'expected the same, by the same networks'
+        )
+
+
+def _landmarks_held(maps: Sequence[PlaceMap]) -> PlaceMap:
+    """The first map with landmarks, else the first; raises MapError where they differ in kind."""
+    first, *others = [each for each in maps if each.has_landmarks] or maps[:1]
+    for other in others:
+        kinds = [
+            (each.header.landmark_features, tuple(each.header.graphs.items()))
+            for each in (first, other)
+        ]
+        if kinds[0] != kinds[1]:
+            raise MapError(
+                f'{first.folder} and {other.folder}: landmarks of {kinds[0][0]} and '
+                f'{kinds[1][0]}, expected the same, by the same networks; '
+                'rebuild one with build_map --landmarks'
+            )
+    return first
 
 
 def require_same_frame(

@@ -16,6 +16,7 @@ and, where it was built with landmarks, the points that each place's image shows
     parts/0000/landmark_points.npy        float32 [L, 3], in the place's optical frame, metres
     parts/0000/landmark_sigmas.npy        float16 [L], standard deviation along the ray, metres
     parts/0000/landmark_descriptors.npy   uint8 [L, F]
+    features/*.onnx                       the networks that found them, where they need some
 
 Poses are the camera's, not the robot's, because that is what an image tells; the mounting of the
 mapping camera is kept beside them, and a robot with another mounting gives its own. Rows are
@@ -46,6 +47,8 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.codes import CODED_FROM_BYTES, CodedRows, is_coded, write_codes
 from vpr_ros.core.confidence import SHIPPED, Calibration, as_dict, from_dict
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.feature_kinds import features_named
+from vpr_ros.core.features import Features
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose, compose, invert
 from vpr_ros.core.image import decode
 from vpr_ros.core.index import CodedIndex, ExactIndex
@@ -73,6 +76,7 @@ LARGE_BYTES = 64_000_000
 _BLOCKS, _BLOCK_BYTES = 256, 4096  # of the samples
 _ATTEMPTS = 3  # to open a map that is being replaced
 FIRST_PART = 'parts/0000'
+_GRAPHS = 'features/'  # folder of the landmarks' networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,15 @@ class MapHeader:
             {name.rpartition('/')[0] for name in self.files or {} if name.startswith('parts/')}
         )
 
+    @property
+    def graphs(self) -> dict[str, str]:
+        """Digests of the files of the landmarks' networks, by their paths within the map."""
+        return {
+            name: digest
+            for name, digest in sorted((self.files or {}).items())
+            if name.startswith(_GRAPHS)
+        }
+
 
 class PlaceMap:
     """An opened map; its files have been checked against their digests."""
@@ -140,6 +153,7 @@ class PlaceMap:
         self._thumbnail_files = [_mapped(part / 'thumbnails.bin') for part in parts]
         self._thumbnail_ends = [load_array(part, 'thumbnail_ends') for part in parts]
         self._landmarks = [_landmark_arrays(part) for part in parts]
+        self._graphs = [_mapped(folder / name) for name in header.graphs]
 
     @classmethod
     def open(cls, folder: Path | str, *, model: Model | None = None) -> 'PlaceMap':
@@ -187,6 +201,19 @@ class PlaceMap:
     def has_landmarks(self) -> bool:
         """Whether places have landmarks."""
         return bool(self.header.landmark_features) and self.header.camera is not None
+
+    @property
+    def landmark_graphs(self) -> dict[str, bytes]:
+        """The ONNX files of the landmarks' networks by their names."""
+        names = [name.removeprefix(_GRAPHS) for name in self.header.graphs]
+        return dict(zip(names, map(bytes, self._graphs), strict=True))
+
+    def features(self) -> Features:
+        """What found the landmarks; raises MapError where this program does not have it."""
+        try:
+            return features_named(self.header.landmark_features, self.landmark_graphs)
+        except MapError as error:
+            raise MapError(f'{self.folder}: {error}') from error
 
     @property
     def landmark_descriptor_size(self) -> int | None:
@@ -415,13 +442,13 @@ class MapWriter:
 
 @contextmanager
 def build(
-    folder: Path | str, header: MapHeader, *, landmark_descriptor_size: int | None = None
+    folder: Path | str, header: MapHeader, *, features: Features | None = None
 ) -> Iterator[MapWriter]:
     """Yield a writer; when the block ends, the map replaces whatever `folder` held before.
 
     An error or a kill before that, a full disk included, leaves the old map as it was. Raises
     MapError where the map cannot be written or has no place. `places`, `files` and `made_at` of
-    the header are filled in here. landmark_descriptor_size: F, of a map with landmarks.
+    the header are filled in here. features: of a map with landmarks.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
@@ -435,10 +462,12 @@ def build(
                     staging,
                     header.descriptor_size,
                     stack,
-                    landmark_descriptor_size=landmark_descriptor_size,
+                    landmark_descriptor_size=features.descriptor_size if features else None,
                 )
                 yield writer
                 writer.finish()
+            if features is not None:
+                write_graphs(staging, features)
             if writer.places == 0:
                 raise MapError(
                     f'{folder}: not written, there is no image with a pose to put into it'
@@ -494,6 +523,31 @@ def write_header(folder: Path, header: MapHeader) -> None:
     )
     files = {name: known.get(name) or _digest(folder / name) for name in names}
     (folder / HEADER_NAME).write_bytes(_header_bytes(replace(header, files=files)))
+
+
+def graph_digests(features: Features) -> dict[str, str]:
+    """What `MapHeader.graphs` says of a map with these landmarks."""
+    return {
+        _GRAPHS + name: hashlib.sha256(graph).hexdigest()
+        for name, graph in sorted(features.graphs.items())
+    }
+
+
+def write_graphs(folder: Path, features: Features) -> None:
+    """Write the landmarks' networks into a staged map that has none."""
+    for name, graph in features.graphs.items():
+        path = folder / _GRAPHS / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(graph)
+
+
+def features_of(folder: Path, header: MapHeader) -> Features:
+    """What found the landmarks of a map that is not opened; raises MapError."""
+    graphs = {}
+    for name, digest in header.graphs.items():
+        check_file(folder / name, digest)
+        graphs[name.removeprefix(_GRAPHS)] = (folder / name).read_bytes()
+    return features_named(header.landmark_features, graphs)
 
 
 def _header_bytes(header: MapHeader) -> bytes:

@@ -16,7 +16,7 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.estimate import Fix
-from vpr_ros.core.features import features_named
+from vpr_ros.core.features import FeatureRays
 from vpr_ros.core.geometry import (
     compose,
     invert,
@@ -71,7 +71,7 @@ class Verifier:
     def __init__(self, place_map: PlaceMap) -> None:
         """place_map: with landmarks; raises MapError for features that are not known."""
         self._map = place_map
-        self._features = features_named(place_map.header.landmark_features)
+        self._features = place_map.features()
 
     def verify(
         self,
@@ -91,12 +91,12 @@ class Verifier:
         except VprError:
             return None
         found = self._features.extract(image)
-        rays = camera.normalized(found.points_px)
+        seen = FeatureRays(camera.normalized(found.points_px), found.descriptors)
         origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
         supports = [
             support
             for place in places[: config.verified_places].tolist()
-            if (support := self._support(place, rays, found.descriptors, origin, camera, config))
+            if (support := self._support(place, seen, origin, camera, config))
         ]
         if not supports:
             return None
@@ -109,7 +109,12 @@ class Verifier:
             return None
         inliers = len(np.unique(joined.keypoint[resection.inliers]))
         return Verified(
-            _in_map(resection, origin, _scatter(agreeing, resection)),
+            _in_map(
+                resection,
+                origin,
+                _scatter(agreeing, resection),
+                shared_error=self._features.shared_error,
+            ),
             best.place_index,
             inliers,
             best.ratio,
@@ -119,8 +124,7 @@ class Verifier:
     def _support(
         self,
         place: int,
-        rays: Array,
-        descriptors: NDArray[np.uint8],
+        seen: FeatureRays,
         origin: Poses,
         camera: Camera,
         config: LocalizerConfig,
@@ -128,16 +132,17 @@ class Verifier:
         landmarks = self._map.landmarks(place)
         if landmarks is None:
             return None
-        rows, columns = self._features.match(descriptors, landmarks.descriptors)
+        rows, columns = self._features.match(seen, landmarks.seen())
         if len(rows) < config.min_inliers:
             return None
         origin_T_place = compose(invert(origin), self._map.poses[place])
-        matches = _matches(landmarks, rows, columns, rays, origin_T_place)
+        matches = _matches(landmarks, rows, columns, seen.rays, origin_T_place)
         resection = resect(matches, focal_px=camera.focal_px)
         if resection is None:
             return None
         support = _Support(place, matches, resection)
-        return support if _holds(support, origin_T_place, config) else None
+        least_ratio = max(config.min_inlier_ratio, self._features.least_inlier_ratio)
+        return support if _holds(support, origin_T_place, config, least_ratio) else None
 
 
 def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
@@ -176,14 +181,16 @@ def _matches(
     )
 
 
-def _holds(support: _Support, origin_T_place: Poses, config: LocalizerConfig) -> bool:
+def _holds(
+    support: _Support, origin_T_place: Poses, config: LocalizerConfig, least_ratio: float
+) -> bool:
     """Whether enough matches, and a large enough share of them, fix a pose near the place."""
     sigma_m = np.sqrt(np.linalg.eigvalsh(support.resection.covariance[:3, :3])[-1])
     range_m = np.linalg.norm(support.matches.points_m - origin_T_place[:3], axis=1)
     apart_m = np.linalg.norm(support.resection.pose[:3] - origin_T_place[:3])
     return bool(
         support.inliers >= config.min_inliers
-        and support.ratio >= config.min_inlier_ratio
+        and support.ratio >= least_ratio
         and sigma_m < config.agreement_radius / 2
         and apart_m < np.percentile(range_m[support.resection.inliers], 90)
     )
@@ -224,9 +231,13 @@ def _difference(first: Poses, second: Poses) -> Array:
     return np.concatenate([first[:3] - second[:3], turn])
 
 
-def _in_map(resection: Resection, origin: Poses, common: Array) -> Resection:
+def _in_map(
+    resection: Resection, origin: Poses, common: Array, *, shared_error: float
+) -> Resection:
     """In the map frame, with what landmarks have in common added to the covariance."""
     floor = np.diag([_POSITION_FLOOR_M**2] * 3 + [_ROTATION_FLOOR_RAD**2] * 3)
     return Resection(
-        compose(origin, resection.pose), resection.covariance + common + floor, resection.inliers
+        compose(origin, resection.pose),
+        shared_error * (resection.covariance + common) + floor,
+        resection.inliers,
     )

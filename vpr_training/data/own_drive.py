@@ -8,7 +8,6 @@ drives, so this works indoors and without GPS.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
@@ -183,5 +183,4 @@ def _cache(path: Path, config: DataConfig) -> Path:
     for file in files:
         facts = file.stat()
         digest.update(f'{file.resolve()} {facts.st_size} {facts.st_mtime_ns}\n'.encode())
-    base = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return base / 'vpr_training' / f'{path.stem}-{digest.hexdigest()[:16]}'
+    return cache_folder('vpr_training') / f'{path.stem}-{digest.hexdigest()[:16]}'

@@ -1,0 +1,109 @@
+"""All speed benchmarks as one table, on the terminal and in docs/performance.md.
+
+    make bench [ARGS='--quick --only node throughput']
+
+Each runs in its own process, so that one that fails does not take the others along.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sections import Section
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / 'docs' / 'performance.md'
+PARTS = ('describing', 'index', 'node', 'throughput')
+PACKAGES = (
+    'onnxruntime',
+    'openvino',
+    'torch',
+    'faiss-cpu',
+    'hnswlib',
+    'numpy',
+    'opencv-python-headless',
+)
+
+
+def processor() -> str:
+    """Its name and what this process may use of it."""
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    flags = next((line for line in lines if line.startswith('flags')), '').split()
+    known = [flag for flag in ('avx2', 'avx512f', 'avx512_vnni', 'amx_int8') if flag in flags]
+    cores = len(os.sched_getaffinity(0))
+    return f'{names[0] if names else platform.machine()}, {cores} cores, {" ".join(known)}'
+
+
+def versions() -> str:
+    """Of the packages that are compared, as far as they are installed."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f'{name} {importlib.metadata.version(name)}')
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f'{name} not installed')
+    return ', '.join(found)
+
+
+def measured(part: str, *, quick: bool) -> list[Section]:
+    """The sections of one benchmark file; one that says why, where it fails."""
+    command = [sys.executable, str(HERE / f'{part}.py'), '--json', *(['--quick'] if quick else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ['it said nothing'])[-1]
+        return [Section(part, f'This part failed: {reason}')]
+    # What a node or a map says on the way stands before the result.
+    return [
+        Section(**found) for found in json.loads(done.stdout[done.stdout.rindex('[{"title') :])
+    ]
+
+
+def page(sections: list[Section], load: float, taken_s: float, *, quick: bool) -> str:
+    """docs/performance.md."""
+    lines = [
+        '# Performance',
+        '',
+        f'Made by `make bench` in {taken_s / 60:.0f} minutes{" (--quick)" if quick else ""} on '
+        f'{processor()}; Python {platform.python_version()}, {versions()}. '
+        f'Other programs kept {load:.1f} cores busy when it began.',
+        '',
+        'The ratio says how many times better vpr_ros is than what stands beside it; both were '
+        'measured in one run, taking turns. Absolute figures are of this machine.',
+        '',
+        '\n\n'.join(section.markdown() for section in sections),
+        '',
+    ]
+    return '\n'.join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--quick', action='store_true', help='fewer and smaller, to see it work')
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART')
+    parser.add_argument('--output', type=Path, help='default: docs/performance.md for all parts')
+    arguments = parser.parse_args()
+    load, started_s = os.getloadavg()[0], time.monotonic()
+    sections: list[Section] = []
+    for part in tqdm(arguments.only, unit='part', disable=None):
+        sections += measured(part, quick=arguments.quick)
+    taken_s = time.monotonic() - started_s
+    text = page(sections, load, taken_s, quick=arguments.quick)
+    print(text)
+    whole = tuple(arguments.only) == PARTS and not arguments.quick
+    output = arguments.output or (PAGE if whole else None)
+    if output:
+        output.write_text(text)
+        print(f'written to {output}')
+    return int(any(section.means.startswith('This part failed') for section in sections))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""How fast many images go through: making a map, and evaluating a bag offline.
+
+    python benchmarks/throughput.py [--quick] [--json]
+
+The bare model computes images that are decoded already, one after another on all cores, as the
+node does. On our side everything counts: reading the bag, decoding, describing, and what follows.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from sections import Section, run
+
+from vpr_ros.build_map import build_map
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.image import resize
+from vpr_ros.core.localizer import Localizer
+from vpr_ros.core.model import Model
+from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.drives import open_drive
+from vpr_ros.evaluation import answers_offline
+from vpr_ros.shipped import default_model
+
+DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
+
+
+def measure(quick: bool) -> list[Section]:
+    """The demo's drives, a map and its evaluation against the bare model."""
+    section = Section(
+        'Many images',
+        'Maps and evaluations are made as fast as the network allows: a core has its own image.',
+    )
+    model = Model.open(default_model())
+    describer = OnnxDescriber(model, singly=False)
+    session = ort.InferenceSession(str(model.graph), providers=['CPUExecutionProvider'])
+    name = session.get_inputs()[0].name
+    day, dusk = open_drive(DRIVES / 'day'), open_drive(DRIVES / 'dusk')
+    ready = [resize(frame.load(), model.card.image_size)[None] for frame in dusk.frames()]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / 'map'
+        build_map(day, describer, target)
+        localizer = Localizer(describer, PlaceMap.open(target, model=model))
+
+        def evaluated() -> int:
+            return sum(1 for _ in answers_offline(dusk.frames(), localizer))
+
+        def bare() -> int:
+            for image in ready:
+                session.run(None, {name: image})
+            return len(ready)
+
+        calls = {
+            'map': lambda: build_map(day, describer, Path(folder) / 'again').mapped,
+            'evaluation': evaluated,
+            'bare': bare,
+        }
+        speeds = {name: [] for name in calls}
+        for _ in range(2 if quick else 5):
+            for what, call in calls.items():
+                speeds[what].append(per_second(call))
+    median = {what: float(np.median(found)) for what, found in speeds.items()}
+    for title, what in (('build_map', 'map'), ('evaluate_bag', 'evaluation')):
+        section.add(
+            title,
+            median[what],
+            'bare model, decoded images',
+            median['bare'],
+            unit='images/s',
+            more_is_better=True,
+        )
+    return [section]
+
+
+def per_second(call: Callable[[], int]) -> float:
+    """Images a second of a call that returns how many it took."""
+    started = time.perf_counter()
+    count = call()
+    return count / (time.perf_counter() - started)
+
+
+if __name__ == '__main__':
+    run(__doc__, measure)
