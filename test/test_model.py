@@ -113,7 +113,7 @@ def test_threads_that_describe_an_image_each_find_what_one_image_on_all_threads_
     singly = OnnxDescriber(model, threads=2)
     together = OnnxDescriber(model, threads=3, singly=False)
     assert (singly.at_once, together.at_once) == (1, 3)
-    found = described(range(12), images.__getitem__, together)
+    found = described(range(12), lambda index, needed_hw: images[index], together)
     for index, made in found:
         assert not isinstance(made, ImageError)
         np.testing.assert_array_equal(made[0], images[index])
