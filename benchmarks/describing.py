@@ -108,9 +108,7 @@ def measure(quick: bool) -> list[Section]:
     )
     encoded = photo(SIZES['VGA'])
     folder = default_model()
-    for precision in ('fp32', *Model.open(folder).card.precisions):
-        if precision == 'int8_symmetric':  # for TensorRT
-            continue
+    for precision in precisions(folder):
         model = Model.open(folder, precision=precision)
         for threads in sorted({1, cores}):
             describer = OnnxDescriber(model, threads=threads)
@@ -130,13 +128,15 @@ def measure(quick: bool) -> list[Section]:
     return [section, by_size(folder, rounds)]
 
 
+def precisions(folder: Path) -> list[str]:
+    """What of a model runs on a processor; int8_symmetric is for TensorRT."""
+    accepted = Model.open(folder, precision='fp32').card.precisions
+    return ['fp32', *(name for name in accepted if name not in ('fp32', 'int8_symmetric'))]
+
+
 def by_precision(folder: Path, rounds: int, threads: int, encoded: bytes) -> str:
     """How much quicker each accepted graph is than the fp32 one, in turns."""
-    models = {
-        name: Model.open(folder, precision=name)
-        for name in ('fp32', *Model.open(folder).card.precisions)
-        if name != 'int8_symmetric'
-    }
+    models = {name: Model.open(folder, precision=name) for name in precisions(folder)}
     describers = {name: OnnxDescriber(model, threads=threads) for name, model in models.items()}
     found = medians_ms(
         {name: partial(described, describer, encoded) for name, describer in describers.items()},

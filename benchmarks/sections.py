@@ -16,6 +16,7 @@ import numpy as np
 
 COLUMNS = ('', 'vpr_ros', 'beside', '', 'ratio')
 WARM_UP = 3
+PAUSE_S = 0.03  # until the threads of the call before have stopped waiting for work
 
 
 @dataclass
@@ -65,6 +66,7 @@ def medians_ms(calls: dict[str, Callable[[], object]], *, rounds: int) -> dict[s
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(rounds + WARM_UP):
         for name, call in calls.items():
+            time.sleep(PAUSE_S)
             started = time.perf_counter()
             call()
             if round_number >= WARM_UP:
