@@ -28,7 +28,7 @@ from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.drives.prefetch import load, prefetched
 from vpr_ros.evaluation import Tolerance
 from vpr_ros.shipped import default_model
 
@@ -57,7 +57,8 @@ def describe_by_both(
     """
     stamps, rows, taken = [], [], []
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for frame, image in prefetched(frames, lambda recorded: recorded.load()):
+    needed_hw = reference.model.card.image_size
+    for frame, image in prefetched(frames, lambda recorded: load(recorded, needed_hw)):
         if isinstance(image, ImageError):
             continue
         started_s = time.perf_counter()
