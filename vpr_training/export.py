@@ -12,7 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from vpr_training.graph import simplified
 from vpr_training.models.backbone import read_state
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 from vpr_training.quantize import calibration_images
+from vpr_training.reduce import components, descriptors_of, shortened
 
 LEAST_COSINE = 0.99999
 """Between the descriptors of torch and of onnxruntime for the same image."""
@@ -208,6 +209,35 @@ def _source(arguments: argparse.Namespace) -> _Source:
     return _Source(model.graph.read_bytes(), model.card, smaller)
 
 
+def _reduced(source: _Source, arguments: argparse.Namespace) -> _Source:
+    """The same with shorter descriptors, where --descriptor-size asks for them; VprError."""
+    size = arguments.descriptor_size
+    if not size:
+        return source
+    if not arguments.reduce_on:
+        raise TrainingError('--reduce-on: not given; principal components need images')
+    with tempfile.TemporaryDirectory(prefix='export-') as folder:
+        card = replace(source.card, precisions={})
+        describer = OnnxDescriber(
+            write_model(Path(folder) / 'model', source.graph, card), singly=False
+        )
+        graph = shortened(
+            source.graph, *components(descriptors_of(describer, arguments.reduce_on, size), size)
+        )
+    reduced_on = [str(path) for path in arguments.reduce_on]
+    return _Source(
+        graph,
+        replace(
+            card,
+            name=f'{card.name}-{size}',
+            descriptor_size=size,
+            recall={},
+            provenance=card.provenance | {'principal_components_of': reduced_on},
+        ),
+        {},
+    )
+
+
 def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
     """What --validate, --calibration and --max-recall-drop say; raises VprError."""
     if not arguments.validate:
@@ -266,6 +296,21 @@ def _parser() -> argparse.ArgumentParser:
         help='graphs to write beside the fp32 one, which is always written; '
         'int8 is for processors, int8_symmetric for TensorRT',
     )
+    parser.add_argument(
+        '--descriptor-size',
+        type=int,
+        default=0,
+        metavar='D',
+        help='shorten descriptors to so many numbers, by principal components',
+    )
+    parser.add_argument(
+        '--reduce-on',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='DRIVE',
+        help='for --descriptor-size: bags or folders of images, more images than numbers',
+    )
     group = parser.add_argument_group('graphs with fewer bits')
     group.add_argument(
         '--calibration',
@@ -304,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     wanted = [name for name in PRECISIONS[1:] if name in arguments.precision]
     try:
-        source = _source(arguments)
+        source = _reduced(_source(arguments), arguments)
         graph, card, smaller = source.graph, source.card, source.smaller
         if wanted:
             gate = _gate(arguments, card.image_size)

@@ -1,0 +1,83 @@
+"""Shorter descriptors of a finished model: principal components, added to its graph.
+
+A map of shorter descriptors is smaller and searched faster, and finds less: how much less is
+measured before it is used. The components are those of images from where the robot drives, half
+whitened, as between Jegou and Chum, Negative Evidences and Co-occurrences in Image Retrieval: The
+Benefit of PCA and Whitening, ECCV 2012, and none.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from tqdm import tqdm
+
+from vpr_ros.core.describe import Describer
+from vpr_ros.core.errors import ImageError
+from vpr_ros.core.types import Descriptors
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.prefetch import described, load
+from vpr_training.errors import TrainingError
+
+_WHITENING = 0.5  # 1 brings all components to one variance, 0 leaves them
+_LONG, _SHORT = 'long_descriptors', 'descriptors'
+
+
+def descriptors_of(describer: Describer, sources: Sequence[Path], size: int) -> Descriptors:
+    """Descriptors [n, D] of the images of drives or folders; TrainingError for too few of them."""
+    rows = []
+    for source in sources:
+        drive = open_drive(source)
+        frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
+        for _, found in described(frames, load, describer):
+            if not isinstance(found, ImageError):
+                rows.append(found[1])
+    if len(rows) <= size or size >= describer.model.card.descriptor_size:
+        raise TrainingError(
+            f"--descriptor-size {size}: expected fewer than the model's "
+            f'{describer.model.card.descriptor_size} and the {len(rows)} images of --reduce-on'
+        )
+    return np.array(rows)
+
+
+def components(descriptors: Descriptors, size: int) -> tuple[Descriptors, NDArray[np.float32]]:
+    """Mean [D] of descriptors [n, D], and their first principal components [D, size]."""
+    mean = descriptors.mean(axis=0, dtype=np.float64)
+    centred = descriptors - mean
+    _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
+    variances = np.maximum(lengths[:size] ** 2 / len(descriptors), 1e-12)
+    projection = axes[:size].T / variances ** (_WHITENING / 2)
+    return mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32)
+
+
+def shortened(graph: bytes, mean: Descriptors, projection: NDArray[np.float32]) -> bytes:
+    """The graph with its descriptors projected and brought to unit norm."""
+    model = onnx.load_from_string(graph)
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == output.name:
+                    names[place] = _LONG
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(mean, 'pca_mean'),
+            numpy_helper.from_array(projection, 'pca_components'),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node('Sub', [_LONG, 'pca_mean'], ['centred_descriptors']),
+            helper.make_node(
+                'MatMul', ['centred_descriptors', 'pca_components'], ['projected_descriptors']
+            ),
+            helper.make_node('LpNormalization', ['projected_descriptors'], [_SHORT], axis=1, p=2),
+        ]
+    )
+    output.name = _SHORT
+    output.type.tensor_type.shape.dim[1].dim_value = projection.shape[1]
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
