@@ -126,7 +126,7 @@ def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
 
 
 def benches(data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
-    model = Model.open(default_model())
+    model = Model.open(default_model(), precision='fp32')
     day, dusk = (
         drive_pass(ROOT / 'demo' / 'drives' / name, model, cache) for name in ('day', 'dusk')
     )
@@ -456,7 +456,7 @@ def main() -> None:
             'set | camera | probability before | after | share of frames where it rose by 0.05 | '
             'answered | false fixes'
         )
-        describer = OnnxDescriber(Model.open(default_model()))
+        describer = OnnxDescriber(Model.open(default_model(), precision='fp32'))
         rows = [
             row
             for bench in found

@@ -65,7 +65,8 @@ def measure(name: str, data: Path, folder: Path) -> list[tuple[str, dict]]:
     for part, source in zip(('map_drive', 'query_drive'), halves, strict=True):
         run(images_to_bag.main, str(source), '--rate', '8', '--output', str(folder / part))
     map_folder, figures = str(folder / 'map'), folder / 'figures.json'
-    run(build_map.main, '--bag', str(folder / 'map_drive'), '--output', map_folder)
+    fp32 = ['--precision', 'fp32']
+    run(build_map.main, '--bag', str(folder / 'map_drive'), '--output', map_folder, *fp32)
     found = []
     for way in ([], ['--live']):
         evaluation = [
@@ -76,7 +77,7 @@ def measure(name: str, data: Path, folder: Path) -> list[tuple[str, dict]]:
             '--radius',
             str(radius_m),
         ]
-        run(evaluate_bag.main, *evaluation, *options, *way, '--json', str(figures))
+        run(evaluate_bag.main, *evaluation, *options, *way, *fp32, '--json', str(figures))
         found.append(('live' if way else 'offline', json.loads(figures.read_text())))
     return found
 
