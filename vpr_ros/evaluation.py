@@ -28,7 +28,7 @@ from vpr_ros.core.recall import (
 )
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.prefetch import prefetched, workers_for
+from vpr_ros.drives.prefetch import prefetched
 
 RECALL_NS = (1, 5, 10, 20)
 _CHUNK = 256  # queries compared with all places at a time
@@ -184,8 +184,7 @@ def answers_offline(
         decode_ms = (time.perf_counter() - started) * 1e3
         return decode_ms, localizer.describe(Frame(image, recorded.stamp_ns))
 
-    workers = workers_for(localizer.describer)
-    for frame, found in prefetched(frames, describe, workers=workers):
+    for frame, found in prefetched(frames, describe, workers=localizer.describer.at_once):
         if isinstance(found, ImageError):
             yield found
             continue

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vpr_ros.core.confidence import observe
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.geometry import (
-    angle_between,
     mean_quat,
     quat_conjugate,
     quat_multiply,
@@ -188,8 +187,8 @@ def _strongest_mode(
     apart_m = np.linalg.norm(poses[:, None, :3] - poses[None, :, :3], axis=-1)  # [K, K]
     agree = apart_m <= config.agreement_radius
     if has_heading:
-        turned = angle_between(poses[:, None, 3:], poses[None, :, 3:])
-        agree &= turned <= np.radians(config.agreement_heading)
+        cosine = np.abs(poses[:, 3:] @ poses[:, 3:].T)  # of half the angle between
+        agree &= cosine >= np.cos(np.radians(config.agreement_heading) / 2)
     support = agree @ weights
     mode = int(np.argmax(support))
     others = ~agree[mode]

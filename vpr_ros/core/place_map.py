@@ -75,6 +75,7 @@ LARGE_BYTES = 64_000_000
 """Files from this size on are checked by samples when a map is opened, which must be quick."""
 _BLOCKS, _BLOCK_BYTES = 256, 4096  # of the samples
 _ATTEMPTS = 3  # to open a map that is being replaced
+_ALL_BASES = 100_000  # places up to which the robot's poses at all of them are kept
 FIRST_PART = 'parts/0000'
 _GRAPHS = 'features/'  # folder of the landmarks' networks
 
@@ -142,6 +143,7 @@ class PlaceMap:
         parts = [folder / part for part in header.parts]
         poses = [load_array(part, 'poses') for part in parts]
         self.poses: Poses = np.concatenate(poses)
+        self._bases: tuple[bytes, Poses] | None = None  # of a mounting, see base_poses
         self.stamps_ns: Stamps = np.concatenate([load_array(part, 'stamps_ns') for part in parts])
         self.part_starts = np.cumsum([0, *(len(rows) for rows in poses)])  # and N at the end
         self.blocks: list[Descriptors] = [
@@ -284,8 +286,14 @@ class PlaceMap:
 
         places: [K], None for all; base_T_camera: [7], None takes the mapping camera's mounting.
         """
-        poses = self.poses if places is None else self.poses[places]
         mounting = self.base_T_camera if base_T_camera is None else base_T_camera
+        if len(self) <= _ALL_BASES:  # asked several times for each frame
+            key = mounting.tobytes()
+            if self._bases is None or self._bases[0] != key:
+                self._bases = key, compose(self.poses, invert(mounting))
+            found = self._bases[1]
+            return found.copy() if places is None else np.asarray(found[places])
+        poses = self.poses if places is None else self.poses[places]
         return compose(poses, invert(mounting))
 
     @cached_property

@@ -36,11 +36,6 @@ def prefetched(
             yield first, working.result()
 
 
-def workers_for(describer: Describer) -> int:
-    """Threads that decode and describe: one decodes while the others compute."""
-    return describer.at_once + 1
-
-
 def load(recorded: RecordedFrame, needed_hw: tuple[int, int]) -> Image:
     """The image of a frame, for `described`."""
     return recorded.load(at_least_hw=needed_hw)
@@ -61,7 +56,7 @@ def described(
         image = load(item, needed_hw)
         return image, describer.describe([image])[0]
 
-    return prefetched(items, work, workers=workers_for(describer))
+    return prefetched(items, work, workers=describer.at_once)
 
 
 def _done(work: Callable[[Item], Result], item: Item) -> Result | ImageError:
