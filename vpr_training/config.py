@@ -38,6 +38,18 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """A teacher to learn from, in place of the loss of places."""
+
+    teacher: str = ''
+    """A file such as config/models/lite0.yaml, or a checkpoint; empty: none, places teach."""
+    maps: float = 1.0
+    """Weight of what the teacher sees in each cell of its feature maps."""
+    similarities: float = 1.0
+    """Weight of how alike the teacher finds two images."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How the weights move."""
 
@@ -89,6 +101,8 @@ class TrainConfig:
     """Training images, and how batches are made of them."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Loss and miner."""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    """Teacher in place of the loss; its images need no places (data.images_per_place: 1)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimizer."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
@@ -125,6 +139,8 @@ class TrainConfig:
             ('validation.batch', self.validation.batch, 1),
             ('optimizer.weight_decay', self.optimizer.weight_decay, 0),
             ('optimizer.gradient_clip', self.optimizer.gradient_clip, 0),
+            ('distillation.maps', self.distillation.maps, 0),
+            ('distillation.similarities', self.distillation.similarities, 0),
         ):
             if not value >= low:
                 raise TrainingError(f'{source}: {name} is {value}, expected {low} or more')
@@ -135,6 +151,11 @@ class TrainConfig:
             if not positive > 0:
                 raise TrainingError(f'{source}: {name} is {positive}, expected more than 0')
         self.data.check()
+        if self.data.images_per_place < 2 and not self.distillation.teacher:
+            raise TrainingError(
+                f'{source}: data.images_per_place is {self.data.images_per_place}, expected 2 or '
+                'more; only a distillation.teacher needs no places'
+            )
 
 
 def add_settings(parser: ArgumentParser) -> None:

@@ -112,7 +112,9 @@ def _provenance(places: PlaceSet, config: TrainConfig) -> dict[str, Any]:
         'images': len(places.files),
         'places': places.places,
         'cities': list(places.cities),
-        'loss': config.loss.name,
+        'loss': f'distilled from {Path(config.distillation.teacher).name}'
+        if config.distillation.teacher
+        else config.loss.name,
         'seed': config.seed,
     }
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from vpr_training import schedules
 from vpr_training.config import TrainConfig
 from vpr_training.data.loader import TrainingBatches
+from vpr_training.distillation import Distillation, Student
 from vpr_training.errors import TrainingError
 from vpr_training.losses import PlaceLoss
 from vpr_training.models.network import ExportedNetwork, Network
@@ -70,6 +71,8 @@ class Training:
 
         provenance: plain values that an exported model's card will tell.
         """
+        teacher = config.distillation.teacher
+        self._distillation = Distillation(config.distillation) if teacher else None
         self._provenance = dict(provenance)
         self._fabric, self._config = fabric, config
         self._log: Log = no_log
@@ -80,10 +83,14 @@ class Training:
         learning = [one for one in network.parameters() if one.requires_grad]
         if not learning:
             raise TrainingError('network: nothing in it learns; lower network.frozen_stages')
+        self._student: Student | None = None
+        if self._distillation:
+            self._student = Student(self._plain, self._distillation.channels)
+            learning += self._student.adapter.parameters()
         optimizer = schedules.make_optimizer(config.optimizer, learning)
         self.optimizer = optimizer
         self.scheduler = schedules.make_scheduler(config.scheduler, optimizer)
-        self._model, self._optimizer = fabric.setup(self._plain, optimizer)
+        self._model, self._optimizer = fabric.setup(self._student or self._plain, optimizer)
         self._loss = PlaceLoss(config.loss)
         self.progress = Progress()
         self._stop = False
@@ -91,9 +98,11 @@ class Training:
 
     def checkpoint(self) -> dict[str, Any]:
         """Everything that the next step depends on: tensors and plain values only."""
+        adapter = {'adapter': self._student.adapter.state_dict()} if self._student else {}
         return {
             'network': {**asdict(self.network.config), 'weights': None},
             'state_dict': self.network.state_dict(),
+            **adapter,
             'optimizer': self.optimizer.state_dict(),
             'scheduler': self.scheduler.state_dict(),
             'precision': self._fabric.strategy.precision.state_dict(),
@@ -115,6 +124,8 @@ class Training:
             )
         try:
             self.network.load_state_dict(held['state_dict'])
+            if self._student:
+                self._student.adapter.load_state_dict(held['adapter'])
             self.optimizer.load_state_dict(held['optimizer'])
             self.scheduler.load_state_dict(held['scheduler'])
             self._fabric.strategy.precision.load_state_dict(held['precision'])
@@ -171,9 +182,7 @@ class Training:
         """One optimizer step; images: uint8 [B, H, W, 3]; returns the loss and the mined share."""
         device = self._fabric.device
         images, labels = images.to(device, non_blocking=True), labels.to(device)
-        descriptors = self._model(images)
-        # Logarithms of sums of exponentials: in half precision beta = 50 would overflow.
-        loss, mined = self._loss(descriptors.float(), labels)
+        loss, mined = self._loss_of(images, labels)
         self._fabric.backward(loss)
         if self._config.optimizer.gradient_clip:
             self._fabric.clip_gradients(
@@ -190,6 +199,14 @@ class Training:
                 'lower optimizer.lr or set optimizer.gradient_clip'
             )
         return value, mined
+
+    def _loss_of(self, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+        """Loss, a scalar, and mined share: by places, or beside a teacher, who mines no pairs."""
+        if self._distillation:
+            descriptors, read = self._model(images)
+            return self._distillation(descriptors.float(), read.float(), images), 0.0
+        # Logarithms of sums of exponentials: in half precision beta = 50 would overflow.
+        return self._loss(self._model(images).float(), labels)
 
     def _count(self, loss: float, mined: float, images: int, took: float, bar: Any) -> None:
         progress = self.progress

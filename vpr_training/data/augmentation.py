@@ -33,6 +33,19 @@ def rand_augment(
     return image
 
 
+def random_crop(image: Image, rng: np.random.Generator, *, least_share: float) -> Image:
+    """A part of the picture with at least `least_share` of its area (Szegedy et al. 2015).
+
+    image: [H, W, 3]; the part's sides are to each other as the picture's, within a factor of 4/3.
+    """
+    height, width = image.shape[:2]
+    share, stretch = rng.uniform(least_share, 1), np.sqrt(4 / 3) ** rng.uniform(-1, 1)
+    rows = min(max(round(height * np.sqrt(share) * stretch), 1), height)
+    columns = min(max(round(width * np.sqrt(share) / stretch), 1), width)
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    return np.ascontiguousarray(image[top : top + rows, left : left + columns])
+
+
 def shear_x(image: Image, share: float, sign: float) -> Image:
     """Shear by up to 0.3 along the rows, about the centre."""
     return _warp(image, [[1, sign * 0.3 * share, 0], [0, 1, 0]])

@@ -25,7 +25,7 @@ class DataConfig:
     places_per_batch: int = 32
     """Places in a batch (P); every process of a run has a batch of its own."""
     images_per_place: int = 4
-    """Images of each place in a batch (K)."""
+    """Images of each place in a batch (K); 1: root is any folder of images, without places."""
     min_images_per_place: int = 4
     """Places with fewer images are left out."""
     in_city: bool = False
@@ -36,6 +36,8 @@ class DataConfig:
     """Operations of RandAugment for each image, one after another."""
     augment_magnitude: int = 9
     """Strength of the operations, 0 to 30."""
+    augment_crop: float = 1.0
+    """Least share of the picture that a random crop keeps, before the operations; 1: no crop."""
     workers: int = -1
     """Processes that read images; 0: the trainer's own; -1: the cores less one, at most eight."""
     place_radius: float = 2.0
@@ -58,10 +60,11 @@ class DataConfig:
         """Raise TrainingError for a value that cannot be."""
         for name, low, high in (
             ('places_per_batch', 2, 10_000),
-            ('images_per_place', 2, 1000),
+            ('images_per_place', 1, 1000),
             ('workers', -1, 256),
             ('augment_operations', 1, 14),
             ('augment_magnitude', 0, 30),
+            ('augment_crop', 0.05, 1),
             ('place_radius', 1e-6, 1e6),
             ('place_gap', 0, 1e6),
             ('place_heading', 0, 180),

@@ -8,6 +8,7 @@ from typing import Protocol
 from vpr_training.data import (
     gsv_cities,
     gsv_xs,
+    image_folder,
     own_drive,
     place_table,
     truth_table,
@@ -48,12 +49,17 @@ _TRAINING: tuple[
 
 
 def open_places(config: DataConfig) -> PlaceSet:
-    """Read a training set of any known layout at data.root; raises DatasetError."""
+    """Read a training set of any known layout at data.root; raises DatasetError.
+
+    With one image of a place in a batch, no layout is asked for: it is a folder of images.
+    """
     if not config.root:
         raise DatasetError('data.root: not given; it is the folder or bag to train on')
     root = Path(config.root)
     if not root.exists():
         raise DatasetError(f'{root}: no such file or folder')
+    if config.images_per_place == 1:
+        return image_folder.read(root, config)
     for _, recognizes, read in _TRAINING:
         if recognizes(root):
             return read(root, config)

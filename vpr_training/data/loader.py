@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.types import Image
-from vpr_training.data.augmentation import rand_augment
+from vpr_training.data.augmentation import rand_augment, random_crop
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.sampler import PlaceSampler
@@ -40,7 +40,10 @@ class _Images(Dataset[tuple[Image, int]]):
         epoch, row = key
         place = int(self._places.place_of(np.array([row]))[0])
         rng = np.random.default_rng([self._seed, epoch, row])
-        image = resize(self._usable(place, row), self._size_hw)
+        image = self._usable(place, row)
+        if self._config.augment_crop < 1:
+            image = random_crop(image, rng, least_share=self._config.augment_crop)
+        image = resize(image, self._size_hw)
         if self._config.augment == 'randaugment':
             image = rand_augment(
                 image,

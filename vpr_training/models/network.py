@@ -114,7 +114,11 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, D]."""
-        return F.normalize(self.projection(self.aggregator(self.backbone(images))), dim=1)
+        return self.aggregate(self.backbone(images))
+
+    def aggregate(self, maps: list[Tensor]) -> Tensor:
+        """The backbone's maps, each [B, C, h, w] -> [B, D]."""
+        return F.normalize(self.projection(self.aggregator(maps)), dim=1)
 
 
 class ExportedNetwork(nn.Module):
@@ -129,8 +133,13 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, H, W, 3] -> [B, D]."""
+        return self.describe_with_maps(images)[0]
+
+    def describe_with_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, H, W, 3] -> [B, D], and the backbone's maps that made it, each [B, C, h, w]."""
         floats = images.permute(0, 3, 1, 2).to(torch.float32)
-        return self.network((floats - self.mean) / self.std)
+        maps = self.network.backbone((floats - self.mean) / self.std)
+        return self.network.aggregate(maps), maps
 
 
 def _backbone(config: NetworkConfig) -> Backbone:
