@@ -211,3 +211,20 @@ def test_the_two_stages_are_of_one_network(aggregator: str) -> None:
     for name in ('backbone', 'last_stage', 'image_height', 'image_width', 'aggregator_options'):
         assert getattr(first, name) == getattr(second, name)
     assert first.aggregator == second.aggregator == aggregator
+
+
+@pytest.mark.timeout(300)
+def test_another_pooling_starts_from_the_same_students_backbone(
+    tmp_path: Path, images: Path, unbroken: Path
+) -> None:
+    checkpoint = unbroken / 'best.ckpt'
+    sibling = Network(
+        NetworkConfig(
+            weights=str(checkpoint), last_stage=2, frozen_stages=0, aggregator='avg',
+            image_height=64, image_width=64,
+        )
+    )  # fmt: skip
+    theirs = load_checkpoint(checkpoint).backbone.state_dict()
+    assert theirs.keys() == sibling.backbone.state_dict().keys()
+    for name, value in sibling.backbone.state_dict().items():
+        assert torch.equal(value, theirs[name]), name

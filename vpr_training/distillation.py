@@ -48,18 +48,24 @@ class Distillation:
         """Load the teacher; raises TrainingError."""
         self._config = config
         self._teacher = ExportedNetwork(read_teacher(Path(config.teacher)))
-        self._teacher.eval().requires_grad_(False)
+        self._teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.channels = self._teacher.network.backbone.channels
 
-    def __call__(self, descriptors: Tensor, read: Tensor, images: Tensor) -> Tensor:
-        """The loss, a scalar.
-
-        descriptors: the student's [B, D], unit norm; read: the teacher's maps as the student has
-        them [B, C, h, w]; images: the bytes that both saw [B, H, W, 3].
-        """
+    def teach(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the teacher makes of bytes [B, H, W, 3]: descriptors [B, E] and its maps."""
         self._teacher.to(images.device)
         with torch.no_grad():
             wanted, maps = self._teacher.describe_with_maps(images)
+        return wanted.float(), [one.float() for one in maps]
+
+    def __call__(
+        self, descriptors: Tensor, read: Tensor, wanted: Tensor, maps: Sequence[Tensor]
+    ) -> Tensor:
+        """The loss, a scalar.
+
+        descriptors: the student's [B, D], unit norm; read: the teacher's maps as the student has
+        them [B, C, h, w]; wanted and maps: what the teacher teaches.
+        """
         return self._config.maps * unexplained_maps(
             read, maps
         ) + self._config.similarities * unexplained_similarities(descriptors, wanted)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from vpr_training import schedules
 from vpr_training.config import TrainConfig
+from vpr_training.data.disturbance import disturbed
 from vpr_training.data.loader import TrainingBatches
 from vpr_training.distillation import Distillation, Student
 from vpr_training.errors import TrainingError
@@ -202,11 +203,14 @@ class Training:
 
     def _loss_of(self, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """Loss, a scalar, and mined share: by places, or beside a teacher, who mines no pairs."""
+        seen = disturbed(images, self._config.data.disturb)
         if self._distillation:
-            descriptors, read = self._model(images)
-            return self._distillation(descriptors.float(), read.float(), images), 0.0
+            descriptors, read = self._model(seen)
+            with self._fabric.autocast():
+                wanted, maps = self._distillation.teach(images)
+            return self._distillation(descriptors.float(), read.float(), wanted, maps), 0.0
         # Logarithms of sums of exponentials: in half precision beta = 50 would overflow.
-        return self._loss(self._model(images).float(), labels)
+        return self._loss(self._model(seen).float(), labels)
 
     def _count(self, loss: float, mined: float, images: int, took: float, bar: Any) -> None:
         progress = self.progress

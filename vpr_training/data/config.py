@@ -38,6 +38,8 @@ class DataConfig:
     """Strength of the operations, 0 to 30."""
     augment_crop: float = 1.0
     """Least share of the picture that a random crop keeps, before the operations; 1: no crop."""
+    disturb: float = 0.0
+    """Other light, colours, resolution and noise, 0 to 1; a teacher sees the images without it."""
     workers: int = -1
     """Processes that read images; 0: the trainer's own; -1: the cores less one, at most eight."""
     place_radius: float = 2.0
@@ -65,6 +67,7 @@ class DataConfig:
             ('augment_operations', 1, 14),
             ('augment_magnitude', 0, 30),
             ('augment_crop', 0.05, 1),
+            ('disturb', 0, 1),
             ('place_radius', 1e-6, 1e6),
             ('place_gap', 0, 1e6),
             ('place_heading', 0, 180),

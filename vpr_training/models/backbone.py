@@ -243,14 +243,16 @@ class EfficientNetLite0(Backbone):
 def load_weights(backbone: Backbone, name: str, weights: str | None) -> None:
     """Load weights into a backbone.
 
-    They are 'imagenet' (published ones), a file, or None to keep the random ones. Parameters of
-    left-out stages are ignored; a missing or misshapen one raises TrainingError, as does a file
-    that cannot be read. ResNet's published weights are downloaded by torch.hub, Lite0's are in a
-    package of the index.
+    They are 'imagenet' (published ones), a file of them or a checkpoint of the trainer, or None to
+    keep the random ones. Parameters of left-out stages are ignored; a missing or misshapen one
+    raises TrainingError, as does a file that cannot be read. ResNet's published weights are
+    downloaded by torch.hub, Lite0's are in a package of the index.
     """
     if weights is None:
         return
     state = _published(name) if weights == 'imagenet' else read_state(Path(weights))
+    if isinstance(state.get('state_dict'), dict):  # a checkpoint of this package
+        state = {key.removeprefix('backbone.'): one for key, one in state['state_dict'].items()}
     wanted = backbone.state_dict()
     state = {key: value for key, value in state.items() if key in wanted}
     try:

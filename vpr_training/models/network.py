@@ -42,7 +42,7 @@ class NetworkConfig:
     image_width: int = 320
     """Width of the network's input in pixels."""
     weights: str | None = 'imagenet'
-    """Of the backbone: imagenet (the published ones), a file, or null for random ones."""
+    """Of the backbone: imagenet (the published ones), a file, a checkpoint, or null: random."""
     last_stage: int = 3
     """ResNet: the stage, 1 to 4, after which it is cut."""
     frozen_stages: int = 2

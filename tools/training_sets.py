@@ -1,0 +1,208 @@
+"""Make the sets that the models in models/ were trained on.
+
+  python tools/training_sets.py OUTPUT [--data ../shared/data]
+
+OUTPUT/images    pictures without labels, for a teacher: ie_tower_indoor without the three floors
+                 below, kitti_clip1, the demo's drives, and the photographs and textures in some
+                 Debian packages (PACKAGES; by apt-get, where it is there)
+OUTPUT/places    the same floors and drives with places.csv, for the loss of places
+OUTPUT/held_out  an evaluation set of the floors f09, f13 and f17, which are in neither
+
+No other set is touched: corridor, rtabmap_corridor_loop, gardenspoint_thumb, nordland_64x32,
+lund_street_gps and sfxl_toy stay unseen.
+"""
+
+import argparse
+import csv
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+from tqdm import tqdm
+
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.types import Image
+from vpr_ros.drives import open_drive
+from vpr_training.data.config import DataConfig
+from vpr_training.data.layouts import open_places
+
+ROOT = Path(__file__).resolve().parents[1]
+HELD_OUT = ('f09', 'f13', 'f17')
+WINDOW_S, PERIOD_S = (
+    5,
+    8,
+)  # a place of ie_tower_indoor: five seconds of a walk, three seconds apart
+LONGEST_SIDE, SMALLEST_SIDE = 640, 256
+PACKAGES = {
+    'opencv-doc': 'usr/share/doc',
+    'torcs-data': 'usr/share/games',
+    'stellarium-data': 'usr/share/stellarium/landscapes',
+    'plasma-workspace-wallpapers': 'usr/share/wallpapers',
+    'mate-backgrounds': 'usr/share/backgrounds',
+    'gnome-backgrounds': 'usr/share/backgrounds',
+    'ukui-wallpapers': 'usr/share/backgrounds',
+    'lomiri-wallpapers-16.04': 'usr/share/wallpapers',
+    'lomiri-wallpapers-20.04': 'usr/share/wallpapers',
+}
+"""Debian package -> the folder of its pictures; its copyright file has their licences."""
+
+
+def ie_tower(data: Path) -> Iterator[tuple[Path, str, bool]]:
+    """Image, place ('' between two places) and whether its floor is held out."""
+    root = data / 'ie_tower_indoor'
+    with (root / 'labels.csv').open(newline='', encoding='utf-8') as file:
+        for row in csv.DictReader(file):
+            path = root / row['split'] / row['image']
+            if not path.is_file():
+                continue
+            window, second = divmod(int(row['second']) - 1, PERIOD_S)
+            place = f'{row["clip"]}_{window}' if second < WINDOW_S else ''
+            yield path, place, row['image'].startswith(HELD_OUT)
+
+
+def demo_places() -> Iterator[tuple[Path, str]]:
+    """Image and place of the frames of both drives that lie in one."""
+    found = open_places(
+        DataConfig(root=str(ROOT / 'demo' / 'drives'), place_radius=4.0, place_gap=2.0)
+    )
+    for place in range(found.places):
+        for row in found.rows(place):
+            yield found.path(int(row)), f'demo_{place}'
+
+
+def pictures_of_packages(folder: Path) -> Iterator[tuple[str, Image]]:
+    """Name and picture, wide and large ones in parts; icons and plain colours are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = set()
+    for package, inside in PACKAGES.items():
+        unpacked = folder / package
+        if not unpacked.is_dir():
+            subprocess.run(['apt-get', 'download', package], cwd=folder, check=True)
+            (archive,) = folder.glob(f'{package}_*.deb')
+            subprocess.run(['dpkg-deb', '-x', archive, f'{unpacked}.partial'], check=True)
+            Path(f'{unpacked}.partial').rename(unpacked)
+        paths = [path for path in sorted((unpacked / inside).rglob('*')) if path.is_file()]
+        for path in tqdm(paths, desc=package, unit='file', disable=None):
+            image = cv2.imread(str(path)) if path.stat().st_size > 20_000 else None
+            if image is None or min(image.shape[:2]) < SMALLEST_SIDE or image.std() < 15:
+                continue
+            look = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA) // 32
+            digest = hashlib.sha256(look.tobytes()).hexdigest()
+            if digest in seen:  # wallpapers come in many sizes
+                continue
+            seen.add(digest)
+            for number, part in enumerate(parts(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))):
+                yield f'{package}/{digest[:12]}_{number}', part
+
+
+def parts(image: Image) -> Iterator[Image]:
+    """The picture, and quarters of a large one, all at most LONGEST_SIDE; panoramas as squares."""
+    height, width = image.shape[:2]
+    if width >= 2 * height:
+        for left in range(0, width - height + 1, height // 2):
+            yield smaller(image[:, left : left + height])
+        return
+    yield smaller(image)
+    if min(height, width) >= 900:
+        for top in (0, height // 2):
+            for left in (0, width // 2):
+                yield smaller(image[top : top + height // 2, left : left + width // 2])
+
+
+def smaller(image: Image) -> Image:
+    """The picture with its longer side at most LONGEST_SIDE."""
+    scale = LONGEST_SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def write_images(output: Path, data: Path) -> int:
+    """OUTPUT/images; the count."""
+    folder, count = output / 'images', 0
+    ours = [path for path, _, held_out in ie_tower(data) if not held_out]
+    ours += sorted((data / 'kitti_clip1' / 'images').glob('*.*'))
+    for path in ours:
+        target = folder / path.parents[1].name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        count += 1
+    for drive in ('day', 'dusk'):
+        for number, frame in enumerate(open_drive(ROOT / 'demo' / 'drives' / drive).frames()):
+            write(folder / 'demo' / f'{drive}_{number:04d}.jpg', frame.load())
+            count += 1
+    if shutil.which('apt-get') and shutil.which('dpkg-deb'):
+        for name, picture in pictures_of_packages(output / 'packages'):
+            write(folder / f'{name}.jpg', picture)
+            count += 1
+    else:
+        print('no apt-get here: the pictures of the Debian packages are left out')
+    return count
+
+
+def write(path: Path, image: Image) -> None:
+    """As a JPEG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_jpeg(image))
+
+
+def write_places(folder: Path, data: Path) -> int:
+    """OUTPUT/places; the count of images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f'{path},{place},ie_tower'
+        for path, place, held_out in ie_tower(data)
+        if place and not held_out
+    ]
+    lines += [f'{path},{place},demo' for path, place in demo_places()]
+    (folder / 'places.csv').write_text('\n'.join(['image,place_id,city', *lines]) + '\n')
+    return len(lines)
+
+
+def write_held_out(folder: Path, data: Path) -> int:
+    """OUTPUT/held_out; the count of queries."""
+    held: dict[str, list[str]] = defaultdict(list)
+    for path, _, held_out in ie_tower(data):
+        if held_out:
+            half = folder / path.parent.name
+            half.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, half / path.name)
+            held[path.parent.name].append(path.name)
+    with (data / 'ie_tower_indoor' / 'gt.csv').open(newline='', encoding='utf-8') as file:
+        lines = [
+            f'{row["query"]},{row["positives"]}'
+            for row in csv.DictReader(file)
+            if row['query'] in set(held['queries'])
+        ]
+    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines]) + '\n')
+    return len(lines)
+
+
+def main() -> None:
+    """The command; see --help."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('output', type=Path)
+    parser.add_argument(
+        '--data',
+        type=Path,
+        default=Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data'),
+    )
+    arguments = parser.parse_args()
+    output, data = arguments.output, arguments.data.resolve()
+    print(f'{output}/held_out: {write_held_out(output / "held_out", data)} queries')
+    print(f'{output}/places: {write_places(output / "places", data)} images')
+    print(f'{output}/images: {write_images(output, data)} images')
+
+
+if __name__ == '__main__':
+    main()
