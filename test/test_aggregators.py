@@ -13,6 +13,8 @@ from vpr_training.models.aggregators import (
     Layout,
     MixVPR,
     NetVLAD,
+    Whitened,
+    WhitenedGrid,
     centred_grid,
 )
 from vpr_training.models.backbone import EfficientNetLite0, ResNet, load_weights
@@ -261,3 +263,47 @@ def test_a_network_gives_unit_descriptors_for_camera_bytes(aggregator: str, size
     found = ExportedNetwork(network)(images).detach()
     assert found.shape == (2, network.descriptor_size)
     np.testing.assert_allclose(found.norm(dim=1), 1, rtol=1e-5)
+
+
+def test_a_whitened_grid_equals_its_formula_cell_by_cell() -> None:
+    torch.manual_seed(2)
+    grid_of = WhitenedGrid(3, 2, keep_channels=2, keep_modes=3)
+    with torch.no_grad():
+        for values in grid_of.parameters():
+            values.normal_()
+    features = a_map(3, (6, 8))
+    plain = centred_grid(features, 2)
+    found = grid_of(features).detach()
+    over_channels, over_cells = grid_of.over_channels.detach(), grid_of.over_cells.detach()
+    for image in range(3):
+        unit = plain[image].numpy() / np.linalg.norm(plain[image].numpy())
+        moved = unit.reshape(3, 4) - grid_of.mean.detach().numpy()
+        expected = np.zeros((2, 3))
+        for channel in range(2):
+            for mode in range(3):
+                for c in range(3):
+                    for cell in range(4):
+                        expected[channel, mode] += (
+                            float(over_channels[channel, c])
+                            * moved[c, cell]
+                            * float(over_cells[cell, mode])
+                        )
+        expected /= np.linalg.norm(expected)
+        np.testing.assert_allclose(found[image], expected.ravel(), atol=1e-5)
+
+
+def test_whitened_parts_share_the_descriptor_half_and_half() -> None:
+    whitened = Whitened([3, 5], things=4, grids=[[2, 3, 3], [3, 2, 8]])
+    found = whitened([a_map(3, (9, 9)), a_map(5, (4, 4), seed=1).abs()]).detach()
+    assert found.shape == (3, whitened.descriptor_size) == (3, 4 + 9 + 16)
+    for start, end, share in ((0, 4, 1.0), (4, 13, 0.5), (13, 29, 0.5)):
+        np.testing.assert_allclose((found[:, start:end] ** 2).sum(axis=1), share, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('grids', 'said'),
+    [([], 'expected'), ([[4, 3]], 'expected'), ([[2, 9, 3]], 'at most 3'), ([[2, 3, 5]], 'and 4')],
+)
+def test_grids_that_cannot_be_are_refused(grids: list[list[int]], said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        Whitened([3, 5], things=4, grids=grids)

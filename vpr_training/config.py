@@ -151,11 +151,6 @@ class TrainConfig:
             if not positive > 0:
                 raise TrainingError(f'{source}: {name} is {positive}, expected more than 0')
         self.data.check()
-        if self.data.images_per_place < 2 and not self.distillation.teacher:
-            raise TrainingError(
-                f'{source}: data.images_per_place is {self.data.images_per_place}, expected 2 or '
-                'more; only a distillation.teacher needs no places'
-            )
 
 
 def add_settings(parser: ArgumentParser) -> None:

@@ -44,6 +44,11 @@ def train(
     Raises VprError for data, weights or checkpoints that cannot be used, and KeyboardInterrupt,
     with everything saved, when it is told to stop.
     """
+    if config.data.images_per_place < 2 and not config.distillation.teacher:
+        raise TrainingError(
+            f'data.images_per_place is {config.data.images_per_place}, expected 2 or more; '
+            'only a distillation.teacher needs no places'
+        )
     held = folder.load() if resume else None
     fabric = _fabric(config)
     seed_everything(config.seed, verbose=False)

@@ -216,3 +216,84 @@ class Layout(nn.Module):
         things = F.normalize(generalized_mean(maps[-1], self.power), dim=1)
         places = F.normalize(centred_grid(maps[0], self.cells), dim=1)
         return torch.cat([things, places], dim=1)
+
+
+class WhitenedGrid(nn.Module):
+    """A centred grid of cells x cells, whitened over its channels and over its cells.
+
+    The covariance of channels x cells is taken as the product of one over channels and one over
+    cells (a Kronecker product), which a few thousand images tell well and which costs little.
+    """
+
+    def __init__(self, channels: int, cells: int, *, keep_channels: int, keep_modes: int) -> None:
+        """keep_channels, keep_modes: the strongest components that stay, over channels and cells.
+
+        It begins as a plain grid; vpr_training.whitening finds the values, training goes on.
+        """
+        super().__init__()
+        if not (1 <= keep_channels <= channels and 1 <= keep_modes <= cells**2):
+            raise TrainingError(
+                f'whitened: a grid keeps {keep_channels} channels and {keep_modes} modes, '
+                f'expected at most {channels} and {cells**2}'
+            )
+        self.cells = cells
+        self.mean = nn.Parameter(torch.zeros(channels, cells**2))
+        self.over_channels = nn.Parameter(torch.eye(keep_channels, channels))
+        self.over_cells = nn.Parameter(torch.eye(cells**2, keep_modes))
+        self.descriptor_size = keep_channels * keep_modes
+
+    def plain(self, features: Tensor) -> Tensor:
+        """A map [B, C, h, w] -> its centred grid, a unit vector, as [B, C, cells^2]."""
+        flat = F.normalize(centred_grid(features, self.cells), dim=1)
+        return flat.view(-1, *self.mean.shape)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, keep_channels * keep_modes], a unit vector."""
+        whitened = self.over_channels @ (self.plain(features) - self.mean) @ self.over_cells
+        return F.normalize(whitened.flatten(1), dim=1)
+
+
+class Whitened(nn.Module):
+    """What is in the picture beside where it is, as in Layout, each part whitened.
+
+    What all pictures have in common says nothing about the place: each part loses the mean of many
+    images, and directions in which images differ much weigh as much as others (Jegou and Chum
+    2012).
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        power: float = 3.0,
+        things: int = 1024,
+        grids: Sequence[Sequence[int]] = ((4, 112, 15), (8, 112, 63)),
+    ) -> None:
+        """things: components kept of the last map's generalized mean.
+
+        grids: of the first map, each (cells, channels kept, modes kept). A centred grid has at
+        most cells^2 - 1 modes. Things and all grids together weigh the same.
+        """
+        super().__init__()
+        if any(len(one) != 3 for one in grids) or not grids:
+            raise TrainingError(
+                f'whitened: grids {grids}, expected [[cells, channels, modes], ...]'
+            )
+        self.power = float(power)
+        self.mean = nn.Parameter(torch.zeros(channels[-1]))
+        self.things = nn.Linear(channels[-1], things, bias=False)
+        self.grids = nn.ModuleList(
+            WhitenedGrid(channels[0], cells, keep_channels=kept, keep_modes=modes)
+            for cells, kept, modes in grids
+        )
+        self.descriptor_size = things + sum(kept * modes for _, kept, modes in grids)
+
+    def plain_things(self, maps: list[Tensor]) -> Tensor:
+        """The last map [B, C, h, w] -> its generalized mean, a unit vector [B, C]."""
+        return F.normalize(generalized_mean(maps[-1], self.power), dim=1)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] and [B, E, h', w'] -> [B, things + the grids' sizes]."""
+        things = F.normalize(self.things(self.plain_things(maps) - self.mean), dim=1)
+        share = len(self.grids) ** -0.5
+        return torch.cat([things, *(share * grid_of(maps[0]) for grid_of in self.grids)], dim=1)

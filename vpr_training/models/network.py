@@ -26,7 +26,7 @@ from vpr_training.models.backbone import (
 
 LITE0 = 'efficientnet_lite0'
 BACKBONES = (*RESNETS, LITE0)
-AGGREGATORS = ('avg', 'gem', 'mixvpr', 'convap', 'cosplace', 'netvlad', 'layout')
+AGGREGATORS = ('avg', 'gem', 'mixvpr', 'convap', 'cosplace', 'netvlad', 'layout', 'whitened')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class NetworkConfig:
     backbone: str = 'resnet18'
     """resnet18, resnet34, resnet50 or efficientnet_lite0."""
     aggregator: str = 'mixvpr'
-    """avg, gem, mixvpr, convap, cosplace, netvlad, or layout, which has nothing to train."""
+    """avg, gem, mixvpr, convap, cosplace, netvlad, whitened, or layout: nothing to train."""
     image_height: int = 320
     """Height of the network's input in pixels; images of every size are brought to it."""
     image_width: int = 320
@@ -160,6 +160,7 @@ def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
         'cosplace': aggregators.CosPlace,
         'netvlad': aggregators.NetVLAD,
         'layout': aggregators.Layout,
+        'whitened': aggregators.Whitened,
     }
     if config.aggregator == 'mixvpr':
         stride = backbone.strides[-1]
