@@ -4,9 +4,9 @@
 
 One setting for all sets, no odometry, no look-ahead. A set's radius is its own truth: two frames,
 one for nordland, 3 m for KITTI, 5 m for the demo; frame k of a set without poses is at (k, 0, 0)
-at 8 Hz. --fit prints the weights that ship (vpr_ros/core/confidence.py), fitted on the first
-halves of the drives, on the same halves with the robot carried away in their middle, and on drives
-along the maps of other sets.
+at 8 Hz. --fit prints the weights for the model's card, fitted on the first halves of the drives,
+on the same halves with the robot carried away in their middle, and on drives along the maps of
+other sets.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from vpr_ros.calibrate import BLOCK, calibrate
 from vpr_ros.core.belief import Background, Belief, place_grid
-from vpr_ros.core.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, fit
+from vpr_ros.core.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, Calibration, fit
 from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.estimate import Fix
@@ -160,6 +160,7 @@ def written(mapped: Pass, model: Model, folder: Path) -> PlaceMap:
         model_name=model.card.name,
         model_sha256=model.card.sha256,
         descriptor_size=mapped.descriptors.shape[1],
+        model_calibration=model.card.calibration,
     )
     with build(folder, header) as writer:
         for row, (descriptor, base) in enumerate(
@@ -181,10 +182,14 @@ def localized(
     *,
     seen: np.ndarray | None = None,
     foreign: bool = False,
-    calibration: object = SHIPPED,
+    calibration: Calibration | None = None,
 ) -> Outcome:
-    """A drive along a map, frame by frame; foreign: no answer can be right."""
-    bench.place_map.__dict__['calibration'] = calibration
+    """A drive along a map, frame by frame; foreign: no answer can be right.
+
+    calibration: None takes that of the model.
+    """
+    made = calibration or bench.place_map.calibration_of_model
+    bench.place_map.__dict__['calibration'] = made
     config = LocalizerConfig(agreement_radius=bench.radius_m)
     localizer, tracker = Localizer(None, bench.place_map, config), Tracker()
     places = bench.place_map.base_poses()[:, :3]
@@ -279,7 +284,7 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
     for bench in found:
         if bench.name in ONLY_FOREIGN:
             continue
-        bench.place_map.__dict__['calibration'] = SHIPPED
+        bench.place_map.__dict__['calibration'] = bench.place_map.calibration_of_model
         held_out = (np.arange(len(bench.driven)) // BLOCK) % 2 == 1
         driven = bench.driven
         own, before, after = calibrate(
@@ -291,7 +296,7 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
             source=bench.name,
         )
         cells = [f'{found.error:.3f}' for found in (before, after)]
-        for made in (SHIPPED, own):
+        for made in (None, own):
             outcome = localized(bench, bench.driven, calibration=made)
             fixed, right = outcome.fixed[held_out], outcome.right[held_out]
             false = int((fixed & ~right).sum())

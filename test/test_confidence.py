@@ -201,3 +201,15 @@ def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.n
     found = walk(localizer, [5, 50, 7], rows)
     assert [place.candidates.place_index[0] for place in found] == [5, 50, 7]
     assert all(place.observed is None for place in found)
+
+
+def test_a_map_without_a_calibration_of_its_own_has_that_of_its_model(tmp_path: Path) -> None:
+    write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20))
+    described = tmp_path / 'map' / 'map.yaml'
+    header = yaml.safe_load(described.read_text())
+    described.write_text(yaml.safe_dump(header | {'model_calibration': as_dict(TRUE)}))
+    assert PlaceMap.open(tmp_path / 'map').calibration == TRUE
+    own = replace(TRUE, bias=-3.0, source='its own')
+    write_calibration(tmp_path / 'map', own)
+    calibrated = PlaceMap.open(tmp_path / 'map')
+    assert calibrated.calibration == own and calibrated.calibration_of_model == TRUE

@@ -3,7 +3,7 @@
   python tools/training_sets.py OUTPUT [--data ../shared/data]
 
 OUTPUT/images    pictures without labels, for a teacher: ie_tower_indoor without the three floors
-                 below, kitti_clip1, the demo's drives, and the photographs and textures in some
+                 below, the demo's drives, and the photographs and textures in some
                  Debian packages (PACKAGES; by apt-get, where it is there)
 OUTPUT/places    the same floors and drives with places.csv, for the loss of places
 OUTPUT/held_out  an evaluation set of the floors f09, f13 and f17, which are in neither
@@ -129,7 +129,6 @@ def write_images(output: Path, data: Path) -> int:
     """OUTPUT/images; the count."""
     folder, count = output / 'images', 0
     ours = [path for path, _, held_out in ie_tower(data) if not held_out]
-    ours += sorted((data / 'kitti_clip1' / 'images').glob('*.*'))
     for path in ours:
         target = folder / path.parents[1].name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,7 @@ def build_map(
         model_name=card.name,
         model_sha256=card.sha256,
         descriptor_size=card.descriptor_size,
+        model_calibration=card.calibration,
         frame_id=drive.frame_id,
         datum=drive.datum,
         has_heading=drive.has_heading,

@@ -66,7 +66,10 @@ def calibrate(
         frames.append(rows)
     held_out = (np.concatenate(frames) // BLOCK) % 2 == 1
     made = fit(
-        np.concatenate(observed)[~held_out], np.concatenate(right)[~held_out], source=source
+        np.concatenate(observed)[~held_out],
+        np.concatenate(right)[~held_out],
+        prior=localizer.place_map.calibration_of_model,
+        source=source,
     )
     judged = held_out[: len(whole)]
     before, after = (

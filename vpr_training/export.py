@@ -69,21 +69,20 @@ def _restored(held: Mapping[str, Any], path: Path) -> Network:
 
 def export_checkpoint(path: Path, output: Path) -> Model:
     """Export a checkpoint under the output folder's name; raises TrainingError, ParityError."""
-    return export(*_trained(path, output.name), output)
+    return export(*_trained(path, output.name, None), output)
 
 
-def _trained(path: Path, name: str) -> tuple[Network, ModelCard]:
+def _trained(path: Path, name: str, told_by: Path | None) -> tuple[Network, ModelCard]:
+    """A checkpoint's network, and its card with what the file `told_by` says besides."""
     held = read_state(path)
     network = _restored(held, path)
+    said = _read_model_file(told_by)['card'] if told_by else {}
     provenance = {'checkpoint': path.name, **held.get('provenance', {})}
     data = provenance.get('training_data', 'unknown data')
-    card = _card(
-        network,
-        name=name,
-        summary=f'{network.config.backbone} + {network.config.aggregator}, trained on {data}',
-        provenance=provenance,
-    )
-    return network, card
+    summary = f'{network.config.backbone} + {network.config.aggregator}, trained on {data}'
+    known = {'name': name, 'summary': summary, **said}
+    known['provenance'] = provenance | said.get('provenance', {})
+    return network, _card(network, source=told_by or path, **known)
 
 
 def load_untrained(path: Path) -> tuple[Network, ModelCard]:
@@ -91,17 +90,20 @@ def load_untrained(path: Path) -> tuple[Network, ModelCard]:
 
     It is made from a file under config/models.
     """
+    held = _read_model_file(path)
+    network = Network(NetworkConfig.from_mapping(held['network'], source=str(path)))
+    return network, _card(network, source=path, **held['card'])
+
+
+def _read_model_file(path: Path) -> dict[str, Any]:
+    """A file such as config/models/lite0.yaml, with the keys network and card."""
     try:
         held = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, yaml.YAMLError) as error:
         raise TrainingError(f'{path}: cannot be read ({error})') from error
     if not isinstance(held, dict) or not {'network', 'card'} <= held.keys():
         raise TrainingError(f'{path}: expected the keys network and card')
-    network = Network(NetworkConfig.from_mapping(held['network'], source=str(path)))
-    try:
-        return network, _card(network, **held['card'])
-    except TypeError as error:
-        raise TrainingError(f'{path}: card: {error}') from error
+    return held
 
 
 def export(network: Network, card: ModelCard, output: Path) -> Model:
@@ -170,16 +172,19 @@ def images_for_parity(card: ModelCard) -> list[Image]:
     return [noise, smooth, noise // 8, np.maximum(smooth, noise)]
 
 
-def _card(network: Network, **said: Any) -> ModelCard:
+def _card(network: Network, *, source: Path, **said: Any) -> ModelCard:
     config = network.config
     provenance = dict(said.pop('provenance', {})) | {'network': asdict(config)}
-    return ModelCard(
-        image_height=config.image_height,
-        image_width=config.image_width,
-        descriptor_size=network.descriptor_size,
-        provenance=provenance,
-        **said,
-    )
+    try:
+        return ModelCard(
+            image_height=config.image_height,
+            image_width=config.image_width,
+            descriptor_size=network.descriptor_size,
+            provenance=provenance,
+            **said,
+        )
+    except TypeError as error:
+        raise TrainingError(f'{source}: card: {error}') from error
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ def _source(arguments: argparse.Namespace) -> _Source:
     """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
     if not arguments.model:
         network, card = (
-            _trained(arguments.checkpoint, arguments.output.name)
+            _trained(arguments.checkpoint, arguments.output.name, arguments.card)
             if arguments.checkpoint
             else load_untrained(arguments.config)
         )
@@ -287,6 +292,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--output', required=True, type=Path, metavar='MODEL', help='the model folder'
+    )
+    parser.add_argument(
+        '--card',
+        type=Path,
+        metavar='FILE',
+        help='for --checkpoint: what the card tells people, as in config/models/*.yaml',
     )
     parser.add_argument(
         '--precision',

@@ -55,7 +55,7 @@ SHIPPED = Calibration(
     bias=-27.69,
     source='shipped: the first halves of five drives',
 )
-"""What is used for a map that was never calibrated."""
+"""For maps that were never calibrated, of a model whose card tells nothing of it."""
 
 
 def observe(

@@ -47,6 +47,7 @@ class ModelCard:
     latency_ms: dict[str, float] = field(default_factory=dict)
     precisions: dict[Precision, Accepted] = field(default_factory=dict)  # empty: fp32 alone
     weaknesses: tuple[str, ...] = ()
+    calibration: dict[str, Any] | None = None  # of its maps' probabilities, until they have theirs
 
     @property
     def image_size(self) -> tuple[int, int]:

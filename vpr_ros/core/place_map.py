@@ -112,6 +112,7 @@ class MapHeader:
     made_at: str = ''
     places: int = 0
     calibration: dict[str, Any] | None = None  # see core/confidence.py, as_dict
+    model_calibration: dict[str, Any] | None = None  # the model's; maps that are changed keep it
     files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
     changes: tuple[Change, ...] = ()  # since it was built, oldest first
     format_version: int = FORMAT_VERSION
@@ -270,8 +271,14 @@ class PlaceMap:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The map's own, else the shipped one."""
+        """The map's own, else that of its model."""
         found = self.header.calibration
+        return self.calibration_of_model if found is None else from_dict(found)
+
+    @property
+    def calibration_of_model(self) -> Calibration:
+        """What the model's card said when the map was made, else the first model's."""
+        found = self.header.model_calibration
         return SHIPPED if found is None else from_dict(found)
 
     @cached_property
@@ -512,8 +519,9 @@ def read_header(folder: Path) -> MapHeader:
         settings['changes'] = tuple(Change(**change) for change in settings.get('changes', ()))
         header = MapHeader(**settings)
         checked_pose(header.base_T_camera, source='base_T_camera')
-        if header.calibration is not None:
-            from_dict(header.calibration)
+        for calibration in (header.calibration, header.model_calibration):
+            if calibration is not None:
+                from_dict(calibration)
         if not header.files:
             raise ValueError('no files listed')
     except Exception as error:

@@ -1,0 +1,118 @@
+"""What place-recognition models are compared with: four training-free descriptors.
+
+hog     histograms of gradient directions of the whole picture (Dalal and Triggs 2005)
+gem32   EfficientNet-Lite0, ImageNet weights: generalized mean (3) of the last map
+gem16   the same of the map at stride 16
+grid16  that map averaged to 4 x 4, centred channel by channel
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.image import read, resize
+from vpr_ros.core.model import Model
+from vpr_ros.core.types import Descriptors, Image
+from vpr_training.data.layouts import open_recall_set
+from vpr_training.data.recall_set import RecallSet
+from vpr_training.export import export, load_untrained
+from vpr_training.models.network import Network
+
+ROOT = Path(__file__).resolve().parents[1]
+LITE0 = ROOT / 'config' / 'models' / 'lite0.yaml'
+SETS = (
+    'corridor', 'rtabmap_corridor_loop', 'gardenspoint_thumb', 'nordland_64x32',
+    'lund_street_gps', 'ie_tower_indoor', 'sfxl_toy',
+)  # fmt: skip
+SIZE_HW = 320, 320
+REFERENCES = ('hog', 'gem32', 'gem16', 'grid16')
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that turns an image uint8 [320, 320, 3] into a unit descriptor [D]."""
+
+    name: str
+    describe: Callable[[Image], Descriptors]
+
+
+def hog(image: Image) -> Descriptors:
+    """Cells of 40 x 40 pixels, 9 directions, blocks of 2 x 2 cells."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    finder = cv2.HOGDescriptor(SIZE_HW, (80, 80), (40, 40), (40, 40), 9)
+    return unit(np.asarray(finder.compute(grey), dtype=np.float32).ravel())
+
+
+def unit(vector: Descriptors) -> Descriptors:
+    """At length 1; a vector of zeros stays."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+@contextmanager
+def contenders(models: Sequence[Path]) -> Iterator[list[Contender]]:
+    """The four references, then the model folders by their fp32 graphs."""
+    with tempfile.TemporaryDirectory(prefix='contenders-') as scratch:
+        network, card = load_untrained(LITE0)
+        halves = OnnxDescriber(export(network, card, Path(scratch) / 'lite0'))
+        cells = replace(
+            network.config, taps=('stride16',), aggregator='gem', aggregator_options={}
+        )
+        pooled = Network(cells)
+        sized = replace(card, descriptor_size=pooled.descriptor_size, recall={})
+        gem16 = OnnxDescriber(export(pooled, sized, Path(scratch) / 'gem16'))
+        things = network.backbone.channels[-1]
+        yield [
+            Contender('hog', hog),
+            Contender('gem32', lambda image: unit(halves.describe([image])[0, :things])),
+            Contender('gem16', lambda image: gem16.describe([image])[0]),
+            Contender('grid16', lambda image: unit(halves.describe([image])[0, things:])),
+            *(of_folder(path) for path in models),
+        ]
+
+
+def of_folder(path: Path) -> Contender:
+    """A model folder."""
+    describer = OnnxDescriber(Model.open(path, precision='fp32'))
+    return Contender(path.name, lambda image: describer.describe([image])[0])
+
+
+def open_sets(data: Path, names: Sequence[str]) -> list[RecallSet]:
+    """Evaluation sets by their folders' names."""
+    return [open_recall_set(data / name) for name in names]
+
+
+def describe_all(
+    described_by: Sequence[Contender],
+    paths: Sequence[Path],
+    *,
+    disturb: Callable[[Image], Image] | None = None,
+    label: str = '',
+) -> dict[str, Descriptors]:
+    """Descriptors [N, D] of image files by each contender, every image read once."""
+    rows: dict[str, list[Descriptors]] = {one.name: [] for one in described_by}
+    for path in tqdm(paths, desc=label, unit='image', disable=None, leave=False):
+        image = resize(read(path), SIZE_HW)
+        if disturb:
+            image = disturb(image)
+        for one in described_by:
+            rows[one.name].append(one.describe(image))
+    return {name: np.stack(found) for name, found in rows.items()}
+
+
+def add_data_argument(parser: argparse.ArgumentParser) -> None:
+    """--data: where the sets are."""
+    parser.add_argument(
+        '--data',
+        type=Path,
+        default=Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data'),
+        help='folder of the sets (default: %(default)s)',
+    )
