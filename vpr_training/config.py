@@ -116,7 +116,9 @@ class TrainConfig:
     seed: int = 0
     """Of the weights that start random, the sampling and the augmentation."""
     init: str = ''
-    """Checkpoint whose weights are the start, for fine-tuning; empty: the backbone's weights."""
+    """Start of fine-tuning: shipped, a model folder, or a checkpoint; empty: network.weights."""
+    finish: bool = False
+    """At the end: RUN/model and RUN/map, and recall before and after on what is held out."""
     accelerator: Literal['auto', 'cpu', 'gpu'] = 'auto'
     """What it runs on."""
     devices: int = 0
@@ -151,6 +153,12 @@ class TrainConfig:
             if not positive > 0:
                 raise TrainingError(f'{source}: {name} is {positive}, expected more than 0')
         self.data.check()
+        if self.finish and not self.init:
+            raise TrainingError(f'{source}: finish compares with the start; init is not given')
+        if self.finish and not self.data.held_out and not self.validation.roots:
+            raise TrainingError(
+                f'{source}: finish measures on nothing; set data.held_out or validation.roots'
+            )
 
 
 def add_settings(parser: ArgumentParser) -> None:

@@ -69,10 +69,10 @@ def _restored(held: Mapping[str, Any], path: Path) -> Network:
 
 def export_checkpoint(path: Path, output: Path) -> Model:
     """Export a checkpoint under the output folder's name; raises TrainingError, ParityError."""
-    return export(*_trained(path, output.name, None), output)
+    return export(*trained(path, output.name), output)
 
 
-def _trained(path: Path, name: str, told_by: Path | None) -> tuple[Network, ModelCard]:
+def trained(path: Path, name: str, told_by: Path | None = None) -> tuple[Network, ModelCard]:
     """A checkpoint's network, and its card with what the file `told_by` says besides."""
     held = read_state(path)
     network = _restored(held, path)
@@ -200,7 +200,7 @@ def _source(arguments: argparse.Namespace) -> _Source:
     """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
     if not arguments.model:
         network, card = (
-            _trained(arguments.checkpoint, arguments.output.name, arguments.card)
+            trained(arguments.checkpoint, arguments.output.name, arguments.card)
             if arguments.checkpoint
             else load_untrained(arguments.config)
         )

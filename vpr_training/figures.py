@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read, resize
+from vpr_ros.core.recall import Recall
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.errors import TrainingError
@@ -42,6 +43,25 @@ def draw_run(history: Sequence[Mapping[str, float]], path: Path, *, title: str =
         axes[2].legend(fontsize='small')
     axes[2].set_ylabel('recall')
     figure.suptitle(title)
+    save(figure, path)
+
+
+def draw_comparison(
+    sets: Mapping[str, tuple[Recall, Recall]], path: Path, *, ns: Sequence[int]
+) -> None:
+    """Recall@N before and after training with 95 % intervals, a panel for each set."""
+    figure, axes = panels(len(sets), xlabel='')
+    for one, (name, recalls) in zip(axes, sets.items(), strict=True):
+        for number, (label, recall) in enumerate(zip(('before', 'after'), recalls, strict=True)):
+            shares = np.array([recall.at[n] for n in ns])
+            low, high = np.array([recall.interval[n] for n in ns]).T
+            # A bootstrap of few queries may not reach the share itself.
+            errors = np.maximum([shares - low, high - shares], 0)
+            at = np.arange(len(ns)) + 0.4 * (number - 0.5)
+            one.bar(at, shares, width=0.35, yerr=errors, capsize=4, label=label)
+        one.set_xticks(range(len(ns)), [f'R@{n}' for n in ns])
+        one.set(title=name, ylabel='recall', ylim=(0, 1.05))
+        one.legend(fontsize='small', loc='lower right')
     save(figure, path)
 
 

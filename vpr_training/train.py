@@ -1,7 +1,11 @@
 """Train a place-recognition model, or go on with a run.
 
   python -m vpr_training.train --config config/train/resnet18_mixvpr.yaml --data.root DIR
+  python -m vpr_training.train --config config/train/finetune_own_drive.yaml --data.root DRIVE
   python -m vpr_training.train --resume RUN
+
+The first trains from the backbone's weights; the second fine-tunes the shipped model on a bag or
+posed folder, or a folder of several, and ends with a model, a map, and recall before and after.
 
 Every setting of the file can be given as a flag after it. The run's folder gets the settings,
 versions, curves, and two checkpoints: last.ckpt to go on from, best.ckpt to export. Ctrl-C saves
@@ -14,7 +18,7 @@ import time
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +27,19 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from lightning.fabric import Fabric, seed_everything
 
 from vpr_ros.command import command
+from vpr_ros.core.model import Model
+from vpr_ros.shipped import default_model
 from vpr_training.config import TrainConfig, add_settings, parse, settings
-from vpr_training.data.layouts import open_places, open_recall_set
+from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
 from vpr_training.data.loader import training_batches
 from vpr_training.data.places import PlaceSet
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.errors import TrainingError
 from vpr_training.export import load_checkpoint
 from vpr_training.figures import draw_run
-from vpr_training.models.network import Network
+from vpr_training.finish import finish, map_drive
+from vpr_training.models.network import Network, NetworkConfig
+from vpr_training.rebuild import config_of, load_model
 from vpr_training.run_folder import RunFolder
 from vpr_training.training import Log, Progress, Training, no_log
 from vpr_training.validation import Validation
@@ -53,10 +62,7 @@ def train(
     fabric = _fabric(config)
     seed_everything(config.seed, verbose=False)
     places = open_places(config.data)
-    sets = [
-        open_recall_set(Path(root), radius_m=config.validation.radius or None)
-        for root in config.validation.roots
-    ]
+    sets = _sets(config)
     network = _network(config, restored=resume)
     batches = training_batches(
         places,
@@ -83,10 +89,37 @@ def train(
     with _tensorboard(folder, training.progress.step) as log:
         progress = training.run(log)
     best = next(row for row in progress.history if row['epoch'] == progress.best_epoch)
-    folder.finish(best)
     draw_run(progress.history, folder.folder / 'curves.png', title=folder.folder.name)
-    print(_result(progress, best, folder))
+    if config.finish:
+        with _resumable(folder):
+            outcome = finish(config, sets, folder)
+            print(outcome, flush=True)
+            print(map_drive(config, outcome.recommended, folder))
+    else:
+        print(_result(progress, best, folder))
+    folder.finish(best)
     return progress
+
+
+def _sets(config: TrainConfig) -> list[RecallSet]:
+    """What recall is measured on: the held-out part first, then the other sets."""
+    radius_m = config.validation.radius
+    held = [open_held_out(config.data, radius_m=radius_m)] if config.data.held_out else []
+    return held + [
+        open_recall_set(Path(root), radius_m=radius_m or None) for root in config.validation.roots
+    ]
+
+
+@contextmanager
+def _resumable(folder: RunFolder) -> Iterator[None]:
+    """Inside, Ctrl-C says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            'stopped by Ctrl-C after the last epoch; go on with: '
+            f'python -m vpr_training.train --resume {folder.folder}'
+        ) from interrupt
 
 
 def _fabric(config: TrainConfig) -> Fabric:
@@ -124,18 +157,44 @@ def _provenance(places: PlaceSet, config: TrainConfig) -> dict[str, Any]:
     }
 
 
+def started(config: TrainConfig) -> TrainConfig:
+    """The settings with `init` found, and with its network where it is a model folder.
+
+    Of `network`, a model folder leaves open what learns (frozen_stages); raises VprError, also
+    where a setting of `network` says something else than the model.
+    """
+    init = default_model() if config.init == 'shipped' else Path(config.init)
+    if not config.init or not init.is_dir():
+        return config
+    network = config_of(Model.open(init, precision='fp32').card, init)
+    for entry in fields(NetworkConfig):
+        wanted, held = (getattr(one, entry.name) for one in (config.network, network))
+        chosen = wanted != getattr(NetworkConfig(), entry.name)
+        if entry.name not in ('frozen_stages', 'weights') and chosen and wanted != held:
+            raise TrainingError(
+                f'{init}: of another architecture: network.{entry.name} is {held}, not {wanted}; '
+                'leave it out, or start from a checkpoint of that network'
+            )
+    network = replace(network, frozen_stages=config.network.frozen_stages)
+    network.check(str(init))
+    return replace(config, init=str(init), network=network)
+
+
 def _network(config: TrainConfig, *, restored: bool) -> Network:
     """The network at its start; a restored one gets its weights from the checkpoint."""
-    if not restored and not config.init:
+    if restored:
+        return Network(replace(config.network, weights=None))
+    if not config.init:
         return Network(config.network)
+    if Path(config.init).is_dir():
+        return load_model(Path(config.init), config.network)
     network = Network(replace(config.network, weights=None))
-    if config.init and not restored:
-        state = load_checkpoint(Path(config.init)).state_dict()
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            line = ' '.join(str(error).split())[:300]
-            raise TrainingError(f'{config.init}: of another architecture: {line}') from error
+    state = load_checkpoint(Path(config.init)).state_dict()
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        line = ' '.join(str(error).split())[:300]
+        raise TrainingError(f'{config.init}: of another architecture: {line}') from error
     return network
 
 
@@ -209,6 +268,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise TrainingError(f'{folder.config}: no such file; is {folder.folder} a run?')
         arguments = parse(parser, ['--config', str(folder.config), *argv])
     config = settings(parser, arguments, source='settings')
+    if not resume:
+        config = started(config)
+        arguments.init = config.init
+        for entry in fields(NetworkConfig):
+            arguments.network[entry.name] = getattr(config.network, entry.name)
     for beside in ('config', 'output', 'resume'):
         arguments.pop(beside, None)
     train(config, folder, resume=resume, config_yaml=parser.dump(arguments, skip_unset=False))

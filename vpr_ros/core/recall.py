@@ -116,3 +116,21 @@ def share_interval(
     )
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
+
+
+def difference_interval(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of how much a share rose, from the same queries before and after.
+
+    before, after: [Q]. Queries are drawn as pairs, so that those which both find, or both miss,
+    say nothing.
+    """
+    if before.size == 0:
+        return 0.0, 0.0
+    won, lost = float((after & ~before).mean()), float((before & ~after).mean())
+    drawn = np.random.default_rng(seed).multinomial(
+        before.size, [won, lost, max(1 - won - lost, 0.0)], size=resamples
+    )
+    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / before.size, [2.5, 97.5])
+    return float(low), float(high)

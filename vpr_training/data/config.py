@@ -28,6 +28,8 @@ class DataConfig:
     """Images of each place in a batch (K); 1: root is any folder of images, without places."""
     min_images_per_place: int = 4
     """Places with fewer images are left out."""
+    held_out: float = 0.0
+    """Drives and places.csv: share of the route's places to measure on, in whole stretches."""
     in_city: bool = False
     """Whether all places of a batch are of one city."""
     augment: Literal['randaugment', 'none'] = 'randaugment'
@@ -68,6 +70,7 @@ class DataConfig:
             ('augment_magnitude', 0, 30),
             ('augment_crop', 0.05, 1),
             ('disturb', 0, 1),
+            ('held_out', 0, 0.9),
             ('place_radius', 1e-6, 1e6),
             ('place_gap', 0, 1e6),
             ('place_heading', 0, 180),

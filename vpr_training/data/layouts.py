@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vpr_training.data import (
     gsv_cities,
@@ -37,14 +37,30 @@ _LAYOUTS: tuple[tuple[str, Callable[[Path], bool], _Read], ...] = (
 )
 
 
+class _ReadHeldOut(Protocol):
+    def __call__(self, root: Path, config: DataConfig, *, radius_m: float) -> RecallSet: ...
+
+
+class _Layout(NamedTuple):
+    """A layout of training sets; only those whose places follow a route have a held-out part."""
+
+    files: str
+    recognizes: Callable[[Path], bool]
+    read: Callable[[Path, DataConfig], PlaceSet]
+    read_held_out: _ReadHeldOut | None = None
+
+
 # The own drive comes last: other layouts may lie beside recordings.
-_TRAINING: tuple[
-    tuple[str, Callable[[Path], bool], Callable[[Path, DataConfig], PlaceSet]], ...
-] = (
-    ('places.csv', place_table.recognizes, place_table.read),
-    ('Dataframes/ and Images/ (GSV-Cities)', gsv_cities.recognizes, gsv_cities.read),
-    ('train/<City>/@...@.jpg (GSV-XS)', gsv_xs.recognizes, gsv_xs.read),
-    ('a bag, a posed folder, or a folder of those', own_drive.recognizes, own_drive.read),
+_TRAINING = (
+    _Layout('places.csv', place_table.recognizes, place_table.read, place_table.read_held_out),
+    _Layout('Dataframes/ and Images/ (GSV-Cities)', gsv_cities.recognizes, gsv_cities.read),
+    _Layout('train/<City>/@...@.jpg (GSV-XS)', gsv_xs.recognizes, gsv_xs.read),
+    _Layout(
+        'a bag, a posed folder, or a folder of those',
+        own_drive.recognizes,
+        own_drive.read,
+        own_drive.read_held_out,
+    ),
 )
 
 
@@ -59,17 +75,46 @@ def open_places(config: DataConfig) -> PlaceSet:
     if not root.exists():
         raise DatasetError(f'{root}: no such file or folder')
     if config.images_per_place == 1:
+        if config.held_out:
+            raise _no_route(root)
         return image_folder.read(root, config)
-    for _, recognizes, read in _TRAINING:
-        if recognizes(root):
-            return read(root, config)
-    looked_for = '; '.join(layout for layout, _, _ in _TRAINING)
+    layout = _training_layout(root)
+    if config.held_out and layout.read_held_out is None:
+        raise _no_route(root)
+    return layout.read(root, config)
+
+
+def open_held_out(config: DataConfig, *, radius_m: float) -> RecallSet:
+    """The part of the training set at data.root that data.held_out keeps out.
+
+    Raises DatasetError. radius_m: how far from a query of a drive an answer is right; 0:
+    data.place_radius.
+    """
+    root = Path(config.root)
+    read = _training_layout(root).read_held_out
+    if read is None:
+        raise _no_route(root)
+    return read(root, config, radius_m=radius_m)
+
+
+def _training_layout(root: Path) -> _Layout:
+    for layout in _TRAINING:
+        if layout.recognizes(root):
+            return layout
+    looked_for = '; '.join(layout.files for layout in _TRAINING)
     raise DatasetError(f'{root}: not a known training set, expected {looked_for}')
+
+
+def _no_route(root: Path) -> DatasetError:
+    return DatasetError(
+        f'{root}: data.held_out needs places in the order of a route, a drive or places.csv; '
+        'set it to 0 and give validation.roots'
+    )
 
 
 def trains(folder: Path) -> bool:
     """Whether a folder can be trained on as well."""
-    return any(recognizes(folder) for _, recognizes, _ in _TRAINING)
+    return any(layout.recognizes(folder) for layout in _TRAINING)
 
 
 def open_recall_set(

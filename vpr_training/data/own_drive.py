@@ -9,6 +9,7 @@ drives, so this works indoors and without GPS.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ from vpr_ros.drives import Drive, DriveOptions, open_drive
 from vpr_ros.drives.folder import POSES_NAME
 from vpr_ros.drives.reader import is_bag
 from vpr_training.data.config import DataConfig
+from vpr_training.data.held_out import stretches
 from vpr_training.data.places import Listed, PlaceSet
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.errors import DatasetError
 
 _JPEG_QUALITY = 95
@@ -40,32 +43,24 @@ def recognizes(root: Path) -> bool:
 def read(root: Path, config: DataConfig) -> PlaceSet:
     """Read the drives and cut them into places; raises DatasetError, DriveError.
 
-    The images of bags are copied into a cache once, for a batch wants them in any order.
+    What data.held_out keeps out is not in it, nor are the places beside that. The images of bags
+    are copied into a cache once, for a batch wants them in any order.
     """
-    paths = _drives(root)
-    if missing := sorted(set(config.cities) - {path.name for path in paths}):
-        raise DatasetError(f'{root}: has no drive {missing[0]}')
-    listed: list[tuple[str, Poses]] = []
-    left_out: list[str] = []
-    for path in paths:
-        if not config.cities or path.name in config.cities:
-            images, said = _images(path, config)
-            listed += images
-            left_out += said
-    if not listed:
-        raise DatasetError(f'{root}: no image with a pose; {"; ".join(left_out) or "it is empty"}')
-    poses = np.stack([pose for _, pose in listed])
-    place = cut(
-        poses,
-        radius_m=config.place_radius,
-        gap_m=config.place_gap,
-        heading_rad=float(np.radians(config.place_heading)),
-    )
+    drives = _read(root, config)
+    place, left_out = drives.place, list(drives.left_out)
     if between := int((place < 0).sum()):
         left_out.append(f'{between} images between two places (data.place_gap)')
+    if config.held_out:
+        held = _held_out(drives, config)
+        beside = _beside(drives, held, config)
+        left_out.append(
+            f'{int(held.sum())} images held out (data.held_out), '
+            f'and {int((beside & ~held).sum())} of the places beside them'
+        )
+        place = np.where(held | beside, -1, place)
     placed = [
         Listed(file, f'{number:06d}', '', float(pose[0]), float(pose[1]))
-        for (file, pose), number in zip(listed, place.tolist(), strict=True)
+        for file, pose, number in zip(drives.files, drives.poses, place.tolist(), strict=True)
         if number >= 0
     ]
     return PlaceSet.of(
@@ -75,6 +70,125 @@ def read(root: Path, config: DataConfig) -> PlaceSet:
         left_out=left_out,
         name=root.resolve().name,
     )
+
+
+def read_held_out(root: Path, config: DataConfig, *, radius_m: float) -> RecallSet:
+    """The part that data.held_out keeps out; raises DatasetError, DriveError.
+
+    Of several drives the first is the database and the others are the queries; of one drive every
+    second frame is a query. radius_m: within which an answer is right; 0: data.place_radius.
+    """
+    drives = _read(root, config)
+    rows = np.flatnonzero(_held_out(drives, config))
+    several = drives.drive.max() > 0
+    asks = drives.drive[rows] > 0 if several else np.arange(len(rows)) % 2 == 1
+    database, queries = rows[~asks], rows[asks]
+    radius_m = radius_m or config.place_radius
+    positives = tuple(_near(drives.poses, row, database, radius_m, config) for row in queries)
+    if not any(len(found) for found in positives):
+        raise DatasetError(
+            f'{root}: the held-out part has no query with a true match within {radius_m:g} m; '
+            f'{len(database)} database images and {len(queries)} queries are in it; '
+            'raise validation.radius or data.held_out'
+        )
+    asking = (
+        'the first drive is the database, the others are the queries'
+        if several
+        else 'queries are every second frame of the held-out stretches'
+    )
+    return RecallSet(
+        name=f'{root.resolve().name} held out',
+        database=tuple(Path('/') / drives.files[row] for row in database),
+        queries=tuple(Path('/') / drives.files[row] for row in queries),
+        positives=positives,
+        truth=f'within {radius_m:g} m and {config.place_heading:g} degrees; {asking}',
+    )
+
+
+def drives_of(root: Path, config: DataConfig) -> list[Path]:
+    """The drives that are trained on, in their order; none where this is no drive."""
+    paths = _drives(root)
+    if missing := sorted(set(config.cities) - {path.name for path in paths}):
+        raise DatasetError(f'{root}: has no drive {missing[0]}')
+    return [path for path in paths if not config.cities or path.name in config.cities]
+
+
+def drive_options(config: DataConfig) -> DriveOptions:
+    """How the settings say a drive is to be read."""
+    return DriveOptions(
+        image_topic=config.image_topic or None, pose_topic=config.pose_topic or None
+    )
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """The images of all drives that have a pose, M, cut into places."""
+
+    files: list[str]  # relative to /
+    poses: Poses  # [M, 7]
+    drive: NDArray[np.int64]  # [M], from 0
+    place: NDArray[np.int64]  # [M], -1 between two places
+    left_out: list[str]  # for people
+
+
+def _read(root: Path, config: DataConfig) -> _Posed:
+    listed: list[tuple[str, Poses]] = []
+    drive: list[int] = []
+    left_out: list[str] = []
+    for number, path in enumerate(drives_of(root, config)):
+        images, said = _images(path, config)
+        listed += images
+        drive += [number] * len(images)
+        left_out += said
+    if not listed:
+        raise DatasetError(f'{root}: no image with a pose; {"; ".join(left_out) or "it is empty"}')
+    poses = np.stack([pose for _, pose in listed])
+    place = cut(
+        poses,
+        radius_m=config.place_radius,
+        gap_m=config.place_gap,
+        heading_rad=float(np.radians(config.place_heading)),
+    )
+    return _Posed(
+        [file for file, _ in listed], poses, np.array(drive, dtype=np.int64), place, left_out
+    )
+
+
+def _held_out(drives: _Posed, config: DataConfig) -> NDArray[np.bool_]:
+    """Which images lie in the stretches of the first drive's route that are held out, [M].
+
+    An image between two places goes with the nearer one.
+    """
+    _, centre_rows = np.unique(drives.place[drives.place >= 0], return_index=True)
+    centres = drives.poses[drives.place >= 0][centre_rows]  # a place's first image is its centre
+    route = np.unique(drives.place[(drives.drive == 0) & (drives.place >= 0)])
+    held = np.zeros(len(centres), dtype=bool)
+    held[route[stretches(len(route), config.held_out)]] = True
+    nearest = drives.place.copy()
+    for row in np.flatnonzero(nearest < 0):
+        apart_m = np.linalg.norm(centres[:, :3] - drives.poses[row, :3], axis=1)
+        nearest[row] = np.argmin(apart_m)
+    return np.asarray(held[nearest], dtype=bool)
+
+
+def _beside(drives: _Posed, held: NDArray[np.bool_], config: DataConfig) -> NDArray[np.bool_]:
+    """Images of places that begin where a held-out stretch ends, whatever their heading, [M]."""
+    apart_m = 2 * config.place_radius + config.place_gap
+    out = drives.poses[held, :3]
+    close = np.array(
+        [np.linalg.norm(out - pose[:3], axis=1).min() <= apart_m for pose in drives.poses]
+    )
+    return np.isin(drives.place, drives.place[close & (drives.place >= 0)])
+
+
+def _near(
+    poses: Poses, row: int, among: NDArray[np.int64], radius_m: float, config: DataConfig
+) -> NDArray[np.int64]:
+    """Positions in `among` of the poses that see what the pose at `row` sees."""
+    others = poses[among]
+    near = np.linalg.norm(others[:, :3] - poses[row, :3], axis=1) <= radius_m
+    angle = angle_between(others[:, 3:], poses[row, 3:])
+    return np.flatnonzero(near & (angle <= np.radians(config.place_heading)))
 
 
 def cut(poses: Poses, *, radius_m: float, gap_m: float, heading_rad: float) -> NDArray[np.int64]:
@@ -118,10 +232,7 @@ def _is_drive(path: Path) -> bool:
 
 def _images(path: Path, config: DataConfig) -> tuple[list[tuple[str, Poses]], list[str]]:
     """Image files, relative to /, with map_T_camera, and what was left out."""
-    options = DriveOptions(
-        image_topic=config.image_topic or None, pose_topic=config.pose_topic or None
-    )
-    drive = open_drive(path, options)
+    drive = open_drive(path, drive_options(config))
     if drive.trajectory is None:
         raise DriveError(f'{path}: no poses in it; places are cut by position and heading')
     frames = list(_files(path, drive, config))

@@ -4,10 +4,16 @@ A column `city` keeps places of one number in two towns apart; `east_m` and `nor
 to draw. Images are relative to the folder, or absolute.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vpr_training.data.config import DataConfig
+from vpr_training.data.held_out import stretches
 from vpr_training.data.places import Listed, PlaceSet
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.data.tables import number, read_rows
 from vpr_training.errors import DatasetError
 
@@ -20,7 +26,71 @@ def recognizes(folder: Path) -> bool:
 
 
 def read(folder: Path, config: DataConfig) -> PlaceSet:
-    """Read the table; raises DatasetError."""
+    """Read the table; raises DatasetError. What data.held_out keeps out is not in it."""
+    listed = _listed(folder)
+    left_out = []
+    if config.held_out:
+        held, beside = _held_out(listed, config.held_out)
+        left_out.append(
+            f'{len(held)} places held out (data.held_out), and {len(beside)} beside them'
+        )
+        listed = [one for one in listed if _key(one) not in held | beside]
+    return PlaceSet.of(
+        folder,
+        listed,
+        min_images=config.min_images_per_place,
+        cities=config.cities,
+        left_out=left_out,
+    )
+
+
+def read_held_out(root: Path, config: DataConfig, *, radius_m: float) -> RecallSet:
+    """The places that data.held_out keeps out; raises DatasetError.
+
+    Every second image of a place is a query. The table says what is right, so that radius_m
+    changes nothing.
+    """
+    listed = _listed(root)
+    held, _ = _held_out(listed, config.held_out)
+    there = [one for one in listed if _key(one) in held and (root / one.file).is_file()]
+    seen: Counter[tuple[str, str]] = Counter()
+    database: list[Listed] = []
+    queries: list[Listed] = []
+    for one in there:
+        (queries if seen[_key(one)] % 2 else database).append(one)
+        seen[_key(one)] += 1
+    if not queries:
+        raise DatasetError(f'{root}: the held-out part has no place with two images')
+    return RecallSet(
+        name=f'{root.resolve().name} held out',
+        database=tuple(root / one.file for one in database),
+        queries=tuple(root / one.file for one in queries),
+        positives=tuple(
+            np.flatnonzero([_key(other) == _key(one) for other in database]) for one in queries
+        ),
+        truth=f'same place_id in {TABLE_NAME}; '
+        'queries are every second image of the held-out places',
+    )
+
+
+def _key(one: Listed) -> tuple[str, str]:
+    return one.city, one.place
+
+
+def _held_out(
+    listed: Sequence[Listed], share: float
+) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """Places that are held out, and those beside them, in the order of the table."""
+    route = list(dict.fromkeys(_key(one) for one in listed))
+    held = stretches(len(route), share)
+    beside = ~held & (np.append(held[1:], False) | np.append(False, held[:-1]))
+    return {route[row] for row in np.flatnonzero(held)}, {
+        route[row] for row in np.flatnonzero(beside)
+    }
+
+
+def _listed(folder: Path) -> list[Listed]:
+    """What the table promises, in its order; raises DatasetError."""
     listed: list[Listed] = []
     seen: dict[str, str] = {}
     for where, row in read_rows(folder / TABLE_NAME, ('image', 'place_id')):
@@ -34,6 +104,4 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
             for name in ('east_m', 'north_m')
         ]
         listed.append(Listed(image, row['place_id'], row.get('city', ''), *position))
-    return PlaceSet.of(
-        folder, listed, min_images=config.min_images_per_place, cities=config.cities
-    )
+    return listed

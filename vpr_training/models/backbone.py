@@ -45,6 +45,7 @@ class Backbone(nn.Module):
     # How the published weights want their images: (byte - mean) / std, per channel R G B.
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    frozen_statistics = False  # whether no normalization learns from the batches that it sees
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +60,8 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> 'Backbone':
         """Frozen parts also keep their batch statistics."""
         super().train(mode)
-        for part in self._frozen:
+        norms = [part for part in self.modules() if isinstance(part, nn.BatchNorm2d)]
+        for part in [*self._frozen, *(norms if self.frozen_statistics else [])]:
             part.eval()
         return self
 
@@ -202,7 +204,7 @@ class EfficientNetLite0(Backbone):
     std = (128.0, 128.0, 128.0)
 
     def __init__(self, taps: Sequence[str] = ('stride16',), *, frozen_stages: int = 0) -> None:
-        """taps: names of LITE0_TAPS, in the order of the outputs; frozen_stages: as in ResNet."""
+        """taps: names of LITE0_TAPS, in the order of the outputs; frozen_stages: 7 is all of it."""
         super().__init__()
         if unknown := [tap for tap in taps if tap not in LITE0_TAPS]:
             raise TrainingError(
@@ -228,6 +230,8 @@ class EfficientNetLite0(Backbone):
             self._freeze(self._conv_stem, self._bn0)
             blocks_frozen = sum(stage[0] for stage in _LITE0_STAGES[:frozen_stages])
             self._freeze(*self._blocks[:blocks_frozen])
+        if frozen_stages == LITE0_STAGES and 16 in self._ends:
+            self._freeze(self._conv_head, self._bn1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one map per tap."""

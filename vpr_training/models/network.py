@@ -46,7 +46,9 @@ class NetworkConfig:
     last_stage: int = 3
     """ResNet: the stage, 1 to 4, after which it is cut."""
     frozen_stages: int = 2
-    """The first stages (ResNet has 4, Lite0 7), which never learn; 0 lets everything learn."""
+    """The first stages (ResNet has 4; Lite0's 7 are all of it), which never learn; 0: everything does."""
+    frozen_statistics: bool = False
+    """Whether normalizations keep the statistics that they have: small batches have poor ones."""
     taps: tuple[str, ...] = ('stride16',)
     """Lite0: the maps that the aggregator sees: stride8, stride16, stride32, head."""
     aggregator_options: dict[str, Any] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = _backbone(config)
+        self.backbone.frozen_statistics = config.frozen_statistics
         load_weights(self.backbone, config.backbone, config.weights)
         self.aggregator = _aggregator(config, self.backbone)
         own_size: int = self.aggregator.descriptor_size
