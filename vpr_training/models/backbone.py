@@ -204,7 +204,7 @@ class EfficientNetLite0(Backbone):
     std = (128.0, 128.0, 128.0)
 
     def __init__(self, taps: Sequence[str] = ('stride16',), *, frozen_stages: int = 0) -> None:
-        """taps: names of LITE0_TAPS, in the order of the outputs; frozen_stages: 7 is all of it."""
+        """taps: names of LITE0_TAPS, in the order of the outputs; frozen_stages: 7 are all."""
         super().__init__()
         if unknown := [tap for tap in taps if tap not in LITE0_TAPS]:
             raise TrainingError(

@@ -46,7 +46,7 @@ class NetworkConfig:
     last_stage: int = 3
     """ResNet: the stage, 1 to 4, after which it is cut."""
     frozen_stages: int = 2
-    """The first stages (ResNet has 4; Lite0's 7 are all of it), which never learn; 0: everything does."""
+    """The first stages, which never learn: of ResNet's 4, of Lite0's 7, which are all of it."""
     frozen_statistics: bool = False
     """Whether normalizations keep the statistics that they have: small batches have poor ones."""
     taps: tuple[str, ...] = ('stride16',)
