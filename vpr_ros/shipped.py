@@ -12,7 +12,7 @@ from vpr_ros.core.errors import MapError, ModelError, VprError
 from vpr_ros.core.model import CARD_NAME, read_card
 from vpr_ros.core.place_map import MapHeader
 
-DEFAULT_MODEL = 'lite0'
+DEFAULT_MODEL = 'lite0-whitened'
 """Name of the shipped model that commands take when none is given."""
 
 

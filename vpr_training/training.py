@@ -203,7 +203,9 @@ class Training:
 
     def _loss_of(self, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """Loss, a scalar, and mined share: by places, or beside a teacher, who mines no pairs."""
-        seen = disturbed(images, self._config.data.disturb)
+        config, step = self._config, self.progress.step
+        number = config.seed + step * self._fabric.world_size + self._fabric.global_rank
+        seen = disturbed(images, config.data.disturb, seed=number)
         if self._distillation:
             descriptors, read = self._model(seen)
             with self._fabric.autocast():

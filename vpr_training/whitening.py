@@ -75,7 +75,9 @@ def whitening(covariance: Tensor, keep: int) -> Tensor:
     return (axes.flip(1)[:, :keep] * scale).T
 
 
-def whiten(network: Network, batches: TrainingBatches, *, epochs: int, disturb: float) -> None:
+def whiten(
+    network: Network, batches: TrainingBatches, *, epochs: int, disturb: float, seed: int = 0
+) -> None:
     """Give a network's aggregator the moments of the images; TrainingError if it has none."""
     aggregator = network.aggregator
     if not isinstance(aggregator, Whitened):
@@ -88,8 +90,10 @@ def whiten(network: Network, batches: TrainingBatches, *, epochs: int, disturb: 
     with torch.inference_mode(), _bar(epochs * len(batches)) as bar:
         for epoch in range(epochs):
             batches.set_epoch(epoch)
-            for images, _ in batches:
-                _, maps = exported.describe_with_maps(disturbed(images, disturb))
+            for number, (images, _) in enumerate(batches, start=epoch * len(batches)):
+                _, maps = exported.describe_with_maps(
+                    disturbed(images, disturb, seed=seed + number)
+                )
                 things.add(aggregator.plain_things(maps)[:, :, None])
                 for moments, one in zip(grids, aggregator.grids, strict=True):
                     moments.add(one.plain(maps[0]))
@@ -123,7 +127,7 @@ def run(config: TrainConfig, folder: RunFolder, *, config_yaml: str) -> None:
     )
     folder.create(config_yaml, seed=config.seed)
     print(f'{places}; {network.descriptor_size} numbers an image', flush=True)
-    whiten(network, batches, epochs=config.epochs, disturb=config.data.disturb)
+    whiten(network, batches, epochs=config.epochs, disturb=config.data.disturb, seed=config.seed)
     provenance = {
         'training_data': places.name,
         'images': len(places.files),

@@ -46,7 +46,7 @@ class NetworkConfig:
     last_stage: int = 3
     """ResNet: the stage, 1 to 4, after which it is cut."""
     frozen_stages: int = 2
-    """The first stages, which never learn: of ResNet's 4, of Lite0's 7, which are all of it."""
+    """The first stages, of ResNet's 4 or Lite0's 7, which never learn; -1: the whole backbone."""
     frozen_statistics: bool = False
     """Whether normalizations keep the statistics that they have: small batches have poor ones."""
     taps: tuple[str, ...] = ('stride16',)
@@ -81,10 +81,10 @@ class NetworkConfig:
                 'expected at least 32 x 32'
             )
         stages = LITE0_STAGES if self.backbone == LITE0 else self.last_stage
-        if not 1 <= self.last_stage <= 4 or not 0 <= self.frozen_stages <= stages:
+        if not 1 <= self.last_stage <= 4 or not -1 <= self.frozen_stages <= stages:
             raise TrainingError(
                 f'{source}: last_stage {self.last_stage} and frozen_stages {self.frozen_stages}, '
-                f'expected 1 to 4, and 0 to {stages}'
+                f'expected 1 to 4, and -1 to {stages}'
             )
         if self.descriptor_size < 0:
             raise TrainingError(
@@ -146,11 +146,11 @@ class ExportedNetwork(nn.Module):
 
 
 def _backbone(config: NetworkConfig) -> Backbone:
+    stages = LITE0_STAGES if config.backbone == LITE0 else config.last_stage
+    frozen = stages if config.frozen_stages == -1 else config.frozen_stages
     if config.backbone == LITE0:
-        return EfficientNetLite0(config.taps, frozen_stages=config.frozen_stages)
-    return ResNet(
-        config.backbone, last_stage=config.last_stage, frozen_stages=config.frozen_stages
-    )
+        return EfficientNetLite0(config.taps, frozen_stages=frozen)
+    return ResNet(config.backbone, last_stage=config.last_stage, frozen_stages=frozen)
 
 
 def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
