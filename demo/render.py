@@ -63,16 +63,16 @@ def _render(
     from scene import Scene  # here, so that the descriptions can be written without the renderer
 
     began = time.monotonic()
-    with _QuietStdout():
+    with QuietStdout():
         scene = Scene(world, condition, camera, samples=args.samples, threads=args.threads)
     print(f'scene built in {time.monotonic() - began:.1f} s', flush=True)
     began = time.monotonic()
     for done, k in enumerate(missing, start=1):
         path = _frame_path(args.output, k)
         raw = path.with_suffix('.raw.png')
-        with _QuietStdout():
+        with QuietStdout():
             scene.photograph(map_T_camera[k], raw)
-        _develop(raw, path, condition, seed=args.seed * 100_003 + k)
+        develop(raw, path, condition, seed=args.seed * 100_003 + k)
         each = (time.monotonic() - began) / done
         print(
             f'{path.name}  {done}/{len(missing)}  {each:.2f} s each  '
@@ -81,7 +81,7 @@ def _render(
         )
 
 
-def _develop(raw: Path, path: Path, condition: Condition, *, seed: int) -> None:
+def develop(raw: Path, path: Path, condition: Condition, *, seed: int) -> None:
     """Turn a clean render into a small camera's JPEG: darker corners and sensor noise."""
     from PIL import Image
 
@@ -160,7 +160,7 @@ projection_matrix:
 """
 
 
-class _QuietStdout:
+class QuietStdout:
     """Send the renderer's own chatter, which C code prints, to nowhere."""
 
     def __enter__(self) -> None:

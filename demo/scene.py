@@ -57,6 +57,11 @@ class Scene:
         self._scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
 
+    def set_up_camera(self, *, horizontal_fov_deg: float, exposure_stops: float) -> None:
+        """Change the lens, and the exposure relative to the condition's."""
+        self._camera.data.angle = radians(horizontal_fov_deg)
+        self._scene.view_settings.exposure = self._condition.exposure_stops + exposure_stops
+
     def _place(
         self,
         key: object,
@@ -403,8 +408,20 @@ def make_material(surface: Surface, condition: Condition) -> Any:
         'metal': _metal,
         'matt': _matt,
     }
-    n.add('OutputMaterial', Surface=makers[surface.kind](n, surface, condition))
+    coat = makers[surface.kind](n, surface, condition)
+    if condition.snow > 0:
+        coat = _snowed(n, coat, condition.snow)
+    n.add('OutputMaterial', Surface=coat)
     return material
+
+
+def _snowed(n: _Nodes, coat: Any, share: float) -> Any:
+    """Lay snow on what faces the sky, in patches where the share is small."""
+    up = n.add('SeparateXYZ', Vector=n.add('NewGeometry').outputs['Normal']).outputs[2]
+    patch = n.spread(n.noise(_position(n), 0.5, 5.0), 0.62 - 0.4 * share, 0.7 - 0.4 * share)
+    cover = n.math('MULTIPLY', n.spread(up, 0.3, 0.6), n.math('MULTIPLY', patch, share))
+    white = _coat(n, (0.8, 0.82, 0.86, 1.0), 0.9)
+    return n.add('MixShader', _0=cover, _1=coat, _2=white).outputs[0]
 
 
 def _coat(n: _Nodes, colour: Any, roughness: Any = 0.8, metallic: float = 0.0) -> Any:

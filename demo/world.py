@@ -182,6 +182,7 @@ class Condition:
     lamp_watts: float = 0.0  # 0: street lamps are off
     lit_windows: float = 0.0  # share of windows with a light behind them
     wetness: float = 0.0  # 0 dry, 1 mirror-wet road
+    snow: float = 0.0  # share of what faces the sky that is white
     leaf_rgb: Rgb = (0.10, 0.20, 0.035)
     leaf_share: float = 1.0  # 1 summer, 0 bare branches
     sensor_noise: float = 0.0  # standard deviation in 8-bit grey levels
@@ -285,6 +286,43 @@ CONDITIONS: dict[str, Condition] = {
         leaf_share=0.6,
         sensor_noise=2.0,
         clutter_seed=53,
+    ),
+    'overcast': Condition(
+        name='overcast',
+        start_utc='2026-04-10T10:00:00+00:00',
+        sun_elevation_deg=35.0,
+        sun_azimuth_deg=150.0,
+        sun_strength=0.0,
+        sun_rgb=(1.0, 1.0, 1.0),
+        sky_strength=0.45,
+        sky_tint=(1.0, 1.0, 1.0),
+        cloud_cover=1.0,
+        cloud_rgb=(0.75, 0.77, 0.8),
+        exposure_stops=0.4,
+        leaf_rgb=(0.16, 0.26, 0.05),
+        leaf_share=0.5,
+        sensor_noise=1.0,
+        clutter_seed=67,
+    ),
+    'snow': Condition(
+        name='snow',
+        start_utc='2026-01-15T11:00:00+00:00',
+        sun_elevation_deg=18.0,
+        sun_azimuth_deg=170.0,
+        sun_strength=0.0,
+        sun_rgb=(1.0, 1.0, 1.0),
+        sky_strength=0.36,
+        sky_tint=(0.95, 0.98, 1.0),
+        cloud_cover=1.0,
+        cloud_rgb=(0.74, 0.77, 0.82),
+        exposure_stops=0.1,
+        lit_windows=0.1,
+        snow=0.9,
+        leaf_rgb=(0.16, 0.09, 0.03),
+        leaf_share=0.01,
+        sensor_noise=1.5,
+        clutter_seed=79,
+        parked_share=0.4,
     ),
 }
 
