@@ -295,8 +295,8 @@ def test_a_whitened_grid_equals_its_formula_cell_by_cell() -> None:
 def test_whitened_parts_share_the_descriptor_half_and_half() -> None:
     whitened = Whitened([3, 5], things=4, grids=[[2, 3, 3], [3, 2, 8]])
     found = whitened([a_map(3, (9, 9)), a_map(5, (4, 4), seed=1).abs()]).detach()
-    assert found.shape == (3, whitened.descriptor_size) == (3, 4 + 9 + 16)
-    for start, end, share in ((0, 4, 1.0), (4, 13, 0.5), (13, 29, 0.5)):
+    assert found.shape == (3, whitened.descriptor_size) == (3, 4 + 9 + 16 + 1)
+    for start, end, share in ((0, 4, 1.0), (4, 13, 0.5), (13, 29, 0.5), (29, 30, 2.0)):
         np.testing.assert_allclose((found[:, start:end] ** 2).sum(axis=1), share, rtol=1e-5)
 
 

@@ -68,7 +68,7 @@ def test_the_command_makes_a_checkpoint_that_the_robot_can_run(
     # Centred grids have no mean over their cells, and no mode of it.
     assert aggregator.grids[0].over_cells.detach().sum(dim=0).abs().max() < 1e-3
     model = export_checkpoint(run / 'best.ckpt', tmp_path / 'model')
-    assert model.card.descriptor_size == 8 + 18
+    assert model.card.descriptor_size == 8 + 18 + 1
     assert model.card.provenance['loss'].startswith('none: means')
 
 

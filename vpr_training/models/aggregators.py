@@ -258,7 +258,9 @@ class Whitened(nn.Module):
 
     What all pictures have in common says nothing about the place: each part loses the mean of many
     images, and directions in which images differ much weigh as much as others (Jegou and Chum
-    2012).
+    2012). Unrelated pictures then have a similarity of 0; a constant number, as long as all parts
+    together, brings it to 0.5, where descriptors without whitening have it, so that thresholds
+    mean the same. The order of similarities stays.
     """
 
     def __init__(
@@ -286,14 +288,15 @@ class Whitened(nn.Module):
             WhitenedGrid(channels[0], cells, keep_channels=kept, keep_modes=modes)
             for cells, kept, modes in grids
         )
-        self.descriptor_size = things + sum(kept * modes for _, kept, modes in grids)
+        self.descriptor_size = things + sum(kept * modes for _, kept, modes in grids) + 1
 
     def plain_things(self, maps: list[Tensor]) -> Tensor:
         """The last map [B, C, h, w] -> its generalized mean, a unit vector [B, C]."""
         return F.normalize(generalized_mean(maps[-1], self.power), dim=1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """[B, C, h, w] and [B, E, h', w'] -> [B, things + the grids' sizes]."""
+        """[B, C, h, w] and [B, E, h', w'] -> [B, things + the grids' sizes + 1]."""
         things = F.normalize(self.things(self.plain_things(maps) - self.mean), dim=1)
         share = len(self.grids) ** -0.5
-        return torch.cat([things, *(share * grid_of(maps[0]) for grid_of in self.grids)], dim=1)
+        grids = [share * grid_of(maps[0]) for grid_of in self.grids]
+        return F.pad(torch.cat([things, *grids], dim=1), (0, 1), value=2**0.5)
