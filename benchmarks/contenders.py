@@ -75,13 +75,13 @@ def contenders(models: Sequence[Path]) -> Iterator[list[Contender]]:
     """The four references, then the model folders by their fp32 graphs."""
     with tempfile.TemporaryDirectory(prefix='contenders-') as scratch:
         network, card = load_untrained(LITE0)
-        halves = OnnxDescriber(export(network, card, Path(scratch) / 'lite0'))
+        halves = OnnxDescriber(export(network, card, Path(scratch) / 'lite0'), threads=1)
         cells = replace(
             network.config, taps=('stride16',), aggregator='gem', aggregator_options={}
         )
         pooled = Network(cells)
         sized = replace(card, descriptor_size=pooled.descriptor_size, recall={})
-        gem16 = OnnxDescriber(export(pooled, sized, Path(scratch) / 'gem16'))
+        gem16 = OnnxDescriber(export(pooled, sized, Path(scratch) / 'gem16'), threads=1)
         things = network.backbone.channels[-1]
         both = _Last(lambda image: halves.describe([image])[0])
         yield [
@@ -95,7 +95,7 @@ def contenders(models: Sequence[Path]) -> Iterator[list[Contender]]:
 
 def of_folder(path: Path) -> Contender:
     """A model folder."""
-    describer = OnnxDescriber(Model.open(path, precision='fp32'))
+    describer = OnnxDescriber(Model.open(path, precision='fp32'), threads=1)
     return Contender(path.name, lambda image: describer.describe([image])[0])
 
 
