@@ -23,6 +23,7 @@ from contenders import (
     open_sets,
 )
 
+from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Image
 from vpr_ros.shipped import default_model
@@ -40,7 +41,7 @@ FIGURE = ROOT / 'docs' / 'pictures' / 'robustness.png'
 
 def brightness(image: Image, factor: float) -> Image:
     """All values times a factor."""
-    return np.clip(image * np.float32(factor), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(image * np.float32(factor)), 0, 255).astype(np.uint8)
 
 
 def blur(image: Image, sigma_px: float) -> Image:
@@ -55,8 +56,8 @@ def motion(image: Image, length_px: float) -> Image:
 
 def jpeg(image: Image, quality: float) -> Image:
     """Compressed and decoded."""
-    _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    data = np.frombuffer(encode_jpeg(image, quality=round(quality)), dtype=np.uint8)
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def rotation(image: Image, degrees: float) -> Image:
@@ -85,9 +86,9 @@ def occlusion(image: Image, share: float) -> Image:
 
 
 def noise(image: Image, sigma: float) -> Image:
-    """Of a sensor in the dark, the same for every model."""
-    grain = np.random.default_rng(0).normal(0, sigma, image.shape)
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    """Of a sensor in the dark: another grain for every picture, the same for every model."""
+    grain = np.random.default_rng(int(image.sum())).normal(0, sigma, image.shape)
+    return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
 
 
 DISTURBANCES: Mapping[str, tuple[Callable[[Image, float], Image], Sequence[float], str]] = {
