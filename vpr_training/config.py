@@ -5,6 +5,7 @@ and values of another type. `python -m vpr_training.train --print_config` prints
 """
 
 import json
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
@@ -12,7 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from docstring_parser import DocstringMeta, parse_from_object
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    set_parsing_settings,
+)
 
 from vpr_training.data.config import DataConfig
 from vpr_training.errors import TrainingError
@@ -159,6 +165,10 @@ class TrainConfig:
             raise TrainingError(
                 f'{source}: finish measures on nothing; set data.held_out or validation.roots'
             )
+
+
+class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Settings with their defaults, below a description whose lines stay as they are."""
 
 
 def add_settings(parser: ArgumentParser) -> None:

@@ -15,7 +15,6 @@ and ends; --resume goes on with the same next steps as a run that was never stop
 import logging
 import sys
 import time
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -23,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 from lightning.fabric import Fabric, seed_everything
 
 from vpr_ros.command import command
 from vpr_ros.core.model import Model
 from vpr_ros.shipped import default_model
-from vpr_training.config import TrainConfig, add_settings, parse, settings
+from vpr_training.config import HelpFormatter, TrainConfig, add_settings, parse, settings
 from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
 from vpr_training.data.loader import training_batches
 from vpr_training.data.places import PlaceSet
@@ -227,16 +226,12 @@ def _summary(
     )
 
 
-class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Settings with their defaults, below a description whose lines stay as they are."""
-
-
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog='python -m vpr_training.train',
         usage='%(prog)s [--config FILE] [--KEY VALUE ...] [--output RUN | --resume RUN]',
         description=__doc__,
-        formatter_class=_Help,
+        formatter_class=HelpFormatter,
         exit_on_error=False,
     )
     add_settings(parser)

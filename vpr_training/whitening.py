@@ -1,7 +1,6 @@
 """Whiten a network's descriptors on images without labels: a training without a gradient.
 
-  python -m vpr_training.whitening --config config/train/whiten_lite0.yaml --data.root IMAGES \
-    --output runs/whitened
+  python -m vpr_training.whitening --config config/train/whiten_lite0.yaml --data.root IMAGES
 
 Means and covariances of the aggregator `whitened` are those of the images, as the trainer would
 see them (crops, RandAugment, disturbed light), over `epochs` passes. RUN/best.ckpt is exported, or
@@ -9,19 +8,18 @@ trained further, as that of any run. Some minutes for a few thousand images on a
 """
 
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
 from vpr_ros.command import command
-from vpr_training.config import TrainConfig, add_settings, parse, settings
+from vpr_training.config import HelpFormatter, TrainConfig, add_settings, parse, settings
 from vpr_training.data.disturbance import disturbed
 from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import TrainingBatches, training_batches
@@ -145,10 +143,6 @@ def run(config: TrainConfig, folder: RunFolder, *, config_yaml: str) -> None:
     print(f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL')
 
 
-class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Settings with their defaults, below a description whose lines stay as they are."""
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
@@ -156,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog='python -m vpr_training.whitening',
         usage='%(prog)s --config FILE [--KEY VALUE ...] [--output RUN]',
         description=__doc__,
-        formatter_class=_Help,
+        formatter_class=HelpFormatter,
         exit_on_error=False,
     )
     add_settings(parser)
