@@ -46,6 +46,7 @@ class Peer:
         """A service's response."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(timeout_s), f'no service {name}'
+        self.spin(0.3)  # the service learns of the client a moment later, and could not answer it
         future = client.call_async(request)
         self.wait(future.done, f'{name} does not answer', timeout_s)
         return future.result()
