@@ -288,7 +288,7 @@ def test_a_whitened_grid_equals_its_formula_cell_by_cell() -> None:
                             * moved[c, cell]
                             * float(over_cells[cell, mode])
                         )
-        expected /= np.linalg.norm(expected)
+        expected *= grid_of.weight.item() / np.linalg.norm(expected)
         np.testing.assert_allclose(found[image], expected.ravel(), atol=1e-5)
 
 
@@ -298,6 +298,19 @@ def test_whitened_parts_share_the_descriptor_half_and_half() -> None:
     assert found.shape == (3, whitened.descriptor_size) == (3, 4 + 9 + 16 + 1)
     for start, end, share in ((0, 4, 1.0), (4, 13, 0.5), (13, 29, 0.5), (29, 30, 2.0)):
         np.testing.assert_allclose((found[:, start:end] ** 2).sum(axis=1), share, rtol=1e-5)
+
+
+def test_the_balance_of_whitened_parts_learns_and_unrelated_stays_one_half() -> None:
+    whitened = Whitened([3, 5], things=4, grids=[[2, 3, 3], [3, 2, 8]])
+    with torch.no_grad():
+        whitened.grids[0].weight.fill_(0.25)
+        whitened.grids[1].weight.fill_(2.0)
+    found = whitened([a_map(3, (9, 9)), a_map(5, (4, 4), seed=1).abs()])
+    squares = found.detach() ** 2
+    np.testing.assert_allclose(squares[:, 4:13].sum(axis=1), 0.0625, rtol=1e-5)
+    np.testing.assert_allclose(squares[:, -1], squares[:, :-1].sum(axis=1), rtol=1e-5)
+    found[:, 4].sum().backward()
+    assert whitened.grids[0].weight.grad is not None
 
 
 @pytest.mark.parametrize(

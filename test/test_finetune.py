@@ -76,7 +76,7 @@ def flags(model: Path, drives: Path, run: Path, *more: str) -> list[str]:
     return [
         f'--config={FILE}', f'--init={model}', f'--data.root={drives}', f'--output={run}',
         '--network.frozen_stages=0', '--data.places_per_batch=4', '--data.augment=none',
-        '--data.augment_crop=1', '--accelerator=cpu', *more,
+        '--data.augment_crop=1', '--accelerator=cpu', '--steps=0', *more,
     ]  # fmt: skip
 
 
@@ -185,8 +185,9 @@ def test_one_command_ends_with_a_model_a_map_and_what_changed(
     model: Path, drives: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / 'run'
-    rates = ('--optimizer.lr=1e-3', '--epochs=30', '--scheduler.options={T_max: 30}')
-    process = in_process(*flags(model, drives, run, '--data.workers=0', *rates))
+    schedule = ('--scheduler.name=cosine', '--scheduler.options={T_max: 30}', '--epochs=30')
+    rates = ('--data.workers=0', '--optimizer.lr=1e-3', *schedule)
+    process = in_process(*flags(model, drives, run, *rates))
     said, complaint = process.communicate(timeout=280)
     assert process.returncode == 0, complaint
     assert 'images held out' in said and 'others are the queries' in said
@@ -262,10 +263,10 @@ def test_bad_input_is_one_line_and_leaves_the_run_alone(
     unposed = tmp_path / 'unposed'
     (unposed / 'images').mkdir(parents=True)
     (unposed / 'images' / '0.jpg').write_bytes(encode_jpeg(draw_place(0, 0)))
-    few = write_drives(tmp_path / 'few', 'day', places=5)
+    few = write_drives(tmp_path / 'few', 'day', places=2)
     for root, more, complaint in (
         (unposed, (), 'not a known training set'),
-        (few, (), 'lower data.places_per_batch'),
+        (few, (), 'a batch needs two'),
         (drives, ('--data.held_out=0',), 'finish measures on nothing'),
         (
             drives / 'day',

@@ -74,13 +74,14 @@ def test_every_aggregator_comes_back(tmp_path: Path, aggregator: str) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
-def test_a_whitened_grid_comes_back(tmp_path: Path) -> None:
+def test_whitened_grids_of_one_weight_come_back(tmp_path: Path) -> None:
     config = small(
         backbone='efficientnet_lite0', aggregator='whitened', taps=('stride8', 'stride16'),
-        aggregator_options={'things': 20, 'grids': [[2, 12, 3]]},
+        aggregator_options={'things': 20, 'grids': [[2, 12, 3], [3, 12, 5]]},
     )  # fmt: skip
     published(tmp_path / 'model', config)
-    load_model(tmp_path / 'model')
+    grids = load_model(tmp_path / 'model').aggregator.grids
+    assert [one.weight.item() for one in grids] == [pytest.approx(2**-0.5)] * 2
 
 
 @pytest.mark.parametrize('backbone', ['resnet50', 'efficientnet_lite0'])

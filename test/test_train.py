@@ -209,6 +209,16 @@ def test_two_processes_train_one_network(tmp_path: Path, places: Path) -> None:
     assert len(rows) == 2 and float(rows[1]['loss']) < float(rows[0]['loss'])
 
 
+def test_a_run_of_so_many_steps_ends_within_an_epoch(
+    tmp_path: Path, places: Path, unbroken: Path
+) -> None:
+    run = tmp_path / 'run'
+    flags = (f'--data.root={places}', '--scheduler.name=none', f'--output={run}')
+    assert train([*SMALL, *flags, '--epochs=1', '--steps=8']) == 0
+    assert len(epochs(run)) == 2 and len(steps(run)) == 8
+    assert steps(run)[:6] == steps(unbroken)[:6]
+
+
 def test_early_stop_ends_after_so_many_epochs_without_a_better_one(
     tmp_path: Path, places: Path, evaluation: Path
 ) -> None:

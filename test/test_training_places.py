@@ -345,9 +345,16 @@ def test_a_batch_is_of_one_city_where_that_is_asked_for() -> None:
         assert len(set(places.city[places.place_of(rows)].tolist())) == 1
 
 
-def test_too_few_places_for_a_batch_is_an_error_that_says_what_to_lower() -> None:
+def test_a_batch_has_all_places_where_there_are_fewer() -> None:
+    sampler = PlaceSampler(a_place_set([4] * 5), DataConfig(places_per_batch=6), seed=0)
+    assert [len(batch) for batch in sampler] == [5 * 4]
+
+
+def test_too_few_places_for_a_batch_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DatasetError, match=r'lower data\.places_per_batch'):
-        PlaceSampler(a_place_set([4] * 5), DataConfig(places_per_batch=6), seed=0)
+        PlaceSampler(a_place_set([4] * 5), DataConfig(), seed=0, world_size=2)
+    with pytest.raises(DatasetError, match='a batch needs two'):
+        PlaceSampler(a_place_set([4]), DataConfig(), seed=0)
 
 
 # ---- inspect

@@ -1,4 +1,4 @@
-"""Make the sets that the models in models/ were trained on.
+"""Make the sets that the models in models/ were trained on, and those of fine-tuning.
 
   python tools/training_sets.py OUTPUT [--data ../shared/data]
 
@@ -7,6 +7,8 @@ OUTPUT/images    pictures without labels, for a teacher: ie_tower_indoor without
                  Debian packages (PACKAGES; by apt-get, where it is there)
 OUTPUT/places    the same floors and drives with places.csv, for the loss of places
 OUTPUT/held_out  an evaluation set of the floors f09, f13 and f17, which are in neither
+OUTPUT/halves    for fine-tuning: N/places has a random half of ie_tower_indoor's clips, as places,
+                 N/other the queries of the other half, which search the whole database
 
 No other set is touched: corridor, rtabmap_corridor_loop, gardenspoint_thumb, nordland_64x32,
 lund_street_gps and sfxl_toy stay unseen.
@@ -16,11 +18,11 @@ import argparse
 import csv
 import hashlib
 import os
+import random
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,10 +38,8 @@ from vpr_training.data.layouts import open_places
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ('f09', 'f13', 'f17')
-WINDOW_S, PERIOD_S = (
-    5,
-    8,
-)  # a place of ie_tower_indoor: five seconds of a walk, three seconds apart
+HALVES = 3
+WINDOW_S, PERIOD_S = 5, 8  # a place: five seconds of a walk, three seconds from the next
 LONGEST_SIDE, SMALLEST_SIDE = 640, 256
 PACKAGES = {
     'opencv-doc': 'usr/share/doc',
@@ -55,8 +55,8 @@ PACKAGES = {
 """Debian package -> the folder of its pictures; its copyright file has their licences."""
 
 
-def ie_tower(data: Path) -> Iterator[tuple[Path, str, bool]]:
-    """Image, place ('' between two places) and whether its floor is held out."""
+def ie_tower(data: Path) -> Iterator[tuple[Path, str, str]]:
+    """Image, place ('' between two places) and clip; a clip is of one floor."""
     root = data / 'ie_tower_indoor'
     with (root / 'labels.csv').open(newline='', encoding='utf-8') as file:
         for row in csv.DictReader(file):
@@ -65,7 +65,7 @@ def ie_tower(data: Path) -> Iterator[tuple[Path, str, bool]]:
                 continue
             window, second = divmod(int(row['second']) - 1, PERIOD_S)
             place = f'{row["clip"]}_{window}' if second < WINDOW_S else ''
-            yield path, place, row['image'].startswith(HELD_OUT)
+            yield path, place, row['clip']
 
 
 def demo_places() -> Iterator[tuple[Path, str]]:
@@ -128,7 +128,7 @@ def smaller(image: Image) -> Image:
 def write_images(output: Path, data: Path) -> int:
     """OUTPUT/images; the count."""
     folder, count = output / 'images', 0
-    ours = [path for path, _, held_out in ie_tower(data) if not held_out]
+    ours = [path for path, _, clip in ie_tower(data) if not clip.startswith(HELD_OUT)]
     for path in ours:
         target = folder / path.parents[1].name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,33 +155,55 @@ def write(path: Path, image: Image) -> None:
 
 def write_places(folder: Path, data: Path) -> int:
     """OUTPUT/places; the count of images."""
-    folder.mkdir(parents=True, exist_ok=True)
     lines = [
         f'{path},{place},ie_tower'
-        for path, place, held_out in ie_tower(data)
-        if place and not held_out
+        for path, place, clip in ie_tower(data)
+        if place and not clip.startswith(HELD_OUT)
     ]
     lines += [f'{path},{place},demo' for path, place in demo_places()]
-    (folder / 'places.csv').write_text('\n'.join(['image,place_id,city', *lines]) + '\n')
-    return len(lines)
+    return write_table(folder / 'places.csv', 'image,place_id,city', lines)
 
 
 def write_held_out(folder: Path, data: Path) -> int:
     """OUTPUT/held_out; the count of queries."""
-    held: dict[str, list[str]] = defaultdict(list)
-    for path, _, held_out in ie_tower(data):
-        if held_out:
-            half = folder / path.parent.name
-            half.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, half / path.name)
-            held[path.parent.name].append(path.name)
+    held = [path for path, _, clip in ie_tower(data) if clip.startswith(HELD_OUT)]
+    return write_evaluation(folder, data, held, held)
+
+
+def write_halves(folder: Path, data: Path) -> int:
+    """OUTPUT/halves; the count of queries in all."""
+    images, count = list(ie_tower(data)), 0
+    clips = sorted({clip for *_, clip in images})
+    for seed in range(HALVES):
+        learned = set(random.Random(seed).sample(clips, len(clips) // 2))
+        lines = [f'{path},{place}' for path, place, clip in images if place and clip in learned]
+        write_table(folder / str(seed) / 'places' / 'places.csv', 'image,place_id', lines)
+        asked = [path for path, _, clip in images if clip not in learned]
+        everything = [path for path, *_ in images]
+        count += write_evaluation(folder / str(seed) / 'other', data, everything, asked)
+    return count
+
+
+def write_evaluation(
+    folder: Path, data: Path, searched: Sequence[Path], asked: Sequence[Path]
+) -> int:
+    """Those of the database that are searched, and those of the queries that ask; their count."""
+    for half, paths in (('database', searched), ('queries', asked)):
+        (folder / half).mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            if path.parent.name == half:
+                shutil.copyfile(path, folder / half / path.name)
+    queries = {path.name for path in asked}
     with (data / 'ie_tower_indoor' / 'gt.csv').open(newline='', encoding='utf-8') as file:
-        lines = [
-            f'{row["query"]},{row["positives"]}'
-            for row in csv.DictReader(file)
-            if row['query'] in set(held['queries'])
-        ]
-    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines]) + '\n')
+        rows = [row for row in csv.DictReader(file) if row['query'] in queries]
+    lines = [f'{row["query"]},{row["positives"]}' for row in rows]
+    return write_table(folder / 'gt.csv', 'query,positives', lines)
+
+
+def write_table(path: Path, header: str, lines: Sequence[str]) -> int:
+    """A CSV file; the count of its lines without the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('\n'.join([header, *lines]) + '\n')
     return len(lines)
 
 
@@ -200,6 +222,7 @@ def main() -> None:
     output, data = arguments.output, arguments.data.resolve()
     print(f'{output}/held_out: {write_held_out(output / "held_out", data)} queries')
     print(f'{output}/places: {write_places(output / "places", data)} images')
+    print(f'{output}/halves: {write_halves(output / "halves", data)} queries')
     print(f'{output}/images: {write_images(output, data)} images')
 
 

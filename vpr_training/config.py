@@ -5,6 +5,7 @@ and values of another type. `python -m vpr_training.train --print_config` prints
 """
 
 import json
+import math
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -117,6 +118,8 @@ class TrainConfig:
     """Recall while training."""
     epochs: int = 30
     """Passes over the places."""
+    steps: int = 0
+    """Optimizer steps, in place of epochs, where the data may be of any size; 0: epochs count."""
     patience: int = 0
     """Stop after so many validations without a better one; 0: never."""
     seed: int = 0
@@ -134,11 +137,16 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     """Time between two checkpoints within an epoch; each epoch ends with one anyway."""
 
+    def epochs_of(self, batches: int) -> int:
+        """How many there will be, of so many batches each; the last may end early."""
+        return math.ceil(self.steps / batches) if self.steps else self.epochs
+
     def check(self, source: str) -> None:
         """Raise TrainingError for a value that no run can have."""
         self.network.check(source)
         for name, value, low in (
             ('epochs', self.epochs, 1),
+            ('steps', self.steps, 0),
             ('patience', self.patience, 0),
             ('devices', self.devices, 0),
             ('seed', self.seed, 0),

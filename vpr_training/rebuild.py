@@ -111,7 +111,8 @@ def _weights(network: Network, graph: _Graph, folder: Path) -> Iterator[tuple[st
             if key in missing:
                 missing.remove(key)
     for name in list(missing):  # of an aggregator itself, such as the power of GeM
-        value = graph.constants.get(f'network.{name}')
+        shape = tuple(network.get_parameter(name).shape)
+        value = graph.constants.get(f'network.{name}', _shared(graph, name, shape))
         if value is not None:
             yield name, torch.from_numpy(np.array(value, dtype=np.float32))
             missing.remove(name)
@@ -120,6 +121,17 @@ def _weights(network: Network, graph: _Graph, folder: Path) -> Iterator[tuple[st
             f'{folder}: of another architecture: its graph has no {missing[0]}'
             + (f', and {len(missing) - 1} more are missing' if len(missing) > 1 else '')
         )
+
+
+def _shared(graph: _Graph, name: str, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """The only constant of this shape that a parameter's layer reads.
+
+    Equal constants are one in a graph, under the name of the first.
+    """
+    layer, _, _ = name.rpartition('.')
+    read = [each for _, constants in graph.of(layer, 'Mul', 'MatMul') for each in constants]
+    fitting = [each for each in read if each.shape == shape]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _convolution(graph: _Graph, name: str, after: str, norm: nn.Module) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def train(
         return training.run()
     if held is None:
         folder.create(config_yaml, seed=config.seed)
-    print(_summary(places, network, len(batches), fabric, folder), flush=True)
+    print(_summary(places, network, len(batches), config.steps, fabric, folder), flush=True)
     with _tensorboard(folder, training.progress.step) as log:
         progress = training.run(log)
     best = next(row for row in progress.history if row['epoch'] == progress.best_epoch)
@@ -210,17 +210,23 @@ def _tensorboard(folder: RunFolder, step: int) -> Iterator[Log]:
 
 
 def _summary(
-    places: PlaceSet, network: Network, batches: int, fabric: Fabric, folder: RunFolder
+    places: PlaceSet,
+    network: Network,
+    batches: int,
+    steps: int,
+    fabric: Fabric,
+    folder: RunFolder,
 ) -> str:
     learning = sum(one.numel() for one in network.parameters() if one.requires_grad)
     held = sum(one.numel() for one in network.parameters())
     config = network.config
+    stop = f', {steps} steps in all' if steps else ''
     return '\n'.join(
         [
             f'{places}',
             f'network: {config.backbone} + {config.aggregator}, {network.descriptor_size} numbers '
             f'an image, {held / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn',
-            f'{batches} batches an epoch on {fabric.world_size} x {fabric.device.type}; '
+            f'{batches} batches an epoch{stop}, on {fabric.world_size} x {fabric.device.type}; '
             f'run folder {folder.folder}',
         ]
     )

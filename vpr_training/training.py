@@ -94,6 +94,7 @@ class Training:
         self._model, self._optimizer = fabric.setup(self._student or self._plain, optimizer)
         self._loss = PlaceLoss(config.loss)
         self.progress = Progress()
+        self._epochs = config.epochs_of(len(batches))
         self._stop = False
         self._steps: StepLog | None = None
 
@@ -146,7 +147,7 @@ class Training:
             with self._told_to_stop():
                 if not self.progress.history and self._validation.sets:
                     self._note_start()
-                while self.progress.epoch < self._config.epochs and not self._exhausted():
+                while self.progress.epoch < self._epochs and not self._exhausted():
                     self.train_epoch()
                     self._end_epoch()
         finally:
@@ -170,6 +171,8 @@ class Training:
         with self._bar() as bar:
             started = time.monotonic()
             for images, labels in self._batches:
+                if 0 < self._config.steps <= progress.step:
+                    break
                 loss, mined = self._step(images, labels)
                 took, started = time.monotonic() - started, time.monotonic()
                 self._count(loss, mined, len(images), took, bar)
@@ -249,7 +252,7 @@ class Training:
         }
         schedules.step_epoch(self.scheduler, loss)
         due = (progress.epoch + 1) % self._config.validation.every == 0
-        last = progress.epoch + 1 == self._config.epochs
+        last = progress.epoch + 1 == self._epochs
         row |= self._validate() if due or last else {}
         improved = (due or last) and self._is_best(row)
         progress.history.append(row)
@@ -340,7 +343,7 @@ class Training:
         return tqdm(
             total=len(self._batches),
             initial=self.progress.batch,
-            desc=f'epoch {self.progress.epoch + 1}/{self._config.epochs}',
+            desc=f'epoch {self.progress.epoch + 1}/{self._epochs}',
             unit='batch',
             disable=None if self._writes else True,
         )

@@ -23,7 +23,7 @@ class DataConfig:
     cities: tuple[str, ...] = ()
     """Only these cities; empty: all that are there."""
     places_per_batch: int = 32
-    """Places in a batch (P); every process of a run has a batch of its own."""
+    """Places in a batch (P), at most; every process of a run has a batch of its own."""
     images_per_place: int = 4
     """Images of each place in a batch (K); 1: root is any folder of images, without places."""
     min_images_per_place: int = 4

@@ -1,6 +1,7 @@
 """P places with K images each: the batches of an epoch, the same for the same seed and epoch.
 
 An epoch shows every place once (the last, short batch is left out) and K images of it, drawn anew.
+Where there are fewer than P places, a batch has all of them.
 Nothing is kept between epochs, so that a run can go on anywhere: the batches are a function of
 (seed, epoch), and several processes cut the same list.
 """
@@ -30,11 +31,8 @@ class PlaceSampler:
         """rank: which of `world_size` processes this is; DatasetError with too few places."""
         self._places, self._seed = places, seed
         self._rank, self._world_size = rank, world_size
-        self._p, self._k, self._in_city = (
-            config.places_per_batch,
-            config.images_per_place,
-            config.in_city,
-        )
+        self._k, self._in_city = config.images_per_place, config.in_city
+        self._p = min(config.places_per_batch, max(2, *self._group_sizes()))
         self.epoch, self.start_batch = 0, 0
         self._batches = sum(
             count // self._p for count in self._group_sizes()
@@ -43,7 +41,8 @@ class PlaceSampler:
             within = 'of one city ' if config.in_city else ''
             raise DatasetError(
                 f'{places.name}: {places.places} places make no batch of {self._p} places '
-                f'{within}for each of {world_size} processes; lower data.places_per_batch'
+                f'{within}for each of {world_size} processes; '
+                + ('lower data.places_per_batch' if self._p > 2 else 'a batch needs two')
             )
 
     def __len__(self) -> int:

@@ -225,10 +225,19 @@ class WhitenedGrid(nn.Module):
     cells (a Kronecker product), which a few thousand images tell well and which costs little.
     """
 
-    def __init__(self, channels: int, cells: int, *, keep_channels: int, keep_modes: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        cells: int,
+        *,
+        keep_channels: int,
+        keep_modes: int,
+        weight: float = 1.0,
+    ) -> None:
         """keep_channels, keep_modes: the strongest components that stay, over channels and cells.
 
-        It begins as a plain grid; vpr_training.whitening finds the values, training goes on.
+        weight: the length of its descriptors. It begins as a plain grid; vpr_training.whitening
+        finds the values, training goes on.
         """
         super().__init__()
         if not (1 <= keep_channels <= channels and 1 <= keep_modes <= cells**2):
@@ -240,6 +249,7 @@ class WhitenedGrid(nn.Module):
         self.mean = nn.Parameter(torch.zeros(channels, cells**2))
         self.over_channels = nn.Parameter(torch.eye(keep_channels, channels))
         self.over_cells = nn.Parameter(torch.eye(cells**2, keep_modes))
+        self.weight = nn.Parameter(torch.tensor(weight))
         self.descriptor_size = keep_channels * keep_modes
 
     def plain(self, features: Tensor) -> Tensor:
@@ -248,9 +258,9 @@ class WhitenedGrid(nn.Module):
         return flat.view(-1, *self.mean.shape)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, keep_channels * keep_modes], a unit vector."""
+        """[B, C, h, w] -> [B, keep_channels * keep_modes], as long as its weight."""
         whitened = self.over_channels @ (self.plain(features) - self.mean) @ self.over_cells
-        return F.normalize(whitened.flatten(1), dim=1)
+        return self.weight * F.normalize(whitened.flatten(1), dim=1)
 
 
 class Whitened(nn.Module):
@@ -274,7 +284,7 @@ class Whitened(nn.Module):
         """things: components kept of the last map's generalized mean.
 
         grids: of the first map, each (cells, channels kept, modes kept). A centred grid has at
-        most cells^2 - 1 modes. Things and all grids together weigh the same.
+        most cells^2 - 1 modes. Things weigh 1, all grids together begin with the same.
         """
         super().__init__()
         if any(len(one) != 3 for one in grids) or not grids:
@@ -285,7 +295,13 @@ class Whitened(nn.Module):
         self.mean = nn.Parameter(torch.zeros(channels[-1]))
         self.things = nn.Linear(channels[-1], things, bias=False)
         self.grids = nn.ModuleList(
-            WhitenedGrid(channels[0], cells, keep_channels=kept, keep_modes=modes)
+            WhitenedGrid(
+                channels[0],
+                cells,
+                keep_channels=kept,
+                keep_modes=modes,
+                weight=len(grids) ** -0.5,
+            )
             for cells, kept, modes in grids
         )
         self.descriptor_size = things + sum(kept * modes for _, kept, modes in grids) + 1
@@ -297,6 +313,5 @@ class Whitened(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """[B, C, h, w] and [B, E, h', w'] -> [B, things + the grids' sizes + 1]."""
         things = F.normalize(self.things(self.plain_things(maps) - self.mean), dim=1)
-        share = len(self.grids) ** -0.5
-        grids = [share * grid_of(maps[0]) for grid_of in self.grids]
-        return F.pad(torch.cat([things, *grids], dim=1), (0, 1), value=2**0.5)
+        parts = torch.cat([things, *(grid_of(maps[0]) for grid_of in self.grids)], dim=1)
+        return torch.cat([parts, parts.norm(dim=1, keepdim=True)], dim=1)
