@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 from vpr_training.errors import TrainingError
 from vpr_training.models.aggregators import (
+    THINGS_WEIGHT,
     Average,
     ConvAP,
     CosPlace,
@@ -292,12 +293,21 @@ def test_a_whitened_grid_equals_its_formula_cell_by_cell() -> None:
         np.testing.assert_allclose(found[image], expected.ravel(), atol=1e-5)
 
 
-def test_whitened_parts_share_the_descriptor_half_and_half() -> None:
+def test_whitened_parts_share_the_descriptor_by_how_strange_the_picture_is() -> None:
     whitened = Whitened([3, 5], things=4, grids=[[2, 3, 3], [3, 2, 8]])
-    found = whitened([a_map(3, (9, 9)), a_map(5, (4, 4), seed=1).abs()]).detach()
-    assert found.shape == (3, whitened.descriptor_size) == (3, 4 + 9 + 16 + 1)
-    for start, end, share in ((0, 4, 1.0), (4, 13, 0.5), (13, 29, 0.5), (29, 30, 2.0)):
-        np.testing.assert_allclose((found[:, start:end] ** 2).sum(axis=1), share, rtol=1e-5)
+    maps = [a_map(3, (9, 9)), a_map(5, (4, 4), seed=1).abs()]
+    lengths = whitened.things(whitened.plain_things(maps)).norm(dim=1).detach()
+    with torch.no_grad():
+        for strange in (1.0, 2.0, 0.1):
+            whitened.typical_length.copy_(lengths[0] / strange)
+            found = whitened(maps)
+            assert found.shape == (3, whitened.descriptor_size) == (3, 4 + 9 + 16 + 1)
+            things = THINGS_WEIGHT / max(strange, 0.5) ** 2
+            squares = (things**2, 0.5, 0.5, things**2 + 1)
+            for (start, end), square in zip(
+                ((0, 4), (4, 13), (13, 29), (29, 30)), squares, strict=True
+            ):
+                np.testing.assert_allclose((found[0, start:end] ** 2).sum(), square, rtol=1e-5)
 
 
 def test_the_balance_of_whitened_parts_learns_and_unrelated_stays_one_half() -> None:

@@ -65,6 +65,7 @@ def test_the_command_makes_a_checkpoint_that_the_robot_can_run(
     aggregator = load_checkpoint(run / 'best.ckpt').aggregator
     assert isinstance(aggregator, Whitened)
     assert aggregator.mean.detach().abs().sum() > 0
+    assert 0 < aggregator.typical_length.item() < 8**0.5  # of eight components of variance below 1
     # Centred grids have no mean over their cells, and no mode of it.
     assert aggregator.grids[0].over_cells.detach().sum(dim=0).abs().max() < 1e-3
     model = export_checkpoint(run / 'best.ckpt', tmp_path / 'model')

@@ -98,9 +98,10 @@ def whiten(
                 bar.update()
     with torch.no_grad():
         aggregator.mean.copy_(things.mean[:, 0])
-        aggregator.things.weight.copy_(
-            whitening(things.over_channels, aggregator.things.out_features)
-        )
+        projection = whitening(things.over_channels, aggregator.things.out_features)
+        aggregator.things.weight.copy_(projection)
+        lengths = (projection @ things.over_channels @ projection.T).trace()
+        aggregator.typical_length.copy_(lengths.sqrt())
         for moments, one in zip(grids, aggregator.grids, strict=True):
             one.mean.copy_(moments.mean)
             one.over_channels.copy_(whitening(moments.over_channels, len(one.over_channels)))

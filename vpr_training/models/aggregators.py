@@ -12,6 +12,11 @@ from torch.nn import functional as F
 
 from vpr_training.errors import TrainingError
 
+THINGS_WEIGHT = 1.2
+"""In the aggregator `whitened`, of a picture of typical strangeness; all grids together have 1."""
+
+_LEAST_STRANGE = 0.5  # of the typical; below, strangeness takes no more weight away
+
 
 def average(features: Tensor) -> Tensor:
     """Mean over the map: [B, C, h, w] -> [B, C]."""
@@ -271,6 +276,10 @@ class Whitened(nn.Module):
     2012). Unrelated pictures then have a similarity of 0; a constant number, as long as all parts
     together, brings it to 0.5, where descriptors without whitening have it, so that thresholds
     mean the same. The order of similarities stays.
+
+    A whitened vector's length is how strange a picture is (Mahalanobis' distance). What a network
+    finds in a strange one, which may be very coarse or dark, says little: things weigh less by the
+    square of it.
     """
 
     def __init__(
@@ -284,7 +293,7 @@ class Whitened(nn.Module):
         """things: components kept of the last map's generalized mean.
 
         grids: of the first map, each (cells, channels kept, modes kept). A centred grid has at
-        most cells^2 - 1 modes. Things weigh 1, all grids together begin with the same.
+        most cells^2 - 1 modes. All grids together begin with a weight of 1.
         """
         super().__init__()
         if any(len(one) != 3 for one in grids) or not grids:
@@ -294,6 +303,9 @@ class Whitened(nn.Module):
         self.power = float(power)
         self.mean = nn.Parameter(torch.zeros(channels[-1]))
         self.things = nn.Linear(channels[-1], things, bias=False)
+        self.weight = nn.Parameter(torch.tensor(THINGS_WEIGHT))
+        length = (things / (3 * channels[-1])) ** 0.5  # of random weights
+        self.typical_length = nn.Parameter(torch.tensor(length))
         self.grids = nn.ModuleList(
             WhitenedGrid(
                 channels[0],
@@ -312,6 +324,8 @@ class Whitened(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """[B, C, h, w] and [B, E, h', w'] -> [B, things + the grids' sizes + 1]."""
-        things = F.normalize(self.things(self.plain_things(maps) - self.mean), dim=1)
+        things = self.things(self.plain_things(maps) - self.mean)
+        strange = things.norm(dim=1, keepdim=True) / self.typical_length
+        things = self.weight * F.normalize(things, dim=1) / strange.clamp(min=_LEAST_STRANGE) ** 2
         parts = torch.cat([things, *(grid_of(maps[0]) for grid_of in self.grids)], dim=1)
         return torch.cat([parts, parts.norm(dim=1, keepdim=True)], dim=1)
