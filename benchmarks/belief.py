@@ -1,6 +1,6 @@
 """What the belief over the drive and its calibrated probability are worth, on real drives.
 
-    python benchmarks/belief.py [--data ../shared/data] [--cache DIR] [--fit]
+    python benchmarks/belief.py [--model MODEL] [--data ../shared/data] [--cache DIR] [--fit]
 
 One setting for all sets, no odometry, no look-ahead. A set's radius is its own truth: two frames,
 one for nordland, 3 m for KITTI, 5 m for the demo; frame k of a set without poses is at (k, 0, 0)
@@ -125,8 +125,7 @@ def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
     return Pass(rows, compose(cameras, invert(drive.base_T_camera)), stamps_ns, loads)
 
 
-def benches(data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
-    model = Model.open(default_model(), precision='fp32')
+def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
     day, dusk = (
         drive_pass(ROOT / 'demo' / 'drives' / name, model, cache) for name in ('day', 'dusk')
     )
@@ -429,17 +428,19 @@ def cost_ms(places: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
+    parser.add_argument('--model', type=Path, default=default_model(), help='default: %(default)s')
     parser.add_argument('--data', type=Path, default=default, help='default: %(default)s')
     parser.add_argument('--cache', type=Path, help='keep descriptors here between runs')
     parser.add_argument('--fit', action='store_true', help='fit the shipped weights anew')
     arguments = parser.parse_args()
+    model = Model.open(arguments.model, precision='fp32')
     for places in (1_000, 10_000, 100_000):
         step, best = cost_ms(places)
         print(
             f'{places:>8,} places: {step:.2f} ms of processor time a frame, {best:.2f} the 20 best'
         )
     with tempfile.TemporaryDirectory() as folder:
-        found = list(benches(arguments.data, arguments.cache, Path(folder)))
+        found = list(benches(model, arguments.data, arguments.cache, Path(folder)))
         if arguments.fit:
             flat = replace(SHIPPED, weights=(0.0,) * 4, bias=0.0)
             print(fit(*training(found), prior=flat, source='first halves'))
@@ -461,7 +462,7 @@ def main() -> None:
             'set | camera | probability before | after | share of frames where it rose by 0.05 | '
             'answered | false fixes'
         )
-        describer = OnnxDescriber(Model.open(default_model(), precision='fp32'))
+        describer = OnnxDescriber(model)
         rows = [
             row
             for bench in found

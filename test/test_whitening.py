@@ -1,5 +1,6 @@
 """Whitening: means and covariances of images become the aggregator's weights."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,10 @@ torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
 from test_train import draw_place, one_line
 
+from vpr_ros.core.image import read, resize
 from vpr_training.export import export_checkpoint, load_checkpoint
 from vpr_training.models.aggregators import Whitened
+from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 from vpr_training.whitening import LEAST_VARIANCE, Moments, main, whitening
 
 FLAGS = (
@@ -73,10 +76,53 @@ def test_the_command_makes_a_checkpoint_that_the_robot_can_run(
     assert model.card.provenance['loss'].startswith('none: means')
 
 
+@pytest.mark.timeout(300)
+def test_any_aggregator_is_whitened_by_its_projection(tmp_path: Path, images: Path) -> None:
+    mixvpr = NetworkConfig(
+        weights=None, last_stage=2, image_height=64, image_width=64, aggregator='mixvpr',
+        aggregator_options={'out_channels': 4, 'out_rows': 2, 'mix_depth': 1},
+    )  # fmt: skip
+    start = Network(mixvpr)
+    torch.save(
+        {'network': asdict(mixvpr), 'state_dict': start.state_dict()}, tmp_path / 'start.ckpt'
+    )
+    flags = [
+        '--network.aggregator=mixvpr', f'--network.aggregator_options={mixvpr.aggregator_options}',
+        '--network.descriptor_size=7', f'--init={tmp_path / "start.ckpt"}', '--data.disturb=0',
+        '--data.augment_operations=1', '--data.augment_magnitude=0',
+    ]  # fmt: skip
+    assert main([*FLAGS, *flags, f'--data.root={images}', f'--output={tmp_path / "run"}']) == 0
+    found = load_checkpoint(tmp_path / 'run' / 'best.ckpt').eval()
+    for name, one in start.aggregator.state_dict().items():
+        assert torch.equal(found.aggregator.state_dict()[name], one), name
+    pictures = [resize(read(one), (64, 64)) for one in images.iterdir()]
+    exported = ExportedNetwork(found)
+    with torch.no_grad():
+        maps = exported.maps(torch.from_numpy(np.stack(pictures)))
+        whitened = found.projection(found.aggregator(maps)).numpy()
+        unit = found.aggregate(maps).numpy()
+    parts, constant = whitened[:, :-1], whitened[:, -1]
+    assert np.allclose(constant, constant[0])
+    assert np.isclose(constant[0] ** 2, (parts**2).sum(axis=1).mean(), rtol=0.2)  # images were augmented
+    apart = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    assert 0.3 < apart.mean() < 0.7
+
+
 @pytest.mark.parametrize(
     ('wrong', 'said'),
     [
-        (['--network.aggregator=gem', '--network.aggregator_options={}'], 'only whitened'),
+        (
+            ['--network.aggregator=gem', '--network.aggregator_options={}'],
+            'descriptor_size is 0, expected 2 to 129',
+        ),
+        (
+            [
+                '--network.aggregator=gem',
+                '--network.aggregator_options={}',
+                '--network.descriptor_size=130',
+            ],
+            'descriptor_size is 130, expected 2 to 129',
+        ),
         (['--data.root=nowhere'], 'nowhere: no such file'),
     ],
 )

@@ -62,7 +62,8 @@ def train(
     seed_everything(config.seed, verbose=False)
     places = open_places(config.data)
     sets = _sets(config)
-    network = _network(config, restored=resume)
+    restored = replace(config.network, weights=None)  # its weights are in the checkpoint
+    network = Network(restored) if resume else initial_network(config)
     batches = training_batches(
         places,
         config.data,
@@ -179,16 +180,20 @@ def started(config: TrainConfig) -> TrainConfig:
     return replace(config, init=str(init), network=network)
 
 
-def _network(config: TrainConfig, *, restored: bool) -> Network:
-    """The network at its start; a restored one gets its weights from the checkpoint."""
-    if restored:
-        return Network(replace(config.network, weights=None))
+def initial_network(config: TrainConfig) -> Network:
+    """The network at its start, of settings that are `started`; raises VprError.
+
+    A checkpoint without a projection may get one (network.descriptor_size), of random weights.
+    """
     if not config.init:
         return Network(config.network)
     if Path(config.init).is_dir():
         return load_model(Path(config.init), config.network)
     network = Network(replace(config.network, weights=None))
-    state = load_checkpoint(Path(config.init)).state_dict()
+    held = load_checkpoint(Path(config.init))
+    state = held.state_dict()
+    if not held.config.descriptor_size:
+        state.update(network.projection.state_dict(prefix='projection.'))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -2,20 +2,22 @@
 
   python -m vpr_training.whitening --config config/train/whiten_lite0.yaml --data.root IMAGES
 
-Means and covariances of the aggregator `whitened` are those of the images, as the trainer would
-see them (crops, RandAugment, disturbed light), over `epochs` passes. RUN/best.ckpt is exported, or
+Means and covariances are those of the images, as the trainer would see them (crops, RandAugment,
+disturbed light), over `epochs` passes: of the parts of the aggregator `whitened`, or of what any
+other one gives, before its projection to `descriptor_size` numbers. RUN/best.ckpt is exported, or
 trained further, as that of any run. Some minutes for a few thousand images on a laptop.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from vpr_ros.command import command
@@ -27,6 +29,7 @@ from vpr_training.errors import TrainingError
 from vpr_training.models.aggregators import Whitened
 from vpr_training.models.network import ExportedNetwork, Network
 from vpr_training.run_folder import RunFolder
+from vpr_training.train import initial_network, started
 
 LEAST_VARIANCE = 0.3
 """Added to each component's variance, as a share of their mean: weak ones are mostly noise."""
@@ -76,36 +79,75 @@ def whitening(covariance: Tensor, keep: int) -> Tensor:
 def whiten(
     network: Network, batches: TrainingBatches, *, epochs: int, disturb: float, seed: int = 0
 ) -> None:
-    """Give a network's aggregator the moments of the images; TrainingError if it has none."""
-    aggregator = network.aggregator
-    if not isinstance(aggregator, Whitened):
+    """Give a network's parts, or its projection, the moments of the images.
+
+    Raises TrainingError for a network that has neither.
+    """
+    aggregator, projection = network.aggregator, network.projection
+    seen = partial(_maps, network, batches, epochs=epochs, disturb=disturb, seed=seed)
+    if isinstance(aggregator, Whitened):
+        _whiten_parts(aggregator, seen())
+        return
+    most = aggregator.descriptor_size + 1
+    if not isinstance(projection, nn.Linear) or not 1 < projection.out_features <= most:
         raise TrainingError(
-            f'network.aggregator is {network.config.aggregator}: only whitened can be whitened'
+            f'network.descriptor_size is {network.config.descriptor_size}, expected 2 to {most}: '
+            f'what {network.config.aggregator} gives is whitened by a projection'
         )
+    _whiten_projection(aggregator, projection, seen())
+
+
+def _maps(
+    network: Network, batches: TrainingBatches, *, epochs: int, disturb: float, seed: int
+) -> Iterator[list[Tensor]]:
+    """What the backbone makes of the images, batch by batch."""
     exported = ExportedNetwork(network).eval().to(memory_format=torch.channels_last)
-    things = Moments(len(aggregator.mean), 1)
-    grids = [Moments(*one.mean.shape) for one in aggregator.grids]
     with torch.inference_mode(), _bar(epochs * len(batches)) as bar:
         for epoch in range(epochs):
             batches.set_epoch(epoch)
             for number, (images, _) in enumerate(batches, start=epoch * len(batches)):
-                _, maps = exported.describe_with_maps(
-                    disturbed(images, disturb, seed=seed + number)
-                )
-                things.add(aggregator.plain_things(maps)[:, :, None])
-                for moments, one in zip(grids, aggregator.grids, strict=True):
-                    moments.add(one.plain(maps[0]))
+                yield exported.maps(disturbed(images, disturb, seed=seed + number))
                 bar.update()
+
+
+def _whiten_parts(aggregator: Whitened, seen: Iterator[list[Tensor]]) -> None:
+    things = Moments(len(aggregator.mean), 1)
+    grids = [Moments(*one.mean.shape) for one in aggregator.grids]
+    for maps in seen:
+        things.add(aggregator.plain_things(maps)[:, :, None])
+        for moments, one in zip(grids, aggregator.grids, strict=True):
+            moments.add(one.plain(maps[0]))
     with torch.no_grad():
         aggregator.mean.copy_(things.mean[:, 0])
-        projection = whitening(things.over_channels, aggregator.things.out_features)
-        aggregator.things.weight.copy_(projection)
-        lengths = (projection @ things.over_channels @ projection.T).trace()
-        aggregator.typical_length.copy_(lengths.sqrt())
+        components = whitening(things.over_channels, aggregator.things.out_features)
+        aggregator.things.weight.copy_(components)
+        aggregator.typical_length.copy_(_typical_length(components, things))
         for moments, one in zip(grids, aggregator.grids, strict=True):
             one.mean.copy_(moments.mean)
             one.over_channels.copy_(whitening(moments.over_channels, len(one.over_channels)))
             one.over_cells.copy_(whitening(moments.over_positions, one.over_cells.shape[1]).T)
+
+
+def _whiten_projection(
+    aggregator: nn.Module, projection: nn.Linear, seen: Iterator[list[Tensor]]
+) -> None:
+    """The last number is a constant of typical length: unrelated images have a similarity of 0.5.
+
+    See Whitened, which has it for the same reason.
+    """
+    moments = Moments(projection.in_features, 1)
+    for maps in seen:
+        moments.add(aggregator(maps)[:, :, None])
+    components = whitening(moments.over_channels, projection.out_features - 1)
+    with torch.no_grad():
+        projection.weight[:-1], projection.weight[-1] = components, 0
+        projection.bias[:-1] = -components @ moments.mean[:, 0]
+        projection.bias[-1] = _typical_length(components, moments)
+
+
+def _typical_length(components: Tensor, moments: Moments) -> Tensor:
+    """Root of the mean square of what is left of the samples, a scalar."""
+    return (components @ moments.over_channels @ components.T).trace().sqrt()
 
 
 def _bar(batches: int) -> Any:
@@ -116,7 +158,8 @@ def run(config: TrainConfig, folder: RunFolder, *, config_yaml: str) -> None:
     """Whiten, and write the run's checkpoint; raises VprError."""
     torch.manual_seed(config.seed)
     places = open_places(config.data)
-    network = Network(config.network)
+    config = started(config)
+    network = initial_network(config)
     batches = training_batches(
         places,
         config.data,

@@ -140,9 +140,14 @@ class ExportedNetwork(nn.Module):
 
     def describe_with_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """[B, H, W, 3] -> [B, D], and the backbone's maps that made it, each [B, C, h, w]."""
-        floats = images.permute(0, 3, 1, 2).to(torch.float32)
-        maps = self.network.backbone((floats - self.mean) / self.std)
+        maps = self.maps(images)
         return self.network.aggregate(maps), maps
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """[B, H, W, 3] -> the backbone's maps, each [B, C, h, w]."""
+        floats = images.permute(0, 3, 1, 2).to(torch.float32)
+        maps: list[Tensor] = self.network.backbone((floats - self.mean) / self.std)
+        return maps
 
 
 def _backbone(config: NetworkConfig) -> Backbone:
