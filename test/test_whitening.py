@@ -103,7 +103,8 @@ def test_any_aggregator_is_whitened_by_its_projection(tmp_path: Path, images: Pa
         unit = found.aggregate(maps).numpy()
     parts, constant = whitened[:, :-1], whitened[:, -1]
     assert np.allclose(constant, constant[0])
-    assert np.isclose(constant[0] ** 2, (parts**2).sum(axis=1).mean(), rtol=0.2)  # images were augmented
+    mean_square = (parts**2).sum(axis=1).mean()
+    assert np.isclose(constant[0] ** 2, mean_square, rtol=0.2)  # images were augmented
     apart = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
     assert 0.3 < apart.mean() < 0.7
 
