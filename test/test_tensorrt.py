@@ -301,6 +301,8 @@ def test_the_shipped_graphs_can_be_read(jetson: StandIn) -> None:
 
     root = Path(__file__).resolve().parents[1] / 'models'
     for path in sorted(root.glob('*/*.onnx')):
+        if path.name == 'model.int8.onnx':
+            continue  # for processors; TensorRT is given model.int8_symmetric.onnx
         graph = onnx.load_from_string(cast_first(path.read_bytes())).graph
         readers = [node for node in graph.node if graph.input[0].name in node.input]
         assert [node.op_type for node in readers] == ['Cast'], path
