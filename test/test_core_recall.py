@@ -1,5 +1,8 @@
 """Recall, index and retrieval against naive loops."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +62,38 @@ def test_search_over_blocks_equals_sorting_all_similarities(
     all_similarities = asked @ rows.T
     np.testing.assert_array_equal(found, np.argsort(-all_similarities, axis=1)[:, :5])
     np.testing.assert_allclose(similarity, -np.sort(-all_similarities, axis=1)[:, :5], rtol=1e-5)
+
+
+def test_a_scan_shared_by_threads_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, query = unit_rows(40, 16, 1), unit_rows(1, 16, 2)
+    monkeypatch.setattr('vpr_ros.core.index._THREAD_READS', 100)
+    index = ExactIndex([rows[:25], rows[25:26], rows[26:]])
+    np.testing.assert_allclose(index.similarities(query[0]), rows @ query[0], atol=1e-6)
+    assert index.search(query, 5)[1].tolist() == [np.argsort(-(rows @ query[0]))[:5].tolist()]
+
+
+WATCHED = """
+import os, time
+import numpy as np
+from vpr_ros.core.index import ExactIndex
+rows = np.random.default_rng(0).standard_normal((2000, 3072), dtype=np.float32)
+index = ExactIndex([rows])
+index.similarities(rows[0])
+used = 0.0
+for row in rows[:10]:
+    index.similarities(row)
+    before = time.process_time()
+    time.sleep(0.05)
+    used += time.process_time() - before
+print(used)
+"""
+
+
+def test_a_search_leaves_no_thread_waiting_in_a_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', WATCHED], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 0.2  # of 0.5 s of sleep; BLAS would use them all
 
 
 def test_asking_for_more_places_than_there_are_gives_all_of_them() -> None:

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.index import ExactIndex, best_of
+from vpr_ros.core.products import products
 
 Array: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
@@ -313,7 +314,7 @@ class Belief:
             cv2.multiply(moved, likelihood, dst=moved)
         gone = (1 - _COMES_BACK) * self.elsewhere + leaves * (1 - self.elsewhere)
         self._weight, self._moved = self._moved, self._weight
-        self._cells = np.asarray(np.ones(len(SPEEDS), np.float32) @ self._weight)
+        self._cells = self._weight.sum(axis=0)
         self._scale = 1 / (float(self._cells.sum()) + gone)
         self._cells *= np.float32(self._scale)
         self.elsewhere = gone * self._scale
@@ -361,7 +362,7 @@ def _novelty(row: Array, seen: _Seen) -> float:
     before, seen.row = seen.row, row
     if before is None:
         return 1.0
-    correlation = float(before @ row) / len(row)
+    correlation = float(products(before[None], row)[0]) / len(row)
     return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
 
 

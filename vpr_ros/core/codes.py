@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.products import products
 from vpr_ros.core.types import Descriptors
 
 CODED_FROM_BYTES = 64_000_000
@@ -58,14 +59,13 @@ class CodedRows:
         halves = np.array_split(rows, 2)
         near = np.concatenate(list(self._pool.map(lambda half: self._near(half, query), halves)))
         rows = rows[_largest(near, k + _COMPARED)]
-        similarity = np.einsum('nd,d->n', self._rows.read(rows), query)
+        similarity = products(self._rows.read(rows), query)
         order = np.lexsort((rows, -similarity))[:k]
         return similarity[order], rows[order]
 
     def _near(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
         """Similarity [K] of some rows [K] by their bytes."""
-        # einsum: a matrix product would start threads whose waiting slows the next scan.
-        similarity = np.einsum('nd,d->n', self._bytes[rows].astype(np.float32), query)
+        similarity = products(self._bytes[rows].astype(np.float32), query)
         return np.asarray(similarity * self._scales[rows])
 
     def _scanned(self, query: Descriptors, count: int) -> NDArray[np.int64]:

@@ -1,20 +1,25 @@
 """Find the rows of a map that are most like a query.
 
-Descriptors are unit vectors, so a dot product is a cosine similarity and exact search is one
-matrix product over memory-mapped rows; nothing is copied. A single query is bound by memory
-bandwidth, where BLAS uses every core (three times faster than a flat faiss index here); many
-queries at once are bound by arithmetic, where faiss's blocked search also avoids the [Q, N]
-matrix. Large parts are scanned by compact codes (codes.py), and only what these find is compared.
+Descriptors are unit vectors, so a dot product is a cosine similarity and exact search is one pass
+over memory-mapped rows; nothing is copied. A single query is bound by memory bandwidth: one thread
+reads, and several where there is much. Many queries at once are bound by arithmetic, where faiss's
+blocked search also avoids the [Q, N] matrix. Large parts are scanned by compact codes (codes.py),
+and only what these find is compared.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.codes import CodedRows
+from vpr_ros.core.products import products
 from vpr_ros.core.types import Descriptors
+
+_THREAD_READS = 16_000_000  # numbers of descriptors, which pay for waking a thread
 
 
 class ExactIndex:
@@ -24,6 +29,8 @@ class ExactIndex:
         """blocks: float32 [n, D] each, rows numbered through all of them in order."""
         self._blocks = [block for block in blocks if len(block)]
         self._starts = np.cumsum([0, *(len(block) for block in self._blocks)])
+        self._shares = [share for block in self._blocks for share in _shares(block)]
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, 'compare')
 
     def __len__(self) -> int:
         """Number of rows, N."""
@@ -33,14 +40,16 @@ class ExactIndex:
         """Cosine similarity [N] of one query [D] to every row."""
         if not self._blocks:
             return np.empty(0, dtype=np.float32)
-        return np.concatenate([block @ query for block in self._blocks])
+        much = len(self) * len(query) > _THREAD_READS
+        each = self._pool.map if much else map
+        return np.concatenate(list(each(lambda rows: products(rows, query), self._shares)))
 
     def similarities_of(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
         """Cosine similarity [K] of one query [D] to some rows [K]."""
         found = np.empty(len(rows), dtype=np.float32)
         for start, block in zip(self._starts, self._blocks):
             inside = (rows >= start) & (rows < start + len(block))
-            found[inside] = block[rows[inside] - start] @ query
+            found[inside] = products(block[rows[inside] - start], query)
         return found
 
     def mean(self) -> Descriptors:
@@ -107,11 +116,19 @@ class CodedIndex(ExactIndex):
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         similarities, rows = [], []
         for start, block, coded in zip(self._starts, self._blocks, self._codes):
-            best, inside = best_of(block @ query, k) if coded is None else coded.search(query, k)
+            best, inside = (
+                best_of(products(block, query), k) if coded is None else coded.search(query, k)
+            )
             similarities.append(best)
             rows.append(inside + start)
         best, chosen = best_of(np.concatenate(similarities), k)
         return best, np.concatenate(rows)[chosen]
+
+
+def _shares(block: Descriptors) -> list[Descriptors]:
+    """A block in parts, each for one thread."""
+    step = max(_THREAD_READS // block.shape[1], 1)
+    return [block[start : start + step] for start in range(0, len(block), step)]
 
 
 def best_of(
