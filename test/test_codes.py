@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
+from vpr_ros.core import codes as codes_module
 from vpr_ros.core import place_map as place_map_module
 from vpr_ros.core.codes import CodedRows, is_coded, write_codes
 from vpr_ros.core.errors import MapError
@@ -92,7 +93,8 @@ def test_the_similarity_of_chosen_rows_is_that_of_all(tmp_path: Path) -> None:
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of some thousand places get what maps of many get."""
-    monkeypatch.setattr(place_map_module, 'CODED_FROM_BYTES', 100_000)
+    monkeypatch.setattr(codes_module, 'CODED_FROM_BYTES', 100_000)
+    monkeypatch.setattr(codes_module, 'CODED_FROM_PLACES', 1000)
     monkeypatch.setattr(place_map_module, 'LARGE_BYTES', 100_000)
 
 

@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 from vpr_ros.core.products import products
 from vpr_ros.core.types import Descriptors
 
-CODED_FROM_BYTES = 64_000_000
-"""Size of a part's descriptors from which on codes pay; an exact scan of less takes a few ms."""
-
+CODED_FROM_BYTES, CODED_FROM_PLACES = 64_000_000, 10_000  # an exact scan of less takes a few ms
 SHARDS = 4  # scanned at the same time where there are as many cores
 _FILES = tuple(f'codes_{shard}.faiss' for shard in range(SHARDS))
 _MOST_DIMENSIONS, _MOST_GROUPS = 512, 128  # above, the table look-ups leave the fast path
-_SAMPLE = 40_000  # rows that the codes are trained on
-_CHUNK = 65_536  # rows encoded at a time
+_SAMPLE = 20_000_000  # numbers of the rows that the codes are trained on, 80 MB
+_PASSES = 4  # over the sample, to find its principal axes
+_CHUNK = 32_000_000  # numbers of the rows that are encoded at a time
 _SCANNED_SHARE, _FEWEST_SCANNED = 500, 1000
 _COMPARED = 64  # rows read exactly, beyond those that are asked for
 
@@ -81,17 +80,24 @@ class CodedRows:
         return np.sort(rows[_largest(similarity, count)])
 
 
+def codes_pay(descriptors: Descriptors) -> bool:
+    """Whether a part with descriptors [n, D] is searched sooner by codes."""
+    many = len(descriptors) >= CODED_FROM_PLACES
+    return many and descriptors.nbytes >= CODED_FROM_BYTES
+
+
 def write_codes(part: Path, descriptors: Descriptors) -> None:
     """Write the codes of descriptors [n, D] into a part's folder."""
     count, size = descriptors.shape
-    sample = descriptors[np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64)]
+    sampled = min(count, _SAMPLE // size)
+    sample = descriptors[np.linspace(0, count - 1, sampled).astype(np.int64)]
     trained = _trained(np.ascontiguousarray(sample))
     shards = [faiss.clone_index(trained) for _ in _FILES]
     rows_as_bytes: NDArray[np.int8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         part / 'bytes.npy', mode='w+', dtype=np.int8, shape=(count, size)
     )
     scales = np.empty(count, dtype=np.float32)
-    step = _CHUNK // SHARDS * SHARDS  # so that each chunk begins with the first shard
+    step = max(_CHUNK // size // SHARDS, 1) * SHARDS  # each chunk begins with the first shard
     for start in range(0, count, step):
         chunk = np.ascontiguousarray(descriptors[start : start + step])
         done = slice(start, start + len(chunk))
@@ -122,12 +128,15 @@ def _trained(sample: Descriptors) -> faiss.Index:
 
 
 def _reduction(sample: Descriptors, kept: int) -> faiss.LinearTransform:
-    """The projection to `kept` dimensions that changes inner products least.
+    """The projection to `kept` dimensions that changes inner products least, nearly.
 
-    Not centred: taking the mean from both sides would change the order of inner products.
+    By orthogonal iteration: all axes of a long descriptor would take minutes and gigabytes. Not
+    centred: taking the mean from both sides would change the order of inner products.
     """
-    _, axes = np.linalg.eigh(sample.T @ sample)  # ascending eigenvalues
-    projection = np.ascontiguousarray(axes[:, ::-1][:, :kept].T, dtype=np.float32)
+    axes = np.random.default_rng(0).standard_normal((sample.shape[1], kept), dtype=np.float32)
+    for _ in range(_PASSES):
+        axes = np.linalg.qr(sample.T @ (sample @ axes))[0]
+    projection = np.ascontiguousarray(axes.T, dtype=np.float32)
     transform = faiss.LinearTransform(sample.shape[1], kept, False)
     faiss.copy_array_to_vector(projection.ravel(), transform.A)
     transform.is_trained = True

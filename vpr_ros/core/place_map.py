@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.atomic import replace_file, staged_folder
 from vpr_ros.core.belief import Background, PlaceGrid, map_background, place_grid
 from vpr_ros.core.camera import Camera
-from vpr_ros.core.codes import CODED_FROM_BYTES, CodedRows, is_coded, write_codes
+from vpr_ros.core.codes import CodedRows, codes_pay, is_coded, write_codes
 from vpr_ros.core.confidence import SHIPPED, Calibration, as_dict, from_dict
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.feature_kinds import features_named
@@ -448,7 +448,7 @@ class MapWriter:
         self._names.flush()
         self._thumbnails.flush()
         descriptors = load_array(self._part, 'descriptors', mapped=True)
-        if descriptors.nbytes >= CODED_FROM_BYTES:
+        if codes_pay(descriptors):
             write_codes(self._part, descriptors)
         ends = self._arrays.get('landmark_ends')
         if ends is not None and ends.rows != self.places:
