@@ -73,7 +73,7 @@ def test_a_scan_shared_by_threads_finds_the_same(monkeypatch: pytest.MonkeyPatch
 
 
 WATCHED = """
-import os, time
+import time
 import numpy as np
 from vpr_ros.core.index import ExactIndex
 rows = np.random.default_rng(0).standard_normal((2000, 3072), dtype=np.float32)
