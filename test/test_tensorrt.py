@@ -20,7 +20,7 @@ from vpr_ros import build_engine
 from vpr_ros.core.backend import default_engine_cache, open_describer
 from vpr_ros.core.describe import OnnxDescriber
 from vpr_ros.core.errors import BackendError, ModelError
-from vpr_ros.core.model import Model, write_model
+from vpr_ros.core.model import Model, read_card, write_model
 from vpr_ros.core.precision import Accepted
 
 IMAGES = [picture(place) for place in range(3)]
@@ -297,15 +297,16 @@ def test_images_are_cast_before_they_are_transposed(jetson: StandIn, tmp_path: P
 
 
 def test_the_shipped_graphs_can_be_read(jetson: StandIn) -> None:
-    from vpr_ros.core.tensorrt import cast_first
+    from vpr_ros.core.tensorrt import cast_first, graph_precision
 
     root = Path(__file__).resolve().parents[1] / 'models'
-    for path in sorted(root.glob('*/*.onnx')):
-        if path.name == 'model.int8.onnx':
-            continue  # for processors; TensorRT is given model.int8_symmetric.onnx
-        graph = onnx.load_from_string(cast_first(path.read_bytes())).graph
-        readers = [node for node in graph.node if graph.input[0].name in node.input]
-        assert [node.op_type for node in readers] == ['Cast'], path
+    for path in sorted(root.glob('*/card.json')):
+        held = {'fp32', *read_card(path).precisions}
+        for precision in sorted(held & {graph_precision(one) for one in ('fp32', 'fp16', 'int8')}):
+            model = Model.open(path.parent, precision=precision)
+            graph = onnx.load_from_string(cast_first(model.graph.read_bytes())).graph
+            readers = [node for node in graph.node if graph.input[0].name in node.input]
+            assert [node.op_type for node in readers] == ['Cast'], model.graph
 
 
 def test_a_graph_that_tensorrt_cannot_read_is_named(jetson: StandIn, tmp_path: Path) -> None:
