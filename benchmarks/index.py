@@ -10,9 +10,10 @@ has to day. At a million places a query's most similar place is its own in littl
 the cases: the nearest ones are close rivals, which is hard on an approximate search.
 
 Each map is built, opened and searched in a process of its own, so that its memory is its own.
-Queries come at the pace of a camera, 30 a second: a search in a loop would not show what threads
-cost that wait for the next one. Latencies are medians; processor time is that of all threads until
-the next query. `ready` is opening the map for us, and reading or building for the others.
+Queries come at the pace of a camera, some thirty a second: a search in a loop would not show what
+threads cost that wait for the next one. Latencies are medians; processor time is that of all
+threads until the next query. `ready` is opening the map for us, and reading or building for the
+others.
 """
 
 import json
@@ -26,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sections import Section, run
+from sections import PAUSE_S, Section, run
 
 SIZE, ROUTE, QUERIES, KEPT = 512, 1000, 500, 20
 MOST_HNSW = 100_000  # a graph of more takes a quarter of an hour to build on two cores
-PAUSE_S = 1 / 30  # between queries
 COMMON, NEIGHBOUR, QUERY = 0.4, 0.83, 0.72  # shares of the energy; similarities
 
 

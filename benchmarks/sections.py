@@ -16,7 +16,7 @@ import numpy as np
 
 COLUMNS = ('', 'vpr_ros', 'beside', '', 'ratio')
 WARM_UP = 3
-PAUSE_S = 0.03  # until the threads of the call before have stopped waiting for work
+PAUSE_S = 0.03  # between calls, as a camera has it
 
 
 @dataclass
