@@ -23,20 +23,20 @@ import numpy as np
 from tqdm import tqdm
 
 from vpr_ros.calibrate import BLOCK, calibrate
-from vpr_ros.core.belief import Background, Belief, place_grid
-from vpr_ros.core.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, Calibration, fit
-from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.estimate import Fix
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
 from vpr_ros.core.image import read, shows_something
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import MapHeader, PlaceMap, build
+from vpr_ros.core.localizing.belief import Background, Belief, place_grid
+from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, Calibration, fit
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build
 from vpr_ros.core.recall import share_interval
-from vpr_ros.core.state import State, Tracker
 from vpr_ros.drives import open_drive
-from vpr_ros.shipped import default_model
+from vpr_ros.session.tracker import State, Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
 PERIOD_NS = 125_000_000

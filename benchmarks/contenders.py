@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import read, resize
-from vpr_ros.core.model import Model
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.recall_set import RecallSet

@@ -17,10 +17,10 @@ import onnxruntime as ort
 import yaml
 from sections import Section, medians_ms, run
 
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import decode, encode_jpeg, resize
-from vpr_ros.core.model import Model
-from vpr_ros.shipped import default_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {'VGA': (480, 640), '720p': (720, 1280), '1080p': (1080, 1920)}

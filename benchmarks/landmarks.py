@@ -19,11 +19,11 @@ import yaml
 from real_drives import run, split_in_two
 
 from vpr_ros import build_map, evaluate_bag
+from vpr_ros.core.describing.shipped import shipped_graphs
 from vpr_ros.core.errors import ModelError
-from vpr_ros.core.feature_kinds import GRAPHS_OF_KIND
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND
 from vpr_ros.drives import open_drive
-from vpr_ros.shipped import shipped_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVES = ROOT / 'demo' / 'drives'

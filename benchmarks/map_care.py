@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.core.geometry import FORWARD_CAMERA
-from vpr_ros.core.map_edit import append
-from vpr_ros.core.place_map import MapHeader, MapWriter, PlaceMap, build, read_header
+from vpr_ros.core.mapping.place_map import MapHeader, MapWriter, PlaceMap, build, read_header
+from vpr_ros.map_care.edit import append
 
 SIZE, ADDED, THUMBNAIL_BYTES, ROUNDS = 512, 1000, 7000, 5
 

@@ -10,10 +10,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model
-from vpr_ros.core.precision import Precision
-from vpr_ros.shipped import default_model
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.precision import Precision
+from vpr_ros.core.describing.shipped import default_model
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.gate import described, latencies_ms, recall_in_pairings
 

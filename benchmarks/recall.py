@@ -21,7 +21,7 @@ from contenders import (
     open_sets,
 )
 
-from vpr_ros.core.model import CARD_NAME, read_card
+from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.recall import Recall, recall_at
 from vpr_training.measure import rank
 

@@ -23,10 +23,10 @@ from contenders import (
     open_sets,
 )
 
+from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Image
-from vpr_ros.shipped import default_model
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.figures import panels, save
 from vpr_training.measure import rank

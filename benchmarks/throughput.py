@@ -18,15 +18,15 @@ from describing import precisions
 from sections import Section, run
 
 from vpr_ros.build_map import build_map
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import resize
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import Drive, open_drive
 from vpr_ros.drives.drive import RecordedFrame
-from vpr_ros.evaluation import answers_offline
-from vpr_ros.shipped import default_model
+from vpr_ros.evaluating.evaluation import answers_offline
 
 LAPS, SECOND = 6, 10**9
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'

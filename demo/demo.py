@@ -15,22 +15,22 @@ from pathlib import Path
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
-from vpr_ros.adapters.conversions import pose_array
 from vpr_ros.build_map import build_map
-from vpr_ros.command import command
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.cli.command import command
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import compose, invert, yaw_of
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluate_bag import as_table
-from vpr_ros.evaluation import Tolerance, evaluate
-from vpr_ros.live import run_live
-from vpr_ros.report.plots import draw_paths
-from vpr_ros.shipped import default_model
+from vpr_ros.evaluating.evaluation import Tolerance, evaluate
+from vpr_ros.evaluating.live import run_live
+from vpr_ros.map_care.plots import draw_paths
+from vpr_ros.node.conversions import pose_array
 
 DRIVES = Path(__file__).parent / 'drives'
 OUTPUT = Path(__file__).resolve().parents[1] / 'outputs' / 'demo'

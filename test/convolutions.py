@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from vpr_ros.core.model import Model, ModelCard, write_model
+from vpr_ros.core.describing.model import Model, ModelCard, write_model
 
 SIZE, CHANNELS = 64, 16
 

@@ -356,7 +356,7 @@ def cuda_modules(state: StandIn) -> dict[str, ModuleType]:
 @contextmanager
 def installed(state: StandIn) -> Iterator[StandIn]:
     """Let `import tensorrt` and `import cuda` find the stand-in; and forget it all afterwards."""
-    ours = 'vpr_ros.core.tensorrt'
+    ours = 'vpr_ros.core.describing.tensorrt'
     core: Any = sys.modules['vpr_ros.core']
     names = {'tensorrt': tensorrt_module(state)} | cuda_modules(state)
     before = {name: sys.modules.get(name) for name in [*names, ours]}

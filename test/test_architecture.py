@@ -22,7 +22,8 @@ FORBIDDEN = {
     'vpr_ros/drives': ROS | TORCH | {'vpr_training', 'vpr_ros.report', 'vpr_ros.localize'},
     'vpr_ros/report': ROS | TORCH | {'vpr_training'},
     'vpr_ros': TORCH | {'vpr_training'},
-    'vpr_training': ROS | {'vpr_ros.adapters.conversions', 'vpr_ros.localize', 'vpr_ros.live'},
+    'vpr_training': ROS
+    | {'vpr_ros.node.conversions', 'vpr_ros.localize', 'vpr_ros.evaluating.live'},
 }
 
 

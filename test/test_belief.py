@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import unit_rows
 
-from vpr_ros.core.belief import SPEEDS, Background, Belief, map_background, place_grid
-from vpr_ros.core.belief import _shifted as shifted
-from vpr_ros.core.index import ExactIndex
+from vpr_ros.core.localizing.belief import SPEEDS, Belief
+from vpr_ros.core.localizing.belief import _shifted as shifted
+from vpr_ros.core.mapping.grid import Background, map_background, place_grid
+from vpr_ros.core.mapping.index import ExactIndex
 
 PLACES = 120
 SECOND = 10**9

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core import codes as codes_module
-from vpr_ros.core import place_map as place_map_module
-from vpr_ros.core.codes import CodedRows, is_coded, write_codes
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.index import CodedIndex, ExactIndex
-from vpr_ros.core.map_check import damages
-from vpr_ros.core.map_edit import append, keep_places
-from vpr_ros.core.place_map import PlaceMap, read_header
+from vpr_ros.core.mapping import codes as codes_module
+from vpr_ros.core.mapping import place_map as place_map_module
+from vpr_ros.core.mapping.codes import CodedRows, is_coded, write_codes
+from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
+from vpr_ros.core.mapping.place_map import PlaceMap, read_header
 from vpr_ros.core.types import Descriptors
+from vpr_ros.map_care.check import damages
+from vpr_ros.map_care.edit import append, keep_places
 
 COUNT = 6000
 

@@ -10,14 +10,14 @@ import pytest
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, calibrate, evaluate_bag
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluation import answers_offline
+from vpr_ros.evaluating.evaluation import answers_offline
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = list(range(12))
@@ -193,7 +193,7 @@ def test_a_bad_option_is_one_line(
 
 def test_the_node_answers_what_the_core_answers_offline(world: Path, mapped: Path) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
-    from vpr_ros.live import run_live
+    from vpr_ros.evaluating.live import run_live
 
     model = Model.open(world / 'model')
     localizer = Localizer(OnnxDescriber(model), PlaceMap.open(mapped, model=model))
@@ -232,7 +232,7 @@ def test_a_node_that_cannot_start_is_one_line(
     world: Path, mapped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
-    from vpr_ros import live
+    from vpr_ros.evaluating import live
 
     monkeypatch.setattr(live, '_yaml', lambda value: '"/nowhere"')
     assert run_evaluate(world, mapped, str(world / 'dusk_bag'), '--live') == 2
@@ -246,7 +246,7 @@ def test_a_replayed_bag_arrives_whole(world: Path, tmp_path: Path, storage: str)
     from ros_world import domain, running
     from sensor_msgs.msg import CompressedImage
 
-    from vpr_ros.adapters.images import to_rgb
+    from vpr_ros.core.encodings import to_rgb
 
     bag = tmp_path / ('bag.bag' if storage == 'ros1' else 'bag')
     write_bag(world / 'day', bag, WriteOptions(storage=storage))
@@ -272,7 +272,7 @@ import numpy as np
 sys.path.insert(0, {test!r})
 from worlds import write_tiny_model
 from vpr_ros.build_map import build_map
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.geometry import FORWARD_CAMERA
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.drive import RecordedFrame

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core.confidence import (
+from vpr_ros.core.errors import ConfigError, MapError
+from vpr_ros.core.localizing.confidence import (
     BINS,
     SHIPPED,
     Calibration,
@@ -18,11 +19,10 @@ from vpr_ros.core.confidence import (
     observe,
     reliability,
 )
-from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.errors import ConfigError, MapError
-from vpr_ros.core.estimate import Fix, NoFix, Reason
-from vpr_ros.core.localizer import Localization, Localizer
-from vpr_ros.core.place_map import PlaceMap, map_id, write_calibration
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import Fix, NoFix, Reason
+from vpr_ros.core.localizing.localizer import Localization, Localizer
+from vpr_ros.core.mapping.place_map import PlaceMap, map_id, write_calibration
 
 SECOND = 10**9
 

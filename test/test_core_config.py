@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vpr_ros.core.config import NodeConfig, default_of, node_config, parameter_file
 from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.settings import checked, default_of
+from vpr_ros.node.config import NodeConfig, parameter_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,7 +22,7 @@ def test_the_parameter_file_in_config_is_the_one_made_from_the_settings() -> Non
 
 def test_the_parameter_file_holds_exactly_the_defaults() -> None:
     held = yaml.safe_load(parameter_file())['/**']['ros__parameters']
-    assert node_config(held) == NodeConfig()
+    assert checked(NodeConfig, held) == NodeConfig()
 
 
 def test_every_setting_has_a_sentence_and_every_number_a_range() -> None:
@@ -47,8 +48,8 @@ def test_every_setting_has_a_sentence_and_every_number_a_range() -> None:
 )
 def test_an_illegal_value_is_refused_with_the_reason(name: str, value: object, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        node_config({name: value})
+        checked(NodeConfig, {name: value})
 
 
 def test_a_whole_number_serves_where_a_fraction_is_expected() -> None:
-    assert node_config({'agreement_radius': 3}).agreement_radius == 3.0
+    assert checked(NodeConfig, {'agreement_radius': 3}).agreement_radius == 3.0

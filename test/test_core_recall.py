@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpr_ros.core.index import ExactIndex, best_of
+from vpr_ros.core.mapping.index import ExactIndex, best_of
 from vpr_ros.core.recall import precision_recall, recall_at, share_interval
 
 
@@ -66,7 +66,7 @@ def test_search_over_blocks_equals_sorting_all_similarities(
 
 def test_a_scan_shared_by_threads_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, query = unit_rows(40, 16, 1), unit_rows(1, 16, 2)
-    monkeypatch.setattr('vpr_ros.core.index._THREAD_READS', 100)
+    monkeypatch.setattr('vpr_ros.core.mapping.index._THREAD_READS', 100)
     index = ExactIndex([rows[:25], rows[25:26], rows[26:]])
     np.testing.assert_allclose(index.similarities(query[0]), rows @ query[0], atol=1e-6)
     assert index.search(query, 5)[1].tolist() == [np.argsort(-(rows @ query[0]))[:5].tolist()]
@@ -75,7 +75,7 @@ def test_a_scan_shared_by_threads_finds_the_same(monkeypatch: pytest.MonkeyPatch
 WATCHED = """
 import time
 import numpy as np
-from vpr_ros.core.index import ExactIndex
+from vpr_ros.core.mapping.index import ExactIndex
 rows = np.random.default_rng(0).standard_normal((2000, 3072), dtype=np.float32)
 index = ExactIndex([rows])
 index.similarities(rows[0])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.estimate import Fix, NoFix, Reason, estimate
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_of, yaw_quat
-from vpr_ros.core.place_map import PlaceMap
-from vpr_ros.core.retrieve import Candidates, Prior, retrieve
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import Fix, NoFix, Reason, estimate
+from vpr_ros.core.localizing.retrieve import Candidates, Prior, retrieve
+from vpr_ros.core.mapping.place_map import PlaceMap
 
 CONFIG = LocalizerConfig(agreement_radius=5.0, min_similarity=0.5, min_agreement=0.6)
 

@@ -10,8 +10,8 @@ from worlds import picture, write_tiny_model
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('onnx', reason='needs onnx: make setup-training')
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_training import export
 from vpr_training.gate import RefusedError
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig

@@ -17,10 +17,10 @@ from conftest import ROOT
 from test_rebuild import published
 from test_train import draw_place, in_process, one_line, steps, until
 
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, read_card
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.model import Model, read_card
-from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import difference_interval
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches

@@ -11,7 +11,7 @@ from worlds import picture as textured
 from worlds import write_posed_folder
 
 from vpr_ros import images_to_bag
-from vpr_ros.command import command
+from vpr_ros.cli.command import command
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import (
     FORWARD_CAMERA,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
-from vpr_ros.adapters.images import ENCODINGS, rgb_to_image, to_rgb
+from vpr_ros.core.encodings import ENCODINGS, rgb_to_image, to_rgb
 from vpr_ros.core.errors import ImageError
 
 HEIGHT, WIDTH = 12, 16

@@ -16,11 +16,8 @@ from worlds import write_tiny_model
 from vpr_ros.build_map import build_map
 from vpr_ros.build_map import main as build_map_main
 from vpr_ros.core.camera import Camera, is_rectified, pinhole
-from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import DriveError, MapError, VprError
-from vpr_ros.core.estimate import Fix
-from vpr_ros.core.features import FeatureRays, SiftFeatures
 from vpr_ros.core.geometry import (
     FORWARD_CAMERA,
     IDENTITY,
@@ -35,16 +32,19 @@ from vpr_ros.core.geometry import (
     yaw_quat,
 )
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.landmarks import LandmarkMaker
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.map_edit import keep_places, merge
-from vpr_ros.core.place_map import PlaceMap
-from vpr_ros.core.resection import Matches, moved_to, resect
-from vpr_ros.core.rig import MountedCamera
+from vpr_ros.core.landmarks.features import FeatureRays, SiftFeatures
+from vpr_ros.core.landmarks.points import LandmarkMaker
+from vpr_ros.core.landmarks.resection import Matches, moved_to, resect
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.evaluate_bag import main as evaluate_bag_main
 from vpr_ros.map import main as map_main
+from vpr_ros.map_care.edit import keep_places, merge
 
 CAMERA = rendered.camera()
 MAPPED = rendered.drive(8)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from worlds import picture, straight_drive, write_map, write_tiny_model
 
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
 
 CONFIG = Path(__file__).resolve().parents[1] / 'config'
@@ -101,7 +101,7 @@ def test_the_layouts_name_topics_that_the_node_has(tmp_path: Path) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from ros_world import domain, running
 
-    from vpr_ros.adapters.conversions import PlaceMatchArray
+    from vpr_ros.node.conversions import PlaceMatchArray
 
     foxglove = foxglove_topics(json.loads((CONFIG / 'foxglove' / 'localize.json').read_text()))
     rviz = rviz_topics(yaml.safe_load((CONFIG / 'rviz' / 'localize.rviz').read_text()))

@@ -33,14 +33,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 from worlds import picture, straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros import localize
-from vpr_ros.adapters import conversions
-from vpr_ros.adapters.qos import LATCHED
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, write_model
+from vpr_ros.core.describing.precision import Accepted
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
-from vpr_ros.core.model import Model, write_model
-from vpr_ros.core.place_map import PlaceMap
-from vpr_ros.core.precision import Accepted
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives.geographic import datum_at, degrees_of
+from vpr_ros.node import conversions
+from vpr_ros.node.qos import LATCHED
 
 PLACES = 12
 

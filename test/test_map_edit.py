@@ -16,14 +16,21 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core import place_map as place_map_module
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import angle_between, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.map_edit import append, keep_places, merge
-from vpr_ros.core.place_map import MapHeader, PlaceMap, build, map_id, read_header, write_header
-from vpr_ros.core.redundancy import Redundancy, standing_for
+from vpr_ros.core.mapping import place_map as place_map_module
+from vpr_ros.core.mapping.place_map import (
+    MapHeader,
+    PlaceMap,
+    build,
+    map_id,
+    read_header,
+    write_header,
+)
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.map_care.edit import append, keep_places, merge
+from vpr_ros.map_care.redundancy import Redundancy, standing_for
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -128,8 +135,8 @@ import sys
 sys.path.insert(0, {test!r})
 from pathlib import Path
 from worlds import straight_drive, unit_rows
-from vpr_ros.core.map_edit import append
-from vpr_ros.core.place_map import read_header
+from vpr_ros.map_care.edit import append
+from vpr_ros.core.mapping.place_map import read_header
 folder = Path({folder!r})
 with append(folder, read_header(folder)) as writer:
     print('started', flush=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from worlds import write_tiny_model
 
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.errors import ImageError, ModelError
-from vpr_ros.core.model import Model, ModelCard, write_model
 from vpr_ros.drives.prefetch import described
 
 

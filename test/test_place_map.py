@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
+from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.errors import MapError, VprError
-from vpr_ros.core.model import Model, ModelCard
-from vpr_ros.core.place_map import MapHeader, PlaceMap, build, map_id
+from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build, map_id
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,7 +135,7 @@ import sys
 sys.path.insert(0, {test!r})
 from pathlib import Path
 from worlds import straight_drive, unit_rows
-from vpr_ros.core.place_map import MapHeader, build
+from vpr_ros.core.mapping.place_map import MapHeader, build
 import resource
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))

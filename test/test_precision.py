@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from worlds import picture, straight_drive, write_map, write_tiny_model
 
-from vpr_ros.core import model as model_module
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing import model as model_module
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, file_sha256, write_model
+from vpr_ros.core.describing.precision import Accepted, choose
 from vpr_ros.core.errors import ModelError
-from vpr_ros.core.model import Model, file_sha256, write_model
-from vpr_ros.core.place_map import PlaceMap
-from vpr_ros.core.precision import Accepted, choose
+from vpr_ros.core.mapping.place_map import PlaceMap
 
 
 @pytest.fixture(autouse=True)

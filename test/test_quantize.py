@@ -14,8 +14,8 @@ from worlds import picture
 onnx = pytest.importorskip('onnx', reason='needs onnx: make setup-training')
 from onnx import TensorProto, numpy_helper
 
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model, write_model
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, write_model
 from vpr_training import gate as gate_module
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.errors import TrainingError

@@ -13,14 +13,14 @@ pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of
 from real_drives import split_in_two
 
 from vpr_ros.build_map import build_map
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluation import Evaluation, Tolerance, evaluate
-from vpr_ros.live import run_live
-from vpr_ros.shipped import default_model
+from vpr_ros.evaluating.evaluation import Evaluation, Tolerance, evaluate
+from vpr_ros.evaluating.live import run_live
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
-from vpr_ros.core.model import ModelCard, read_card, write_model
+from vpr_ros.core.describing.model import ModelCard, read_card, write_model
 from vpr_training.errors import TrainingError
 from vpr_training.export import export, images_for_parity
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig

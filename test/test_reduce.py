@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model, ModelCard, write_model
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_training.errors import TrainingError
 from vpr_training.reduce import components, descriptors_of, shortened
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core import rig
-from vpr_ros.core.config import LocalizerConfig
 from vpr_ros.core.errors import ConfigError
-from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, invert, yaw_quat
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.place_map import PlaceMap
-from vpr_ros.core.rig import MountedCamera, places_seen
+from vpr_ros.core.localizing import rig
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera, places_seen
+from vpr_ros.core.mapping.place_map import PlaceMap
 
 LENGTH, SIZE = 40, 64
 REAR_CAMERA = compose(np.array([-0.5, 0, 0, *yaw_quat(np.pi)]), FORWARD_CAMERA)

@@ -5,7 +5,7 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from wheels (`make setup`)')
 from rclpy.executors import ExternalShutdownException
 
-from vpr_ros.adapters.spinning import until_shutdown
+from vpr_ros.node.spinning import until_shutdown
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, ExternalShutdownException])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vpr_ros.core.estimate import Fix, NoFix, Reason
 from vpr_ros.core.geometry import IDENTITY
-from vpr_ros.core.state import CONFIRMATIONS, PATIENCE, SmoothTransform, State, Tracker
+from vpr_ros.core.localizing.estimate import Fix, NoFix, Reason
+from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, SmoothTransform, State, Tracker
 
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
 UNSURE = NoFix(Reason.NOT_SURE, 0.8)

@@ -17,11 +17,11 @@ from tensorrt_stand_in import StandIn, installed
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_engine
-from vpr_ros.core.backend import default_engine_cache, open_describer
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.backend import default_engine_cache, open_describer
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, read_card, write_model
+from vpr_ros.core.describing.precision import Accepted
 from vpr_ros.core.errors import BackendError, ModelError
-from vpr_ros.core.model import Model, read_card, write_model
-from vpr_ros.core.precision import Accepted
 
 IMAGES = [picture(place) for place in range(3)]
 
@@ -38,7 +38,7 @@ def jetson() -> Iterator[StandIn]:
 
 
 def describer_of(model: Model, cache: Path, **options: Any) -> Any:
-    from vpr_ros.core.tensorrt import TensorRtDescriber
+    from vpr_ros.core.describing.tensorrt import TensorRtDescriber
 
     return TensorRtDescriber(model, cache=cache, **options)
 
@@ -118,7 +118,7 @@ def test_a_kept_engine_that_is_broken_or_foreign_is_built_again(
     elif damage == 'refused':  # whole, and TensorRT itself does not take it
         from_elsewhere = b'plan of another kind'
         with installed(StandIn()), describer_of(model, tmp_path) as describer:
-            from vpr_ros.core.tensorrt import engine_file
+            from vpr_ros.core.describing.tensorrt import engine_file
 
             path.write_bytes(engine_file(describer.key, from_elsewhere))
     else:
@@ -297,7 +297,7 @@ def test_images_are_cast_before_they_are_transposed(jetson: StandIn, tmp_path: P
 
 
 def test_the_shipped_graphs_can_be_read(jetson: StandIn) -> None:
-    from vpr_ros.core.tensorrt import cast_first, graph_precision
+    from vpr_ros.core.describing.tensorrt import cast_first, graph_precision
 
     root = Path(__file__).resolve().parents[1] / 'models'
     for path in sorted(root.glob('*/card.json')):

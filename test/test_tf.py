@@ -6,11 +6,11 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from nav_msgs.msg import Odometry
 
-from vpr_ros.adapters.conversions import fix_message, pose_array, pose_message, quat_of_matrix
-from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
 from vpr_ros.core.errors import VprError
-from vpr_ros.core.estimate import Fix
 from vpr_ros.core.geometry import compose, matrix, yaw_quat
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.node.conversions import fix_message, pose_array, pose_message, quat_of_matrix
+from vpr_ros.node.tf import OdometryBuffer, Transforms, map_T_odom
 
 SECOND = 10**9
 

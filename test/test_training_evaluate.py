@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper
 from worlds import unit_rows, write_tiny_model
 
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import encode_jpeg, read
-from vpr_ros.core.model import Model
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluate import main
 from vpr_training.measure import examine, measure, rank_blocks, rank_earlier

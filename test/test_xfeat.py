@@ -12,23 +12,23 @@ from test_landmarks import CAMERA, CONFIG, write_folder
 from worlds import write_tiny_model
 
 from vpr_ros import build_map as build_map_module
-from vpr_ros import shipped
 from vpr_ros.build_map import build_map
-from vpr_ros.core import xfeat
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing import shipped
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import MapError, ModelError
-from vpr_ros.core.estimate import Fix
-from vpr_ros.core.feature_kinds import GRAPHS_OF_KIND, features_named
-from vpr_ros.core.features import FeatureRays, SiftFeatures
 from vpr_ros.core.geometry import IDENTITY
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.map_edit import append, keep_places, merge
-from vpr_ros.core.place_map import PlaceMap, read_header
-from vpr_ros.core.rig import MountedCamera
+from vpr_ros.core.landmarks import xfeat
+from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
+from vpr_ros.core.landmarks.features import FeatureRays, SiftFeatures
+from vpr_ros.core.landmarks.xfeat import MATCHER_NAME, NETWORK_NAME, XFeatFeatures
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.place_map import PlaceMap, read_header
 from vpr_ros.core.types import Frame
-from vpr_ros.core.xfeat import MATCHER_NAME, NETWORK_NAME, XFeatFeatures
 from vpr_ros.drives import open_drive
 from vpr_ros.map import main as map_main
+from vpr_ros.map_care.edit import append, keep_places, merge
 
 DRIVE = rendered.drive(4, step_m=0.3)
 

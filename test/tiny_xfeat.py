@@ -7,7 +7,7 @@ waves, and matching is by the descriptors alone.
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from vpr_ros.core.xfeat import (
+from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,
     MATCHER_OUTPUTS,

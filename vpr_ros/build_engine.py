@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.command import command
-from vpr_ros.core.backend import default_engine_cache, open_tensorrt
-from vpr_ros.core.describe import Describer, OnnxDescriber
+from vpr_ros.cli.command import command
+from vpr_ros.core.describing.backend import default_engine_cache, open_tensorrt
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import BackendError, ConfigError, DriveError, ImageError
 from vpr_ros.core.geometry import compose, invert
-from vpr_ros.core.model import Model
 from vpr_ros.core.recall import STANDARD_N, Recall, recall_at
 from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.prefetch import load, prefetched
-from vpr_ros.evaluation import Tolerance
-from vpr_ros.shipped import default_model
+from vpr_ros.evaluating.evaluation import Tolerance
 
 PRECISIONS = ('auto', 'fp32', 'fp16', 'int8')
 _NEXT_STEP = 'docs/jetson.md says how to install it; without it the node uses onnxruntime'

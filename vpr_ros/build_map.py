@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.command import add_precision_argument, command
-from vpr_ros.core.describe import Describer, OnnxDescriber
+from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model, shipped_graphs
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
-from vpr_ros.core.feature_kinds import GRAPHS_OF_KIND, features_named
-from vpr_ros.core.features import Features
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.landmarks import LandmarkMaker, Landmarks
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import MapHeader, MapWriter, PlaceMap, build
+from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
+from vpr_ros.core.landmarks.features import Features
+from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
+from vpr_ros.core.mapping.place_map import MapHeader, MapWriter, PlaceMap, build
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive, RecordedFrame
 from vpr_ros.drives.prefetch import described
-from vpr_ros.shipped import default_model, shipped_graphs
 
 THUMBNAIL_PX = 240
 _TURN_RAD = np.radians(20.0)

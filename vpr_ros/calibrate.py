@@ -17,23 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.command import add_precision_argument, command
-from vpr_ros.core.confidence import BINS, Calibration, Reliability, fit, reliability
-from vpr_ros.core.config import LocalizerConfig
-from vpr_ros.core.describe import Describer, OnnxDescriber
+from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import shows_something
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap, read_header, write_calibration
+from vpr_ros.core.localizing.confidence import BINS, Calibration, Reliability, fit, reliability
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.mapping.place_map import PlaceMap, read_header, write_calibration
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.prefetch import described, load
-from vpr_ros.evaluation import Tolerance
-from vpr_ros.shipped import model_that_made
+from vpr_ros.evaluating.evaluation import Tolerance
 
 BLOCK = 10  # frames in a row that are fitted on, or held out
 FEWEST = 4 * BLOCK

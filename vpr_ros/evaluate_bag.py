@@ -25,22 +25,25 @@ import yaml
 from tqdm import tqdm
 
 from vpr_ros.build_map import build_map, chosen_features
-from vpr_ros.command import add_precision_argument, command
+from vpr_ros.cli.command import add_precision_argument, command
 from vpr_ros.core.atomic import replace_file
-from vpr_ros.core.config import LocalizerConfig, NodeConfig, Value, node_config
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model, model_that_made
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
-from vpr_ros.core.localizer import Localizer
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap, read_header
-from vpr_ros.core.rig import MountedCamera
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.place_map import PlaceMap, read_header
+from vpr_ros.core.settings import Value, checked
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.folder import POSES_NAME, image_files
 from vpr_ros.drives.reader import is_bag
-from vpr_ros.evaluation import (
+from vpr_ros.evaluating.drive_page import Variant, drive_report
+from vpr_ros.evaluating.evaluation import (
     Evaluation,
     Tolerance,
     answers_offline,
@@ -48,9 +51,7 @@ from vpr_ros.evaluation import (
     evaluate,
     pooled,
 )
-from vpr_ros.report.drive_report import Variant, drive_report
 from vpr_ros.report.page import write_page
-from vpr_ros.shipped import default_model, model_that_made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ def _offline(
 ) -> tuple[list[Evaluation], float, float]:
     """Each drive's figures, images per second, and the peak of memory in MB."""
     describer = OnnxDescriber(setup.model, threads=arguments.threads, singly=False)
-    localizer = Localizer(describer, setup.place_map, node_config(setup.settings))
+    localizer = Localizer(describer, setup.place_map, checked(LocalizerConfig, setup.settings))
     evaluations, images, taken_s = [], 0, 0.0
     for drive in drives:
         localizer.cameras = [MountedCamera(calibration=drive.camera)]
@@ -213,7 +214,7 @@ def _live(
     arguments: argparse.Namespace,
 ) -> tuple[list[Evaluation], float, float]:
     """The same through the node; the speed is the bag's, so that it is not told."""
-    from vpr_ros.live import run_live  # needs ROS, which the offline way does not
+    from vpr_ros.evaluating.live import run_live  # needs ROS, which the offline way does not
 
     parameters = setup.settings | {
         'map': str(setup.place_map.folder.absolute()),
@@ -361,8 +362,8 @@ def _settings(assignments: Sequence[str]) -> dict[str, Value]:
                 f'--set {assignment}: expected NAME=VALUE with one of {", ".join(sorted(known))}'
             )
         settings[name] = yaml.safe_load(text)
-    checked: NodeConfig = node_config(settings)
-    return {name: getattr(checked, name) for name in settings}
+    legal = checked(LocalizerConfig, settings)
+    return {name: getattr(legal, name) for name in settings}
 
 
 def _write_fixes(path: Path, evaluation: Evaluation) -> None:

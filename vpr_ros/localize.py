@@ -26,16 +26,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSa
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from vpr_ros.adapters import conversions as convert
-from vpr_ros.adapters.diagnostics import Counts, status_message
-from vpr_ros.adapters.images import to_rgb
-from vpr_ros.adapters.newest import Newest
-from vpr_ros.adapters.outputs import Outputs
-from vpr_ros.adapters.parameters import Parameters
-from vpr_ros.adapters.qos import RECENT, image_qos
-from vpr_ros.adapters.spinning import until_shutdown
-from vpr_ros.adapters.tf import OdometryBuffer, Transforms, map_T_odom
-from vpr_ros.core.backend import Chosen, open_describer
 from vpr_ros.core.camera import (
     camera_info_topic,
     differs,
@@ -43,17 +33,27 @@ from vpr_ros.core.camera import (
     is_rectified,
     pinhole,
 )
+from vpr_ros.core.describing.backend import Chosen, open_describer
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import model_that_made
+from vpr_ros.core.encodings import to_rgb
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
-from vpr_ros.core.estimate import Fix
-from vpr_ros.core.localizer import Localization, Localizer
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import PlaceMap, read_header
-from vpr_ros.core.retrieve import Prior
-from vpr_ros.core.rig import MountedCamera
-from vpr_ros.core.state import SmoothTransform, State, Tracker
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.localizer import Localization, Localizer
+from vpr_ros.core.localizing.retrieve import Prior
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.place_map import PlaceMap, read_header
 from vpr_ros.core.types import Frame
 from vpr_ros.drives.geographic import east_north_of
-from vpr_ros.shipped import model_that_made
+from vpr_ros.node import conversions as convert
+from vpr_ros.node.diagnostics import Counts, status_message
+from vpr_ros.node.outputs import Outputs
+from vpr_ros.node.parameters import Parameters
+from vpr_ros.node.qos import RECENT, image_qos
+from vpr_ros.node.spinning import until_shutdown
+from vpr_ros.node.tf import OdometryBuffer, Transforms, map_T_odom
+from vpr_ros.session.newest import Newest
+from vpr_ros.session.tracker import SmoothTransform, State, Tracker
 
 try:
     from vpr_msgs.srv import Localize
@@ -66,7 +66,7 @@ _GPS_LASTS_S = 2.0
 
 
 class LocalizeNode(LifecycleNode):
-    """See the module; parameters are documented by vpr_ros.core.config.NodeConfig."""
+    """See the module; parameters are documented by vpr_ros.node.config.NodeConfig."""
 
     def __init__(self, **node_arguments: Any) -> None:
         """Declare the parameters; raises ConfigError for a bad one."""

@@ -20,14 +20,13 @@ from vpr_ros.build_map import (
     chosen_features,
     landmark_maker,
 )
-from vpr_ros.command import add_precision_argument, command
-from vpr_ros.core.describe import OnnxDescriber
+from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import ConfigError, MapError
-from vpr_ros.core.features import Features
-from vpr_ros.core.map_check import Findings, check, damages, spacing_m
-from vpr_ros.core.map_edit import append, keep_places, merge, require_same_frame
-from vpr_ros.core.model import Model
-from vpr_ros.core.place_map import (
+from vpr_ros.core.landmarks.features import Features
+from vpr_ros.core.mapping.place_map import (
     HEADER_NAME,
     MapHeader,
     PlaceMap,
@@ -36,11 +35,12 @@ from vpr_ros.core.place_map import (
     require_model,
 )
 from vpr_ros.core.recall import Recall
-from vpr_ros.core.redundancy import Redundancy, standing_for
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
-from vpr_ros.evaluation import Tolerance
-from vpr_ros.map_export import (
+from vpr_ros.evaluating.evaluation import Tolerance
+from vpr_ros.map_care.check import Findings, check, damages, spacing_m
+from vpr_ros.map_care.edit import append, keep_places, merge, require_same_frame
+from vpr_ros.map_care.export import (
     export_csv,
     export_faiss,
     export_geojson,
@@ -48,11 +48,11 @@ from vpr_ros.map_export import (
     export_npz,
     export_tum,
 )
-from vpr_ros.map_recall import Queries, drive_images, own_places, recall_of
-from vpr_ros.report.map_page import called, damaged_page, sound_page
+from vpr_ros.map_care.page import called, damaged_page, sound_page
+from vpr_ros.map_care.plots import draw_places
+from vpr_ros.map_care.recall import Queries, drive_images, own_places, recall_of
+from vpr_ros.map_care.redundancy import Redundancy, standing_for
 from vpr_ros.report.page import write_page
-from vpr_ros.report.plots import draw_places
-from vpr_ros.shipped import model_that_made
 
 _EXPORTS = {
     'tum': (export_tum, 'FILE', 'poses as `t x y z qx qy qz qw` lines, for evo'),

@@ -23,13 +23,13 @@ from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
-from vpr_ros.adapters.conversions import stamp_message
-from vpr_ros.adapters.qos import LATCHED
-from vpr_ros.adapters.spinning import until_shutdown
-from vpr_ros.command import command
+from vpr_ros.cli.command import command
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.reader import cdr_converter, is_bag, open_reader
 from vpr_ros.drives.writer import write_bag
+from vpr_ros.node.conversions import stamp_message
+from vpr_ros.node.qos import LATCHED
+from vpr_ros.node.spinning import until_shutdown
 
 _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000

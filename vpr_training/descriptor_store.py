@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.cache import cache_folder
-from vpr_ros.core.describe import Describer
+from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_ros.core.types import Descriptors, Image

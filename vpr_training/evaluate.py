@@ -17,10 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.command import add_precision_argument, command
+from vpr_ros.cli.command import add_precision_argument, command
 from vpr_ros.core.atomic import replace_file
-from vpr_ros.core.describe import Describer, OnnxDescriber
-from vpr_ros.core.model import Model
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_ros.core.recall import Recall
 from vpr_training.data.layouts import SPLITS, open_recall_set
 from vpr_training.data.recall_set import RecallSet

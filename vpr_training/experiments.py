@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vpr_ros.command import command
-from vpr_ros.shipped import share_folders
+from vpr_ros.cli.command import command
+from vpr_ros.core.describing.shipped import share_folders
 from vpr_training import experiment_figures, experiment_tables, paper
 from vpr_training.config import read_settings
 from vpr_training.data.layouts import open_recall_set

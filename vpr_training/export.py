@@ -20,10 +20,10 @@ import numpy as np
 import torch
 import yaml
 
-from vpr_ros.command import command
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model, ModelCard, write_model
-from vpr_ros.core.precision import PRECISIONS, Precision
+from vpr_ros.cli.command import command
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, ModelCard, write_model
+from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.types import Image
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.errors import TrainingError

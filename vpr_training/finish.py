@@ -16,8 +16,8 @@ from typing import Any
 
 from vpr_ros.build_map import build_map
 from vpr_ros.core.atomic import replace_file
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import ModelCard, write_model
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import ModelCard, write_model
 from vpr_ros.core.recall import Recall, difference_interval
 from vpr_ros.drives import open_drive
 from vpr_training.config import TrainConfig

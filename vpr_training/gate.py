@@ -21,9 +21,9 @@ import numpy as np
 import onnxruntime as ort
 from tqdm import tqdm
 
-from vpr_ros.core.describe import Describer, OnnxDescriber
-from vpr_ros.core.model import CARD_NAME, Model, ModelCard, read_card, write_model
-from vpr_ros.core.precision import PRECISIONS, Accepted, Precision
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import CARD_NAME, Model, ModelCard, read_card, write_model
+from vpr_ros.core.describing.precision import PRECISIONS, Accepted, Precision
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.data.recall_set import RecallSet

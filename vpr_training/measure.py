@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.describe import Describer
-from vpr_ros.core.index import ExactIndex
-from vpr_ros.core.model import ModelCard
-from vpr_ros.core.precision import Precision
+from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.describing.model import ModelCard
+from vpr_ros.core.describing.precision import Precision
+from vpr_ros.core.mapping.index import ExactIndex
 from vpr_ros.core.recall import Recall, first_hit_rank, recall_of_ranks
 from vpr_ros.core.types import Descriptors
 from vpr_training.data.conditions import by_condition

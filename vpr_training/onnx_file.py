@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
 from vpr_ros.core.image import resize
-from vpr_ros.core.model import Model, ModelCard, file_sha256
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.errors import TrainingError
 

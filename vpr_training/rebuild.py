@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vpr_ros.core.describe import OnnxDescriber
-from vpr_ros.core.model import Model, ModelCard
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_training.errors import TrainingError
 from vpr_training.export import images_for_parity, parity
 from vpr_training.graph import initializers

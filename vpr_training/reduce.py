@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from tqdm import tqdm
 
-from vpr_ros.core.describe import Describer
+from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Descriptors
 from vpr_ros.drives import open_drive

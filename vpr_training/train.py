@@ -25,9 +25,9 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.fabric import Fabric, seed_everything
 
-from vpr_ros.command import command
-from vpr_ros.core.model import Model
-from vpr_ros.shipped import default_model
+from vpr_ros.cli.command import command
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
 from vpr_training.config import HelpFormatter, TrainConfig, add_settings, parse, settings
 from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
 from vpr_training.data.loader import training_batches

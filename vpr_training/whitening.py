@@ -20,7 +20,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vpr_ros.command import command
+from vpr_ros.cli.command import command
 from vpr_training.config import HelpFormatter, TrainConfig, add_settings, parse, settings
 from vpr_training.data.disturbance import disturbed
 from vpr_training.data.layouts import open_places

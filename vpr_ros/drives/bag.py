@@ -12,8 +12,8 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader
 
-from vpr_ros.adapters.images import to_depth_m, to_rgb
 from vpr_ros.core.camera import Camera, camera_info_topic, field_of_view_deg, is_rectified, pinhole
+from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
 from vpr_ros.core.trajectory import Trajectory

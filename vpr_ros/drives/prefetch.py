@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from vpr_ros.core.describe import Describer
+from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Descriptors, Image
 from vpr_ros.drives.drive import RecordedFrame

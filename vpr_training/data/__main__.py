@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.command import command
+from vpr_ros.cli.command import command
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_training.data.config import DataConfig

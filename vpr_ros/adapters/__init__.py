@@ -1,1 +1,0 @@
-"""Between ROS and the core: messages, parameters, quality of service, transforms, diagnostics."""

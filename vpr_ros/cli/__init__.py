@@ -1,0 +1,1 @@
+"""What the commands share: their guard and their options."""

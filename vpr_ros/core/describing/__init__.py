@@ -1,0 +1,1 @@
+"""Images to descriptors: models, and what runs them."""

@@ -1,0 +1,162 @@
+"""Choose what runs a model: TensorRT, else the fastest that onnxruntime has, else the CPU.
+
+The one place where that is decided. Where the fastest cannot be had, the next one runs and the
+reason is told: a robot with a broken GPU goes on with its CPU, and its diagnostics say so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from vpr_ros.core.cache import cache_folder
+from vpr_ros.core.describing.describe import CPU, Describer, OnnxDescriber, Provider
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.precision import WANTED
+from vpr_ros.core.errors import BackendError, VprError
+
+BACKENDS = ('auto', 'tensorrt', 'onnxruntime', 'openvino', 'cpu')
+_ENGINE_PRECISION = {'auto': None, 'fp32': 'fp32', 'fp16': 'fp16'}  # all others are int8
+_TENSORRT, _CUDA = 'TensorrtExecutionProvider', 'CUDAExecutionProvider'
+_OPENVINO = 'OpenVINOExecutionProvider'
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A describer, what runs it, and why it is not what was wished for."""
+
+    describer: Describer
+    name: str  # what runs, for people
+    reason: str = ''  # why nothing faster does; empty where that was not asked for
+    is_failure: bool = False  # the reason is worth a warning: something is installed and fails
+    close: Callable[[], None] = lambda: None
+
+
+def default_engine_cache() -> Path:
+    """Where engines are kept: vpr_ros/engines in the user's cache folder."""
+    return cache_folder('vpr_ros') / 'engines'
+
+
+def open_describer(
+    model: Model,
+    *,
+    backend: str = 'auto',
+    precision: str = 'auto',
+    threads: int = 0,
+    cache: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Chosen:
+    """Open a model by the wished backend, else by the next one that works.
+
+    model: opened with `precision` for the CPU; an engine may take another of its graphs. backend:
+    one of BACKENDS. threads: of the CPU. cache: of engines, None takes the default. Raises
+    ModelError where not even the CPU can run the model, BackendError for an unknown backend.
+    """
+    if backend not in BACKENDS or precision not in WANTED:
+        raise BackendError(
+            f'backend {backend!r} with precision {precision!r}: expected one of '
+            f'{", ".join(BACKENDS)} with one of {", ".join(WANTED)}'
+        )
+    cache = cache or default_engine_cache()
+    reason, is_failure = '', False
+    if backend in ('auto', 'tensorrt'):
+        try:
+            return open_tensorrt(model, precision=precision, cache=cache, progress=progress)
+        except _MissingError as error:
+            reason, is_failure = str(error), backend == 'tensorrt'
+        except VprError as error:
+            reason, is_failure = str(error), True
+    wished = {'openvino': [_OPENVINO], 'cpu': []}.get(backend, [_TENSORRT, _CUDA])
+    available = [name for name in wished if name in ort.get_available_providers()]
+    if backend == 'openvino' and not available:
+        reason, is_failure = 'onnxruntime has no OpenVINO; pip install onnxruntime-openvino', True
+    try:
+        return _by_onnxruntime(model, available, precision, threads, cache, reason, is_failure)
+    except VprError as error:
+        if not available:
+            raise
+        reason = '; '.join(filter(None, [reason, str(error)]))
+        return _by_onnxruntime(model, [], precision, threads, cache, reason, True)
+
+
+def open_tensorrt(
+    model: Model,
+    *,
+    precision: str,
+    cache: Path,
+    progress: Callable[[str], None],
+    rebuild: bool = False,
+) -> Chosen:
+    """Open a model by TensorRT or raise BackendError or ModelError.
+
+    precision: as the node's parameter; auto is fp16 where that is possible and right, else fp32.
+    """
+    try:
+        from vpr_ros.core.describing import tensorrt
+    except (ImportError, AttributeError, OSError) as error:
+        raise _MissingError(f'TensorRT cannot be imported ({error})') from error
+    wanted: Any = _ENGINE_PRECISION.get(precision, 'int8')
+    opened = partial(
+        tensorrt.TensorRtDescriber, model, cache=cache, progress=progress, rebuild=rebuild
+    )
+    reason = ''
+    try:
+        try:
+            describer = opened(precision=wanted)
+        except tensorrt.ParityError as error:
+            if precision != 'auto':
+                raise
+            reason = str(error)
+            describer = opened(precision='fp32')
+    except (RuntimeError, TypeError) as error:  # pybind11 turns C++ exceptions into these
+        raise BackendError(f'TensorRT: {error}') from error
+    key = describer.key
+    return Chosen(
+        describer,
+        f'TensorRT {key.tensorrt} {key.precision} on {key.gpu}',
+        '; '.join(filter(None, [reason, describer.not_kept])),
+        bool(describer.not_kept),
+        describer.close,
+    )
+
+
+class _MissingError(BackendError):
+    """TensorRT is not installed, which is no failure on most machines."""
+
+
+def _by_onnxruntime(
+    model: Model,
+    names: list[str],
+    precision: str,
+    threads: int,
+    cache: Path,
+    reason: str,
+    is_failure: bool,
+) -> Chosen:
+    """names: of the providers to try before the CPU."""
+    if names and precision == 'auto':  # which was chosen for the CPU
+        model = Model.open(model.folder, precision='fp32')
+    providers = [_provider(name, cache) for name in names]
+    describer = OnnxDescriber(model, threads=threads, providers=[*providers, CPU])
+    runs = describer.providers[0].removesuffix('ExecutionProvider')
+    if names and describer.providers[0] not in names:
+        told = f'onnxruntime has {", ".join(names)}, and none of them starts'
+        reason, is_failure = '; '.join(filter(None, [reason, told])), True
+    name = f'onnxruntime {ort.__version__} {model.precision} on {runs}'
+    return Chosen(describer, name, reason, is_failure)
+
+
+def _provider(name: str, cache: Path) -> Provider:
+    """A provider with its options; engines of onnxruntime's own TensorRT are kept beside ours."""
+    if name != _TENSORRT:
+        return name
+    folder = str(cache / 'onnxruntime')
+    return name, {
+        'trt_engine_cache_enable': True,
+        'trt_engine_cache_path': folder,
+        'trt_timing_cache_enable': True,
+        'trt_timing_cache_path': folder,
+    }

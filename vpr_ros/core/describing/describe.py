@@ -1,0 +1,124 @@
+"""Turn images into descriptors: unit vectors that are close where the places are the same.
+
+onnxruntime on the CPU is the form that runs everywhere; other engines need only the two sizes and
+`describe`.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import onnxruntime as ort
+
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.precision import multiplies_bytes_fast
+from vpr_ros.core.errors import ModelError
+from vpr_ros.core.image import resize
+from vpr_ros.core.types import Descriptors, Image
+
+Provider: TypeAlias = str | tuple[str, dict[str, Any]]
+"""What onnxruntime runs a graph on: a name, or a name and options."""
+
+CPU = 'CPUExecutionProvider'
+
+
+class Describer(Protocol):
+    """Whatever turns images into descriptors."""
+
+    @property
+    def model(self) -> Model:
+        """The model that runs."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many threads may call `describe` at the same time, and are best to."""
+        ...
+
+    def describe(self, images: Sequence[Image]) -> Descriptors:
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        ...
+
+
+class OnnxDescriber:
+    """A model folder run by onnxruntime."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int = 0,
+        singly: bool = True,
+        providers: Sequence[Provider] = (CPU,),
+    ) -> None:
+        """threads: 0 takes all cores this process may use. Raises ModelError.
+
+        singly: all threads compute one image, which is soonest done; else each computes its own,
+        which gets through the most images where that many are described at the same time.
+        providers: of onnxruntime, best first.
+        """
+        threads = threads or len(os.sched_getaffinity(0))
+        self._model = model
+        self._at_once = 1 if singly else threads
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads if singly else 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if not multiplies_bytes_fast():
+            # Sums of 8-bit products would overflow; this asks for the exact way.
+            options.add_session_config_entry('session.x64quantprecision', '1')
+        try:
+            self._session = ort.InferenceSession(
+                str(model.graph), options, providers=list(providers)
+            )
+        except Exception as error:  # onnxruntime's own classes share no public base
+            raise ModelError(f'{model.graph}: onnxruntime cannot run it ({error})') from error
+        self._check_signature()
+
+    @property
+    def model(self) -> Model:
+        """The model that runs."""
+        return self._model
+
+    @property
+    def providers(self) -> list[str]:
+        """Names of the providers that were started, best first."""
+        return list(self._session.get_providers())
+
+    @property
+    def at_once(self) -> int:
+        """How many threads are best to call `describe` at the same time."""
+        return self._at_once
+
+    def describe(self, images: Sequence[Image]) -> Descriptors:
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        size = self._model.card.image_size
+        # One after another: a processor's caches hold one image's maps, not those of a batch.
+        rows = [
+            self._session.run([self._output], {self._input: resize(image, size)[None]})[0]
+            for image in images
+        ]
+        return np.concatenate(rows, dtype=np.float32)
+
+    def _check_signature(self) -> None:
+        card = self._model.card
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f'{self._model.graph}: {len(inputs)} inputs and {len(outputs)} outputs, '
+                'expected one of each'
+            )
+        expected = [card.image_height, card.image_width, 3]
+        if inputs[0].type != 'tensor(uint8)' or list(inputs[0].shape[1:]) != expected:
+            raise ModelError(
+                f'{self._model.graph}: input {inputs[0].type} {inputs[0].shape}, '
+                f'expected uint8 [B, {card.image_height}, {card.image_width}, 3] '
+                f'as in {self._model.folder / "card.json"}'
+            )
+        if list(outputs[0].shape[1:]) != [card.descriptor_size]:
+            raise ModelError(
+                f'{self._model.graph}: output {outputs[0].shape}, '
+                f'the card says [B, {card.descriptor_size}]'
+            )
+        self._input, self._output = inputs[0].name, outputs[0].name

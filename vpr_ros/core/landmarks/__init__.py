@@ -1,0 +1,1 @@
+"""Points of the scene: found in images, triangulated, and a camera placed among them."""

@@ -1,0 +1,1 @@
+"""From a query to a fix: retrieve, judge, estimate, refine."""

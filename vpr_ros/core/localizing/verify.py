@@ -1,0 +1,243 @@
+"""Geometric verification of candidates: is the query the same scene, and from where exactly?
+
+The query's features are matched with the landmarks of each of the best places, place by place,
+because neighbours show the same points and would hide each other from the ratio test. A place
+holds if a share of its matches, not just a number of them, agrees on one pose, and that pose is
+known well and lies near the place. The places that agree on where the camera is then give the pose
+together.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.camera import Camera
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.geometry import (
+    compose,
+    invert,
+    matrix,
+    quat_conjugate,
+    quat_multiply,
+    rotation_vector,
+)
+from vpr_ros.core.landmarks.features import FeatureRays
+from vpr_ros.core.landmarks.points import Landmarks
+from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Image, Poses
+
+Array = NDArray[np.float64]
+
+_LATERAL = 1e-3  # deviation of a landmark across its ray, per metre: a pixel at 700 px
+_POSITION_FLOOR_M, _ROTATION_FLOOR_RAD = 0.004, np.radians(0.02)
+_SAME_POSE_SIGMAS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Where the camera is by the landmarks of the places that agree."""
+
+    resection: Resection  # map_T_camera
+    place_index: int  # the one with most support
+    inliers: int  # features of the query that agree with a landmark
+    inlier_ratio: float  # of the best place's matches
+    probability: float  # share of the inliers, against those of places that say otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class _Support:
+    """What one place says."""
+
+    place_index: int
+    matches: Matches  # in the map frame, moved to the best candidate's origin
+    resection: Resection
+
+    @property
+    def inliers(self) -> int:
+        return int(self.resection.inliers.sum())
+
+    @property
+    def ratio(self) -> float:
+        return self.inliers / len(self.matches)
+
+
+class Verifier:
+    """Landmarks of a map, ready to place a camera among them."""
+
+    def __init__(self, place_map: PlaceMap) -> None:
+        """place_map: with landmarks; raises MapError for features that are not known."""
+        self._map = place_map
+        self._features = place_map.features()
+
+    def verify(
+        self,
+        image: Image,
+        camera: Camera,
+        places: NDArray[np.int64],
+        config: LocalizerConfig,
+    ) -> Verified | None:
+        """The pose on which the places [K], best first, agree; None without enough support.
+
+        image: the query in full size; an image of another shape than the camera's gives None.
+        """
+        if len(places) == 0:
+            return None
+        try:
+            camera = camera.scaled_to(image.shape[1], image.shape[0])
+        except VprError:
+            return None
+        found = self._features.extract(image)
+        seen = FeatureRays(camera.normalized(found.points_px), found.descriptors)
+        origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
+        supports = [
+            support
+            for place in places[: config.verified_places].tolist()
+            if (support := self._support(place, seen, origin, camera, config))
+        ]
+        if not supports:
+            return None
+        best = max(supports, key=lambda support: support.inliers)
+        agreeing = [other for other in supports if _agree(best.resection, other.resection, config)]
+        rival = max([other.inliers for other in supports if other not in agreeing], default=0)
+        joined = _joined([support.matches for support in agreeing])
+        resection = refine(joined, best.resection.pose, focal_px=camera.focal_px)
+        if resection is None:
+            return None
+        inliers = len(np.unique(joined.keypoint[resection.inliers]))
+        return Verified(
+            _in_map(
+                resection,
+                origin,
+                _scatter(agreeing, resection),
+                shared_error=self._features.shared_error,
+            ),
+            best.place_index,
+            inliers,
+            best.ratio,
+            best.inliers / (best.inliers + rival),
+        )
+
+    def _support(
+        self,
+        place: int,
+        seen: FeatureRays,
+        origin: Poses,
+        camera: Camera,
+        config: LocalizerConfig,
+    ) -> _Support | None:
+        landmarks = self._map.landmarks(place)
+        if landmarks is None:
+            return None
+        rows, columns = self._features.match(seen, landmarks.seen())
+        if len(rows) < config.min_inliers:
+            return None
+        origin_T_place = compose(invert(origin), self._map.poses[place])
+        matches = _matches(landmarks, rows, columns, seen.rays, origin_T_place)
+        resection = resect(matches, focal_px=camera.focal_px)
+        if resection is None:
+            return None
+        support = _Support(place, matches, resection)
+        least_ratio = max(config.min_inlier_ratio, self._features.least_inlier_ratio)
+        return support if _holds(support, origin_T_place, config, least_ratio) else None
+
+
+def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
+    """The robot's pose from its camera's."""
+    base = moved_to(verified.resection, invert(base_T_camera))
+    return Fix(
+        base.pose,
+        base.covariance,
+        verified.probability,
+        verified.place_index,
+        inliers=verified.inliers,
+    )
+
+
+def _matches(
+    landmarks: Landmarks,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    rays: Array,
+    frame_T_place: Poses,
+) -> Matches:
+    """Matches of query rows with landmark columns, in a frame."""
+    rotation = matrix(frame_T_place[3:])
+    points = landmarks.points_m[columns].astype(np.float64)
+    along = landmarks.sigma_m[columns].astype(np.float64) ** 2
+    range_m = np.linalg.norm(points, axis=1)
+    ray = points / range_m[:, None]
+    outer = ray[:, :, None] * ray[:, None, :]
+    across = (range_m * _LATERAL) ** 2
+    covariance = along[:, None, None] * outer + across[:, None, None] * (np.eye(3) - outer)
+    return Matches(
+        rays[rows],
+        points @ rotation.T + frame_T_place[:3],
+        rotation @ covariance @ rotation.T,
+        rows,
+    )
+
+
+def _holds(
+    support: _Support, origin_T_place: Poses, config: LocalizerConfig, least_ratio: float
+) -> bool:
+    """Whether enough matches, and a large enough share of them, fix a pose near the place."""
+    sigma_m = np.sqrt(np.linalg.eigvalsh(support.resection.covariance[:3, :3])[-1])
+    range_m = np.linalg.norm(support.matches.points_m - origin_T_place[:3], axis=1)
+    apart_m = np.linalg.norm(support.resection.pose[:3] - origin_T_place[:3])
+    return bool(
+        support.inliers >= config.min_inliers
+        and support.ratio >= least_ratio
+        and sigma_m < config.agreement_radius / 2
+        and apart_m < np.percentile(range_m[support.resection.inliers], 90)
+    )
+
+
+def _agree(first: Resection, second: Resection, config: LocalizerConfig) -> bool:
+    """Whether two poses are the same within their uncertainty."""
+    apart = first.pose[:3] - second.pose[:3]
+    spread = first.covariance[:3, :3] + second.covariance[:3, :3]
+    spread = spread + np.eye(3) * (config.agreement_radius / 10) ** 2
+    return bool(apart @ np.linalg.solve(spread, apart) < _SAME_POSE_SIGMAS**2)
+
+
+def _joined(parts: list[Matches]) -> Matches:
+    return Matches(
+        np.concatenate([part.rays for part in parts]),
+        np.concatenate([part.points_m for part in parts]),
+        np.concatenate([part.covariance_m2 for part in parts]),
+        np.concatenate([part.keypoint for part in parts]),
+    )
+
+
+def _scatter(supports: list[_Support], resection: Resection) -> Array:
+    """Covariance [6, 6] of the mean of what the places say one by one.
+
+    Landmarks of one place share the errors of the map's poses around it, which no residual shows;
+    places disagree by them.
+    """
+    apart = np.array([_difference(support.resection.pose, resection.pose) for support in supports])
+    weight = np.array([support.inliers for support in supports], dtype=np.float64)
+    spread: Array = np.einsum('s,si,sj->ij', weight / weight.sum(), apart, apart)
+    return spread / len(supports)
+
+
+def _difference(first: Poses, second: Poses) -> Array:
+    """Shift and turn [6] from the second to the first, about the frame's axes."""
+    turn = rotation_vector(quat_multiply(first[3:], quat_conjugate(second[3:])))
+    return np.concatenate([first[:3] - second[:3], turn])
+
+
+def _in_map(
+    resection: Resection, origin: Poses, common: Array, *, shared_error: float
+) -> Resection:
+    """In the map frame, with what landmarks have in common added to the covariance."""
+    floor = np.diag([_POSITION_FLOOR_M**2] * 3 + [_ROTATION_FLOOR_RAD**2] * 3)
+    return Resection(
+        compose(origin, resection.pose),
+        shared_error * (resection.covariance + common) + floor,
+        resection.inliers,
+    )

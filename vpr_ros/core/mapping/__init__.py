@@ -1,0 +1,1 @@
+"""A map on disk and in memory: its header, files, rows, grid and search."""

@@ -1,0 +1,168 @@
+"""Compact codes of many descriptors, which find the few rows that are worth an exact comparison.
+
+A large part of a map has two coarser copies of its descriptors:
+
+    codes_0.faiss ...  product quantization, 4 bits for each of at most 128 groups of dimensions,
+                       scanned by SIMD table look-ups (Andre et al., Cache locality is not enough,
+                       VLDB 2015, as faiss has it); row r is in file r modulo their number
+    bytes.npy          int8 [n, D], each row scaled by its largest number
+    byte_scales.npy    float32 [n]
+
+The scan of the first leaves one row in five hundred, the second a few dozen. The bytes are mapped
+from disk, so that memory is bounded by their size however long the search runs; the descriptors
+themselves are read row by row and never become resident.
+"""
+
+import os
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.mapping.products import products
+from vpr_ros.core.types import Descriptors
+
+CODED_FROM_BYTES, CODED_FROM_PLACES = 64_000_000, 10_000  # an exact scan of less takes a few ms
+SHARDS = 4  # scanned at the same time where there are as many cores
+_FILES = tuple(f'codes_{shard}.faiss' for shard in range(SHARDS))
+_MOST_DIMENSIONS, _MOST_GROUPS = 512, 128  # above, the table look-ups leave the fast path
+_SAMPLE = 20_000_000  # numbers of the rows that the codes are trained on, 80 MB
+_PASSES = 4  # over the sample, to find its principal axes
+_CHUNK = 32_000_000  # numbers of the rows that are encoded at a time
+_SCANNED_SHARE, _FEWEST_SCANNED = 500, 1000
+_COMPARED = 64  # rows read exactly, beyond those that are asked for
+
+
+class CodedRows:
+    """The codes of one part, opened."""
+
+    def __init__(self, part: Path) -> None:
+        """Open what write_codes has written; raises OSError, ValueError or RuntimeError."""
+        self._shards = [faiss.read_index(str(part / name)) for name in _FILES]
+        self._bytes = np.load(part / 'bytes.npy', mmap_mode='r', allow_pickle=False)
+        self._scales = np.load(part / 'byte_scales.npy', allow_pickle=False)
+        self._rows = _RowFile(part / 'descriptors.npy')
+        self._pool = ThreadPoolExecutor(min(SHARDS, os.cpu_count() or 1), 'scan')
+
+    def search(self, query: Descriptors, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Exact similarity [K] and row [K] of the rows most similar to a query [D], best first.
+
+        A row may be missed, the more likely the lower it ranks; what is found is exact.
+        """
+        rows = self._scanned(
+            query, max(len(self._scales) // _SCANNED_SHARE, _FEWEST_SCANNED, 4 * k)
+        )
+        halves = np.array_split(rows, 2)
+        near = np.concatenate(list(self._pool.map(lambda half: self._near(half, query), halves)))
+        rows = rows[_largest(near, k + _COMPARED)]
+        similarity = products(self._rows.read(rows), query)
+        order = np.lexsort((rows, -similarity))[:k]
+        return similarity[order], rows[order]
+
+    def _near(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
+        """Similarity [K] of some rows [K] by their bytes."""
+        similarity = products(self._bytes[rows].astype(np.float32), query)
+        return np.asarray(similarity * self._scales[rows])
+
+    def _scanned(self, query: Descriptors, count: int) -> NDArray[np.int64]:
+        """The rows whose codes are most similar, ascending."""
+        # The rows lie evenly in the shards; a few more of each make up for chance.
+        share = count / SHARDS
+        each = int(share + 4 * share**0.5)
+        found = list(self._pool.map(lambda shard: shard.search(query[None], each), self._shards))
+        similarity = np.concatenate([scores[0] for scores, _ in found])
+        rows = np.concatenate([ids[0] * SHARDS + shard for shard, (_, ids) in enumerate(found)])
+        real = np.concatenate([ids[0] >= 0 for _, ids in found])
+        similarity, rows = similarity[real], rows[real]
+        return np.sort(rows[_largest(similarity, count)])
+
+
+def codes_pay(descriptors: Descriptors) -> bool:
+    """Whether a part with descriptors [n, D] is searched sooner by codes."""
+    many = len(descriptors) >= CODED_FROM_PLACES
+    return many and descriptors.nbytes >= CODED_FROM_BYTES
+
+
+def write_codes(part: Path, descriptors: Descriptors) -> None:
+    """Write the codes of descriptors [n, D] into a part's folder."""
+    count, size = descriptors.shape
+    sampled = min(count, _SAMPLE // size)
+    sample = descriptors[np.linspace(0, count - 1, sampled).astype(np.int64)]
+    trained = _trained(np.ascontiguousarray(sample))
+    shards = [faiss.clone_index(trained) for _ in _FILES]
+    rows_as_bytes: NDArray[np.int8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        part / 'bytes.npy', mode='w+', dtype=np.int8, shape=(count, size)
+    )
+    scales = np.empty(count, dtype=np.float32)
+    step = max(_CHUNK // size // SHARDS, 1) * SHARDS  # each chunk begins with the first shard
+    for start in range(0, count, step):
+        chunk = np.ascontiguousarray(descriptors[start : start + step])
+        done = slice(start, start + len(chunk))
+        scales[done] = np.abs(chunk).max(axis=1) / 127
+        rows_as_bytes[done] = np.rint(chunk / np.maximum(scales[done, None], 1e-30))
+        for shard, index in enumerate(shards):
+            index.add(np.ascontiguousarray(chunk[shard::SHARDS]))
+    del rows_as_bytes  # written
+    np.save(part / 'byte_scales.npy', scales)
+    for name, index in zip(_FILES, shards):
+        faiss.write_index(index, str(part / name))
+
+
+def is_coded(part: Path) -> bool:
+    """Whether a part has codes."""
+    return (part / _FILES[0]).is_file()
+
+
+def _trained(sample: Descriptors) -> faiss.Index:
+    """An empty index that has learnt from a sample [n, D]."""
+    size = sample.shape[1]
+    kept = min(size - size % 8, _MOST_DIMENSIONS)
+    groups = max(number for number in range(2, _MOST_GROUPS + 1, 2) if kept % number == 0)
+    scanned = faiss.IndexPQFastScan(kept, groups, 4, faiss.METRIC_INNER_PRODUCT)
+    index = scanned if kept == size else faiss.IndexPreTransform(_reduction(sample, kept), scanned)
+    index.train(sample)
+    return index
+
+
+def _reduction(sample: Descriptors, kept: int) -> faiss.LinearTransform:
+    """The projection to `kept` dimensions that changes inner products least, nearly.
+
+    By orthogonal iteration: all axes of a long descriptor would take minutes and gigabytes. Not
+    centred: taking the mean from both sides would change the order of inner products.
+    """
+    axes = np.random.default_rng(0).standard_normal((sample.shape[1], kept), dtype=np.float32)
+    for _ in range(_PASSES):
+        axes = np.linalg.qr(sample.T @ (sample @ axes))[0]
+    projection = np.ascontiguousarray(axes.T, dtype=np.float32)
+    transform = faiss.LinearTransform(sample.shape[1], kept, False)
+    faiss.copy_array_to_vector(projection.ravel(), transform.A)
+    transform.is_trained = True
+    return transform
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Where the `count` largest values are, in no order."""
+    if count >= len(values):
+        return np.arange(len(values))
+    return np.argpartition(-values, count - 1)[:count]
+
+
+class _RowFile:
+    """Rows of a .npy file, read without mapping it."""
+
+    def __init__(self, path: Path) -> None:
+        header = np.load(path, mmap_mode='r', allow_pickle=False)
+        self._offset, self._shape, self._dtype = header.offset, header.shape, header.dtype
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rows [K, D]."""
+        width = self._shape[1] * self._dtype.itemsize
+        read = [
+            os.pread(self._descriptor, width, self._offset + row * width) for row in rows.tolist()
+        ]
+        return np.frombuffer(b''.join(read), dtype=self._dtype).reshape(len(rows), -1)

@@ -1,0 +1,138 @@
+"""What a map knows of itself before any query: its drive on a regular grid, and its background.
+
+A belief moves along the grid, where moving is a shift of an array, and subtracts the background
+from what a query is like.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.mapping.index import ExactIndex
+
+Array: TypeAlias = NDArray[np.float32]
+Rows: TypeAlias = NDArray[np.int64]
+
+_BREAK = 5.0  # a step of the mapping drive this many times the usual one is a break in it
+_BREAK_CELLS = 3  # how wide a break is on the grid
+_BRANCH_CELLS = 5  # this far along the drive, a place nearby is on another branch
+_SLOWEST_MPS = 0.05  # slower steps of the mapping drive say nothing about its speed
+_CROWD = 32  # places of one cube that are looked at for links
+
+
+@dataclass(frozen=True)
+class PlaceGrid:
+    """The mapped drive as M cells of equal length, in the order in which it was driven."""
+
+    cell_m: float  # length of a cell
+    places: int  # N
+    place_of_cell: Rows  # [M], the nearest place along the drive; -1 inside a break
+    link_from: Rows  # [L], cells next to which another branch passes
+    link_to: Rows  # [L], the nearest cell of that branch
+    link_turns: NDArray[np.bool_]  # [L], whether that branch was driven the other way
+    mapping_speed_mps: float  # the usual speed of the mapping drive
+
+    def __len__(self) -> int:
+        """Number of cells, M."""
+        return len(self.place_of_cell)
+
+    @cached_property
+    def is_regular(self) -> bool:
+        """Whether cell k is place k, as where places are equally far apart."""
+        return np.array_equal(self.place_of_cell, np.arange(self.places))
+
+
+def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:
+    """Lay places [N, 3], in the order of the mapping drive, onto a grid; stamps [N]."""
+    steps_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)  # [N - 1]
+    cell_m, breaks = _usual_step(steps_m)
+    travelled_m = np.where(breaks, _BREAK_CELLS * cell_m, steps_m)
+    along = np.concatenate([[0.0], np.cumsum(travelled_m)]) / cell_m  # [N], in cells
+    cell_of_place = np.rint(along).astype(np.int64)
+    place_of_cell = np.searchsorted(
+        (along[1:] + along[:-1]) / 2, np.arange(cell_of_place[-1] + 1)
+    ).astype(np.int64)
+    for before in np.flatnonzero(breaks):
+        place_of_cell[cell_of_place[before] + 1 : cell_of_place[before + 1]] = -1
+    from_place, to_place = _branches(positions_m, 1.5 * cell_m, cell_of_place)
+    direction = np.gradient(positions_m, axis=0) if len(positions_m) > 1 else positions_m
+    turns = np.einsum('li,li->l', direction[from_place], direction[to_place]) < 0
+    return PlaceGrid(
+        cell_m=cell_m,
+        places=len(positions_m),
+        place_of_cell=place_of_cell,
+        link_from=cell_of_place[from_place],
+        link_to=cell_of_place[to_place],
+        link_turns=turns,
+        mapping_speed_mps=_usual_speed(steps_m[~breaks], np.diff(stamps_ns)[~breaks], cell_m),
+    )
+
+
+def _usual_step(steps_m: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
+    """Length of a cell and which steps [N - 1] are breaks.
+
+    A cell is as long as the median step, and longer where the robot mostly stood still, so that
+    there are never many more cells than places.
+    """
+    moving = steps_m[steps_m > 1e-3]
+    if moving.size == 0:
+        return 1.0, np.zeros(len(steps_m), dtype=bool)
+    usual_m = float(np.median(moving))
+    breaks = steps_m > _BREAK * max(usual_m, float(steps_m.mean()))
+    return max(usual_m, float(steps_m[~breaks].mean())), breaks
+
+
+def _usual_speed(steps_m: NDArray[np.float64], steps_ns: Rows, cell_m: float) -> float:
+    """Median speed while moving, in m/s; a cell a second where the stamps do not tell."""
+    timed = steps_ns > 0
+    speeds = steps_m[timed] / steps_ns[timed] * 1e9
+    speeds = speeds[speeds > _SLOWEST_MPS]
+    return float(np.median(speeds)) if speeds.size else cell_m
+
+
+def _branches(
+    positions_m: NDArray[np.float64], radius_m: float, cell_of_place: Rows
+) -> tuple[Rows, Rows]:
+    """Places near which another branch passes, and the nearest place of that branch.
+
+    Places are sorted into cubes of the radius' size, and only neighbouring cubes are compared.
+    """
+    cubes = np.floor(positions_m / radius_m).astype(np.int64)
+    cubes -= cubes.min(axis=0) - 1
+    sizes = cubes.max(axis=0) + 2
+    keys = (cubes[:, 0] * sizes[1] + cubes[:, 1]) * sizes[2] + cubes[:, 2]
+    order = np.argsort(keys, kind='stable')
+    sorted_keys = keys[order]
+    nearest = np.full(len(keys), -1, dtype=np.int64)
+    nearest_m = np.full(len(keys), radius_m)
+    for offset in np.ndindex(3, 3, 3):
+        wanted = keys + ((offset[0] - 1) * sizes[1] + offset[1] - 1) * sizes[2] + offset[2] - 1
+        start, end = (np.searchsorted(sorted_keys, wanted, side) for side in ('left', 'right'))
+        for rank in range(min(int((end - start).max()), _CROWD)):
+            here = np.flatnonzero(start + rank < end)
+            there = order[start[here] + rank]
+            apart_m = np.linalg.norm(positions_m[here] - positions_m[there], axis=1)
+            branch = np.abs(cell_of_place[here] - cell_of_place[there]) > _BRANCH_CELLS
+            better = branch & (apart_m < nearest_m[here])
+            nearest[here[better]], nearest_m[here[better]] = there[better], apart_m[better]
+    linked = np.flatnonzero(nearest >= 0)
+    return linked, nearest[linked]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What every place of a map looks like to the map itself, see `map_background`."""
+
+    similarity: Array  # [N], mean similarity of a place to all places
+    distance: Array  # [N], of a place's descriptor from the mean descriptor
+
+
+def map_background(index: ExactIndex) -> Background:
+    """One pass over the descriptors of a map."""
+    mean = index.mean()
+    similarity = index.similarities(mean)
+    distance = np.sqrt(np.maximum(1 - 2 * similarity + mean @ mean, 1e-6))
+    return Background(similarity, distance.astype(np.float32))

@@ -1,0 +1,1 @@
+"""Drives with known poses against a map: answers, judgements, figures, a page."""

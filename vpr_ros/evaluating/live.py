@@ -1,0 +1,250 @@
+"""Send a bag through the real node in its own process, and collect what it answers.
+
+The node runs in a ROS domain of its own, so that no other robot's topics mix in. Images are sent
+reliably: what is missing at the end was dropped by the node for a newer image, not lost on the
+way.
+"""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.settings import Value
+from vpr_ros.core.types import Poses
+from vpr_ros.evaluating.evaluation import Answer
+from vpr_ros.node.conversions import pose_array, stamp_ns
+from vpr_ros.node.diagnostics import latencies_of
+from vpr_ros.node.qos import LATCHED, RECENT
+from vpr_ros.node.spinning import until_shutdown
+from vpr_ros.replay_bag import Player, opened
+
+OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None], None]
+
+_READY_S = 60.0
+_QUIET_S = 1.5
+_STOP_S = 10.0
+_COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """What the node made of a bag."""
+
+    answers: list[Answer]  # by stamp
+    sent: int  # images
+    dropped: int  # images the node skipped for a newer one
+    node_latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99, from its diagnostics
+
+
+class _Listener(Node):
+    """Remembers when each answer came."""
+
+    def __init__(self, on_answer: OnAnswer | None) -> None:
+        super().__init__('evaluate_bag')
+        self._on_answer = on_answer
+        self.candidates: dict[int, Poses] = {}
+        self.poses: dict[int, PoseWithCovarianceStamped] = {}
+        self.arrived_s: dict[int, float] = {}
+        self.node_latency_ms: dict[str, dict[str, float]] = {}
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RECENT)
+        self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
+        self.create_subscription(
+            PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED
+        )
+
+    def _on_candidates(self, message: PoseArray) -> None:
+        at_ns = stamp_ns(message.header.stamp)
+        self.arrived_s.setdefault(at_ns, time.monotonic())
+        poses = [pose_array(pose, source='candidates') for pose in message.poses]
+        before = next(reversed(self.candidates), None)
+        self.candidates[at_ns] = np.array(poses).reshape(-1, 7)
+        if self._on_answer and before is not None:
+            self._on_answer(
+                before, self.poses.get(before)
+            )  # whose pose, on its own topic, has come by now
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.node_latency_ms.update(latencies_of(message))
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        at_ns = stamp_ns(message.header.stamp)
+        self.arrived_s[at_ns] = time.monotonic()
+        self.poses[at_ns] = message
+
+
+def run_live(
+    bag: Path,
+    image_topic: str | None,
+    parameters: Mapping[str, Value],
+    *,
+    rate: float = 1.0,
+    on_answer: OnAnswer | None = None,
+) -> LiveRun:
+    """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
+
+    on_answer: called with each image's stamp in ns and its pose message, None without a fix, while
+    the bag plays. Raises DriveError when the node ends early, with the last line it said.
+    """
+    domain = 1 + os.getpid() % 100
+    with opened(bag) as reader:
+        connections = {entry.topic: entry for entry in reader.connections}
+        topic = image_topic or _only_image_topic(connections)
+        compressed = connections[topic].msgtype == _COMPRESSED
+        transport = {
+            'image_topic': topic.removesuffix('/compressed') if compressed else topic,
+            'image_transport': 'compressed' if compressed else 'raw',
+            'image_qos': 'default',
+        }
+        with (
+            _node_process({**parameters, **transport}, domain) as (process, log),
+            _spinning(domain, on_answer) as listener,
+        ):
+            player = Player(listener, reader, [topic])
+            _wait_until_ready(player, listener, topic, process, log)
+            sent_s: dict[int, float] = {}
+
+            def note(_: str, __: int, data: bytes) -> None:
+                seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
+                sent_s[seconds * 10**9 + nanoseconds] = time.monotonic()
+
+            player.play(rate=rate, on_publish=note)
+            _wait_until_quiet(listener)
+            if process.poll() is not None:
+                raise DriveError(f'the node ended while the bag was played: {_last_line(log)}')
+    answers = [
+        Answer(
+            stamp_ns=at_ns,
+            candidates=listener.candidates[at_ns],
+            pose=_pose_of(listener.poses.get(at_ns)),
+            probability=float('nan'),
+            latency_ms={'end_to_end': (listener.arrived_s[at_ns] - sent_s[at_ns]) * 1e3},
+            covariance=_covariance_of(listener.poses.get(at_ns)),
+        )
+        for at_ns in sorted(listener.candidates.keys() & sent_s.keys())
+    ]
+    dropped = len(sent_s) - len(answers)
+    return LiveRun(answers, len(sent_s), dropped, listener.node_latency_ms)
+
+
+def _pose_of(message: PoseWithCovarianceStamped | None) -> Poses | None:
+    return None if message is None else pose_array(message.pose.pose, source='pose')
+
+
+def _covariance_of(message: PoseWithCovarianceStamped | None) -> NDArray[np.float64] | None:
+    return None if message is None else np.array(message.pose.covariance).reshape(6, 6)
+
+
+def _only_image_topic(connections: Mapping[str, Any]) -> str:
+    kinds = (_COMPRESSED, 'sensor_msgs/msg/Image')
+    topics = [topic for topic, entry in connections.items() if entry.msgtype in kinds]
+    if len(topics) != 1:
+        raise DriveError(
+            f'--image-topic: the bag has {len(topics)} image topics: {", ".join(topics)}'
+        )
+    return topics[0]
+
+
+@contextmanager
+def _node_process(
+    parameters: Mapping[str, Value], domain: int
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """The node `localize` as a user starts it; ended by SIGINT."""
+    given = [
+        word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
+    ]
+    command = [sys.executable, '-m', 'vpr_ros.localize', '--ros-args', *given]
+    environment = os.environ | {'ROS_DOMAIN_ID': str(domain)}
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            yield process, log
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _yaml(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+@contextmanager
+def _spinning(domain: int, on_answer: OnAnswer | None) -> Iterator[_Listener]:
+    """A listening node whose callbacks run in a thread."""
+    rclpy.init(domain_id=domain)
+    listener = _Listener(on_answer)
+    executor = SingleThreadedExecutor()
+    executor.add_node(listener)
+    thread = Thread(target=_spin, args=(executor,), daemon=True)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        rclpy.try_shutdown()
+        thread.join()
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with until_shutdown():
+        executor.spin()
+
+
+def _wait_until_ready(
+    player: Player,
+    listener: _Listener,
+    topic: str,
+    process: subprocess.Popen[bytes],
+    log: IO[bytes],
+) -> None:
+    """Until the node listens to the images and its topics are known here."""
+    deadline_s = time.monotonic() + _READY_S
+    while not (
+        player.wait_for_subscriber(topic, timeout_s=0.1)
+        and listener.count_publishers('/localize/candidates')
+    ):
+        if process.poll() is not None:
+            raise DriveError(f'the node did not start: {_last_line(log)}')
+        if time.monotonic() > deadline_s:
+            raise DriveError(
+                f'the node does not listen to {topic} after {_READY_S:.0f} s: {_last_line(log)}'
+            )
+    time.sleep(
+        0.5
+    )  # the node learns of this listener a moment after this listener learns of the node
+
+
+def _wait_until_quiet(listener: _Listener) -> None:
+    """Until no answer has come for a while."""
+    last_s = time.monotonic()
+    while time.monotonic() - max([last_s, *list(listener.arrived_s.values())[-1:]]) < _QUIET_S:
+        time.sleep(0.05)
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors='replace').strip().splitlines()
+    return lines[-1] if lines else 'it said nothing'

@@ -1,0 +1,1 @@
+"""Make a map from a drive, change it, check it, and show it."""

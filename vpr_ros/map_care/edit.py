@@ -1,0 +1,315 @@
+"""Change a map without building it again: add a drive, join maps, leave places out.
+
+A part of a map is never written again. A changed map is staged beside the old one, holds the old
+parts by hard links and knows their digests already, and is exchanged with the old one in one step.
+So adding a drive costs what the drive costs, however large the map is, and a kill leaves the old
+map. Leaving places out is the one change that copies rows; it leaves a map of one part.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.camera import Camera
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.landmarks.features import Features
+from vpr_ros.core.landmarks.points import no_landmarks
+from vpr_ros.core.mapping.place_map import (
+    Change,
+    MapHeader,
+    MapWriter,
+    PlaceMap,
+    graph_digests,
+    load_array,
+    now,
+    read_header,
+    write_graphs,
+    write_header,
+)
+from vpr_ros.core.types import Datum
+
+_MOST_PARTS = 10_000  # what four digits count
+
+
+class _DeclinedError(Exception):
+    """The staged map is not wanted."""
+
+
+@contextmanager
+def append(
+    folder: Path | str,
+    header: MapHeader,
+    *,
+    command: str = '',
+    source: str = '',
+    landmarks: tuple[Camera, Features] | None = None,
+) -> Iterator[MapWriter]:
+    """Yield a writer of a further part; when the block ends, the map has it.
+
+    header: what the map was before, from read_header; landmarks: of the new part, by which camera
+    and of which kind. Raises MapError where the map cannot be written, where it has landmarks of
+    another kind, where nothing was added, and where somebody else has changed it meanwhile.
+    """
+    folder = Path(folder)
+    if landmarks is not None and header.landmark_features:
+        _require_features(folder, header, landmarks[1])
+    with _staged(folder) as staging:
+        for name in header.files or {}:
+            _link(folder / name, staging / name)
+        with ExitStack() as stack:
+            part = _part_name(len(header.parts))
+            writer = MapWriter(
+                staging,
+                header.descriptor_size,
+                stack,
+                part=part,
+                landmark_descriptor_size=landmarks[1].descriptor_size if landmarks else None,
+            )
+            yield writer
+            writer.finish()
+        if writer.places == 0:
+            raise MapError(f'{folder}: not changed, there is no image with a pose to put into it')
+        places = header.places + writer.places
+        now_held = header
+        if landmarks is not None and not header.landmark_features:
+            now_held = replace(header, camera=landmarks[0], landmark_features=landmarks[1].name)
+            write_graphs(staging, landmarks[1])
+        write_header(staging, _changed(now_held, places, command, source))
+        _require_unchanged(folder, header)
+
+
+def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') -> list[str]:
+    """Write one map of all places of several maps; returns what the user should know.
+
+    Raises MapError where they were made by different models or lie in different frames. Geographic
+    maps of one UTM zone may have different origins: the first one's is taken. A recording that
+    several of them hold is taken once.
+    """
+    first = maps[0].header
+    for other in maps[1:]:
+        _require_alike(maps[0], other)
+    mapped = _landmarks_held(maps)
+    notes = _differences(maps)
+    with _staged(Path(output)) as staging:
+        held: set[tuple[str, ...]] = set()
+        files = dict(mapped.header.graphs)
+        for name in files:
+            _link(mapped.folder / name, staging / name)
+        places = 0
+        for place_map in maps:
+            header = place_map.header
+            for part, count in zip(header.parts, np.diff(place_map.part_starts).tolist()):
+                digests = _part_digests(header, part)
+                if tuple(digests.values()) in held:
+                    notes.append(f'{place_map.folder}/{part}: {count} places, held already')
+                    continue
+                name = _part_name(len(held))
+                held.add(tuple(digests.values()))
+                for file in digests:
+                    _link(place_map.folder / part / file, staging / name / file)
+                if _shift_poses(staging / name, header.datum, first.datum):
+                    del digests['poses.npy']
+                files |= {f'{name}/{file}': digest for file, digest in digests.items()}
+                places += count
+        source = ', '.join(str(place_map.folder) for place_map in maps)
+        joined = replace(
+            first,
+            files=files,
+            camera=mapped.header.camera,
+            landmark_features=mapped.header.landmark_features,
+        )
+        changed = _changed(joined, places, command, source)
+        write_header(staging, changed)
+    return notes
+
+
+def keep_places(
+    place_map: PlaceMap,
+    kept: NDArray[np.bool_],
+    output: Path | str,
+    *,
+    command: str = '',
+    accepts: Callable[[PlaceMap], bool] = lambda smaller: True,
+) -> bool:
+    """Write a map of the places that are kept [N]; False where `accepts` declined the result.
+
+    `accepts` gets the staged map, opened; if it declines, nothing is written. Raises MapError
+    where nothing is kept or the map cannot be written.
+    """
+    if not kept.any():
+        raise MapError(f'{place_map.folder}: not one of {len(place_map)} places would be left')
+    header = place_map.header
+    try:
+        with _staged(Path(output)) as staging:
+            with ExitStack() as stack:
+                size = place_map.landmark_descriptor_size
+                writer = MapWriter(
+                    staging, header.descriptor_size, stack, landmark_descriptor_size=size
+                )
+                _copy_rows(place_map, np.flatnonzero(kept), writer)
+                writer.finish()
+            if place_map.has_landmarks:
+                write_graphs(staging, place_map.features())
+            changed = _changed(replace(header, files=None), writer.places, command, '')
+            write_header(staging, changed)
+            if not accepts(PlaceMap.open(staging)):
+                raise _DeclinedError
+            if place_map.folder.resolve() == Path(output).resolve():
+                _require_unchanged(place_map.folder, header)
+    except _DeclinedError:
+        return False
+    return True
+
+
+def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) -> None:
+    for row in tqdm(rows.tolist(), unit='place', disable=None, delay=2):
+        writer.add(
+            place_map.descriptor(row),
+            place_map.poses[row],
+            stamp_ns=int(place_map.stamps_ns[row]),
+            name=place_map.names[row],
+            thumbnail=place_map.thumbnail_jpeg(row),
+        )
+        if place_map.landmark_descriptor_size is not None:
+            landmarks = place_map.landmarks(row)
+            if landmarks is None:
+                landmarks = no_landmarks(place_map.landmark_descriptor_size)
+            writer.add_landmarks(landmarks)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A staged folder whose failures name the map."""
+    try:
+        with staged_folder(folder) as staging:
+            yield staging
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+
+
+def _part_name(number: int) -> str:
+    if number >= _MOST_PARTS:
+        raise MapError(f'a map holds at most {_MOST_PARTS} recordings; join them with `map prune`')
+    return f'parts/{number:04d}'
+
+
+def _part_digests(header: MapHeader, part: str) -> dict[str, str]:
+    """Digests of a part's files by their names within it, sorted."""
+    start = f'{part}/'
+    return {
+        name.removeprefix(start): digest
+        for name, digest in sorted((header.files or {}).items())
+        if name.startswith(start)
+    }
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; copy it where the file system cannot, or is another one."""
+    if not source.is_file():
+        raise MapError(f'{source}: missing, the map is damaged; restore it or rebuild the map')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _changed(header: MapHeader, places: int, command: str, source: str) -> MapHeader:
+    change = Change(command=command, made_at=now(), places=places, source=source)
+    return replace(header, places=places, changes=(*header.changes, change))
+
+
+def _require_unchanged(folder: Path, header: MapHeader) -> None:
+    if read_header(folder) != header:
+        raise MapError(
+            f'{folder}: changed by another program meanwhile and left as that made it; try again'
+        )
+
+
+def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
+    ours, theirs = first.header, other.header
+    where = f'{first.folder} and {other.folder}'
+    if ours.model_sha256 != theirs.model_sha256:
+        raise MapError(
+            f'{where}: made with models {ours.model_name} ({ours.model_sha256[:12]}) and '
+            f'{theirs.model_name} ({theirs.model_sha256[:12]}), expected the same; '
+            'rebuild one with build_map'
+        )
+    require_same_frame(ours, theirs.frame_id, theirs.datum, theirs.has_heading, where=where)
+
+
+def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
+    held = header.landmark_features, header.graphs
+    if held != (features.name, graph_digests(features)):
+        raise MapError(
+            f'{folder}: has landmarks of {held[0]}, the new part of {features.name}; '
+            'expected the same, by the same networks'
+        )
+
+
+def _landmarks_held(maps: Sequence[PlaceMap]) -> PlaceMap:
+    """The first map with landmarks, else the first; raises MapError where they differ in kind."""
+    first, *others = [each for each in maps if each.has_landmarks] or maps[:1]
+    for other in others:
+        kinds = [
+            (each.header.landmark_features, tuple(each.header.graphs.items()))
+            for each in (first, other)
+        ]
+        if kinds[0] != kinds[1]:
+            raise MapError(
+                f'{first.folder} and {other.folder}: landmarks of {kinds[0][0]} and '
+                f'{kinds[1][0]}, expected the same, by the same networks; '
+                'rebuild one with build_map --landmarks'
+            )
+    return first
+
+
+def require_same_frame(
+    header: MapHeader, frame_id: str, datum: Datum | None, has_heading: bool, *, where: str
+) -> None:
+    """Raise MapError where poses of another recording cannot stand beside a map's."""
+    found, wanted = _frame(frame_id, datum), _frame(header.frame_id, header.datum)
+    if found != wanted:
+        raise MapError(f'{where}: positions in {found}, expected {wanted} as the map')
+    if has_heading != header.has_heading:
+        has, lacks = ('the new part', 'the map') if has_heading else ('the map', 'the new part')
+        raise MapError(f'{where}: {has} has headings and {lacks} has none; expected the same')
+
+
+def _frame(frame_id: str, datum: Datum | None) -> str:
+    if datum is None:
+        return f'frame {frame_id}'
+    return f'UTM zone {datum.utm_zone}{datum.utm_letter}'
+
+
+def _differences(maps: Sequence[PlaceMap]) -> list[str]:
+    first = maps[0]
+    return [
+        f'{other.folder}: its camera is mounted otherwise; robots without a mounting of their own '
+        f'take that of {first.folder}'
+        for other in maps[1:]
+        if not np.allclose(other.base_T_camera, first.base_T_camera, atol=1e-6)
+    ]
+
+
+def _shift_poses(part: Path, datum: Datum | None, wanted: Datum | None) -> bool:
+    """Bring a part's poses from their origin to another in the same UTM zone; whether it did."""
+    if datum is None or wanted is None:
+        return False
+    shift_m = np.array([datum.east_m - wanted.east_m, datum.north_m - wanted.north_m])
+    if not shift_m.any():
+        return False
+    path = part / 'poses.npy'
+    poses = load_array(part, 'poses')
+    poses[:, :2] += shift_m
+    path.unlink()  # else the linked file of the old map would be written
+    np.save(path, poses)
+    return True

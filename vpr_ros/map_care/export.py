@@ -1,0 +1,133 @@
+"""A map's content in the forms that other tools read.
+
+Poses as TUM, CSV or GeoJSON, thumbnails as a posed folder (which every command here reads too),
+descriptors as .npz or as a flat faiss index whose row numbers are those of the poses. All poses
+are map_T_camera, as the map has them.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from vpr_ros.core.atomic import staged_file, staged_folder
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.trajectory import Trajectory, write_tum
+from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
+from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
+from vpr_ros.drives.posed_csv import COLUMNS
+
+_ADDED_AT_ONCE = 65_536  # descriptors copied into an index
+
+
+def export_tum(place_map: PlaceMap, path: Path) -> None:
+    """`t x y z qx qy qz qw` lines by time; raises MapError where the file cannot be written."""
+    order = np.argsort(place_map.stamps_ns, kind='stable')
+    with _staged_file(path) as staging:
+        write_tum(staging, Trajectory(place_map.stamps_ns[order], place_map.poses[order]))
+
+
+def export_csv(place_map: PlaceMap, path: Path) -> None:
+    """The table of a posed folder; images are named as in their recordings."""
+    with _staged_file(path) as staging:
+        staging.write_text(_posed_table(place_map, place_map.names), encoding='utf-8')
+
+
+def export_geojson(place_map: PlaceMap, path: Path) -> None:
+    """A point in degrees for each place; raises MapError for a map that is not geographic."""
+    datum = place_map.header.datum
+    if datum is None or datum.utm_zone == UNKNOWN_ZONE:
+        raise MapError(
+            f'{place_map.folder}: has no known place on the Earth, which --geojson needs; '
+            'use --csv or --tum'
+        )
+    features = []
+    for place, (east_m, north_m) in enumerate(place_map.poses[:, :2].tolist()):
+        latitude, longitude = degrees_of(
+            datum.east_m + east_m, datum.north_m + north_m, datum.utm_zone, datum.utm_letter
+        )
+        properties = {'place': place, 'image': place_map.names[place]}
+        properties['stamp_s'] = _seconds(int(place_map.stamps_ns[place]))
+        features.append(
+            {
+                'type': 'Feature',
+                'geometry': {'type': 'Point', 'coordinates': [longitude, latitude]},
+                'properties': properties,
+            }
+        )
+    content = json.dumps({'type': 'FeatureCollection', 'features': features})
+    with _staged_file(path) as staging:
+        staging.write_text(content, encoding='utf-8')
+
+
+def export_images(place_map: PlaceMap, folder: Path) -> None:
+    """A posed folder of the thumbnails; raises MapError where `folder` is something else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / POSES_NAME).is_file():
+        raise MapError(f'{folder}: exists and is not a posed folder; give a new one')
+    names = [f'{place:06d}.jpg' for place in range(len(place_map))]
+    try:
+        with staged_folder(folder) as staging:
+            (staging / 'images').mkdir()
+            for place, name in enumerate(names):
+                (staging / 'images' / name).write_bytes(place_map.thumbnail_jpeg(place))
+            (staging / POSES_NAME).write_text(_posed_table(place_map, names), encoding='utf-8')
+            if place_map.header.mounting_known:
+                (staging / MOUNTING_NAME).write_text(_mounting(place_map), encoding='utf-8')
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+
+
+def export_npz(place_map: PlaceMap, path: Path) -> None:
+    """Arrays descriptors [N, D], poses [N, 7], stamps_ns [N] and names [N]."""
+    with _staged_file(path) as staging, staging.open('wb') as file:
+        np.savez(
+            file,
+            descriptors=np.concatenate(place_map.blocks),
+            poses=place_map.poses,
+            stamps_ns=place_map.stamps_ns,
+            names=np.array(place_map.names),
+        )
+
+
+def export_faiss(place_map: PlaceMap, path: Path) -> None:
+    """An IndexFlatIP of the descriptors: inner products are cosine similarities."""
+    index = faiss.IndexFlatIP(place_map.header.descriptor_size)
+    for block in place_map.blocks:
+        for start in range(0, len(block), _ADDED_AT_ONCE):
+            index.add(np.ascontiguousarray(block[start : start + _ADDED_AT_ONCE]))
+    with _staged_file(path) as staging:
+        faiss.write_index(index, str(staging))
+
+
+@contextmanager
+def _staged_file(path: Path) -> Iterator[Path]:
+    """A staged file whose failures name the file that was asked for."""
+    try:
+        with staged_file(path) as staging:
+            yield staging
+    except (OSError, RuntimeError) as error:  # faiss raises RuntimeError for any failed write
+        raise MapError(f'{path}: cannot be written ({error})') from error
+
+
+def _posed_table(place_map: PlaceMap, names: list[str]) -> str:
+    table = io.StringIO(newline='')
+    writer = csv.writer(table, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for name, stamp_ns, pose in zip(names, place_map.stamps_ns.tolist(), place_map.poses):
+        writer.writerow([name, _seconds(stamp_ns), *(f'{value:.9f}' for value in pose)])
+    return table.getvalue()
+
+
+def _seconds(stamp_ns: int) -> str:
+    return f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+
+
+def _mounting(place_map: PlaceMap) -> str:
+    numbers = [float(value) for value in place_map.base_T_camera]
+    return f'position: {numbers[:3]}\nquaternion_xyzw: {numbers[3:]}\n'

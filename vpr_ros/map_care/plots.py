@@ -1,0 +1,103 @@
+"""Pictures of maps and evaluations: where places are, and what was believed over what was true."""
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from vpr_ros.core.geometry import rotate
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.evaluating.evaluation import Evaluation, Tolerance
+from vpr_ros.map_care.check import Findings
+
+_NAMED_PARTS = 12  # in the legend
+_VIEWS_PER_EXTENT = 60  # length of a view line
+_MAP, _TRUE, _RIGHT, _WRONG, _SILENT = '#c8ccd2', '#30363d', '#2e8b57', '#d1432b', '#e0a030'
+
+
+def draw_paths(
+    evaluation: Evaluation, place_map: PlaceMap, tolerance: Tolerance, path: Path, *, title: str
+) -> None:
+    """Write a PNG of the map's places, the true path and the fixes.
+
+    Each fix is joined to the true position; where there was none is shown too.
+    """
+    places = place_map.base_poses()
+    fixed = np.array([answer.pose is not None for answer in evaluation.answers])
+    poses = np.array(
+        [answer.pose for answer in evaluation.answers if answer.pose is not None]
+    ).reshape(-1, 7)
+    truth = evaluation.truth
+    right = tolerance.accepts(poses, truth[fixed])
+    figure = Figure(figsize=(9, 7), dpi=130, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(places[:, 0], places[:, 1], '.', color=_MAP, markersize=7, label='mapped places')
+    axes.plot(truth[:, 0], truth[:, 1], '-', color=_TRUE, linewidth=1, label='true path')
+    for chosen, colour, name in ((right, _RIGHT, 'right'), (~right, _WRONG, 'wrong')):
+        joined = np.stack([truth[fixed][chosen, :2], poses[chosen, :2]], axis=1)  # [n, 2, 2]
+        axes.add_collection(LineCollection(list(joined), colors=colour, linewidths=1, alpha=0.7))
+        label = f'{name} fix ({chosen.sum()})'
+        axes.plot(poses[chosen, 0], poses[chosen, 1], 'o', color=colour, markersize=4, label=label)
+    silent = truth[~fixed]
+    label = f'no fix ({len(silent)})'
+    axes.plot(silent[:, 0], silent[:, 1], 'x', color=_SILENT, markersize=5, label=label)
+    axes.set(xlabel='x [m]', ylabel='y [m]', title=title)
+    axes.set_aspect('equal', adjustable='datalim')
+    axes.legend(loc='best', fontsize='small', framealpha=0.9)
+    axes.grid(color='#eeeeee')
+    figure.savefig(path)
+
+
+def draw_places(place_map: PlaceMap, path: Path, *, title: str) -> None:
+    """Write a PNG of a map's places, a colour for each recording, and where they look."""
+    figure, axes = _places_figure(place_map)
+    axes.set(title=title)
+    axes.legend(loc='best', fontsize='small', framealpha=0.9)
+    figure.savefig(path, format='png')
+
+
+def places_jpeg(place_map: PlaceMap, findings: Findings) -> bytes:
+    """The same as a JPEG, with what a check-up found."""
+    figure, axes = _places_figure(place_map)
+    positions = place_map.poses[:, :2]
+    pairs = [positions[[alias.place, alias.twin]] for alias in findings.aliases]
+    axes.add_collection(
+        LineCollection(pairs, colors=_WRONG, linewidths=1, alpha=0.6, label='look alike')
+    )
+    gaps = [positions[[gap.before, gap.after]] for gap in findings.gaps]
+    axes.add_collection(LineCollection(gaps, colors=_SILENT, linewidths=4, label='gap'))
+    poor = positions[[image.place for image in findings.poor_images]].reshape(-1, 2)
+    axes.plot(poor[:, 0], poor[:, 1], 'x', color=_TRUE, markersize=6, label='poor image')
+    axes.legend(loc='best', fontsize='small', framealpha=0.9)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format='jpeg', pil_kwargs={'quality': 85})
+    return drawn.getvalue()
+
+
+def _places_figure(place_map: PlaceMap) -> tuple[Figure, Axes]:
+    positions = place_map.poses[:, :2]
+    views = rotate(place_map.poses[:, 3:], np.array([0.0, 0.0, 1.0]))[:, :2]  # optical axes
+    figure = Figure(figsize=(9, 7), dpi=130, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    length_m = max(float(np.ptp(positions, axis=0).max()), 1.0) / _VIEWS_PER_EXTENT
+    for number, (start, end) in enumerate(pairwise(place_map.part_starts.tolist())):
+        colour = f'C{number % 10}'
+        label = f'part {number}: {end - start} places' if number < _NAMED_PARTS else None
+        part = positions[start:end]
+        axes.plot(part[:, 0], part[:, 1], '.', color=colour, markersize=5, label=label)
+        if place_map.header.has_heading:
+            looks = np.stack([part, part + length_m * views[start:end]], axis=1)  # [n, 2, 2]
+            axes.add_collection(
+                LineCollection(list(looks), colors=colour, linewidths=0.6, alpha=0.6)
+            )
+    axes.set(xlabel='x [m]', ylabel='y [m]')
+    axes.set_aspect('equal', adjustable='datalim')
+    axes.grid(color='#eeeeee')
+    return figure, axes

@@ -1,0 +1,1 @@
+"""The node `localize`: the only room, beside playing bags, that speaks ROS."""

@@ -1,0 +1,150 @@
+"""Every parameter of the node: the localizer's settings and those of topics, frames and output."""
+
+import json
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from vpr_ros.core.describing.backend import BACKENDS
+from vpr_ros.core.describing.precision import WANTED
+from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.settings import default_of, knob
+from vpr_ros.core.types import Poses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig(LocalizerConfig):
+    """All parameters of the node `localize`."""
+
+    @property
+    def image_topics(self) -> list[str]:
+        """The topic of each camera; raises ConfigError for an empty one."""
+        topics = [topic.strip() for topic in self.image_topic.split(',')]
+        if not all(topics) or len(set(topics)) < len(topics):
+            raise ConfigError(
+                f'image_topic: {self.image_topic!r}, expected different topics between the commas'
+            )
+        return topics
+
+    def mountings(self) -> list[Poses | None]:
+        """base_T_camera [7] of each camera as far as it is given; raises ConfigError."""
+        cameras = len(self.image_topics)
+        given = np.array(self.base_T_camera, dtype=np.float64).reshape(-1, 7)
+        if len(given) not in (0, cameras):
+            raise ConfigError(
+                f'base_T_camera: {len(given)} mountings for the {cameras} of image_topic'
+            )
+        if not len(given):
+            return [None] * cameras
+        return [checked_pose(pose, source='base_T_camera') for pose in given]
+
+    map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
+    model: str = knob(
+        '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
+    )
+    precision: str = knob(
+        'auto',
+        "The model's graph that runs; auto takes the fastest that its card accepts for this "
+        'processor.',
+        choices=WANTED,
+        at_configure=True,
+    )
+    backend: str = knob(
+        'auto',
+        'What runs the model; where it cannot, the next one does, and diagnostics say why. auto: '
+        "TensorRT, else onnxruntime on a GPU, else the CPU; openvino: onnxruntime's.",
+        choices=BACKENDS,
+        at_configure=True,
+    )
+    engine_cache: str = knob(
+        '',
+        "Folder of built TensorRT engines; empty takes vpr_ros/engines in the user's cache.",
+        at_configure=True,
+    )
+    threads: int = knob(
+        0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True
+    )
+    image_topic: str = knob(
+        'image',
+        "Camera topic, without the transport's suffix; several cameras separated by commas.",
+        at_configure=True,
+    )
+    image_transport: str = knob(
+        'raw',
+        'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage '
+        'on <image_topic>/compressed.',
+        choices=('raw', 'compressed'),
+        at_configure=True,
+    )
+    image_qos: str = knob(
+        'sensor_data',
+        'Quality of service of the image subscription: best effort, or reliable with default.',
+        choices=('sensor_data', 'default', 'system_default'),
+        at_configure=True,
+    )
+    continuous: bool = knob(
+        True, 'Localize every image; if false, only the next one after ~/trigger_localization.'
+    )
+    map_frame: str = knob(
+        '', "Frame of the published poses; empty takes the map's.", at_configure=True
+    )
+    odom_frame: str = knob('odom', 'Child frame of the published transform.', at_configure=True)
+    base_frame: str = knob(
+        'base_link', "The robot's frame, which the pose is of.", at_configure=True
+    )
+    base_T_camera: list[float] = knob(
+        (),
+        'Mounting of the camera (optical frame) as x y z qx qy qz qw, of several cameras one '
+        "after another; empty takes tf, else the mapping camera's.",
+        at_configure=True,
+    )
+    publish_tf: bool = knob(
+        False,
+        'Broadcast map_frame -> odom_frame at each fix while LOCALIZED '
+        '(needs tf2_ros and the odom topic).',
+    )
+    publish_initialpose: bool = knob(
+        False,
+        'Publish the first fix once LOCALIZED on initialpose, then nothing until lost again.',
+        at_configure=True,
+    )
+    transform_tolerance: float = knob(
+        0.1, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0
+    )
+    published_matches: int = knob(5, 'Matches in each PlaceMatchArray.', low=1, high=100)
+    debug_image_height: int = knob(240, 'Height of ~/debug_image.', unit='px', low=64, high=2160)
+    diagnostics_period: float = knob(
+        1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, at_configure=True
+    )
+    autostart: bool = knob(
+        True, 'Configure and activate at start, without a lifecycle manager.', at_configure=True
+    )
+
+
+def parameter_file() -> str:
+    """The text of config/localize.yaml: every parameter with its default, range and meaning."""
+    lines = [
+        '# Parameters of the node `localize`, with their defaults. '
+        'Made by `python -m vpr_ros.node.config`; take a copy,',
+        '# change it, and pass it as params_file:=FILE.',
+        '/**:',
+        '  ros__parameters:',
+    ]
+    for declared in fields(NodeConfig):
+        default, facts = default_of(declared), declared.metadata
+        legal = f'{facts["low"]:g} to {facts["high"]:g}' if facts['low'] is not None else ''
+        legal = ' | '.join(facts['choices']) or legal
+        remarks = ' '.join(filter(None, [facts['unit'], legal]))
+        when = ' Taken at configure.' if facts['at_configure'] else ''
+        lines.append(f'    # {facts["sentence"]}{f" [{remarks}]" if remarks else ""}{when}')
+        if default == []:
+            lines.append(f'    # {declared.name}: [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5]')
+        else:
+            lines.append(f'    {declared.name}: {json.dumps(default)}')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    print(parameter_file(), end='')

@@ -1,0 +1,95 @@
+"""ROS parameters made from the settings dataclass.
+
+Types, defaults, ranges and descriptions are declared once, there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.settings import check, checked, default_of
+from vpr_ros.node.config import NodeConfig
+
+_FIELDS = {declared.name: declared for declared in fields(NodeConfig)}
+
+
+class Parameters:
+    """The node's parameters, read back as one NodeConfig.
+
+    They are declared here, and checked at every change.
+    """
+
+    def __init__(self, node: Node, *, is_configured: Callable[[], bool]) -> None:
+        """Declare all parameters; raises ConfigError for a bad value given at start."""
+        self._node = node
+        self._is_configured = is_configured
+        self.config = NodeConfig()
+        node.add_on_set_parameters_callback(self._on_set)
+        for declared in _FIELDS.values():
+            try:
+                node.declare_parameter(declared.name, default_of(declared), _descriptor(declared))
+            except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+                raise ConfigError(_reason(error)) from error
+
+    def _on_set(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
+        """Refuse an illegal change with its reason; take a legal one over at once."""
+        values = {name: getattr(self.config, name) for name in _FIELDS}
+        try:
+            for change in changes:
+                if change.name not in _FIELDS:
+                    continue
+                declared = _FIELDS[change.name]
+                value = check(declared, change.value)
+                fixed = declared.metadata['at_configure'] and self._is_configured()
+                if fixed and value != values[change.name]:
+                    raise ConfigError(
+                        f'{change.name}: taken when the node is configured; '
+                        'change it after `ros2 lifecycle set <node> cleanup`'
+                    )
+                values[change.name] = value
+            self.config = checked(NodeConfig, values)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def _descriptor(declared: Field[Any]) -> ParameterDescriptor:
+    """Description and range of a parameter.
+
+    Numbers and lists are typed dynamically, so that `radius:=5` works as `5.0` does.
+    """
+    facts, default = declared.metadata, default_of(declared)
+    unit = f' [{facts["unit"]}]' if facts['unit'] else ''
+    choices = f' One of: {", ".join(facts["choices"])}.' if facts['choices'] else ''
+    descriptor = ParameterDescriptor(
+        name=declared.name,
+        description=facts['sentence'] + unit + choices,
+        dynamic_typing=isinstance(default, (float, list)),
+    )
+    low, high = facts['low'], facts['high']
+    if low is not None and isinstance(default, float):
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+        ]
+    elif low is not None:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return descriptor
+
+
+def _reason(error: Exception) -> str:
+    """The sentence of our own check inside rclpy's exception, else rclpy's."""
+    text = str(error)
+    return text.partition('Reason: ')[2].rstrip('.') or text
