@@ -28,11 +28,12 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
 from vpr_ros.core.image import read, shows_something
-from vpr_ros.core.localizing.belief import Background, Belief, place_grid
+from vpr_ros.core.localizing.belief import Belief
 from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, Calibration, fit
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.mapping.grid import Background, place_grid
 from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build
 from vpr_ros.core.recall import share_interval
 from vpr_ros.drives import open_drive
@@ -195,10 +196,9 @@ def localized(
     rows = []
     states = []
     for frame, (descriptor, base) in enumerate(zip(driven.descriptors, driven.bases, strict=True)):
+        shows_something = bool(seen is None or seen[frame])
         located = localizer.locate(
-            descriptor,
-            stamp_ns=int(driven.stamps_ns[frame]),
-            seen=bool(seen is None or seen[frame]),
+            Query(descriptor, int(driven.stamps_ns[frame]), shows_something=shows_something)
         )
         near = np.linalg.norm(places - base[:3], axis=1) <= bench.radius_m
         near &= not foreign

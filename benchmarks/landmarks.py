@@ -102,7 +102,7 @@ def kinds_there() -> list[str]:
 
 def row(name: str, way: str, figures: dict) -> str:
     """One line of the table."""
-    verify = figures['latency_ms'].get('verify')
+    verify = figures['latency_ms'].get('landmarks')
     numbers = (
         (figures['answered'], 2),
         (figures['false_fixes'], 3),

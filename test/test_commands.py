@@ -149,7 +149,7 @@ def test_evaluation_counts_what_is_there(
     assert (found['queries'], found['database'], found['unmatchable']) == (8, 12, 2)
     assert found['answered'] == 0.75 and found['false_fixes'] == 0.0
     assert found['position_error_m']['median'] < 0.1 and found['heading_error_deg']['p90'] < 0.1
-    assert set(found['latency_ms']) == {'decode', 'describe', 'search', 'estimate'}
+    assert set(found['latency_ms']) == {'decode', 'describe', 'search', 'judge'}
     assert found['latency_ms']['describe']['p50'] > 0 and found['dropped'] == 0
     assert 'Recall@1              0.750' in capsys.readouterr().out
 
@@ -223,7 +223,7 @@ def test_a_live_evaluation_adds_latency_and_takes_a_folder_too(
     found = json.loads(figures.read_text())
     assert found['recall']['1'] == 0.75 and found['answered'] == 0.75 and found['live'] is True
     assert 0 < found['latency_ms']['end_to_end']['p50'] < 5000
-    stages = {'wait', 'decode', 'describe', 'search', 'estimate', 'publish', 'total', 'end_to_end'}
+    stages = {'wait', 'decode', 'describe', 'search', 'judge', 'publish', 'total', 'end_to_end'}
     assert set(found['latency_ms']) == stages
     assert all(set(spread) == {'p50', 'p95', 'p99'} for spread in found['latency_ms'].values())
 

@@ -20,8 +20,9 @@ from vpr_ros.core.localizing.confidence import (
     reliability,
 )
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import Fix, NoFix, Reason
 from vpr_ros.core.localizing.localizer import Localization, Localizer
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.place_map import PlaceMap, map_id, write_calibration
 
 SECOND = 10**9
@@ -127,7 +128,7 @@ def walk(localizer: Localizer, places: list[int], rows: np.ndarray) -> list[Loca
     for second, place in enumerate(places):
         seen = rows[place] + 0.05 * random.standard_normal(rows.shape[1]).astype(np.float32)
         seen /= np.linalg.norm(seen)
-        found.append(localizer.locate(seen, stamp_ns=second * SECOND))
+        found.append(localizer.locate(Query(seen, second * SECOND)))
     return found
 
 
@@ -160,7 +161,7 @@ def test_a_lower_rate_of_false_fixes_gives_fewer_fixes(
     counts = []
     for rate in (0.0001, 0.01, 0.5):
         localizer.reset()
-        localizer.config = LocalizerConfig(max_false_fix_rate=rate)
+        localizer.use(LocalizerConfig(max_false_fix_rate=rate))
         found = walk(localizer, list(range(5, 12)), rows)
         fixes = [place.outcome for place in found if isinstance(place.outcome, Fix)]
         assert all(fix.probability >= 1 - rate for fix in fixes)
@@ -180,7 +181,7 @@ def test_an_image_that_shows_nothing_gets_no_fix_however_sure_the_drive_was(
     localizer: Localizer, rows: np.ndarray
 ) -> None:
     walk(localizer, list(range(5, 30)), rows)
-    dark = localizer.locate(rows[30], stamp_ns=25 * SECOND, seen=False)
+    dark = localizer.locate(Query(rows[30], 25 * SECOND, shows_something=False))
     assert isinstance(dark.outcome, NoFix) and dark.outcome.reason is Reason.NOTHING_SEEN
     assert dark.outcome.probability == 0
 
@@ -189,15 +190,15 @@ def test_an_image_asked_about_alone_leaves_the_drive_as_it_was(
     localizer: Localizer, rows: np.ndarray
 ) -> None:
     walk(localizer, list(range(5, 15)), rows)
-    assert localizer._belief is not None
-    before = localizer._belief.cells.copy()
-    asked = localizer.locate(rows[50], stamp_ns=10 * SECOND, alone=True)
+    assert localizer._drive is not None
+    before = localizer._drive._belief.cells.copy()
+    asked = localizer.locate_alone(Query(rows[50], 10 * SECOND))
     assert asked.candidates.place_index[0] == 50
-    np.testing.assert_array_equal(localizer._belief.cells, before)
+    np.testing.assert_array_equal(localizer._drive._belief.cells, before)
 
 
 def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.ndarray) -> None:
-    localizer.config = LocalizerConfig(belief=False)
+    localizer.use(LocalizerConfig(belief=False))
     found = walk(localizer, [5, 50, 7], rows)
     assert [place.candidates.place_index[0] for place in found] == [5, 50, 7]
     assert all(place.observed is None for place in found)

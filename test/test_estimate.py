@@ -1,5 +1,6 @@
 """A pose where the candidates agree, silence where not, and a covariance that means something."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,13 @@ from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_of, yaw_quat
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import Fix, NoFix, Reason, estimate
-from vpr_ros.core.localizing.retrieve import Candidates, Prior, retrieve
+from vpr_ros.core.localizing.estimate import estimate, weighed
+from vpr_ros.core.localizing.judges import Alone
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
+from vpr_ros.core.localizing.query import Prior, Query
+from vpr_ros.core.localizing.retrieve import Candidates, retrieve
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Poses
 
 CONFIG = LocalizerConfig(agreement_radius=5.0, min_similarity=0.5, min_agreement=0.6)
 
@@ -23,52 +28,61 @@ def place_map(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
     )
 
 
-def candidates(rows: list[int], similarity: list[float]) -> Candidates:
-    return Candidates(np.array(rows), np.array(similarity, dtype=np.float32))
+def judged(
+    place_map: PlaceMap,
+    rows: list[int],
+    similarity: list[float],
+    *,
+    base_T_camera: Poses | None = None,
+) -> Fix | NoFix:
+    """What places of a map that are so similar to one image amount to."""
+    poses = place_map.base_poses(np.array(rows), base_T_camera=base_T_camera)
+    found = Candidates(np.array(rows), np.array(similarity, dtype=np.float32), poses)
+    return estimate(weighed(found, CONFIG), CONFIG, has_heading=place_map.header.has_heading)
 
 
-def fix_of(found: Candidates, place_map: PlaceMap, config: LocalizerConfig = CONFIG) -> Fix:
-    outcome = estimate(found, place_map, config)
+def fix_of(place_map: PlaceMap, rows: list[int], similarity: list[float]) -> Fix:
+    outcome = judged(place_map, rows, similarity)
     assert isinstance(outcome, Fix)
     return outcome
 
 
 def test_agreeing_candidates_give_their_weighted_mean(place_map: PlaceMap) -> None:
-    fix = fix_of(candidates([50, 51, 49], [0.9, 0.89, 0.89]), place_map)
+    fix = fix_of(place_map, [50, 51, 49], [0.9, 0.89, 0.89])
     np.testing.assert_allclose(fix.pose[:3], [50, 0, 0], atol=0.01)
     assert fix.place_index == 50
 
 
 def test_a_lone_far_candidate_does_not_drag_the_pose(place_map: PlaceMap) -> None:
-    with_outlier = fix_of(candidates([50, 51, 49, 90], [0.9, 0.89, 0.89, 0.88]), place_map)
+    with_outlier = fix_of(place_map, [50, 51, 49, 90], [0.9, 0.89, 0.89, 0.88])
     np.testing.assert_allclose(with_outlier.pose[0], 50, atol=0.01)
 
 
 def test_look_alikes_far_apart_give_no_fix(place_map: PlaceMap) -> None:
-    outcome = estimate(candidates([10, 90], [0.9, 0.895]), place_map, CONFIG)
+    outcome = judged(place_map, [10, 90], [0.9, 0.895])
     assert isinstance(outcome, NoFix) and outcome.reason is Reason.CANDIDATES_DISAGREE
 
 
 def test_a_crowd_of_agreeing_candidates_outvotes_the_single_best(place_map: PlaceMap) -> None:
-    fix = fix_of(candidates([10, 60, 61, 62, 59], [0.9, 0.895, 0.894, 0.893, 0.89]), place_map)
+    fix = fix_of(place_map, [10, 60, 61, 62, 59], [0.9, 0.895, 0.894, 0.893, 0.89])
     assert 58 < fix.pose[0] < 63
 
 
 def test_nothing_similar_gives_no_fix(place_map: PlaceMap) -> None:
-    outcome = estimate(candidates([10], [0.2]), place_map, CONFIG)
+    outcome = judged(place_map, [10], [0.2])
     assert isinstance(outcome, NoFix) and outcome.reason is Reason.NOTHING_SIMILAR
 
 
 def test_opposite_headings_at_one_spot_disagree(tmp_path: Path) -> None:
     poses = np.concatenate([straight_drive(1), straight_drive(1, yaw_rad=np.pi)])
     both_ways = write_map(tmp_path / 'map', unit_rows(2, 16), poses)
-    assert isinstance(estimate(candidates([0, 1], [0.9, 0.9]), both_ways, CONFIG), NoFix)
+    assert isinstance(judged(both_ways, [0, 1], [0.9, 0.9]), NoFix)
 
 
 def test_the_covariance_is_symmetric_and_positive_even_for_one_candidate(
     place_map: PlaceMap,
 ) -> None:
-    covariance = fix_of(candidates([50], [0.9]), place_map).covariance
+    covariance = fix_of(place_map, [50], [0.9]).covariance
     np.testing.assert_allclose(covariance, covariance.T)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
@@ -77,7 +91,7 @@ def test_the_covariance_grows_with_spread_and_shrinks_with_similarity_and_number
     place_map: PlaceMap,
 ) -> None:
     def sigma(rows: list[int], similarity: list[float]) -> float:
-        return float(np.sqrt(fix_of(candidates(rows, similarity), place_map).covariance[0, 0]))
+        return float(np.sqrt(fix_of(place_map, rows, similarity).covariance[0, 0]))
 
     near, wide = sigma([50, 51, 49], [0.9] * 3), sigma([50, 53, 47], [0.9] * 3)
     assert near < wide
@@ -89,7 +103,7 @@ def test_the_pose_is_the_robots_not_the_cameras(tmp_path: Path) -> None:
     camera_ahead = FORWARD_CAMERA + np.array([0.5, 0, 1.2, 0, 0, 0, 0])
     base = np.array([[3.0, 4.0, 0.0, *yaw_quat(0.7)]])
     place_map = write_map(tmp_path / 'map', unit_rows(1, 16), compose(base, camera_ahead))
-    outcome = estimate(candidates([0], [0.9]), place_map, CONFIG, base_T_camera=camera_ahead)
+    outcome = judged(place_map, [0], [0.9], base_T_camera=camera_ahead)
     assert isinstance(outcome, Fix)
     np.testing.assert_allclose(outcome.pose[:3], [3, 4, 0], atol=1e-9)
     assert yaw_of(outcome.pose) == pytest.approx(0.7)
@@ -97,15 +111,27 @@ def test_the_pose_is_the_robots_not_the_cameras(tmp_path: Path) -> None:
 
 def test_a_map_without_headings_says_that_it_knows_none(tmp_path: Path) -> None:
     place_map = write_map(tmp_path / 'map', unit_rows(3, 16), straight_drive(3), has_heading=False)
-    covariance = fix_of(candidates([0, 1, 2], [0.9] * 3), place_map).covariance
+    covariance = fix_of(place_map, [0, 1, 2], [0.9] * 3).covariance
     assert (np.sqrt(np.diag(covariance)[3:]) > 1.5).all()
 
 
-def test_a_prior_restricts_the_search_to_its_ball(place_map: PlaceMap) -> None:
+def test_a_prior_restricts_the_search_to_its_cylinder(place_map: PlaceMap) -> None:
     asked = unit_rows(100, 16)[90]
-    prior = Prior(np.array([20.0, 0, 0]), 3.0)
-    found = retrieve(asked, place_map, count=50, prior=prior)
-    assert sorted(found.place_index.tolist()) == [17, 18, 19, 20, 21, 22, 23]
-    nowhere = retrieve(asked, place_map, count=5, prior=Prior(np.array([0.0, 500, 0]), 3.0))
-    outcome = estimate(nowhere, place_map, CONFIG)
-    assert isinstance(outcome, NoFix) and outcome.reason is Reason.OUTSIDE_PRIOR
+    prior = Prior(np.array([20.0, 0, 50.0]), 3.0)  # z is not known
+    for every_place in (False, True):
+        query = Query(asked, 0, prior=prior)
+        found = retrieve(query, place_map, count=50, every_place=every_place).similar
+        assert sorted(found.place_index.tolist()) == [17, 18, 19, 20, 21, 22, 23]
+        nowhere = replace(query, prior=Prior(np.array([0.0, 500, 0]), 3.0))
+        assert len(retrieve(nowhere, place_map, count=5, every_place=every_place).similar) == 0
+    floor = replace(prior, height_m=2.0)
+    assert not floor.allows(place_map.poses[:, :3]).any()
+
+
+def test_nothing_inside_a_prior_is_told_by_its_source(place_map: PlaceMap) -> None:
+    away, asked = np.array([0.0, 500, 0]), unit_rows(100, 16)[90]
+    for excluding in (Reason.OUTSIDE_INITIAL_POSE, Reason.OUTSIDE_GPS):
+        query = Query(asked, 0, prior=Prior(away, 3.0, excluding=excluding))
+        found = retrieve(query, place_map, count=5)
+        outcome = Alone(place_map).judge(query, found, CONFIG).outcome
+        assert isinstance(outcome, NoFix) and outcome.reason is excluding

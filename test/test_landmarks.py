@@ -36,8 +36,8 @@ from vpr_ros.core.landmarks.features import FeatureRays, SiftFeatures
 from vpr_ros.core.landmarks.points import LandmarkMaker
 from vpr_ros.core.landmarks.resection import Matches, moved_to, resect
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
@@ -166,7 +166,7 @@ def test_another_room_is_not_placed_by_landmarks(
     without = Localizer(
         describer, place_map, LocalizerConfig(min_similarity=-1.0, use_landmarks=False)
     ).step(Frame(image, 0))
-    assert 'verify' in with_landmarks.latency_ms and 'verify' not in without.latency_ms
+    assert 'landmarks' in with_landmarks.latency_ms and 'landmarks' not in without.latency_ms
     assert type(with_landmarks.outcome) is type(without.outcome)
     if isinstance(with_landmarks.outcome, Fix) and isinstance(without.outcome, Fix):
         assert with_landmarks.outcome.inliers == 0

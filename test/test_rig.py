@@ -10,8 +10,9 @@ from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, invert, yaw_quat
 from vpr_ros.core.localizing import rig
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.rig import MountedCamera, places_seen
 from vpr_ros.core.mapping.place_map import PlaceMap
 
@@ -44,11 +45,9 @@ def drive(street: PlaceMap, cameras: tuple[int, ...], localizer: Localizer) -> l
     random, outcomes = np.random.default_rng(2), []
     for metre in range(LENGTH // 2, LENGTH):
         for camera in cameras:
-            located = localizer.locate(
-                seen(street, camera, metre, random),
-                stamp_ns=metre * 10**9 + camera * 10**7,
-                camera=camera,
-            )
+            row = seen(street, camera, metre, random)
+            query = Query(row, metre * 10**9 + camera * 10**7, camera=camera)
+            located = localizer.locate(query)
         outcomes.append(located.outcome)
     return outcomes
 
@@ -98,9 +97,9 @@ def test_two_cameras_that_look_the_same_way_count_as_one(street: PlaceMap) -> No
     pair = [MountedCamera(FORWARD_CAMERA)] * 2
     single, stereo = (Localizer(None, street, CONFIG, cameras=pair) for _ in range(2))
     row = seen(street, 0, 5, random)
-    first = single.locate(row, stamp_ns=0)
-    assert stereo.locate(row, stamp_ns=0).outcome.probability == first.outcome.probability
-    again = stereo.locate(row, stamp_ns=0, camera=1)
+    first = single.locate(Query(row, 0))
+    assert stereo.locate(Query(row, 0)).outcome.probability == first.outcome.probability
+    again = stereo.locate(Query(row, 0, camera=1))
     assert again.candidates.weight is not None and first.candidates.weight is not None
     assert again.candidates.weight.sum() <= first.candidates.weight.sum() + 0.05
 
@@ -110,7 +109,7 @@ def test_each_image_alone_is_placed_by_its_own_camera(street: PlaceMap) -> None:
         None, street, LocalizerConfig(belief=False, agreement_radius=2.0), cameras=RIG
     )
     row = seen(street, 1, 30, np.random.default_rng(4))
-    outcome = localizer.locate(row, stamp_ns=0, camera=1).outcome
+    outcome = localizer.locate(Query(row, 0, camera=1)).outcome
     assert isinstance(outcome, Fix)
     expected = compose(street.poses[2 * LENGTH - 1 - 30], invert(REAR_CAMERA))
     np.testing.assert_allclose(outcome.pose[:3], expected[:3], atol=0.3)
@@ -122,8 +121,8 @@ def test_a_camera_of_which_the_map_shows_nothing_is_named(tmp_path: Path) -> Non
     localizer = Localizer(None, one_way, CONFIG, cameras=RIG)
     row = unit_rows(1, SIZE, seed=5)[0]
     with pytest.raises(ConfigError, match='camera 2: no place of the map was taken looking its'):
-        localizer.locate(row, stamp_ns=0, camera=1)
+        localizer.locate(Query(row, 0, camera=1))
     localizer = Localizer(None, one_way, CONFIG, cameras=[MountedCamera(), MountedCamera()])
     with pytest.raises(ConfigError, match='camera 2: its mounting is not known'):
-        localizer.locate(row, stamp_ns=0, camera=1)
-    np.testing.assert_array_equal(localizer.mounting(), FORWARD_CAMERA)
+        localizer.locate(Query(row, 0, camera=1))
+    np.testing.assert_array_equal(localizer.rig.mounting(0), FORWARD_CAMERA)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.core.geometry import IDENTITY
-from vpr_ros.core.localizing.estimate import Fix, NoFix, Reason
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, SmoothTransform, State, Tracker
 
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)

@@ -8,7 +8,7 @@ from nav_msgs.msg import Odometry
 
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import compose, matrix, yaw_quat
-from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.node.conversions import fix_message, pose_array, pose_message, quat_of_matrix
 from vpr_ros.node.tf import OdometryBuffer, Transforms, map_T_odom
 

@@ -21,8 +21,8 @@ from vpr_ros.core.landmarks import xfeat
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.landmarks.features import FeatureRays, SiftFeatures
 from vpr_ros.core.landmarks.xfeat import MATCHER_NAME, NETWORK_NAME, XFeatFeatures
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap, read_header
 from vpr_ros.core.types import Frame

@@ -27,6 +27,7 @@ from vpr_ros.core.image import shows_something
 from vpr_ros.core.localizing.confidence import BINS, Calibration, Reliability, fit, reliability
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.place_map import PlaceMap, read_header, write_calibration
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
@@ -88,14 +89,13 @@ def _observe(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Observations [Q, OBSERVED] along a drive, and whether the best place was true [Q]."""
     localizer.reset()
-    place_map, tolerance = localizer.place_map, Tolerance(radius_m)
+    tolerance = Tolerance(radius_m)
     observed, right = [], []
     for descriptor, stamp_ns, base in zip(descriptors, stamps_ns.tolist(), truth, strict=True):
-        located = localizer.locate(descriptor, stamp_ns=stamp_ns)
+        located = localizer.locate(Query(descriptor, stamp_ns))
         assert located.observed is not None
         observed.append(located.observed)
-        best = place_map.base_poses(located.candidates.place_index[:1])[0]
-        right.append(bool(tolerance.accepts(best, base)))
+        right.append(bool(tolerance.accepts(located.candidates.map_T_base[0], base)))
     return np.array(observed), np.array(right)
 
 

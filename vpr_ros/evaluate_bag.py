@@ -182,7 +182,7 @@ def _offline(
     localizer = Localizer(describer, setup.place_map, checked(LocalizerConfig, setup.settings))
     evaluations, images, taken_s = [], 0, 0.0
     for drive in drives:
-        localizer.cameras = [MountedCamera(calibration=drive.camera)]
+        localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
         frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
         answers, unusable = [], 0
         started = time.perf_counter()

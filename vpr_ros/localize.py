@@ -38,9 +38,9 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.encodings import to_rgb
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localization, Localizer
-from vpr_ros.core.localizing.retrieve import Prior
+from vpr_ros.core.localizing.outcome import Fix, Reason
+from vpr_ros.core.localizing.query import Prior
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap, read_header
 from vpr_ros.core.types import Frame
@@ -291,7 +291,7 @@ class LocalizeNode(LifecycleNode):
             projection=message.p,
             rectified=is_rectified(topic),
         )
-        cameras = self._localizer.cameras
+        cameras = self._localizer.rig.cameras
         cameras[camera] = replace(cameras[camera], calibration=calibration)
         self._field_of_view_deg = field_of_view_deg(message.width, float(message.k[0]))
         mapped_deg = self._localizer.place_map.header.field_of_view_deg
@@ -338,7 +338,12 @@ class LocalizeNode(LifecycleNode):
         known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN
         sigma_m = variance**0.5 if known and variance > 0 else _USUAL_GPS_SIGMA_M
         radius_m = _ONE_SIDED_SIGMAS * sigma_m + self.config.agreement_radius
-        prior = Prior(np.array([east_m, north_m, 0.0]), radius_m, on_map=False)
+        prior = Prior(
+            np.array([east_m, north_m, 0.0]),
+            radius_m,
+            on_map=False,
+            excluding=Reason.OUTSIDE_GPS,
+        )
         self._gps = self.get_clock().now().nanoseconds, prior
 
     def _known_place(self) -> Prior | None:
@@ -379,11 +384,9 @@ class LocalizeNode(LifecycleNode):
             return response
         assert self._localizer is not None
         place_map, header = self._localizer.place_map, self._header(located.stamp_ns)
-        places = located.candidates.place_index
-        poses = place_map.base_poses(places, base_T_camera=located.base_T_camera)
         count = request.max_matches or self.config.candidates
         response.success = True
-        response.matches = convert.matches_message(located, place_map, poses, header, count=count)
+        response.matches = convert.matches_message(located, place_map, header, count=count)
         if isinstance(located.outcome, Fix):
             response.pose = convert.fix_message(located.outcome, header)
         return response
@@ -447,8 +450,10 @@ class LocalizeNode(LifecycleNode):
     ) -> Localization:
         assert self._localizer is not None
         with self._describing:
-            self._localizer.config = self.config
-            return self._localizer.step(frame, prior=prior, travelled_m=travelled_m, alone=alone)
+            self._localizer.use(self.config)
+            if alone:
+                return self._localizer.locate_alone(self._localizer.describe(frame))
+            return self._localizer.step(frame, prior=prior, travelled_m=travelled_m)
 
     def _travelled_m(self, frame: Frame) -> float | None:
         """How far odometry says the robot moved since the last image."""
@@ -482,7 +487,7 @@ class LocalizeNode(LifecycleNode):
     def _look_up_mounting(self, frame: Frame) -> None:
         """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
         assert self._localizer is not None
-        cameras = self._localizer.cameras
+        cameras = self._localizer.rig.cameras
         known = cameras[frame.camera].base_T_camera is not None
         if known or self._transforms is None or not frame.camera_frame:
             return

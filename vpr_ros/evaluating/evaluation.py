@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
 from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, Reliability, reliability
-from vpr_ros.core.localizing.estimate import Fix
-from vpr_ros.core.localizing.localizer import Described, Localizer
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import (
     PrecisionRecall,
@@ -176,34 +177,30 @@ def answers_offline(
     The localizer begins the drive without what it believed before.
     """
     localizer.reset()
-    place_map = localizer.place_map
 
-    def describe(recorded: RecordedFrame) -> tuple[float, Described]:
+    def describe(recorded: RecordedFrame) -> tuple[float, float, Query]:
         started = time.perf_counter()
         image = recorded.load(at_least_hw=localizer.needed_hw)
-        decode_ms = (time.perf_counter() - started) * 1e3
-        return decode_ms, localizer.describe(Frame(image, recorded.stamp_ns))
+        decoded = time.perf_counter()
+        query = localizer.describe(Frame(image, recorded.stamp_ns))
+        return (decoded - started) * 1e3, (time.perf_counter() - decoded) * 1e3, query
 
     for frame, found in prefetched(frames, describe, workers=localizer.describer.at_once):
         if isinstance(found, ImageError):
             yield found
             continue
-        decode_ms, described = found
-        located = localizer.step_described(described)
+        decode_ms, describe_ms, query = found
+        located = localizer.locate(query)
         outcome, candidates = located.outcome, located.candidates
         yield Answer(
             stamp_ns=frame.stamp_ns,
-            candidates=place_map.base_poses(
-                candidates.place_index, base_T_camera=located.base_T_camera
-            ),
+            candidates=candidates.map_T_base,
             pose=outcome.pose if isinstance(outcome, Fix) else None,
             probability=outcome.probability,
-            latency_ms={'decode': decode_ms} | located.latency_ms,
+            latency_ms={'decode': decode_ms, 'describe': describe_ms} | located.latency_ms,
             similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
             covariance=outcome.covariance if isinstance(outcome, Fix) else None,
-            similar=place_map.base_poses(
-                located.similar.place_index, base_T_camera=located.base_T_camera
-            ),
+            similar=located.similar.map_T_base,
             observed=located.observed,
         )
 

@@ -15,8 +15,9 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vpr_ros.core.geometry import IDENTITY, checked_pose, quat_of_matrix
-from vpr_ros.core.localizing.estimate import Fix, NoFix
 from vpr_ros.core.localizing.localizer import Localization
+from vpr_ros.core.localizing.outcome import Fix, NoFix
+from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
@@ -66,15 +67,15 @@ def fix_message(fix: Fix, header: Header) -> PoseWithCovarianceStamped:
     return message
 
 
-def candidates_message(base_poses: Poses, header: Header) -> PoseArray:
-    """Where the robot would be at each candidate, poses [K, 7], best first."""
-    return PoseArray(header=header, poses=[pose_message(pose) for pose in base_poses])
+def candidates_message(candidates: Candidates, header: Header) -> PoseArray:
+    """Where the robot would be at each candidate, best first."""
+    return PoseArray(header=header, poses=[pose_message(pose) for pose in candidates.map_T_base])
 
 
 def matches_message(
-    located: Localization, place_map: PlaceMap, poses: Poses, header: Header, *, count: int
+    located: Localization, place_map: PlaceMap, header: Header, *, count: int
 ) -> 'PlaceMatchArray':
-    """The best `count` candidates as vpr_msgs/PlaceMatchArray; poses [K, 7] are map_T_base."""
+    """The best `count` candidates as vpr_msgs/PlaceMatchArray."""
     outcome, candidates = located.outcome, located.candidates
     return PlaceMatchArray(
         header=header,
@@ -87,13 +88,17 @@ def matches_message(
             PlaceMatch(
                 place_id=int(place),
                 similarity=float(similarity),
-                probability=float('nan'),  # of a single match: not estimated
+                probability=float(weight),
                 pose=pose_message(pose),
                 map_stamp=stamp_message(int(place_map.stamps_ns[place])),
                 source=place_map.names[place],
             )
-            for place, similarity, pose in zip(
-                candidates.place_index[:count], candidates.similarity, poses, strict=False
+            for place, similarity, weight, pose in zip(
+                candidates.place_index[:count],
+                candidates.similarity,
+                candidates.place_index if candidates.weight is None else candidates.weight,
+                candidates.map_T_base,
+                strict=False,
             )
         ],
     )
@@ -110,17 +115,18 @@ def places_message(place_map: PlaceMap, header: Header) -> Marker:
     return marker
 
 
-def markers_message(located: Localization, poses: Poses, header: Header) -> MarkerArray:
+def markers_message(located: Localization, header: Header) -> MarkerArray:
     """Candidates as spheres, and the fix as an arrow inside its 2-sigma ellipsoid.
 
     A sphere is the greener, the more similar the candidate is.
     """
+    candidates = located.candidates
     markers = [
         _marker(
             header, 'candidates', number, Marker.SPHERE, pose, (0.6, 0.6, 0.6), _shade(similarity)
         )
         for number, (pose, similarity) in enumerate(
-            zip(poses, located.candidates.similarity.tolist(), strict=True)
+            zip(candidates.map_T_base, candidates.similarity.tolist(), strict=True)
         )
     ]
     fix = located.outcome

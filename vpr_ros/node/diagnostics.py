@@ -12,8 +12,8 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localization
+from vpr_ros.core.localizing.outcome import Fix
 
 _LATENCIES_KEPT = 200
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'

@@ -10,8 +10,8 @@ from std_msgs.msg import Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vpr_ros.core.encodings import rgb_to_image
-from vpr_ros.core.localizing.estimate import Fix
 from vpr_ros.core.localizing.localizer import Localization
+from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.core.types import Image as RgbImage
@@ -100,28 +100,24 @@ class Outputs:
         self._history.append(Moment(outcome.probability, isinstance(outcome, Fix)))
         if isinstance(outcome, Fix):
             self._pose.publish(convert.fix_message(outcome, header))
-        places = located.candidates.place_index
-        poses = self._place_map.base_poses(places, base_T_camera=located.base_T_camera)  # [K, 7]
         if self._matches is not None:
             count = config.published_matches
             self._matches.publish(
-                convert.matches_message(located, self._place_map, poses, header, count=count)
+                convert.matches_message(located, self._place_map, header, count=count)
             )
         if self._candidates.get_subscription_count():
-            self._candidates.publish(convert.candidates_message(poses, header))
+            self._candidates.publish(convert.candidates_message(located.candidates, header))
         if self._markers.get_subscription_count():
-            self._markers.publish(convert.markers_message(located, poses, header))
+            self._markers.publish(convert.markers_message(located, header))
         if self._debug_image.get_subscription_count():
             picture_header = Header(stamp=header.stamp, frame_id=frame.camera_frame)
-            picture = self._picture(frame, located, poses, height_px=config.debug_image_height)
+            picture = self._picture(frame, located, height_px=config.debug_image_height)
             self._debug_image.publish(rgb_to_image(picture, Image, picture_header))
         if isinstance(outcome, Fix):
             self._last_fix = located.stamp_ns, outcome.pose
 
-    def _picture(
-        self, frame: Frame, located: Localization, poses: Poses, *, height_px: int
-    ) -> RgbImage:
-        """The debug image; poses [K, 7] are the candidates', map_T_base."""
+    def _picture(self, frame: Frame, located: Localization, *, height_px: int) -> RgbImage:
+        """The debug image."""
         outcome, candidates = located.outcome, located.candidates
         place = int(candidates.place_index[0]) if len(candidates) else None
         if isinstance(outcome, Fix):
@@ -130,7 +126,7 @@ class Outputs:
             headline = f'no fix: {outcome.reason.value}'
         verdict = Verdict(
             headline=headline,
-            details=self._details(located, poses) if len(poses) else '',
+            details=self._details(located) if len(candidates) else '',
             match_title='map' if place is None else f'map, place {place}',
             is_fix=isinstance(outcome, Fix),
         )
@@ -139,10 +135,12 @@ class Outputs:
             frame.image, match, verdict, history=tuple(self._history), height_px=height_px
         )
 
-    def _details(self, located: Localization, poses: Poses) -> str:
+    def _details(self, located: Localization) -> str:
         """How alike the best candidate is, and how far the answer is from the last fix."""
         outcome = located.outcome
-        position_m = outcome.pose[:3] if isinstance(outcome, Fix) else poses[0, :3]
+        position_m = (
+            outcome.pose if isinstance(outcome, Fix) else located.candidates.map_T_base[0]
+        )[:3]
         similar = f'similarity {located.candidates.similarity[0]:.2f}'
         if self._last_fix is None:
             return similar

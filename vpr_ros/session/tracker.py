@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from vpr_ros.core.geometry import interpolate
-from vpr_ros.core.localizing.estimate import Fix, NoFix
+from vpr_ros.core.localizing.outcome import Fix, NoFix
 from vpr_ros.core.types import Poses
 
 

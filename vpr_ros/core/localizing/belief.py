@@ -16,7 +16,9 @@ Evidence is the whole row of similarities, not its best few, in two steps:
   an image that fits no place better than chance speaks for "elsewhere".
 
 Images that repeat each other are no independent evidence: a row counts by how far it differs from
-the last one, so that a frozen camera proves nothing, however often it repeats itself.
+the last one that counted. A camera that repeats itself proves nothing, neither for a place nor for
+"elsewhere": the belief waits, and the time that has passed counts at the next new image. Only
+odometry that says that the robot moved meanwhile moves the belief without a new image.
 
 All is kept on a regular grid along the mapped drive, where moving is a shift of an array: a frame
 costs a few passes over [V, M] (V speeds, M grid cells, about one per place). OpenCV's arithmetic
@@ -49,6 +51,8 @@ _CHANGES_BRANCH = 0.02  # share of the weight that goes over to another branch n
 _BACKGROUND_FRAMES = 10.0  # frames of a drive that weigh as much as the map's own background
 _REMEMBERED_FRAMES = 300.0  # of a drive in the background
 _INDEPENDENT = 0.02  # 1 - correlation of two rows from which on both count in full
+_REPEATED = 0.01  # novelty below which an image is the last one again
+_STANDSTILL_M = 0.1  # by odometry, below which a repeated image means that nothing happened
 _FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping speeds
 _FLAT = 1e-6  # a row that varies less than this tells nothing
 _CELLS_OF_A_PLACE = 4  # looked at for each place asked for
@@ -85,7 +89,8 @@ class Belief:
         self._cells = np.full(cells, 0.5 / cells, np.float32)
         self.elsewhere = 0.5
         self._seen: dict[int, _Seen] = {}  # by camera
-        self._stamp_ns: int | None = None
+        self._stamp_ns: int | None = None  # of the last image that was not a repetition
+        self._held_m = 0.0  # travelled since then
         self._frames = 0
 
     def step(
@@ -106,13 +111,21 @@ class Belief:
         [N], the place that it sees at each place, -1 for none, where it looks another way than the
         first (see rig.py).
         """
-        before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
-        elapsed_s = max(stamp_ns - before_ns, 0) / 1e9
-        self._stamp_ns = max(stamp_ns, before_ns)
         if camera not in self._seen:
             self._seen[camera] = _Seen(self._map_background.similarity)
+        seen = self._seen[camera]
         row = np.asarray(similarity, np.float32)
-        likelihood = self._likelihood(row, evidence, self._seen[camera])
+        height = self._height(row, seen)
+        novelty = 1.0 if evidence == 0 or height is None else _novelty(height, seen)
+        if travelled_m is not None:
+            travelled_m += self._held_m
+        if novelty < _REPEATED and (travelled_m or 0.0) < _STANDSTILL_M:
+            self._held_m = travelled_m or 0.0
+            return
+        before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
+        elapsed_s = max(stamp_ns - before_ns, 0) / 1e9
+        self._stamp_ns, self._held_m = max(stamp_ns, before_ns), 0.0
+        likelihood = self._likelihood(row, height, evidence * novelty, seen)
         if places_seen is not None:  # where nothing is mapped, an image says nothing
             likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))
         self._move(elapsed_s, travelled_m, self._on_cells(likelihood))
@@ -148,21 +161,27 @@ class Belief:
         order = np.argsort(-weight, kind='stable')[:count]
         return rows[order], weight[order]
 
-    def _likelihood(self, similarity: Array, evidence: float, seen: _Seen) -> Array:
-        """How much likelier a row [N] is at each place [N] than elsewhere."""
+    def _height(self, similarity: Array, seen: _Seen) -> Array | None:
+        """How far each place [N] stands out of a row [N]: mean 0, variance 1.
+
+        None for a flat row, which tells nothing.
+        """
         row = similarity - seen.background
         row -= row.mean()
         row /= self._map_background.distance
         mean, spread = (float(value.item()) for value in cv2.meanStdDev(row))
-        if spread > _FLAT:
-            row = (row - mean) * np.float32(1 / spread)
-            evidence *= _novelty(row, seen)
-        else:
-            evidence = 0.0
-        if evidence > 0:
-            seen.frames = min(seen.frames + evidence, _REMEMBERED_FRAMES)
-            cv2.accumulateWeighted(similarity, seen.background, evidence / seen.frames)
-        likelihood: Array = row - np.float32(_ELSEWHERE_HEIGHT)
+        return None if spread <= _FLAT else (row - mean) * np.float32(1 / spread)
+
+    def _likelihood(
+        self, similarity: Array, height: Array | None, evidence: float, seen: _Seen
+    ) -> Array:
+        """How much likelier a row [N] is at each place [N] than elsewhere."""
+        if height is None or evidence == 0:
+            return np.ones_like(similarity)
+        seen.row = height
+        seen.frames = min(seen.frames + evidence, _REMEMBERED_FRAMES)
+        cv2.accumulateWeighted(similarity, seen.background, evidence / seen.frames)
+        likelihood: Array = height - np.float32(_ELSEWHERE_HEIGHT)
         likelihood *= np.float32(_SHARPNESS * evidence)
         np.exp(likelihood, out=likelihood)
         return likelihood
@@ -238,10 +257,9 @@ class Belief:
 
 def _novelty(row: Array, seen: _Seen) -> float:
     """How far a camera's row of mean 0 and variance 1 is new evidence, in [0, 1]."""
-    before, seen.row = seen.row, row
-    if before is None:
+    if seen.row is None:
         return 1.0
-    correlation = float(products(before[None], row)[0]) / len(row)
+    correlation = float(products(seen.row[None], row)[0]) / len(row)
     return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
 
 

@@ -6,194 +6,116 @@ weight stands behind it, and the pose is a robust mean over the candidates of th
 belief, the weights are the belief's and a calibrated probability decides.
 """
 
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.geometry import (
-    mean_quat,
-    quat_conjugate,
-    quat_multiply,
-    rotation_vector,
-)
+from vpr_ros.core.geometry import mean_quat, quat_conjugate, quat_multiply, rotation_vector
 from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
-from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
 Array: TypeAlias = NDArray[np.float64]
 
 _ROBUST_STEPS = 3
-_MOST = 0.5
 _UNIFORM_ANGLE_VARIANCE = np.pi**2 / 3  # of an angle about which nothing is known
 
 
-class Reason(Enum):
-    """Why there is no fix."""
-
-    NOTHING_SIMILAR = 'no place on the map is similar enough'
-    CANDIDATES_DISAGREE = 'the similar places lie apart'
-    OUTSIDE_PRIOR = 'no place on the map lies where the initial pose says'
-    NOT_SURE = 'not sure enough yet'
-    ELSEWHERE = 'probably not on the map'
-    NOTHING_SEEN = 'the image shows nothing'
-
-
 @dataclass(frozen=True, slots=True)
-class Fix:
-    """Where the robot is."""
+class Mode:
+    """The strongest group of candidates that agree on one pose."""
 
-    pose: Poses  # [7], map_T_base
-    covariance: Array  # [6, 6]: x y z in m^2, rotations about the map's x y z axes in rad^2
-    probability: float  # that it is right, in [0, 1]; from one image only, the agreeing share
-    place_index: int  # the most similar place of those that agree
-    inliers: int = 0  # landmarks that the pose rests on; 0: on the places' own poses
+    agreeing: NDArray[np.bool_]  # [K], which candidates belong to it
+    weight: float  # of them together, at most 1
+    rival: float  # weight of the strongest group outside it
 
 
-@dataclass(frozen=True, slots=True)
-class NoFix:
-    """The robot cannot tell where it is."""
-
-    reason: Reason
-    probability: float = 0.0  # of the best answer that was refused
-
-
-def estimate(
-    candidates: Candidates,
-    place_map: PlaceMap,
-    config: LocalizerConfig,
-    *,
-    base_T_camera: Poses | None = None,
-) -> Fix | NoFix:
-    """Robust weighted mean of the agreeing candidates.
-
-    base_T_camera: [7], this robot's mounting; None takes the mapping camera's.
-    """
-    if len(candidates) == 0:
-        return NoFix(Reason.OUTSIDE_PRIOR)
-    if candidates.similarity[0] < config.min_similarity:
-        return NoFix(Reason.NOTHING_SIMILAR)
-    poses = place_map.base_poses(candidates.place_index, base_T_camera=base_T_camera)  # [K, 7]
+def weighed(candidates: Candidates, config: LocalizerConfig) -> Candidates:
+    """Candidates by similarity with weights that fall with it and sum to one."""
     similarity = candidates.similarity.astype(np.float64)
     weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
-    weights /= weights.sum()
-    agreeing, agreement, _ = _strongest_mode(poses, weights, config, place_map.header.has_heading)
-    if agreement < config.min_agreement:
-        return NoFix(Reason.CANDIDATES_DISAGREE, agreement)
-    return _fix(
-        candidates.place_index[agreeing],
-        poses[agreeing],
-        similarity[agreeing],
-        weights[agreeing],
-        agreement,
-        place_map,
-        config,
-    )
+    return replace(candidates, weight=(weights / weights.sum()).astype(np.float32))
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What candidates of a belief tell about their strongest mode, see confidence.observe."""
+def estimate(candidates: Candidates, config: LocalizerConfig, *, has_heading: bool) -> Outcome:
+    """Robust weighted mean of the agreeing candidates of one image; K > 0, with weights.
 
-    agreeing: NDArray[np.bool_]  # [K], which of them are the mode
-    values: Array  # [OBSERVED]
+    has_heading: the map knows its rotations.
+    """
+    if candidates.similarity[0] < config.min_similarity:
+        return NoFix(Reason.NOTHING_SIMILAR)
+    mode = strongest_mode(candidates, config, has_heading=has_heading)
+    if mode.weight < config.min_agreement:
+        return NoFix(Reason.CANDIDATES_DISAGREE, mode.weight)
+    return fix_at(candidates, mode, mode.weight, config, has_heading=has_heading)
 
 
-def observe_belief(
-    candidates: Candidates, most_similar: Candidates, place_map: PlaceMap, config: LocalizerConfig
-) -> Observed:
-    """Observations of the strongest mode of a belief's candidates.
+def observe_mode(
+    candidates: Candidates, similar: Candidates, mode: Mode, config: LocalizerConfig
+) -> Array:
+    """What tells how probable a belief's strongest mode is, [OBSERVED]; see confidence.observe.
 
-    most_similar: the candidates by similarity alone; the best of them outside the mode is the next
+    similar: the candidates by similarity alone; the best of them outside the mode is the next
     distinct place, or else the last of them, which is then no less similar.
     """
-    poses = place_map.base_poses(candidates.place_index)
-    assert candidates.weight is not None
-    weights = candidates.weight.astype(np.float64)
-    agreeing, belief, rival = _strongest_mode(poses, weights, config, place_map.header.has_heading)
-    similarity = float(candidates.similarity[agreeing].max())
-    centre_m = poses[np.flatnonzero(agreeing)[0], :3]
-    others_m = place_map.base_poses(most_similar.place_index)[:, :3]
-    outside = np.linalg.norm(others_m - centre_m, axis=1) > config.agreement_radius
-    next_best = most_similar.similarity[outside] if outside.any() else most_similar.similarity
-    runner_up = float(next_best[0] if outside.any() else next_best[-1])
+    weights, positions_m = _weights(candidates), candidates.map_T_base[:, :3]
+    similarity = float(candidates.similarity[mode.agreeing].max())
+    centre_m = positions_m[np.flatnonzero(mode.agreeing)[0]]
+    apart_m = np.linalg.norm(similar.map_T_base[:, :3] - centre_m, axis=1)
+    outside = similar.similarity[apart_m > config.agreement_radius]
+    runner_up = float(outside[0] if len(outside) else similar.similarity[-1])
     ratio = (1 - runner_up) / max(1 - similarity, 1e-3)
     share = weights / max(float(weights.sum()), 1e-12)
-    away_m = poses[:, :3] - share @ poses[:, :3]
+    away_m = positions_m - share @ positions_m
     spread = float(np.sqrt(share @ (away_m**2).sum(axis=1))) / config.agreement_radius
-    return Observed(agreeing, observe(belief, similarity, ratio, spread, rival=rival))
+    return observe(mode.weight, similarity, ratio, spread, rival=mode.rival)
 
 
-def estimate_belief(
+def fix_at(
     candidates: Candidates,
-    observed: Observed,
+    mode: Mode,
     probability: float,
-    place_map: PlaceMap,
     config: LocalizerConfig,
     *,
-    base_T_camera: Poses | None = None,
-) -> Fix | NoFix:
-    """The pose of a belief's strongest mode, if it is probable enough."""
-    if probability < 1 - config.max_false_fix_rate:
-        assert candidates.weight is not None
-        away = float(candidates.weight.sum()) < _MOST
-        return NoFix(Reason.ELSEWHERE if away else Reason.NOT_SURE, probability)
-    agreeing = observed.agreeing
-    assert candidates.weight is not None
-    poses = place_map.base_poses(candidates.place_index[agreeing], base_T_camera=base_T_camera)
-    weights = candidates.weight[agreeing].astype(np.float64)
-    similarity = candidates.similarity[agreeing].astype(np.float64)
-    return _fix(
-        candidates.place_index[agreeing],
-        poses,
-        similarity,
-        weights,
-        probability,
-        place_map,
-        config,
-    )
-
-
-def _fix(
-    places: NDArray[np.int64],
-    poses: Poses,
-    similarity: Array,
-    weights: Array,
-    probability: float,
-    place_map: PlaceMap,
-    config: LocalizerConfig,
+    has_heading: bool,
 ) -> Fix:
-    """The robust mean of candidates that agree, all [K], best first."""
+    """The robust mean of the candidates of a mode."""
+    similarity = candidates.similarity[mode.agreeing].astype(np.float64)
+    weights = _weights(candidates)[mode.agreeing]
     pose, covariance = _robust_mean(
-        poses, weights, prior_sigma=_prior_sigma(similarity, weights, config)
+        candidates.map_T_base[mode.agreeing],
+        weights,
+        prior_sigma=_prior_sigma(similarity, weights, config),
     )
-    if not place_map.header.has_heading:
+    if not has_heading:
         covariance[3:] = covariance[:, 3:] = 0
         covariance[3:, 3:] = np.eye(3) * _UNIFORM_ANGLE_VARIANCE
-    return Fix(pose, covariance, probability, int(places[0]))
+    return Fix(pose, covariance, probability, int(candidates.place_index[mode.agreeing][0]))
 
 
-def _strongest_mode(
-    poses: Poses, weights: Array, config: LocalizerConfig, has_heading: bool
-) -> tuple[NDArray[np.bool_], float, float]:
-    """Which poses [K] agree with the one that most weight agrees with, and how much that is.
-
-    And how much weight is behind the strongest of the others.
-    """
+def strongest_mode(candidates: Candidates, config: LocalizerConfig, *, has_heading: bool) -> Mode:
+    """The candidates that agree with the one that most weight agrees with; K > 0."""
+    poses, weights = candidates.map_T_base, _weights(candidates)
     apart_m = np.linalg.norm(poses[:, None, :3] - poses[None, :, :3], axis=-1)  # [K, K]
     agree = apart_m <= config.agreement_radius
     if has_heading:
         cosine = np.abs(poses[:, 3:] @ poses[:, 3:].T)  # of half the angle between
         agree &= cosine >= np.cos(np.radians(config.agreement_heading) / 2)
     support = agree @ weights
-    mode = int(np.argmax(support))
-    others = ~agree[mode]
+    best = int(np.argmax(support))
+    others = ~agree[best]
     rival = (agree[np.ix_(others, others)] @ weights[others]).max(initial=0.0)
-    return agree[mode], float(min(support[mode], 1.0)), float(rival)
+    return Mode(agree[best], float(min(support[best], 1.0)), float(rival))
+
+
+def _weights(candidates: Candidates) -> Array:
+    if candidates.weight is None:
+        raise ValueError('candidates without weights: no judge has weighed them')
+    return candidates.weight.astype(np.float64)
 
 
 def _prior_sigma(similarity: Array, weights: Array, config: LocalizerConfig) -> Array:

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Descriptors
+from vpr_ros.core.types import Poses
+
+Similarity = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Places that may match one query, best first: by similarity, or by a belief's weight."""
+    """Places that may match one query, best first: by similarity, or by a judge's weight."""
 
     place_index: NDArray[np.int64]  # [K]
-    similarity: NDArray[np.float32]  # [K], in [-1, 1]; non-increasing where ranked by it
-    weight: NDArray[np.float32] | None = None  # [K], of a belief, non-increasing
+    similarity: Similarity  # [K], in [-1, 1]; non-increasing where ranked by it
+    map_T_base: Poses  # [K, 7], where this robot would be at each
+    weight: NDArray[np.float32] | None = None  # [K], of the judge, non-increasing; sums to <= 1
 
     def __len__(self) -> int:
         """K."""
@@ -27,39 +31,45 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
-    """Where the robot must be, if something else already knows: a ball in the map frame."""
+class Retrieved:
+    """What the map holds that is like a query."""
 
-    centre_m: NDArray[np.float64]  # [3]
-    radius_m: float
-    on_map: bool = True  # it is at one of the places inside; else it may be off the map, too
+    similar: Candidates  # by similarity alone
+    row: Similarity | None  # [N], of every place; None where only the best were looked for
 
 
 def retrieve(
-    descriptor: Descriptors, place_map: PlaceMap, *, count: int, prior: Prior | None = None
-) -> Candidates:
-    """The `count` places most similar to a descriptor [D]; with a prior, only those inside it."""
-    if prior is None:
-        similarity, place_index = place_map.index.search(descriptor[None], count)
-        return Candidates(place_index[0], similarity[0])
-    inside = np.flatnonzero(inside_prior(place_map, prior))
-    best, rows = best_of(place_map.index.similarities_of(inside, descriptor), count)
-    return Candidates(inside[rows], best)
+    query: Query,
+    place_map: PlaceMap,
+    *,
+    count: int,
+    base_T_camera: Poses | None = None,
+    every_place: bool = False,
+) -> Retrieved:
+    """The `count` places most similar to a query; with a prior, only those inside it.
+
+    base_T_camera: [7], mounting of the query's camera; None takes the mapping camera's.
+    every_place: compare the query with all places, which a judge of whole drives needs.
+    """
+    row = place_map.index.similarities(query.descriptor) if every_place else None  # [N]
+    similarity, places = _best(query, place_map, count, row)
+    poses = place_map.base_poses(places, base_T_camera=base_T_camera)
+    return Retrieved(Candidates(places, similarity, poses), row)
 
 
-def most_similar(
-    similarity: NDArray[np.float32], place_map: PlaceMap, *, count: int, prior: Prior | None = None
-) -> Candidates:
-    """The same from the similarity of every place, [N]."""
-    if prior is None:
-        best, rows = best_of(similarity, count)
-        return Candidates(rows, best)
-    inside = np.flatnonzero(inside_prior(place_map, prior))
-    best, rows = best_of(similarity[inside], count)
-    return Candidates(inside[rows], best)
-
-
-def inside_prior(place_map: PlaceMap, prior: Prior) -> NDArray[np.bool_]:
-    """Which places [N] a prior allows."""
-    distance_m = np.linalg.norm(place_map.poses[:, :3] - prior.centre_m, axis=1)
-    return np.asarray(distance_m <= prior.radius_m)
+def _best(
+    query: Query, place_map: PlaceMap, count: int, row: Similarity | None
+) -> tuple[Similarity, NDArray[np.int64]]:
+    """Similarity [K] and row [K] of the best places, from the row [N] where it is there."""
+    if query.prior is None:
+        if row is not None:
+            return best_of(row, count)
+        similarity, places = place_map.index.search(query.descriptor[None], count)
+        return similarity[0], places[0]
+    inside = np.flatnonzero(query.prior.allows(place_map.poses[:, :3]))
+    if row is None:
+        found = place_map.index.similarities_of(inside, query.descriptor)
+    else:
+        found = row[inside]
+    similarity, chosen = best_of(found, count)
+    return similarity, inside[chosen]

@@ -6,6 +6,7 @@ of geometry alone and is found once: a place's pose, from the first camera to th
 other camera, and the mapped place nearest to that view.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.camera import Camera
+from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import angle_between, compose, invert, rotate
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
 _OPTICAL_AXIS = np.array([0.0, 0.0, 1.0])
@@ -28,6 +31,59 @@ class MountedCamera:
 
     base_T_camera: Poses | None = None  # [7]; None: as the mapping camera was mounted
     calibration: Camera | None = None  # None: the mapping camera's
+
+
+class Rig:
+    """The robot's cameras and what each of them sees of a map."""
+
+    def __init__(
+        self, place_map: PlaceMap, cameras: Sequence[MountedCamera], *, radius_m: float
+    ) -> None:
+        """radius_m: how far a place may lie from where another camera is."""
+        self._map = place_map
+        self._radius_m = radius_m
+        self._seen: dict[tuple[bytes, bytes], NDArray[np.int64] | None] = {}
+        self.cameras = list(cameras)
+
+    def mounting(self, camera: int) -> Poses:
+        """base_T_camera [7] of a camera; raises ConfigError where it is not known."""
+        found = self.cameras[camera].base_T_camera
+        if found is not None:
+            return found
+        if camera:
+            raise ConfigError(
+                f'camera {camera + 1}: its mounting is not known; give base_T_camera, or tf'
+            )
+        return self._map.base_T_camera
+
+    def calibration(self, camera: int) -> Camera | None:
+        """A camera's own calibration, else that of the camera that made the landmarks."""
+        return self.cameras[camera].calibration or self._map.header.camera
+
+    def places_seen(self, camera: int) -> NDArray[np.int64] | None:
+        """The place that a camera sees at each place [N]; None for the place itself.
+
+        Raises ConfigError for a camera of which the map shows nothing.
+        """
+        if camera == 0:
+            return None
+        first, other = self.mounting(0), self.mounting(camera)
+        key = first.tobytes(), other.tobytes()
+        if key not in self._seen:
+            self._seen[key] = self._compared(first, other)
+        found = self._seen[key]
+        if found is not None and not (found >= 0).any():
+            raise ConfigError(
+                f'camera {camera + 1}: no place of the map was taken looking its way; '
+                'leave it out, or map the route the other way too'
+            )
+        return found
+
+    def _compared(self, first: Poses, other: Poses) -> NDArray[np.int64] | None:
+        if looks_alike(first, other) or not self._map.header.has_heading:
+            return None
+        poses = np.asarray(self._map.poses)
+        return places_seen(poses, first, other, radius_m=self._radius_m)
 
 
 def looks_alike(first: Poses, other: Poses) -> bool:

@@ -26,7 +26,10 @@ from vpr_ros.core.landmarks.features import FeatureRays
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import Fix
+from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.outcome import Fix, Outcome
+from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image, Poses
 
@@ -72,6 +75,19 @@ class Verifier:
         """place_map: with landmarks; raises MapError for features that are not known."""
         self._map = place_map
         self._features = place_map.features()
+
+    def refine(self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig) -> Outcome:
+        """The robot's pose by landmarks where they support one, else the verdict's outcome."""
+        similarity = verdict.candidates.similarity
+        if query.image is None or similarity.max(initial=-1.0) < config.min_similarity:
+            return verdict.outcome
+        calibration = rig.calibration(query.camera)
+        if calibration is None:
+            return verdict.outcome
+        verified = self.verify(query.image, calibration, verdict.shown, config)
+        if verified is None or verified.probability < config.min_agreement:
+            return verdict.outcome
+        return fix_of(verified, base_T_camera=rig.mounting(query.camera))
 
     def verify(
         self,

@@ -1,0 +1,47 @@
+"""What one frame amounts to: a fix, or a reason why there is none.
+
+Having no answer is normal in place recognition, so `NoFix` is a value and no exception.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.types import Poses
+
+
+class Reason(Enum):
+    """Why there is no fix."""
+
+    NOTHING_SIMILAR = 'no place on the map is similar enough'
+    CANDIDATES_DISAGREE = 'the similar places lie apart'
+    OUTSIDE_INITIAL_POSE = 'no place on the map lies where the initial pose says'
+    OUTSIDE_GPS = 'no place on the map lies where GPS says'
+    NOT_SURE = 'not sure enough yet'
+    ELSEWHERE = 'probably not on the map'
+    NOTHING_SEEN = 'the image shows nothing'
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Where the robot is."""
+
+    pose: Poses  # [7], map_T_base
+    covariance: NDArray[np.float64]  # [6, 6]: x y z in m^2, turns about the map's axes in rad^2
+    probability: float  # that it is right, in [0, 1]; from one image only, the agreeing share
+    place_index: int  # the most similar place of those that agree
+    inliers: int = 0  # landmarks that the pose rests on; 0: it rests on the places' own poses
+
+
+@dataclass(frozen=True, slots=True)
+class NoFix:
+    """The robot cannot tell where it is."""
+
+    reason: Reason
+    probability: float = 0.0  # of the best answer that was refused
+
+
+Outcome: TypeAlias = Fix | NoFix
