@@ -33,6 +33,7 @@ from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED,
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.grid import Background, place_grid
 from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build
 from vpr_ros.core.recall import share_interval
