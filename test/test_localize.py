@@ -32,14 +32,14 @@ from tensorrt_stand_in import StandIn, installed
 from visualization_msgs.msg import Marker, MarkerArray
 from worlds import picture, straight_drive, unit_rows, write_map, write_tiny_model
 
-from vpr_ros import localize
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, write_model
 from vpr_ros.core.describing.precision import Accepted
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives.geographic import datum_at, degrees_of
-from vpr_ros.node import conversions
+from vpr_ros.node import conversions, inputs
+from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.node.qos import LATCHED
 
 PLACES = 12
@@ -154,7 +154,7 @@ def test_the_pose_topic_is_reliable_and_latched_for_a_late_listener(
 
 
 def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Any]) -> None:
-    messages, services = conversions.PlaceMatchArray, localize.Localize
+    messages, services = conversions.PlaceMatchArray, inputs.Localize
     if messages is None:
         pytest.skip('vpr_msgs is not built, see `make setup`')
     with domain() as (number, peer), running(number, **world, image_qos='default'):
@@ -241,7 +241,7 @@ def test_an_engine_is_built_at_configure_with_progress_in_diagnostics_and_freed_
     with domain() as (_, peer), installed(StandIn()) as jetson:
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         context = peer.node.context
-        node = localize.LocalizeNode(context=context, parameter_overrides=overrides)
+        node = LocalizeNode(context=context, parameter_overrides=overrides)
         peer.wait(
             lambda: peer.node.count_publishers('/diagnostics') > 0, 'the node does not show up'
         )
@@ -376,6 +376,7 @@ def test_an_initial_pose_restricts_the_search_once_and_a_broken_one_is_reported(
         images = peer.publisher(Image, '/image')
         initial = peer.publisher(PoseWithCovarianceStamped, '/initialpose')
         message = PoseWithCovarianceStamped()
+        message.header.frame_id = 'map'
         message.pose.pose.position.x = 80.0
         initial.publish(message)
         peer.spin(0.5)

@@ -5,7 +5,8 @@ import pytest
 
 from vpr_ros.core.geometry import IDENTITY
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
-from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, SmoothTransform, State, Tracker
+from vpr_ros.session.smooth import SmoothTransform
+from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, State, Tracker
 
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
 UNSURE = NoFix(Reason.NOT_SURE, 0.8)

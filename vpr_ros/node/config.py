@@ -1,4 +1,4 @@
-"""Every parameter of the node: the localizer's settings and those of topics, frames and output."""
+"""Every parameter of the node: the session's settings, and those of topics, frames and output."""
 
 import json
 from dataclasses import dataclass, fields
@@ -9,13 +9,13 @@ from vpr_ros.core.describing.backend import BACKENDS
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import checked_pose
-from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.settings import default_of, knob
 from vpr_ros.core.types import Poses
+from vpr_ros.session.config import SessionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig(LocalizerConfig):
+class NodeConfig(SessionConfig):
     """All parameters of the node `localize`."""
 
     @property
@@ -84,9 +84,6 @@ class NodeConfig(LocalizerConfig):
         choices=('sensor_data', 'default', 'system_default'),
         at_configure=True,
     )
-    continuous: bool = knob(
-        True, 'Localize every image; if false, only the next one after ~/trigger_localization.'
-    )
     map_frame: str = knob(
         '', "Frame of the published poses; empty takes the map's.", at_configure=True
     )
@@ -98,16 +95,6 @@ class NodeConfig(LocalizerConfig):
         (),
         'Mounting of the camera (optical frame) as x y z qx qy qz qw, of several cameras one '
         "after another; empty takes tf, else the mapping camera's.",
-        at_configure=True,
-    )
-    publish_tf: bool = knob(
-        False,
-        'Broadcast map_frame -> odom_frame at each fix while LOCALIZED '
-        '(needs tf2_ros and the odom topic).',
-    )
-    publish_initialpose: bool = knob(
-        False,
-        'Publish the first fix once LOCALIZED on initialpose, then nothing until lost again.',
         at_configure=True,
     )
     transform_tolerance: float = knob(

@@ -48,15 +48,23 @@ def pose_message(pose: Poses) -> Pose:
     return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
+def header(stamp_ns: int, frame_id: str) -> Header:
+    """A header of a stamp and a frame."""
+    return Header(stamp=stamp_message(stamp_ns), frame_id=frame_id)
+
+
+def pose_numbers(pose: Pose) -> Poses:
+    """geometry_msgs/Pose as [7], whatever it holds."""
+    position, quat = pose.position, pose.orientation
+    return np.array([position.x, position.y, position.z, quat.x, quat.y, quat.z, quat.w])
+
+
 def pose_array(pose: Pose, *, source: str) -> Poses:
     """geometry_msgs/Pose as [7].
 
     Raises VprError for NaN and for quaternions that are not of unit norm.
     """
-    position, quat = pose.position, pose.orientation
-    return checked_pose(
-        [position.x, position.y, position.z, quat.x, quat.y, quat.z, quat.w], source=source
-    )
+    return checked_pose(pose_numbers(pose), source=source)
 
 
 def fix_message(fix: Fix, header: Header) -> PoseWithCovarianceStamped:

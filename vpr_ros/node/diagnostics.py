@@ -3,63 +3,37 @@
 It says what came in, what came out and how long it took.
 """
 
-from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from vpr_ros.core.localizing.localizer import Localization
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.session.counts import Counted
 
-_LATENCIES_KEPT = 200
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
-
-
-@dataclass
-class Counts:
-    """What has happened since the node was configured."""
-
-    received: int = 0
-    dropped: int = 0
-    unusable: int = 0
-    fixes: int = 0
-    time_jumps: int = 0
-    no_fixes: Counter[str] = field(default_factory=Counter)  # by reason
-    last_error: str = ''
-    last: Localization | None = None
-    latency_ms: dict[str, deque[float]] = field(default_factory=dict)  # by stage
-
-    def add(self, located: Localization, latency_ms: Mapping[str, float]) -> None:
-        """Count one localized frame."""
-        self.last = located
-        if isinstance(located.outcome, Fix):
-            self.fixes += 1
-        else:
-            self.no_fixes[located.outcome.reason.value] += 1
-        for stage, value in latency_ms.items():
-            self.latency_ms.setdefault(stage, deque(maxlen=_LATENCIES_KEPT)).append(value)
 
 
 def status_message(
     name: str,
-    counts: Counts,
+    counted: Counted,
     *,
+    images: int,
+    dropped: int,
     facts: Mapping[str, str],
     problem: str,
     doing: str = '',
-    received_lately: int,
+    images_lately: int,
     stamp: Time,
 ) -> DiagnosticArray:
     """One DiagnosticArray: ERROR for a problem, WARN without images or a fix, OK otherwise.
 
-    doing: what configuring waits for, which is a WARN.
+    images, dropped: that came, and that newer ones replaced; images_lately: since the last
+    message; doing: what configuring waits for, which is a WARN.
     """
-    level, summary = _judge(counts, problem, doing, received_lately)
-    values = dict(facts) | _values(counts)
+    level, summary = _judge(counted, problem, doing, images_lately)
+    came = {'images received': str(images), 'images dropped': str(dropped)}
+    values = dict(facts) | came | _values(counted)
     status = DiagnosticStatus(
         level=level,
         name=f'{name}: localization',
@@ -70,41 +44,40 @@ def status_message(
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
 
 
-def _judge(counts: Counts, problem: str, doing: str, received_lately: int) -> tuple[bytes, str]:
+def _judge(counted: Counted, problem: str, doing: str, images_lately: int) -> tuple[bytes, str]:
     if problem:
         return DiagnosticStatus.ERROR, problem
     if doing:
         return DiagnosticStatus.WARN, doing
-    if not received_lately:
+    if not images_lately:
         return (
             DiagnosticStatus.WARN,
             'no images arrive; check image_topic, image_transport and image_qos',
         )
-    if counts.last is None:
-        return DiagnosticStatus.WARN, counts.last_error or 'no image localized yet'
-    if not isinstance(counts.last.outcome, Fix):
-        return DiagnosticStatus.WARN, f'no fix: {counts.last.outcome.reason.value}'
+    if not counted.localized:
+        return DiagnosticStatus.WARN, counted.last_error or 'no image localized yet'
+    if counted.verdict:
+        return DiagnosticStatus.WARN, f'no fix: {counted.verdict}'
     return DiagnosticStatus.OK, 'localized'
 
 
-def _values(counts: Counts) -> dict[str, str]:
+def _values(counted: Counted) -> dict[str, str]:
     values = {
-        'images received': str(counts.received),
-        'images dropped': str(counts.dropped),
-        'images unusable': str(counts.unusable),
-        'fixes': str(counts.fixes),
-        'time jumps': str(counts.time_jumps),
+        'images late': str(counted.late),
+        'images unusable': str(counted.unusable),
+        'fixes': str(counted.fixes),
+        'time jumps': str(counted.time_jumps),
     }
-    values |= {f'no fix: {reason}': str(count) for reason, count in counts.no_fixes.items()}
-    for stage, kept in counts.latency_ms.items():
-        spread = np.percentile(list(kept), [50, 95, 99])
+    values |= {f'no fix: {reason}': str(count) for reason, count in counted.no_fixes.items()}
+    for stage, spread in counted.latency_ms.items():
         values[f'{_LATENCY}{stage}{_UNIT}'] = '/'.join(f'{value:.2f}' for value in spread)
-    if counts.last is not None:
-        values['probability'] = f'{counts.last.outcome.probability:.3f}'
-        if len(counts.last.candidates):
-            values['best similarity'] = f'{counts.last.candidates.similarity[0]:.3f}'
-    if counts.last_error:
-        values['last error'] = counts.last_error
+    if counted.probability is not None:
+        values['probability'] = f'{counted.probability:.3f}'
+    if counted.similarity is not None:
+        values['best similarity'] = f'{counted.similarity:.3f}'
+    values |= {name: fact for name, fact in counted.facts.items() if fact}
+    if counted.last_error:
+        values['last error'] = counted.last_error
     return values
 
 

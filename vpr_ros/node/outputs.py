@@ -1,6 +1,13 @@
-"""All that the node publishes about a localized frame; what nobody listens to is not made."""
+"""The session's answers -> topics, tf and the log; what nobody listens to is not made.
 
+What navigation needs (pose, state, initialpose, tf) goes out before anything that is only looked
+at, and an error in one message keeps no other from going out.
+"""
+
+import time
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
@@ -13,111 +20,191 @@ from vpr_ros.core.encodings import rgb_to_image
 from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Frame, Poses
 from vpr_ros.core.types import Image as RgbImage
+from vpr_ros.core.types import Poses
 from vpr_ros.node import conversions as convert
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.qos import LATCHED, RECENT
+from vpr_ros.node.tf import Transforms
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
+from vpr_ros.session.answers import (
+    Answer,
+    Corrected,
+    Localized,
+    Noted,
+    Refused,
+    StartGiven,
+    StateChanged,
+)
+from vpr_ros.session.counts import Counts
 from vpr_ros.session.tracker import State
 
 
 class Outputs:
     """The node's publishers, from configure to cleanup."""
 
-    def __init__(self, node: Node, place_map: PlaceMap, *, initialpose: bool) -> None:
+    def __init__(
+        self,
+        node: Node,
+        place_map: PlaceMap,
+        counts: Counts,
+        *,
+        map_frame: str,
+        config: Callable[[], NodeConfig],
+        transforms: Transforms | None,
+        report: Callable[[Exception], None],
+    ) -> None:
         """Create the publishers; ~/matches only where vpr_msgs is built."""
         self._node = node
-        self._place_map = place_map
+        self._map = place_map
+        self._counts = counts
+        self._map_frame = map_frame
+        self._config = config
+        self._transforms = transforms
+        self._report = report
         self._history: deque[Moment] = deque(maxlen=MOMENTS)
         self._last_fix: tuple[int, Poses] | None = None  # stamp in ns, map_T_base
-        create = node.create_publisher
-        self._pose = create(PoseWithCovarianceStamped, '~/pose', LATCHED)
-        self._state = create(String, '~/state', LATCHED)
+        self._publishers: list[Any] = []
+        try:
+            self._create()
+        except BaseException:
+            self.destroy()
+            raise
+
+    def _create(self) -> None:
+        self._pose = self._publisher(PoseWithCovarianceStamped, '~/pose', LATCHED)
+        self._state = self._publisher(String, '~/state', LATCHED)
         self._initialpose = None
-        if initialpose:
-            self._initialpose = create(PoseWithCovarianceStamped, 'initialpose', RECENT)
-        self._initialpose_sent: PoseWithCovarianceStamped | None = None
-        self._candidates = create(PoseArray, '~/candidates', RECENT)
-        self._markers = create(MarkerArray, '~/markers', RECENT)
-        self._places = create(Marker, '~/places', LATCHED)
-        self._debug_image = create(Image, '~/debug_image', RECENT)
+        if self._config().publish_initialpose:
+            self._initialpose = self._publisher(PoseWithCovarianceStamped, 'initialpose', RECENT)
+        self._candidates = self._publisher(PoseArray, '~/candidates', RECENT)
+        self._markers = self._publisher(MarkerArray, '~/markers', RECENT)
+        self._places = self._publisher(Marker, '~/places', LATCHED)
+        self._debug_image = self._publisher(Image, '~/debug_image', RECENT)
         self._matches = None
         if convert.PlaceMatchArray is not None:
-            self._matches = create(convert.PlaceMatchArray, '~/matches', RECENT)
+            self._matches = self._publisher(convert.PlaceMatchArray, '~/matches', RECENT)
+
+    def _publisher(self, kind: Any, topic: str, qos: Any) -> Any:
+        made = self._node.create_publisher(kind, topic, qos)
+        self._publishers.append(made)
+        return made
 
     def destroy(self) -> None:
         """Remove the topics."""
-        for publisher in (
-            self._pose,
-            self._state,
-            self._initialpose,
-            self._candidates,
-            self._markers,
-            self._places,
-            self._debug_image,
-            self._matches,
-        ):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+        self._publishers = []
 
-    def publish_map(self, header: Header) -> None:
-        """The map's places, once; the topic is latched."""
-        self._places.publish(convert.places_message(self._place_map, header))
-
-    def publish_state(self, state: State) -> None:
-        """LOST, TENTATIVE or LOCALIZED; the topic is latched."""
+    def begin(self, state: State) -> None:
+        """Publish what is known before the first image: the map's places and the state."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._places.publish(
+            convert.places_message(self._map, convert.header(now_ns, self._map_frame))
+        )
         self._state.publish(String(data=state.value))
 
-    def publish_initialpose(self, fix: Fix, header: Header) -> None:
-        """A fix for other localizers to start from, once until `expect_initialpose`."""
-        if self._initialpose is None or self._initialpose_sent is not None:
+    def publish(self, answers: list[Answer]) -> None:
+        """Publish what follows from one event."""
+        started_s = time.perf_counter()
+        for answer in answers:
+            self._try(self._publish_one, answer)
+        for answer in answers:
+            if isinstance(answer, Localized):
+                self._show(answer)
+                ended_s = time.perf_counter()
+                self._counts.took(
+                    {
+                        'publish': (ended_s - started_s) * 1e3,
+                        'total': (ended_s - answer.came_s) * 1e3,
+                    }
+                )
+
+    def _publish_one(self, answer: Answer) -> None:
+        """What navigation needs."""
+        if isinstance(answer, Localized):
+            self._publish_fix(answer.located)
+        elif isinstance(answer, StateChanged):
+            self._state.publish(String(data=answer.state.value))
+            self._node.get_logger().info(f'{answer.before.value} -> {answer.state.value}')
+        elif isinstance(answer, StartGiven) and self._initialpose is not None:
+            header = convert.header(answer.stamp_ns, self._map_frame)
+            self._initialpose.publish(convert.fix_message(answer.fix, header))
+        elif isinstance(answer, Corrected):
+            self._broadcast(answer)
+        elif isinstance(answer, Noted):
+            self._log(answer)
+        elif isinstance(answer, Refused):
+            self._node.get_logger().error(answer.text, throttle_duration_sec=2.0)
+
+    def _publish_fix(self, located: Localization) -> None:
+        if isinstance(located.outcome, Fix):
+            header = convert.header(located.stamp_ns, self._map_frame)
+            self._pose.publish(convert.fix_message(located.outcome, header))
+
+    def _broadcast(self, corrected: Corrected) -> None:
+        config = self._config()
+        if self._transforms is None:
+            self._node.get_logger().warning('publish_tf: tf2_ros is not installed', once=True)
             return
-        self._initialpose_sent = convert.fix_message(fix, header)
-        self._initialpose.publish(self._initialpose_sent)
+        at_ns = corrected.stamp_ns + int(config.transform_tolerance * 1e9)
+        self._transforms.broadcast(self._map_frame, config.odom_frame, corrected.map_T_odom, at_ns)
 
-    def expect_initialpose(self) -> None:
-        """Publish one again at the next call."""
-        self._initialpose_sent = None
+    def _log(self, noted: Noted) -> None:
+        logger = self._node.get_logger()
+        if noted.level == 'info':
+            logger.info(noted.text)
+        elif noted.level == 'warning':
+            logger.warning(noted.text)
+        else:
+            logger.error(noted.text)
 
-    def is_own(self, message: PoseWithCovarianceStamped) -> bool:
-        """Whether an initial pose that came in is the one that went out."""
-        return bool(message == self._initialpose_sent)
+    # What is looked at ---------------------------------------------------------------------------
 
-    def publish(
-        self,
-        frame: Frame,
-        located: Localization,
-        header: Header,
-        *,
-        config: NodeConfig,
-    ) -> None:
-        """A frame's pose (only with a fix), matches, candidates, markers and debug image.
-
-        header is the map's.
-        """
+    def _show(self, answer: Localized) -> None:
+        """Matches, candidates, markers and debug image of a frame, each by itself."""
+        located = answer.located
         outcome = located.outcome
+        header = convert.header(located.stamp_ns, self._map_frame)
         self._history.append(Moment(outcome.probability, isinstance(outcome, Fix)))
-        if isinstance(outcome, Fix):
-            self._pose.publish(convert.fix_message(outcome, header))
-        if self._matches is not None:
-            count = config.published_matches
-            self._matches.publish(
-                convert.matches_message(located, self._place_map, header, count=count)
-            )
-        if self._candidates.get_subscription_count():
-            self._candidates.publish(convert.candidates_message(located.candidates, header))
-        if self._markers.get_subscription_count():
-            self._markers.publish(convert.markers_message(located, header))
-        if self._debug_image.get_subscription_count():
-            picture_header = Header(stamp=header.stamp, frame_id=frame.camera_frame)
-            picture = self._picture(frame, located, height_px=config.debug_image_height)
-            self._debug_image.publish(rgb_to_image(picture, Image, picture_header))
+        for show in (
+            self._show_matches,
+            self._show_candidates,
+            self._show_markers,
+        ):
+            self._try(show, located, header)
+        self._try(self._show_debug_image, answer, header)
         if isinstance(outcome, Fix):
             self._last_fix = located.stamp_ns, outcome.pose
 
-    def _picture(self, frame: Frame, located: Localization, *, height_px: int) -> RgbImage:
+    def _try(self, publish: Callable[..., None], *arguments: Any) -> None:
+        try:
+            publish(*arguments)
+        except Exception as error:
+            self._report(error)
+
+    def _show_matches(self, located: Localization, header: Header) -> None:
+        if self._matches is not None:
+            count = self._config().published_matches
+            self._matches.publish(convert.matches_message(located, self._map, header, count=count))
+
+    def _show_candidates(self, located: Localization, header: Header) -> None:
+        if self._candidates.get_subscription_count():
+            self._candidates.publish(convert.candidates_message(located.candidates, header))
+
+    def _show_markers(self, located: Localization, header: Header) -> None:
+        if self._markers.get_subscription_count():
+            self._markers.publish(convert.markers_message(located, header))
+
+    def _show_debug_image(self, answer: Localized, header: Header) -> None:
+        if self._debug_image.get_subscription_count():
+            picture_header = Header(stamp=header.stamp, frame_id=answer.frame.camera_frame)
+            picture = self._picture(answer)
+            self._debug_image.publish(rgb_to_image(picture, Image, picture_header))
+
+    def _picture(self, answer: Localized) -> RgbImage:
         """The debug image."""
+        located = answer.located
         outcome, candidates = located.outcome, located.candidates
         place = int(candidates.place_index[0]) if len(candidates) else None
         if isinstance(outcome, Fix):
@@ -130,21 +217,22 @@ class Outputs:
             match_title='map' if place is None else f'map, place {place}',
             is_fix=isinstance(outcome, Fix),
         )
-        match = None if place is None else self._place_map.thumbnail(place)
         return glance(
-            frame.image, match, verdict, history=tuple(self._history), height_px=height_px
+            answer.frame.image,
+            None if place is None else self._map.thumbnail(place),
+            verdict,
+            history=tuple(self._history),
+            height_px=self._config().debug_image_height,
         )
 
     def _details(self, located: Localization) -> str:
         """How alike the best candidate is, and how far the answer is from the last fix."""
-        outcome = located.outcome
-        position_m = (
-            outcome.pose if isinstance(outcome, Fix) else located.candidates.map_T_base[0]
-        )[:3]
-        similar = f'similarity {located.candidates.similarity[0]:.2f}'
+        outcome, candidates = located.outcome, located.candidates
+        pose = outcome.pose if isinstance(outcome, Fix) else candidates.map_T_base[0]
+        similar = f'similarity {candidates.similarity[0]:.2f}'
         if self._last_fix is None:
             return similar
         fixed_ns, fixed_pose = self._last_fix
-        apart_m = np.linalg.norm(position_m - fixed_pose[:3])
+        apart_m = np.linalg.norm(pose[:3] - fixed_pose[:3])
         passed_s = (located.stamp_ns - fixed_ns) / 1e9
         return f'{similar}, {apart_m:.1f} m from the last fix, {passed_s:.1f} s ago'

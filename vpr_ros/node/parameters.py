@@ -32,10 +32,20 @@ class Parameters:
     They are declared here, and checked at every change.
     """
 
-    def __init__(self, node: Node, *, is_configured: Callable[[], bool]) -> None:
-        """Declare all parameters; raises ConfigError for a bad value given at start."""
+    def __init__(
+        self,
+        node: Node,
+        *,
+        is_configured: Callable[[], bool],
+        on_change: Callable[[NodeConfig], None],
+    ) -> None:
+        """Declare all parameters; raises ConfigError for a bad value given at start.
+
+        on_change: is called with the values after each change.
+        """
         self._node = node
         self._is_configured = is_configured
+        self._on_change = on_change
         self.config = NodeConfig()
         node.add_on_set_parameters_callback(self._on_set)
         for declared in _FIELDS.values():
@@ -63,6 +73,7 @@ class Parameters:
             self.config = checked(NodeConfig, values)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._on_change(self.config)
         return SetParametersResult(successful=True)
 
 

@@ -58,6 +58,11 @@ _FLAT = 1e-6  # a row that varies less than this tells nothing
 _CELLS_OF_A_PLACE = 4  # looked at for each place asked for
 
 
+def speed_bound_mps(grid: PlaceGrid, max_speed_mps: float) -> float:
+    """Bound on the robot's speed: the one that is given, or for 0 twice the mapping speed."""
+    return max_speed_mps or _FASTER_THAN_MAPPED * grid.mapping_speed_mps
+
+
 class _Seen:
     """What one camera has seen of a drive so far."""
 
@@ -76,8 +81,7 @@ class Belief:
         """max_speed_mps: bound on the robot's speed; 0 takes twice the mapping speed."""
         self._grid = grid
         self._map_background = background
-        bound_mps = max_speed_mps or _FASTER_THAN_MAPPED * grid.mapping_speed_mps
-        self._speeds_mps = bound_mps * SPEEDS
+        self._speeds_mps = speed_bound_mps(grid, max_speed_mps) * SPEEDS
         self.reset()
 
     def reset(self) -> None:

@@ -1,0 +1,77 @@
+"""Where odometry says that the robot was when an image was taken."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpr_ros.core.geometry import interpolate, yaw_quat
+from vpr_ros.session.odometry import Odometry
+
+SECOND = 10**9
+
+
+def pose(x: float, yaw_rad: float = 0.0) -> np.ndarray:
+    return np.array([x, 0.0, 0.0, *yaw_quat(yaw_rad)])
+
+
+def filled(*entries: tuple[float, float, float]) -> Odometry:
+    """Odometry of (seconds, x, yaw)."""
+    odometry = Odometry()
+    for seconds, x, yaw_rad in entries:
+        odometry.add(round(seconds * SECOND), pose(x, yaw_rad))
+    return odometry
+
+
+def test_odometry_is_interpolated_to_the_image() -> None:
+    odometry = filled((1, 0, 0), (2, 1, 0.2), (3, 5, 0.2))
+    found = odometry.at(int(1.25 * SECOND))
+    assert found is not None
+    np.testing.assert_allclose(found, [0.25, 0, 0, *yaw_quat(0.05)], atol=1e-9)
+
+
+def test_an_image_just_after_the_newest_odometry_takes_it_and_a_later_or_older_one_none() -> None:
+    odometry = filled((1, 0, 0), (2, 1, 0))
+    newest = odometry.at(int(2.05 * SECOND))
+    assert newest is not None and newest[0] == 1
+    assert odometry.at(9 * SECOND) is None  # odometry has stopped: it does not tell
+    assert odometry.at(SECOND // 2) is None and Odometry().at(SECOND) is None
+
+
+def test_across_a_gap_nothing_is_interpolated() -> None:
+    odometry = filled((1, 0, 0), (5, 40, 0))
+    assert odometry.at(3 * SECOND) is None
+    assert odometry.at(SECOND) is not None and odometry.at(5 * SECOND) is not None
+
+
+def test_the_distance_is_known_only_where_odometry_is_around_both_stamps() -> None:
+    odometry = filled((1, 0, 0), (2, 3, 0))
+    assert odometry.distance_m(SECOND, 2 * SECOND) == pytest.approx(3)
+    assert odometry.distance_m(SECOND, int(1.5 * SECOND)) == pytest.approx(1.5)
+    assert odometry.distance_m(SECOND, 3 * SECOND) is None
+    assert odometry.distance_m(0, 2 * SECOND) is None
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=60), st.integers(0, 40_000))
+def test_finding_by_bisection_is_finding_by_a_loop(steps_ms: list[int], asked_ms: int) -> None:
+    stamps = np.cumsum(steps_ms).tolist()
+    odometry = filled(*((stamp / 1e3, float(row), 0) for row, stamp in enumerate(stamps)))
+    found = odometry.at(asked_ms * 10**6)
+    expected = None
+    for row, (start, end) in enumerate(pairwise(stamps)):
+        if start <= asked_ms <= end:
+            expected = interpolate(pose(row), pose(row + 1), (asked_ms - start) / (end - start))
+    if stamps[-1] <= asked_ms <= stamps[-1] + 100:
+        expected = pose(len(stamps) - 1)
+    if asked_ms == stamps[0]:
+        expected = pose(0)
+    assert (found is None) == (expected is None)
+    if expected is not None:
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_only_the_last_poses_are_kept() -> None:
+    odometry = filled(*((row / 100, row, 0) for row in range(10_000)))
+    assert len(odometry._poses) < 4001 and odometry.at(SECOND) is None

@@ -1,0 +1,302 @@
+"""The lifecycle node `localize`: parameters, transitions and diagnostics.
+
+What the node knows of a drive lives in a session (vpr_ros/session), which one worker thread owns
+from configure to cleanup. The executor's thread only queues events for it, so that services,
+parameters and diagnostics answer while the network runs.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from vpr_ros.core.describing.backend import Chosen
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.node import conversions as convert
+from vpr_ros.node.config import NodeConfig
+from vpr_ros.node.diagnostics import status_message
+from vpr_ros.node.inputs import Inputs, check_topics
+from vpr_ros.node.opening import open_localizer
+from vpr_ros.node.outputs import Outputs
+from vpr_ros.node.parameters import Parameters
+from vpr_ros.node.qos import RECENT
+from vpr_ros.node.tf import Transforms
+from vpr_ros.node.worker import Worker
+from vpr_ros.session.counts import Counted
+from vpr_ros.session.events import SettingsChanged
+from vpr_ros.session.mailbox import Mailbox
+from vpr_ros.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What lives from configure to cleanup."""
+
+    session: Session
+    mailbox: Mailbox
+    outputs: Outputs
+    chosen: Chosen
+    map_frame: str
+
+    @property
+    def place_map(self) -> PlaceMap:
+        """The map that is searched."""
+        return self.session.localizer.place_map
+
+    def close(self) -> None:
+        """Release the topics, and what runs the model."""
+        self.outputs.destroy()
+        self.chosen.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """What lives from activate to deactivate."""
+
+    worker: Worker
+    inputs: Inputs
+
+    def close(self) -> None:
+        """Finish the event at work, then stop to listen."""
+        self.worker.stop()
+        self.inputs.destroy()
+
+
+class LocalizeNode(LifecycleNode):
+    """See the module; parameters are documented by vpr_ros.node.config.NodeConfig."""
+
+    def __init__(self, *, transforms: Transforms | None = None, **node_arguments: Any) -> None:
+        """Declare the parameters; raises ConfigError for a bad one.
+
+        transforms: in place of tf2_ros, as a test gives.
+        """
+        super().__init__('localize', **node_arguments)
+        self._configured: Configured | None = None
+        self._active: Active | None = None
+        self._problem = ''  # why the last transition failed
+        self._doing = ''  # while configuring, which may take minutes
+        self._said_doing_s = -math.inf
+        self._images_before = 0
+        self._transforms = transforms
+        if transforms is None and Transforms.available():
+            self._transforms = Transforms(self)
+        self._settings = Parameters(
+            self, is_configured=lambda: self._configured is not None, on_change=self._on_change
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
+        self._timer = self.create_timer(self.config.diagnostics_period, self._on_timer)
+
+    @property
+    def config(self) -> NodeConfig:
+        """The parameters' values now."""
+        return self._settings.config
+
+    # Transitions ---------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the model and the map."""
+        try:
+            self._problem = ''
+            self._configured = self._configure()
+        except Exception as error:  # rclpy would swallow it
+            return self._failed(error)
+        finally:
+            self._doing = ''
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen and to work; a failure leaves the node configured as it was."""
+        try:
+            self._problem = ''
+            if self._configured is None:
+                raise VprError('not configured; nothing to activate')
+            self._active = self._activate(self._configured)
+        except Exception as error:
+            return self._failed(error)
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; the frame at work is finished first."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release the model and the map."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release whatever the state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release all, so that the node can be configured again."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """End the worker; called when the process ends without a transition."""
+        self._stop()
+
+    def _configure(self) -> Configured:
+        config = self.config
+        check_topics(config)
+        localizer, chosen = open_localizer(
+            config, has_tf=self._transforms is not None, progress=self._say_doing
+        )
+        try:
+            map_frame = config.map_frame or localizer.place_map.header.frame_id
+            session = Session(
+                localizer, config, map_frame=map_frame, mounting_of=self._mounting_of()
+            )
+            outputs = Outputs(
+                self,
+                localizer.place_map,
+                session.counts,
+                map_frame=map_frame,
+                config=lambda: self.config,
+                transforms=self._transforms,
+                report=self.report,
+            )
+        except BaseException:
+            chosen.close()
+            raise
+        configured = Configured(session, Mailbox(), outputs, chosen, map_frame)
+        self._log_configured(configured)
+        return configured
+
+    def _activate(self, configured: Configured) -> Active:
+        configured.outputs.begin(configured.session.state)
+        worker = Worker(
+            configured.session,
+            configured.mailbox,
+            publish=configured.outputs.publish,
+            report=self.report,
+        )
+        try:
+            inputs = Inputs(
+                self,
+                self.config,
+                configured.place_map,
+                configured.mailbox,
+                map_frame=configured.map_frame,
+                report=self.report,
+            )
+        except BaseException:
+            worker.stop()
+            raise
+        return Active(worker, inputs)
+
+    def _stop(self) -> None:
+        if self._active is not None:
+            self._active.close()
+            self._active = None
+
+    def _release(self) -> None:
+        self._stop()
+        if self._configured is not None:
+            self._configured.close()
+            self._configured = None
+
+    def _failed(self, error: Exception) -> TransitionCallbackReturn:
+        """Say why a transition failed."""
+        self._problem = str(error) if isinstance(error, VprError) else repr(error)
+        self.get_logger().error(self._problem)
+        self._on_timer()
+        return TransitionCallbackReturn.FAILURE
+
+    def _mounting_of(self) -> Any:
+        """How the session asks tf for a camera's mounting; None where there is no tf."""
+        transforms = self._transforms
+        if transforms is None:
+            return None
+        return lambda camera_frame: transforms.latest(self.config.base_frame, camera_frame)
+
+    def _on_change(self, config: NodeConfig) -> None:
+        """Parameters that may change while the node runs reach the session in their order."""
+        if self._configured is not None:
+            self._configured.mailbox.put(SettingsChanged(config))
+
+    # What the operator reads ---------------------------------------------------------------------
+
+    def report(self, error: Exception) -> None:
+        """Log an error of any thread, and let diagnostics tell it."""
+        text = str(error) if isinstance(error, VprError) else repr(error)
+        if self._configured is not None:
+            self._configured.session.counts.report(text)
+        self.get_logger().error(text, throttle_duration_sec=2.0)
+
+    def _log_configured(self, configured: Configured) -> None:
+        place_map, chosen = configured.place_map, configured.chosen
+        model = configured.session.localizer.describer.model
+        logger = self.get_logger()
+        logger.info(
+            f'{len(place_map)} places of {place_map.folder}, '
+            f'model {model.card.name} ({model.precision}), {chosen.name}'
+        )
+        if chosen.is_failure:
+            logger.warning(f'backend {self.config.backend}: {chosen.reason}')
+        radius_m = place_map.calibration.radius_m
+        if self.config.belief and radius_m and radius_m != self.config.agreement_radius:
+            logger.warning(
+                f'the map was calibrated for answers right within {radius_m:g} m, '
+                f'agreement_radius is {self.config.agreement_radius:g} m; '
+                'set it to the same, or calibrate again with that --radius'
+            )
+        if convert.PlaceMatchArray is None:
+            logger.warning(
+                'vpr_msgs is not built: ~/matches and ~/localize are missing, all else works; '
+                'build it with colcon, or `make setup` where a C++ compiler is'
+            )
+
+    def _say_doing(self, text: str) -> None:
+        """Tell the operator what configuring waits for; the timer cannot, it waits too."""
+        now_s = time.monotonic()
+        if now_s - self._said_doing_s >= self.config.diagnostics_period:
+            self._said_doing_s, self._doing = now_s, text
+            self._on_timer()
+
+    def _on_timer(self) -> None:
+        """Publish diagnostics; an error here must not end the executor."""
+        try:
+            self._publish_diagnostics()
+        except Exception as error:
+            self.get_logger().error(f'diagnostics: {error!r}', throttle_duration_sec=10.0)
+
+    def _publish_diagnostics(self) -> None:
+        configured = self._configured
+        images = 0 if configured is None else configured.mailbox.images
+        lately, self._images_before = images - self._images_before, images
+        self._diagnostics.publish(
+            status_message(
+                self.get_fully_qualified_name(),
+                Counted() if configured is None else configured.session.counts.snapshot(),
+                images=images,
+                dropped=0 if configured is None else configured.mailbox.dropped,
+                facts={'map': self.config.map} | _facts(configured),
+                problem=self._problem,
+                doing=self._doing,
+                images_lately=lately,
+                stamp=self.get_clock().now().to_msg(),
+            )
+        )
+
+
+def _facts(configured: Configured | None) -> dict[str, str]:
+    """What runs."""
+    if configured is None:
+        return {}
+    place_map, chosen = configured.place_map, configured.chosen
+    facts = {
+        'places': str(len(place_map)),
+        'model': place_map.header.model_name,
+        'precision': configured.session.localizer.describer.model.precision,
+        'backend': chosen.name,
+        'calibration': place_map.calibration.source,
+    }
+    return facts | ({'backend, why not faster': chosen.reason} if chosen.reason else {})

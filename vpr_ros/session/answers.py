@@ -1,0 +1,68 @@
+"""All that a session answers to events. The node publishes, broadcasts, logs or returns them."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from vpr_ros.core.localizing.localizer import Localization
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.types import Frame, Poses
+from vpr_ros.session.tracker import State
+
+
+@dataclass(frozen=True, slots=True)
+class Localized:
+    """What an image told."""
+
+    frame: Frame
+    located: Localization
+    came_s: float  # when the image came, by time.perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """What the last frames add up to is another than before."""
+
+    before: State
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """Where the odometry's origin is on the map."""
+
+    map_T_odom: Poses  # [7]
+    stamp_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartGiven:
+    """A fix from which another localizer may start."""
+
+    fix: Fix
+    stamp_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The answer to a request."""
+
+    text: str
+    located: Localization | None = None  # of LocalizeAsked
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that the operator should know."""
+
+    text: str
+    level: Literal['info', 'warning', 'error'] = 'warning'
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event could not be used."""
+
+    text: str
+
+
+Answer: TypeAlias = Localized | StateChanged | Corrected | StartGiven | Replied | Noted | Refused

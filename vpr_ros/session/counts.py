@@ -1,0 +1,104 @@
+"""What has happened to a session, counted by the thread that owns it and read by any other."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+
+from vpr_ros.core.localizing.localizer import Localization
+from vpr_ros.core.localizing.outcome import Fix
+
+_LATENCIES_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The counts at one moment."""
+
+    localized: int = 0  # images
+    late: int = 0  # images that were older than the last one
+    unusable: int = 0  # images that could not be decoded or localized
+    fixes: int = 0
+    time_jumps: int = 0
+    no_fixes: dict[str, int] = field(default_factory=dict)  # by reason
+    verdict: str = ''  # of the last image: why there was no fix; empty with a fix
+    probability: float | None = None  # of the last image
+    similarity: float | None = None  # of the last image's best place
+    last_error: str = ''
+    latency_ms: dict[str, tuple[float, float, float]] = field(
+        default_factory=dict
+    )  # by stage: p50, p95, p99
+    facts: dict[str, str] = field(default_factory=dict)  # what the session says of itself
+
+
+class Counts:
+    """Counters behind one lock."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self._lock = Lock()
+        self._numbers: Counter[str] = Counter()
+        self._no_fixes: Counter[str] = Counter()
+        self._latency_ms: dict[str, deque[float]] = {}
+        self._facts: dict[str, str] = {}
+        self._last: Localization | None = None
+        self._last_error = ''
+
+    def add(self, what: str) -> None:
+        """Count one more of `late`, `unusable` or `time_jumps`."""
+        with self._lock:
+            self._numbers[what] += 1
+
+    def report(self, error: str) -> None:
+        """Remember the last error."""
+        with self._lock:
+            self._last_error = error
+
+    def say(self, **facts: str) -> None:
+        """Change what the session says of itself."""
+        with self._lock:
+            self._facts.update(facts)
+
+    def localized(self, located: Localization) -> None:
+        """Count one localized image."""
+        with self._lock:
+            self._last = located
+            self._numbers['localized'] += 1
+            if isinstance(located.outcome, Fix):
+                self._numbers['fixes'] += 1
+            else:
+                self._no_fixes[located.outcome.reason.value] += 1
+
+    def took(self, latency_ms: Mapping[str, float]) -> None:
+        """Keep the latencies of one image, by stage."""
+        with self._lock:
+            for stage, value in latency_ms.items():
+                kept = self._latency_ms.setdefault(stage, deque(maxlen=_LATENCIES_KEPT))
+                kept.append(value)
+
+    def snapshot(self) -> Counted:
+        """All of it at this moment."""
+        with self._lock:
+            last, numbers = self._last, dict(self._numbers)
+            kept = {stage: list(values) for stage, values in self._latency_ms.items()}
+            no_fixes, facts = dict(self._no_fixes), dict(self._facts)
+            error = self._last_error
+        outcome = None if last is None else last.outcome
+        best = None if last is None or not len(last.candidates) else last.candidates.similarity[0]
+        return Counted(
+            **numbers,
+            no_fixes=no_fixes,
+            verdict='' if outcome is None or isinstance(outcome, Fix) else outcome.reason.value,
+            probability=None if outcome is None else outcome.probability,
+            similarity=None if best is None else float(best),
+            last_error=error,
+            latency_ms={stage: _spread(values) for stage, values in kept.items()},
+            facts=facts,
+        )
+
+
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()
+    return p50, p95, p99

@@ -1,0 +1,323 @@
+"""What the node knows of the drive at hand, and what follows from each event.
+
+A session is made when the node is configured and dropped at cleanup. One thread hands it events,
+in the order of their coming, and nothing else touches it; so no event can fall into the middle of
+a frame, and nothing that it knows can be lost to one. It knows no ROS: the same events give the
+same answers in a test.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from vpr_ros.core.camera import differs
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.geometry import checked_pose, compose, invert
+from vpr_ros.core.localizing.belief import speed_bound_mps
+from vpr_ros.core.localizing.localizer import Localization, Localizer
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.types import Frame, Poses
+from vpr_ros.session.answers import (
+    Answer,
+    Corrected,
+    Localized,
+    Noted,
+    Refused,
+    Replied,
+    StartGiven,
+    StateChanged,
+)
+from vpr_ros.session.config import SessionConfig
+from vpr_ros.session.counts import Counts
+from vpr_ros.session.events import (
+    CameraInfoCame,
+    ClockSetBack,
+    Event,
+    GpsCame,
+    ImageCame,
+    InitialPoseCame,
+    LocalizeAsked,
+    OdometryCame,
+    ResetAsked,
+    SettingsChanged,
+    TriggerAsked,
+)
+from vpr_ros.session.odometry import Odometry
+from vpr_ros.session.smooth import SmoothTransform
+from vpr_ros.session.tracker import State, Tracker
+from vpr_ros.session.whereabouts import Whereabouts
+
+MountingOf = Callable[[str], Poses | None]
+"""base_T_camera [7] of an optical frame as tf knows it now, or None."""
+
+
+class Session:
+    """The drive so far."""
+
+    def __init__(
+        self,
+        localizer: Localizer,
+        config: SessionConfig,
+        *,
+        map_frame: str,
+        mounting_of: MountingOf | None = None,
+    ) -> None:
+        """map_frame: of initial poses; mounting_of: asked where no parameter gives a mounting."""
+        self.localizer = localizer
+        self.counts = Counts()
+        self._config = config
+        self._mounting_of = mounting_of
+        self._odometry = Odometry()
+        place_map = localizer.place_map
+        self._whereabouts = Whereabouts(
+            place_map.poses[:, :3],
+            map_frame=map_frame,
+            bound_mps=speed_bound_mps(place_map.grid, config.max_speed),
+        )
+        self._tracker = Tracker()
+        self._map_T_odom = SmoothTransform()
+        self._triggered = False
+        self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
+        self._last_stamp_ns: dict[int, int] = {}  # by camera
+        self._located_ns: int | None = None  # stamp of the newest image localized
+        self._said: set[str] = set()
+        self._handlers: dict[type, Callable[[Any], Iterator[Answer]]] = {
+            ImageCame: self._on_image,
+            OdometryCame: self._on_odometry,
+            GpsCame: self._on_gps,
+            InitialPoseCame: self._on_initial_pose,
+            CameraInfoCame: self._on_camera_info,
+            SettingsChanged: self._on_settings,
+            ClockSetBack: self._on_clock_set_back,
+            ResetAsked: self._on_reset,
+            TriggerAsked: self._on_trigger,
+            LocalizeAsked: self._on_localize,
+        }
+        self._tell()
+
+    @property
+    def state(self) -> State:
+        """What the last frames add up to."""
+        return self._tracker.state
+
+    def handle(self, event: Event) -> list[Answer]:
+        """What follows from an event; one that cannot be used is Refused."""
+        answers: list[Answer] = []
+        try:
+            for answer in self._handlers[type(event)](event):
+                answers.append(answer)
+        except VprError as error:
+            if isinstance(event, ImageCame):
+                self.counts.add('unusable')
+            self.counts.report(str(error))
+            answers.append(Refused(str(error)))
+        self._tell()
+        return answers
+
+    # Images --------------------------------------------------------------------------------------
+
+    def _on_image(self, event: ImageCame) -> Iterator[Answer]:
+        if not (self._config.continuous or self._triggered):
+            return
+        behind_s = self._behind_s(event)
+        if 0 < behind_s < self._config.time_jump:
+            self.counts.add('late')
+            return
+        if behind_s > 0:
+            yield from self._set_back(behind_s)
+        self._last_stamp_ns[event.camera] = event.stamp_ns
+        started_s = time.perf_counter()
+        image = event.read(at_least_hw=self.localizer.needed_hw)
+        decoded_s = time.perf_counter()
+        yield from self._look_up_mounting(event)
+        frame = Frame(image, event.stamp_ns, event.camera_frame, event.camera)
+        located = yield from self._locate(frame, event.came_ns)
+        waited = {'wait': started_s - event.came_s, 'decode': decoded_s - started_s}
+        self.counts.took({name: value * 1e3 for name, value in waited.items()})
+        self.counts.took(located.latency_ms)
+        self.counts.localized(located)
+        yield Localized(frame, located, event.came_s)
+        yield from self._track(located)
+
+    def _behind_s(self, event: ImageCame) -> float:
+        """How far an image is older than the last one of its camera."""
+        last_ns = self._last_stamp_ns.get(event.camera, event.stamp_ns)
+        return (last_ns - event.stamp_ns) / 1e9
+
+    def _locate(self, frame: Frame, came_ns: int) -> Generator[Answer, None, Localization]:
+        """Localize one image with all that is known; returns the Localization."""
+        travelled_m = self._travelled_m(frame)
+        prior, note = self._whereabouts.prior(frame.stamp_ns, came_ns, travelled_m, self._config)
+        if note:
+            yield Noted(note)
+        located = self.localizer.step(frame, prior=prior, travelled_m=travelled_m)
+        self._located_ns = max(frame.stamp_ns, self._located_ns or 0)
+        if note := self._whereabouts.learn(located.outcome, frame.stamp_ns, came_ns):
+            yield Noted(note)
+        return located
+
+    def _track(self, located: Localization) -> Iterator[Answer]:
+        """What an outcome changes beyond its own frame."""
+        outcome = located.outcome
+        before, state = self._tracker.state, self._tracker.step(outcome)
+        if state is not before:
+            yield from self._changed(before, state)
+        if not isinstance(outcome, Fix):
+            return
+        self._triggered = False
+        if state is State.LOCALIZED:
+            yield from self._give_start(outcome, located.stamp_ns)
+            yield from self._correct(outcome, located.stamp_ns)
+
+    def _changed(self, before: State, state: State) -> Iterator[Answer]:
+        """Tell of a new state; after being lost, initialpose and tf start anew."""
+        if state is State.LOST:
+            self._map_T_odom.reset()
+            self._start = None
+        yield StateChanged(before, state)
+
+    def _give_start(self, fix: Fix, stamp_ns: int) -> Iterator[Answer]:
+        """One fix for other localizers, until lost again."""
+        if self._config.publish_initialpose and self._start is None:
+            self._start = stamp_ns, fix.pose
+            yield StartGiven(fix, stamp_ns)
+
+    def _correct(self, fix: Fix, stamp_ns: int) -> Iterator[Answer]:
+        """Map -> odom, where odometry reaches to the image's stamp."""
+        if not self._config.publish_tf:
+            return
+        odom_T_base = self._odometry.at(stamp_ns)
+        if odom_T_base is None:
+            yield from self._once(
+                'publish_tf: no odometry on the topic odom at the stamp of an image; '
+                'map -> odom is not broadcast for such images'
+            )
+            return
+        sigma_m = float(fix.covariance[:3, :3].trace()) ** 0.5
+        estimate = compose(fix.pose, invert(odom_T_base))
+        yield Corrected(self._map_T_odom.step(estimate, sigma_m), stamp_ns)
+
+    def _travelled_m(self, frame: Frame) -> float | None:
+        """How far odometry says the robot moved since the last image."""
+        if self._located_ns is None:
+            return None
+        if frame.stamp_ns <= self._located_ns:  # of another camera
+            return 0.0
+        return self._odometry.distance_m(self._located_ns, frame.stamp_ns)
+
+    def _look_up_mounting(self, event: ImageCame) -> Iterator[Answer]:
+        """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
+        cameras = self.localizer.rig.cameras
+        if self._mounting_of is None or not event.camera_frame:
+            return
+        if cameras[event.camera].base_T_camera is not None:
+            return
+        try:
+            found = self._mounting_of(event.camera_frame)
+        except VprError as error:
+            yield from self._once(str(error))
+            return
+        if found is not None:
+            cameras[event.camera] = replace(cameras[event.camera], base_T_camera=found)
+            yield Noted(f'tf: mounting of {event.camera_frame} found', 'info')
+        elif event.camera == 0:
+            yield from self._once(
+                f'tf: no transform to {event.camera_frame} yet; until there is one, poses assume '
+                "the mapping camera's mounting"
+            )
+
+    # What else comes -----------------------------------------------------------------------------
+
+    def _on_odometry(self, event: OdometryCame) -> Iterator[Answer]:
+        pose = checked_pose(event.odom_T_base, source='odom')
+        newest_ns = self._odometry.newest_ns
+        if newest_ns is not None and event.stamp_ns <= newest_ns:
+            if (newest_ns - event.stamp_ns) / 1e9 < self._config.time_jump:
+                return  # late, or said twice
+            self._odometry.clear()
+        self._odometry.add(event.stamp_ns, pose)
+        yield from ()
+
+    def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
+        self._whereabouts.take_gps(event, self._config)
+        yield from ()
+
+    def _on_initial_pose(self, event: InitialPoseCame) -> Iterator[Answer]:
+        if self._start is not None and (event.map_T_base == self._start[1]).all():
+            return  # what this session gave to others
+        self._whereabouts.take_initial_pose(event, self._config)
+        yield Noted('initialpose: the search is restricted to it until the next fix', 'info')
+
+    def _on_camera_info(self, event: CameraInfoCame) -> Iterator[Answer]:
+        cameras = self.localizer.rig.cameras
+        cameras[event.camera] = replace(cameras[event.camera], calibration=event.calibration)
+        seen_deg = event.field_of_view_deg
+        mapped_deg = self.localizer.place_map.header.field_of_view_deg
+        said = (f'{view:.0f}' if view else 'unknown' for view in (seen_deg, mapped_deg))
+        self.counts.say(**{'field of view, camera/map [deg]': '/'.join(said)})
+        if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
+            yield from self._once(
+                f'{event.topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '
+                f'{mapped_deg:.0f}: fewer places will be found'
+            )
+
+    def _on_settings(self, event: SettingsChanged) -> Iterator[Answer]:
+        self._config = event.config
+        self.localizer.use(event.config)
+        yield from ()
+
+    def _on_clock_set_back(self, event: ClockSetBack) -> Iterator[Answer]:
+        yield from self._set_back(event.by_s)
+
+    def _on_reset(self, event: ResetAsked) -> Iterator[Answer]:
+        yield from self._forget()
+        yield Replied('the drive so far, initial pose, GPS and odometry are forgotten')
+
+    def _on_trigger(self, event: TriggerAsked) -> Iterator[Answer]:
+        self._triggered = True
+        yield Replied('the next images are localized until there is a fix, see ~/pose')
+
+    def _on_localize(self, event: LocalizeAsked) -> Iterator[Answer]:
+        image = event.read(at_least_hw=self.localizer.needed_hw)
+        query = self.localizer.describe(Frame(image, event.stamp_ns))
+        yield Replied('', self.localizer.locate_alone(query))
+
+    def _set_back(self, by_s: float) -> Iterator[Answer]:
+        self.counts.add('time_jumps')
+        yield Noted(f'time jumped back by {by_s:.3f} s; what was known is forgotten')
+        yield from self._forget()
+
+    def _forget(self) -> Iterator[Answer]:
+        """Know nothing of the drive; settings, calibrations and mountings stay."""
+        self.localizer.reset()
+        self._odometry.clear()
+        self._whereabouts.forget()
+        self._map_T_odom.reset()
+        self._start = None
+        self._last_stamp_ns.clear()
+        self._located_ns = None
+        before = self._tracker.state
+        self._tracker.reset()
+        if before is not State.LOST:
+            yield from self._changed(before, State.LOST)
+
+    # Notes ---------------------------------------------------------------------------------------
+
+    def _once(self, text: str) -> Iterator[Answer]:
+        """A warning that is given once in a session."""
+        if text not in self._said:
+            self._said.add(text)
+            yield Noted(text)
+
+    def _tell(self) -> None:
+        """Keep what diagnostics say of the session."""
+        has_initial_pose = self._whereabouts.has_initial_pose
+        away_m = self._whereabouts.gps.contradicts_by_m
+        self.counts.say(
+            **{
+                'state': self._tracker.state.value,
+                'initial pose': 'restricts the search' if has_initial_pose else '',
+                'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
+            }
+        )
