@@ -17,8 +17,8 @@ Evidence is the whole row of similarities, not its best few, in two steps:
 
 Images that repeat each other are no independent evidence: a row counts by how far it differs from
 the last one that counted. A camera that repeats itself proves nothing, neither for a place nor for
-"elsewhere": the belief waits, and the time that has passed counts at the next new image. Only
-odometry that says that the robot moved meanwhile moves the belief without a new image.
+"elsewhere": the robot is taken to stand, and the belief waits. Only odometry that says that the
+robot moves all the same moves the belief without a new image.
 
 All is kept on a regular grid along the mapped drive, where moving is a shift of an array: a frame
 costs a few passes over [V, M] (V speeds, M grid cells, about one per place). OpenCV's arithmetic
@@ -93,8 +93,8 @@ class Belief:
         self._cells = np.full(cells, 0.5 / cells, np.float32)
         self.elsewhere = 0.5
         self._seen: dict[int, _Seen] = {}  # by camera
-        self._stamp_ns: int | None = None  # of the last image that was not a repetition
-        self._held_m = 0.0  # travelled since then
+        self._stamp_ns: int | None = None
+        self._held_m = 0.0  # travelled, by odometry, while images repeated each other
         self._frames = 0
 
     def step(
@@ -123,12 +123,13 @@ class Belief:
         novelty = 1.0 if evidence == 0 or height is None else _novelty(height, seen)
         if travelled_m is not None:
             travelled_m += self._held_m
+        before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
+        elapsed_s = max(stamp_ns - before_ns, 0) / 1e9
+        self._stamp_ns = max(stamp_ns, before_ns)
         if novelty < _REPEATED and (travelled_m or 0.0) < _STANDSTILL_M:
             self._held_m = travelled_m or 0.0
             return
-        before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
-        elapsed_s = max(stamp_ns - before_ns, 0) / 1e9
-        self._stamp_ns, self._held_m = max(stamp_ns, before_ns), 0.0
+        self._held_m = 0.0
         likelihood = self._likelihood(row, height, evidence * novelty, seen)
         if places_seen is not None:  # where nothing is mapped, an image says nothing
             likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))

@@ -1,0 +1,424 @@
+"""A session is driven by a list of events, and its answers are compared; no ROS is needed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from session_world import (
+    BROKEN,
+    DARK,
+    PLACES,
+    SECOND,
+    SPACING_M,
+    answers_of,
+    drive,
+    image_at,
+    initial_pose,
+    odometry_at,
+    outcomes,
+    session_on,
+    states,
+    street,
+    texts,
+)
+
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, yaw_quat
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.session.answers import Corrected, Localized, Refused, Replied, StartGiven
+from vpr_ros.session.config import SessionConfig
+from vpr_ros.session.events import (
+    CameraInfoCame,
+    ClockSetBack,
+    GpsCame,
+    LocalizeAsked,
+    ResetAsked,
+    SettingsChanged,
+    TriggerAsked,
+)
+from vpr_ros.session.tracker import State
+
+
+@pytest.fixture(scope='module')
+def place_map(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
+    return street(tmp_path_factory.mktemp('session') / 'map')
+
+
+def test_the_same_events_give_the_same_answers(place_map: PlaceMap) -> None:
+    events = [*drive(range(10, 20)), initial_pose(60), *drive(range(30, 34), start_s=110)]
+
+    def run() -> list:
+        answers = answers_of(session_on(place_map), events)
+        return [(type(outcome), outcome.probability) for outcome in outcomes(answers)]
+
+    assert run() == run() and len(run()) == 14
+
+
+def test_a_drive_becomes_localized_and_a_reset_loses_it(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers = answers_of(session, drive(range(10, 20)))
+    assert states(answers)[-1] == 'LOCALIZED'
+    found = outcomes(answers)[-1]
+    assert isinstance(found, Fix) and found.pose[0] == pytest.approx(19 * SPACING_M, abs=1.5)
+    after = session.handle(ResetAsked())
+    assert states(after) == ['LOST'] and isinstance(after[-1], Replied)
+    assert session.state is State.LOST
+
+
+# The clock ---------------------------------------------------------------------------------------
+
+
+def test_a_late_image_is_dropped_and_counted_and_forgets_nothing(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    late = replace(image_at(19, 109), stamp_ns=109 * SECOND - 1000)
+    assert session.handle(late) == []
+    assert session.state is State.LOCALIZED and session.counts.snapshot().late == 1
+    assert isinstance(outcomes(session.handle(image_at(20, 110)))[0], Fix)
+
+
+def test_a_clock_that_is_set_back_forgets_the_drive(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    answers = session.handle(image_at(10, 105))
+    assert 'time jumped back by 4.000 s' in texts(answers) and states(answers)[0] == 'LOST'
+    assert len(outcomes(answers)) == 1  # the image itself is localized
+    assert session.counts.snapshot().time_jumps == 1
+    answers_of(session, drive(range(10, 20), start_s=106))
+    answers = session.handle(ClockSetBack(by_s=0.2))
+    assert states(answers) == ['LOST'] and session.counts.snapshot().time_jumps == 2
+
+
+def test_how_far_back_a_jump_is_can_be_set(place_map: PlaceMap) -> None:
+    session = session_on(place_map, time_jump=10.0)
+    answers_of(session, drive(range(10, 20)))
+    assert session.handle(image_at(10, 105)) == [] and session.state is State.LOCALIZED
+
+
+def test_odometry_that_is_late_or_said_twice_is_left_out_and_forgets_nothing(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, publish_tf=True)
+    answers = []
+    for second in range(10):
+        answers += session.handle(odometry_at(2.0 * second, 100.0 + second))
+        answers += session.handle(odometry_at(99.0, 99.9 + second))
+        answers += session.handle(odometry_at(99.0, 100.0 + second))
+        answers += session.handle(image_at(10 + second, 100.0 + second))
+    corrected = [answer for answer in answers if isinstance(answer, Corrected)]
+    assert corrected
+    for answer in corrected:
+        assert answer.map_T_odom[0] == pytest.approx(20, abs=1.5)
+
+
+# The operator ------------------------------------------------------------------------------------
+
+
+def test_an_initial_pose_counts_in_the_plane_where_its_height_is_not_known(
+    tmp_path: Path,
+) -> None:
+    """RViz says z = 0 with a variance of 0, also on a hill."""
+    session = session_on(street(tmp_path / 'map', z_m=30.0), belief=False, min_similarity=-1.0)
+    answers = answers_of(session, [initial_pose(20.0), image_at(10, 100)])
+    assert not any(isinstance(answer, Refused) for answer in answers)
+    assert isinstance(outcomes(answers)[0], Fix)
+
+
+def test_an_initial_pose_on_another_floor_is_refused(tmp_path: Path) -> None:
+    session = session_on(street(tmp_path / 'map', z_m=30.0))
+    answers = session.handle(initial_pose(20.0, z_m=3.0, z_variance=0.5))
+    assert 'and 7.1 m in z; ignored' in texts(answers)
+    fits = session.handle(initial_pose(20.0, z_m=28.0, z_variance=0.5))
+    assert not any(isinstance(answer, Refused) for answer in fits)
+
+
+@pytest.mark.parametrize(
+    ('event', 'said'),
+    [
+        (initial_pose(3.0, frame_id='odom'), "in frame 'odom', expected 'map'"),
+        (initial_pose(3.0, frame_id=''), "in frame '', expected 'map'"),
+        (initial_pose(3.0, variance=float('nan')), 'variances of x, y, z are [nan, nan, 0.0]'),
+        (initial_pose(3.0, variance=-1.0), 'expected finite numbers of at least 0'),
+        (initial_pose(float('nan')), 'initialpose: contains NaN'),
+        (initial_pose(20.0, 80.0), '80.0 m from the nearest place of the map, expected at most'),
+    ],
+    ids=['other frame', 'no frame', 'NaN variance', 'negative variance', 'NaN', 'off the map'],
+)
+def test_an_initial_pose_that_cannot_be_used_is_refused_with_the_reason(
+    place_map: PlaceMap, event: object, said: str
+) -> None:
+    session = session_on(place_map)
+    answers = session.handle(event)
+    assert said in texts(answers) and isinstance(answers[-1], Refused)
+    assert said in session.counts.snapshot().last_error
+    found = outcomes(answers_of(session, drive(range(10, 20))))
+    assert isinstance(found[-1], Fix)
+
+
+def test_a_leading_slash_makes_no_other_frame(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers = session.handle(initial_pose(3.0, frame_id='/map'))
+    assert not any(isinstance(answer, Refused) for answer in answers)
+
+
+def test_an_initial_pose_restricts_the_search_until_the_next_fix(place_map: PlaceMap) -> None:
+    session = session_on(place_map, belief=False, min_similarity=-1.0, agreement_radius=3.0)
+    inside, after = outcomes(
+        answers_of(session, [initial_pose(80.0), image_at(10, 100), image_at(10, 101)])
+    )
+    assert abs(inside.pose[0] - 80) < 5 and after.pose[0] == pytest.approx(20, abs=1)
+
+
+def test_an_initial_pose_expires_and_says_so(place_map: PlaceMap) -> None:
+    session = session_on(place_map, belief=False, min_similarity=0.9, initialpose_timeout=2.0)
+    events = [initial_pose(80.0), *(image_at(10, 100 + half / 2) for half in range(8))]
+    answers = answers_of(session, events)
+    found = outcomes(answers)
+    assert isinstance(found[0], NoFix) and isinstance(found[-1], Fix)
+    assert 'no fix within 2 s; the whole map is searched again' in texts(answers)
+    assert session.counts.snapshot().facts['initial pose'] == ''
+
+
+def test_an_initial_pose_grows_as_the_robot_moves(place_map: PlaceMap) -> None:
+    """By odometry; without it by the bound on the speed."""
+    session = session_on(place_map, belief=False, min_similarity=0.9, max_speed=10.0)
+    near = initial_pose(20.0, variance=0.01)
+    with_odometry = [near, odometry_at(0, 100), image_at(40, 100)]
+    with_odometry += [odometry_at(0, 101), image_at(40, 101)]
+    assert all(isinstance(found, NoFix) for found in outcomes(answers_of(session, with_odometry)))
+    with_odometry = [odometry_at(60, 101.9), odometry_at(60, 102), image_at(40, 102)]
+    assert isinstance(outcomes(answers_of(session, with_odometry))[-1], Fix)
+    session = session_on(place_map, belief=False, min_similarity=0.9, max_speed=10.0)
+    blind = [near, *(image_at(40, 100 + second) for second in range(8))]
+    found = outcomes(answers_of(session, blind))
+    assert isinstance(found[1], NoFix) and isinstance(found[-1], Fix)
+
+
+def test_what_the_session_gave_to_other_localizers_is_not_taken_back(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, publish_initialpose=True)
+    answers = answers_of(session, drive(range(10, 20)))
+    given = [answer for answer in answers if isinstance(answer, StartGiven)]
+    assert len(given) == 1
+    echo = replace(initial_pose(0.0), map_T_base=given[0].fix.pose)
+    assert session.handle(echo) == []
+
+
+def test_with_continuous_off_images_wait_for_a_trigger_and_end_with_a_fix(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, continuous=False, belief=False)
+    assert answers_of(session, drive([10, 10])) == []
+    assert isinstance(session.handle(TriggerAsked())[0], Replied)
+    assert len(outcomes(answers_of(session, drive([10, 10], start_s=105)))) == 1
+
+
+# GPS ---------------------------------------------------------------------------------------------
+
+
+def gps(x_m: float, came_s: float, *, sigma_m: float = 2.0) -> GpsCame:
+    return GpsCame(np.array([x_m, 0.0]), sigma_m, round(came_s * SECOND))
+
+
+def test_gps_restricts_the_search_as_long_as_it_comes(place_map: PlaceMap) -> None:
+    session = session_on(place_map, belief=False, min_similarity=-1.0, agreement_radius=3.0)
+    near, after = outcomes(
+        answers_of(session, [gps(80, 100), image_at(10, 100), image_at(10, 103)])
+    )
+    assert abs(near.pose[0] - 80) < 10 and after.pose[0] == pytest.approx(20, abs=1)
+
+
+@pytest.mark.parametrize('belief', [True, False])
+@pytest.mark.parametrize('away_m', [60.0, 5000.0], ids=['on the map', 'off the map'])
+def test_a_gps_that_contradicts_the_images_never_silences_the_node_for_good(
+    place_map: PlaceMap, belief: bool, away_m: float
+) -> None:
+    session = session_on(place_map, belief=belief, min_similarity=0.8)
+    events = []
+    for second in range(40):
+        events += [gps(away_m + 2 * second, 100 + second), image_at(5 + second, 100 + second)]
+    answers = answers_of(session, events)
+    found = outcomes(answers)
+    silent = [outcome.reason for outcome in found[:4] if isinstance(outcome, NoFix)]
+    assert len(silent) == 4
+    if away_m > 1000:
+        assert set(silent) == {Reason.OUTSIDE_GPS}
+    assert all(isinstance(outcome, Fix) for outcome in found[-20:])
+    assert texts(answers).count('gps/fix: ') == 1
+    assert 'it is not used until both agree' in texts(answers)
+    assert 'not used' in session.counts.snapshot().facts['gps']
+    agreed = [gps(90, 140), image_at(45, 140), gps(92, 141), image_at(46, 141)]
+    answers_of(session, agreed)
+    assert session.counts.snapshot().facts['gps'] == ''
+
+
+def test_gps_of_nan_is_refused(place_map: PlaceMap) -> None:
+    assert 'gps/fix: NaN' in texts(session_on(place_map).handle(gps(float('nan'), 1)))
+
+
+# Standing, darkness, broken images ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('with_odometry', [True, False], ids=['odometry at rest', 'no odometry'])
+def test_a_robot_that_stands_before_a_noiseless_camera_keeps_what_it_knew(
+    place_map: PlaceMap, with_odometry: bool
+) -> None:
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    for tenth in range(600):
+        stamp_s = 110 + tenth / 10
+        if with_odometry:
+            session.handle(odometry_at(38.0, stamp_s))
+        answers = session.handle(image_at(19, stamp_s, noise=7))
+        assert isinstance(outcomes(answers)[0], Fix), tenth
+        assert session.state is State.LOCALIZED
+    assert isinstance(outcomes(session.handle(image_at(20, 170.5)))[0], Fix)
+
+
+def test_a_camera_that_repeats_itself_while_the_robot_drives_on_proves_nothing(
+    place_map: PlaceMap,
+) -> None:
+    """Odometry tells that the robot has moved, so the old place is not claimed for ever."""
+    session = session_on(place_map)
+    for second in range(10):
+        session.handle(odometry_at(2.0 * second, 100 + second))
+        session.handle(image_at(10 + second, 100 + second))
+    assert session.state is State.LOCALIZED
+    for second in range(10, 30):
+        session.handle(odometry_at(2.0 * second, 100 + second))
+        last = outcomes(session.handle(image_at(19, 100 + second, noise=7)))[0]
+    assert not isinstance(last, Fix) or last.pose[0] > 60
+
+
+def test_state_and_reason_never_contradict_each_other(place_map: PlaceMap) -> None:
+    """'Probably not on the map' again and again ends LOCALIZED."""
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    random, away = np.random.default_rng(4), 0
+    for second in range(60):
+        event = image_at(int(random.integers(0, PLACES)), 110 + second)
+        outcome = outcomes(session.handle(event))[0]
+        is_away = isinstance(outcome, NoFix) and outcome.reason is Reason.ELSEWHERE
+        away = away + 1 if is_away else 0
+        assert not (away >= 2 and session.state is not State.LOST)
+        assert not (isinstance(outcome, Fix) and session.state is State.LOST)
+
+
+def test_dark_and_broken_images_are_told_and_the_drive_goes_on(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    dark = outcomes(session.handle(image_at(DARK, 110)))[0]
+    assert isinstance(dark, NoFix) and dark.reason is Reason.NOTHING_SEEN
+    assert texts(session.handle(image_at(BROKEN, 110.5))) == 'image: broken'
+    assert session.counts.snapshot().unusable == 1
+    assert isinstance(outcomes(answers_of(session, drive([20, 21], start_s=111)))[-1], Fix)
+
+
+# Requests, settings, cameras, tf -----------------------------------------------------------------
+
+
+def test_an_image_asked_about_leaves_the_drive_as_it_was(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    (reply,) = session.handle(LocalizeAsked(0, image_at(50, 0).read))
+    assert isinstance(reply, Replied) and reply.located is not None
+    assert reply.located.candidates.place_index[0] == 50
+    assert isinstance(outcomes(session.handle(image_at(20, 110)))[0], Fix)
+    assert isinstance(session.handle(LocalizeAsked(0, image_at(BROKEN, 0).read))[-1], Refused)
+
+
+def test_settings_count_from_the_next_image_on(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    session.handle(SettingsChanged(SessionConfig(max_false_fix_rate=0.0001, candidates=7)))
+    (localized, *_) = session.handle(image_at(20, 110))
+    assert isinstance(localized, Localized) and len(localized.located.candidates) == 7
+    alone = SettingsChanged(SessionConfig(belief=False))
+    again = SettingsChanged(SessionConfig(max_false_fix_rate=0.0001))
+    found = outcomes(answers_of(session, [alone, image_at(21, 111), again, image_at(22, 112)]))
+    assert isinstance(found[0], Fix)
+    assert isinstance(found[1], NoFix)  # a belief that is switched on begins anew
+
+
+def test_candidates_have_probabilities_that_fall_and_sum_to_at_most_one(
+    place_map: PlaceMap,
+) -> None:
+    for belief in (True, False):
+        session = session_on(place_map, belief=belief)
+        for answer in answers_of(session, drive(range(10, 20))):
+            if isinstance(answer, Localized):
+                weight = answer.located.candidates.weight
+                assert weight is not None and np.isfinite(weight).all()
+                assert (np.diff(weight) <= 0).all() and weight.sum() < 1 + 1e-5
+
+
+def test_map_to_odom_brings_odometry_to_the_fix_and_old_odometry_is_not_used(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, publish_tf=True)
+    answers = []
+    for second in range(10):
+        turned = np.array([0.0, 2.0 * second, 0.0, *yaw_quat(np.pi / 2)])
+        answers += session.handle(replace(odometry_at(0, 100 + second), odom_T_base=turned))
+        answers += session.handle(image_at(10 + second, 100 + second))
+    corrected = [answer for answer in answers if isinstance(answer, Corrected)]
+    assert corrected[-1].stamp_ns == 109 * SECOND
+    base = compose(corrected[-1].map_T_odom, np.array([0.0, 18.0, 0, *yaw_quat(np.pi / 2)]))
+    assert base[0] == pytest.approx(38, abs=1.5) and abs(base[6]) == pytest.approx(1, abs=1e-3)
+    later = answers_of(session, drive(range(20, 25), start_s=110.5))
+    assert all(isinstance(outcome, Fix) for outcome in outcomes(later))
+    assert not any(isinstance(answer, Corrected) for answer in later)
+    assert texts(later).count('no odometry on the topic odom') == 1
+
+
+def test_a_mounting_is_asked_of_tf_until_it_answers_and_the_operator_is_told(
+    place_map: PlaceMap,
+) -> None:
+    higher = FORWARD_CAMERA + np.array([0.5, 0, 0, 0, 0, 0, 0])
+    found: dict[str, np.ndarray] = {}
+    session = session_on(place_map, mounting_of=found.get, belief=False)
+    before = session.handle(image_at(10, 100, frame='front'))
+    again = session.handle(image_at(10, 101, frame='front'))
+    assert "poses assume the mapping camera's mounting" in texts(before)
+    assert texts(again) == ''
+    found['front'] = higher
+    after = session.handle(image_at(10, 102, frame='front'))
+    assert 'mounting of front found' in texts(after)
+    moved = outcomes(before)[0].pose[0] - outcomes(after)[0].pose[0]
+    assert moved == pytest.approx(0.5, abs=0.3)
+
+
+def test_a_broken_mounting_on_tf_makes_no_image_unusable(place_map: PlaceMap) -> None:
+    def broken(frame: str) -> np.ndarray:
+        raise VprError(f'tf of {frame}: quaternion of norm 0')
+
+    session = session_on(place_map, mounting_of=broken, belief=False)
+    answers = session.handle(image_at(10, 100, frame='front'))
+    assert 'tf of front' in texts(answers) and isinstance(outcomes(answers)[0], Fix)
+
+
+def test_two_cameras_keep_their_own_clocks(place_map: PlaceMap) -> None:
+    session = session_on(place_map, belief=False)
+    session.handle(SettingsChanged(SessionConfig(belief=False)))
+    cameras = session.localizer.rig.cameras
+    cameras[:] = [replace(camera, base_T_camera=FORWARD_CAMERA) for camera in cameras]
+    events = [image_at(10, 100), image_at(10, 99.8, camera=1), image_at(11, 101)]
+    assert len(outcomes(answers_of(session, events))) == 3
+    assert session.counts.snapshot().late == 0
+
+
+def test_a_camera_that_sees_less_than_the_mapping_one_is_told_once(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    event = CameraInfoCame('/cam', None, 35.0)
+    assert 'this camera sees 35 degrees, the map was made with 90' in texts(session.handle(event))
+    assert session.handle(event) == []
+    assert session.counts.snapshot().facts['field of view, camera/map [deg]'] == '35/90'
+
+
+def test_a_pose_of_odometry_that_is_no_pose_is_refused(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    broken = replace(odometry_at(0, 100), odom_T_base=IDENTITY * np.nan)
+    assert 'odom: ' in texts(session.handle(broken))
