@@ -25,11 +25,11 @@ from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
 from vpr_ros.node.qos import RECENT
 from vpr_ros.node.tf import Transforms
-from vpr_ros.node.worker import Worker
 from vpr_ros.session.counts import Counted
 from vpr_ros.session.events import SettingsChanged
 from vpr_ros.session.mailbox import Mailbox
 from vpr_ros.session.session import Session
+from vpr_ros.session.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
