@@ -16,9 +16,10 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.expand_topic_name import expand_topic_name
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.validate_topic_name import validate_topic_name
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSatStatus
 from std_srvs.srv import Trigger
 
@@ -55,11 +56,12 @@ _USUAL_GPS_SIGMA_M = 10.0  # where the receiver does not say
 _REQUEST_S = 30.0  # a request waits at most this long for the frame at work and its own
 
 
-def check_topics(config: NodeConfig) -> None:
+def check_topics(node: LifecycleNode, config: NodeConfig) -> None:
     """Raise ConfigError for topic names that ROS would refuse at activation."""
     for topic in config.image_topics:
         try:
-            validate_topic_name(topic)
+            whole = expand_topic_name(topic, node.get_name(), node.get_namespace())
+            validate_full_topic_name(whole)
         except Exception as error:  # rclpy's own class differs between distributions
             raise ConfigError(
                 f'image_topic: {topic!r} is no topic name ({" ".join(str(error).split())})'

@@ -145,7 +145,7 @@ class LocalizeNode(LifecycleNode):
 
     def _configure(self) -> Configured:
         config = self.config
-        check_topics(config)
+        check_topics(self, config)
         localizer, chosen = open_localizer(
             config, has_tf=self._transforms is not None, progress=self._say_doing
         )
