@@ -1,0 +1,202 @@
+"""tf in and out of the running node, through a seam in place of tf2_ros.
+
+tf2_ros is not among the wheels. The node is the real one, in this process, with real messages;
+only the object that asks and sends transforms is replaced. Where tf2_ros is installed, the last
+test runs the real one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_world import Peer, domain
+from sensor_msgs.msg import Image
+from test_localize import PLACES, raw
+from worlds import picture, straight_drive, write_map, write_tiny_model
+
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose
+from vpr_ros.node import inputs
+from vpr_ros.node.lifecycle import LocalizeNode
+from vpr_ros.node.qos import LATCHED
+from vpr_ros.node.tf import Transforms
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+class FakeTransforms:
+    """Stands for tf2_ros: answers what a test has put in, and keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], np.ndarray] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, str, np.ndarray, int]] = []
+
+    def latest(self, parent: str, child: str) -> np.ndarray | None:
+        self.asked.append((parent, child))
+        return self.known.get((parent, child))
+
+    def broadcast(self, parent: str, child: str, pose: np.ndarray, at_ns: int) -> None:
+        self.sent.append((parent, child, pose, at_ns))
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp('tf')
+    model = write_tiny_model(folder / 'model')
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
+    poses = straight_drive(PLACES, spacing_m=10.0)
+    write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
+    return {
+        'map': str(folder / 'map'),
+        'model': str(folder / 'model'),
+        'image_qos': 'default',
+        'max_false_fix_rate': 0.2,
+    }
+
+
+@contextmanager
+def node_here(
+    peer: Peer, world: dict[str, Any], transforms: Any = None, **changes: Any
+) -> Iterator[LocalizeNode]:
+    """The node in this process, spun together with the peer."""
+    overrides = [Parameter(name, value=value) for name, value in (world | changes).items()]
+    node = LocalizeNode(
+        transforms=transforms, context=peer.node.context, parameter_overrides=overrides
+    )
+    peer._executor.add_node(node)
+    try:
+        yield node
+    finally:
+        node.close()
+        node.destroy_node()
+
+
+def drive(peer: Peer, images: Any, odometry: Any, places: range) -> None:
+    """Pictures a second apart; odometry started 30 m behind the map's origin."""
+    for row, place in enumerate(places):
+        moved = Odometry()
+        moved.header.stamp.sec, moved.header.frame_id = 100 + row, 'odom'
+        moved.pose.pose.position.x = 10.0 * place + 30.0
+        moved.pose.pose.orientation.w = 1.0
+        odometry.publish(moved)
+        peer.spin(0.1)
+        images.publish(raw(place, stamp_s=100 + row))
+        peer.spin(0.15)
+
+
+def test_map_to_odom_is_sent_while_localized_and_brings_odometry_to_the_fix(
+    world: dict[str, Any],
+) -> None:
+    transforms = FakeTransforms()
+    with (
+        domain() as (_, peer),
+        node_here(peer, world, transforms, publish_tf=True, transform_tolerance=0.3) as node,
+    ):
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        drive(peer, images, odometry, range(11))
+        peer.wait(lambda: len(transforms.sent) >= 3, f'{len(transforms.sent)} transforms sent')
+        for parent, child, pose, at_ns in transforms.sent:
+            assert (parent, child) == ('map', 'odom')
+            assert pose[0] == pytest.approx(-30, abs=1.5)
+            assert at_ns % 10**9 == 300_000_000  # the image's stamp and the tolerance
+
+
+def test_the_cameras_mounting_is_asked_of_tf_with_the_images_frame(
+    world: dict[str, Any],
+) -> None:
+    transforms = FakeTransforms()
+    ahead = compose(np.array([0.5, 0, 0, 0, 0, 0, 1.0]), FORWARD_CAMERA)
+    with domain() as (_, peer), node_here(peer, world, transforms, belief=False) as node:
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        images.publish(raw(4, stamp_s=1))
+        peer.wait(lambda: len(fixes) == 1, 'no pose before tf answers')
+        assert fixes[0].pose.pose.position.x == pytest.approx(40, abs=0.5)
+        assert transforms.asked == [('base_link', 'camera')]
+        transforms.known['base_link', 'camera'] = ahead
+        images.publish(raw(4, stamp_s=2))
+        peer.wait(lambda: len(fixes) == 2, 'no pose after tf has answered')
+        assert fixes[1].pose.pose.position.x == pytest.approx(39.5, abs=0.5)
+        images.publish(raw(4, stamp_s=3))
+        peer.wait(lambda: len(fixes) == 3, 'no third pose')
+        assert len(transforms.asked) == 2  # once it is known, nobody asks again
+
+
+def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
+    world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with domain() as (_, peer), node_here(peer, world, belief=False) as node:
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        peer.wait(lambda: peer.node.count_publishers('/diagnostics') > 0, 'no node')
+        assert node.trigger_configure() == SUCCESS
+
+        def fails(topic: str) -> str:
+            raise RuntimeError('the middleware has no more sockets')
+
+        monkeypatch.setattr(inputs, 'camera_info_topic', fails)
+        before = {name for name, _ in node.get_service_names_and_types_by_node('localize', '/')}
+        assert node.trigger_activate() != SUCCESS
+        assert node._active is None and 'no more sockets' in node._problem
+        listening = [entry.topic_name for entry in node.subscriptions]
+        assert '/image' not in listening and '/odom' not in listening
+        peer.wait(
+            lambda: any('no more sockets' in report.status[0].message for report in reports),
+            'diagnostics do not say why',
+        )
+        after = {name for name, _ in node.get_service_names_and_types_by_node('localize', '/')}
+        assert after == before
+        monkeypatch.undo()
+        assert node.trigger_activate() == SUCCESS and node._problem == ''
+        assert peer.node.count_publishers('/localize/pose') == 1
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        peer.publisher(Image, '/image').publish(raw(4, stamp_s=1))
+        peer.wait(lambda: bool(fixes), 'no pose after the second try')
+
+
+def test_an_error_in_a_callback_or_in_diagnostics_ends_nothing(
+    world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with domain() as (_, peer), node_here(peer, world, belief=False) as node:
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        odometry, images = peer.publisher(Odometry, '/odom'), peer.publisher(Image, '/image')
+
+        def fails(*_: object) -> None:
+            raise RuntimeError('unexpected')
+
+        monkeypatch.setattr(inputs.convert, 'pose_numbers', fails)
+        monkeypatch.setattr(node._configured.session.counts, 'snapshot', fails)
+        odometry.publish(Odometry())
+        peer.spin(1.5)  # the timer runs, too
+        monkeypatch.undo()
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images.publish(raw(4, stamp_s=1))
+        peer.wait(lambda: bool(fixes), 'the node has ended')
+        assert (
+            node._configured.session.counts.snapshot().last_error == "RuntimeError('unexpected')"
+        )
+
+
+def test_the_real_tf2_ros_carries_a_mounting_and_a_correction(tmp_path: Path) -> None:
+    tf2_ros = pytest.importorskip('tf2_ros', reason='comes with a ROS 2 installation')
+    with domain() as (_, peer):
+        transforms = Transforms(peer.node)
+        buffer = tf2_ros.Buffer()
+        tf2_ros.TransformListener(buffer, peer.node)
+        pose = np.array([1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0])
+        transforms.broadcast('map', 'odom', pose, 10**9)
+        peer.wait(lambda: transforms.latest('map', 'odom') is not None, 'nothing came')
+        np.testing.assert_allclose(transforms.latest('map', 'odom'), pose)
+        assert transforms.latest('map', 'nowhere') is None
