@@ -95,9 +95,8 @@ def drive(peer: Peer, images: Any, odometry: Any, places: range) -> None:
         peer.spin(0.15)
 
 
-def test_map_to_odom_is_sent_while_localized_and_brings_odometry_to_the_fix(
-    world: dict[str, Any],
-) -> None:
+def test_map_to_odom_goes_out_steadily_from_the_first_sure_fix_on(world: dict[str, Any]) -> None:
+    """Also without images: whoever asks for the transform at any time finds a fresh one."""
     transforms = FakeTransforms()
     with (
         domain() as (_, peer),
@@ -105,12 +104,48 @@ def test_map_to_odom_is_sent_while_localized_and_brings_odometry_to_the_fix(
     ):
         assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
         images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        assert not transforms.sent
         drive(peer, images, odometry, range(11))
-        peer.wait(lambda: len(transforms.sent) >= 3, f'{len(transforms.sent)} transforms sent')
-        for parent, child, pose, at_ns in transforms.sent:
+        peer.wait(lambda: len(transforms.sent) >= 3, 'no transform sent')
+        peer.spin(2.0)
+        before = len(transforms.sent)
+        started_ns = node.get_clock().now().nanoseconds
+        peer.spin(3.0)
+        sent = transforms.sent[before:]
+        assert len(sent) > 30  # 60 at 20 Hz, on a machine that does nothing else
+        for parent, child, pose, at_ns in sent:
             assert (parent, child) == ('map', 'odom')
             assert pose[0] == pytest.approx(-30, abs=1.5)
-            assert at_ns % 10**9 == 300_000_000  # the image's stamp and the tolerance
+            assert at_ns > started_ns + 200_000_000  # ahead of the moment when it was sent
+        stamps = [at_ns for *_, at_ns in sent]
+        assert stamps == sorted(set(stamps))
+        assert node.trigger_deactivate() == SUCCESS
+        ended = len(transforms.sent)
+        peer.spin(0.5)
+        assert len(transforms.sent) == ended
+
+
+@pytest.mark.parametrize(('when_lost', 'goes_on'), [('keep', True), ('stop', False)])
+def test_after_lost_the_last_transform_goes_on_or_stops_as_asked(
+    world: dict[str, Any], when_lost: str, goes_on: bool
+) -> None:
+    transforms = FakeTransforms()
+    with (
+        domain() as (_, peer),
+        node_here(peer, world, transforms, publish_tf=True, tf_when_lost=when_lost) as node,
+    ):
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        drive(peer, images, odometry, range(11))
+        peer.wait(lambda: len(transforms.sent) >= 3, 'no transform sent')
+        for row in range(12):
+            images.publish(raw(500 + row, stamp_s=120 + row))
+            peer.spin(0.1)
+        peer.wait(lambda: node._configured.session.state.value == 'LOST', 'never lost')
+        peer.spin(0.3)
+        before = len(transforms.sent)
+        peer.spin(1.0)
+        assert (len(transforms.sent) > before) is goes_on
 
 
 def test_the_cameras_mounting_is_asked_of_tf_with_the_images_frame(

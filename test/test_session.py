@@ -27,13 +27,21 @@ from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, yaw_quat
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.session.answers import Corrected, Localized, Refused, Replied, StartGiven
+from vpr_ros.session.answers import (
+    Corrected,
+    CorrectionLost,
+    Localized,
+    Refused,
+    Replied,
+    StartGiven,
+)
 from vpr_ros.session.config import SessionConfig
 from vpr_ros.session.events import (
     CameraInfoCame,
     ClockSetBack,
     GpsCame,
     LocalizeAsked,
+    OdometryCame,
     ResetAsked,
     SettingsChanged,
     TriggerAsked,
@@ -355,23 +363,58 @@ def test_candidates_have_probabilities_that_fall_and_sum_to_at_most_one(
                 assert (np.diff(weight) <= 0).all() and weight.sum() < 1 + 1e-5
 
 
+def turned(y_m: float, stamp_s: float, *, late_s: float = 0.0) -> OdometryCame:
+    """Odometry whose x axis looks along the map's -y, 2 m further every second."""
+    pose = np.array([0.0, y_m, 0.0, *yaw_quat(np.pi / 2)])
+    return OdometryCame(round(stamp_s * SECOND), pose, round((stamp_s + late_s) * SECOND))
+
+
 def test_map_to_odom_brings_odometry_to_the_fix_and_old_odometry_is_not_used(
     place_map: PlaceMap,
 ) -> None:
     session = session_on(place_map, publish_tf=True)
     answers = []
     for second in range(10):
-        turned = np.array([0.0, 2.0 * second, 0.0, *yaw_quat(np.pi / 2)])
-        answers += session.handle(replace(odometry_at(0, 100 + second), odom_T_base=turned))
+        answers += session.handle(turned(2.0 * second, 100 + second))
         answers += session.handle(image_at(10 + second, 100 + second))
     corrected = [answer for answer in answers if isinstance(answer, Corrected)]
     assert corrected[-1].stamp_ns == 109 * SECOND
     base = compose(corrected[-1].map_T_odom, np.array([0.0, 18.0, 0, *yaw_quat(np.pi / 2)]))
     assert base[0] == pytest.approx(38, abs=1.5) and abs(base[6]) == pytest.approx(1, abs=1e-3)
-    later = answers_of(session, drive(range(20, 25), start_s=110.5))
+    later = answers_of(session, drive(range(20, 26), start_s=110))
     assert all(isinstance(outcome, Fix) for outcome in outcomes(later))
     assert not any(isinstance(answer, Corrected) for answer in later)
-    assert texts(later).count('no odometry on the topic odom') == 1
+    assert texts(later).count('no odometry on the topic odom within 2 s') == 1
+    assert session.counts.snapshot().uncorrected == 3
+
+
+@pytest.mark.parametrize('late_s', [0.0, 0.4, 1.0])
+def test_late_odometry_does_not_bend_map_to_odom(place_map: PlaceMap, late_s: float) -> None:
+    """A fix waits for the odometry of its image; the robot drives 2 m/s."""
+    session = session_on(place_map, publish_tf=True)
+    came = [
+        (100 + tick / 20 + late_s, turned(tick / 10, 100 + tick / 20, late_s=late_s))
+        for tick in range(400)
+    ]
+    came += [(100.0 + second, image_at(10 + second, 100 + second)) for second in range(20)]
+    answers = answers_of(session, [event for _, event in sorted(came, key=lambda pair: pair[0])])
+    corrected = [answer for answer in answers if isinstance(answer, Corrected)]
+    assert len(corrected) >= 15
+    for answer in corrected:
+        seconds = answer.stamp_ns / SECOND - 100
+        base = compose(answer.map_T_odom, np.array([0, 2 * seconds, 0, *yaw_quat(np.pi / 2)]))
+        assert base[0] == pytest.approx(20 + 2 * seconds, abs=0.7)
+    said = session.counts.snapshot().facts['odometry']
+    assert said == f'20 Hz, {late_s:.2f} s late'
+
+
+def test_switching_tf_off_or_a_clock_set_back_makes_the_correction_unknown(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, publish_tf=True)
+    answers = session.handle(SettingsChanged(SessionConfig(publish_tf=False)))
+    assert answers == [CorrectionLost()]
+    assert CorrectionLost() in session.handle(ClockSetBack(by_s=3.0))
 
 
 def test_a_mounting_is_asked_of_tf_until_it_answers_and_the_operator_is_told(

@@ -5,7 +5,7 @@ import pytest
 
 from vpr_ros.core.geometry import IDENTITY
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
-from vpr_ros.session.smooth import SmoothTransform
+from vpr_ros.session.smooth import Glide, SmoothTransform
 from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, State, Tracker
 
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
@@ -54,3 +54,18 @@ def test_estimates_that_agree_pull_it_little_by_little() -> None:
     assert smooth.pose[0] == pytest.approx(10, abs=0.01)
     smooth.reset()
     assert smooth.step(at(-5.0), 0.5)[0] == -5.0
+
+
+def test_a_step_is_spread_over_half_a_second_and_the_first_is_taken_at_once() -> None:
+    glide = Glide()
+    assert glide.at(0.0) is None
+    glide.aim(at(10.0), 0.0)
+    assert glide.at(0.0)[0] == 10.0
+    glide.aim(at(11.0), 1.0)
+    moved = [glide.at(1.0 + tick / 20)[0] for tick in range(12)]
+    assert moved[0] == 10.0 and moved[-1] == 11.0
+    assert np.abs(np.diff(moved)).max() == pytest.approx(0.1)
+    glide.aim(at(10.0), 1.25)  # in the middle of the way
+    assert glide.at(1.25)[0] == pytest.approx(10.5)
+    glide.forget()
+    assert glide.at(9.0) is None

@@ -97,8 +97,16 @@ class NodeConfig(SessionConfig):
         "after another; empty takes tf, else the mapping camera's.",
         at_configure=True,
     )
+    tf_rate: float = knob(
+        20.0,
+        'How often map_frame -> odom_frame is broadcast.',
+        unit='Hz',
+        low=1.0,
+        high=200.0,
+        at_configure=True,
+    )
     transform_tolerance: float = knob(
-        0.1, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0
+        0.3, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0
     )
     published_matches: int = knob(5, 'Matches in each PlaceMatchArray.', low=1, high=100)
     debug_image_height: int = knob(240, 'Height of ~/debug_image.', unit='px', low=64, high=2160)

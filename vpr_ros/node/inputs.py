@@ -204,7 +204,8 @@ class Inputs:
 
     def _on_odometry(self, message: Odometry) -> None:
         pose = convert.pose_numbers(message.pose.pose)
-        self._mailbox.put(OdometryCame(convert.stamp_ns(message.header.stamp), pose))
+        stamp_ns = convert.stamp_ns(message.header.stamp)
+        self._mailbox.put(OdometryCame(stamp_ns, pose, self._now_ns()))
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         pose = convert.pose_numbers(message.pose.pose)

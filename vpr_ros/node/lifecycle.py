@@ -59,11 +59,13 @@ class Active:
 
     worker: Worker
     inputs: Inputs
+    outputs: Outputs
 
     def close(self) -> None:
-        """Finish the event at work, then stop to listen."""
+        """Finish the event at work, then stop to listen and to send."""
         self.worker.stop()
         self.inputs.destroy()
+        self.outputs.end()
 
 
 class LocalizeNode(LifecycleNode):
@@ -190,7 +192,7 @@ class LocalizeNode(LifecycleNode):
         except BaseException:
             worker.stop()
             raise
-        return Active(worker, inputs)
+        return Active(worker, inputs, configured.outputs)
 
     def _stop(self) -> None:
         if self._active is not None:

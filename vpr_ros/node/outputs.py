@@ -25,11 +25,12 @@ from vpr_ros.core.types import Poses
 from vpr_ros.node import conversions as convert
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.qos import LATCHED, RECENT
-from vpr_ros.node.tf import Transforms
+from vpr_ros.node.tf import SteadyBroadcast, Transforms
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
 from vpr_ros.session.answers import (
     Answer,
     Corrected,
+    CorrectionLost,
     Localized,
     Noted,
     Refused,
@@ -64,6 +65,7 @@ class Outputs:
         self._report = report
         self._history: deque[Moment] = deque(maxlen=MOMENTS)
         self._last_fix: tuple[int, Poses] | None = None  # stamp in ns, map_T_base
+        self._tf: SteadyBroadcast | None = None  # made at the first correction
         self._publishers: list[Any] = []
         try:
             self._create()
@@ -92,6 +94,7 @@ class Outputs:
 
     def destroy(self) -> None:
         """Remove the topics."""
+        self.end()
         for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
         self._publishers = []
@@ -103,6 +106,17 @@ class Outputs:
             convert.places_message(self._map, convert.header(now_ns, self._map_frame))
         )
         self._state.publish(String(data=state.value))
+
+    def end(self) -> None:
+        """Stop what goes out by itself."""
+        if self._tf is not None:
+            self._tf.close()
+            self._tf = None
+
+    @property
+    def correction_age_s(self) -> float | None:
+        """Time since map -> odom was corrected; None while it is not sent."""
+        return None if self._tf is None else self._tf.age_s
 
     def publish(self, answers: list[Answer]) -> None:
         """Publish what follows from one event."""
@@ -131,7 +145,9 @@ class Outputs:
             header = convert.header(answer.stamp_ns, self._map_frame)
             self._initialpose.publish(convert.fix_message(answer.fix, header))
         elif isinstance(answer, Corrected):
-            self._broadcast(answer)
+            self._correct(answer)
+        elif isinstance(answer, CorrectionLost) and self._tf is not None:
+            self._tf.forget()
         elif isinstance(answer, Noted):
             self._log(answer)
         elif isinstance(answer, Refused):
@@ -142,13 +158,21 @@ class Outputs:
             header = convert.header(located.stamp_ns, self._map_frame)
             self._pose.publish(convert.fix_message(located.outcome, header))
 
-    def _broadcast(self, corrected: Corrected) -> None:
-        config = self._config()
+    def _correct(self, corrected: Corrected) -> None:
         if self._transforms is None:
             self._node.get_logger().warning('publish_tf: tf2_ros is not installed', once=True)
             return
-        at_ns = corrected.stamp_ns + int(config.transform_tolerance * 1e9)
-        self._transforms.broadcast(self._map_frame, config.odom_frame, corrected.map_T_odom, at_ns)
+        if self._tf is None:
+            config = self._config()
+            self._tf = SteadyBroadcast(
+                self._transforms,
+                frames=(self._map_frame, config.odom_frame),
+                rate_hz=config.tf_rate,
+                tolerance_s=lambda: self._config().transform_tolerance,
+                now_ns=lambda: self._node.get_clock().now().nanoseconds,
+                report=self._report,
+            )
+        self._tf.aim(corrected.map_T_odom)
 
     def _log(self, noted: Noted) -> None:
         logger = self._node.get_logger()

@@ -35,6 +35,11 @@ class Corrected:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectionLost:
+    """It is not known any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartGiven:
     """A fix from which another localizer may start."""
 
@@ -65,4 +70,6 @@ class Refused:
     text: str
 
 
-Answer: TypeAlias = Localized | StateChanged | Corrected | StartGiven | Replied | Noted | Refused
+Answer: TypeAlias = (
+    Localized | StateChanged | Corrected | CorrectionLost | StartGiven | Replied | Noted | Refused
+)

@@ -31,8 +31,20 @@ class SessionConfig(LocalizerConfig):
     )
     publish_tf: bool = knob(
         False,
-        'Broadcast map_frame -> odom_frame at each fix while LOCALIZED '
+        'Broadcast map_frame -> odom_frame at tf_rate from the first fix while LOCALIZED on '
         '(needs tf2_ros and the odom topic).',
+    )
+    tf_when_lost: str = knob(
+        'keep',
+        'After LOST, keep sending the last map_frame -> odom_frame, as AMCL does, or stop.',
+        choices=('keep', 'stop'),
+    )
+    odometry_wait: float = knob(
+        2.0,
+        'How long a fix waits for the odometry of its image; without it, tf is not corrected.',
+        unit='s',
+        low=0.0,
+        high=30.0,
     )
     publish_initialpose: bool = knob(
         False,

@@ -22,6 +22,7 @@ class Counted:
     unusable: int = 0  # images that could not be decoded or localized
     fixes: int = 0
     time_jumps: int = 0
+    uncorrected: int = 0  # fixes for which no odometry came, so that tf was not corrected
     no_fixes: dict[str, int] = field(default_factory=dict)  # by reason
     verdict: str = ''  # of the last image: why there was no fix; empty with a fix
     probability: float | None = None  # of the last image
@@ -47,7 +48,7 @@ class Counts:
         self._last_error = ''
 
     def add(self, what: str) -> None:
-        """Count one more of `late`, `unusable` or `time_jumps`."""
+        """Count one more of `late`, `unusable`, `time_jumps` or `uncorrected`."""
         with self._lock:
             self._numbers[what] += 1
 

@@ -41,6 +41,7 @@ class OdometryCame:
 
     stamp_ns: int
     odom_T_base: Poses  # [7], not checked yet
+    came_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

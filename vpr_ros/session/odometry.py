@@ -10,6 +10,7 @@ from vpr_ros.core.types import Poses
 _KEPT = 2000  # poses: 20 s at 100 Hz
 _LATE_NS = 100_000_000  # how far a stamp may lie behind the newest odometry
 _GAP_NS = 1_000_000_000  # between two poses, beyond which nothing is interpolated
+_MEAN_OF = 20  # values that weigh in a running mean
 
 
 class Odometry:
@@ -19,6 +20,8 @@ class Odometry:
         """Start empty."""
         self._stamps_ns: list[int] = []
         self._poses: list[Poses] = []
+        self._late_s: float | None = None  # running means
+        self._period_s: float | None = None
 
     @property
     def newest_ns(self) -> int | None:
@@ -30,8 +33,19 @@ class Odometry:
         self._stamps_ns.clear()
         self._poses.clear()
 
-    def add(self, stamp_ns: int, odom_T_base: Poses) -> None:
-        """Keep a pose [7] that is newer than all before it."""
+    @property
+    def pace(self) -> str:
+        """How often it comes and how late, for people; empty before the second pose."""
+        if self._period_s is None or self._late_s is None:
+            return ''
+        return f'{1 / max(self._period_s, 1e-6):.0f} Hz, {self._late_s:.2f} s late'
+
+    def add(self, stamp_ns: int, odom_T_base: Poses, came_ns: int = 0) -> None:
+        """Keep a pose [7] that is newer than all before it; came_ns: by the node's clock."""
+        if self._stamps_ns:
+            period_s = (stamp_ns - self._stamps_ns[-1]) / 1e9
+            self._period_s = _mean(self._period_s, period_s)
+            self._late_s = _mean(self._late_s, (came_ns - stamp_ns) / 1e9)
         self._stamps_ns.append(stamp_ns)
         self._poses.append(odom_T_base)
         if len(self._stamps_ns) >= 2 * _KEPT:
@@ -66,3 +80,7 @@ class Odometry:
         if start is None or end is None:
             return None
         return float(np.linalg.norm(end[:3] - start[:3]))
+
+
+def _mean(mean: float | None, value: float) -> float:
+    return value if mean is None else mean + (value - mean) / _MEAN_OF

@@ -7,6 +7,7 @@ same answers in a test.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from vpr_ros.core.types import Frame, Poses
 from vpr_ros.session.answers import (
     Answer,
     Corrected,
+    CorrectionLost,
     Localized,
     Noted,
     Refused,
@@ -47,6 +49,8 @@ from vpr_ros.session.odometry import Odometry
 from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
+
+_MOST_WAITING = 100  # fixes, for odometry
 
 MountingOf = Callable[[str], Poses | None]
 """base_T_camera [7] of an optical frame as tf knows it now, or None."""
@@ -77,6 +81,7 @@ class Session:
         )
         self._tracker = Tracker()
         self._map_T_odom = SmoothTransform()
+        self._waiting: deque[tuple[Fix, int]] = deque(maxlen=_MOST_WAITING)  # for odometry
         self._triggered = False
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
@@ -172,10 +177,13 @@ class Session:
 
     def _changed(self, before: State, state: State) -> Iterator[Answer]:
         """Tell of a new state; after being lost, initialpose and tf start anew."""
+        yield StateChanged(before, state)
         if state is State.LOST:
             self._map_T_odom.reset()
+            self._waiting.clear()
             self._start = None
-        yield StateChanged(before, state)
+            if self._config.tf_when_lost == 'stop':
+                yield CorrectionLost()
 
     def _give_start(self, fix: Fix, stamp_ns: int) -> Iterator[Answer]:
         """One fix for other localizers, until lost again."""
@@ -184,19 +192,36 @@ class Session:
             yield StartGiven(fix, stamp_ns)
 
     def _correct(self, fix: Fix, stamp_ns: int) -> Iterator[Answer]:
-        """Map -> odom, where odometry reaches to the image's stamp."""
-        if not self._config.publish_tf:
-            return
-        odom_T_base = self._odometry.at(stamp_ns)
-        if odom_T_base is None:
-            yield from self._once(
-                'publish_tf: no odometry on the topic odom at the stamp of an image; '
-                'map -> odom is not broadcast for such images'
-            )
-            return
-        sigma_m = float(fix.covariance[:3, :3].trace()) ** 0.5
-        estimate = compose(fix.pose, invert(odom_T_base))
-        yield Corrected(self._map_T_odom.step(estimate, sigma_m), stamp_ns)
+        """Map -> odom, as soon as odometry reaches to the image's stamp."""
+        if self._config.publish_tf:
+            self._waiting.append((fix, stamp_ns))
+            yield from self._correct_waiting(stamp_ns)
+
+    def _correct_waiting(self, now_ns: int) -> Iterator[Answer]:
+        """Use the fixes whose odometry has come, and give up those that wait for too long.
+
+        Odometry that is late bends map -> odom by as far as the robot moved meanwhile, if it is
+        taken for newer than it is. So a fix waits for it.
+        """
+        newest_ns = self._odometry.newest_ns
+        while self._waiting:
+            fix, stamp_ns = self._waiting[0]
+            has_come = newest_ns is not None and newest_ns >= stamp_ns
+            if not has_come and now_ns - stamp_ns <= self._config.odometry_wait * 1e9:
+                return
+            self._waiting.popleft()
+            odom_T_base = self._odometry.at(stamp_ns) if has_come else None
+            if odom_T_base is None:
+                self.counts.add('uncorrected')
+                yield from self._once(
+                    f'publish_tf: no odometry on the topic odom within '
+                    f'{self._config.odometry_wait:g} s of an image; such images do not correct '
+                    'map -> odom'
+                )
+                continue
+            sigma_m = float(fix.covariance[:3, :3].trace()) ** 0.5
+            estimate = compose(fix.pose, invert(odom_T_base))
+            yield Corrected(self._map_T_odom.step(estimate, sigma_m), stamp_ns)
 
     def _travelled_m(self, frame: Frame) -> float | None:
         """How far odometry says the robot moved since the last image."""
@@ -236,8 +261,8 @@ class Session:
             if (newest_ns - event.stamp_ns) / 1e9 < self._config.time_jump:
                 return  # late, or said twice
             self._odometry.clear()
-        self._odometry.add(event.stamp_ns, pose)
-        yield from ()
+        self._odometry.add(event.stamp_ns, pose, event.came_ns)
+        yield from self._correct_waiting(event.stamp_ns)
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
         self._whereabouts.take_gps(event, self._config)
@@ -263,9 +288,12 @@ class Session:
             )
 
     def _on_settings(self, event: SettingsChanged) -> Iterator[Answer]:
+        stops_tf = self._config.publish_tf and not event.config.publish_tf
         self._config = event.config
         self.localizer.use(event.config)
-        yield from ()
+        if stops_tf:
+            self._waiting.clear()
+            yield CorrectionLost()
 
     def _on_clock_set_back(self, event: ClockSetBack) -> Iterator[Answer]:
         yield from self._set_back(event.by_s)
@@ -287,6 +315,7 @@ class Session:
         self.counts.add('time_jumps')
         yield Noted(f'time jumped back by {by_s:.3f} s; what was known is forgotten')
         yield from self._forget()
+        yield CorrectionLost()  # odometry may have started anew, too
 
     def _forget(self) -> Iterator[Answer]:
         """Know nothing of the drive; settings, calibrations and mountings stay."""
@@ -294,6 +323,7 @@ class Session:
         self._odometry.clear()
         self._whereabouts.forget()
         self._map_T_odom.reset()
+        self._waiting.clear()
         self._start = None
         self._last_stamp_ns.clear()
         self._located_ns = None
@@ -318,6 +348,7 @@ class Session:
             **{
                 'state': self._tracker.state.value,
                 'initial pose': 'restricts the search' if has_initial_pose else '',
+                'odometry': self._odometry.pace,
                 'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
             }
         )

@@ -1,13 +1,18 @@
-"""map -> odom that moves little by little, because planners and controllers hang on it."""
+"""map -> odom without jumps, because planners and controllers hang on it.
+
+Two steps: `SmoothTransform` weighs each new estimate against the ones before it, and `Glide`
+spreads what is left of a step over a moment, so that whoever asks often sees a motion and no jump.
+"""
 
 import numpy as np
 
 from vpr_ros.core.geometry import interpolate
 from vpr_ros.core.types import Poses
 
-_GAIN = 0.2  # share of the way to a new estimate that one frame moves the transform
+_GAIN = 0.2  # share of the way to a new estimate that one fix moves the transform
 _GATE_SIGMAS = 3.0
 _AGREEING_OUTLIERS = 3  # in a row that are believed after all
+_GLIDE_S = 0.5  # in which a step is made
 
 
 class SmoothTransform:
@@ -35,3 +40,28 @@ class SmoothTransform:
         if self._outliers == 0 or self._outliers >= _AGREEING_OUTLIERS:
             self.pose = interpolate(self.pose, estimate, _GAIN)
         return self.pose
+
+
+class Glide:
+    """A transform on its way from where it was to where it should be."""
+
+    def __init__(self) -> None:
+        """Start without one."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Have none; the next one is taken at once."""
+        self._from: Poses | None = None
+        self._to: Poses | None = None
+        self._began_s = 0.0
+
+    def aim(self, pose: Poses, now_s: float) -> None:
+        """Go to a pose [7] from where it is at a time."""
+        self._from, self._to, self._began_s = self.at(now_s), pose, now_s
+
+    def at(self, now_s: float) -> Poses | None:
+        """Where it is at a time [7]; None before the first aim."""
+        if self._to is None or self._from is None:
+            return self._to
+        share = min(max((now_s - self._began_s) / _GLIDE_S, 0.0), 1.0)
+        return interpolate(self._from, self._to, share)
