@@ -23,12 +23,12 @@ try:
 except ImportError as error:
     print(f'training: left out, needs make setup-training ({error})')
     sys.exit(0)
-from vpr_training.config import TrainConfig
 from vpr_training.data.config import DataConfig
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
-from vpr_training.run_folder import RunFolder
-from vpr_training.training import Training
-from vpr_training.validation import Validation
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.training_loop import Training
+from vpr_training.runs.validation import Validation
 
 PLACES, IMAGES, SIDE_PX, BATCHES = 8, 4, 160, 4
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.models.aggregators import (
     THINGS_WEIGHT,
     Average,

@@ -10,9 +10,11 @@ from conftest import ROOT
 
 pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
-from vpr_training import experiment_figures, experiment_tables, paper
-from vpr_training.experiment_runs import Run, duration
 from vpr_training.experiments import main, runs_of_grid, runs_of_table
+from vpr_training.paper import figures as experiment_figures
+from vpr_training.paper import published as paper
+from vpr_training.paper import tables as experiment_tables
+from vpr_training.paper.seeded_run import Run, duration
 
 
 def pretend(run: Run, recall: float, epochs: int = 3) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip('onnx', reason='needs onnx: make setup-training')
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_training import export
-from vpr_training.gate import RefusedError
+from vpr_training.exporting.recall_gate import RefusedError
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
 SMALL = {'aggregator': 'mixvpr', 'image_height': 64, 'image_width': 96, 'weights': None}

@@ -22,10 +22,10 @@ from vpr_ros.core.describing.model import Model, read_card
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import difference_interval
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
 from vpr_training.data.layouts import open_held_out, open_places
-from vpr_training.errors import DatasetError
 from vpr_training.models.network import NetworkConfig
 from vpr_training.train import main as train
 

@@ -17,11 +17,10 @@ from onnx import TensorProto, numpy_helper
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, write_model
 from vpr_training import gate as gate_module
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.errors import TrainingError
-from vpr_training.gate import Gate, RefusedError, accept, check_sets
-from vpr_training.graph import simplified
-from vpr_training.quantize import (
+from vpr_training.exporting.graph_edits import simplified
+from vpr_training.exporting.quantize import (
     FEWEST_IMAGES,
     calibrate,
     calibration_images,
@@ -29,6 +28,7 @@ from vpr_training.quantize import (
     int8_graph,
     most_sensitive,
 )
+from vpr_training.exporting.recall_gate import Gate, RefusedError, accept, check_sets
 
 PLACES = 20
 

@@ -96,7 +96,7 @@ def test_every_second_image_of_a_drive_is_localized_between_the_others(
 def test_the_shipped_model_keeps_its_recall_on_six_sets(shared_data: Path, model: Model) -> None:
     """Three small sets measured anew against the card; the card's mean over six is the promise."""
     from vpr_training.data.layouts import open_recall_set
-    from vpr_training.measure import measure
+    from vpr_training.evaluating.recall import measure
 
     promised = model.card.recall
     assert (

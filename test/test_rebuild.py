@@ -11,10 +11,10 @@ from conftest import ROOT
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 from vpr_ros.core.describing.model import ModelCard, read_card, write_model
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.export import export, images_for_parity
+from vpr_training.exporting.network_from_graph import load_model
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
-from vpr_training.rebuild import load_model
 
 AGGREGATORS = {
     'avg': {},

@@ -8,8 +8,8 @@ from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
-from vpr_training.errors import TrainingError
-from vpr_training.reduce import components, descriptors_of, shortened
+from vpr_training.basics.errors import TrainingError
+from vpr_training.exporting.shorter_descriptors import components, descriptors_of, shortened
 
 
 def test_the_shortened_graph_projects_as_the_formula_says(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vpr_ros.core.image import encode_jpeg
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.utm_names import positions, positives_within
-from vpr_training.errors import DatasetError
 
 
 def put_images(folder: Path, *names: str) -> None:

@@ -19,8 +19,8 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import encode_jpeg, read
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluate import main
-from vpr_training.measure import examine, measure, rank_blocks, rank_earlier
-from vpr_training.onnx_file import InputForm, OnnxFile
+from vpr_training.evaluating.recall import examine, measure, rank_blocks, rank_earlier
+from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES, QUERIES = 40, 25
@@ -238,8 +238,8 @@ SEARCH = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from vpr_training.descriptor_store import DescriptorFile
-from vpr_training.measure import rank_blocks
+from vpr_training.evaluating.descriptor_store import DescriptorFile
+from vpr_training.evaluating.recall import rank_blocks
 queries = np.random.default_rng(0).standard_normal((20, 512)).astype(np.float32)
 database = DescriptorFile(Path(sys.argv[1]), int(sys.argv[2]), 512)
 ranked = rank_blocks(database.blocks(), queries, 25)

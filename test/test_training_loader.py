@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 from vpr_ros.core.image import decode, read, resize
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data import augmentation
 from vpr_training.data.config import DataConfig
 from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import training_batches
-from vpr_training.errors import DatasetError
 
 
 def a_picture(seed: int = 0, size: tuple[int, int] = (60, 90)) -> np.ndarray:

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpr_ros.core.geometry import angle_between, yaw_quat
+from vpr_training.basics.errors import DatasetError, TrainingError
 from vpr_training.data.__main__ import main as data
 from vpr_training.data.config import DataConfig
 from vpr_training.data.layouts import open_places
 from vpr_training.data.own_drive import cut
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.sampler import PlaceSampler
-from vpr_training.errors import DatasetError, TrainingError
 
 CITIES_HEAD = 'place_id,year,month,northdeg,city_id,lat,lon,panoid'
 XS_FILE_HEAD = 'place_id,class_name,UTMx,UTMy,filename'

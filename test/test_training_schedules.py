@@ -9,9 +9,8 @@ torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('jsonargparse', reason='make setup-training')
 from torch.optim import lr_scheduler
 
-from vpr_training.config import OptimizerConfig, SchedulerConfig
-from vpr_training.errors import TrainingError
-from vpr_training.schedules import (
+from vpr_training.basics.errors import TrainingError
+from vpr_training.learning.schedules import (
     learning_rate,
     make_optimizer,
     make_scheduler,
@@ -19,6 +18,7 @@ from vpr_training.schedules import (
     step_epoch,
     warmed_up,
 )
+from vpr_training.runs.settings import OptimizerConfig, SchedulerConfig
 
 ADAM = OptimizerConfig(name='adam', lr=2e-4)
 

@@ -22,13 +22,13 @@ from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.recall import Recall
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import SPLITS, open_recall_set
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.descriptor_store import default_cache
-from vpr_training.errors import TrainingError
-from vpr_training.evaluation_report import write_report
-from vpr_training.measure import Measured, examine
-from vpr_training.onnx_file import LAYOUTS, SCALINGS, InputForm, OnnxFile
+from vpr_training.evaluating.descriptor_store import default_cache
+from vpr_training.evaluating.recall import Measured, examine
+from vpr_training.evaluating.report_page import write_report
+from vpr_training.evaluating.third_party_onnx import LAYOUTS, SCALINGS, InputForm, OnnxFile
 
 
 def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from pathlib import Path
 
 from vpr_ros.cli.command import command
 from vpr_ros.core.describing.shipped import share_folders
-from vpr_training import experiment_figures, experiment_tables, paper
-from vpr_training.config import read_settings
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import TrainingError
-from vpr_training.experiment_runs import Run, duration
+from vpr_training.paper import figures as experiment_figures
+from vpr_training.paper import published as paper
+from vpr_training.paper import tables as experiment_tables
+from vpr_training.paper.seeded_run import Run, duration
+from vpr_training.runs.settings import read_settings
 
 _TABLE_OF_FIGURE = {'epochs': 'schedulers', 'retrieved': 'pooling'}
 _EPOCHS_OF_LR_FIGURE = 15

@@ -25,14 +25,14 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.types import Image
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.errors import TrainingError
-from vpr_training.gate import ALONE, Gate, RefusedError, accept, check_sets
-from vpr_training.graph import simplified
+from vpr_training.exporting.graph_edits import simplified
+from vpr_training.exporting.quantize import calibration_images
+from vpr_training.exporting.recall_gate import ALONE, Gate, RefusedError, accept, check_sets
+from vpr_training.exporting.shorter_descriptors import components, descriptors_of, shortened
 from vpr_training.models.backbone import read_state
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
-from vpr_training.quantize import calibration_images
-from vpr_training.reduce import components, descriptors_of, shortened
 
 LEAST_COSINE = 0.99999
 """Between the descriptors of torch and of onnxruntime for the same image."""

@@ -28,20 +28,20 @@ from lightning.fabric import Fabric, seed_everything
 from vpr_ros.cli.command import command
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
-from vpr_training.config import HelpFormatter, TrainConfig, add_settings, parse, settings
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
 from vpr_training.data.loader import training_batches
+from vpr_training.data.pictures import draw_run
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import TrainingError
 from vpr_training.export import load_checkpoint
-from vpr_training.figures import draw_run
-from vpr_training.finish import finish, map_drive
+from vpr_training.exporting.network_from_graph import config_of, load_model
 from vpr_training.models.network import Network, NetworkConfig
-from vpr_training.rebuild import config_of, load_model
-from vpr_training.run_folder import RunFolder
-from vpr_training.training import Log, Progress, Training, no_log
-from vpr_training.validation import Validation
+from vpr_training.runs.fine_tuning import finish, map_drive
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import HelpFormatter, TrainConfig, add_settings, parse, settings
+from vpr_training.runs.training_loop import Log, Progress, Training, no_log
+from vpr_training.runs.validation import Validation
 
 
 def train(

@@ -21,9 +21,9 @@ from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_training.data.config import DataConfig
 from vpr_training.data.layouts import open_places, open_recall_set, trains
+from vpr_training.data.pictures import draw_places, draw_recall_set
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.figures import draw_places, draw_recall_set
 
 _BROKEN_SHOWN, _CITIES_SHOWN, _BAR_WIDTH = 20, 30, 40
 

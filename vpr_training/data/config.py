@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 
 _SPARED_CORES, _MOST_WORKERS = 1, 8
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vpr_training.errors import DatasetError
+from vpr_training.basics.errors import DatasetError
 
 SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm'})
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import utm
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import Listed, PlaceSet
 from vpr_training.data.tables import number, read_rows
-from vpr_training.errors import DatasetError
 
 _COLUMNS = ('place_id', 'year', 'month', 'northdeg', 'city_id', 'lat', 'lon', 'panoid')
 

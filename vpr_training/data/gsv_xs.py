@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.files import SUFFIXES
 from vpr_training.data.places import Listed, PlaceSet
 from vpr_training.data.tables import number, read_rows
-from vpr_training.errors import DatasetError
 
 _BY_FILE = ('place_id', 'class_name', 'UTMx', 'UTMy', 'filename')
 _BY_FIELDS = ('UTM1', 'UTM2', 'UTMzone', 'panoid', 'yearMonth', 'place_id', 'city')

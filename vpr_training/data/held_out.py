@@ -7,7 +7,7 @@ look almost the same, in the training.
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_training.errors import DatasetError
+from vpr_training.basics.errors import DatasetError
 
 _PLACES_IN_STRETCH, _MOST_STRETCHES = 4, 5
 

@@ -5,10 +5,10 @@ For training that needs no labels. Posed folders and the folders of data sets ar
 
 from pathlib import Path
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.files import list_images
 from vpr_training.data.places import Listed, PlaceSet
-from vpr_training.errors import DatasetError
 
 
 def read(folder: Path, config: DataConfig) -> PlaceSet:

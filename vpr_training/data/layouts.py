@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data import (
     gsv_cities,
     gsv_xs,
@@ -17,7 +18,6 @@ from vpr_training.data import (
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import DatasetError
 
 SPLITS = ('train', 'val', 'test')
 

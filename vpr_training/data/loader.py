@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.types import Image
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.augmentation import rand_augment, random_crop
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.sampler import PlaceSampler
-from vpr_training.errors import DatasetError
 
 _PREFETCHED = 3  # batches that each worker has ready
 

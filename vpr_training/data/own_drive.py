@@ -25,11 +25,11 @@ from vpr_ros.core.types import Poses
 from vpr_ros.drives import Drive, DriveOptions, open_drive
 from vpr_ros.drives.folder import POSES_NAME
 from vpr_ros.drives.reader import is_bag
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
 from vpr_training.data.places import Listed, PlaceSet
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import DatasetError
 
 _JPEG_QUALITY = 95
 _DONE = 'images.txt'  # of a cached bag: its frames, written last

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
 from vpr_training.data.places import Listed, PlaceSet
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.data.tables import number, read_rows
-from vpr_training.errors import DatasetError
 
 TABLE_NAME = 'places.csv'
 

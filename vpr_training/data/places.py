@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_training.errors import DatasetError
+from vpr_training.basics.errors import DatasetError
 
 
 class Listed(NamedTuple):

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import PlaceSet
-from vpr_training.errors import DatasetError
 
 
 class PlaceSampler:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_training.basics.errors import DatasetError
 from vpr_training.data.files import list_images
 from vpr_training.data.recall_set import RecallSet, Rows
-from vpr_training.errors import DatasetError
 
 DEFAULT_RADIUS_M = 25.0
 

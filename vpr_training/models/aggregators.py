@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 
 THINGS_WEIGHT = 1.2
 """In the aggregator `whitened`, of a picture of typical strangeness; all grids together have 1."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.models import aggregators
 from vpr_training.models.backbone import (
     LITE0_STAGES,

@@ -20,7 +20,7 @@ from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Descriptors
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.prefetch import described, load
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 
 _WHITENING = 0.5  # 1 brings all components to one variance, 0 leaves them
 _LONG, _SHORT = 'long_descriptors', 'descriptors'

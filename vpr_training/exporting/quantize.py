@@ -35,8 +35,8 @@ from tqdm import tqdm
 from vpr_ros.core.image import resize
 from vpr_ros.core.types import Descriptors, Image
 from vpr_ros.drives import open_drive
-from vpr_training.errors import TrainingError
-from vpr_training.graph import initializers, remove_unused, simplified, users
+from vpr_training.basics.errors import TrainingError
+from vpr_training.exporting.graph_edits import initializers, remove_unused, simplified, users
 
 FEWEST_IMAGES = 16
 MOST_IMAGES = 64

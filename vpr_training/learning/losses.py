@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
-from vpr_training.config import LossConfig
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
+from vpr_training.runs.settings import LossConfig
 
 Mined: TypeAlias = tuple[Tensor, ...]
 """Rows of a batch: anchors, positives, anchors, negatives; or anchors, positives, negatives."""

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.recall import Recall
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import TrainingError
 
 _PLACES_SHOWN = 4
 _TILE_HW = (90, 120)

@@ -20,16 +20,16 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
 from vpr_ros.core.recall import Recall, difference_interval
 from vpr_ros.drives import open_drive
-from vpr_training.config import TrainConfig
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data import own_drive
+from vpr_training.data.pictures import draw_comparison
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import TrainingError
 from vpr_training.evaluate import open_describer
+from vpr_training.evaluating.recall import Measured, examine
+from vpr_training.evaluating.third_party_onnx import InputForm
 from vpr_training.export import checked_graph, trained
-from vpr_training.figures import draw_comparison
-from vpr_training.measure import Measured, examine
-from vpr_training.onnx_file import InputForm
-from vpr_training.run_folder import RunFolder
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import TrainConfig
 
 _SHOWN_NS = (1, 5)
 _WEAKNESS = 'fine-tuned on one place: how well it finds other places was not measured'

@@ -20,7 +20,7 @@ from vpr_ros.core.recall import Recall, first_hit_rank, recall_of_ranks
 from vpr_ros.core.types import Descriptors
 from vpr_training.data.conditions import by_condition
 from vpr_training.data.recall_set import RecallSet, Rows
-from vpr_training.descriptor_store import DescriptorFile, described_files
+from vpr_training.evaluating.descriptor_store import DescriptorFile, described_files
 
 RECALL_NS = (1, 5, 10, 15, 20, 25)
 _BLOCK = 256  # queries whose similarities to the database are held at once, in a sequence

@@ -21,8 +21,8 @@ from jsonargparse import (
     set_parsing_settings,
 )
 
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.config import DataConfig
-from vpr_training.errors import TrainingError
 from vpr_training.models.network import NetworkConfig
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)

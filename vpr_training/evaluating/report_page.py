@@ -24,7 +24,7 @@ from vpr_ros.report.page import (
 from vpr_ros.report.recall_chart import recall_chart
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.data.utm_names import distance_m
-from vpr_training.measure import Measured
+from vpr_training.evaluating.recall import Measured
 
 WORST = 12
 """Failures shown of each model."""

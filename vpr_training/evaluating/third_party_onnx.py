@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
 from vpr_ros.core.image import resize
 from vpr_ros.core.types import Descriptors, Image
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 
 Layout: TypeAlias = Literal['nchw', 'nhwc']
 Scaling: TypeAlias = Literal['imagenet', 'unit', 'bytes']

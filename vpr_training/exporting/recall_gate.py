@@ -26,11 +26,11 @@ from vpr_ros.core.describing.model import CARD_NAME, Model, ModelCard, read_card
 from vpr_ros.core.describing.precision import PRECISIONS, Accepted, Precision
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Descriptors, Image
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.descriptor_store import described_files
-from vpr_training.errors import TrainingError
-from vpr_training.measure import rank
-from vpr_training.quantize import calibrate, fp16_graph, int8_graph, most_sensitive
+from vpr_training.evaluating.descriptor_store import described_files
+from vpr_training.evaluating.recall import rank
+from vpr_training.exporting.quantize import calibrate, fp16_graph, int8_graph, most_sensitive
 
 Described: TypeAlias = tuple[Descriptors, Descriptors]
 """Of a set's database [N, D] and of its queries [Q, D]."""

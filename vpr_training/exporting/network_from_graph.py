@@ -22,9 +22,9 @@ from torch import nn
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.export import images_for_parity, parity
-from vpr_training.graph import initializers
+from vpr_training.exporting.graph_edits import initializers
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
 LEAST_COSINE = 0.9999

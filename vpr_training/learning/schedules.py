@@ -12,8 +12,8 @@ import torch
 from torch.nn import Parameter
 from torch.optim import lr_scheduler
 
-from vpr_training.config import OptimizerConfig, SchedulerConfig
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
+from vpr_training.runs.settings import OptimizerConfig, SchedulerConfig
 
 _OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     'adam': torch.optim.Adam,

@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from vpr_ros.core.image import read, resize
-from vpr_training import paper
-from vpr_training.config import OptimizerConfig, SchedulerConfig
+from vpr_training.data.pictures import panels, save
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.experiment_runs import Run
 from vpr_training.export import load_checkpoint
-from vpr_training.figures import panels, save
+from vpr_training.learning.schedules import rates_over_epochs
 from vpr_training.models.network import ExportedNetwork
-from vpr_training.run_folder import RunFolder
-from vpr_training.schedules import rates_over_epochs
-from vpr_training.validation import Validation
+from vpr_training.paper import published as paper
+from vpr_training.paper.seeded_run import Run
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import OptimizerConfig, SchedulerConfig
+from vpr_training.runs.validation import Validation
 
 _SCHEDULERS: dict[str, SchedulerConfig] = {
     'MultiStepLR': SchedulerConfig(name='multi_step'),

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vpr_ros.cli.command import command
-from vpr_training.config import HelpFormatter, TrainConfig, add_settings, parse, settings
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.disturbance import disturbed
 from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import TrainingBatches, training_batches
-from vpr_training.errors import TrainingError
 from vpr_training.models.aggregators import Whitened
 from vpr_training.models.network import ExportedNetwork, Network
-from vpr_training.run_folder import RunFolder
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import HelpFormatter, TrainConfig, add_settings, parse, settings
 from vpr_training.train import initial_network, started
 
 LEAST_VARIANCE = 0.3

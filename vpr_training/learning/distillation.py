@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpr_training.config import DistillationConfig
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.export import load_checkpoint, load_untrained
 from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.runs.settings import DistillationConfig
 
 _LEAST_VARIANCE = 1e-8
 

@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import torch
 
-from vpr_training.config import TrainConfig, read_settings
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import training_batches
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.errors import TrainingError
 from vpr_training.export import load_checkpoint
-from vpr_training.losses import PlaceLoss
+from vpr_training.learning.losses import PlaceLoss
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
-from vpr_training.run_folder import RunFolder
-from vpr_training.validation import Validation
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import TrainConfig, read_settings
+from vpr_training.runs.validation import Validation
 
 State = Literal['new', 'stopped', 'trained', 'measured']
 

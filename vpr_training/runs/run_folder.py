@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from vpr_ros.core.atomic import replace_file
-from vpr_training.errors import TrainingError
+from vpr_training.basics.errors import TrainingError
 from vpr_training.models.backbone import read_state
 
 _PACKAGES = (

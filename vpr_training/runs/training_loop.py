@@ -18,16 +18,16 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from vpr_training import schedules
-from vpr_training.config import TrainConfig
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.disturbance import disturbed
 from vpr_training.data.loader import TrainingBatches
-from vpr_training.distillation import Distillation, Student
-from vpr_training.errors import TrainingError
-from vpr_training.losses import PlaceLoss
+from vpr_training.learning import schedules
+from vpr_training.learning.distillation import Distillation, Student
+from vpr_training.learning.losses import PlaceLoss
 from vpr_training.models.network import ExportedNetwork, Network
-from vpr_training.run_folder import RunFolder, StepLog
-from vpr_training.validation import Validation
+from vpr_training.runs.run_folder import RunFolder, StepLog
+from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.validation import Validation
 
 Log: TypeAlias = Callable[[Mapping[str, float], int], object]
 """Takes figures by name, and the step that they are of."""

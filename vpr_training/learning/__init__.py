@@ -1,0 +1,1 @@
+"""What changes the weights: losses, schedules, distillation, whitening, and their settings."""

@@ -1,0 +1,1 @@
+"""A run: its settings, how it starts, the loop, its folder, and the end of fine-tuning."""
