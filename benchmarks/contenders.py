@@ -24,7 +24,7 @@ from vpr_ros.core.image import read, resize
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.export import export, load_untrained
+from vpr_training.exporting.model_folder import export, load_untrained
 from vpr_training.models.network import Network
 
 ROOT = Path(__file__).resolve().parents[1]

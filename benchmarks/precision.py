@@ -15,7 +15,8 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.precision import Precision
 from vpr_ros.core.describing.shipped import default_model
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.exporting.recall_gate import described, latencies_ms, recall_in_pairings
+from vpr_training.exporting.latency import latencies_ms
+from vpr_training.exporting.recall_gate import described, recall_in_pairings
 
 
 def show_latency(model: Model, threads: int) -> None:

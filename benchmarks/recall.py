@@ -23,7 +23,7 @@ from contenders import (
 
 from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.recall import Recall, recall_at
-from vpr_training.evaluating.recall import rank
+from vpr_training.evaluating.ranking import rank
 
 
 def measured(models: list[Path], data: Path, sets: list[str]) -> dict[str, dict[str, Recall]]:

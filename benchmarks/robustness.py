@@ -27,9 +27,9 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Image
-from vpr_training.data.pictures import panels, save
+from vpr_training.basics.panels import panels, save
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.evaluating.recall import rank
+from vpr_training.evaluating.ranking import rank
 
 SETS = (
     'corridor', 'rtabmap_corridor_loop', 'gardenspoint_thumb', 'lund_street_gps',

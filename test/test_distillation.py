@@ -11,10 +11,11 @@ pytest.importorskip('lightning', reason='make setup-training')
 from test_train import SMALL, draw_place, epochs, in_process, one_line, steps, until
 
 from vpr_training.data.augmentation import random_crop
-from vpr_training.export import export_checkpoint, load_checkpoint
+from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.learning.distillation import unexplained_maps, unexplained_similarities
+from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.network import Network, NetworkConfig
-from vpr_training.runs.settings import read_settings
+from vpr_training.runs.settings_parser import read_settings
 from vpr_training.train import main as train
 
 TRAINING = Path(__file__).parent.parent / 'config' / 'train'

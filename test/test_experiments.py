@@ -10,10 +10,11 @@ from conftest import ROOT
 
 pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
-from vpr_training.experiments import main, runs_of_grid, runs_of_table
+from vpr_training.experiments import main
 from vpr_training.paper import figures as experiment_figures
 from vpr_training.paper import published as paper
-from vpr_training.paper import tables as experiment_tables
+from vpr_training.paper import tables
+from vpr_training.paper.plan import runs_of_grid, runs_of_table
 from vpr_training.paper.seeded_run import Run, duration
 
 
@@ -35,7 +36,7 @@ def test_a_table_has_the_mean_over_seeds_beside_the_paper(tmp_path: Path) -> Non
     for row, same in enumerate(runs.values()):
         for seed, run in enumerate(same):
             pretend(run, 0.5 + 0.01 * row + 0.002 * seed)
-    markdown = experiment_tables.write('schedulers', runs, tmp_path)
+    markdown = tables.write_table('schedulers', runs, tmp_path)
     assert markdown == (tmp_path / 'schedulers.md').read_text()
     assert (
         '| GeM | MultiStepLR | 50.1 ± 0.1 (56.82, -6.7) / 60.1 ± 0.1 (72.33, -12.2) |' in markdown

@@ -13,7 +13,10 @@ pytest.importorskip('onnx', reason='needs onnx: make setup-training')
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_training import export
+from vpr_training.exporting import onnx_graph
+from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.exporting.recall_gate import RefusedError
+from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
 SMALL = {'aggregator': 'mixvpr', 'image_height': 64, 'image_width': 96, 'weights': None}
@@ -38,7 +41,7 @@ def test_the_command_writes_a_model_that_agrees_with_torch(
     images = [
         np.random.default_rng(i).integers(0, 256, (64, 96, 3), dtype=np.uint8) for i in range(3)
     ]
-    network = ExportedNetwork(export.load_checkpoint(checkpoint)).eval()
+    network = ExportedNetwork(load_checkpoint(checkpoint)).eval()
     with torch.inference_mode():
         expected = network(torch.from_numpy(np.stack(images))).numpy()
     for batch in (images, images[:1]):
@@ -57,7 +60,7 @@ def test_every_aggregator_is_exported_with_a_projection_too(
     network = Network(NetworkConfig.from_mapping(settings, source='test'))
     path = tmp_path / 'small.ckpt'
     torch.save({'network': asdict(network.config), 'state_dict': network.state_dict()}, path)
-    model = export.export_checkpoint(path, tmp_path / 'small')
+    model = export_checkpoint(path, tmp_path / 'small')
     assert model.card.descriptor_size == network.descriptor_size
 
 
@@ -76,8 +79,8 @@ def test_a_graph_that_disagrees_is_not_written_and_the_old_model_stays(
         torch.manual_seed(9)
         return real(ExportedNetwork(Network(exported.network.config)).eval())
 
-    real = export.to_onnx
-    monkeypatch.setattr(export, 'to_onnx', another)
+    real = onnx_graph.to_onnx
+    monkeypatch.setattr(onnx_graph, 'to_onnx', another)
     assert export.main(arguments) == 1
     assert 'not written, cosine of torch and ONNX is' in capsys.readouterr().err
     assert Model.open(output).card.sha256 == before

@@ -247,7 +247,7 @@ def test_an_end_that_was_interrupted_is_made_up_for(
 
     run = tmp_path / 'run'
     with monkeypatch.context() as patched:
-        patched.setattr('vpr_training.train.map_drive', interrupted)
+        patched.setattr('vpr_training.runs.training_run.map_drive', interrupted)
         assert train(flags(model, drives / 'day', run, '--epochs=1', '--data.workers=0')) == 130
     assert f'--resume {run}' in capsys.readouterr().err
     made = read_card(run / 'model' / 'card.json')

@@ -16,9 +16,9 @@ from onnx import TensorProto, numpy_helper
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, write_model
-from vpr_training import gate as gate_module
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
+from vpr_training.exporting import recall_gate as gate_module
 from vpr_training.exporting.graph_edits import simplified
 from vpr_training.exporting.quantize import (
     FEWEST_IMAGES,

@@ -12,8 +12,9 @@ from conftest import ROOT
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 from vpr_ros.core.describing.model import ModelCard, read_card, write_model
 from vpr_training.basics.errors import TrainingError
-from vpr_training.export import export, images_for_parity
+from vpr_training.exporting.model_folder import export
 from vpr_training.exporting.network_from_graph import load_model
+from vpr_training.exporting.onnx_graph import images_for_parity
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
 AGGREGATORS = {

@@ -19,7 +19,8 @@ torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
 from vpr_training.evaluate import main as evaluate
 from vpr_training.experiments import main as experiments
-from vpr_training.export import export_checkpoint, load_checkpoint
+from vpr_training.exporting.model_folder import export_checkpoint
+from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.train import main as train
 
 SMALL = (
@@ -274,7 +275,7 @@ def test_a_damaged_checkpoint_is_one_line(
         (['--config=/nowhere.yaml'], '/nowhere.yaml'),
         (['--network.frozen_stages=2', '--network.aggregator=avg', '--network.last_stage=2'],
          'nothing in it learns'),
-        (['--accelerator=gpu'], 'torch sees none'),
+        (['--accelerator=gpu'], 'PyTorch found no GPU'),
     ],
 )  # fmt: skip
 def test_input_that_cannot_be_used_is_one_line_and_leaves_no_folder(

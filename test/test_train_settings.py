@@ -9,8 +9,10 @@ from conftest import ROOT
 pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('jsonargparse', reason='make setup-training')
 from vpr_training.basics.errors import TrainingError
+from vpr_training.config import all_settings
 from vpr_training.paper import published as paper
-from vpr_training.runs.settings import TrainConfig, all_settings, read_settings
+from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.settings_parser import read_settings
 
 FILES = sorted((ROOT / 'config' / 'train').glob('*.yaml'))
 

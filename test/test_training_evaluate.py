@@ -19,7 +19,8 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import encode_jpeg, read
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluate import main
-from vpr_training.evaluating.recall import examine, measure, rank_blocks, rank_earlier
+from vpr_training.evaluating.ranking import rank_blocks, rank_earlier
+from vpr_training.evaluating.recall import RECALL_NS, examine
 from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,11 +61,11 @@ def walk(tmp_path: Path) -> Path:
     return folder
 
 
-def test_recall_equals_a_naive_loop(model_folder: Path, walk: Path) -> None:
+def test_recall_equals_a_naive_loop(model_folder: Path, walk: Path, tmp_path: Path) -> None:
     describer = OnnxDescriber(Model.open(model_folder))
     images = open_recall_set(walk)
-    found = measure(describer, images, ns=(1, 5))
-    hits = {1: 0, 5: 0}
+    found = examine(describer, images, tmp_path / 'store').recall
+    hits = dict.fromkeys(RECALL_NS, 0)
     for query, true_rows in zip(images.queries, images.positives):
         seen = describer.describe([read(query)])[0]
         similarity = [
@@ -207,7 +208,7 @@ def test_an_interrupted_run_goes_on_and_a_second_one_describes_nothing(
     again = examine(third, images, store)
     assert third.count == 0
     np.testing.assert_array_equal(found.ranked, again.ranked)
-    assert found.recall == measure(describer, images)
+    assert found.recall == examine(describer, images, tmp_path / 'fresh').recall
 
 
 def test_a_changed_image_or_model_is_described_anew(
@@ -239,7 +240,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from vpr_training.evaluating.descriptor_store import DescriptorFile
-from vpr_training.evaluating.recall import rank_blocks
+from vpr_training.evaluating.ranking import rank_blocks
 queries = np.random.default_rng(0).standard_normal((20, 512)).astype(np.float32)
 database = DescriptorFile(Path(sys.argv[1]), int(sys.argv[2]), 512)
 ranked = rank_blocks(database.blocks(), queries, 25)

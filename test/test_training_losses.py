@@ -8,8 +8,8 @@ import pytest
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('pytorch_metric_learning', reason='make setup-training')
 from vpr_training.basics.errors import TrainingError
+from vpr_training.learning.config import LossConfig
 from vpr_training.learning.losses import PlaceLoss, mined_share
-from vpr_training.runs.settings import LossConfig
 
 LABELS = [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
 

@@ -10,6 +10,7 @@ pytest.importorskip('jsonargparse', reason='make setup-training')
 from torch.optim import lr_scheduler
 
 from vpr_training.basics.errors import TrainingError
+from vpr_training.learning.config import OptimizerConfig, SchedulerConfig
 from vpr_training.learning.schedules import (
     learning_rate,
     make_optimizer,
@@ -18,7 +19,6 @@ from vpr_training.learning.schedules import (
     step_epoch,
     warmed_up,
 )
-from vpr_training.runs.settings import OptimizerConfig, SchedulerConfig
 
 ADAM = OptimizerConfig(name='adam', lr=2e-4)
 
@@ -62,7 +62,13 @@ def test_cyclic_is_torchs_and_the_formula() -> None:
 
 def test_plateau_is_torchs_and_looks_at_the_loss() -> None:
     losses = [1.0, 0.5, *[0.5] * 12, 0.1]
-    found = rates_over_epochs(ADAM, SchedulerConfig(name='plateau'), 15, losses)
+    optimizer = make_optimizer(ADAM, [torch.nn.Parameter(torch.zeros(1))])
+    schedule = make_scheduler(SchedulerConfig(name='plateau'), optimizer)
+    found = []
+    for loss in losses:
+        found.append(learning_rate(optimizer))
+        optimizer.step()
+        step_epoch(schedule, loss)
     assert found == of_torch(lr_scheduler.ReduceLROnPlateau, 15, losses, mode='min', min_lr=0.0)
     # Ten epochs without a better loss are allowed, the next one lowers the rate.
     np.testing.assert_allclose(found, [2e-4] * 13 + [2e-5] * 2)

@@ -12,10 +12,12 @@ pytest.importorskip('lightning', reason='make setup-training')
 from test_train import draw_place, one_line
 
 from vpr_ros.core.image import read, resize
-from vpr_training.export import export_checkpoint, load_checkpoint
-from vpr_training.learning.whitening import LEAST_VARIANCE, Moments, main, whitening
+from vpr_training.exporting.model_folder import export_checkpoint
+from vpr_training.learning.whitening import LEAST_VARIANCE, Moments, whitening
 from vpr_training.models.aggregators import Whitened
+from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
+from vpr_training.whitening import main
 
 FLAGS = (
     '--network.backbone=resnet18', '--network.weights=null', '--network.last_stage=2',

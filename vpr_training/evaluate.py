@@ -7,102 +7,24 @@ kept on disk, so that an interrupted run goes on and a second one is a matter of
 """
 
 import argparse
-import json
 import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from vpr_ros.cli.command import add_precision_argument, command
-from vpr_ros.core.atomic import replace_file
-from vpr_ros.core.describing.describe import Describer, OnnxDescriber
-from vpr_ros.core.describing.model import Model
-from vpr_ros.core.recall import Recall
 from vpr_training.basics.errors import TrainingError
+from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
-from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.descriptor_store import default_cache
-from vpr_training.evaluating.recall import Measured, examine
+from vpr_training.evaluating.recall import examine
 from vpr_training.evaluating.report_page import write_report
-from vpr_training.evaluating.third_party_onnx import LAYOUTS, SCALINGS, InputForm, OnnxFile
-
-
-def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
-    """What --json writes of one model."""
-    return {
-        **_figures(measured.recall),
-        'recall_of_matchable': _shares(measured.matchable),
-        'conditions': {name: _figures(part) for name, part in measured.conditions.items()},
-        'database': len(images.database),
-        'dataset': images.name,
-        'truth': images.truth,
-        'model': measured.card.name,
-        'model_sha256': measured.card.sha256,
-        'precision': measured.precision,
-    }
-
-
-def _figures(recall: Recall) -> dict[str, Any]:
-    return {
-        'recall': _shares(recall),
-        'recall_interval': {str(n): list(interval) for n, interval in recall.interval.items()},
-        'queries': recall.queries,
-        'unmatchable': recall.unmatchable,
-    }
-
-
-def _shares(recall: Recall) -> dict[str, float]:
-    return {str(n): share for n, share in recall.at.items()}
-
-
-def as_table(measured: Measured, images: RecallSet) -> str:
-    """The figures for a person."""
-    recall = measured.recall
-    rows = [
-        (f'Recall@{n}', f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]')
-        for n, (low, high) in recall.interval.items()
-    ]
-    rows += [
-        (f'Recall@1 {name}', f'{part.at[1]:.3f}   of {part.queries} queries')
-        for name, part in measured.conditions.items()
-        if 1 in part.at
-    ]
-    rows += [
-        ('queries / database', f'{recall.queries} / {len(images.database)}'),
-        ('unmatchable', f'{recall.unmatchable} queries without a true match, counted as misses'),
-        ('right is', images.truth),
-        ('model', f'{measured.card.name} ({measured.card.sha256[:12]}, {measured.precision})'),
-    ]
-    width = max(len(name) for name, _ in rows)
-    return '\n'.join([images.name, *(f'  {name:<{width}}  {value}' for name, value in rows)])
-
-
-def open_describer(
-    path: Path, form: InputForm, scratch: ExitStack, *, precision: str = 'auto'
-) -> Describer:
-    """A model folder, an ONNX file, or a checkpoint exported to a folder; raises VprError.
-
-    The exported folder lives as long as `scratch`.
-    """
-    if path.is_dir():
-        return OnnxDescriber(Model.open(path, precision=precision), singly=False)
-    if not path.exists():
-        raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
-    if path.suffix.lower() == '.onnx':
-        return OnnxFile(path, form)
-    try:
-        from vpr_training.export import export_checkpoint
-    except ImportError as error:
-        raise TrainingError(
-            f'{path}: a checkpoint needs torch and onnx ({error}); '
-            'make setup-training, or give an exported model'
-        ) from error
-    folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
-    return OnnxDescriber(export_checkpoint(path, folder / path.stem), singly=False)
+from vpr_training.evaluating.table_and_json import as_json, as_table
+from vpr_training.evaluating.third_party_onnx import LAYOUTS, SCALINGS, InputForm
+from vpr_training.exporting.describers import open_describer
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -191,20 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(as_table(found, images))
         if arguments.json:
             figures = [as_json(found, images) for found in measured]
-            _write_json(arguments.json, figures[0] | ({'models': figures} if figures[1:] else {}))
+            write_json(arguments.json, figures[0] | ({'models': figures} if figures[1:] else {}))
         if arguments.report:
             words = sys.argv[1:] if argv is None else argv
             repeat = shlex.join(['python', '-m', 'vpr_training.evaluate', *words])
             write_report(arguments.report, measured, images, command=repeat)
             print(f'report in {arguments.report}')
     return 0
-
-
-def _write_json(path: Path, figures: Mapping[str, Any]) -> None:
-    try:
-        replace_file(path.absolute(), (json.dumps(figures, indent=2) + '\n').encode())
-    except OSError as error:
-        raise TrainingError(f'{path}: cannot be written ({error.strerror or error})') from error
 
 
 if __name__ == '__main__':

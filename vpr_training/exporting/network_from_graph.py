@@ -23,9 +23,10 @@ from torch import nn
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_training.basics.errors import TrainingError
-from vpr_training.export import images_for_parity, parity
 from vpr_training.exporting.graph_edits import initializers
+from vpr_training.exporting.onnx_graph import images_for_parity, parity
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
+from vpr_training.models.tensors import load_state
 
 LEAST_COSINE = 0.9999
 """Between the descriptors of the graph and of the network made from it, for the same image."""
@@ -51,12 +52,8 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
     """
     model = Model.open(folder, precision='fp32')
     network = Network(config or config_of(model.card, folder))
-    try:
-        weights = dict(_weights(network, _Graph(onnx.load(model.graph)), folder))
-        network.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        line = ' '.join(str(error).split())[:300]
-        raise TrainingError(f'{folder}: of another architecture: {line}') from error
+    weights = dict(_weights(network, _Graph(onnx.load(model.graph)), folder))
+    load_state(network, weights, refusal=f'{folder}: of another architecture', strict=False)
     describer = OnnxDescriber(model, singly=False)
     cosine = parity(ExportedNetwork(network).eval(), describer, images_for_parity(model.card))
     if not cosine >= LEAST_COSINE:

@@ -8,28 +8,25 @@ refuses, the layers that change the descriptor most go back to float.
 
 import hashlib
 import math
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import onnxruntime as ort
 from tqdm import tqdm
 
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
-from vpr_ros.core.describing.model import CARD_NAME, Model, ModelCard, read_card, write_model
+from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Accepted, Precision
 from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.descriptor_store import described_files
-from vpr_training.evaluating.recall import rank
+from vpr_training.evaluating.ranking import rank
+from vpr_training.exporting.latency import latencies_ms, processor
 from vpr_training.exporting.quantize import calibrate, fp16_graph, int8_graph, most_sensitive
 
 Described: TypeAlias = tuple[Descriptors, Descriptors]
@@ -37,8 +34,6 @@ Described: TypeAlias = tuple[Descriptors, Descriptors]
 
 ALONE, ON_FP32_MAP, FP32_QUERIES = 'alone', 'on_fp32_map', 'fp32_queries'
 
-_ROUNDS, _IN_A_ROW = 10, 5
-_PAUSE_S = 0.03  # in which the threads of the graph that ran before stop to spin
 _EPSILON = 1e-9
 
 
@@ -199,7 +194,7 @@ def _attempts(
     precision: Precision, graph: bytes, gate: Gate
 ) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Graphs of a precision and how they were made, from the fastest to the most careful one."""
-    how: dict[str, Any] = {'onnxruntime': ort.__version__, 'processor': _processor()}
+    how: dict[str, Any] = {'onnxruntime': ort.__version__, 'processor': processor()}
     if precision == 'fp16':
         yield fp16_graph(graph), how
         return
@@ -235,34 +230,3 @@ def _record(
         recall_at_1=recall or {},
         made=made or {},
     )
-
-
-def latencies_ms(
-    folder: Path, precisions: Sequence[Precision], threads: int
-) -> dict[Precision, float]:
-    """Median milliseconds of describing one image with graphs of a model, in turns."""
-    describers: dict[Precision, OnnxDescriber] = {
-        name: OnnxDescriber(Model.open(folder, precision=name), threads=threads)
-        for name in precisions
-    }
-    size = read_card(folder / CARD_NAME).image_size
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    taken: dict[Precision, list[float]] = {name: [] for name in describers}
-    for _ in tqdm(range(_ROUNDS), desc='latency', disable=None, leave=False):
-        for name, describer in describers.items():
-            time.sleep(_PAUSE_S)
-            describer.describe([image])
-            for _ in range(_IN_A_ROW):
-                started = time.perf_counter()
-                describer.describe([image])
-                taken[name].append(time.perf_counter() - started)
-    return {name: round(1e3 * statistics.median(times), 3) for name, times in taken.items()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace').splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.machine()

@@ -6,7 +6,9 @@ whitened, as between Jegou and Chum, Negative Evidences and Co-occurrences in Im
 Benefit of PCA and Whitening, ECCV 2012, and none.
 """
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from tqdm import tqdm
 
-from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import ModelCard, write_model
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.types import Descriptors
 from vpr_ros.drives import open_drive
@@ -24,6 +27,27 @@ from vpr_training.basics.errors import TrainingError
 
 _WHITENING = 0.5  # 1 brings all components to one variance, 0 leaves them
 _LONG, _SHORT = 'long_descriptors', 'descriptors'
+
+
+def shorter(
+    graph: bytes, card: ModelCard, sources: Sequence[Path], size: int
+) -> tuple[bytes, ModelCard]:
+    """A model's fp32 graph and card with descriptors of `size` numbers; raises VprError.
+
+    sources: drives or folders whose images give the components.
+    """
+    card = replace(card, precisions={})
+    with tempfile.TemporaryDirectory(prefix='shorter-') as folder:
+        describer = OnnxDescriber(write_model(Path(folder) / 'model', graph, card), singly=False)
+        found = components(descriptors_of(describer, sources, size), size)
+    changed = replace(
+        card,
+        name=f'{card.name}-{size}',
+        descriptor_size=size,
+        recall={},
+        provenance=card.provenance | {'principal_components_of': [str(path) for path in sources]},
+    )
+    return shortened(graph, *found), changed
 
 
 def descriptors_of(describer: Describer, sources: Sequence[Path], size: int) -> Descriptors:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vpr_training.basics.errors import TrainingError
-from vpr_training.export import load_checkpoint, load_untrained
+from vpr_training.learning.config import DistillationConfig
+from vpr_training.models.checkpoints import load_checkpoint
+from vpr_training.models.model_file import network_of_file
 from vpr_training.models.network import ExportedNetwork, Network
-from vpr_training.runs.settings import DistillationConfig
 
 _LEAST_VARIANCE = 1e-8
 
@@ -103,4 +104,4 @@ def read_teacher(path: Path) -> Network:
         raise TrainingError(
             f'{path}: no such file; distillation.teacher is a checkpoint or config/models/*.yaml'
         )
-    return load_untrained(path)[0] if path.suffix == '.yaml' else load_checkpoint(path)
+    return network_of_file(path) if path.suffix == '.yaml' else load_checkpoint(path)

@@ -11,7 +11,7 @@ from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
 from vpr_training.basics.errors import TrainingError
-from vpr_training.runs.settings import LossConfig
+from vpr_training.learning.config import LossConfig
 
 Mined: TypeAlias = tuple[Tensor, ...]
 """Rows of a batch: anchors, positives, anchors, negatives; or anchors, positives, negatives."""

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim import lr_scheduler
 
 from vpr_training.basics.errors import TrainingError
-from vpr_training.runs.settings import OptimizerConfig, SchedulerConfig
+from vpr_training.learning.config import OptimizerConfig, SchedulerConfig
 
 _OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     'adam': torch.optim.Adam,
@@ -89,20 +89,14 @@ def warmed_up(optimizer: torch.optim.Optimizer, step: int, warmup_steps: int) ->
 
 
 def rates_over_epochs(
-    optimizer: OptimizerConfig,
-    scheduler: SchedulerConfig,
-    epochs: int,
-    losses: Sequence[float] | None = None,
+    optimizer: OptimizerConfig, scheduler: SchedulerConfig, epochs: int
 ) -> list[float]:
-    """The rate of each epoch, by running the schedule on nothing.
-
-    losses: of each epoch, for ReduceLROnPlateau; None: a loss that never falls.
-    """
+    """The rate of each epoch, by running the schedule on nothing, with a loss that never falls."""
     moving = make_optimizer(optimizer, [Parameter(torch.zeros(1))])
     schedule = make_scheduler(scheduler, moving)
     rates = []
-    for epoch in range(epochs):
+    for _ in range(epochs):
         rates.append(learning_rate(moving))
         moving.step()  # torch warns of a schedule that goes ahead of its optimizer
-        step_epoch(schedule, losses[epoch] if losses else 1.0)
+        step_epoch(schedule, 1.0)
     return rates

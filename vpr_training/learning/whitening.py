@@ -1,35 +1,22 @@
-"""Whiten a network's descriptors on images without labels: a training without a gradient.
+"""Whitening: the mean and the covariance of images become weights, without a gradient.
 
-  python -m vpr_training.whitening --config config/train/whiten_lite0.yaml --data.root IMAGES
-
-Means and covariances are those of the images, as the trainer would see them (crops, RandAugment,
-disturbed light), over `epochs` passes: of the parts of the aggregator `whitened`, or of what any
-other one gives, before its projection to `descriptor_size` numbers. RUN/best.ckpt is exported, or
-trained further, as that of any run. Some minutes for a few thousand images on a laptop.
+They are those of the images as the trainer would see them (crops, RandAugment, disturbed light):
+of the parts of the aggregator `whitened`, or of what any other one gives, before its projection.
 """
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vpr_ros.cli.command import command
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.disturbance import disturbed
-from vpr_training.data.layouts import open_places
-from vpr_training.data.loader import TrainingBatches, training_batches
+from vpr_training.data.loader import TrainingBatches
 from vpr_training.models.aggregators import Whitened
 from vpr_training.models.network import ExportedNetwork, Network
-from vpr_training.runs.run_folder import RunFolder
-from vpr_training.runs.settings import HelpFormatter, TrainConfig, add_settings, parse, settings
-from vpr_training.train import initial_network, started
 
 LEAST_VARIANCE = 0.3
 """Added to each component's variance, as a share of their mean: weak ones are mostly noise."""
@@ -152,63 +139,3 @@ def _typical_length(components: Tensor, moments: Moments) -> Tensor:
 
 def _bar(batches: int) -> Any:
     return tqdm(total=batches, desc='whitening', unit='batch', disable=None)
-
-
-def run(config: TrainConfig, folder: RunFolder, *, config_yaml: str) -> None:
-    """Whiten, and write the run's checkpoint; raises VprError."""
-    torch.manual_seed(config.seed)
-    places = open_places(config.data)
-    config = started(config)
-    network = initial_network(config)
-    batches = training_batches(
-        places,
-        config.data,
-        height=config.network.image_height,
-        width=config.network.image_width,
-        seed=config.seed,
-    )
-    folder.create(config_yaml, seed=config.seed)
-    print(f'{places}; {network.descriptor_size} numbers an image', flush=True)
-    whiten(network, batches, epochs=config.epochs, disturb=config.data.disturb, seed=config.seed)
-    provenance = {
-        'training_data': places.name,
-        'images': len(places.files),
-        'loss': 'none: means and covariances of images without labels',
-        'seed': config.seed,
-    }
-    folder.save(
-        folder.best,
-        {
-            'network': {**asdict(config.network), 'weights': None},
-            'state_dict': network.state_dict(),
-            'provenance': provenance,
-        },
-    )
-    print(f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL')
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; see --help."""
-    parser = ArgumentParser(
-        prog='python -m vpr_training.whitening',
-        usage='%(prog)s --config FILE [--KEY VALUE ...] [--output RUN]',
-        description=__doc__,
-        formatter_class=HelpFormatter,
-        exit_on_error=False,
-    )
-    add_settings(parser)
-    parser.add_argument(
-        '--output', type=str, default='runs/whitened', metavar='RUN', help="the run's folder"
-    )
-    arguments = parse(parser, argv)
-    folder = RunFolder(Path(arguments.output))
-    config = settings(parser, arguments, source='settings')
-    for beside in ('config', 'output'):
-        arguments.pop(beside, None)
-    run(config, folder, config_yaml=parser.dump(arguments, skip_unset=False))
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vpr_training.basics.errors import TrainingError
+from vpr_training.models.tensors import load_state, read_state
 
 RESNETS = {'resnet18': (2, 2, 2, 2), 'resnet34': (3, 4, 6, 3), 'resnet50': (3, 4, 6, 3)}
 _RESNET_URLS = {
@@ -259,29 +260,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | None) -> None:
         state = {key.removeprefix('backbone.'): one for key, one in state['state_dict'].items()}
     wanted = backbone.state_dict()
     state = {key: value for key, value in state.items() if key in wanted}
-    try:
-        backbone.load_state_dict(state)
-    except RuntimeError as error:
-        line = ' '.join(str(error).split())[:300]
-        raise TrainingError(f'{weights}: not weights of {name}: {line}') from error
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A torch file's content, tensors and plain values only; raises TrainingError."""
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError as error:
-        raise TrainingError(f'{path}: no such file') from error
-    except Exception as error:  # torch raises many kinds for a file that is not its own
-        line = (
-            str(error).strip().splitlines()[0][:200]
-            if str(error).strip()
-            else type(error).__name__
-        )
-        raise TrainingError(f'{path}: not a torch file of tensors ({line})') from error
-    if not isinstance(state, dict):
-        raise TrainingError(f'{path}: holds {type(state).__name__}, expected a dict of tensors')
-    return state
+    load_state(backbone, state, refusal=f'{weights}: not weights of {name}')
 
 
 def _published(name: str) -> dict[str, Any]:

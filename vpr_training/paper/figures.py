@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from vpr_ros.core.image import read, resize
-from vpr_training.data.pictures import panels, save
+from vpr_training.basics.panels import panels, save
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.export import load_checkpoint
+from vpr_training.learning.config import OptimizerConfig, SchedulerConfig
 from vpr_training.learning.schedules import rates_over_epochs
+from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.network import ExportedNetwork
-from vpr_training.paper import published as paper
+from vpr_training.paper.published import GRID, TABLES
 from vpr_training.paper.seeded_run import Run
 from vpr_training.runs.run_folder import RunFolder
-from vpr_training.runs.settings import OptimizerConfig, SchedulerConfig
 from vpr_training.runs.validation import Validation
 
 _SCHEDULERS: dict[str, SchedulerConfig] = {
@@ -49,8 +49,8 @@ def draw_rates(output: Path, epochs: int) -> Path:
 
 def draw_grid(output: Path, runs: Mapping[str, Sequence[Run]]) -> Path:
     """Figure 2: R@1 on the first set over learning rate and weight decay, GeM."""
-    figure, axes = panels(len(paper.GRID), xlabel='weight decay')
-    for one, (optimizer, (rates, decays)) in zip(axes, paper.GRID.items(), strict=True):
+    figure, axes = panels(len(GRID), xlabel='weight decay')
+    for one, (optimizer, (rates, decays)) in zip(axes, GRID.items(), strict=True):
         values = np.array(
             [
                 [_mean_recall(runs[f'{optimizer}_lr{rate:g}_wd{decay:g}']) for decay in decays]
@@ -73,10 +73,10 @@ def draw_grid(output: Path, runs: Mapping[str, Sequence[Run]]) -> Path:
 
 def draw_epochs(output: Path, runs: Mapping[str, Sequence[Run]]) -> Path:
     """Figure 3: R@1 per epoch for each scheduler, mean and range over the seeds."""
-    poolings = list(dict.fromkeys(row.pooling for row in paper.TABLES['schedulers']))
+    poolings = list(dict.fromkeys(row.pooling for row in TABLES['schedulers']))
     figure, axes = panels(len(poolings))
     for one, pooling in zip(axes, poolings, strict=True):
-        for row in paper.TABLES['schedulers']:
+        for row in TABLES['schedulers']:
             if row.pooling != pooling:
                 continue
             curves = [_recall_per_epoch(run) for run in runs[row.config]]
@@ -101,7 +101,7 @@ def draw_retrieved(
     Green frames are right, red ones wrong. The queries are those on which the poolings disagree
     most, else the first ones.
     """
-    rows = paper.TABLES['pooling']
+    rows = TABLES['pooling']
     networks = {
         row.pooling: ExportedNetwork(load_checkpoint(RunFolder(runs[row.config][0].folder).best))
         for row in rows

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +15,12 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import training_batches
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.export import load_checkpoint
 from vpr_training.learning.losses import PlaceLoss
-from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
+from vpr_training.models.checkpoints import load_checkpoint
+from vpr_training.models.network import ExportedNetwork, Network
 from vpr_training.runs.run_folder import RunFolder
-from vpr_training.runs.settings import TrainConfig, read_settings
+from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.settings_parser import read_settings
 from vpr_training.runs.validation import Validation
 
 State = Literal['new', 'stopped', 'trained', 'measured']
@@ -120,7 +121,7 @@ class Run:
 
 def seconds_per_step(config: TrainConfig) -> float:
     """Time of one training step on this machine's CPU, on noise; data reading not included."""
-    network = ExportedNetwork(Network(_random(config.network)))
+    network = ExportedNetwork(Network(replace(config.network, weights=None)))
     images = config.data.places_per_batch * config.data.images_per_place
     size = (images, config.network.image_height, config.network.image_width, 3)
     noise = torch.randint(0, 256, size, dtype=torch.uint8)
@@ -142,7 +143,3 @@ def duration(seconds: float) -> str:
         return f'{seconds:.0f} s'
     hours, minutes = divmod(round(seconds / 60), 60)
     return f'{hours} h {minutes} min' if hours else f'{minutes} min'
-
-
-def _random(config: NetworkConfig) -> NetworkConfig:
-    return NetworkConfig(**{**asdict(config), 'weights': None, 'taps': config.taps})

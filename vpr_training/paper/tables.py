@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.atomic import replace_file
-from vpr_training.basics.errors import TrainingError
-from vpr_training.paper import published as paper
+from vpr_training.basics.files import write_file
+from vpr_training.paper.published import SETS, TABLES, Row
 from vpr_training.paper.seeded_run import Run
 
 _NS = ('1', '5')
@@ -17,36 +16,30 @@ _COLUMNS = ('table', 'pooling', 'varied', 'set', 'n', 'mean', 'deviation', 'seed
             'difference')  # fmt: skip
 
 
-def write(name: str, runs: Mapping[str, Sequence[Run]], output: Path) -> str:
+def write_table(name: str, runs: Mapping[str, Sequence[Run]], output: Path) -> str:
     """Write DIR/NAME.md and DIR/NAME.csv; returns the Markdown.
 
     runs: by the name of their settings, each with a run per seed.
     """
-    cells = [cell for row in paper.TABLES[name] for cell in _cells(name, row, runs[row.config])]
+    cells = [cell for row in TABLES[name] for cell in _cells(name, row, runs[row.config])]
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
     writer.writeheader()
     writer.writerows(cells)
     markdown = _markdown(name, cells)
-    for path, content in (
-        (output / f'{name}.csv', text.getvalue()),
-        (output / f'{name}.md', markdown),
-    ):
-        try:
-            replace_file(path, content.encode())
-        except OSError as error:
-            raise TrainingError(f'{path}: cannot be written ({error.strerror})') from error
+    write_file(output / f'{name}.csv', text.getvalue())
+    write_file(output / f'{name}.md', markdown)
     return markdown
 
 
-def _cells(table: str, row: paper.Row, runs: Sequence[Run]) -> list[dict[str, object]]:
+def _cells(table: str, row: Row, runs: Sequence[Run]) -> list[dict[str, object]]:
     """A line of the CSV per set and N; recalls in percent."""
     measured = [run.recall() for run in runs]
     cells: list[dict[str, object]] = []
     for name in measured[0]:
         for place, n in enumerate(_NS):
             ours = [100 * recall[name][n] for recall in measured]
-            published = row.recall[paper.SETS.index(name)][place] if name in paper.SETS else None
+            published = row.recall[SETS.index(name)][place] if name in SETS else None
             mean = float(np.mean(ours))
             cells.append(
                 {

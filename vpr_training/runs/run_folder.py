@@ -13,7 +13,6 @@ result.json      at the end: the best epoch and its figures
 
 import csv
 import io
-import json
 import platform
 import subprocess
 import sys
@@ -24,9 +23,9 @@ from typing import Any
 
 import torch
 
-from vpr_ros.core.atomic import replace_file
 from vpr_training.basics.errors import TrainingError
-from vpr_training.models.backbone import read_state
+from vpr_training.basics.files import write_file, write_json
+from vpr_training.models.tensors import read_state
 
 _PACKAGES = (
     'vpr_ros', 'torch', 'lightning', 'pytorch-metric-learning', 'numpy', 'opencv-python-headless',
@@ -50,14 +49,14 @@ class RunFolder:
                 f'{self.folder}: already holds a run; go on with --resume {self.folder}, '
                 'or choose another --output'
             )
-        self._write(self.config, config_yaml)
-        self._write(self.folder / 'run.json', json.dumps(_provenance(seed), indent=2) + '\n')
+        write_file(self.config, config_yaml)
+        write_json(self.folder / 'run.json', _provenance(seed))
 
     def save(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
         """Write a checkpoint; the old one stays whole until the new one is on the disk."""
         buffer = io.BytesIO()
         torch.save(dict(checkpoint), buffer)
-        self._write(path, buffer.getvalue())
+        write_file(path, buffer.getvalue())
 
     def load(self) -> dict[str, Any]:
         """The last checkpoint; TrainingError where there is none or it is damaged."""
@@ -74,7 +73,7 @@ class RunFolder:
 
     def finish(self, best: Mapping[str, float]) -> None:
         """End the run; best: the row of its best epoch."""
-        self._write(self.folder / 'result.json', json.dumps(dict(best), indent=2) + '\n')
+        write_json(self.folder / 'result.json', best)
 
     def write_epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The table of epochs, whole."""
@@ -83,7 +82,7 @@ class RunFolder:
         writer = csv.DictWriter(text, columns, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
-        self._write(self.folder / 'epochs.csv', text.getvalue())
+        write_file(self.folder / 'epochs.csv', text.getvalue())
 
     def open_steps(self, first_step: int) -> 'StepLog':
         """The table of steps, to go on at `first_step`; later rows of a killed run are dropped."""
@@ -92,18 +91,8 @@ class RunFolder:
         if path.exists() and first_step:
             rows = path.read_text(encoding='utf-8').splitlines()[1:]
             kept += [row for row in rows if row.split(',')[0].isdigit()][:first_step]
-        self._write(path, '\n'.join(kept) + '\n')
+        write_file(path, '\n'.join(kept) + '\n')
         return StepLog(path)
-
-    def _write(self, path: Path, content: str | bytes) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(path, content.encode() if isinstance(content, str) else content)
-        except OSError as error:
-            raise TrainingError(
-                f'{path}: cannot be written ({error.strerror or error}); '
-                'what was there before is untouched'
-            ) from error
 
 
 class StepLog:

@@ -1,87 +1,22 @@
 """All settings of a training run: the dataclasses are their one home.
 
-YAML files, command line and help are made from them by jsonargparse, which refuses unknown keys
-and values of another type. `python -m vpr_training.train --print_config` prints them all.
+Those of the network, the data and the learning stand in their own rooms. YAML files, command line
+and help are made from them (see `settings_parser`).
 """
 
-import json
 import math
-from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
-
-from docstring_parser import DocstringMeta, parse_from_object
-from jsonargparse import (
-    ArgumentError,
-    ArgumentParser,
-    DefaultHelpFormatter,
-    set_parsing_settings,
-)
+from dataclasses import dataclass, field
+from typing import Literal
 
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.config import DataConfig
+from vpr_training.learning.config import (
+    DistillationConfig,
+    LossConfig,
+    OptimizerConfig,
+    SchedulerConfig,
+)
 from vpr_training.models.network import NetworkConfig
-
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """What pulls images of a place together and pushes places apart."""
-
-    name: Literal['multi_similarity', 'contrastive', 'triplet', 'ntxent', 'circle'] = (
-        'multi_similarity'
-    )
-    """The loss, as pytorch-metric-learning has it."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of its constructor; multi_similarity: alpha 1, beta 50, base 0."""
-    miner: Literal['multi_similarity', 'batch_hard', 'none'] = 'multi_similarity'
-    """Which pairs of a batch the loss sees; none: all."""
-    miner_options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the miner's constructor; multi_similarity: epsilon 0.1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """A teacher to learn from, in place of the loss of places."""
-
-    teacher: str = ''
-    """A file such as config/models/lite0.yaml, or a checkpoint; empty: none, places teach."""
-    maps: float = 1.0
-    """Weight of what the teacher sees in each cell of its feature maps."""
-    similarities: float = 1.0
-    """Weight of how alike the teacher finds two images."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """How the weights move."""
-
-    name: Literal['adam', 'adamw', 'asgd', 'sgd'] = 'adam'
-    """The optimizer, as torch.optim has it; adam is Adam, not AdamW."""
-    lr: float = 2e-4
-    """Learning rate before the schedule."""
-    weight_decay: float = 0.0
-    """Decay: L2 in adam, asgd and sgd, decoupled in adamw."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of its constructor, such as momentum."""
-    gradient_clip: float = 0.0
-    """Largest norm of all gradients together; 0: not clipped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    """How the learning rate changes: the warm-up by step, everything else once per epoch."""
-
-    name: Literal['none', 'multi_step', 'plateau', 'cosine', 'cyclic'] = 'multi_step'
-    """MultiStepLR, ReduceLROnPlateau, CosineAnnealingLR, CyclicLR (triangular2)."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of its constructor; the paper's are the defaults (see schedules.py)."""
-    warmup_steps: int = 600
-    """Steps over which the rate rises linearly to the scheduled one; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,77 +108,3 @@ class TrainConfig:
             raise TrainingError(
                 f'{source}: finish measures on nothing; set data.held_out or validation.roots'
             )
-
-
-class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Settings with their defaults, below a description whose lines stay as they are."""
-
-
-def add_settings(parser: ArgumentParser) -> None:
-    """Add --config and a flag for each setting to a command's arguments."""
-    parser.add_argument(
-        '--config', action='config', help='a file of settings: config/train/*.yaml'
-    )
-    parser.add_class_arguments(TrainConfig)
-
-
-def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Any:
-    """Arguments of the command line; TrainingError for what it cannot mean."""
-    try:
-        return parser.parse_args(argv)
-    except ArgumentError as error:
-        said = ' '.join(str(error).split())
-        # Of a file that is not YAML, jsonargparse does not say which.
-        words = [word for flag in argv or () for word in flag.split('=', 1)]
-        files = [after for word, after in pairwise(words) if word == '--config']
-        where = f'{", ".join(files)}: ' if said.startswith('Problems parsing config') else ''
-        raise TrainingError(where + said) from error
-
-
-def settings(parser: ArgumentParser, arguments: Any, *, source: str) -> TrainConfig:
-    """The settings among parsed arguments, checked; raises TrainingError."""
-    made = parser.instantiate(arguments)
-    config = TrainConfig(
-        **{entry.name: getattr(made, entry.name) for entry in fields(TrainConfig)}
-    )
-    config.check(source)
-    return config
-
-
-def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Settings from a YAML file and flags that go before it; raises TrainingError."""
-    parser = ArgumentParser(exit_on_error=False)
-    add_settings(parser)
-    return settings(parser, parse(parser, ['--config', str(path), *overrides]), source=str(path))
-
-
-def all_settings() -> str:
-    """The text of config/train/all_settings.yaml: every key with its default and meaning."""
-    lines = [
-        '# Every setting of `python -m vpr_training.train`, with its default and meaning. Made by',
-        '# `python -m vpr_training.config`; a file of settings needs only what differs.',
-        *_documented(TrainConfig(), indent=''),
-    ]
-    return '\n'.join(lines) + '\n'
-
-
-def _documented(section: Any, *, indent: str) -> list[str]:
-    documents = {one.args[1]: one.description for one in _attributes(type(section))}
-    lines = []
-    for entry in fields(section):
-        value = getattr(section, entry.name)
-        lines.append(f'{indent}# {" ".join((documents[entry.name] or "").split())}')
-        if is_dataclass(value):
-            lines += [f'{indent}{entry.name}:', *_documented(value, indent=f'{indent}  ')]
-        else:
-            held = list(value) if isinstance(value, tuple) else value
-            lines.append(f'{indent}{entry.name}: {json.dumps(held)}')
-    return lines
-
-
-def _attributes(section: type) -> list[DocstringMeta]:
-    return [one for one in parse_from_object(section).meta if one.args[0] == 'attribute']
-
-
-if __name__ == '__main__':
-    print(all_settings(), end='')

@@ -24,6 +24,7 @@ from vpr_training.data.loader import TrainingBatches
 from vpr_training.learning import schedules
 from vpr_training.learning.distillation import Distillation, Student
 from vpr_training.learning.losses import PlaceLoss
+from vpr_training.models.checkpoints import contents
 from vpr_training.models.network import ExportedNetwork, Network
 from vpr_training.runs.run_folder import RunFolder, StepLog
 from vpr_training.runs.settings import TrainConfig
@@ -102,23 +103,23 @@ class Training:
         """Everything that the next step depends on: tensors and plain values only."""
         adapter = {'adapter': self._student.adapter.state_dict()} if self._student else {}
         return {
-            'network': {**asdict(self.network.config), 'weights': None},
-            'state_dict': self.network.state_dict(),
+            **contents(
+                self.network, provenance={**self._provenance, 'epoch': self.progress.epoch}
+            ),
             **adapter,
             'optimizer': self.optimizer.state_dict(),
             'scheduler': self.scheduler.state_dict(),
             'precision': self._fabric.strategy.precision.state_dict(),
             'progress': asdict(self.progress),
-            'provenance': {**self._provenance, 'epoch': self.progress.epoch},
             'random': _random_state(),
         }
 
     def restore(self, held: Mapping[str, Any], *, source: str) -> None:
         """Go on from a checkpoint; TrainingError if it is of another run's form."""
-        if missing := sorted(self.checkpoint().keys() - held.keys()):
+        wanted = self.checkpoint()
+        if missing := sorted(wanted.keys() - held.keys()):
             raise TrainingError(f'{source}: lacks {", ".join(missing)}; not a run to go on with')
-        mine = {**asdict(self.network.config), 'weights': None}
-        theirs = {**held['network'], 'weights': None}
+        mine, theirs = wanted['network'], held['network']
         if differing := sorted(key for key in mine if mine[key] != theirs.get(key)):
             raise TrainingError(
                 f'{source}: of another architecture: '

@@ -17,7 +17,8 @@ from vpr_ros.core.recall import Recall, recall_at
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.data.loader import opencv_can_be_forked
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.evaluating.recall import RECALL_NS, rank
+from vpr_training.evaluating.ranking import rank
+from vpr_training.evaluating.recall import RECALL_NS
 from vpr_training.models.network import ExportedNetwork
 
 

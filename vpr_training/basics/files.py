@@ -1,0 +1,26 @@
+"""Files that are written whole: the old one stays until the new one is on the disk."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vpr_ros.core.atomic import replace_file
+from vpr_training.basics.errors import TrainingError
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, and the folders above it; TrainingError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path.absolute(), content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise TrainingError(
+            f'{path}: cannot be written ({error.strerror or error}); '
+            'what was there before is untouched'
+        ) from error
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write plain values for people and programs; TrainingError where that cannot be done."""
+    write_file(path, json.dumps(values, indent=2) + '\n')

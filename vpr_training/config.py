@@ -1,0 +1,60 @@
+"""Print config/train/all_settings.yaml: every setting of training, its default and its meaning.
+
+python -m vpr_training.config > config/train/all_settings.yaml
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from docstring_parser import DocstringMeta, parse_from_object
+
+from vpr_ros.cli.command import command
+from vpr_training.runs.settings import TrainConfig
+
+
+def all_settings() -> str:
+    """The text of config/train/all_settings.yaml: every key with its default and meaning."""
+    lines = [
+        '# Every setting of `python -m vpr_training.train`, with its default and meaning. Made by',
+        '# `python -m vpr_training.config`; a file of settings needs only what differs.',
+        *_documented(TrainConfig(), indent=''),
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def _documented(section: Any, *, indent: str) -> list[str]:
+    documents = {one.args[1]: one.description for one in _attributes(type(section))}
+    lines = []
+    for entry in fields(section):
+        value = getattr(section, entry.name)
+        lines.append(f'{indent}# {" ".join((documents[entry.name] or "").split())}')
+        if is_dataclass(value):
+            lines += [f'{indent}{entry.name}:', *_documented(value, indent=f'{indent}  ')]
+        else:
+            held = list(value) if isinstance(value, tuple) else value
+            lines.append(f'{indent}{entry.name}: {json.dumps(held)}')
+    return lines
+
+
+def _attributes(section: type) -> list[DocstringMeta]:
+    return [one for one in parse_from_object(section).meta if one.args[0] == 'attribute']
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help."""
+    argparse.ArgumentParser(
+        prog='python -m vpr_training.config',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args(argv)
+    print(all_settings(), end='')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""A describer of whatever a person names: a model folder, any ONNX file, or a checkpoint.
+
+torch is imported for a checkpoint alone: the others are evaluated without it.
+"""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_training.basics.errors import TrainingError
+from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
+
+
+def open_describer(
+    path: Path, form: InputForm, scratch: ExitStack, *, precision: str = 'auto'
+) -> Describer:
+    """A model folder, an ONNX file, or a checkpoint exported to a folder; raises VprError.
+
+    The exported folder lives as long as `scratch`.
+    """
+    if path.is_dir():
+        return OnnxDescriber(Model.open(path, precision=precision), singly=False)
+    if not path.exists():
+        raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
+    if path.suffix.lower() == '.onnx':
+        return OnnxFile(path, form)
+    try:
+        from vpr_training.exporting.model_folder import export_checkpoint
+    except ImportError as error:
+        raise TrainingError(
+            f'{path}: a checkpoint needs torch and onnx ({error}); '
+            'make setup-training, or give an exported model'
+        ) from error
+    folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
+    return OnnxDescriber(export_checkpoint(path, folder / path.stem), singly=False)

@@ -1,0 +1,48 @@
+"""What a checkpoint holds, and the network that it becomes again.
+
+Tensors and plain values only, so that it is loaded without pickle and no class's name or place
+matters to one that is on disk.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vpr_training.basics.errors import TrainingError
+from vpr_training.models.network import Network, NetworkConfig
+from vpr_training.models.tensors import load_state, read_state
+
+
+def contents(network: Network, *, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What every checkpoint holds; a run that goes on adds what its next step depends on.
+
+    provenance: plain values that an exported model's card will tell.
+    """
+    return {
+        'network': {**asdict(network.config), 'weights': None},  # its weights are below
+        'state_dict': network.state_dict(),
+        'provenance': dict(provenance),
+    }
+
+
+def load_checkpoint(path: Path) -> Network:
+    """A network from a checkpoint; raises TrainingError.
+
+    Of a checkpoint, `network` and `state_dict` are needed, see `contents`.
+    """
+    return restored(read_state(path), path)
+
+
+def restored(held: Mapping[str, Any], path: Path) -> Network:
+    """The network of a checkpoint's contents, which were read from `path`; TrainingError."""
+    if missing := sorted({'network', 'state_dict'} - held.keys()):
+        raise TrainingError(
+            f'{path}: lacks {", ".join(missing)}; not a checkpoint of this package'
+        )
+    config = NetworkConfig.from_mapping({**held['network'], 'weights': None}, source=str(path))
+    network = Network(config)
+    load_state(
+        network, held['state_dict'], refusal=f'{path}: its tensors are of another architecture'
+    )
+    return network

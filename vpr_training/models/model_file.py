@@ -1,0 +1,26 @@
+"""Files such as config/models/lite0.yaml: a network by its configuration, and its card's words."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vpr_training.basics.errors import TrainingError
+from vpr_training.models.network import Network, NetworkConfig
+
+
+def read_model_file(path: Path) -> dict[str, Any]:
+    """A file such as config/models/lite0.yaml, with the keys network and card."""
+    try:
+        held = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, yaml.YAMLError) as error:
+        raise TrainingError(f'{path}: cannot be read ({error})') from error
+    if not isinstance(held, dict) or not {'network', 'card'} <= held.keys():
+        raise TrainingError(f'{path}: expected the keys network and card')
+    return held
+
+
+def network_of_file(path: Path) -> Network:
+    """The network that a file describes, which needs no training; raises TrainingError."""
+    held = read_model_file(path)
+    return Network(NetworkConfig.from_mapping(held['network'], source=str(path)))

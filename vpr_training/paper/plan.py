@@ -1,0 +1,81 @@
+"""Which runs a table or a figure of the paper needs, and how they come to be done."""
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from vpr_ros.core.describing.shipped import share_folders
+from vpr_training.basics.errors import TrainingError
+from vpr_training.data.recall_set import RecallSet
+from vpr_training.paper.published import GRID, TABLES
+from vpr_training.paper.seeded_run import Run, duration
+
+
+def runs_of_table(
+    name: str, output: Path, seeds: int, overrides: Sequence[str]
+) -> dict[str, list[Run]]:
+    """The runs of a table by the name of their file of settings; rows may share runs."""
+    names = dict.fromkeys(row.config for row in TABLES[name])
+    return {one: _seeded(one, one, output, seeds, overrides) for one in names}
+
+
+def runs_of_grid(output: Path, seeds: int, overrides: Sequence[str]) -> dict[str, list[Run]]:
+    """The runs of figure 2 by optimizer, learning rate and weight decay."""
+    runs = {}
+    for optimizer, (rates, decays) in GRID.items():
+        for rate in rates:
+            for decay in decays:
+                name = f'{optimizer}_lr{rate:g}_wd{decay:g}'
+                values = [f'--optimizer.lr={rate}', f'--optimizer.weight_decay={decay}']
+                config = f'resnet18_gem_{optimizer}'
+                runs[name] = _seeded(config, f'grid/{name}', output, seeds, [*overrides, *values])
+    return runs
+
+
+def _seeded(
+    config: str, name: str, output: Path, seeds: int, overrides: Sequence[str]
+) -> list[Run]:
+    path = _config_file(config)
+    return [
+        Run(path, output / name / f'seed{seed}', (*overrides, f'--seed={seed}'))
+        for seed in range(seeds)
+    ]
+
+
+def _config_file(name: str) -> Path:
+    for folder in share_folders():
+        if (path := folder / 'config' / 'train' / f'{name}.yaml').is_file():
+            return path
+    raise TrainingError(f'config/train/{name}.yaml: not in this installation')
+
+
+def complete(
+    runs: Sequence[Run],
+    sets: Mapping[str, RecallSet],
+    roots: Sequence[str],
+    *,
+    say: Callable[[str], object],
+) -> None:
+    """Run or resume what is not done yet, one after another; say: takes what is for people."""
+    for number, run in enumerate(runs, start=1):
+        state = run.state()
+        say(f'[{number}/{len(runs)}] {run.folder}: {state}')
+        if state in ('new', 'stopped'):
+            status = subprocess.call(run.command(validation=roots[:1]))
+            if status == 130:
+                raise KeyboardInterrupt('stopped by Ctrl-C; the same command goes on')
+            if status:
+                raise TrainingError(f'{run.folder}: its training ended with status {status}')
+        if run.state() != 'measured':
+            run.measure(sets)
+
+
+def as_text(runs: Sequence[Run]) -> str:
+    """What would run, and for how long on this machine."""
+    lines, total = [], 0.0
+    for run in runs:
+        state = run.state()
+        seconds = 0.0 if state in ('trained', 'measured') else run.seconds_left()
+        total += seconds
+        lines.append(f'  {run.folder}: {state}' + (f', {duration(seconds)}' if seconds else ''))
+    return '\n'.join([*lines, f'{len(runs)} runs, about {duration(total)} on this machine'])

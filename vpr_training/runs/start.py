@@ -1,0 +1,54 @@
+"""What a run begins with: random or published weights, a checkpoint, or a model folder."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
+from vpr_training.basics.errors import TrainingError
+from vpr_training.exporting.network_from_graph import config_of, load_model
+from vpr_training.models.checkpoints import load_checkpoint
+from vpr_training.models.network import Network, NetworkConfig
+from vpr_training.models.tensors import load_state
+from vpr_training.runs.settings import TrainConfig
+
+
+def started(config: TrainConfig) -> TrainConfig:
+    """The settings with `init` found, and with its network where it is a model folder.
+
+    Of `network`, a model folder leaves open what learns (frozen_stages); raises VprError, also
+    where a setting of `network` says something else than the model.
+    """
+    init = default_model() if config.init == 'shipped' else Path(config.init)
+    if not config.init or not init.is_dir():
+        return config
+    network = config_of(Model.open(init, precision='fp32').card, init)
+    for entry in fields(NetworkConfig):
+        wanted, held = (getattr(one, entry.name) for one in (config.network, network))
+        chosen = wanted != getattr(NetworkConfig(), entry.name)
+        if entry.name not in ('frozen_stages', 'weights') and chosen and wanted != held:
+            raise TrainingError(
+                f'{init}: of another architecture: network.{entry.name} is {held}, not {wanted}; '
+                'leave it out, or start from a checkpoint of that network'
+            )
+    network = replace(network, frozen_stages=config.network.frozen_stages)
+    network.check(str(init))
+    return replace(config, init=str(init), network=network)
+
+
+def initial_network(config: TrainConfig) -> Network:
+    """The network at its start, of settings that are `started`; raises VprError.
+
+    A checkpoint without a projection may get one (network.descriptor_size), of random weights.
+    """
+    if not config.init:
+        return Network(config.network)
+    if Path(config.init).is_dir():
+        return load_model(Path(config.init), config.network)
+    network = Network(replace(config.network, weights=None))
+    held = load_checkpoint(Path(config.init))
+    state = held.state_dict()
+    if not held.config.descriptor_size:
+        state.update(network.projection.state_dict(prefix='projection.'))
+    load_state(network, state, refusal=f'{config.init}: of another architecture')
+    return network

@@ -1,0 +1,200 @@
+"""A training run from its settings to its end: data, network and loop are put together here."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric, seed_everything
+
+from vpr_training.basics.errors import TrainingError
+from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
+from vpr_training.data.loader import training_batches
+from vpr_training.data.places import PlaceSet
+from vpr_training.data.recall_set import RecallSet
+from vpr_training.models.network import Network
+from vpr_training.runs.curves import draw_run
+from vpr_training.runs.fine_tuning import finish, map_drive
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.start import initial_network
+from vpr_training.runs.training_loop import Log, Progress, Training, no_log
+from vpr_training.runs.validation import Validation
+
+
+def train(
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    say: Callable[[str], object],
+    resume: bool = False,
+    config_yaml: str = '',
+) -> None:
+    """Run a training to its end, from the start or from the folder's last checkpoint.
+
+    Raises VprError for data, weights or checkpoints that cannot be used, and KeyboardInterrupt,
+    with everything saved, when it is told to stop. say: takes what is for people.
+    """
+    if config.data.images_per_place < 2 and not config.distillation.teacher:
+        raise TrainingError(
+            f'data.images_per_place is {config.data.images_per_place}, expected 2 or more; '
+            'only a distillation.teacher needs no places'
+        )
+    held = folder.load() if resume else None
+    fabric = _fabric(config)
+    seed_everything(config.seed, verbose=False)
+    places = open_places(config.data)
+    sets = _sets(config)
+    restored = replace(config.network, weights=None)  # its weights are in the checkpoint
+    network = Network(restored) if resume else initial_network(config)
+    batches = training_batches(
+        places,
+        config.data,
+        height=config.network.image_height,
+        width=config.network.image_width,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    validation = Validation(
+        sets, batch=config.validation.batch, workers=config.data.reading_processes
+    )
+    training = Training(
+        fabric, config, network, batches, validation, folder, _provenance(places, config)
+    )
+    if held is not None:
+        training.restore(held, source=str(folder.last))
+    if not fabric.is_global_zero:
+        training.run()
+        return
+    if held is None:
+        folder.create(config_yaml, seed=config.seed)
+    say(_summary(places, network, len(batches), config.steps, fabric, folder))
+    with _tensorboard(folder, training.progress.step) as log:
+        progress = training.run(log)
+    _end(config, sets, progress, folder, say)
+
+
+def _end(
+    config: TrainConfig,
+    sets: Sequence[RecallSet],
+    progress: Progress,
+    folder: RunFolder,
+    say: Callable[[str], object],
+) -> None:
+    """Curves, what fine-tuning leaves where it is asked for, and the mark that the run is done."""
+    best = next(row for row in progress.history if row['epoch'] == progress.best_epoch)
+    draw_run(progress.history, folder.folder / 'curves.png', title=folder.folder.name)
+    if config.finish:
+        with _resumable(folder):
+            outcome = finish(config, sets, folder)
+            say(str(outcome))
+            say(map_drive(config, outcome.recommended, folder))
+    else:
+        say(_result(progress, best, folder))
+    folder.finish(best)
+
+
+def _sets(config: TrainConfig) -> list[RecallSet]:
+    """What recall is measured on: the held-out part first, then the other sets."""
+    radius_m = config.validation.radius
+    held = [open_held_out(config.data, radius_m=radius_m)] if config.data.held_out else []
+    return held + [
+        open_recall_set(Path(root), radius_m=radius_m or None) for root in config.validation.roots
+    ]
+
+
+@contextmanager
+def _resumable(folder: RunFolder) -> Iterator[None]:
+    """Inside, Ctrl-C says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            'stopped by Ctrl-C after the last epoch; go on with: '
+            f'python -m vpr_training.train --resume {folder.folder}'
+        ) from interrupt
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    on_gpu = config.accelerator == 'gpu' or (
+        config.accelerator == 'auto' and torch.cuda.is_available()
+    )
+    if on_gpu and not torch.cuda.is_available():
+        raise TrainingError('accelerator gpu: PyTorch found no GPU; use --accelerator cpu')
+    devices: Any = config.devices or ('auto' if on_gpu else 1)
+    many = devices not in (1, 'auto') or (devices == 'auto' and torch.cuda.device_count() > 1)
+    precision = config.precision
+    if precision == 'auto':
+        precision = '16-mixed' if on_gpu else '32'
+    fabric = Fabric(
+        accelerator='gpu' if on_gpu else 'cpu',
+        devices=devices,
+        strategy='ddp' if many else 'auto',
+        precision='32-true' if precision == '32' else precision,
+    )
+    logging.getLogger('lightning.fabric').setLevel(logging.WARNING)  # it greets at length
+    fabric.launch()
+    return fabric
+
+
+def _provenance(places: PlaceSet, config: TrainConfig) -> dict[str, Any]:
+    return {
+        'training_data': places.name,
+        'images': len(places.files),
+        'places': places.places,
+        'cities': list(places.cities),
+        'loss': f'distilled from {Path(config.distillation.teacher).name}'
+        if config.distillation.teacher
+        else config.loss.name,
+        'seed': config.seed,
+    }
+
+
+@contextmanager
+def _tensorboard(folder: RunFolder, step: int) -> Iterator[Log]:
+    """Where to log for TensorBoard; nowhere, if it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield no_log
+        return
+    with SummaryWriter(str(folder.folder / 'tensorboard'), purge_step=step or None) as writer:
+        yield lambda values, step: [writer.add_scalar(*one, step) for one in values.items()]
+
+
+def _summary(
+    places: PlaceSet,
+    network: Network,
+    batches: int,
+    steps: int,
+    fabric: Fabric,
+    folder: RunFolder,
+) -> str:
+    learning = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    held = sum(one.numel() for one in network.parameters())
+    config = network.config
+    stop = f', {steps} steps in all' if steps else ''
+    return '\n'.join(
+        [
+            f'{places}',
+            f'network: {config.backbone} + {config.aggregator}, {network.descriptor_size} numbers '
+            f'an image, {held / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn',
+            f'{batches} batches an epoch{stop}, on {fabric.world_size} x {fabric.device.type}; '
+            f'run folder {folder.folder}',
+        ]
+    )
+
+
+def _result(progress: Progress, best: Mapping[str, float], folder: RunFolder) -> str:
+    recalls = ', '.join(f'{name} {best[name]:.3f}' for name in best if '/R@' in name)
+    return '\n'.join(
+        [
+            f'{progress.epoch} epochs, the best is {progress.best_epoch}: '
+            + (recalls or f'loss {best["loss"]:.4f}'),
+            f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL',
+        ]
+    )

@@ -1,0 +1,41 @@
+"""A run of whitening from its settings to its checkpoint."""
+
+from collections.abc import Callable
+
+import torch
+
+from vpr_training.data.layouts import open_places
+from vpr_training.data.loader import training_batches
+from vpr_training.learning.whitening import whiten
+from vpr_training.models.checkpoints import contents
+from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.start import initial_network, started
+
+
+def whitening_run(
+    config: TrainConfig, folder: RunFolder, *, say: Callable[[str], object], config_yaml: str
+) -> None:
+    """Whiten, and write the run's checkpoint; raises VprError. say: takes what is for people."""
+    torch.manual_seed(config.seed)
+    places = open_places(config.data)
+    config = started(config)
+    network = initial_network(config)
+    batches = training_batches(
+        places,
+        config.data,
+        height=config.network.image_height,
+        width=config.network.image_width,
+        seed=config.seed,
+    )
+    folder.create(config_yaml, seed=config.seed)
+    say(f'{places}; {network.descriptor_size} numbers an image')
+    whiten(network, batches, epochs=config.epochs, disturb=config.data.disturb, seed=config.seed)
+    provenance = {
+        'training_data': places.name,
+        'images': len(places.files),
+        'loss': 'none: means and covariances of images without labels',
+        'seed': config.seed,
+    }
+    folder.save(folder.best, contents(network, provenance=provenance))
+    say(f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL')
