@@ -119,39 +119,13 @@ class OnnxFile:
             )
         (images,) = inputs
         self._input, self._type = images.name, _TYPES[images.type]
-        batch, *axes = images.shape
-        self._batch = batch if isinstance(batch, int) else None
-        fits = {'nchw': axes[0] == 3, 'nhwc': axes[2] == 3}
-        agree = [layout for layout in LAYOUTS if fits[layout]]
-        if form.layout is None and len(agree) != 1:
-            raise TrainingError(
-                f'{self._path}: input of shape {images.shape} does not tell where its channels '
-                'are; say --layout nchw or nhwc'
-            )
-        self._layout = form.layout or agree[0]
-        sides = axes[1:] if self._layout == 'nchw' else axes[:2]
-        known = tuple(side for side in sides if isinstance(side, int))
-        if len(known) < 2 and form.size_hw is None:
-            raise TrainingError(
-                f'{self._path}: input of shape {images.shape} has no fixed size; '
-                'say --image-size HEIGHTxWIDTH'
-            )
-        self._size_hw = form.size_hw or (known[0], known[1])
-        if any(isinstance(side, int) and side != said for side, said in zip(sides, self._size_hw)):
-            raise TrainingError(
-                f'{self._path}: --image-size {self._size_hw[0]}x{self._size_hw[1]}, '
-                f'the graph takes {sides[0]}x{sides[1]}'
-            )
-        if form.scaling is None and self._type is not np.uint8:
-            raise TrainingError(
-                f'{self._path}: takes {images.type}, and no graph says how pixels are scaled; '
-                f'say --scaling {", ".join(SCALINGS)}'
-            )
-        if self._type is np.uint8 and form.scaling not in (None, 'bytes'):
-            raise TrainingError(
-                f'{self._path}: takes bytes, so that --scaling {form.scaling} cannot be'
-            )
-        self._scaling = form.scaling or 'bytes'
+        self._batch = images.shape[0] if isinstance(images.shape[0], int) else None
+        try:
+            self._layout = _layout(images.shape, form)
+            self._size_hw = _size(images.shape, self._layout, form)
+            self._scaling = _scaling(images.type, form)
+        except TrainingError as error:
+            raise TrainingError(f'{self._path}: {error}') from error
 
     def _read_output(self) -> int:
         """The descriptor size D, found by one inference."""
@@ -166,3 +140,45 @@ class OnnxFile:
         if size < 2:
             raise TrainingError(f'{self._path}: gives {size} number an image, not a descriptor')
         return int(size)
+
+
+def _layout(shape: Sequence[int | str | None], form: InputForm) -> Layout:
+    """Where the channels are; TrainingError where neither the graph nor the caller says it."""
+    fits: dict[Layout, bool] = {'nchw': shape[1] == 3, 'nhwc': shape[3] == 3}
+    agree = [layout for layout in LAYOUTS if fits[layout]]
+    if form.layout is None and len(agree) != 1:
+        raise TrainingError(
+            f'input of shape {shape} does not tell where its channels are; '
+            'say --layout nchw or nhwc'
+        )
+    return form.layout or agree[0]
+
+
+def _size(shape: Sequence[int | str | None], layout: Layout, form: InputForm) -> tuple[int, int]:
+    """(height, width); TrainingError where nobody says it, or graph and caller disagree."""
+    sides = shape[2:] if layout == 'nchw' else shape[1:3]
+    known = [side for side in sides if isinstance(side, int)]
+    if len(known) < 2 and form.size_hw is None:
+        raise TrainingError(
+            f'input of shape {shape} has no fixed size; say --image-size HEIGHTxWIDTH'
+        )
+    size_hw = form.size_hw or (known[0], known[1])
+    if any(isinstance(side, int) and side != said for side, said in zip(sides, size_hw)):
+        raise TrainingError(
+            f'--image-size {size_hw[0]}x{size_hw[1]}, the graph takes {sides[0]}x{sides[1]}'
+        )
+    return size_hw
+
+
+def _scaling(kind: str, form: InputForm) -> Scaling:
+    """How bytes become the graph's numbers; TrainingError where floats come without a word."""
+    if _TYPES[kind] is np.uint8:
+        if form.scaling not in (None, 'bytes'):
+            raise TrainingError(f'takes bytes, so that --scaling {form.scaling} cannot be')
+        return 'bytes'
+    if form.scaling is None:
+        raise TrainingError(
+            f'takes {kind}, and no graph says how pixels are scaled; '
+            f'say --scaling {", ".join(SCALINGS)}'
+        )
+    return form.scaling
