@@ -62,8 +62,8 @@ def test_a_sequence_is_searched_in_its_past(tmp_path: Path) -> None:
             r'gt\.csv:3: query q1\.jpg is there twice',
         ),
         ('query,truth\nq1.jpg,a.jpg\n', r'lacks the column positives'),
-        ('query,positives\n', 'has no queries'),
-        ('', 'lacks the column positives, query'),
+        ('query,positives\n', 'has no rows'),
+        ('', 'lacks the column query, positives'),
     ],
 )
 def test_a_broken_table_is_refused_by_line(pair: Path, table: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""CSV tables of training sets: read once, with errors that name the file, the line, the column."""
+"""CSV tables of data sets: read once, with errors that name the file, the line, the column."""
 
 import csv
 import math
@@ -8,8 +8,10 @@ from pathlib import Path
 from vpr_training.basics.errors import DatasetError
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row stands (`file:line`), and its values.
+def read_rows(
+    path: Path, columns: Sequence[str], *, may_be_empty: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row stands (`file:line`), and its values; may_be_empty: some of the columns.
 
     Raises DatasetError for a file that cannot be read, a missing column, which it names, a row
     with too few values, and a table without rows.
@@ -26,9 +28,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[st
             for row in reader:
                 empty = False
                 where = f'{path}:{reader.line_num}'
-                if short := [name for name in columns if not (row[name] or '').strip()]:
+                values = {name: (row[name] or '').strip() for name in found}
+                needed = [name for name in columns if name not in may_be_empty]
+                if short := [name for name in needed if not values[name]]:
                     raise DatasetError(f'{where}: has no {", ".join(short)}')
-                yield where, {name: row[name].strip() for name in found if row[name] is not None}
+                yield where, values
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f'{path}: cannot be read ({error})') from error
     if empty:

@@ -6,7 +6,6 @@ ignored. They are relative to their folder, so sub-folders work. A query without
 in: it counts as a miss and is reported apart.
 """
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.files import list_images
 from vpr_training.data.recall_set import RecallSet, Rows
+from vpr_training.data.tables import read_rows
 
 TABLE_NAME = 'gt.csv'
 
@@ -79,26 +79,12 @@ def _read_sequence(folder: Path) -> RecallSet:
 def _lines(table: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Where a line stands, its query and the names of its positives."""
     seen: set[str] = set()
-    try:
-        with table.open(encoding='utf-8-sig', newline='') as file:
-            reader = csv.DictReader(file)
-            if missing := {'query', 'positives'} - set(reader.fieldnames or ()):
-                raise DatasetError(
-                    f'{table}: lacks the column {", ".join(sorted(missing))}; '
-                    f'found {reader.fieldnames}'
-                )
-            for entry in reader:
-                where = f'{table}:{reader.line_num}'
-                query = (entry['query'] or '').strip()
-                if query in seen:
-                    raise DatasetError(f'{where}: query {query} is there twice')
-                seen.add(query)
-                names = (entry['positives'] or '').split(';')
-                yield where, query, [name.strip() for name in names if name.strip()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f'{table}: cannot be read ({error})') from error
-    if not seen:
-        raise DatasetError(f'{table}: has no queries')
+    for where, row in read_rows(table, ('query', 'positives'), may_be_empty=('positives',)):
+        if row['query'] in seen:
+            raise DatasetError(f'{where}: query {row["query"]} is there twice')
+        seen.add(row['query'])
+        names = [name.strip() for name in row['positives'].split(';')]
+        yield where, row['query'], [name for name in names if name]
 
 
 def _rows_by_name(folder: Path, images: tuple[Path, ...]) -> dict[str, int]:
