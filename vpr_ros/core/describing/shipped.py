@@ -21,7 +21,7 @@ def share_folders() -> Iterator[Path]:
 
     The source tree comes first, then installed ones.
     """
-    yield Path(__file__).resolve().parents[1]
+    yield Path(__file__).resolve().parents[3]
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
     for prefix in [*filter(None, prefixes), sys.prefix]:
         yield Path(prefix) / 'share' / 'vpr_ros'
