@@ -32,7 +32,7 @@ endif
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
 STAMP := $(VENV)/.made
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
-SHARED := package.xml launch config models rviz
+SHARED := package.xml launch config models
 EXECUTABLES = $(shell sed -n "s/^EXECUTABLES = (\(.*\))/\1/p" setup.py | tr -d "',")
 
 .PHONY: help setup setup-test setup-training demo test lint format bench clean msgs

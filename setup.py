@@ -30,7 +30,7 @@ def shared_files() -> list[tuple[str, list[str]]]:
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
     ]
-    for top in ('launch', 'config', 'models', 'rviz'):
+    for top in ('launch', 'config', 'models'):
         for folder, _, names in os.walk(top):
             files = [
                 f'{folder}/{n}' for n in sorted(names) if not n.endswith(('.pyc', '.partial'))
@@ -63,7 +63,7 @@ setup(
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['vpr_ros', 'vpr_ros.*', 'vpr_training', 'vpr_training.*']),
     package_data={
-        'vpr_ros': ['py.typed', 'report/*.html', 'report/*.css', 'report/*.js'],
+        'vpr_ros': ['py.typed', 'report/*.css', 'report/*.js'],
         'vpr_training': ['py.typed'],
     },
     data_files=shared_files() + (relays() if 'bdist_wheel' in sys.argv else []),
@@ -83,11 +83,10 @@ setup(
         'matplotlib>=3.5',
     ],
     extras_require={
-        # The trainer's part; the robot never imports it.
-        # torchvision is for the ResNet18 backbone and its weights.
+        # The trainer's part; the robot never imports it. No torchvision: the backbones are written
+        # out, and beside a CPU build of torch its wheel breaks what imports it.
         'training': [
             'torch>=2.4',
-            'torchvision',
             'lightning>=2.5',
             'pytorch-metric-learning>=2.6',
             'jsonargparse>=4.53',

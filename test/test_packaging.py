@@ -65,7 +65,7 @@ def clone(tmp_path):
         if (ROOT / name).is_file():
             shutil.copy2(ROOT / name, copy)
     ignore = shutil.ignore_patterns('__pycache__', '*.egg-info')
-    for name in ('vpr_ros', 'vpr_training', 'resource', 'launch', 'config', 'models', 'rviz'):
+    for name in ('vpr_ros', 'vpr_training', 'resource', 'launch', 'config', 'models'):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=ignore)
     return copy
@@ -154,7 +154,7 @@ def assert_shared(prefix: Path) -> None:
     share = prefix / 'share'
     assert (share / 'ament_index/resource_index/packages/vpr_ros').exists()
     assert (share / 'vpr_ros/package.xml').is_file()
-    for top in ('launch', 'config', 'models', 'rviz'):
+    for top in ('launch', 'config', 'models'):
         for path in (ROOT / top).rglob('*'):
             if path.is_file() and path.suffix not in ('.pyc', '.partial'):
                 assert (share / 'vpr_ros' / path.relative_to(ROOT)).is_file(), path
