@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
+from vpr_ros.core.npy import NpyWriter, start_of_rows
 from vpr_ros.core.types import Descriptors, Image
 from vpr_ros.drives.prefetch import described
 from vpr_training.basics.errors import TrainingError
@@ -47,7 +47,12 @@ class DescriptorFile:
         """All rows in order, a bounded number at a time; [n, D] each."""
         at_once = max(1, _BLOCK_BYTES // (self.size * _FLOAT.itemsize))
         with self.path.open('rb') as file:
-            file.seek(_header_bytes(self.path, file))
+            try:
+                file.seek(start_of_rows(file, _FLOAT, self.size))
+            except ValueError as error:
+                raise TrainingError(
+                    f'{self.path}: not a file of descriptors ({error}); delete it'
+                ) from error
             for start in range(0, self.rows, at_once):
                 count = min(at_once, self.rows - start) * self.size
                 yield np.fromfile(file, dtype=_FLOAT, count=count).reshape(-1, self.size)
@@ -102,62 +107,34 @@ def _describe_rest(
     label: str,
 ) -> None:
     """Append what is missing, then give the file its name; two runs never write together."""
-    with partial.open('a+b') as file:
+    # Made if it is missing and never emptied: another run may be writing.
+    with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if complete.path.exists():
             return
-        done = _continue(file, complete)
+        written = NpyWriter(file, _FLOAT, complete.size, keep_rows=complete.rows)
+        done = written.rows
         with tqdm(
             total=len(paths), initial=done, desc=label, unit='image', disable=None, leave=False
         ) as progress:
             try:
                 for rows in _descriptors(describer, paths[done:], complete.size):
-                    file.write(rows.tobytes())
-                    file.flush()
-                    done += len(rows)
+                    written.append(rows)
+                    written.flush()
+                    done = written.rows
                     progress.update(len(rows))
             except KeyboardInterrupt as interrupt:
                 raise KeyboardInterrupt(
                     f'stopped by Ctrl-C after {done} of {len(paths)} images; '
                     'the same command goes on from there'
                 ) from interrupt
+        written.finish()
         os.fsync(file.fileno())
         partial.replace(complete.path)
 
 
 def _read(path: Path, needed_hw: tuple[int, int]) -> Image:
     return read(path, at_least_hw=needed_hw)
-
-
-def _continue(file: BinaryIO, complete: DescriptorFile) -> int:
-    """Number of whole rows that are already there; the file ends behind the last of them."""
-    header = _header(complete.rows, complete.size)
-    row_bytes = complete.size * _FLOAT.itemsize
-    file.seek(0)
-    if file.read(len(header)) != header:
-        file.truncate(0)
-        file.write(header)
-        file.flush()
-    length = file.seek(0, os.SEEK_END) - len(header)
-    done = min(length // row_bytes, complete.rows)
-    file.truncate(len(header) + done * row_bytes)
-    file.seek(0, os.SEEK_END)
-    return done
-
-
-def _header(rows: int, size: int) -> bytes:
-    """The .npy header (format 1.0), as numpy.lib.format pads it: to a multiple of 64 bytes."""
-    shape = {'descr': _FLOAT.str, 'fortran_order': False, 'shape': (rows, size)}
-    text = repr(shape).encode()
-    body = text + b' ' * (-(len(text) + 11) % 64) + b'\n'
-    return b'\x93NUMPY\x01\x00' + len(body).to_bytes(2, 'little') + body
-
-
-def _header_bytes(path: Path, file: BinaryIO) -> int:
-    start = file.read(10)
-    if start[:8] != b'\x93NUMPY\x01\x00':
-        raise TrainingError(f'{path}: not a file of descriptors; delete it')
-    return 10 + int.from_bytes(start[8:], 'little')
 
 
 def _descriptors(
