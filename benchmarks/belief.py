@@ -29,13 +29,22 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
 from vpr_ros.core.image import read, shows_something
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, OBSERVED, SHIPPED, Calibration, fit
+from vpr_ros.core.localizing.confidence import (
+    CHI_SQUARE_95,
+    OBSERVED,
+    SHIPPED,
+    Calibration,
+    fit,
+    model_calibration_of,
+)
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.grid import Background, place_grid
-from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.recall import share_interval
 from vpr_ros.drives import open_drive
 from vpr_ros.session.tracker import State, Tracker
@@ -189,10 +198,9 @@ def localized(
 
     calibration: None takes that of the model.
     """
-    made = calibration or bench.place_map.calibration_of_model
-    bench.place_map.__dict__['calibration'] = made
+    made = calibration or model_calibration_of(bench.place_map.header)
     config = LocalizerConfig(agreement_radius=bench.radius_m)
-    localizer, tracker = Localizer(None, bench.place_map, config), Tracker()
+    localizer, tracker = Localizer(None, bench.place_map, config, calibration=made), Tracker()
     places = bench.place_map.base_poses()[:, :3]
     rows = []
     states = []
@@ -284,7 +292,6 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
     for bench in found:
         if bench.name in ONLY_FOREIGN:
             continue
-        bench.place_map.__dict__['calibration'] = bench.place_map.calibration_of_model
         held_out = (np.arange(len(bench.driven)) // BLOCK) % 2 == 1
         driven = bench.driven
         own, before, after = calibrate(

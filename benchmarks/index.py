@@ -73,8 +73,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def build(folder: Path, places: int) -> None:
     """A map on a grid of streets."""
     from vpr_ros.core.geometry import FORWARD_CAMERA
-    from vpr_ros.core.mapping.place_map import MapHeader
-    from vpr_ros.core.mapping.place_map import build as build_map
+    from vpr_ros.core.mapping.header import MapHeader
+    from vpr_ros.core.mapping.writer import build as build_map
 
     header = MapHeader(model_name='made', model_sha256='0' * 64, descriptor_size=SIZE)
     chosen = np.sort(np.random.default_rng(3).choice(places, min(QUERIES, places), replace=False))

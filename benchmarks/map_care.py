@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.core.geometry import FORWARD_CAMERA
-from vpr_ros.core.mapping.place_map import MapHeader, MapWriter, PlaceMap, build, read_header
+from vpr_ros.core.mapping.header import MapHeader, read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.map_care.edit import append
 
 SIZE, ADDED, THUMBNAIL_BYTES, ROUNDS = 512, 1000, 7000, 5

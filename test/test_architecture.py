@@ -19,6 +19,7 @@ TORCH = {'torch', 'torchvision', 'lightning', 'pytorch_metric_learning'}
 
 FORBIDDEN = {
     'vpr_ros/core': ROS | TORCH | {'rosbags', 'vpr_training', 'vpr_ros outside vpr_ros.core'},
+    'vpr_ros/core/mapping': {'vpr_ros.core.localizing'},
     'vpr_ros/drives': ROS | TORCH | {'vpr_training', 'vpr_ros.report', 'vpr_ros.localize'},
     'vpr_ros/report': ROS | TORCH | {'vpr_training'},
     'vpr_ros': TORCH | {'vpr_training'},

@@ -10,10 +10,11 @@ from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping import codes as codes_module
-from vpr_ros.core.mapping import place_map as place_map_module
+from vpr_ros.core.mapping import files as files_module
 from vpr_ros.core.mapping.codes import CodedRows, is_coded, write_codes
+from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
-from vpr_ros.core.mapping.place_map import PlaceMap, read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors
 from vpr_ros.map_care.check import damages
 from vpr_ros.map_care.edit import append, keep_places
@@ -95,7 +96,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of some thousand places get what maps of many get."""
     monkeypatch.setattr(codes_module, 'CODED_FROM_BYTES', 100_000)
     monkeypatch.setattr(codes_module, 'CODED_FROM_PLACES', 1000)
-    monkeypatch.setattr(place_map_module, 'LARGE_BYTES', 100_000)
+    monkeypatch.setattr(files_module, 'LARGE_BYTES', 100_000)
 
 
 @pytest.mark.usefixtures('small_limits')

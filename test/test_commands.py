@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import build_map, calibrate, evaluate_bag
+from vpr_ros import build_map, calibrate, evaluate_bag, map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import ImageError
+from vpr_ros.core.localizing.confidence import calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
@@ -321,5 +323,14 @@ def test_calibration_is_fitted_kept_in_the_map_and_named_when_it_is_not(
     assert PlaceMap.open(mapped).header.calibration is None
     assert calibrate.main([*arguments, str(drive)]) == 0
     assert 'expected calibration error' in capsys.readouterr().out
-    kept = PlaceMap.open(mapped).calibration
+    kept = calibration_of(PlaceMap.open(mapped).header)
     assert kept.source == 'drive' and kept.radius_m == 5.0 and kept.frames > 40
+
+    path = mapped / 'map.yaml'
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(values | {'calibration': {'bias': 1.0}}))
+    assert map.main(['info', str(mapped)]) == 0
+    assert calibrate.main([*arguments, str(drive)]) == 2
+    assert 'delete the entry calibration there and run `calibrate`' in capsys.readouterr().err
+    path.write_text(yaml.safe_dump(values | {'calibration': None}))
+    assert calibrate.main([*arguments, str(drive)]) == 0

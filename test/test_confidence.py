@@ -14,8 +14,10 @@ from vpr_ros.core.localizing.confidence import (
     SHIPPED,
     Calibration,
     as_dict,
+    calibration_of,
     fit,
     from_dict,
+    model_calibration_of,
     observe,
     reliability,
 )
@@ -23,7 +25,8 @@ from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.core.mapping.place_map import PlaceMap, map_id, write_calibration
+from vpr_ros.core.mapping.header import map_id, read_header, write_calibration
+from vpr_ros.core.mapping.place_map import PlaceMap
 
 SECOND = 10**9
 
@@ -98,14 +101,17 @@ def test_the_calibration_error_is_the_gap_between_promise_and_truth() -> None:
 
 def test_a_map_keeps_its_calibration_and_stays_the_same_map(tmp_path: Path) -> None:
     place_map = write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20))
-    assert place_map.calibration is SHIPPED
+    assert calibration_of(place_map.header) is SHIPPED
     calibration = replace(TRUE, frames=80, error=0.03, radius_m=5.0)
-    write_calibration(tmp_path / 'map', calibration)
+    write_calibration(tmp_path / 'map', as_dict(calibration))
     again = PlaceMap.open(tmp_path / 'map')
-    assert again.calibration == calibration and map_id(again.header) == place_map.id
+    assert calibration_of(again.header) == calibration and map_id(again.header) == place_map.id
 
 
-def test_a_map_with_a_broken_calibration_is_refused_by_its_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize('entry', ['calibration', 'model_calibration'])
+def test_a_broken_calibration_is_refused_where_it_is_used_and_the_map_stays_readable(
+    tmp_path: Path, entry: str
+) -> None:
     write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20))
     path = tmp_path / 'map' / 'map.yaml'
     header = yaml.safe_load(path.read_text())
@@ -114,9 +120,14 @@ def test_a_map_with_a_broken_calibration_is_refused_by_its_file(tmp_path: Path) 
         as_dict(TRUE) | {'bias': float('nan')},
         as_dict(TRUE) | {'bias': []},
     ):
-        path.write_text(yaml.safe_dump(header | {'calibration': broken}))
-        with pytest.raises(MapError, match=r'map\.yaml: damaged'):
-            PlaceMap.open(tmp_path / 'map')
+        path.write_text(yaml.safe_dump(header | {entry: broken}))
+        place_map = PlaceMap.open(tmp_path / 'map')
+        said = rf'map/map\.yaml: {entry} is damaged .* delete the entry {entry} there and run'
+        with pytest.raises(MapError, match=said):
+            Localizer(None, place_map, LocalizerConfig())  # type: ignore[arg-type]
+    path.write_text(yaml.safe_dump(header | {entry: 'no mapping'}))
+    with pytest.raises(MapError, match=rf"{entry}: 'no mapping', expected dict or null"):
+        PlaceMap.open(tmp_path / 'map')
     with pytest.raises(ConfigError, match='finite'):
         from_dict(as_dict(TRUE) | {'bias': float('inf')})
 
@@ -209,8 +220,8 @@ def test_a_map_without_a_calibration_of_its_own_has_that_of_its_model(tmp_path: 
     described = tmp_path / 'map' / 'map.yaml'
     header = yaml.safe_load(described.read_text())
     described.write_text(yaml.safe_dump(header | {'model_calibration': as_dict(TRUE)}))
-    assert PlaceMap.open(tmp_path / 'map').calibration == TRUE
+    assert calibration_of(read_header(tmp_path / 'map')) == TRUE
     own = replace(TRUE, bias=-3.0, source='its own')
-    write_calibration(tmp_path / 'map', own)
-    calibrated = PlaceMap.open(tmp_path / 'map')
-    assert calibrated.calibration == own and calibrated.calibration_of_model == TRUE
+    write_calibration(tmp_path / 'map', as_dict(own))
+    calibrated = read_header(tmp_path / 'map')
+    assert calibration_of(calibrated) == own and model_calibration_of(calibrated) == TRUE

@@ -9,7 +9,9 @@ from worlds import picture, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build, read_header
+from vpr_ros.core.mapping.header import MapHeader, read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.map_care.check import check, damages, find_gaps, sampled
 from vpr_ros.map_care.edit import append

@@ -10,7 +10,9 @@ import pytest
 from worlds import straight_drive, unit_rows, write_map, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, map
-from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build, map_id, read_header
+from vpr_ros.core.mapping.header import MapHeader, map_id, read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.geographic import datum_at, degrees_of

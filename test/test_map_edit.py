@@ -20,14 +20,9 @@ from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import angle_between, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping import place_map as place_map_module
-from vpr_ros.core.mapping.place_map import (
-    MapHeader,
-    PlaceMap,
-    build,
-    map_id,
-    read_header,
-    write_header,
-)
+from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_header
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.map_care.edit import append, keep_places, merge
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
@@ -136,7 +131,7 @@ sys.path.insert(0, {test!r})
 from pathlib import Path
 from worlds import straight_drive, unit_rows
 from vpr_ros.map_care.edit import append
-from vpr_ros.core.mapping.place_map import read_header
+from vpr_ros.core.mapping.header import read_header
 folder = Path({folder!r})
 with append(folder, read_header(folder)) as writer:
     print('started', flush=True)

@@ -23,7 +23,8 @@ from test_localize import PLACES, assert_reported, raw, send_until_fix
 from worlds import picture, straight_drive, write_map, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.mapping.place_map import MapHeader, build
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.writer import build
 from vpr_ros.node import conversions
 from vpr_ros.node.qos import LATCHED
 

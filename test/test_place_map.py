@@ -16,7 +16,9 @@ from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.errors import MapError, VprError
-from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build, map_id
+from vpr_ros.core.mapping.header import MapHeader, map_id
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,7 +137,8 @@ import sys
 sys.path.insert(0, {test!r})
 from pathlib import Path
 from worlds import straight_drive, unit_rows
-from vpr_ros.core.mapping.place_map import MapHeader, build
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.writer import build
 import resource
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))

@@ -24,7 +24,8 @@ from vpr_ros.core.landmarks.xfeat import MATCHER_NAME, NETWORK_NAME, XFeatFeatur
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.rig import MountedCamera
-from vpr_ros.core.mapping.place_map import PlaceMap, read_header
+from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame
 from vpr_ros.drives import open_drive
 from vpr_ros.map import main as map_main

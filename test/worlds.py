@@ -10,7 +10,9 @@ from onnx import TensorProto, helper
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.mapping.place_map import MapHeader, PlaceMap, build
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum, Poses
 
 

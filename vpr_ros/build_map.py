@@ -25,7 +25,9 @@ from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
-from vpr_ros.core.mapping.place_map import MapHeader, MapWriter, PlaceMap, build
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive

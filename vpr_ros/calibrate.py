@@ -24,11 +24,20 @@ from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import shows_something
-from vpr_ros.core.localizing.confidence import BINS, Calibration, Reliability, fit, reliability
+from vpr_ros.core.localizing.confidence import (
+    BINS,
+    Calibration,
+    Reliability,
+    as_dict,
+    fit,
+    model_calibration_of,
+    reliability,
+)
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.core.mapping.place_map import PlaceMap, read_header, write_calibration
+from vpr_ros.core.mapping.header import read_header, write_calibration
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options
@@ -69,13 +78,13 @@ def calibrate(
     made = fit(
         np.concatenate(observed)[~held_out],
         np.concatenate(right)[~held_out],
-        prior=localizer.place_map.calibration_of_model,
+        prior=model_calibration_of(localizer.place_map.header, folder=localizer.place_map.folder),
         source=source,
     )
     judged = held_out[: len(whole)]
     before, after = (
         reliability(found.probability(observed[0][judged]), right[0][judged])
-        for found in (localizer.place_map.calibration, made)
+        for found in (localizer.calibration, made)
     )
     return replace(made, error=after.error, radius_m=radius_m), before, after
 
@@ -187,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if after.error > before.error:
         print('note: the calibration before fits these frames better', file=sys.stderr)
     if not arguments.dry_run:
-        write_calibration(arguments.map, made)
+        write_calibration(arguments.map, as_dict(made))
         print(f'kept in {arguments.map}')
     return 0
 

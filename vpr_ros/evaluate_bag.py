@@ -34,7 +34,8 @@ from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
-from vpr_ros.core.mapping.place_map import PlaceMap, read_header
+from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.settings import Value, checked
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive

@@ -26,14 +26,10 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.landmarks.features import Features
-from vpr_ros.core.mapping.place_map import (
-    HEADER_NAME,
-    MapHeader,
-    PlaceMap,
-    features_of,
-    read_header,
-    require_model,
-)
+from vpr_ros.core.mapping.graphs import features_of
+from vpr_ros.core.mapping.header import MapHeader, read_header, require_model
+from vpr_ros.core.mapping.layout import HEADER_NAME
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import Recall
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.arguments import add_drive_arguments, drive_options

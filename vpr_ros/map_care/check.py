@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.errors import ImageError, MapError
-from vpr_ros.core.mapping.place_map import PlaceMap, check_file, read_header
+from vpr_ros.core.mapping.files import check_file
+from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
 

@@ -22,21 +22,13 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import no_landmarks
-from vpr_ros.core.mapping.place_map import (
-    Change,
-    MapHeader,
-    MapWriter,
-    PlaceMap,
-    graph_digests,
-    load_array,
-    now,
-    read_header,
-    write_graphs,
-    write_header,
-)
+from vpr_ros.core.mapping.files import load_array, open_regular
+from vpr_ros.core.mapping.graphs import graph_digests, write_graphs
+from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
+from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import MapWriter
 from vpr_ros.core.types import Datum
-
-_MOST_PARTS = 10_000  # what four digits count
 
 
 class _DeclinedError(Exception):
@@ -196,9 +188,9 @@ def _staged(folder: Path) -> Iterator[Path]:
 
 
 def _part_name(number: int) -> str:
-    if number >= _MOST_PARTS:
-        raise MapError(f'a map holds at most {_MOST_PARTS} recordings; join them with `map prune`')
-    return f'parts/{number:04d}'
+    if number >= MOST_PARTS:
+        raise MapError(f'a map holds at most {MOST_PARTS} recordings; join them with `map prune`')
+    return part_name(number)
 
 
 def _part_digests(header: MapHeader, part: str) -> dict[str, str]:
@@ -212,14 +204,25 @@ def _part_digests(header: MapHeader, part: str) -> dict[str, str]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name; copy it where the file system cannot, or is another one."""
-    if not source.is_file():
-        raise MapError(f'{source}: missing, the map is damaged; restore it or rebuild the map')
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Give a file a second name; copy it where the file system cannot, or is another one.
+
+    Raises OSError where the target exists, and MapError where the source is no regular file.
+    """
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+        opened = open_regular(source)
+    except FileNotFoundError as error:
+        raise MapError(
+            f'{source}: missing, the map is damaged; restore it or rebuild the map'
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with opened:
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise  # never written over
+        except OSError:
+            with target.open('xb') as copy:
+                shutil.copyfileobj(opened, copy)
 
 
 def _changed(header: MapHeader, places: int, command: str, source: str) -> MapHeader:

@@ -243,7 +243,7 @@ class LocalizeNode(LifecycleNode):
         )
         if chosen.is_failure:
             logger.warning(f'backend {self.config.backend}: {chosen.reason}')
-        radius_m = place_map.calibration.radius_m
+        radius_m = configured.session.localizer.calibration.radius_m
         if self.config.belief and radius_m and radius_m != self.config.agreement_radius:
             logger.warning(
                 f'the map was calibrated for answers right within {radius_m:g} m, '
@@ -299,6 +299,6 @@ def _facts(configured: Configured | None) -> dict[str, str]:
         'model': place_map.header.model_name,
         'precision': configured.session.localizer.describer.model.precision,
         'backend': chosen.name,
-        'calibration': place_map.calibration.source,
+        'calibration': configured.session.localizer.calibration.source,
     }
     return facts | ({'backend, why not faster': chosen.reason} if chosen.reason else {})

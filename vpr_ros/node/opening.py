@@ -11,7 +11,8 @@ from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
-from vpr_ros.core.mapping.place_map import PlaceMap, read_header
+from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node.config import NodeConfig
 
 

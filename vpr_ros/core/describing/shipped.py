@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.errors import MapError, ModelError, VprError
-from vpr_ros.core.mapping.place_map import MapHeader
+from vpr_ros.core.mapping.header import MapHeader
 
 DEFAULT_MODEL = 'lite0-whitened'
 """Name of the shipped model that commands take when none is given."""

@@ -10,13 +10,17 @@ Whatever the regression says, of two distinct places with the same weight at mos
 probability is therefore bounded by how far the answer outweighs its strongest rival.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.errors import ConfigError, MapError
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.layout import HEADER_NAME
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -156,7 +160,7 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def from_dict(values: dict[str, Any]) -> Calibration:
+def from_dict(values: Mapping[str, Any]) -> Calibration:
     """The inverse; raises ConfigError for what as_dict does not write."""
     try:
         weights = tuple(float(values['weights'][name]) for name in OBSERVATIONS)
@@ -175,6 +179,37 @@ def from_dict(values: dict[str, Any]) -> Calibration:
     if not np.isfinite([*weights, bias]).all():
         raise ConfigError(f'calibration: weights {weights}, bias {bias}, expected finite numbers')
     return made
+
+
+def calibration_of(header: MapHeader, *, folder: Path | str = '') -> Calibration:
+    """The calibration of a map: its own, else that of its model, else the shipped one.
+
+    folder: of the map, which is named where its calibration is damaged. Raises MapError then.
+    """
+    own = _of_map('calibration', header.calibration, folder)
+    return own or model_calibration_of(header, folder=folder)
+
+
+def model_calibration_of(header: MapHeader, *, folder: Path | str = '') -> Calibration:
+    """What the model's card said when the map was made, else the shipped one.
+
+    Like calibration_of.
+    """
+    return _of_map('model_calibration', header.model_calibration, folder) or SHIPPED
+
+
+def _of_map(
+    entry: str, values: Mapping[str, Any] | None, folder: Path | str
+) -> Calibration | None:
+    if values is None:
+        return None
+    try:
+        return from_dict(values)
+    except ConfigError as error:
+        raise MapError(
+            f'{Path(folder) / HEADER_NAME}: {entry} is damaged ({error}); '
+            f'delete the entry {entry} there and run `calibrate` again'
+        ) from error
 
 
 def _logistic(value: Array) -> Array:

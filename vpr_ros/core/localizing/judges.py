@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     estimate,
@@ -74,11 +75,13 @@ class Drive:
 
     needs_every_place = True
 
-    def __init__(self, place_map: PlaceMap, rig: Rig, *, max_speed_mps: float) -> None:
+    def __init__(
+        self, place_map: PlaceMap, rig: Rig, calibration: Calibration, *, max_speed_mps: float
+    ) -> None:
         """max_speed_mps: bound on the robot's speed; 0 takes twice the mapping speed."""
         self._map = place_map
         self._rig = rig
-        self._calibration = place_map.calibration
+        self._calibration = calibration
         self._belief = Belief(place_map.grid, place_map.background, max_speed_mps=max_speed_mps)
 
     def reset(self) -> None:

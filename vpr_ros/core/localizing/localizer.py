@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.image import check, shows_something
+from vpr_ros.core.localizing.confidence import Calibration, calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Alone, Drive, Judge, Verdict
 from vpr_ros.core.localizing.outcome import Outcome
@@ -42,10 +43,15 @@ class Localizer:
         config: LocalizerConfig | None = None,
         *,
         cameras: Sequence[MountedCamera] = (MountedCamera(),),
+        calibration: Calibration | None = None,
     ) -> None:
-        """cameras: this robot's; frames name theirs by its number here."""
+        """cameras: this robot's; frames name theirs by its number here.
+
+        calibration: None takes the map's; raises MapError where that is damaged.
+        """
         self.describer = describer
         self.place_map = place_map
+        self.calibration = calibration or calibration_of(place_map.header, folder=place_map.folder)
         self.config = config or LocalizerConfig()
         self.rig = Rig(place_map, cameras, radius_m=self.config.agreement_radius)
         self._verifier = Verifier(place_map) if place_map.has_landmarks else None
@@ -144,4 +150,6 @@ class Localizer:
         return self._verifier.refine(query, verdict, self.rig, self.config)
 
     def _new_drive(self) -> Drive:
-        return Drive(self.place_map, self.rig, max_speed_mps=self.config.max_speed)
+        return Drive(
+            self.place_map, self.rig, self.calibration, max_speed_mps=self.config.max_speed
+        )

@@ -28,6 +28,7 @@ from vpr_ros.core.types import Descriptors
 CODED_FROM_BYTES, CODED_FROM_PLACES = 64_000_000, 10_000  # an exact scan of less takes a few ms
 SHARDS = 4  # scanned at the same time where there are as many cores
 _FILES = tuple(f'codes_{shard}.faiss' for shard in range(SHARDS))
+CODE_FILES = (*_FILES, 'bytes.npy', 'byte_scales.npy')
 _MOST_DIMENSIONS, _MOST_GROUPS = 512, 128  # above, the table look-ups leave the fast path
 _SAMPLE = 20_000_000  # numbers of the rows that the codes are trained on, 80 MB
 _PASSES = 4  # over the sample, to find its principal axes
@@ -45,6 +46,7 @@ class CodedRows:
         self._bytes = np.load(part / 'bytes.npy', mmap_mode='r', allow_pickle=False)
         self._scales = np.load(part / 'byte_scales.npy', allow_pickle=False)
         self._rows = _RowFile(part / 'descriptors.npy')
+        self._require_fit()
         self._pool = ThreadPoolExecutor(min(SHARDS, os.cpu_count() or 1), 'scan')
 
     def search(self, query: Descriptors, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -61,6 +63,25 @@ class CodedRows:
         similarity = products(self._rows.read(rows), query)
         order = np.lexsort((rows, -similarity))[:k]
         return similarity[order], rows[order]
+
+    def _require_fit(self) -> None:
+        """Raise ValueError where the codes are not those of the descriptors [n, D]."""
+        count, size = self._rows.shape
+        for name, array, dtype, shape in (
+            ('bytes.npy', self._bytes, np.int8, (count, size)),
+            ('byte_scales.npy', self._scales, np.float32, (count,)),
+        ):
+            if (array.dtype, array.shape) != (np.dtype(dtype), shape):
+                raise ValueError(
+                    f'{name}: {array.dtype} {list(array.shape)}, '
+                    f'expected {np.dtype(dtype)} {list(shape)}'
+                )
+        for number, (name, shard) in enumerate(zip(_FILES, self._shards)):
+            rows = len(range(number, count, SHARDS))
+            if (shard.ntotal, shard.d) != (rows, size):
+                raise ValueError(
+                    f'{name}: {shard.ntotal} rows of {shard.d} numbers, expected {rows} of {size}'
+                )
 
     def _near(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
         """Similarity [K] of some rows [K] by their bytes."""
@@ -155,13 +176,13 @@ class _RowFile:
 
     def __init__(self, path: Path) -> None:
         header = np.load(path, mmap_mode='r', allow_pickle=False)
-        self._offset, self._shape, self._dtype = header.offset, header.shape, header.dtype
+        self._offset, self.shape, self._dtype = header.offset, header.shape, header.dtype
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Rows [K, D]."""
-        width = self._shape[1] * self._dtype.itemsize
+        width = self.shape[1] * self._dtype.itemsize
         read = [
             os.pread(self._descriptor, width, self._offset + row * width) for row in rows.tolist()
         ]

@@ -1,0 +1,459 @@
+"""A map's files are what a map has, inside the map, and fit its header and each other.
+
+Each of these maps has the right digests: somebody wrote it so, by mistake or on purpose.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from worlds import straight_drive, unit_rows, write_map
+
+from vpr_ros import map
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping import versions
+from vpr_ros.core.mapping.header import MapHeader, read_header, write_calibration
+from vpr_ros.core.mapping.layout import files_of_parts
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.map_care import edit
+from vpr_ros.map_care.edit import append, merge
+
+GOLDEN = Path(__file__).parent / 'golden_maps'
+PART = 'parts/0000'
+COUNT = 5
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A map of 5 places and 16 numbers each, in a folder of its own."""
+    write_map(tmp_path / 'home' / 'map', unit_rows(COUNT, 16), straight_drive(COUNT))
+    return tmp_path / 'home' / 'map'
+
+
+def change_header(folder: Path, **entries: Any) -> None:
+    path = folder / 'map.yaml'
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | entries))
+
+
+def list_file(folder: Path, name: str, content: bytes) -> None:
+    """List a file with the digest of some content."""
+    files = yaml.safe_load((folder / 'map.yaml').read_text())['files']
+    change_header(folder, files=files | {name: hashlib.sha256(content).hexdigest()})
+
+
+def forge(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a map anew and list its digest."""
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_bytes(content)
+    list_file(folder, name, content)
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'features/../../x',
+        '../x',
+        'parts/0000/../../../x',
+        '/etc/hostname',
+        '/dev/zero',
+        'features/..\\..\\x.onnx',
+        'parts\\0000\\poses.npy',
+        'features/.hidden.onnx',
+        'features/inner/x.onnx',
+        'features/x.so',
+        'parts/0000/x.npy',
+        'parts/00000/poses.npy',
+        'parts/٠٠٠٠/poses.npy',
+        'poses.npy',
+        'map.yaml',
+        '',
+    ],
+)
+def test_a_name_that_no_map_has_is_refused_before_its_file_is_opened(
+    folder: Path, name: str
+) -> None:
+    list_file(folder, name, b'')
+    with pytest.raises(MapError, match=r'map\.yaml: damaged \(lists the file .*, expected parts/'):
+        read_header(folder)
+    with pytest.raises(MapError, match='lists the file'):
+        PlaceMap.open(folder)
+
+
+@given(st.text(st.sampled_from('partsfeu0/.\\\n\0nxo'), max_size=24))
+def test_no_accepted_name_leads_out_of_the_map(name: str) -> None:
+    try:
+        files_of_parts([*(read_header(GOLDEN / 'first').files or {}), name])
+    except ValueError:
+        return
+    assert os.path.normpath(name) == name and not Path(name).is_absolute()
+    assert name.split('/')[0] in ('parts', 'features')
+
+
+def test_merging_an_evil_map_writes_nothing_outside_and_over_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / 'home' / '.bashrc'
+    mine.write_text('mine')
+    evil = Path(shutil.copytree(folder, tmp_path / 'download' / 'map'))
+    (evil.parent / '.bashrc').write_text('evil')
+    list_file(evil, 'features/../../.bashrc', b'evil')
+    output = tmp_path / 'home' / 'both'
+    assert map.main(['merge', str(folder), str(evil), '--output', str(output)]) == 2
+    assert 'features/../../.bashrc' in capsys.readouterr().err
+    assert mine.read_text() == 'mine'
+    assert sorted(path.name for path in mine.parent.iterdir()) == ['.bashrc', 'map']
+
+
+def test_a_file_that_is_there_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / 'source', tmp_path / 'target'
+    source.write_text('new')
+    target.write_text('old')
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError('no links here')
+
+    for link in (os.link, refuse):
+        monkeypatch.setattr(os, 'link', link)
+        with pytest.raises(FileExistsError):
+            edit._link(source, target)
+    assert target.read_text() == 'old'
+
+
+# Kinds of files
+
+
+def link_to_zero(path: Path) -> None:
+    path.symlink_to('/dev/zero')
+
+
+def link_to_a_copy(path: Path) -> None:
+    path.symlink_to(path.parents[2] / 'copy')
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ('replace', 'said'),
+    [
+        (link_to_zero, 'a symbolic link, expected a file'),
+        (link_to_a_copy, 'a symbolic link, expected a file'),
+        (os.mkfifo, 'not a regular file'),
+        (Path.mkdir, 'not a regular file'),
+    ],
+)
+def test_only_regular_files_are_opened(
+    folder: Path, tmp_path: Path, replace: Callable[[Path], None], said: str
+) -> None:
+    header = read_header(folder)
+    path = folder / PART / 'names.txt'
+    shutil.copy(path, folder / 'copy')
+    path.unlink()
+    replace(path)
+    with pytest.raises(MapError, match=rf'names\.txt: {said}'):
+        PlaceMap.open(folder)
+    with pytest.raises(MapError, match=rf'names\.txt: {said}'), append(folder, header):
+        pass
+    assert [entry.name for entry in folder.parent.iterdir()] == ['map']
+
+
+@pytest.mark.parametrize('inner', ['parts', 'parts/0000'])
+def test_a_link_in_place_of_a_folder_is_refused(folder: Path, inner: str) -> None:
+    elsewhere = folder.parent / 'elsewhere'
+    (folder / inner).rename(elsewhere)
+    (folder / inner).symlink_to(elsewhere)
+    with pytest.raises(MapError, match=rf'{inner} is a symbolic link, expected a folder'):
+        PlaceMap.open(folder)
+
+
+def test_a_header_that_is_a_link_is_refused(folder: Path) -> None:
+    (folder / 'map.yaml').rename(folder / 'real.yaml')
+    (folder / 'map.yaml').symlink_to('real.yaml')
+    with pytest.raises(MapError, match=r'map\.yaml: a symbolic link, expected a file'):
+        PlaceMap.open(folder)
+
+
+def test_a_file_that_is_not_listed_is_not_read(folder: Path) -> None:
+    for name in ('landmark_ends.npy', 'codes_0.faiss'):
+        (folder / PART / name).write_bytes(b'nobody wrote this')
+    place_map = PlaceMap.open(folder)
+    assert place_map.landmarks(0) is None and len(place_map) == COUNT
+
+
+# Entries of the header
+
+
+@pytest.mark.parametrize(
+    ('entries', 'said'),
+    [
+        ({'descriptor_size': 'many'}, "descriptor_size: 'many', expected int"),
+        ({'descriptor_size': 0}, 'descriptor_size: 0, expected one at least'),
+        ({'descriptor_size': True}, 'descriptor_size: True, expected int'),
+        ({'places': -1}, 'places: -1, expected one at least'),
+        ({'model_name': None}, 'model_name: None, expected str'),
+        ({'has_heading': 'no'}, "has_heading: 'no', expected bool"),
+        ({'field_of_view_deg': 'wide'}, "'wide', expected float or int or null"),
+        ({'base_T_camera': [0, 0, 0]}, 'base_T_camera: shape'),
+        ({'base_T_camera': [0, 0, 0, 0, 0, 0, float('nan')]}, 'base_T_camera: contains NaN'),
+        ({'changes': [{'who': 'me'}]}, 'unexpected keyword'),
+        ({'files': None}, 'files: None, expected dict'),
+        ({'files': {}}, 'lists no part'),
+        (
+            {'files': {'parts/0000/poses.npy': 7}},
+            r"poses\.npy': 7, expected a path and its sha256",
+        ),
+        ({'files': {'parts/0000/poses.npy': 'a' * 64}}, r'lists no parts/0000/descriptors\.npy'),
+    ],
+)
+def test_an_entry_that_no_program_wrote_is_refused_by_its_name(
+    folder: Path, entries: dict[str, Any], said: str
+) -> None:
+    change_header(folder, **entries)
+    with pytest.raises(MapError, match=rf'map\.yaml: damaged \(.*{said}'):
+        PlaceMap.open(folder)
+
+
+def test_parts_that_are_not_numbered_one_by_one_are_refused(folder: Path) -> None:
+    files = {
+        name.replace('0000', '0003'): digest
+        for name, digest in (read_header(folder).files or {}).items()
+    }
+    change_header(folder, files=files)
+    with pytest.raises(MapError, match='lists parts/0003 as part number 0, expected parts/0000'):
+        PlaceMap.open(folder)
+
+
+@pytest.mark.parametrize(
+    ('version', 'said'),
+    [
+        (versions.FORMAT_VERSION + 1, 'reads up to 1; update the program'),
+        (0, r'format_version 0, expected one of \[1\]'),
+        ('1', r"format_version '1', expected one of"),
+        (None, 'format_version None, expected'),
+        ([1], r'format_version \[1\], expected'),
+        (True, 'format_version True, expected'),
+    ],
+)
+def test_a_version_that_cannot_be_read_is_said(folder: Path, version: object, said: str) -> None:
+    change_header(folder, format_version=version)
+    with pytest.raises(MapError, match=said):
+        PlaceMap.open(folder)
+
+
+def test_a_missing_version_is_said(folder: Path) -> None:
+    path = folder / 'map.yaml'
+    path.write_text(path.read_text().replace('format_version: 1', ''))
+    with pytest.raises(MapError, match='format_version missing, expected one of'):
+        PlaceMap.open(folder)
+
+
+def test_the_map_of_an_older_version_is_upgraded_and_written_as_the_newest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the next version will be: it calls frame_id otherwise."""
+    path = folder / 'map.yaml'
+    old = path.read_text().replace('frame_id: map', 'frame: hall')
+    path.write_text(old)
+
+    def renamed(found: Any) -> dict[str, Any]:
+        values = dict(found)
+        return values | {'frame_id': values.pop('frame')}
+
+    monkeypatch.setattr(versions, 'FORMAT_VERSION', 2)
+    monkeypatch.setattr(versions, 'UPGRADES', {1: renamed, 2: dict})
+    header = read_header(folder)
+    assert (header.frame_id, header.format_version) == ('hall', 2)
+    write_calibration(folder, {'bias': 1.0})
+    assert yaml.safe_load(path.read_text())['format_version'] == 2
+    assert read_header(folder).frame_id == 'hall'
+
+
+ENTRY = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from([*MapHeader.__dataclass_fields__]), value=ENTRY)
+def test_any_value_of_any_entry_is_read_or_refused(folder: Path, name: str, value: object) -> None:
+    path = folder / 'map.yaml'
+    sound = path.read_text()
+    try:
+        change_header(folder, **{name: value})
+        read_header(folder)
+    except MapError as error:
+        assert 'map.yaml' in str(error)
+    finally:
+        path.write_text(sound)
+
+
+# Arrays
+
+
+def changed(folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    path = f'{PART}/{name}.npy'
+    array = np.load(folder / path, allow_pickle=False)
+    forge(folder, path, as_npy(change(array)))
+
+
+def test_a_descriptor_size_that_the_rows_do_not_have_is_refused(folder: Path) -> None:
+    change_header(folder, descriptor_size=99)
+    said = r'parts/0000/descriptors\.npy: float32 \[5, 16\], expected float32 \[5, 99\]'
+    with pytest.raises(MapError, match=said):
+        PlaceMap.open(folder)
+
+
+def test_a_number_of_places_that_the_parts_do_not_have_is_refused(folder: Path) -> None:
+    change_header(folder, places=6)
+    with pytest.raises(MapError, match=r'5 poses, map\.yaml says 6 places'):
+        PlaceMap.open(folder)
+
+
+CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
+    ('descriptors', lambda a: a[:4], r'float32 \[4, 16\], expected float32 \[5, 16\]'),
+    ('descriptors', lambda a: a[:, 0], r'float32 \[5\], expected'),
+    ('descriptors', lambda a: a.astype('f8'), r'float64 \[5, 16\], expected float32'),
+    ('descriptors', lambda a: a.astype('>f4'), r'>f4 \[5, 16\], expected float32'),
+    ('descriptors', np.asfortranarray, r'float32 \[5, 16\], columns first, expected'),
+    ('poses', lambda a: a[:, :6], r'float64 \[5, 6\], expected float64 \[5, 7\]'),
+    ('poses', lambda a: a[0, 0], r'float64 \[\], expected float64 \[0, 7\]'),
+    ('poses', lambda a: np.where(a == a.max(), np.nan, a), 'contains NaN or infinity'),
+    ('poses', lambda a: np.where(a == a.max(), np.inf, a), 'contains NaN or infinity'),
+    ('poses', lambda a: a * 2, 'quaternion norm 2, expected 1'),
+    ('stamps_ns', lambda a: a[1:], r'int64 \[4\], expected int64 \[5\]'),
+    ('stamps_ns', lambda a: a.astype('f8'), r'float64 \[5\], expected int64'),
+    ('stamps_ns', lambda a: a[:, None], r'int64 \[5, 1\], expected int64 \[5\]'),
+    ('thumbnail_ends', lambda a: a[:4], r'int64 \[4\], expected int64 \[5\]'),
+    ('thumbnail_ends', lambda a: a[::-1], 'ends at .*, or falls before, expected to rise to the'),
+    ('thumbnail_ends', lambda a: a - 1, r'expected to rise to the \d+ bytes of thumbnails\.bin'),
+    ('thumbnail_ends', lambda a: a - a[1], 'expected to rise to the'),
+]
+
+
+@pytest.mark.parametrize(('name', 'change', 'said'), CHANGES)
+def test_an_array_of_another_form_is_named_with_what_came_and_what_was_expected(
+    folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    changed(folder, name, change)
+    with pytest.raises(MapError, match=rf'parts/0000/{name}\.npy: .*{said}'):
+        PlaceMap.open(folder)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'\x93NUMPY',
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9, 7), }"
+        + b' ' * 57 + b'\n',
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '|O', 'fortran_order': False, 'shape': (1, 7), }"
+        + b' ' * 58 + b'\n' + bytes(56),
+        b"\x93NUMPY\x01\x00\x76\x00((((((" + b' ' * 111 + b'\n',
+        b'PK\x03\x04 an archive of arrays',
+    ],
+)  # fmt: skip
+def test_what_is_no_array_is_named(folder: Path, content: bytes) -> None:
+    forge(folder, f'{PART}/poses.npy', content)
+    with pytest.raises(MapError, match=r'parts/0000/poses\.npy: cannot be read'):
+        PlaceMap.open(folder)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        (b'a\nb\n', '2 lines, expected 5'),
+        (b'a\nb\nc\nd\ne\nf', '5 lines, expected 5'),
+        (b'\xff\n' * 5, 'no text'),
+    ],
+)
+def test_names_that_are_not_one_for_each_place_are_refused(
+    folder: Path, text: bytes, said: str
+) -> None:
+    forge(folder, f'{PART}/names.txt', text)
+    with pytest.raises(MapError, match=rf'names\.txt: {said}'):
+        PlaceMap.open(folder)
+
+
+LANDMARK_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
+    ('landmark_ends', lambda a: a[:3], r'int64 \[3\], expected int64 \[4\]'),
+    ('landmark_ends', lambda a: a + 1, r'expected to rise to the 10 rows of landmark_points'),
+    ('landmark_ends', lambda a: a[::-1], r'expected to rise to'),
+    ('landmark_points', lambda a: a[:, :2], r'float32 \[10, 2\], expected float32 \[10, 3\]'),
+    ('landmark_sigmas', lambda a: a[:9], r'float16 \[9\], expected float16 \[10\]'),
+    ('landmark_sigmas', lambda a: a.astype('f4'), r'float32 \[10\], expected float16'),
+    ('landmark_descriptors', lambda a: a[:9], r'uint8 \[9, 128\], expected uint8 \[10, 128\]'),
+    ('landmark_descriptors', lambda a: a.astype('i1'), 'int8 .* expected uint8'),
+]
+
+
+@pytest.mark.parametrize(('name', 'change', 'said'), LANDMARK_CHANGES)
+def test_landmarks_of_another_form_are_named_with_what_came_and_what_was_expected(
+    tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    folder = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'map'))
+    changed(folder, name, change)
+    with pytest.raises(MapError, match=rf'parts/0000/{name}\.npy: .*{said}'):
+        PlaceMap.open(folder)
+
+
+def test_landmarks_of_another_size_than_their_features_have_are_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'map'))
+    changed(folder, 'landmark_descriptors', lambda array: array[:, :64])
+    with pytest.raises(MapError, match='of 64 numbers, expected 128 as root-sift has them'):
+        PlaceMap.open(folder).features()
+
+
+def test_landmarks_of_two_sizes_in_one_map_are_refused(tmp_path: Path) -> None:
+    maps = [PlaceMap.open(GOLDEN / name) for name in ('sift_landmarks', 'newest')]
+    merge(maps, tmp_path / 'map')
+    changed(tmp_path / 'map', 'landmark_descriptors', lambda array: array[:, :64])
+    with pytest.raises(MapError, match='landmarks of 64 and 128 numbers, expected one size'):
+        PlaceMap.open(tmp_path / 'map')
+
+
+CODE_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
+    ('bytes', lambda a: a[:20], r'bytes\.npy: int8 \[20, 32\], expected int8 \[24, 32\]'),
+    ('byte_scales', lambda a: a[:20], r'float32 \[20\], expected float32 \[24\]'),
+]
+
+
+@pytest.mark.parametrize(('name', 'change', 'said'), CODE_CHANGES)
+def test_codes_of_other_descriptors_are_refused(
+    tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    folder = Path(shutil.copytree(GOLDEN / 'coded', tmp_path / 'map'))
+    changed(folder, name, change)
+    with pytest.raises(MapError, match=said):
+        PlaceMap.open(folder)
+
+
+def test_a_shard_of_other_descriptors_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / 'coded', tmp_path / 'map'))
+    shorter = faiss.IndexFlatIP(32)
+    forge(folder, f'{PART}/codes_1.faiss', faiss.serialize_index(shorter).tobytes())
+    said = r'codes_1\.faiss: 0 rows of 32 numbers, expected 6 of 32'
+    with pytest.raises(MapError, match=said):
+        PlaceMap.open(folder)

@@ -1,0 +1,117 @@
+"""The files of a map: opened, compared with their digests, and with the form that they must have.
+
+A map may come from anywhere. Only regular files are opened, so that none leads out of the map or
+never ends. A digest says that a file is the one that was written, not that its writer was right,
+so that an array's dtype and shape are compared as well. Files from 64 MB on have a second digest,
+of samples, because opening a map must be quick.
+"""
+
+import hashlib
+import mmap
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping.layout import ArrayForm
+
+LARGE_BYTES = 64_000_000
+"""Files from this size on are checked by samples when a map is opened, which must be quick."""
+_BLOCKS, _BLOCK_BYTES = 256, 4096  # of the samples
+_READ_BYTES = 1 << 20
+RESTORE = 'restore it or rebuild the map with build_map'
+"""What to do about a damaged file."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file of a map for reading.
+
+    Raises OSError where that fails, and MapError where it is a link, a device or a pipe.
+    """
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise MapError(
+            f'{path}: a symbolic link, expected a file; copy the map with its content (cp -rL)'
+        )
+    if not stat.S_ISREG(mode):
+        raise MapError(f'{path}: not a regular file, expected one; {RESTORE}')
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), 'rb')
+
+
+def file_digest(path: Path) -> str:
+    """What map.yaml has for a file: its sha256, and for a large one that of samples."""
+    whole = _whole_sha256(path)
+    return f'{whole}:{_sampled_sha256(path)}' if path.stat().st_size >= LARGE_BYTES else whole
+
+
+def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
+    """Raise MapError for a file that is missing or differs from its digest.
+
+    A large file is checked by samples unless `whole` is given.
+    """
+    digest, _, sampled = expected.partition(':')
+    by_samples = bool(sampled) and not whole
+    expected_sha256 = sampled if by_samples else digest
+    try:
+        found = _sampled_sha256(path) if by_samples else _whole_sha256(path)
+    except OSError as error:
+        raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+    if found != expected_sha256:
+        raise MapError(
+            f'{path}: sha256 {found[:12]}, map.yaml says {expected_sha256[:12]}; '
+            f'the file is damaged, {RESTORE}'
+        )
+
+
+def load_array(part: Path, name: str, *, mapped: bool = False) -> NDArray[Any]:
+    """One of a part's arrays, in memory or mapped from disk; raises MapError."""
+    path = part / f'{name}.npy'
+    try:
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode='r')  # type: ignore[no-untyped-call]
+    except Exception as error:  # numpy's parser of headers raises what Python's raises
+        raise MapError(f'{path}: cannot be read ({error}); {RESTORE}') from error
+    return array if mapped else np.array(array)
+
+
+def require_form(path: Path, array: NDArray[Any], form: ArrayForm, rows: int) -> None:
+    """Raise MapError for an array of another dtype, another shape, or with columns first."""
+    wanted = form.shape(rows)
+    if (array.dtype, array.shape) != (form.dtype, wanted) or not array.flags.c_contiguous:
+        order = '' if array.flags.c_contiguous else ', columns first'
+        raise MapError(
+            f'{path}: {array.dtype} {list(array.shape)}{order}, '
+            f'expected {form.dtype} {list(wanted)}; {RESTORE}'
+        )
+
+
+def mapped_file(path: Path) -> mmap.mmap | bytes:
+    """A file's bytes, not read before they are used; they stay when the file is replaced."""
+    with open_regular(path) as file:
+        is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
+        return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _whole_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sampled_sha256(path: Path) -> str:
+    """sha256 of a file's size and of some hundred blocks, spread evenly from its start to its end.
+
+    A file that is cut, mixed up or rewritten differs; a single flipped bit mostly does not.
+    """
+    with open_regular(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(str(size).encode())
+        for start in np.linspace(0, max(size - _BLOCK_BYTES, 0), _BLOCKS).astype(np.int64):
+            file.seek(int(start))
+            digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()

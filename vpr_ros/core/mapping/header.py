@@ -1,0 +1,216 @@
+"""What map.yaml says: what a map is, by which model, and the sha256 of its files.
+
+Calibrations are kept as plain mappings, because the format does not know the filter that reads
+them: vpr_ros/core/localizing/confidence.py does. So a map whose calibration is damaged can still
+be looked into and mended.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.camera import Camera
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
+from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
+from vpr_ros.core.mapping.layout import GRAPHS_FOLDER, HEADER_NAME, files_of_parts
+from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded
+from vpr_ros.core.types import Datum
+
+_DIGEST = re.compile(r'[0-9a-f]{64}(:[0-9a-f]{64})?')
+_TYPES: dict[str, tuple[type, ...]] = {
+    'model_name': (str,),
+    'model_sha256': (str,),
+    'descriptor_size': (int,),
+    'frame_id': (str,),
+    'has_heading': (bool,),
+    'mounting_known': (bool,),
+    'field_of_view_deg': (float, int, type(None)),
+    'landmark_features': (str,),
+    'source': (str,),
+    'command': (str,),
+    'made_at': (str,),
+    'places': (int,),
+    'calibration': (dict, type(None)),
+    'model_calibration': (dict, type(None)),
+    'files': (dict,),
+}
+_NEEDED = ('model_name', 'model_sha256', 'descriptor_size', 'places', 'files')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What was done to a map after it was built."""
+
+    command: str
+    made_at: str
+    places: int  # afterwards
+    source: str = ''  # of what was added
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapHeader:
+    """What map.yaml says."""
+
+    model_name: str
+    model_sha256: str
+    descriptor_size: int
+    frame_id: str = 'map'
+    datum: Datum | None = None
+    has_heading: bool = (
+        True  # False: rotations are unknown (identity), as for photos with GPS only
+    )
+    base_T_camera: tuple[float, ...] = tuple(FORWARD_CAMERA.tolist())
+    mounting_known: bool = False
+    field_of_view_deg: float | None = None  # horizontal, of the mapping camera
+    camera: Camera | None = None  # that made the landmarks
+    landmark_features: str = ''  # kind of features of the landmarks; empty: there are none
+    source: str = ''
+    command: str = ''
+    made_at: str = ''
+    places: int = 0
+    calibration: dict[str, Any] | None = None  # its own, see calibration_of in confidence.py
+    model_calibration: dict[str, Any] | None = None  # the model's; maps that are changed keep it
+    files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
+    changes: tuple[Change, ...] = ()  # since it was built, oldest first
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def parts(self) -> list[str]:
+        """Folders of the parts within the map, in the order of their rows."""
+        return list(self.part_files)
+
+    @property
+    def part_files(self) -> dict[str, set[str]]:
+        """Names of each part's files, by its folder within the map, in the order of the rows."""
+        return files_of_parts(self.files) if self.files else {}
+
+    @property
+    def graphs(self) -> dict[str, str]:
+        """Digests of the files of the landmarks' networks, by their paths within the map."""
+        return {
+            name: digest
+            for name, digest in sorted((self.files or {}).items())
+            if name.startswith(GRAPHS_FOLDER)
+        }
+
+
+def read_header(folder: Path) -> MapHeader:
+    """Read map.yaml of any version; raises MapError that names the file and what is wrong.
+
+    Its entries are checked, and that its file names stay inside the map. No other file is opened.
+    """
+    path = folder / HEADER_NAME
+    if not path.is_file():
+        raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
+    try:
+        with open_regular(path) as file:
+            found = yaml.safe_load(file.read().decode())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise MapError(f'{path}: cannot be read ({type(error).__name__}); {RESTORE}') from error
+    values = upgraded(found, path=path)
+    try:
+        return _checked(values, folder)
+    except Exception as error:  # whatever a wrong type raises in the classes that it is given to
+        raise MapError(f'{path}: damaged ({error}); {RESTORE}') from error
+
+
+def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
+    """The header of a map; raises for what write_header does not write."""
+    known = {entry.name for entry in fields(MapHeader)}
+    settings = {name: value for name, value in values.items() if name in known}
+    for name in _NEEDED:
+        if name not in settings:
+            raise ValueError(f'no {name}')
+    for name, types in _TYPES.items():
+        if name in settings and type(settings[name]) not in types:
+            raise ValueError(f'{name}: {settings[name]!r}, expected {_called(types)}')
+    for name in ('descriptor_size', 'places'):
+        if settings[name] < 1:
+            raise ValueError(f'{name}: {settings[name]}, expected one at least')
+    if settings.get('datum') is not None:
+        settings['datum'] = Datum(**settings['datum'])
+    if settings.get('camera') is not None:
+        settings['camera'] = Camera.checked(settings['camera'])
+    if 'base_T_camera' in settings:
+        checked_pose(settings['base_T_camera'], source='base_T_camera')
+        settings['base_T_camera'] = tuple(settings['base_T_camera'])
+    settings['changes'] = tuple(Change(**change) for change in settings['changes'])
+    _check_files(settings['files'], folder)
+    return MapHeader(**settings)
+
+
+def _called(types: tuple[type, ...]) -> str:
+    return ' or '.join('null' if each is type(None) else each.__name__ for each in types)
+
+
+def _check_files(files: Mapping[Any, Any], folder: Path) -> None:
+    """Raise for names that lead elsewhere, and for digests that are none."""
+    for name, digest in files.items():
+        if type(name) is not str or type(digest) is not str or not _DIGEST.fullmatch(digest):
+            raise ValueError(f'files: {name!r}: {digest!r}, expected a path and its sha256')
+    files_of_parts(files)
+    for inner in sorted({parent for name in files for parent in Path(name).parents}):
+        if (folder / inner).is_symlink() and inner != Path():
+            raise ValueError(f'{inner} is a symbolic link, expected a folder')
+
+
+def write_header(folder: Path, header: MapHeader) -> None:
+    """Write map.yaml into a staged map; digests that the header already has are kept."""
+    known = header.files or {}
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and path.name != HEADER_NAME
+    )
+    files = {name: known.get(name) or file_digest(folder / name) for name in names}
+    (folder / HEADER_NAME).write_bytes(_header_bytes(replace(header, files=files)))
+
+
+def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
+    """Keep a calibration in map.yaml, which is exchanged in one step; raises MapError.
+
+    calibration: as vpr_ros/core/localizing/confidence.py writes it.
+    """
+    header = replace(read_header(folder), calibration=dict(calibration))
+    try:
+        replace_file(folder.absolute() / HEADER_NAME, _header_bytes(header))
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+
+
+def _header_bytes(header: MapHeader) -> bytes:
+    values = asdict(header)
+    values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
+    if header.camera is not None:
+        values['camera'] = header.camera.as_mapping()
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
+
+
+def now() -> str:
+    """The time in the form of map.yaml."""
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+
+def require_model(folder: Path, header: MapHeader, model: Model) -> None:
+    """Raise MapError by both names where another model made the map."""
+    if model.card.sha256 != header.model_sha256:
+        raise MapError(
+            f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), '
+            f'this program runs {model.card.name} ({model.card.sha256[:12]}); '
+            'choose that model or rebuild the map with build_map'
+        )
+
+
+def map_id(header: MapHeader) -> str:
+    """A short name of a map's exact content, the same on every machine."""
+    digests = ''.join(f'{name}{digest}' for name, digest in sorted((header.files or {}).items()))
+    return hashlib.sha256(digests.encode()).hexdigest()[:12]

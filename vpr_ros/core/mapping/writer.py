@@ -1,0 +1,141 @@
+"""Write a map, place by place.
+
+Rows are streamed to disk while a map is built, so building needs no memory for what is already
+written. The folder appears under its name only when it is complete.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.landmarks.features import Features
+from vpr_ros.core.landmarks.points import Landmarks
+from vpr_ros.core.mapping.codes import codes_pay, write_codes
+from vpr_ros.core.mapping.files import load_array
+from vpr_ros.core.mapping.graphs import write_graphs
+from vpr_ros.core.mapping.header import MapHeader, now, write_header
+from vpr_ros.core.mapping.layout import FIRST_PART, HEADER_NAME, landmark_arrays, place_arrays
+from vpr_ros.core.npy import NpyWriter
+from vpr_ros.core.types import Descriptors, Poses
+
+
+class MapWriter:
+    """Rows of a map being built; obtained from `build`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        descriptor_size: int,
+        stack: ExitStack,
+        *,
+        part: str = FIRST_PART,
+        landmark_descriptor_size: int | None = None,
+    ) -> None:
+        """folder: the staged map; part: a folder that is not yet in it.
+
+        landmark_descriptor_size: F, of a part with landmarks.
+        """
+        self.places = 0
+        self._descriptor_size = descriptor_size
+        self._part = folder / part
+        self._part.mkdir(parents=True)
+        forms = place_arrays(descriptor_size)
+        if landmark_descriptor_size is not None:
+            forms |= landmark_arrays(landmark_descriptor_size)
+        self._arrays = {
+            name: NpyWriter(
+                stack.enter_context((self._part / f'{name}.npy').open('wb')),
+                form.dtype,
+                form.columns,
+            )
+            for name, form in forms.items()
+        }
+        self._names, self._thumbnails = (
+            stack.enter_context((self._part / name).open('wb'))
+            for name in ('names.txt', 'thumbnails.bin')
+        )
+
+    def add(
+        self, descriptor: Descriptors, pose: Poses, *, stamp_ns: int, name: str, thumbnail: bytes
+    ) -> None:
+        """Append one place.
+
+        It is given by its descriptor [D], map_T_camera [7], and its image's stamp, name and small
+        JPEG.
+        """
+        pose = checked_pose(pose, source=name)
+        if descriptor.shape != (self._descriptor_size,) or not np.isfinite(descriptor).all():
+            raise MapError(
+                f'{name}: descriptor of shape {descriptor.shape}, expected finite values of shape '
+                f'({self._descriptor_size},)'
+            )
+        self._thumbnails.write(thumbnail)
+        self._names.write(name.replace('\n', ' ').encode() + b'\n')
+        self._arrays['descriptors'].append(descriptor)
+        self._arrays['poses'].append(pose)
+        self._arrays['stamps_ns'].append(stamp_ns)
+        self._arrays['thumbnail_ends'].append(self._thumbnails.tell())
+        self.places += 1
+
+    def add_landmarks(self, landmarks: Landmarks) -> None:
+        """Append the landmarks of the next place that has none yet."""
+        self._arrays['landmark_points'].append(landmarks.points_m)
+        self._arrays['landmark_sigmas'].append(landmarks.sigma_m)
+        self._arrays['landmark_descriptors'].append(landmarks.descriptors)
+        self._arrays['landmark_ends'].append(self._arrays['landmark_points'].rows)
+
+    def finish(self) -> None:
+        """Write the final number of rows into the arrays' headers, and codes of many rows."""
+        for array in self._arrays.values():
+            array.finish()
+        self._names.flush()
+        self._thumbnails.flush()
+        descriptors = load_array(self._part, 'descriptors', mapped=True)
+        if codes_pay(descriptors):
+            write_codes(self._part, descriptors)
+        ends = self._arrays.get('landmark_ends')
+        if ends is not None and ends.rows != self.places:
+            raise MapError(f'{self.places} places, landmarks of {ends.rows}')
+
+
+@contextmanager
+def build(
+    folder: Path | str, header: MapHeader, *, features: Features | None = None
+) -> Iterator[MapWriter]:
+    """Yield a writer; when the block ends, the map replaces whatever `folder` held before.
+
+    An error or a kill before that, a full disk included, leaves the old map as it was. Raises
+    MapError where the map cannot be written or has no place. `places`, `files` and `made_at` of
+    the header are filled in here. features: of a map with landmarks.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
+        raise MapError(
+            f'{folder}: exists and is not a map; give --output a new folder or an old map'
+        )
+    try:
+        with staged_folder(folder) as staging:
+            with ExitStack() as stack:
+                writer = MapWriter(
+                    staging,
+                    header.descriptor_size,
+                    stack,
+                    landmark_descriptor_size=features.descriptor_size if features else None,
+                )
+                yield writer
+                writer.finish()
+            if features is not None:
+                write_graphs(staging, features)
+            if writer.places == 0:
+                raise MapError(
+                    f'{folder}: not written, there is no image with a pose to put into it'
+                )
+            write_header(staging, replace(header, files=None, places=writer.places, made_at=now()))
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
