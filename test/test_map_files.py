@@ -201,6 +201,8 @@ def test_a_file_that_is_not_listed_is_not_read(folder: Path) -> None:
 
 # Entries of the header
 
+DATUM = {'utm_zone': 33, 'utm_letter': 'U', 'east_m': 5e5, 'north_m': 5.7e6}
+
 
 @pytest.mark.parametrize(
     ('entries', 'said'),
@@ -214,7 +216,15 @@ def test_a_file_that_is_not_listed_is_not_read(folder: Path) -> None:
         ({'field_of_view_deg': 'wide'}, "'wide', expected float or int or null"),
         ({'base_T_camera': [0, 0, 0]}, 'base_T_camera: shape'),
         ({'base_T_camera': [0, 0, 0, 0, 0, 0, float('nan')]}, 'base_T_camera: contains NaN'),
+        (
+            {'base_T_camera': [[0, 0, 0, 0, 0, 0, 1]] * 2},
+            r'base_T_camera: shape \(2, 7\), expected',
+        ),
         ({'changes': [{'who': 'me'}]}, 'unexpected keyword'),
+        ({'datum': {'utm_zone': 33}}, 'missing 3 required'),
+        ({'datum': DATUM | {'utm_zone': '33'}}, 'expected a zone, a letter and finite metres'),
+        ({'datum': DATUM | {'east_m': float('inf')}}, 'expected a zone, a letter and finite'),
+        ({'datum': DATUM | {'north_m': 'far'}}, 'must be real number'),
         ({'files': None}, 'files: None, expected dict'),
         ({'files': {}}, 'lists no part'),
         (
@@ -308,6 +318,26 @@ def test_any_value_of_any_entry_is_read_or_refused(folder: Path, name: str, valu
         assert 'map.yaml' in str(error)
     finally:
         path.write_text(sound)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.text(st.sampled_from('!{}[]:-&*?|>\'"%@ \n\tab12.e~é\0')), st.binary()))
+def test_any_text_in_place_of_a_header_is_refused(folder: Path, text: str | bytes) -> None:
+    path = folder / 'map.yaml'
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(MapError, match=r'map\.yaml: '):
+        read_header(folder)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['a: 2026-13-45', 'a: !!bool x', 'a: !!timestamp x', '[' * 5000],
+    ids=['date', 'bool', 'timestamp', 'depth'],
+)
+def test_what_yaml_itself_stumbles_over_is_refused(folder: Path, text: str) -> None:
+    (folder / 'map.yaml').write_text(text)
+    with pytest.raises(MapError, match=r'map\.yaml: cannot be read'):
+        read_header(folder)
 
 
 # Arrays

@@ -6,6 +6,7 @@ be looked into and mended.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -113,8 +114,12 @@ def read_header(folder: Path) -> MapHeader:
         raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
     try:
         with open_regular(path) as file:
-            found = yaml.safe_load(file.read().decode())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            content = file.read()
+    except OSError as error:
+        raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+    try:
+        found = yaml.safe_load(content)
+    except Exception as error:  # a YAMLError, or what its constructors of dates and numbers raise
         raise MapError(f'{path}: cannot be read ({type(error).__name__}); {RESTORE}') from error
     values = upgraded(found, path=path)
     try:
@@ -137,15 +142,25 @@ def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
         if settings[name] < 1:
             raise ValueError(f'{name}: {settings[name]}, expected one at least')
     if settings.get('datum') is not None:
-        settings['datum'] = Datum(**settings['datum'])
+        settings['datum'] = _checked_datum(Datum(**settings['datum']))
     if settings.get('camera') is not None:
         settings['camera'] = Camera.checked(settings['camera'])
     if 'base_T_camera' in settings:
-        checked_pose(settings['base_T_camera'], source='base_T_camera')
         settings['base_T_camera'] = tuple(settings['base_T_camera'])
+        mounting = checked_pose(settings['base_T_camera'], source='base_T_camera')
+        if mounting.ndim != 1:
+            raise ValueError(f'base_T_camera: shape {mounting.shape}, expected [7]')
     settings['changes'] = tuple(Change(**change) for change in settings['changes'])
     _check_files(settings['files'], folder)
     return MapHeader(**settings)
+
+
+def _checked_datum(datum: Datum) -> Datum:
+    metres = datum.east_m, datum.north_m, datum.altitude_m
+    named = type(datum.utm_zone) is int and type(datum.utm_letter) is str
+    if not named or not all(math.isfinite(value) for value in metres):
+        raise ValueError(f'{datum}, expected a zone, a letter and finite metres')
+    return datum
 
 
 def _called(types: tuple[type, ...]) -> str:
