@@ -1,73 +1,142 @@
 """What the node tells an operator, in one DiagnosticStatus a second.
 
-It says what came in, what came out and how long it took.
+It says what came in, what came out, how long it took, and what to do next. Levels: ERROR where a
+person has to act before anything can work, WARN where there is no fix now, OK otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.session.counts import Counted
 
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
+_ERROR_LASTS_S = 30.0
+
+_NEXT_STEP = {
+    Reason.NOTHING_SIMILAR: 'drive on, or map this place with `map append`',
+    Reason.CANDIDATES_DISAGREE: 'drive on, or give an initial pose',
+    Reason.OUTSIDE_INITIAL_POSE: 'give another initial pose, or call ~/reset',
+    Reason.OUTSIDE_GPS: "check the GPS and the map's datum; GPS is left out after some seconds",
+    Reason.NOT_SURE: 'drive on, or give an initial pose',
+    Reason.ELSEWHERE: 'on the route all the same? map it in this light with `map append`',
+    Reason.NOTHING_SEEN: 'check lens, exposure and light',
+}
 
 
-def status_message(
-    name: str,
-    counted: Counted,
-    *,
-    images: int,
-    dropped: int,
-    facts: Mapping[str, str],
-    problem: str,
-    doing: str = '',
-    images_lately: int,
-    stamp: Time,
-) -> DiagnosticArray:
-    """One DiagnosticArray: ERROR for a problem, WARN without images or a fix, OK otherwise.
+class Stage(Enum):
+    """How far the lifecycle is."""
 
-    images, dropped: that came, and that newer ones replaced; images_lately: since the last
-    message; doing: what configuring waits for, which is a WARN.
-    """
-    level, summary = _judge(counted, problem, doing, images_lately)
-    came = {'images received': str(images), 'images dropped': str(dropped)}
-    values = dict(facts) | came | _values(counted)
+    UNCONFIGURED = 'unconfigured'
+    INACTIVE = 'inactive'
+    ACTIVE = 'active'
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """One image topic."""
+
+    topic: str
+    publishers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """All that a status is made from."""
+
+    node: str  # its full name
+    stage: Stage
+    problem: str = ''  # why the last transition failed
+    doing: str = ''  # what configuring waits for
+    clock_stands: bool = False  # the node's time is simulated, and nothing publishes /clock
+    cameras: Sequence[Camera] = ()
+    images: int = 0
+    dropped: int = 0
+    images_lately: int = 0  # since the last status
+    wants_odometry: bool = False  # for tf
+    correction_age_s: float | None = None  # of map -> odom; None while it is not sent
+    counted: Counted = field(default_factory=Counted)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def status_message(health: Health, *, stamp: Time) -> DiagnosticArray:
+    """One DiagnosticArray of one status."""
+    level, summary = judge(health)
     status = DiagnosticStatus(
         level=level,
-        name=f'{name}: localization',
+        name=f'{health.node}: localization',
         message=summary,
         hardware_id='vpr_ros',
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        values=[KeyValue(key=key, value=value) for key, value in _values(health).items()],
     )
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
 
 
-def _judge(counted: Counted, problem: str, doing: str, images_lately: int) -> tuple[bytes, str]:
-    if problem:
-        return DiagnosticStatus.ERROR, problem
-    if doing:
-        return DiagnosticStatus.WARN, doing
-    if not images_lately:
-        return (
-            DiagnosticStatus.WARN,
-            'no images arrive; check image_topic, image_transport and image_qos',
+def judge(health: Health) -> tuple[bytes, str]:
+    """Level and sentence: the first thing that keeps the robot from knowing where it is."""
+    ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+    counted = health.counted
+    if health.problem:
+        return error, health.problem
+    if health.doing:
+        return warn, health.doing
+    if health.stage is not Stage.ACTIVE:
+        step = 'configure' if health.stage is Stage.UNCONFIGURED else 'activate'
+        return warn, (
+            f'{health.stage.value}, so no image is localized; '
+            f'`ros2 lifecycle set {health.node} {step}`'
         )
+    if health.clock_stands:
+        return warn, (
+            'use_sim_time is true and nothing publishes /clock; '
+            'play the bag with --clock, or set use_sim_time to false'
+        )
+    if not health.images_lately:
+        return warn, _no_images(health.cameras)
     if not counted.localized:
-        return DiagnosticStatus.WARN, counted.last_error or 'no image localized yet'
-    if counted.verdict:
-        return DiagnosticStatus.WARN, f'no fix: {counted.verdict}'
-    return DiagnosticStatus.OK, 'localized'
+        return warn, counted.last_error or 'no image localized yet'
+    if counted.verdict is not None:
+        return warn, f'no fix: {counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
+    if health.wants_odometry and not counted.facts.get('odometry'):
+        return warn, (
+            'localized, but publish_tf has no odometry; remap odom to the topic that has it'
+        )
+    return ok, 'localized'
 
 
-def _values(counted: Counted) -> dict[str, str]:
+def _no_images(cameras: Sequence[Camera]) -> str:
+    silent = [camera.topic for camera in cameras if not camera.publishers]
+    if silent:
+        return (
+            f'no images arrive: nothing publishes {", ".join(silent)}; '
+            'check image_topic and image_transport'
+        )
+    topics = ', '.join(camera.topic for camera in cameras)
+    return f'no images arrive on {topics}, which has a publisher; check image_qos and the camera'
+
+
+def _values(health: Health) -> dict[str, str]:
+    counted = health.counted
+    age_s = health.correction_age_s
     values = {
+        'lifecycle': health.stage.value,
+        **health.facts,
+        'images received': str(health.images),
+        'images dropped': str(health.dropped),
         'images late': str(counted.late),
         'images unusable': str(counted.unusable),
         'fixes': str(counted.fixes),
         'time jumps': str(counted.time_jumps),
     }
+    if age_s is not None:
+        values['map -> odom'] = f'sent; corrected {age_s:.1f} s ago'
+    if counted.uncorrected:
+        values['fixes without odometry'] = str(counted.uncorrected)
     values |= {f'no fix: {reason}': str(count) for reason, count in counted.no_fixes.items()}
     for stage, spread in counted.latency_ms.items():
         values[f'{_LATENCY}{stage}{_UNIT}'] = '/'.join(f'{value:.2f}' for value in spread)
@@ -76,8 +145,8 @@ def _values(counted: Counted) -> dict[str, str]:
     if counted.similarity is not None:
         values['best similarity'] = f'{counted.similarity:.3f}'
     values |= {name: fact for name, fact in counted.facts.items() if fact}
-    if counted.last_error:
-        values['last error'] = counted.last_error
+    if counted.last_error and counted.error_age_s <= _ERROR_LASTS_S:
+        values['last error'] = f'{counted.last_error} ({counted.error_age_s:.0f} s ago)'
     return values
 
 

@@ -68,6 +68,12 @@ def check_topics(node: LifecycleNode, config: NodeConfig) -> None:
             ) from error
 
 
+def image_topics(config: NodeConfig) -> list[str]:
+    """The topics that carry images, with the transport's suffix."""
+    suffix = '/compressed' if config.image_transport == 'compressed' else ''
+    return [topic + suffix for topic in config.image_topics]
+
+
 class Inputs:
     """The node's subscriptions and services, from activate to deactivate."""
 

@@ -7,10 +7,12 @@ parameters and diagnostics answer while the network runs.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from vpr_ros.core.describing.backend import Chosen
@@ -18,14 +20,13 @@ from vpr_ros.core.errors import VprError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node import conversions as convert
 from vpr_ros.node.config import NodeConfig
-from vpr_ros.node.diagnostics import status_message
-from vpr_ros.node.inputs import Inputs, check_topics
+from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
+from vpr_ros.node.inputs import Inputs, check_topics, image_topics
 from vpr_ros.node.opening import open_localizer
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
 from vpr_ros.node.qos import RECENT
 from vpr_ros.node.tf import Transforms
-from vpr_ros.session.counts import Counted
 from vpr_ros.session.events import SettingsChanged
 from vpr_ros.session.mailbox import Mailbox
 from vpr_ros.session.session import Session
@@ -90,7 +91,9 @@ class LocalizeNode(LifecycleNode):
             self, is_configured=lambda: self._configured is not None, on_change=self._on_change
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
-        self._timer = self.create_timer(self.config.diagnostics_period, self._on_timer)
+        # By the wall, because an operator wants to know also why a simulated clock stands.
+        wall = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(self.config.diagnostics_period, self._on_timer, clock=wall)
 
     @property
     def config(self) -> NodeConfig:
@@ -271,22 +274,41 @@ class LocalizeNode(LifecycleNode):
             self.get_logger().error(f'diagnostics: {error!r}', throttle_duration_sec=10.0)
 
     def _publish_diagnostics(self) -> None:
-        configured = self._configured
-        images = 0 if configured is None else configured.mailbox.images
-        lately, self._images_before = images - self._images_before, images
-        self._diagnostics.publish(
-            status_message(
-                self.get_fully_qualified_name(),
-                Counted() if configured is None else configured.session.counts.snapshot(),
-                images=images,
-                dropped=0 if configured is None else configured.mailbox.dropped,
-                facts={'map': self.config.map} | _facts(configured),
-                problem=self._problem,
-                doing=self._doing,
-                images_lately=lately,
-                stamp=self.get_clock().now().to_msg(),
-            )
+        now = self.get_clock().now()
+        health = Health(
+            node=self.get_fully_qualified_name(),
+            stage=self._stage(),
+            problem=self._problem,
+            doing=self._doing,
+            clock_stands=now.nanoseconds == 0,
+            wants_odometry=self.config.publish_tf,
+            facts={'map': self.config.map},
         )
+        if self._configured is not None:
+            health = self._with_session(health, self._configured)
+        self._diagnostics.publish(status_message(health, stamp=now.to_msg()))
+
+    def _with_session(self, health: Health, configured: Configured) -> Health:
+        """What a configured node knows beside."""
+        images = configured.mailbox.images
+        lately, self._images_before = images - self._images_before, images
+        return replace(
+            health,
+            cameras=[
+                Camera(topic, self.count_publishers(topic)) for topic in image_topics(self.config)
+            ],
+            images=images,
+            dropped=configured.mailbox.dropped,
+            images_lately=lately,
+            correction_age_s=configured.outputs.correction_age_s,
+            counted=configured.session.counts.snapshot(),
+            facts={**health.facts, **_facts(configured)},
+        )
+
+    def _stage(self) -> Stage:
+        if self._configured is None:
+            return Stage.UNCONFIGURED
+        return Stage.INACTIVE if self._active is None else Stage.ACTIVE
 
 
 def _facts(configured: Configured | None) -> dict[str, str]:

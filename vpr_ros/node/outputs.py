@@ -146,8 +146,8 @@ class Outputs:
             self._initialpose.publish(convert.fix_message(answer.fix, header))
         elif isinstance(answer, Corrected):
             self._correct(answer)
-        elif isinstance(answer, CorrectionLost) and self._tf is not None:
-            self._tf.forget()
+        elif isinstance(answer, CorrectionLost):
+            self._forget_correction(answer)
         elif isinstance(answer, Noted):
             self._log(answer)
         elif isinstance(answer, Refused):
@@ -173,6 +173,12 @@ class Outputs:
                 report=self._report,
             )
         self._tf.aim(corrected.map_T_odom)
+
+    def _forget_correction(self, lost: CorrectionLost) -> None:
+        if self._tf is not None:
+            self._tf.forget()
+        if lost.clock_was_set_back and self._transforms is not None:
+            self._transforms.clear()
 
     def _log(self, noted: Noted) -> None:
         logger = self._node.get_logger()

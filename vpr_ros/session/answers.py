@@ -38,6 +38,8 @@ class Corrected:
 class CorrectionLost:
     """It is not known any more."""
 
+    clock_was_set_back: bool = False  # then no transform of before is of use
+
 
 @dataclass(frozen=True, slots=True)
 class StartGiven:

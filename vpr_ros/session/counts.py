@@ -1,5 +1,6 @@
 """What has happened to a session, counted by the thread that owns it and read by any other."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from vpr_ros.core.localizing.localizer import Localization
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 
 _LATENCIES_KEPT = 200
 
@@ -24,10 +25,11 @@ class Counted:
     time_jumps: int = 0
     uncorrected: int = 0  # fixes for which no odometry came, so that tf was not corrected
     no_fixes: dict[str, int] = field(default_factory=dict)  # by reason
-    verdict: str = ''  # of the last image: why there was no fix; empty with a fix
+    verdict: Reason | None = None  # of the last image: why there was no fix; None with a fix
     probability: float | None = None  # of the last image
     similarity: float | None = None  # of the last image's best place
     last_error: str = ''
+    error_age_s: float = 0.0
     latency_ms: dict[str, tuple[float, float, float]] = field(
         default_factory=dict
     )  # by stage: p50, p95, p99
@@ -46,6 +48,7 @@ class Counts:
         self._facts: dict[str, str] = {}
         self._last: Localization | None = None
         self._last_error = ''
+        self._erred_s = 0.0  # when, by time.monotonic
 
     def add(self, what: str) -> None:
         """Count one more of `late`, `unusable`, `time_jumps` or `uncorrected`."""
@@ -55,7 +58,7 @@ class Counts:
     def report(self, error: str) -> None:
         """Remember the last error."""
         with self._lock:
-            self._last_error = error
+            self._last_error, self._erred_s = error, time.monotonic()
 
     def say(self, **facts: str) -> None:
         """Change what the session says of itself."""
@@ -85,16 +88,17 @@ class Counts:
             last, numbers = self._last, dict(self._numbers)
             kept = {stage: list(values) for stage, values in self._latency_ms.items()}
             no_fixes, facts = dict(self._no_fixes), dict(self._facts)
-            error = self._last_error
+            error, erred_s = self._last_error, self._erred_s
         outcome = None if last is None else last.outcome
         best = None if last is None or not len(last.candidates) else last.candidates.similarity[0]
         return Counted(
             **numbers,
             no_fixes=no_fixes,
-            verdict='' if outcome is None or isinstance(outcome, Fix) else outcome.reason.value,
+            verdict=outcome.reason if isinstance(outcome, NoFix) else None,
             probability=None if outcome is None else outcome.probability,
             similarity=None if best is None else float(best),
             last_error=error,
+            error_age_s=time.monotonic() - erred_s,
             latency_ms={stage: _spread(values) for stage, values in kept.items()},
             facts=facts,
         )

@@ -315,7 +315,7 @@ class Session:
         self.counts.add('time_jumps')
         yield Noted(f'time jumped back by {by_s:.3f} s; what was known is forgotten')
         yield from self._forget()
-        yield CorrectionLost()  # odometry may have started anew, too
+        yield CorrectionLost(clock_was_set_back=True)  # odometry may have started anew, too
 
     def _forget(self) -> Iterator[Answer]:
         """Know nothing of the drive; settings, calibrations and mountings stay."""
