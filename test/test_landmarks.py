@@ -436,7 +436,10 @@ def test_rectified_images_are_projected_by_p_without_distortion() -> None:
         rectified=True,
     )
     assert found is not None and found.matrix[0] == 60 and found.distortion == ()
-    assert is_rectified('/camera/image_rect/compressed') and not is_rectified('/rect/image_raw')
+    for topic in ('/cam/image_rect/compressed', '/cam/image_rect_color', '/left/rectified'):
+        assert is_rectified(topic)
+    for topic in ('/rect/image_raw', '/camera/direct', '/image_corrected'):
+        assert not is_rectified(topic)
 
 
 @pytest.mark.parametrize(

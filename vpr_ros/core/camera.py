@@ -6,6 +6,7 @@ calibration: rays of pixels, with the distortion taken out.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,6 +20,8 @@ from vpr_ros.core.errors import VprError
 # How many distortion coefficients each model of sensor_msgs/distortion_models.hpp has.
 _FISHEYE = {'equidistant': (4,)}
 _POLYNOMIAL = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), '': ()}
+
+_RECTIFIED = re.compile(r'(^|_)rect(ified)?(_|$)')  # not of `direct` or `corrected`
 
 WORTH_SAYING = 1.25
 """Ratio of two fields of view from which the operator should know."""
@@ -140,4 +143,5 @@ def pinhole(
 
 def is_rectified(image_topic: str) -> bool:
     """Whether a topic's name says, by ROS's custom, that its images are undistorted."""
-    return 'rect' in image_topic.removesuffix('/compressed').rpartition('/')[2]
+    name = image_topic.removesuffix('/compressed').rpartition('/')[2]
+    return bool(_RECTIFIED.search(name))
