@@ -26,7 +26,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import Drive, open_drive
 from vpr_ros.drives.drive import RecordedFrame
-from vpr_ros.evaluating.evaluation import answers_offline
+from vpr_ros.evaluating.figures import answers_offline
 
 LAPS, SECOND = 6, 10**9
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'

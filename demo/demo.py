@@ -27,7 +27,7 @@ from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluate_bag import as_table
-from vpr_ros.evaluating.evaluation import Tolerance, evaluate
+from vpr_ros.evaluating.figures import Tolerance, evaluate
 from vpr_ros.evaluating.live import run_live
 from vpr_ros.map_care.plots import draw_paths
 from vpr_ros.node.conversions import pose_array

@@ -19,7 +19,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluating.evaluation import answers_offline
+from vpr_ros.evaluating.figures import answers_offline
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = list(range(12))

@@ -19,7 +19,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluating.evaluation import Evaluation, Tolerance, evaluate
+from vpr_ros.evaluating.figures import Evaluation, Tolerance, evaluate
 from vpr_ros.evaluating.live import run_live
 
 pytestmark = pytest.mark.timeout(300)

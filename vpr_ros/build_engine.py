@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.cli.command import command
+from vpr_ros.cli.options import add_drive_arguments, drive_options
 from vpr_ros.core.describing.backend import default_engine_cache, open_tensorrt
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -27,10 +28,9 @@ from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.recall import STANDARD_N, Recall, recall_at
 from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.prefetch import load, prefetched
-from vpr_ros.evaluating.evaluation import Tolerance
+from vpr_ros.evaluating.figures import Tolerance
 
 PRECISIONS = ('auto', 'fp32', 'fp16', 'int8')
 _NEXT_STEP = 'docs/jetson.md says how to install it; without it the node uses onnxruntime'

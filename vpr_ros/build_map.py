@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.cli.options import add_drive_arguments, drive_options
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model, shipped_graphs
@@ -31,7 +32,6 @@ from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive, RecordedFrame
 from vpr_ros.drives.prefetch import described
 

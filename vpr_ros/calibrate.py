@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.cli.options import add_drive_arguments, drive_options
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
@@ -40,10 +41,9 @@ from vpr_ros.core.mapping.header import read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.prefetch import described, load
-from vpr_ros.evaluating.evaluation import Tolerance
+from vpr_ros.evaluating.figures import Tolerance
 
 BLOCK = 10  # frames in a row that are fitted on, or held out
 FEWEST = 4 * BLOCK

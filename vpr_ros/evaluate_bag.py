@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from vpr_ros.build_map import build_map, chosen_features
 from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.cli.options import add_drive_arguments, drive_options
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -39,12 +40,11 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.settings import Value, checked
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.arguments import add_drive_arguments, drive_options
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.folder import POSES_NAME, image_files
 from vpr_ros.drives.reader import is_bag
 from vpr_ros.evaluating.drive_page import Variant, drive_report
-from vpr_ros.evaluating.evaluation import (
+from vpr_ros.evaluating.figures import (
     Evaluation,
     Tolerance,
     answers_offline,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import command
-from vpr_ros.drives.arguments import add_drive_arguments, drive_options
+from vpr_ros.cli.options import add_drive_arguments, drive_options
 from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
 
 

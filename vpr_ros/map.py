@@ -21,6 +21,7 @@ from vpr_ros.build_map import (
     landmark_maker,
 )
 from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.cli.options import add_drive_arguments, drive_options
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
@@ -32,8 +33,8 @@ from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import Recall
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.arguments import add_drive_arguments, drive_options
-from vpr_ros.evaluating.evaluation import Tolerance
+from vpr_ros.evaluating.figures import Tolerance
+from vpr_ros.evaluating.recall import Queries, drive_images, own_places, recall_of
 from vpr_ros.map_care.check import Findings, check, damages, spacing_m
 from vpr_ros.map_care.edit import append, keep_places, merge, require_same_frame
 from vpr_ros.map_care.export import (
@@ -46,7 +47,6 @@ from vpr_ros.map_care.export import (
 )
 from vpr_ros.map_care.page import called, damaged_page, sound_page
 from vpr_ros.map_care.plots import draw_places
-from vpr_ros.map_care.recall import Queries, drive_images, own_places, recall_of
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
 from vpr_ros.report.page import write_page
 

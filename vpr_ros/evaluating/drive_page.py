@@ -12,7 +12,7 @@ from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive
-from vpr_ros.evaluating.evaluation import Evaluation, Judged, Tolerance
+from vpr_ros.evaluating.figures import Evaluation, Judged, Tolerance
 from vpr_ros.report.charts import SERIES_TONES, Chart, Mistake, PathMap, Series, Tone
 from vpr_ros.report.page import (
     Facts,

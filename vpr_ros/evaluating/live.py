@@ -30,7 +30,7 @@ from rclpy.node import Node
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.settings import Value
 from vpr_ros.core.types import Poses
-from vpr_ros.evaluating.evaluation import Answer
+from vpr_ros.evaluating.figures import Answer
 from vpr_ros.node.conversions import pose_array, stamp_ns
 from vpr_ros.node.diagnostics import latencies_of
 from vpr_ros.node.qos import LATCHED, RECENT

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from vpr_ros.core.geometry import rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.evaluating.evaluation import Evaluation, Tolerance
+from vpr_ros.evaluating.figures import Evaluation, Tolerance
 from vpr_ros.map_care.check import Findings
 
 _NAMED_PARTS = 12  # in the legend

@@ -19,7 +19,7 @@ from vpr_ros.core.recall import STANDARD_N, Recall, recall_of_ranks
 from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.prefetch import described, load
-from vpr_ros.evaluating.evaluation import Tolerance
+from vpr_ros.evaluating.figures import Tolerance
 from vpr_ros.map_care.check import sampled
 
 MOST_QUERIES = 2_000  # of a map's own places
