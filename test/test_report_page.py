@@ -1,6 +1,7 @@
 """A page needs nothing but itself, says all it was given, and looks right in a real browser."""
 
 import os
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -20,7 +21,6 @@ from vpr_ros.report.charts import (
     Series,
     draw_chart,
     draw_map,
-    nice_ticks,
 )
 from vpr_ros.report.page import (
     Facts,
@@ -35,6 +35,7 @@ from vpr_ros.report.page import (
     render,
     write_page,
 )
+from vpr_ros.report.svg import nice_ticks
 
 VOID = {'meta', 'img', 'br'}
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -154,6 +155,35 @@ def test_a_map_is_drawn_to_one_scale() -> None:
     spots = np.array([[float(number) for number in word.split()] for word in words])
     across, up = spots[1, 0] - spots[0, 0], spots[1, 1] - spots[2, 1]
     assert across == pytest.approx(up, abs=0.2) and across > 50
+
+
+def legend(drawn: str) -> list[tuple[float, float, str]]:
+    """Where each name of a legend begins, and the name."""
+    found = re.findall(r'<text class="tick" x="(\d+)" y="(\d+)">([^<]*)</text>', drawn)
+    return [(float(x), float(y), name) for x, y, name in found]
+
+
+@pytest.mark.parametrize(('wide', 'width'), [(False, 520), (True, 1080)])
+def test_a_legend_takes_as_many_rows_as_its_names_need(wide: bool, width: int) -> None:
+    names = [f'lite0-whitened belief=False, candidates={n}' for n in range(5)]
+    series = [Series(name, np.arange(3.0), np.arange(3.0)) for name in names]
+    drawn = draw_chart(Chart('c', 'x', 'y', series, wide=wide))
+    found = legend(drawn)
+    assert [name for _, _, name in found] == names
+    assert all(x + 6 * len(name) < width for x, _, name in found)
+    assert len({(x, y) for x, y, _ in found}) == 5 and len({y for _, y, _ in found}) > 1
+    top = min(float(y) for y in re.findall(r'<line class="grid" x1="52" .*? y1="([\d.]+)"', drawn))
+    assert top > max(y for _, y, _ in found)  # the plot begins below the legend
+    height = int(re.search(r'viewBox="0 0 \d+ (\d+)"', drawn)[1])
+    rows = len({y for _, y, _ in found})
+    assert height == (250 if wide else 300) + 20 * rows  # and is as high as ever
+
+
+def test_a_name_wider_than_a_chart_is_cut() -> None:
+    names = ['a' * 300, 'b']
+    series = [Series(name, np.arange(3.0), np.arange(3.0)) for name in names]
+    cut, other = legend(draw_chart(Chart('c', 'x', 'y', series)))
+    assert cut[2].endswith('a…') and len(cut[2]) < 80 and other[2] == 'b'
 
 
 needs_browser = pytest.mark.skipif(

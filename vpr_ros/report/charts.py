@@ -1,26 +1,36 @@
 """Charts and maps as SVG text, small enough to stand inside a page.
 
-Colours are class names that the page's style sheet fills, so that one drawing serves light, dark
-and paper. Many dots are one path of zero-length strokes, rounded to a tenth of a unit and drawn
-once per spot, so that the size of a drawing is bounded however long a drive is.
+A chart is series over common axes, a map is what was mapped, driven and answered; what they mean
+is the caller's business.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float64]
+from vpr_ros.report.svg import (
+    BOTTOM,
+    LEFT,
+    NOTHING,
+    RIGHT,
+    TOP,
+    Array,
+    Axis,
+    Legend,
+    dots,
+    grid,
+    line,
+    spot,
+    svg,
+)
+
 Tone: TypeAlias = Literal['s0', 's1', 's2', 's3', 's4', 's5', 'good', 'bad', 'silent', 'plain']
 
 SERIES_TONES: tuple[Tone, ...] = ('s0', 's1', 's2', 's3', 's4', 's5')
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 40  # margins of the plot area, units
-_LEGEND_ROW = 20
-_MOST_VERTICES = 1500  # of a line
 _MOST_TITLED = 80  # points of a series that say their value when pointed at
 
 
@@ -77,152 +87,120 @@ class PathMap:
     estimated: Sequence[Array] = ()  # answers in time order, one array for each drive
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """A range of values laid over a range of units."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, values: Array) -> Array:
-        low, high = self.low, self.high
-        if self.log:
-            values, low, high = (
-                np.log10(np.maximum(values, low)),
-                math.log10(low),
-                math.log10(high),
-            )
-        span = (high - low) or 1.0
-        return np.asarray(self.start + (values - low) / span * (self.end - self.start))
-
-    def ticks(self, count: int = 5) -> list[float]:
-        if self.log:
-            decades = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            return [10.0**decade for decade in decades]
-        return nice_ticks(self.low, self.high, count)
-
-
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` multiples of 1, 2 or 5 times a power of ten from low to high."""
-    span = high - low
-    if not span > 0:
-        return [low]
-    rough = span / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [
-        round(number * step, 12) + 0.0
-        for number in range(first, math.floor(high / step + 1e-9) + 1)
-    ]
-
-
 def draw_chart(chart: Chart) -> str:
     """The SVG of a chart; a sentence where it has no finite point."""
     width, height = (1080, 250) if chart.wide else (520, 300)
-    named = [entry for entry in chart.series if entry.name]
-    height += _LEGEND_ROW if len(named) > 1 else 0
-    top = _TOP + (_LEGEND_ROW if len(named) > 1 else 0)
-    x_low, x_high = chart.x_range or _range([entry.x for entry in chart.series])
-    levels = [np.array([chart.level[0]])] if chart.level else []
-    y_low, y_high = chart.y_range or _range(
-        [
-            values
-            for entry in chart.series
-            for values in (entry.y, entry.low, entry.high)
-            if values is not None
-        ]
-        + levels,
-        log=chart.log_y,
-    )
+    named = [(entry.name, entry.tone) for entry in chart.series if entry.name]
+    legend = Legend(named if len(named) > 1 else [], width)
+    height += legend.height
+    (x_low, x_high), (y_low, y_high) = _ranges(chart)
     if not all(map(math.isfinite, (x_low, x_high, y_low, y_high))):
-        return '<p class="none">There is nothing to draw.</p>'
-    x_axis = _Axis(x_low, x_high, _LEFT, width - _RIGHT)
-    y_axis = _Axis(y_low, y_high, height - _BOTTOM, top, log=chart.log_y)
-    parts = [_frame(chart, x_axis, y_axis, width, height)]
-    for entry in chart.series:
-        parts += _drawn(entry, x_axis, y_axis)
-    if chart.level:
-        at = float(y_axis(np.array([chart.level[0]]))[0])
-        parts.append(
-            f'<line class="level" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            f'<text class="tick" x="{width - _RIGHT - 4}" y="{at - 5:.1f}" text-anchor="end">'
-            f'{escape(chart.level[1])}</text>'
-        )
-    if len(named) > 1:
-        parts.append(_legend([(entry.name, entry.tone) for entry in named], _LEFT))
-    return _svg(parts, width, height, chart.title, kind='chart')
+        return NOTHING
+    x_axis = Axis(x_low, x_high, LEFT, width - RIGHT)
+    y_axis = Axis(y_low, y_high, height - BOTTOM, TOP + legend.height, log=chart.log_y)
+    parts = [
+        _frame(chart, x_axis, y_axis, width, height),
+        *(part for entry in chart.series for part in _drawn(entry, x_axis, y_axis)),
+        _level(chart, y_axis, width),
+        legend.drawn(),
+    ]
+    return svg(parts, width, height, chart.title, kind='chart')
 
 
 def draw_map(path_map: PathMap) -> str:
     """The SVG of a map, equally scaled in x and y."""
-    everything = np.concatenate(
-        [
-            path_map.places,
-            *path_map.truth,
-            path_map.right,
-            path_map.silent,
-            *(np.array([mistake.truth, mistake.answer]) for mistake in path_map.mistakes),
-        ]
-    ).reshape(-1, 2)
-    everything = everything[np.isfinite(everything).all(axis=1)]
-    if not len(everything):
-        return '<p class="none">There is nothing to draw.</p>'
-    width, top = 1080, _TOP + _LEGEND_ROW
-    inner = width - _LEFT - _RIGHT
-    low, high = everything.min(axis=0), everything.max(axis=0)
+    spots = _spots(path_map)
+    if not len(spots):
+        return NOTHING
+    given = [mistake.answer for mistake in path_map.mistakes if not mistake.refused]
+    wrong = np.array(given).reshape(-1, 2)
+    width = 1080
+    legend = Legend(_meanings(path_map, len(wrong)), width)
+    top = TOP + legend.height
+    x_axis, y_axis, height = _equal_axes(spots, width, top)
+    parts = [
+        grid(x_axis, y_axis, width, height, top, 'x [m]', 'y [m]'),
+        '<g class="zoom">',
+        dots(path_map.places, x_axis, y_axis, 'places'),
+        *(line(path, x_axis, y_axis, 'truth') for path in path_map.truth),
+        *(line(path, x_axis, y_axis, 'estimated') for path in path_map.estimated),
+        *(_joined(mistake, x_axis, y_axis) for mistake in path_map.mistakes),
+        dots(path_map.silent, x_axis, y_axis, 'dot silent'),
+        dots(path_map.right, x_axis, y_axis, 'dot good'),
+        dots(wrong, x_axis, y_axis, 'dot bad'),
+        '</g>',
+        legend.drawn(),
+    ]
+    return svg(parts, width, height, path_map.title, kind='map')
+
+
+def _meanings(path_map: PathMap, wrong: int) -> list[tuple[str, str]]:
+    """Names and tones of what is on a map."""
+    return [
+        (f'mapped places ({len(path_map.places)})', 'plain'),
+        ('true path', 's0'),
+        *([('estimated path', 's3')] if path_map.estimated else []),
+        (f'right ({len(path_map.right)})', 'good'),
+        (f'wrong ({wrong})', 'bad'),
+        (f'no answer ({len(path_map.silent)})', 'silent'),
+    ]
+
+
+def _spots(path_map: PathMap) -> Array:
+    """All finite positions of a map [n, 2]."""
+    ends = [np.array([mistake.truth, mistake.answer]) for mistake in path_map.mistakes]
+    drawn = [path_map.places, *path_map.truth, path_map.right, path_map.silent, *ends]
+    spots = np.concatenate(drawn).reshape(-1, 2)
+    return np.asarray(spots[np.isfinite(spots).all(axis=1)])
+
+
+def _equal_axes(spots: Array, width: int, top: int) -> tuple[Axis, Axis, int]:
+    """Axes of one scale with positions [n, 2] in their middle, and the height of the drawing."""
+    inner = width - LEFT - RIGHT
+    low, high = spots.min(axis=0), spots.max(axis=0)
     span = np.maximum(high - low, 1e-3)
     inner_height = float(np.clip(inner * span[1] / span[0], 200, 640))
     scale = 0.94 * min(inner / span[0], inner_height / span[1])  # units per metre
     centre = (low + high) / 2
     half = np.array([inner, inner_height]) / scale / 2
-    height = round(inner_height + top + _BOTTOM)
-    x_axis = _Axis(centre[0] - half[0], centre[0] + half[0], _LEFT, width - _RIGHT)
-    y_axis = _Axis(centre[1] - half[1], centre[1] + half[1], height - _BOTTOM, top)
-    lines = [
+    height = round(inner_height + top + BOTTOM)
+    x_axis = Axis(centre[0] - half[0], centre[0] + half[0], LEFT, width - RIGHT)
+    y_axis = Axis(centre[1] - half[1], centre[1] + half[1], height - BOTTOM, top)
+    return x_axis, y_axis, height
+
+
+def _joined(mistake: Mistake, x_axis: Axis, y_axis: Axis) -> str:
+    """The line from where the robot was to where it was said to be."""
+    x1, y1 = spot(x_axis, y_axis, mistake.truth)
+    x2, y2 = spot(x_axis, y_axis, mistake.answer)
+    return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
         f'class="wrong{" refused" if mistake.refused else ""}">'
         f'<title>{escape(mistake.caption)}</title></line>'
-        for mistake in path_map.mistakes
-        for (x1, y1), (x2, y2) in [
-            (_at(x_axis, y_axis, mistake.truth), _at(x_axis, y_axis, mistake.answer))
-        ]
-    ]
-    given = [mistake.answer for mistake in path_map.mistakes if not mistake.refused]
-    wrong = np.array(given).reshape(-1, 2)
-    parts = [
-        _grid(x_axis, y_axis, width, height, top, 'x [m]', 'y [m]'),
-        '<g class="zoom">',
-        _dots(path_map.places, x_axis, y_axis, 'places'),
-        *(_line(path, x_axis, y_axis, 'truth') for path in path_map.truth),
-        *(_line(path, x_axis, y_axis, 'estimated') for path in path_map.estimated),
-        *lines,
-        _dots(path_map.silent, x_axis, y_axis, 'dot silent'),
-        _dots(path_map.right, x_axis, y_axis, 'dot good'),
-        _dots(wrong, x_axis, y_axis, 'dot bad'),
-        '</g>',
-        _legend(
-            [
-                (f'mapped places ({len(path_map.places)})', 'plain'),
-                ('true path', 's0'),
-                *([('estimated path', 's3')] if path_map.estimated else []),
-                (f'right ({len(path_map.right)})', 'good'),
-                (f'wrong ({len(wrong)})', 'bad'),
-                (f'no answer ({len(path_map.silent)})', 'silent'),
-            ],
-            _LEFT,
-        ),
-    ]
-    return _svg(parts, width, height, path_map.title, kind='map')
+    )
 
 
-def _svg(parts: Iterable[str], width: int, height: int, title: str, *, kind: str) -> str:
+def _level(chart: Chart, y_axis: Axis, width: int) -> str:
+    """The horizontal line of a chart and its name."""
+    if chart.level is None:
+        return ''
+    value, name = chart.level
+    at = float(y_axis(np.array([value]))[0])
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f'<line class="level" x1="{LEFT}" x2="{width - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        f'<text class="tick" x="{width - RIGHT - 4}" y="{at - 5:.1f}" text-anchor="end">'
+        f'{escape(name)}</text>'
+    )
+
+
+def _ranges(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Of x and of y; NaN where there is no finite point."""
+    bands = [(entry.y, entry.low, entry.high) for entry in chart.series]
+    heights = [values for band in bands for values in band if values is not None]
+    heights += [np.array([chart.level[0]])] if chart.level else []
+    return (
+        chart.x_range or _range([entry.x for entry in chart.series]),
+        chart.y_range or _range(heights, log=chart.log_y),
     )
 
 
@@ -242,56 +220,24 @@ def _range(arrays: Sequence[Array], *, log: bool = False) -> tuple[float, float]
     return low, high + 0.04 * (high - low)
 
 
-def _frame(chart: Chart, x_axis: _Axis, y_axis: _Axis, width: int, height: int) -> str:
-    return _grid(x_axis, y_axis, width, height, int(y_axis.end), chart.x_label, chart.y_label)
+def _frame(chart: Chart, x_axis: Axis, y_axis: Axis, width: int, height: int) -> str:
+    return grid(x_axis, y_axis, width, height, int(y_axis.end), chart.x_label, chart.y_label)
 
 
-def _grid(
-    x_axis: _Axis, y_axis: _Axis, width: int, height: int, top: int, x_label: str, y_label: str
-) -> str:
-    parts = []
-    for value, at in _placed(y_axis):
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">'
-            f'{value:g}</text>'
-        )
-    for value, at in _placed(x_axis, 10 if width > 600 else 6):
-        parts.append(
-            f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{height - _BOTTOM}"/>'
-            f'<text class="tick" x="{at:.1f}" y="{height - _BOTTOM + 16}" text-anchor="middle">'
-            f'{value:g}</text>'
-        )
-    middle = (top + height - _BOTTOM) / 2
-    parts.append(
-        f'<text class="label" x="{(_LEFT + width - _RIGHT) / 2}" y="{height - 6}" '
-        f'text-anchor="middle">{escape(x_label)}</text>'
-        f'<text class="label" transform="translate(13 {middle}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y_label)}</text>'
-    )
-    return ''.join(parts)
-
-
-def _placed(axis: _Axis, count: int = 5) -> list[tuple[float, float]]:
-    """Each tick's value and where it stands."""
-    ticks = axis.ticks(count)
-    return list(zip(ticks, axis(np.array(ticks)).tolist(), strict=True))
-
-
-def _drawn(entry: Series, x_axis: _Axis, y_axis: _Axis) -> list[str]:
+def _drawn(entry: Series, x_axis: Axis, y_axis: Axis) -> list[str]:
     parts = []
     x, y = np.asarray(entry.x, np.float64), np.asarray(entry.y, np.float64)
     if entry.low is not None and entry.high is not None:
         around = np.concatenate(
             [np.stack([x, entry.high], axis=1), np.stack([x, entry.low], axis=1)[::-1]]
         )
-        parts.append(_line(around, x_axis, y_axis, f'band {entry.tone}'))
+        parts.append(line(around, x_axis, y_axis, f'band {entry.tone}'))
     points = np.stack([x, y], axis=1)
     if entry.style == 'dots':
-        parts.append(_dots(points, x_axis, y_axis, f'dot {entry.tone}'))
+        parts.append(dots(points, x_axis, y_axis, f'dot {entry.tone}'))
     else:
         way = _stepped(points) if entry.style == 'step' else points
-        parts.append(_line(way, x_axis, y_axis, f'line {entry.tone}'))
+        parts.append(line(way, x_axis, y_axis, f'line {entry.tone}'))
     shape = 'pin' if entry.style == 'dots' else 'point'
     if len(points) <= _MOST_TITLED and entry.style != 'step':
         parts += [
@@ -309,42 +255,3 @@ def _stepped(points: Array) -> Array:
         return points
     corners = np.stack([points[1:, 0], points[:-1, 1]], axis=1)
     return np.concatenate([np.stack([points[:-1], corners], axis=1).reshape(-1, 2), points[-1:]])
-
-
-def _line(points: Array, x_axis: _Axis, y_axis: _Axis, classes: str) -> str:
-    """A path through points [n, 2], thinned to what can be seen, broken where they are NaN."""
-    points = np.asarray(points, np.float64).reshape(-1, 2)
-    if len(points) > _MOST_VERTICES:
-        rows = np.unique(np.linspace(0, len(points) - 1, _MOST_VERTICES).round().astype(int))
-        points = points[rows]
-    words, pen_up = [], True
-    for x, y in zip(x_axis(points[:, 0]).tolist(), y_axis(points[:, 1]).tolist(), strict=True):
-        if not (math.isfinite(x) and math.isfinite(y)):
-            pen_up = True
-            continue
-        words.append(f'{"M" if pen_up else "L"}{x:.1f} {y:.1f}')
-        pen_up = False
-    return f'<path class="{classes}" d="{"".join(words)}"/>' if words else ''
-
-
-def _dots(points: Array, x_axis: _Axis, y_axis: _Axis, classes: str) -> str:
-    points = np.asarray(points, np.float64).reshape(-1, 2)
-    points = points[np.isfinite(points).all(axis=1)]
-    spots = np.stack([x_axis(points[:, 0]), y_axis(points[:, 1])], axis=1).round(1)
-    words = ''.join(f'M{x:g} {y:g}h0' for x, y in np.unique(spots, axis=0).tolist())
-    return f'<path class="{classes}" d="{words}"/>' if words else ''
-
-
-def _at(x_axis: _Axis, y_axis: _Axis, point: tuple[float, float]) -> tuple[float, float]:
-    return float(x_axis(np.array(point[0]))), float(y_axis(np.array(point[1])))
-
-
-def _legend(entries: Sequence[tuple[str, str]], left: int) -> str:
-    parts, at = [], float(left)
-    for name, tone in entries:
-        parts.append(
-            f'<rect class="key {tone}" x="{at:.0f}" y="7" width="12" height="12" rx="3"/>'
-            f'<text class="tick" x="{at + 17:.0f}" y="17">{escape(name)}</text>'
-        )
-        at += 34 + 6.4 * len(name)
-    return ''.join(parts)

@@ -1,11 +1,23 @@
 """Recall over N as a chart, the same on every page."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
-from vpr_ros.core.recall import Recall
 from vpr_ros.report.charts import SERIES_TONES, Chart, Series
+
+
+class Recall(Protocol):
+    """What a chart needs of a recall."""
+
+    @property
+    def at(self) -> Mapping[int, float]:
+        """N -> share in [0, 1]."""
+
+    @property
+    def interval(self) -> Mapping[int, tuple[float, float]]:
+        """N -> 95 % interval."""
 
 
 def recall_chart(rows: Mapping[str, Recall]) -> Chart:
