@@ -9,10 +9,10 @@ from pathlib import Path
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions
-from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive
+from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive, image_files
 from vpr_ros.drives.reader import is_bag
 
-__all__ = ['Drive', 'DriveOptions', 'open_drive']
+__all__ = ['Drive', 'DriveOptions', 'drives_in', 'open_drive']
 
 
 def open_drive(path: Path | Sequence[Path], options: DriveOptions = DEFAULTS) -> Drive:
@@ -32,3 +32,20 @@ def open_drive(path: Path | Sequence[Path], options: DriveOptions = DEFAULTS) ->
         f'{path}: no such file or folder; understood are ROS 1 (.bag), sqlite3 and mcap bags, '
         f'and folders: {UNDERSTOOD}'
     )
+
+
+def drives_in(paths: Sequence[Path]) -> list[Path]:
+    """The recordings among paths, and in place of a folder without images those that lie in it."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or _is_drive(path):
+            found.append(path)
+            continue
+        inside = sorted(entry for entry in path.iterdir() if entry.is_dir() and _is_drive(entry))
+        # Without drives in it, it may still be a folder of photos: opening it says what it lacks.
+        found += inside or [path]
+    return found
+
+
+def _is_drive(folder: Path) -> bool:
+    return is_bag(folder) or (folder / POSES_NAME).is_file() or bool(image_files(folder))
