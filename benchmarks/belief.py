@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from vpr_ros.calibrate import BLOCK, calibrate
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
@@ -47,6 +46,8 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.recall import share_interval
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.posed_images import PosedImages
+from vpr_ros.evaluating.calibration import BLOCK, calibrate
 from vpr_ros.session.tracker import State, Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -294,16 +295,14 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
             continue
         held_out = (np.arange(len(bench.driven)) // BLOCK) % 2 == 1
         driven = bench.driven
-        own, before, after = calibrate(
-            driven.descriptors,
-            driven.stamps_ns,
-            driven.bases,
+        fitted = calibrate(
+            PosedImages(driven.descriptors, driven.bases, driven.stamps_ns),
             Localizer(None, bench.place_map, LocalizerConfig(agreement_radius=bench.radius_m)),
             bench.radius_m,
             source=bench.name,
         )
-        cells = [f'{found.error:.3f}' for found in (before, after)]
-        for made in (None, own):
+        cells = [f'{judged.error:.3f}' for judged in (fitted.before, fitted.after)]
+        for made in (None, fitted.calibration):
             outcome = localized(bench, bench.driven, calibration=made)
             fixed, right = outcome.fixed[held_out], outcome.right[held_out]
             false = int((fixed & ~right).sum())

@@ -20,7 +20,6 @@ import numpy as np
 from onnx import TensorProto, helper
 from sections import Section, run
 
-from vpr_ros.build_map import build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.shipped import default_model
@@ -28,6 +27,7 @@ from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.writer import writing
 from vpr_ros.evaluating.live import LiveRun, run_live
+from vpr_ros.map_care.build import build_map
 
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 SIZES = {'VGA': (480, 640), '1080p': (1080, 1920)}

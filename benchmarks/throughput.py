@@ -17,7 +17,6 @@ import onnxruntime as ort
 from describing import precisions
 from sections import Section, run
 
-from vpr_ros.build_map import build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
@@ -26,7 +25,8 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import Drive, open_drive
 from vpr_ros.drives.drive import RecordedFrame
-from vpr_ros.evaluating.figures import answers_offline
+from vpr_ros.evaluating.answers import answers_offline
+from vpr_ros.map_care.build import build_map
 
 LAPS, SECOND = 6, 10**9
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
-from vpr_ros.build_map import build_map
+from paths import draw_paths
 from vpr_ros.cli.command import command
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -26,10 +26,11 @@ from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import Drive
-from vpr_ros.evaluate_bag import as_table
-from vpr_ros.evaluating.figures import Tolerance, evaluate
+from vpr_ros.evaluating.figures import evaluate
 from vpr_ros.evaluating.live import run_live
-from vpr_ros.map_care.plots import draw_paths
+from vpr_ros.evaluating.shown_figures import as_table
+from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.map_care.build import build_map
 from vpr_ros.node.conversions import pose_array
 
 DRIVES = Path(__file__).parent / 'drives'
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print('3. What the node said, against the truth:')
     print(as_table(evaluation, TOLERANCE))
     picture = OUTPUT / 'paths.png'
-    draw_paths(evaluation, place_map, TOLERANCE, picture, title='Mapped by day, driven at dusk')
+    draw_paths(evaluation, place_map, picture, title='Mapped by day, driven at dusk')
     print(f'4. Look at it: {picture}')
     return 0
 

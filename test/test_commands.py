@@ -19,7 +19,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluating.figures import answers_offline
+from vpr_ros.evaluating.answers import answers_offline
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = list(range(12))
@@ -273,7 +273,7 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {test!r})
 from worlds import write_tiny_model
-from vpr_ros.build_map import build_map
+from vpr_ros.map_care.build import build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.geometry import FORWARD_CAMERA
 from vpr_ros.core.trajectory import Trajectory

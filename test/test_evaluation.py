@@ -15,7 +15,9 @@ from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluating.figures import Answer, Tolerance, by_time, evaluate, pooled
+from vpr_ros.evaluating.answers import Answer
+from vpr_ros.evaluating.figures import by_time, evaluate, pooled
+from vpr_ros.evaluating.tolerance import Tolerance
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_MAP, OFF_MAP = [3, 4, 5, 6, 7, 8], [20, 21]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import bags
@@ -13,11 +14,10 @@ import yaml
 from real_drives import split_in_two
 from worlds import write_tiny_model
 
-from vpr_ros.build_map import build_map
 from vpr_ros.build_map import main as build_map_main
 from vpr_ros.core.camera import Camera, is_rectified, pinhole
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.errors import DriveError, MapError, VprError
+from vpr_ros.core.errors import DriveError, ImageError, MapError, VprError
 from vpr_ros.core.geometry import (
     FORWARD_CAMERA,
     IDENTITY,
@@ -44,6 +44,7 @@ from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.evaluate_bag import main as evaluate_bag_main
 from vpr_ros.map import main as map_main
+from vpr_ros.map_care.build import build_map
 from vpr_ros.map_care.edit import keep_places, merge
 
 CAMERA = rendered.camera()
@@ -319,6 +320,23 @@ def test_a_depth_image_of_another_size_is_refused() -> None:
     maker = LandmarkMaker(CAMERA, SiftFeatures())
     with pytest.raises(VprError, match='240x180'):
         list(maker.add(image, MAPPED[0], depth_m=depth[::2, ::2].astype(np.float32)))
+
+
+def test_a_depth_image_that_cannot_be_read_is_counted_and_the_map_is_made(
+    made: tuple[PlaceMap, OnnxDescriber], tmp_path: Path
+) -> None:
+    _, describer = made
+    drive = open_drive(write_folder(tmp_path / 'drive', MAPPED))
+
+    def broken() -> np.ndarray:
+        raise ImageError('/depth: 17 bytes, expected 4096')
+
+    frames = [replace(frame, depth=broken) for frame in drive.frames()]
+    drive.frames = lambda: iter(frames)
+    report = build_map(drive, describer, tmp_path / 'map', features=SiftFeatures())
+    assert report.mapped == len(MAPPED) and report.landmarks > 0  # by parallax
+    said = f'{len(MAPPED)} depth images could not be used, the first: /depth: 17 bytes'
+    assert said in '\n'.join(report.lines())
 
 
 def test_landmarks_stay_with_their_places_when_a_map_is_changed(

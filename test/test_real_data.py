@@ -12,15 +12,16 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from real_drives import split_in_two
 
-from vpr_ros.build_map import build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.writer import WriteOptions, write_bag
-from vpr_ros.evaluating.figures import Evaluation, Tolerance, evaluate
+from vpr_ros.evaluating.figures import Evaluation, evaluate
 from vpr_ros.evaluating.live import run_live
+from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.map_care.build import build_map
 
 pytestmark = pytest.mark.timeout(300)
 

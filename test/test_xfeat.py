@@ -12,7 +12,6 @@ from test_landmarks import CAMERA, CONFIG, write_folder
 from worlds import write_tiny_model
 
 from vpr_ros import build_map as build_map_module
-from vpr_ros.build_map import build_map
 from vpr_ros.core.describing import shipped
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import MapError, ModelError
@@ -29,6 +28,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame
 from vpr_ros.drives import open_drive
 from vpr_ros.map import main as map_main
+from vpr_ros.map_care.build import build_map
 from vpr_ros.map_care.edit import append, keep_places, merge
 
 DRIVE = rendered.drive(4, step_m=0.3)

@@ -4,18 +4,17 @@ The folder may be a posed folder (images/ and poses.csv), have @utm@ file names 
 hold plain images, which become a drive along x with one image per --spacing metres.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import command
-from vpr_ros.cli.options import add_drive_arguments, drive_options
+from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.options import add_drive, drive_options, positive
 from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog='images_to_bag',
         description=__doc__,
         epilog=(
@@ -35,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--storage', choices=STORAGES, default='mcap', help='default: %(default)s')
     parser.add_argument(
         '--rate',
-        type=float,
+        type=float,  # write_bag checks it
         metavar='HZ',
         help='images per second (default: their own stamps, else one)',
     )
@@ -46,11 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--spacing',
-        type=float,
+        type=positive,
         metavar='M',
         help='metres between images without any pose (default: 1)',
     )
-    add_drive_arguments(parser)
+    add_drive(parser)
     return parser
 
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from vpr_ros.cli.command import add_precision_argument, command
+from vpr_ros.cli.command import command
+from vpr_ros.cli.options import add_precision
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         help='metres within which an answer is right (25); '
         'gt.csv, where there is one, decides instead',
     )
-    add_precision_argument(parser)
+    add_precision(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page there')
     parser.add_argument(

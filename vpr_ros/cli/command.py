@@ -5,17 +5,19 @@ Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the read
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
-from vpr_ros.core.describing.precision import WANTED
-from vpr_ros.core.errors import VprError
+from vpr_ros.core.errors import ConfigError, VprError
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
 _BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
+_OF_OPTION = re.compile(r'^argument (\S+?): ')
+_OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
 
 
 def command(main: Main) -> Callable[..., int]:
@@ -45,14 +47,14 @@ def command(main: Main) -> Callable[..., int]:
     return guarded
 
 
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --precision, which has the meaning of the node's parameter of that name."""
-    parser.add_argument(
-        '--precision',
-        choices=WANTED,
-        default='auto',
-        help="the model's graph that runs; auto: the fastest that its card accepts",
-    )
+class Parser(argparse.ArgumentParser):
+    """A parser to which wrong usage is bad input: ConfigError, hence one line and status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError, in the words that this project has for a bad option."""
+        if _OF_OPTION.match(message):
+            raise ConfigError(_OF_OPTION.sub(r'\1: ', _OF_NUMBER.sub(r'\1 ', message)))
+        raise ConfigError(f'{message}; see {self.prog} --help')
 
 
 def _say(text: str) -> None:

@@ -1,15 +1,117 @@
-"""The command-line options that say how to read a recording, the same in every command."""
+"""The options that several commands have, each with one meaning, and the numbers they may be.
+
+An option that is defined here means the same in every command. A number that cannot be is refused
+where it is read, in the same words, and not by a traceback of what would have computed with it.
+"""
 
 import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
 
+from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.types import Datum, Poses
-from vpr_ros.drives.drive import DriveOptions
+from vpr_ros.drives.drive import DEFAULTS, DriveOptions
 from vpr_ros.drives.geographic import datum_at
 
+RADIUS_M = 5.0
+"""How near a place has to be to count as right, unless --radius says otherwise."""
 
-def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
+
+def positive(text: str) -> float:
+    """The type of an option that is a finite number above 0."""
+    return _number(text, 'a number above 0', lambda value: 0 < value < math.inf)
+
+
+def not_negative(text: str) -> float:
+    """The type of an option that is a finite number from 0."""
+    return _number(text, 'a number from 0', lambda value: 0 <= value < math.inf)
+
+
+def count(text: str) -> int:
+    """The type of an option that is a whole number from 0."""
+    return int(_number(text, 'a whole number from 0', lambda value: value >= 0 and value % 1 == 0))
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """The type of an option that is a number from `low` to `high`."""
+
+    def within(text: str) -> float:
+        return _number(text, f'{low:g} to {high:g}', lambda value: low <= value <= high)
+
+    return within
+
+
+def add_model(parser: argparse.ArgumentParser, *, default: str = 'the shipped model') -> None:
+    """Add --model; `default` tells which one is taken without it."""
+    parser.add_argument('--model', type=Path, metavar='MODEL', help=f'default: {default}')
+
+
+def add_radius(parser: argparse.ArgumentParser, *, note: str = '') -> None:
+    """Add --radius, within which an answer is right; `note` follows that sentence."""
+    parser.add_argument(
+        '--radius',
+        type=positive,
+        default=RADIUS_M,
+        metavar='M',
+        help=f'a place this near is right{note} (default: %(default)g m)',
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads, of the model; 0 is a thread for every core."""
+    parser.add_argument(
+        '--threads', type=count, default=0, metavar='N', help='default: every core'
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add --precision, which has the meaning of the node's parameter of that name."""
+    parser.add_argument(
+        '--precision',
+        choices=WANTED,
+        default='auto',
+        help="the model's graph that runs; auto: the fastest that its card accepts",
+    )
+
+
+def add_landmarks(parser: argparse.ArgumentParser, *, meaning: str) -> None:
+    """Add --landmarks, with or without the kind of their features; `meaning` explains it."""
+    parser.add_argument('--landmarks', nargs='?', const='', metavar='FEATURES', help=meaning)
+
+
+def add_mapping(parser: argparse.ArgumentParser) -> None:
+    """Add what says which images are mapped: --bag or --images, --every, and how to read them."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder'
+    )
+    source.add_argument(
+        '--images',
+        metavar='DIR',
+        help='a folder: images/ + poses.csv, @utm@ file names, or photos with EXIF GPS',
+    )
+    parser.add_argument(
+        '--every',
+        default='0m',
+        metavar='DISTANCE',
+        help='leave out images closer than this to the last one, e.g. 1.5m or 0.5s '
+        '(default: keep all)',
+    )
+    add_landmarks(
+        parser,
+        meaning='triangulate points of the scene, for poses of centimetres from one image '
+        '(needs camera_info); by sift, xfeat or xfeat-lighterglue; default: as in the map, '
+        'else sift',
+    )
+    add_threads(parser)
+    add_precision(parser)
+    add_drive(parser)
+
+
+def add_drive(parser: argparse.ArgumentParser) -> None:
     """Add the options for topics, frames, mounting, datum and gaps between poses."""
     group = parser.add_argument_group('reading the recording')
     group.add_argument('--image-topic', metavar='T', help='default: the only image topic')
@@ -37,15 +139,15 @@ def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--max-pose-gap',
-        type=float,
-        default=1.0,
+        type=not_negative,
+        default=DEFAULTS.max_pose_gap_s,
         metavar='S',
         help='no pose is interpolated across a longer gap (default: %(default)s s)',
     )
 
 
 def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) -> DriveOptions:
-    """What the options say; `datum` is used where --datum is not given. Raises DriveError."""
+    """What the options of `add_drive` say; `datum` is used without --datum. Raises DriveError."""
     return DriveOptions(
         image_topic=arguments.image_topic,
         depth_topic=arguments.depth_topic,
@@ -55,6 +157,16 @@ def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) 
         datum=_datum(arguments.datum) or datum,
         max_pose_gap_s=arguments.max_pose_gap,
     )
+
+
+def _number(text: str, expected: str, accepts: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not accepts(value):
+        raise argparse.ArgumentTypeError(f'{text}: expected {expected}')
+    return value
 
 
 def _mounting(text: str | None) -> Poses | None:

@@ -1,24 +1,18 @@
-"""How well a map answers drives whose true poses are known.
+"""The figures of drives against one map: recall, fixes, errors, latencies, and how sure they are.
 
-An answer is what one frame got, offline or from the running node. Distances are between robot
-bases; a place counts as true within a radius and, if wanted, a heading tolerance. Of a drive
-without true poses everything that needs none is reported, the rest is NaN.
+Answers come from the core or from the running node. Of a drive without true poses every figure
+that needs none is there; the rest is NaN.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.errors import DriveError, ImageError
-from vpr_ros.core.geometry import compose, invert, quat_conjugate, quat_multiply, rotate
+from vpr_ros.core.errors import DriveError
 from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, Reliability, reliability
-from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.localizing.outcome import Fix
-from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import (
     PrecisionRecall,
@@ -27,98 +21,40 @@ from vpr_ros.core.recall import (
     recall_of_ranks,
     share_interval,
 )
-from vpr_ros.core.types import Frame, Poses
-from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.prefetch import prefetched
+from vpr_ros.core.types import Poses
+from vpr_ros.drives.drive import Drive
+from vpr_ros.evaluating.answers import Answer
+from vpr_ros.evaluating.judging import Judged, judge
+from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
 RECALL_NS = (1, 5, 10, 20)
-_CHUNK = 256  # queries compared with all places at a time
-_FORWARD = np.array([1.0, 0.0, 0.0])
 _NAN_INTERVAL = (float('nan'), float('nan'))
+_NO_LATENCY: Mapping[str, dict[str, float]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one frame got."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where answers come from: what they do not say themselves."""
 
-    stamp_ns: int
-    candidates: Poses  # [K, 7] map_T_base, best first
-    pose: Poses | None  # [7] map_T_base, None without a fix
-    probability: float  # of the fix, or of the answer that was refused; NaN where it is not told
-    latency_ms: dict[str, float]  # by stage
-    covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
-    similarity: float = float('nan')  # of the first candidate; NaN where it is not told
-    similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
-    observed: NDArray[np.float64] | None = None  # see confidence.observe
+    database: int  # places
+    frames: int  # images of the drive
+    has_heading: bool  # the map and the drive both have headings
+    without_pose: int = 0  # images without a true pose; not queries
+    unusable: int = 0  # images that could not be decoded; not queries
+    dropped: int = 0  # images the node skipped for newer ones; not queries
+    node_latency_ms: Mapping[str, dict[str, float]] = field(default_factory=dict)  # by stage
 
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """What counts as the right place."""
-
-    radius_m: float = 5.0
-    heading_rad: float | None = None
-
-    def accepts(self, first: Poses, second: Poses) -> NDArray[np.bool_]:
-        """Whether poses [..., 7] are the same place, broadcasting."""
-        near = np.linalg.norm(first[..., :3] - second[..., :3], axis=-1) <= self.radius_m
-        if self.heading_rad is None:
-            return np.asarray(near)
-        return np.asarray(near & (heading_difference(first, second) <= self.heading_rad))
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Answers beside the truth, a row for each query."""
-
-    answers: list[Answer]  # Q
-    truth: Poses  # [Q, 7] map_T_base, NaN where it is not known
-    rank: NDArray[np.int64]  # [Q], of the first true candidate, -1: none
-    unmatchable: NDArray[np.bool_]  # [Q], no place of the map is true
-    right: NDArray[np.bool_]  # [Q], there is a fix, and it is inside the tolerance
-    drive: NDArray[np.int64]  # [Q], number of the drive
-    single_rank: NDArray[np.int64]  # [Q], as rank, of the most similar places alone
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """Whether the true pose is known, [Q]."""
-        return np.asarray(np.isfinite(self.truth[:, 0]))
-
-    @property
-    def fixed(self) -> NDArray[np.bool_]:
-        """Whether there is a fix, [Q]."""
-        return np.array([answer.pose is not None for answer in self.answers], dtype=bool)
-
-    @property
-    def poses(self) -> Poses:
-        """The fixes, NaN where there is none, [Q, 7]."""
-        return _poses(self.answers)
-
-    @property
-    def error_m(self) -> NDArray[np.float64]:
-        """Distance of each fix from the truth, NaN where one of them is missing, [Q]."""
-        return np.asarray(np.linalg.norm(self.poses[:, :3] - self.truth[:, :3], axis=1))
-
-    @property
-    def elapsed_s(self) -> NDArray[np.float64]:
-        """Time since the first answer of the same drive, [Q]."""
-        stamps_ns = np.array([answer.stamp_ns for answer in self.answers], dtype=np.int64)
-        elapsed_s = np.zeros(len(stamps_ns))
-        for number in np.unique(self.drive):
-            rows = self.drive == number
-            elapsed_s[rows] = (stamps_ns[rows] - stamps_ns[rows].min()) / 1e9
-        return elapsed_s
-
-    def of(self, chosen: NDArray[np.bool_]) -> 'Judged':
-        """Only the chosen rows [Q]."""
-        return Judged(
-            [answer for answer, wanted in zip(self.answers, chosen.tolist()) if wanted],
-            self.truth[chosen],
-            self.rank[chosen],
-            self.unmatchable[chosen],
-            self.right[chosen],
-            self.drive[chosen],
-            self.single_rank[chosen],
+    @classmethod
+    def joined(cls, parts: Sequence['Provenance']) -> 'Provenance':
+        """Of several drives against one map; node latencies are those of the first drive."""
+        return cls(
+            database=parts[0].database,
+            frames=sum(part.frames for part in parts),
+            has_heading=all(part.has_heading for part in parts),
+            without_pose=sum(part.without_pose for part in parts),
+            unusable=sum(part.unusable for part in parts),
+            dropped=sum(part.dropped for part in parts),
+            node_latency_ms=parts[0].node_latency_ms,
         )
 
 
@@ -126,15 +62,11 @@ class Judged:
 class Evaluation:
     """The figures of drives against one map."""
 
+    provenance: Provenance
     recall: Recall
     single_image: Recall | None  # of the most similar places of each image alone
     reliability: Reliability | None  # of the probabilities, where they are calibrated ones
     precision_recall: PrecisionRecall | None  # of the first candidates, by similarity
-    database: int  # places
-    frames: int  # images of the drive
-    without_pose: int  # images without a true pose; not queries
-    unusable: int  # images that could not be decoded; not queries
-    dropped: int  # images the node skipped for newer ones; not queries
     answered: float  # share of queries that got a fix
     answered_interval: tuple[float, float]  # 95 %
     false_fixes: float  # share of fixes outside the tolerance; NaN without a fix
@@ -144,7 +76,6 @@ class Evaluation:
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     time_to_first_fix_s: float  # median over the drives that had one; NaN without a fix
     latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99
-    has_heading: bool
     judged: Judged = field(repr=False)
 
     @property
@@ -158,53 +89,6 @@ class Evaluation:
         return self.judged.answers
 
 
-def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
-    """Turn about the second's own vertical in [0, pi], broadcasting over poses [..., 7].
-
-    Between level robots it is the difference of their headings; it does not depend on which way is
-    up in the map.
-    """
-    turn = quat_multiply(quat_conjugate(second[..., 3:]), first[..., 3:])
-    forward = rotate(turn, np.broadcast_to(_FORWARD, (*turn.shape[:-1], 3)))
-    return np.asarray(np.abs(np.arctan2(forward[..., 1], forward[..., 0])))
-
-
-def answers_offline(
-    frames: Iterable[RecordedFrame], localizer: Localizer
-) -> Iterator[Answer | ImageError]:
-    """Localize a drive's frames without ROS; one answer, or one error, for each.
-
-    The localizer begins the drive without what it believed before.
-    """
-    localizer.reset()
-
-    def describe(recorded: RecordedFrame) -> tuple[float, float, Query]:
-        started = time.perf_counter()
-        image = recorded.load(at_least_hw=localizer.needed_hw)
-        decoded = time.perf_counter()
-        query = localizer.describe(Frame(image, recorded.stamp_ns))
-        return (decoded - started) * 1e3, (time.perf_counter() - decoded) * 1e3, query
-
-    for frame, found in prefetched(frames, describe, workers=localizer.describer.at_once):
-        if isinstance(found, ImageError):
-            yield found
-            continue
-        decode_ms, describe_ms, query = found
-        located = localizer.locate(query)
-        outcome, candidates = located.outcome, located.candidates
-        yield Answer(
-            stamp_ns=frame.stamp_ns,
-            candidates=candidates.map_T_base,
-            pose=outcome.pose if isinstance(outcome, Fix) else None,
-            probability=outcome.probability,
-            latency_ms={'decode': decode_ms, 'describe': describe_ms} | located.latency_ms,
-            similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
-            covariance=outcome.covariance if isinstance(outcome, Fix) else None,
-            similar=located.similar.map_T_base,
-            observed=located.observed,
-        )
-
-
 def evaluate(
     answers: Sequence[Answer],
     drive: Drive,
@@ -213,7 +97,7 @@ def evaluate(
     *,
     unusable: int = 0,
     dropped: int = 0,
-    node_latency_ms: Mapping[str, dict[str, float]] = MappingProxyType({}),
+    node_latency_ms: Mapping[str, dict[str, float]] = _NO_LATENCY,
     max_pose_gap_s: float = 1.0,
 ) -> Evaluation:
     """Judge answers by the drive's own poses.
@@ -224,125 +108,50 @@ def evaluate(
     if not answers:
         raise DriveError(f'{drive.name}: none of {len(drive)} images was answered')
     judged = judge(answers, drive, place_map, tolerance, max_pose_gap_s=max_pose_gap_s)
-    return figures_of(
-        judged,
+    provenance = Provenance(
         database=len(place_map),
         frames=len(drive),
+        has_heading=place_map.header.has_heading and drive.has_heading,
         without_pose=len(answers) - int(judged.known.sum()),
         unusable=unusable,
         dropped=dropped,
         node_latency_ms=node_latency_ms,
-        has_heading=place_map.header.has_heading and drive.has_heading,
     )
+    return figures_of(judged, provenance)
 
 
-def judge(
-    answers: Sequence[Answer],
-    drive: Drive,
-    place_map: PlaceMap,
-    tolerance: Tolerance,
-    *,
-    max_pose_gap_s: float = 1.0,
-) -> Judged:
-    """Put the truth beside the answers; those without a true pose are left out if others have one.
-
-    Raises DriveError where a drive has poses, but none at the stamp of any image.
-    """
-    judged = list(answers)
-    if drive.trajectory is None:
-        truth: Poses = np.full((len(judged), 7), np.nan)
-    else:
-        stamps_ns = np.array([answer.stamp_ns for answer in answers], dtype=np.int64)
-        camera_poses, known = drive.trajectory.at(stamps_ns, max_gap_s=max_pose_gap_s)
-        if not known.any():
-            raise DriveError(
-                f'{drive.name}: none of {len(answers)} images has a true pose at its stamp; '
-                'do both use the same clock?'
-            )
-        judged = [answer for answer, has_pose in zip(answers, known.tolist()) if has_pose]
-        truth = compose(camera_poses[known], invert(drive.base_T_camera))  # [Q, 7]
-    return Judged(
-        judged,
-        truth,
-        _ranks([answer.candidates for answer in judged], truth, tolerance),
-        _unmatchable(truth, place_map, tolerance),
-        tolerance.accepts(_poses(judged), truth),
-        np.zeros(len(judged), dtype=np.int64),
-        _ranks(
-            [np.empty((0, 7)) if answer.similar is None else answer.similar for answer in judged],
-            truth,
-            tolerance,
-        ),
-    )
-
-
-def figures_of(
-    judged: Judged,
-    *,
-    database: int,
-    frames: int,
-    without_pose: int,
-    unusable: int,
-    dropped: int,
-    node_latency_ms: Mapping[str, dict[str, float]],
-    has_heading: bool,
-) -> Evaluation:
+def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
     """The figures of judged answers."""
     known, fixed = judged.known, judged.fixed
     counted = known if known.any() else np.ones_like(known)  # without any truth: all answers
-    fixes = known & fixed
+    fixes, queries = known & fixed, judged.of(known)
     right = judged.right[fixes]
     return Evaluation(
-        recall=_recall(judged.of(known), database),
-        single_image=_single_image(judged.of(known)),
-        reliability=_reliability(judged.of(known)),
-        precision_recall=_precision_recall(judged.of(known)),
-        database=database,
-        frames=frames,
-        without_pose=without_pose,
-        unusable=unusable,
-        dropped=dropped,
+        provenance=provenance,
+        recall=_recall(queries, provenance.database),
+        single_image=_single_image(queries),
+        reliability=_reliability(queries),
+        precision_recall=_precision_recall(queries),
         answered=float(fixed[counted].mean()),
         answered_interval=share_interval(fixed[counted]),
         false_fixes=float(1 - right.mean()) if right.size else float('nan'),
         false_fixes_interval=share_interval(~right) if right.size else _NAN_INTERVAL,
         position_error_m=_spread(judged.error_m[fixes]),
-        heading_error_deg=_spread(
-            np.degrees(heading_difference(judged.poses[fixes], judged.truth[fixes]))
-            if has_heading
-            else np.empty(0)
-        ),
-        inside_ellipse=_inside_ellipse(judged.of(known)),
+        heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
+        inside_ellipse=_inside_ellipse(queries),
         time_to_first_fix_s=_time_to_first_fix(judged),
-        latency_ms={**node_latency_ms, **_latencies(judged.answers)},
-        has_heading=has_heading,
+        latency_ms={**provenance.node_latency_ms, **_latencies(judged.answers)},
         judged=judged,
     )
 
 
 def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Drives together, each query counted once; node latencies are those of the first drive."""
+    """Drives together, each query counted once."""
     if len(evaluations) == 1:
         return evaluations[0]
-    parts = [entry.judged for entry in evaluations]
-    judged = Judged(
-        [answer for part in parts for answer in part.answers],
-        np.concatenate([part.truth for part in parts]),
-        np.concatenate([part.rank for part in parts]),
-        np.concatenate([part.unmatchable for part in parts]),
-        np.concatenate([part.right for part in parts]),
-        np.concatenate([np.full_like(part.drive, row) for row, part in enumerate(parts)]),
-        np.concatenate([part.single_rank for part in parts]),
-    )
     return figures_of(
-        judged,
-        database=evaluations[0].database,
-        frames=sum(entry.frames for entry in evaluations),
-        without_pose=sum(entry.without_pose for entry in evaluations),
-        unusable=sum(entry.unusable for entry in evaluations),
-        dropped=sum(entry.dropped for entry in evaluations),
-        node_latency_ms=evaluations[0].latency_ms,
-        has_heading=all(entry.has_heading for entry in evaluations),
+        Judged.joined([entry.judged for entry in evaluations]),
+        Provenance.joined([entry.provenance for entry in evaluations]),
     )
 
 
@@ -358,26 +167,19 @@ def by_time(evaluation: Evaluation, every_s: float) -> dict[str, Evaluation]:
 
 
 def _part(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> Evaluation:
-    return replace(
-        figures_of(
-            evaluation.judged.of(chosen),
-            database=evaluation.database,
-            frames=int(chosen.sum()),
-            without_pose=0,
-            unusable=0,
-            dropped=0,
-            node_latency_ms={},
-            has_heading=evaluation.has_heading,
-        ),
-        time_to_first_fix_s=float('nan'),
+    whole = evaluation.provenance
+    provenance = Provenance(
+        database=whole.database, frames=int(chosen.sum()), has_heading=whole.has_heading
     )
+    found = figures_of(evaluation.judged.of(chosen), provenance)
+    return replace(found, time_to_first_fix_s=float('nan'))
 
 
-def _poses(answers: Sequence[Answer]) -> Poses:
-    """The fixes, NaN where there is none, [Q, 7]."""
-    nothing = np.full(7, np.nan)
-    rows = [nothing if answer.pose is None else answer.pose for answer in answers]
-    return np.array(rows, dtype=np.float64).reshape(-1, 7)
+def _turned_deg(fixes: Judged, provenance: Provenance) -> NDArray[np.float64]:
+    """Error of the heading of each fix, [Q]; none where headings are not known."""
+    if not provenance.has_heading:
+        return np.empty(0)
+    return np.degrees(heading_difference(fixes.poses, fixes.truth))
 
 
 def _recall(judged: Judged, database: int) -> Recall:
@@ -424,16 +226,6 @@ def _time_to_first_fix(judged: Judged) -> float:
     return float(np.median(first)) if first else float('nan')
 
 
-def _ranks(candidates: Sequence[Poses], truth: Poses, tolerance: Tolerance) -> NDArray[np.int64]:
-    """Rank of the first true one among the candidates [K, 7] of each query, else -1, [Q]."""
-    ranks = np.full(len(candidates), -1, dtype=np.int64)
-    for query, poses in enumerate(candidates):
-        hits = np.flatnonzero(tolerance.accepts(poses, truth[query]))
-        if hits.size:
-            ranks[query] = hits[0]
-    return ranks
-
-
 def _single_image(judged: Judged) -> Recall | None:
     if not judged.answers or any(answer.similar is None for answer in judged.answers):
         return None
@@ -447,17 +239,6 @@ def _reliability(judged: Judged) -> Reliability | None:
         return None
     probability = np.array([answer.probability for answer in judged.answers])
     return reliability(probability[calibrated], judged.rank[calibrated] == 0)
-
-
-def _unmatchable(truth: Poses, place_map: PlaceMap, tolerance: Tolerance) -> NDArray[np.bool_]:
-    """Whether no place of the map is true for a query, [Q]."""
-    places = place_map.base_poses()  # [N, 7]
-    if not len(truth):
-        return np.empty(0, dtype=bool)
-    chunks = [truth[start : start + _CHUNK, None] for start in range(0, len(truth), _CHUNK)]
-    return np.concatenate(
-        [~tolerance.accepts(chunk, places[None]).any(axis=1) for chunk in chunks]
-    )
 
 
 def _spread(errors: NDArray[np.float64]) -> dict[str, float]:

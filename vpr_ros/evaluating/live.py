@@ -2,7 +2,7 @@
 
 The node runs in a ROS domain of its own, so that no other robot's topics mix in. Images are sent
 reliably: what is missing at the end was dropped by the node for a newer image, not lost on the
-way.
+way. A run ends when answers have stopped for longer than the slowest of them took.
 """
 
 import os
@@ -30,17 +30,20 @@ from rclpy.node import Node
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.settings import Value
 from vpr_ros.core.types import Poses
-from vpr_ros.evaluating.figures import Answer
+from vpr_ros.evaluating.answers import Answer
+from vpr_ros.evaluating.domain import free_domain
 from vpr_ros.node.conversions import pose_array, stamp_ns
 from vpr_ros.node.diagnostics import latencies_of
+from vpr_ros.node.player import Player, opened
 from vpr_ros.node.qos import LATCHED, RECENT
 from vpr_ros.node.spinning import until_shutdown
-from vpr_ros.replay_bag import Player, opened
 
 OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None], None]
 
 _READY_S = 60.0
-_QUIET_S = 1.5
+_QUIET_S = 1.5  # at least, in which the node's diagnostics come too
+_SLOWEST_TIMES = 3.0
+_FIRST_ANSWER_S = 30.0  # of waiting where there was none at all
 _STOP_S = 10.0
 _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 
@@ -104,18 +107,13 @@ def run_live(
     on_answer: called with each image's stamp in ns and its pose message, None without a fix, while
     the bag plays. Raises DriveError when the node ends early, with the last line it said.
     """
-    domain = 1 + os.getpid() % 100
+    domain = free_domain()
     with opened(bag) as reader:
         connections = {entry.topic: entry for entry in reader.connections}
         topic = image_topic or _only_image_topic(connections)
-        compressed = connections[topic].msgtype == _COMPRESSED
-        transport = {
-            'image_topic': topic.removesuffix('/compressed') if compressed else topic,
-            'image_transport': 'compressed' if compressed else 'raw',
-            'image_qos': 'default',
-        }
+        parameters = {**parameters, **_transport(topic, connections[topic].msgtype)}
         with (
-            _node_process({**parameters, **transport}, domain) as (process, log),
+            _node_process(parameters, domain) as (process, log),
             _spinning(domain, on_answer) as listener,
         ):
             player = Player(listener, reader, [topic])
@@ -127,10 +125,24 @@ def run_live(
                 sent_s[seconds * 10**9 + nanoseconds] = time.monotonic()
 
             player.play(rate=rate, on_publish=note)
-            _wait_until_quiet(listener)
+            _wait_until_quiet(listener, sent_s, process)
             if process.poll() is not None:
                 raise DriveError(f'the node ended while the bag was played: {_last_line(log)}')
-    answers = [
+    answers = _answers(listener, sent_s)
+    return LiveRun(answers, len(sent_s), len(sent_s) - len(answers), listener.node_latency_ms)
+
+
+def _transport(topic: str, type_name: str) -> dict[str, Value]:
+    """The node's parameters for images of this topic."""
+    if type_name == _COMPRESSED:
+        base = topic.removesuffix('/compressed')
+        return {'image_topic': base, 'image_transport': 'compressed', 'image_qos': 'default'}
+    return {'image_topic': topic, 'image_transport': 'raw', 'image_qos': 'default'}
+
+
+def _answers(listener: _Listener, sent_s: Mapping[int, float]) -> list[Answer]:
+    """What came back for the images that were sent, by stamp."""
+    return [
         Answer(
             stamp_ns=at_ns,
             candidates=listener.candidates[at_ns],
@@ -141,8 +153,6 @@ def run_live(
         )
         for at_ns in sorted(listener.candidates.keys() & sent_s.keys())
     ]
-    dropped = len(sent_s) - len(answers)
-    return LiveRun(answers, len(sent_s), dropped, listener.node_latency_ms)
 
 
 def _pose_of(message: PoseWithCovarianceStamped | None) -> Poses | None:
@@ -237,11 +247,28 @@ def _wait_until_ready(
     )  # the node learns of this listener a moment after this listener learns of the node
 
 
-def _wait_until_quiet(listener: _Listener) -> None:
-    """Until no answer has come for a while."""
-    last_s = time.monotonic()
-    while time.monotonic() - max([last_s, *list(listener.arrived_s.values())[-1:]]) < _QUIET_S:
+def _wait_until_quiet(
+    listener: _Listener, sent_s: Mapping[int, float], process: subprocess.Popen[bytes]
+) -> None:
+    """Until no answer has come for longer than one may take, or the node has ended."""
+    while process.poll() is None:
+        arrived_s = dict(listener.arrived_s)  # which the listener's thread goes on filling
+        last_s = max([*sent_s.values(), *arrived_s.values()], default=0.0)
+        if time.monotonic() - last_s > patience_s(sent_s, arrived_s):
+            return
         time.sleep(0.05)
+
+
+def patience_s(sent_s: Mapping[int, float], arrived_s: Mapping[int, float]) -> float:
+    """How long no answer may come before a run is over, by how long the slowest answer took.
+
+    Both: seconds of one clock by the image's stamp. The node answers its newest image last, so
+    that after the answer to the last one that was sent there is little left to wait for.
+    """
+    took_s = [arrived_s[stamp] - sent_s[stamp] for stamp in sent_s.keys() & arrived_s.keys()]
+    if not sent_s or (took_s and max(sent_s) in arrived_s):
+        return _QUIET_S
+    return max(_QUIET_S, _SLOWEST_TIMES * max(took_s)) if took_s else _FIRST_ANSWER_S
 
 
 def _last_line(log: IO[bytes]) -> str:

@@ -8,8 +8,9 @@ are map_T_camera, as the map has them.
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
@@ -103,6 +104,26 @@ def export_faiss(place_map: PlaceMap, path: Path) -> None:
             index.add(np.ascontiguousarray(block[start : start + _ADDED_AT_ONCE]))
     with _staged_file(path) as staging:
         faiss.write_index(index, str(staging))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of a map's content."""
+
+    write: Callable[[PlaceMap, Path], None]
+    metavar: str
+    sentence: str  # what it is, for a person who chooses
+
+
+EXPORTS = {
+    'tum': Form(export_tum, 'FILE', 'poses as `t x y z qx qy qz qw` lines, for evo'),
+    'csv': Form(export_csv, 'FILE', 'poses as image,stamp_s,x,y,z,qx,qy,qz,qw'),
+    'geojson': Form(export_geojson, 'FILE', 'points in degrees, of a map with a datum'),
+    'images': Form(export_images, 'DIR', 'thumbnails and poses as a posed folder'),
+    'npz': Form(export_npz, 'FILE', 'descriptors, poses, stamps and names as numpy arrays'),
+    'faiss': Form(export_faiss, 'FILE', 'descriptors as a flat faiss index'),
+}
+"""Every form by its name."""
 
 
 @contextmanager

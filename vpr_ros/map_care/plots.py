@@ -1,4 +1,4 @@
-"""Pictures of maps and evaluations: where places are, and what was believed over what was true."""
+"""Pictures of a map: where its places are, where they look, and what a check-up found."""
 
 import io
 from itertools import pairwise
@@ -12,46 +12,11 @@ from matplotlib.figure import Figure
 
 from vpr_ros.core.geometry import rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.evaluating.figures import Evaluation, Tolerance
 from vpr_ros.map_care.check import Findings
 
 _NAMED_PARTS = 12  # in the legend
 _VIEWS_PER_EXTENT = 60  # length of a view line
-_MAP, _TRUE, _RIGHT, _WRONG, _SILENT = '#c8ccd2', '#30363d', '#2e8b57', '#d1432b', '#e0a030'
-
-
-def draw_paths(
-    evaluation: Evaluation, place_map: PlaceMap, tolerance: Tolerance, path: Path, *, title: str
-) -> None:
-    """Write a PNG of the map's places, the true path and the fixes.
-
-    Each fix is joined to the true position; where there was none is shown too.
-    """
-    places = place_map.base_poses()
-    fixed = np.array([answer.pose is not None for answer in evaluation.answers])
-    poses = np.array(
-        [answer.pose for answer in evaluation.answers if answer.pose is not None]
-    ).reshape(-1, 7)
-    truth = evaluation.truth
-    right = tolerance.accepts(poses, truth[fixed])
-    figure = Figure(figsize=(9, 7), dpi=130, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(places[:, 0], places[:, 1], '.', color=_MAP, markersize=7, label='mapped places')
-    axes.plot(truth[:, 0], truth[:, 1], '-', color=_TRUE, linewidth=1, label='true path')
-    for chosen, colour, name in ((right, _RIGHT, 'right'), (~right, _WRONG, 'wrong')):
-        joined = np.stack([truth[fixed][chosen, :2], poses[chosen, :2]], axis=1)  # [n, 2, 2]
-        axes.add_collection(LineCollection(list(joined), colors=colour, linewidths=1, alpha=0.7))
-        label = f'{name} fix ({chosen.sum()})'
-        axes.plot(poses[chosen, 0], poses[chosen, 1], 'o', color=colour, markersize=4, label=label)
-    silent = truth[~fixed]
-    label = f'no fix ({len(silent)})'
-    axes.plot(silent[:, 0], silent[:, 1], 'x', color=_SILENT, markersize=5, label=label)
-    axes.set(xlabel='x [m]', ylabel='y [m]', title=title)
-    axes.set_aspect('equal', adjustable='datalim')
-    axes.legend(loc='best', fontsize='small', framealpha=0.9)
-    axes.grid(color='#eeeeee')
-    figure.savefig(path)
+_POOR, _WRONG, _GAP = '#30363d', '#d1432b', '#e0a030'
 
 
 def draw_places(place_map: PlaceMap, path: Path, *, title: str) -> None:
@@ -71,9 +36,9 @@ def places_jpeg(place_map: PlaceMap, findings: Findings) -> bytes:
         LineCollection(pairs, colors=_WRONG, linewidths=1, alpha=0.6, label='look alike')
     )
     gaps = [positions[[gap.before, gap.after]] for gap in findings.gaps]
-    axes.add_collection(LineCollection(gaps, colors=_SILENT, linewidths=4, label='gap'))
+    axes.add_collection(LineCollection(gaps, colors=_GAP, linewidths=4, label='gap'))
     poor = positions[[image.place for image in findings.poor_images]].reshape(-1, 2)
-    axes.plot(poor[:, 0], poor[:, 1], 'x', color=_TRUE, markersize=6, label='poor image')
+    axes.plot(poor[:, 0], poor[:, 1], 'x', color=_POOR, markersize=6, label='poor image')
     axes.legend(loc='best', fontsize='small', framealpha=0.9)
     drawn = io.BytesIO()
     figure.savefig(drawn, format='jpeg', pil_kwargs={'quality': 85})

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from vpr_ros.build_map import build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
 from vpr_ros.drives import open_drive
+from vpr_ros.map_care.build import build_map
 from vpr_training.basics.files import write_json
 from vpr_training.data import own_drive
 from vpr_training.data.recall_set import RecallSet

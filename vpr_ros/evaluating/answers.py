@@ -1,0 +1,85 @@
+"""What one image of a drive got as its answer, and how a drive gets its answers without ROS.
+
+The running node gives the same answers through its topics, see live.py.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.localizing.localizer import Localization, Localizer
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.types import Frame, Poses
+from vpr_ros.drives.drive import RecordedFrame
+from vpr_ros.drives.posed_images import Unusable, usable
+from vpr_ros.drives.prefetch import prefetched
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one frame got."""
+
+    stamp_ns: int
+    candidates: Poses  # [K, 7] map_T_base, best first
+    pose: Poses | None  # [7] map_T_base, None without a fix
+    probability: float  # of the fix, or of the answer that was refused; NaN where it is not told
+    latency_ms: dict[str, float]  # by stage
+    covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
+    similarity: float = float('nan')  # of the first candidate; NaN where it is not told
+    similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
+    observed: NDArray[np.float64] | None = None  # see confidence.observe
+
+
+def fixes(answers: Sequence[Answer]) -> Poses:
+    """The poses of the answers, NaN where there is no fix, [Q, 7]."""
+    nothing = np.full(7, np.nan)
+    rows = [nothing if answer.pose is None else answer.pose for answer in answers]
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)
+
+
+def answers_offline(
+    frames: Iterable[RecordedFrame], localizer: Localizer, *, unusable: Unusable | None = None
+) -> Iterator[Answer]:
+    """Localize a drive's frames without ROS; one answer for each that can be used.
+
+    The localizer begins the drive without what it believed before, and describes frames ahead of
+    their turn.
+    """
+    localizer.reset()
+
+    def describe(recorded: RecordedFrame) -> tuple[dict[str, float], Query]:
+        started_s = time.perf_counter()
+        image = recorded.load(at_least_hw=localizer.needed_hw)
+        decoded_s = time.perf_counter()
+        query = localizer.describe(Frame(image, recorded.stamp_ns))
+        described_s = time.perf_counter()
+        latency_ms = {
+            'decode': (decoded_s - started_s) * 1e3,
+            'describe': (described_s - decoded_s) * 1e3,
+        }
+        return latency_ms, query
+
+    ahead = prefetched(frames, describe, workers=localizer.describer.at_once)
+    for _, (latency_ms, query) in usable(ahead, Unusable() if unusable is None else unusable):
+        yield _answer(localizer.locate(query), latency_ms)
+
+
+def _answer(located: Localization, before_ms: dict[str, float]) -> Answer:
+    """What a frame got; before_ms: latency of the stages before its turn."""
+    outcome, candidates = located.outcome, located.candidates
+    fix = outcome if isinstance(outcome, Fix) else None
+    return Answer(
+        stamp_ns=located.stamp_ns,
+        candidates=candidates.map_T_base,
+        pose=None if fix is None else fix.pose,
+        probability=outcome.probability,
+        latency_ms=before_ms | located.latency_ms,
+        similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
+        covariance=None if fix is None else fix.covariance,
+        similar=located.similar.map_T_base,
+        observed=located.observed,
+    )

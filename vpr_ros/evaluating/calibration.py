@@ -1,0 +1,115 @@
+"""How probable an answer on a map is right, fitted to a drive whose true poses are known.
+
+The drive is localized four times: as it is, with its middle third cut out, as if the robot had
+been carried away, at twice the speed, and backwards. A drive without wrong answers cannot tell how
+these look, and one way of driving a route is not all. The probability is fitted on every other ten
+frames and judged on those between them.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.image import shows_something
+from vpr_ros.core.localizing.confidence import (
+    BINS,
+    Calibration,
+    Reliability,
+    fit,
+    model_calibration_of,
+    reliability,
+)
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.query import Query
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.posed_images import PosedImages, posed_images
+from vpr_ros.evaluating.tolerance import Tolerance
+
+BLOCK = 10  # frames in a row that are fitted on, or held out
+FEWEST = 4 * BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A calibration, and how much it and the one before it can be relied on."""
+
+    calibration: Calibration
+    before: Reliability  # both on frames that were held out
+    after: Reliability
+
+
+def calibration_images(
+    drive: Drive, describer: Describer, *, max_pose_gap_s: float
+) -> PosedImages:
+    """The described images of a drive that show something.
+
+    Raises DriveError where too few of them have a true pose.
+    """
+    images = posed_images(drive, describer, max_pose_gap_s=max_pose_gap_s, wanted=shows_something)
+    if len(images) < FEWEST:
+        raise DriveError(
+            f'{drive.name}: {len(images)} images with a true pose, expected at least {FEWEST}'
+        )
+    return images
+
+
+def calibrate(
+    images: PosedImages, localizer: Localizer, radius_m: float, *, source: str
+) -> Calibrated:
+    """Fit the calibration of a localizer's map by the images of a drive."""
+    third = len(images) // 3
+    whole = np.arange(len(images))
+    carried = np.concatenate([whole[:third], whole[2 * third :]])
+    ways = (whole, carried, whole[::2], whole[::-1])
+    passes = [_observed(images, rows, localizer, Tolerance(radius_m)) for rows in ways]
+    held_out = (np.concatenate(ways) // BLOCK) % 2 == 1
+    place_map = localizer.place_map
+    made = fit(
+        np.concatenate([observed for observed, _ in passes])[~held_out],
+        np.concatenate([right for _, right in passes])[~held_out],
+        prior=model_calibration_of(place_map.header, folder=place_map.folder),
+        source=source,
+    )
+    observed, right = (values[held_out[: len(whole)]] for values in passes[0])
+    before, after = (
+        reliability(found.probability(observed), right) for found in (localizer.calibration, made)
+    )
+    return Calibrated(replace(made, error=after.error, radius_m=radius_m), before, after)
+
+
+def table(found: Calibrated) -> str:
+    """The reliability diagram in figures, and both errors."""
+    after = found.after
+    lines = ['probability   right   frames'] + [
+        f'{promised:.2f}          {true:.2f}    {count}'
+        for promised, true, count in zip(after.promised, after.true, after.count, strict=True)
+        if count
+    ]
+    return '\n'.join(
+        [
+            *lines,
+            f'expected calibration error, {BINS} bins, frames not fitted on: {after.error:.3f} '
+            f'(before: {found.before.error:.3f})',
+        ]
+    )
+
+
+def _observed(
+    images: PosedImages, rows: NDArray[np.int64], localizer: Localizer, tolerance: Tolerance
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Observations [Q, OBSERVED] along rows [Q] of a drive, and whether the best place was true.
+
+    The rows come at the drive's first stamps, so that time goes forward whatever their order is.
+    """
+    localizer.reset()
+    observed, right = [], []
+    for row, stamp_ns in zip(rows, images.stamps_ns.tolist()):
+        located = localizer.locate(Query(images.descriptors[row], stamp_ns))
+        assert located.observed is not None  # the judge of drives is calibrated
+        observed.append(located.observed)
+        best = located.candidates.map_T_base[0]
+        right.append(bool(tolerance.accepts(best, images.poses[row])))
+    return np.array(observed), np.array(right)

@@ -1,0 +1,112 @@
+"""The worst failures of a variant as pictures: the query, its first matches, the true place."""
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.errors import ImageError
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Image, Poses
+from vpr_ros.drives.drive import Drive
+from vpr_ros.evaluating.judging import Judged
+from vpr_ros.evaluating.measuring import Variant
+from vpr_ros.evaluating.shown_figures import number
+from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.report.charts import Tone
+from vpr_ros.report.page import Gallery, Picture, Strip
+
+WORST = 12
+"""Failures shown of each variant."""
+
+_MATCHES = 5
+_PICTURE_PX = 320
+
+
+def failures(
+    title: str, variant: Variant, drives: Sequence[Drive], tolerance: Tolerance
+) -> Gallery:
+    """Wrong fixes by their error, then queries whose first match is wrong, latest hit first."""
+    judged = variant.evaluation.judged
+    fixes, misses = _wrong(judged)
+    if not len(fixes) and not len(misses):
+        return Gallery(title, [], 'No fix was wrong, and every place was the first match.')
+    shown = [*fixes[: WORST - min(len(misses), WORST // 3)], *misses][:WORST]
+    images = _images(judged, shown, drives)
+    places = variant.setup.place_map.base_poses()
+    strips = [_strip(int(row), images.get(int(row)), variant, places, tolerance) for row in shown]
+    note = (
+        f'{len(fixes)} wrong fixes, {len(misses)} other queries whose first match is wrong; '
+        'metres are distances to the true position.'
+    )
+    return Gallery(title, strips, note)
+
+
+def _wrong(judged: Judged) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the wrong fixes and of the other wrong first matches, worst first."""
+    wrong_fix = judged.known & judged.fixed & ~judged.right
+    missed = judged.known & ~judged.unmatchable & (judged.rank != 0) & ~wrong_fix
+    fixes, misses = np.flatnonzero(wrong_fix), np.flatnonzero(missed)
+    late = np.where(judged.rank[misses] < 0, np.iinfo(np.int64).max, judged.rank[misses])
+    return (
+        fixes[np.argsort(-judged.error_m[fixes], kind='stable')],
+        misses[np.argsort(-late, kind='stable')],
+    )
+
+
+def _strip(
+    row: int, image: Image | None, variant: Variant, places: Poses, tolerance: Tolerance
+) -> Strip:
+    """The query, its first matches, and the nearest place; places: of the map, [N, 7]."""
+    judged, place_map = variant.evaluation.judged, variant.setup.place_map
+    true, pictures = judged.truth[row], [Picture(_jpeg(image), 'query', 's0')]
+    for rank, candidate in enumerate(judged.answers[row].candidates[:_MATCHES], start=1):
+        place = int(np.argmin(np.linalg.norm(places - candidate, axis=1)))
+        apart_m = float(np.linalg.norm(candidate[:3] - true[:3]))
+        tone: Tone = 'good' if tolerance.accepts(candidate, true) else 'bad'
+        pictures.append(_picture(place_map, place, f'{rank}: {number(apart_m)} m', tone))
+    apart = np.linalg.norm(places[:, :3] - true[:3], axis=1)
+    nearest = int(np.argmin(apart))
+    caption = f'nearest place: {number(float(apart[nearest]))} m'
+    caption += ', not on the map' if judged.unmatchable[row] else ''
+    return Strip(_heading(judged, row), [*pictures, _picture(place_map, nearest, caption, 'good')])
+
+
+def _heading(judged: Judged, row: int) -> str:
+    probability = judged.answers[row].probability
+    outcome = 'no fix'
+    if judged.fixed[row]:
+        outcome = f'wrong fix, {number(float(judged.error_m[row]))} m off'
+    sure = '' if math.isnan(probability) else f', probability {probability:.2f}'
+    return f'{judged.elapsed_s[row]:.1f} s: {outcome}{sure}'
+
+
+def _images(judged: Judged, rows: Sequence[np.int64], drives: Sequence[Drive]) -> dict[int, Image]:
+    """The chosen queries' images by row, read once more; those that cannot be are left out."""
+    found = {}
+    for number_of_drive, drive in enumerate(drives):
+        of_it = [int(row) for row in rows if judged.drive[row] == number_of_drive]
+        wanted = {judged.answers[row].stamp_ns: row for row in of_it}
+        for frame in drive.frames() if wanted else ():
+            if frame.stamp_ns in wanted:
+                row = wanted.pop(frame.stamp_ns)
+                with suppress(ImageError):
+                    found[row] = frame.load()
+            if not wanted:
+                break
+    return found
+
+
+def _picture(place_map: PlaceMap, place: int, caption: str, tone: Tone) -> Picture:
+    with suppress(ImageError):
+        return Picture(_jpeg(place_map.thumbnail(place)), caption, tone)
+    return Picture(b'', f'{caption}, unreadable', tone)
+
+
+def _jpeg(image: Image | None) -> bytes:
+    if image is None:
+        return b''
+    return encode_jpeg(image, longest_side_px=_PICTURE_PX, quality=75)

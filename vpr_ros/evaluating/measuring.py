@@ -1,0 +1,164 @@
+"""Measure the ways of localizing on the same drives, offline or through the running node.
+
+Offline, the images go straight through the core, as fast as the model runs. Through the node they
+go at the bag's own speed, which adds dropped frames and the latency to the pose.
+"""
+
+import math
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.settings import checked
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.posed_images import Unusable, frames_of
+from vpr_ros.evaluating.answers import answers_offline
+from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
+from vpr_ros.evaluating.setups import Setup, said
+from vpr_ros.evaluating.tolerance import Tolerance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How drives are localized and judged, the same for every setup."""
+
+    tolerance: Tolerance
+    live: bool = False
+    rate: float = 1.0  # times the recorded speed, with `live`
+    threads: int = 0
+    precision: str = 'auto'  # of the node's model, with `live`
+    image_topic: str | None = None
+    max_pose_gap_s: float = 1.0
+    split_every_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A setup, and what came of it."""
+
+    setup: Setup
+    evaluation: Evaluation  # all drives
+    splits: Mapping[str, Evaluation]  # by drive and by time; may be empty
+    live: bool
+    images_per_s: float  # NaN where the speed is the bag's own
+    memory_mb: float  # peak of the process that localized
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return self.setup.name
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Map, model, settings and way, with their digests."""
+        setup = self.setup
+        header, card = setup.place_map.header, setup.model.card
+        return [
+            ('map', f'{header.source}, {header.places} places, id {setup.place_map.id}'),
+            ('model', f'{card.name}, sha256 {card.sha256}, {setup.model.precision}'),
+            ('settings', said(setup.settings) or 'defaults'),
+            ('way', 'through the running node' if self.live else 'offline'),
+        ]
+
+    def costs(self) -> list[str]:
+        """Lines on speed, memory and the parts, which follow the table of the figures."""
+        speed = [f'{"speed":<22}{self.images_per_s:.1f} images/s']
+        return [
+            *(speed if math.isfinite(self.images_per_s) else []),
+            f'{"peak memory":<22}{self.memory_mb:.0f} MB',
+            *(_said_of_part(name, part) for name, part in self.splits.items()),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Each drive's figures, and what they cost."""
+
+    evaluations: list[Evaluation]
+    images_per_s: float
+    memory_mb: float
+
+
+def measured(setup: Setup, drives: Sequence[Drive], way: Way) -> Variant:
+    """What comes of one setup; raises DriveError where a drive cannot be judged."""
+    run = (_live if way.live else _offline)(setup, drives, way)
+    together = pooled(run.evaluations)
+    splits = {}
+    if drives[1:]:
+        splits = {drive.name: found for drive, found in zip(drives, run.evaluations, strict=True)}
+    if way.split_every_s is not None:
+        splits |= by_time(together, way.split_every_s)
+    return Variant(
+        setup=setup,
+        evaluation=together,
+        splits=splits,
+        live=way.live,
+        images_per_s=run.images_per_s,
+        memory_mb=run.memory_mb,
+    )
+
+
+def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
+    describer = OnnxDescriber(setup.model, threads=way.threads, singly=False)
+    localizer = Localizer(describer, setup.place_map, checked(LocalizerConfig, setup.settings))
+    evaluations, images, taken_s = [], 0, 0.0
+    for drive in drives:
+        localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
+        unusable = Unusable()
+        started_s = time.perf_counter()
+        answers = list(answers_offline(frames_of(drive), localizer, unusable=unusable))
+        taken_s += time.perf_counter() - started_s
+        images += len(answers)
+        evaluations.append(
+            evaluate(
+                answers,
+                drive,
+                setup.place_map,
+                way.tolerance,
+                unusable=unusable.count,
+                max_pose_gap_s=way.max_pose_gap_s,
+            )
+        )
+    return _Run(evaluations, images / max(taken_s, 1e-9), _peak_mb(resource.RUSAGE_SELF))
+
+
+def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
+    from vpr_ros.evaluating.live import run_live  # needs ROS, which the offline way does not
+
+    parameters = setup.settings | {
+        'map': str(setup.place_map.folder.absolute()),
+        'model': str(setup.model.folder.absolute()),
+        'threads': way.threads,
+        'precision': way.precision,
+    }
+    evaluations = []
+    for drive in drives:
+        found = run_live(Path(drive.name), way.image_topic, parameters, rate=way.rate)
+        evaluations.append(
+            evaluate(
+                found.answers,
+                drive,
+                setup.place_map,
+                way.tolerance,
+                dropped=found.dropped,
+                node_latency_ms=found.node_latency_ms,
+                max_pose_gap_s=way.max_pose_gap_s,
+            )
+        )
+    return _Run(evaluations, math.nan, _peak_mb(resource.RUSAGE_CHILDREN))
+
+
+def _said_of_part(name: str, part: Evaluation) -> str:
+    recall = part.recall.at[1]
+    found = '' if math.isnan(recall) else f'Recall@1 {recall:.3f}, '
+    return f'  {name}: {found}answered {part.answered:.1%} of {len(part.answers)}'
+
+
+def _peak_mb(whose: int) -> float:
+    return resource.getrusage(whose).ru_maxrss / 1024

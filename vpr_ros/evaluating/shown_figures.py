@@ -1,0 +1,268 @@
+"""The one list of figures: what each is called, in which unit it comes, and where it is shown.
+
+The JSON of --json, the table in the terminal and the headline of the page are made from this list,
+in its order. The keys of the JSON are a contract: programs read them.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vpr_ros.core.recall import Recall
+from vpr_ros.evaluating.figures import Evaluation, Provenance
+from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.report.charts import Tone
+from vpr_ros.report.page import Figure, Headline
+
+UNKNOWN = '–'
+"""Stands for a figure that does not exist."""
+
+_LABEL_WIDTH = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A figure in words: a row of the table, and a card of the headline if it is a main one."""
+
+    label: str
+    value: str
+    note: str = ''
+    tone: Tone = 'plain'
+    is_main: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One figure: its key and value in the JSON, and the words that people read.
+
+    A figure without a label and without lines is for programs only.
+    """
+
+    key: str
+    value: Callable[[Evaluation], Any]
+    label: str = ''
+    form: str = '{}'  # of the value
+    note: str = ''
+    tone: Callable[[Any], Tone] = lambda value: 'plain'
+    is_main: bool = False
+    says_unknown: bool = False  # where the figure does not exist: a line says so, or there is none
+    lines: Callable[[Evaluation], Iterator[Line]] | None = None  # in place of the one by label
+
+    def said(self, evaluation: Evaluation) -> Iterator[Line]:
+        """The lines of this figure."""
+        if self.lines is not None:
+            yield from self.lines(evaluation)
+        elif self.label:
+            value = finite(self.value(evaluation))
+            if value is not None:
+                words = self.form.format(value), self.note, self.tone(value)
+                yield Line(self.label, *words, self.is_main)
+            elif self.says_unknown:
+                yield Line(self.label, UNKNOWN, 'not known', is_main=self.is_main)
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The contract of --json; figures that do not exist (an error without any fix) are null."""
+    return {shown.key: finite(shown.value(evaluation)) for shown in FIGURES}
+
+
+def as_table(evaluation: Evaluation, tolerance: Tolerance) -> str:
+    """The figures for a person, a line for each."""
+    rows = [Line('right within', str(tolerance)), *_lines(evaluation)]
+    return '\n'.join(
+        f'{line.label:<{_LABEL_WIDTH}}{line.value}   {line.note}'.rstrip() for line in rows
+    )
+
+
+def headline(evaluation: Evaluation, *further: Line) -> Headline:
+    """The main figures, as they stand large on a page; `further` follow them."""
+    main = [line for line in _lines(evaluation) if line.is_main]
+    return Headline(
+        [Figure(line.label, line.value, line.note, line.tone) for line in (*main, *further)]
+    )
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON, which knows no NaN and no infinity: both are None, however deep."""
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number(value: float) -> str:
+    """Three digits, more before the point."""
+    if math.isnan(value):
+        return UNKNOWN
+    return f'{value:.3g}' if value < 1000 else f'{value:.0f}'
+
+
+def _lines(evaluation: Evaluation) -> Iterator[Line]:
+    for shown in FIGURES:
+        yield from shown.said(evaluation)
+
+
+def _shares(recall: Recall | None) -> dict[str, float] | None:
+    return None if recall is None else {str(n): share for n, share in recall.at.items()}
+
+
+def _recall(found: Evaluation) -> Iterator[Line]:
+    for n, (low, high) in found.recall.interval.items():
+        share = found.recall.at[n]
+        if not math.isnan(share):
+            note = f'[{low:.3f}, {high:.3f}]'
+            yield Line(f'Recall@{n}', f'{share:.3f}', note, 's0', is_main=n == 1)
+
+
+def _single_image(found: Evaluation) -> Iterator[Line]:
+    if found.single_image is not None:
+        share = found.single_image.at[1]
+        yield Line('Recall@1, one image', f'{share:.3f}', 'without the drive so far')
+
+
+def _queries(found: Evaluation) -> Iterator[Line]:
+    yield Line('queries / places', f'{found.recall.queries} / {found.provenance.database}')
+
+
+def _unmatchable(found: Evaluation) -> Iterator[Line]:
+    count, queries = found.recall.unmatchable, found.recall.queries
+    note = f'of {queries} queries, counted as misses'
+    yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
+
+
+def _images(
+    key: str, label: str, note: str, count: Callable[[Provenance], int], *, is_main: bool = False
+) -> Shown:
+    """A count of images that were no queries, of which people are told where there are any."""
+
+    def lines(found: Evaluation) -> Iterator[Line]:
+        if images := count(found.provenance):
+            yield Line(label, f'{images}', note, 'silent', is_main=is_main)
+
+    return Shown(key=key, value=lambda found: count(found.provenance), lines=lines)
+
+
+def _calibration(found: Evaluation) -> dict[str, Any] | None:
+    trust = found.reliability
+    if trust is None:
+        return None
+    return {
+        'error': trust.error,
+        'promised': trust.promised.tolist(),
+        'true': trust.true.tolist(),
+        'count': trust.count.tolist(),
+    }
+
+
+def _calibration_error(found: Evaluation) -> Iterator[Line]:
+    if found.reliability is None:
+        yield Line('calibration error', UNKNOWN, 'not known')
+    else:
+        yield Line('calibration error', f'{found.reliability.error:.3f}')
+
+
+def _spread(
+    key: str, label: str, unit: str, spread: Callable[[Evaluation], dict[str, float]]
+) -> Shown:
+    def lines(found: Evaluation) -> Iterator[Line]:
+        median, p90 = spread(found)['median'], spread(found)['p90']
+        if math.isnan(median):
+            yield Line(label, UNKNOWN, 'not known')
+        else:
+            note = f'at the median, 90 % within {number(p90)} {unit}'
+            yield Line(label, f'{number(median)} {unit}', note, is_main=True)
+
+    return Shown(key=key, value=spread, lines=lines)
+
+
+def _latency(found: Evaluation) -> Iterator[Line]:
+    for stage, spread in found.latency_ms.items():
+        note = f'at the median, 95 % within {spread["p95"]:.1f} ms'
+        yield Line(f'latency {stage}', f'{spread["p50"]:.1f} ms', note)
+
+
+def _if_any(count: int) -> Tone:
+    return 'silent' if count else 'plain'
+
+
+def _if_wrong(share: float) -> Tone:
+    return 'bad' if share > 0 else 'good'
+
+
+FIGURES = (
+    Shown(key='recall', value=lambda found: _shares(found.recall), lines=_recall),
+    Shown(
+        key='single_image', value=lambda found: _shares(found.single_image), lines=_single_image
+    ),
+    Shown(
+        key='recall_interval',
+        value=lambda found: {str(n): list(ends) for n, ends in found.recall.interval.items()},
+    ),
+    Shown(key='queries', value=lambda found: found.recall.queries, lines=_queries),
+    Shown(key='unmatchable', value=lambda found: found.recall.unmatchable, lines=_unmatchable),
+    Shown(key='database', value=lambda found: found.provenance.database),
+    Shown(key='frames', value=lambda found: found.provenance.frames),
+    _images('without_pose', 'without a true pose', 'images', lambda come: come.without_pose),
+    _images('unusable', 'not usable', 'images', lambda come: come.unusable),
+    _images(
+        'dropped', 'dropped', 'images, for newer ones', lambda come: come.dropped, is_main=True
+    ),
+    Shown(key='calibration', value=_calibration, lines=_calibration_error),
+    Shown(
+        key='answered',
+        value=lambda found: found.answered,
+        label='answered',
+        form='{:.1%}',
+        note='of the queries got a fix',
+        is_main=True,
+    ),
+    Shown(key='answered_interval', value=lambda found: list(found.answered_interval)),
+    Shown(
+        key='false_fixes',
+        value=lambda found: found.false_fixes,
+        label='false fixes',
+        form='{:.1%}',
+        note='of the fixes, at the set threshold',
+        tone=_if_wrong,
+        is_main=True,
+        says_unknown=True,
+    ),
+    Shown(key='false_fixes_interval', value=lambda found: list(found.false_fixes_interval)),
+    Shown(
+        key='average_precision',
+        value=lambda found: found.precision_recall and found.precision_recall.average_precision,
+        label='average precision',
+        form='{:.3f}',
+        note='of the first matches',
+        is_main=True,
+    ),
+    Shown(
+        key='recall_at_full_precision',
+        value=lambda found: (
+            found.precision_recall and found.precision_recall.recall_at_full_precision
+        ),
+        label='recall, 100 % precise',
+        form='{:.3f}',
+    ),
+    Shown(
+        key='time_to_first_fix_s',
+        value=lambda found: found.time_to_first_fix_s,
+        label='time to first fix',
+        form='{:.1f} s',
+        is_main=True,
+    ),
+    _spread('position_error_m', 'position error', 'm', lambda found: found.position_error_m),
+    _spread('heading_error_deg', 'heading error', 'deg', lambda found: found.heading_error_deg),
+    Shown(
+        key='inside_ellipse',
+        value=lambda found: found.inside_ellipse,
+        label='inside the ellipse',
+        form='{:.1%}',
+        note='of the true positions, expected 95 %',
+        is_main=True,
+    ),
+    Shown(key='latency_ms', value=lambda found: found.latency_ms, lines=_latency),
+)
+"""Every figure, in the order in which it is shown."""

@@ -1,0 +1,304 @@
+"""Make places of a drive: describe its images, take their poses, write both down.
+
+Images are read, described and written one at a time, so that memory does not grow with the drive.
+A map appears under its name only when it is complete.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.describing.shipped import shipped_graphs
+from vpr_ros.core.errors import ConfigError, DriveError, ImageError
+from vpr_ros.core.geometry import angle_between
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
+from vpr_ros.core.landmarks.features import Features
+from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
+from vpr_ros.core.mapping.graphs import features_of
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.writer import MapWriter, build
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.types import Image, Poses
+from vpr_ros.drives.drive import Drive, RecordedFrame
+from vpr_ros.drives.posed_images import Unusable, frames_of, usable
+from vpr_ros.drives.prefetch import described
+from vpr_ros.map_care.edit import append, require_same_frame
+
+THUMBNAIL_PX = 240
+_TURN_RAD = np.radians(20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """How far apart mapped images are at least; zeros keep all.
+
+    A turn of 20 degrees also starts a new place.
+    """
+
+    metres: float = 0.0
+    seconds: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> 'Spacing':
+        """From `1.5m` or `0.5s`; raises ConfigError."""
+        found = re.fullmatch(r'(\d+\.?\d*|\.\d+)\s*(m|s)', text.strip())
+        if not found:
+            raise ConfigError(
+                f'--every {text}: expected metres or seconds, for example 1.5m or 0.5s'
+            )
+        value = float(found[1])
+        return cls(metres=value) if found[2] == 'm' else cls(seconds=value)
+
+    def is_reached(self, last: tuple[int, Poses] | None, stamp_ns: int, pose: Poses) -> bool:
+        """Whether an image at (stamp, pose [7]) is far enough from the last one that was kept."""
+        if last is None:
+            return True
+        last_ns, last_pose = last
+        if self.seconds:
+            return stamp_ns - last_ns >= self.seconds * 1e9
+        if self.metres:
+            moved_m = np.linalg.norm(pose[:3] - last_pose[:3])
+            return bool(
+                moved_m >= self.metres or angle_between(last_pose[3:], pose[3:]) >= _TURN_RAD
+            )
+        return True
+
+
+@dataclass
+class Report:
+    """What became of the drive's images."""
+
+    images: int = 0
+    mapped: int = 0
+    landmarks: int = 0
+    without_pose: int = 0
+    thinned: int = 0
+    unusable: Unusable = field(default_factory=Unusable)
+    depths: Unusable = field(default_factory=Unusable)  # depth images that are not
+
+    def lines(self) -> list[str]:
+        """The counts as sentences, zeros left out."""
+        mean = self.landmarks / max(self.mapped, 1)
+        unusable, depths = self.unusable, self.depths
+        optional = (
+            (self.landmarks, f'{mean:.0f} landmarks at a place, in the mean'),
+            (
+                self.without_pose,
+                f'{self.without_pose} images have no pose at their stamp and were left out',
+            ),
+            (self.thinned, f'{self.thinned} images were left out by --every'),
+            (
+                unusable.count,
+                f'{unusable.count} images could not be used, the first: {unusable.first}',
+            ),
+            (
+                depths.count,
+                f'{depths.count} depth images could not be used, the first: {depths.first}',
+            ),
+        )
+        said = [sentence for times, sentence in optional if times]
+        return [f'{self.images} images read, {self.mapped} places mapped', *said]
+
+
+def build_map(
+    drive: Drive,
+    describer: Describer,
+    output: Path,
+    *,
+    spacing: Spacing = Spacing(),
+    max_pose_gap_s: float = 1.0,
+    command: str = '',
+    features: Features | None = None,
+) -> Report:
+    """Write a map of a drive, with landmarks if features for them are given.
+
+    Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
+    a map that was at `output` before stays as it was.
+    """
+    maker = landmark_maker(drive, features) if features else None
+    header = _header(drive, describer, maker, command)
+    with build(output, header, features=features) as writer:
+        return add_places(
+            drive,
+            describer,
+            writer,
+            spacing=spacing,
+            max_pose_gap_s=max_pose_gap_s,
+            maker=maker,
+        )
+
+
+def add_places(
+    drive: Drive,
+    describer: Describer,
+    writer: MapWriter,
+    *,
+    spacing: Spacing = Spacing(),
+    max_pose_gap_s: float = 1.0,
+    maker: LandmarkMaker | None = None,
+) -> Report:
+    """Describe a drive's images and write them as places; raises DriveError without poses.
+
+    maker: of landmarks, for a part that has some.
+    """
+    if drive.trajectory is None:
+        raise DriveError(
+            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
+        )
+    report = Report()
+    chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
+
+    def load(posed: tuple[RecordedFrame, Poses], needed_hw: tuple[int, int]) -> Image:
+        if maker is not None:
+            return posed[0].load()
+        height, width = needed_hw
+        return posed[0].load(at_least_hw=(max(height, THUMBNAIL_PX), max(width, THUMBNAIL_PX)))
+
+    results = described(chosen, load, describer)
+    for (frame, pose), (image, descriptor) in usable(results, report.unusable):
+        writer.add(
+            descriptor,
+            pose,
+            stamp_ns=frame.stamp_ns,
+            name=frame.name,
+            thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
+        )
+        report.mapped += 1
+        if maker is not None:
+            depth_m = _depth(frame, report.depths)
+            report.landmarks += _written(writer, maker.add(image, pose, depth_m=depth_m))
+    if maker is not None:
+        report.landmarks += _written(writer, maker.finish())
+    return report
+
+
+def append_drive(
+    folder: Path,
+    header: MapHeader,
+    drive: Drive,
+    describer: Describer,
+    *,
+    spacing: Spacing = Spacing(),
+    max_pose_gap_s: float = 1.0,
+    command: str = '',
+    features: Features | None = None,
+) -> Report:
+    """Add a drive to a map as a further part, with landmarks if features for them are given.
+
+    header: of the map before. Raises MapError where the drive's poses cannot stand beside the
+    map's, and as `edit.append` and `add_places`.
+    """
+    if drive.trajectory is not None:
+        require_same_frame(
+            header, drive.frame_id, drive.datum, drive.has_heading, where=drive.name
+        )
+    maker = landmark_maker(drive, features) if features else None
+    landmarks = (maker.camera, maker.features) if maker else None
+    with append(folder, header, command=command, source=drive.name, landmarks=landmarks) as writer:
+        return add_places(
+            drive,
+            describer,
+            writer,
+            spacing=spacing,
+            max_pose_gap_s=max_pose_gap_s,
+            maker=maker,
+        )
+
+
+def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
+    """For the images of a drive; raises DriveError for a drive whose images tell no directions."""
+    if drive.camera is None or not drive.has_heading:
+        missing = 'calibration of its camera' if drive.camera is None else 'headings'
+        raise DriveError(
+            f'{drive.name}: no {missing} in it; --landmarks needs camera_info '
+            '(camera_info.yaml of a folder) and poses with rotations'
+        )
+    return LandmarkMaker(drive.camera, features)
+
+
+def chosen_features(kind: str | None) -> Features | None:
+    """The features that --landmarks asks for, '' being the default; None without it.
+
+    Raises ConfigError for others than there are, ModelError where their networks have not been
+    exported.
+    """
+    if kind is None:
+        return None
+    kind = kind or 'sift'
+    if kind not in GRAPHS_OF_KIND:
+        raise ConfigError(f'--landmarks {kind}: expected one of {", ".join(GRAPHS_OF_KIND)}')
+    return features_named(kind, shipped_graphs(GRAPHS_OF_KIND[kind]))
+
+
+def features_to_append(folder: Path, header: MapHeader, kind: str | None) -> Features | None:
+    """As `chosen_features`; a map that has landmarks gives its own, unless others are named."""
+    if kind is not None and header.landmark_features and kind in ('', header.landmark_features):
+        return features_of(folder, header)
+    return chosen_features(kind)
+
+
+def _header(
+    drive: Drive, describer: Describer, maker: LandmarkMaker | None, command: str
+) -> MapHeader:
+    card = describer.model.card
+    return MapHeader(
+        model_name=card.name,
+        model_sha256=card.sha256,
+        descriptor_size=card.descriptor_size,
+        model_calibration=card.calibration,
+        frame_id=drive.frame_id,
+        datum=drive.datum,
+        has_heading=drive.has_heading,
+        base_T_camera=tuple(drive.base_T_camera.tolist()),
+        mounting_known=drive.mounting_known,
+        field_of_view_deg=drive.field_of_view_deg,
+        camera=maker.camera if maker else None,
+        landmark_features=maker.features.name if maker else '',
+        source=drive.name,
+        command=command,
+    )
+
+
+def _depth(frame: RecordedFrame, unusable: Unusable) -> NDArray[np.float32] | None:
+    """The depth image [H, W] in metres; None where there is none that can be used."""
+    try:
+        return frame.depth() if frame.depth is not None else None
+    except ImageError as error:
+        unusable.add(error)
+        return None
+
+
+def _written(writer: MapWriter, found: Iterable[Landmarks]) -> int:
+    """Write the landmarks of some places; how many there are."""
+    count = 0
+    for landmarks in found:
+        writer.add_landmarks(landmarks)
+        count += len(landmarks)
+    return count
+
+
+def _posed(
+    drive: Drive,
+    trajectory: Trajectory,
+    spacing: Spacing,
+    max_pose_gap_s: float,
+    report: Report,
+) -> Iterator[tuple[RecordedFrame, Poses]]:
+    """The frames to map, with map_T_camera [7]; the others are counted."""
+    last: tuple[int, Poses] | None = None
+    for frame in frames_of(drive):
+        report.images += 1
+        poses, known = trajectory.at(np.array([frame.stamp_ns]), max_gap_s=max_pose_gap_s)
+        if not known[0]:
+            report.without_pose += 1
+        elif not spacing.is_reached(last, frame.stamp_ns, poses[0]):
+            report.thinned += 1
+        else:
+            last = frame.stamp_ns, poses[0]
+            yield frame, poses[0]

@@ -1,0 +1,58 @@
+"""What a change of a map does to its recall: the same queries before and after.
+
+The queries are the images of a drive, or the map's own places, each against all others (leave one
+out), where no second drive exists. The latter flatters a map, because an image's neighbours come
+from the same drive; the difference between two maps is what it is for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.recall import Recall
+from vpr_ros.drives.posed_images import PosedImages
+from vpr_ros.evaluating.recall import recall_of
+from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.map_care.check import sampled
+
+MOST_QUERIES = 2_000  # of a map's own places
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What a map is asked before and after."""
+
+    images: PosedImages
+    own: bool = False  # places of the map itself: each is kept from finding itself
+
+
+def own_places(place_map: PlaceMap) -> Queries:
+    """A map's places as queries, evenly thinned to a few thousand."""
+    rows = sampled(len(place_map), MOST_QUERIES)
+    images = PosedImages(
+        place_map.descriptors_of(rows), place_map.base_poses(rows), place_map.stamps_ns[rows]
+    )
+    return Queries(images, own=True)
+
+
+def map_recall(queries: Queries, place_map: PlaceMap, tolerance: Tolerance) -> Recall:
+    """Recall@N of queries against a map."""
+    return recall_of(
+        queries.images,
+        place_map.index,
+        place_map.base_poses(),
+        tolerance,
+        itself=_themselves(queries.images, place_map) if queries.own else None,
+    )
+
+
+def _themselves(images: PosedImages, place_map: PlaceMap) -> list[NDArray[np.int64]]:
+    """Rows of the places that each image is, as far as the map holds it."""
+    found = []
+    for descriptor, stamp_ns in zip(images.descriptors, images.stamps_ns):
+        rows = np.flatnonzero(place_map.stamps_ns == stamp_ns)
+        same = (place_map.descriptors_of(rows) == descriptor).all(axis=1)
+        found.append(np.asarray(rows[same]))
+    return found
