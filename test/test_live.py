@@ -1,0 +1,94 @@
+"""Running the node for an evaluation: in which ROS domain, and for how long."""
+
+import socket
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+
+from vpr_ros.evaluating import domain
+from vpr_ros.evaluating.domain import free_domain, is_free
+from vpr_ros.evaluating.live import patience_s
+from vpr_ros.node.player import Player
+
+
+def test_the_domain_is_none_that_the_environment_names_or_a_process_uses(monkeypatch) -> None:
+    monkeypatch.setattr(domain, 'is_free', lambda number: number in (5, 6))
+    monkeypatch.setenv('ROS_DOMAIN_ID', '5')
+    assert {free_domain() for _ in range(20)} == {6}
+    monkeypatch.setenv('ROS_DOMAIN_ID', 'nonsense')
+    assert {free_domain() for _ in range(50)} == {5, 6}
+
+
+def test_a_domain_in_which_somebody_is_is_not_free() -> None:
+    import rclpy
+
+    number = free_domain()
+    assert is_free(number) and 1 <= number <= domain.MOST
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=number)
+    try:
+        node = rclpy.create_node('somebody', context=context)
+        assert not is_free(number)
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+def test_a_port_that_is_taken_makes_its_domain_not_free() -> None:
+    number = free_domain()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(('', 7400 + 250 * number + 10))
+        assert not is_free(number)
+    assert is_free(number)
+
+
+def test_a_run_waits_for_a_slow_model_as_long_as_its_slowest_answer_asks() -> None:
+    sent_s = {stamp: float(stamp) for stamp in range(10)}
+    assert patience_s(sent_s, {}) >= 10  # the first answer of a slow model
+    assert patience_s(sent_s, {0: 0.1, 3: 3.1}) == 1.5
+    assert patience_s(sent_s, {0: 4.0, 5: 7.0}) == pytest.approx(12.0)
+    assert patience_s(sent_s, {0: 4.0, 9: 13.0}) == 1.5  # of the last image: none can follow
+    assert patience_s({}, {}) == 1.5
+
+
+class Publisher:
+    def publish(self, data: bytes) -> None:
+        self.sent_s = time.monotonic()
+
+    def wait_for_all_acked(self, timeout) -> None:
+        pass
+
+
+class Reader:
+    """A bag with two messages an hour apart."""
+
+    is2 = True
+    paths = ('made up',)
+    connections = (SimpleNamespace(topic='/said', msgtype='std_msgs/msg/String'),)
+
+    def messages(self, connections):
+        for bag_ns in (0, 3600 * 10**9):
+            yield self.connections[0], bag_ns, b''
+
+
+@pytest.mark.parametrize('clock', [False, True])
+def test_a_player_that_waits_through_a_gap_ends_at_once_when_ros_does(monkeypatch, clock) -> None:
+    monkeypatch.setattr(
+        'vpr_ros.node.player.cdr_converter', lambda reader: lambda data, kind: data
+    )
+    running = threading.Event()
+    running.set()
+    publisher = Publisher()
+    node = SimpleNamespace(
+        context=SimpleNamespace(ok=running.is_set),
+        create_publisher=lambda kind, topic, qos: publisher,
+    )
+    player = Player(node, Reader())
+    threading.Timer(0.5, running.clear).start()
+    started_s = time.monotonic()
+    assert player.play(clock=clock) == 1
+    assert time.monotonic() - started_s < 3
