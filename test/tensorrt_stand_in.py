@@ -357,7 +357,7 @@ def cuda_modules(state: StandIn) -> dict[str, ModuleType]:
 def installed(state: StandIn) -> Iterator[StandIn]:
     """Let `import tensorrt` and `import cuda` find the stand-in; and forget it all afterwards."""
     ours = 'vpr_ros.core.describing.tensorrt'
-    core: Any = sys.modules['vpr_ros.core']
+    room: Any = sys.modules['vpr_ros.core.describing']
     names = {'tensorrt': tensorrt_module(state)} | cuda_modules(state)
     before = {name: sys.modules.get(name) for name in [*names, ours]}
     sys.modules.pop(ours, None)
@@ -369,5 +369,5 @@ def installed(state: StandIn) -> Iterator[StandIn]:
             sys.modules.pop(name, None)
             if module is not None:
                 sys.modules[name] = module
-        if hasattr(core, 'tensorrt'):
-            del core.tensorrt
+        if hasattr(room, 'tensorrt'):
+            del room.tensorrt
