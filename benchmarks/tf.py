@@ -33,6 +33,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
+from vpr_ros.evaluating.domain import free_domain
 from vpr_ros.node.conversions import stamp_message
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.node.spinning import until_shutdown
@@ -113,8 +114,14 @@ def play(kept: Kept, entries: list[tuple[int, str, bytes]], context: rclpy.Conte
 
 def measure(late_s: float, map_folder: Path) -> Run:
     """Play the drive once."""
+    with free_domain() as domain:
+        return measure_in(domain, late_s, map_folder)
+
+
+def measure_in(domain: int, late_s: float, map_folder: Path) -> Run:
+    """The same in a ROS domain."""
     kept, context = Kept(), rclpy.Context()
-    rclpy.init(context=context, domain_id=99)
+    rclpy.init(context=context, domain_id=domain)
     overrides = {
         'map': str(map_folder),
         'image_topic': '/camera/image',

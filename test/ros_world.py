@@ -1,6 +1,5 @@
 """The real node in its own process, and a real rclpy node in this one to talk to it."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -15,8 +14,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from vpr_ros.evaluating.domain import free_domain
+
 ROOT = Path(__file__).resolve().parents[1]
-_domains = itertools.count(os.getpid() % 40)
 
 
 class Peer:
@@ -68,13 +68,13 @@ class Peer:
 @contextmanager
 def domain() -> Iterator[tuple[int, Peer]]:
     """A ROS domain of its own and a peer in it."""
-    number = 60 + next(_domains)
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=number)
-    try:
-        yield number, Peer(context)
-    finally:
-        rclpy.try_shutdown(context=context)
+    with free_domain() as number:
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=number)
+        try:
+            yield number, Peer(context)
+        finally:
+            rclpy.try_shutdown(context=context)
 
 
 @contextmanager

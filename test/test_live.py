@@ -9,41 +9,60 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 
+from vpr_ros.core.errors import VprError
 from vpr_ros.evaluating import domain
 from vpr_ros.evaluating.domain import free_domain, is_free
 from vpr_ros.evaluating.live import patience_s
 from vpr_ros.node.player import Player
 
 
+def drawn(times: int) -> set[int]:
+    found = set()
+    for _ in range(times):
+        with free_domain() as number:
+            found.add(number)
+    return found
+
+
 def test_the_domain_is_none_that_the_environment_names_or_a_process_uses(monkeypatch) -> None:
     monkeypatch.setattr(domain, 'is_free', lambda number: number in (5, 6))
     monkeypatch.setenv('ROS_DOMAIN_ID', '5')
-    assert {free_domain() for _ in range(20)} == {6}
+    assert drawn(20) == {6}
     monkeypatch.setenv('ROS_DOMAIN_ID', 'nonsense')
-    assert {free_domain() for _ in range(50)} == {5, 6}
+    assert drawn(50) == {5, 6}
+
+
+def test_a_domain_is_kept_from_others_while_it_is_in_use(monkeypatch) -> None:
+    monkeypatch.setattr(domain, 'is_free', lambda number: number in (5, 6))
+    monkeypatch.delenv('ROS_DOMAIN_ID', raising=False)
+    with free_domain() as first, free_domain() as second:
+        assert {first, second} == {5, 6}
+        with pytest.raises(VprError, match='every ROS domain'), free_domain():
+            pass
+    assert drawn(50) == {5, 6}
 
 
 def test_a_domain_in_which_somebody_is_is_not_free() -> None:
     import rclpy
 
-    number = free_domain()
-    assert is_free(number) and 1 <= number <= domain.MOST
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=number)
-    try:
-        node = rclpy.create_node('somebody', context=context)
-        assert not is_free(number)
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown(context=context)
+    with free_domain() as number:
+        assert is_free(number) and 1 <= number <= domain.MOST
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=number)
+        try:
+            node = rclpy.create_node('somebody', context=context)
+            assert not is_free(number)
+            node.destroy_node()
+        finally:
+            rclpy.try_shutdown(context=context)
 
 
 def test_a_port_that_is_taken_makes_its_domain_not_free() -> None:
-    number = free_domain()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(('', 7400 + 250 * number + 10))
-        assert not is_free(number)
-    assert is_free(number)
+    with free_domain() as number:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(('', 7400 + 250 * number + 10))
+            assert not is_free(number)
+        assert is_free(number)
 
 
 def test_a_run_waits_for_a_slow_model_as_long_as_its_slowest_answer_asks() -> None:

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
     header = read_header(arguments.map)
-    folder = arguments.model or model_that_made(header)
+    folder = arguments.model or model_that_made(header.model_name, header.model_sha256)
     model = Model.open(folder, precision=arguments.precision)
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))

@@ -166,7 +166,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _model(arguments: argparse.Namespace, header: MapHeader, folder: Path) -> Model:
-    model = Model.open(arguments.model or model_that_made(header), precision=arguments.precision)
+    model = Model.open(
+        arguments.model or model_that_made(header.model_name, header.model_sha256),
+        precision=arguments.precision,
+    )
     require_model(folder, header, model)
     return model
 

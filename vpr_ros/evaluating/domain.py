@@ -1,9 +1,13 @@
 """A ROS domain that nobody here uses, for processes that shall hear only each other."""
 
+import fcntl
 import os
 import random
 import socket
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from vpr_ros.core.errors import VprError
 
@@ -14,11 +18,12 @@ MOST = 101
 _BASE, _PER_DOMAIN, _MULTICAST, _UNICAST = 7400, 250, 0, 10
 
 
-def free_domain() -> int:
+@contextmanager
+def free_domain() -> Iterator[int]:
     """A domain from 1 to 101 in which no participant of this machine is.
 
-    It is never that of the environment, which other robots use. Drawn by chance, so that two that
-    ask at once hardly get the same. Raises VprError where every domain is in use.
+    It is never that of the environment, which other robots use. A lock keeps it from others that
+    ask here while it is in use. Raises VprError where every domain is in use.
     """
     ours = None
     with suppress(ValueError):
@@ -26,8 +31,15 @@ def free_domain() -> int:
     domains = [domain for domain in range(1, MOST + 1) if domain != ours]
     random.SystemRandom().shuffle(domains)
     for domain in domains:
-        if is_free(domain):
-            return domain
+        name = f'vpr_ros-domain-{os.getuid()}-{domain}'
+        with (Path(tempfile.gettempdir()) / name).open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            if is_free(domain):
+                yield domain
+                return
     raise VprError(f'every ROS domain from 1 to {MOST} is in use on this machine')
 
 

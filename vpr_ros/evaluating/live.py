@@ -107,8 +107,7 @@ def run_live(
     on_answer: called with each image's stamp in ns and its pose message, None without a fix, while
     the bag plays. Raises DriveError when the node ends early, with the last line it said.
     """
-    domain = free_domain()
-    with opened(bag) as reader:
+    with free_domain() as domain, opened(bag) as reader:
         connections = {entry.topic: entry for entry in reader.connections}
         topic = image_topic or _only_image_topic(connections)
         parameters = {**parameters, **_transport(topic, connections[topic].msgtype)}

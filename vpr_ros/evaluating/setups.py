@@ -59,7 +59,9 @@ def opened_maps(
     headers = [read_header(folder) for folder in folders]
     if any(header.datum != headers[0].datum for header in headers):
         raise ConfigError('--map: these maps have different datums, so that no drive fits both')
-    chosen = list(models) or [model_that_made(header) for header in headers]
+    chosen = list(models) or [
+        model_that_made(header.model_name, header.model_sha256) for header in headers
+    ]
     if len(chosen) == 1:
         chosen = chosen * len(headers)
     if len(chosen) != len(headers):

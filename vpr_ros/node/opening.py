@@ -28,7 +28,11 @@ def open_localizer(
         raise ConfigError('map: not given; make one with build_map and pass map:=FOLDER')
     folder = _expanded(config.map)
     header = read_header(folder)
-    model_folder = _expanded(config.model) if config.model else model_that_made(header)
+    model_folder = (
+        _expanded(config.model)
+        if config.model
+        else model_that_made(header.model_name, header.model_sha256)
+    )
     model = Model.open(model_folder, precision=config.precision)
     place_map = PlaceMap.open(folder, model=model)
     mountings = config.mountings()

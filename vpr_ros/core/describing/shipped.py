@@ -10,7 +10,6 @@ from pathlib import Path
 
 from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.errors import MapError, ModelError, VprError
-from vpr_ros.core.mapping.header import MapHeader
 
 DEFAULT_MODEL = 'lite0-whitened'
 """Name of the shipped model that commands take when none is given."""
@@ -57,19 +56,19 @@ def shipped_graphs(names: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
-def model_that_made(header: MapHeader) -> Path:
-    """Folder of the shipped model with the digest that a map names.
+def model_that_made(name: str, sha256: str) -> Path:
+    """Folder of the shipped model with the name and digest that a map gives.
 
     Raises MapError where none has it.
     """
     for folder in _model_folders():
         try:
-            if read_card(folder / CARD_NAME).sha256 == header.model_sha256:
+            if read_card(folder / CARD_NAME).sha256 == sha256:
                 return folder
         except VprError:
             continue
     raise MapError(
-        f'the map was made with model {header.model_name} ({header.model_sha256[:12]}), '
+        f'the map was made with model {name} ({sha256[:12]}), '
         'which is not among the shipped ones; '
         'say where it is with the parameter `model`, or --model'
     )
