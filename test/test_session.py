@@ -414,7 +414,7 @@ def test_switching_tf_off_or_a_clock_set_back_makes_the_correction_unknown(
     session = session_on(place_map, publish_tf=True)
     answers = session.handle(SettingsChanged(SessionConfig(publish_tf=False)))
     assert answers == [CorrectionLost()]
-    assert CorrectionLost() in session.handle(ClockSetBack(by_s=3.0))
+    assert CorrectionLost(clock_was_set_back=True) in session.handle(ClockSetBack(by_s=3.0))
 
 
 def test_a_mounting_is_asked_of_tf_until_it_answers_and_the_operator_is_told(
