@@ -4,7 +4,7 @@
 
 Every second image is map and the others are queries, both ways round, and the rendered town by
 day is the map for dusk. Each with landmarks of every kind of features that is there, and once
-from retrieval alone.
+from retrieval alone. How probable such poses are is measured by landmark_confidence.py.
 """
 
 import argparse

@@ -35,10 +35,19 @@ from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.features import FeatureRays, SiftFeatures
 from vpr_ros.core.landmarks.points import LandmarkMaker
 from vpr_ros.core.landmarks.resection import Matches, moved_to, resect
+from vpr_ros.core.localizing.confidence import (
+    LANDMARKS,
+    OBSERVED,
+    at_most_known,
+    observe_landmarks,
+)
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
+from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.localizing.verify import Verifier
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
@@ -50,16 +59,27 @@ from vpr_ros.map_care.edit import keep_places, merge
 CAMERA = rendered.camera()
 MAPPED = rendered.drive(8)
 CONFIG = LocalizerConfig(min_similarity=-1.0)
+SIFT = SiftFeatures()
 
 
-def write_folder(folder: Path, poses: Poses, *, calibrated: bool = True) -> Path:
-    """A posed folder of the room."""
+def write_folder(
+    folder: Path,
+    poses: Poses,
+    *,
+    calibrated: bool = True,
+    shift_m: float = 0.0,
+    strange: float = 0.0,
+) -> Path:
+    """A posed folder of the room, which stands elsewhere, or shows another on its right share."""
     (folder / 'images').mkdir(parents=True)
     rows = ['image,stamp_s,x,y,z,qx,qy,qz,qw']
     for index, pose in enumerate(poses):
         image, _ = rendered.render(CAMERA, pose)
+        if strange:
+            image = with_a_strip_of(image, rendered.render(CAMERA, pose, room=9)[0], strange)
         (folder / 'images' / f'{index}.jpg').write_bytes(encode_jpeg(image, quality=95))
-        rows.append(f'{index}.jpg,{index},' + ','.join(f'{value:.9f}' for value in pose))
+        stated = pose + np.array([shift_m, 0, 0, 0, 0, 0, 0])
+        rows.append(f'{index}.jpg,{index},' + ','.join(f'{value:.9f}' for value in stated))
     (folder / 'poses.csv').write_text('\n'.join(rows) + '\n')
     if calibrated:
         described = {
@@ -172,6 +192,150 @@ def test_another_room_is_not_placed_by_landmarks(
     if isinstance(with_landmarks.outcome, Fix) and isinstance(without.outcome, Fix):
         assert with_landmarks.outcome.inliers == 0
         np.testing.assert_array_equal(with_landmarks.outcome.pose, without.outcome.pose)
+
+
+def with_a_strip_of(image: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """An image whose right share shows another one."""
+    shown, left = image.copy(), round(image.shape[1] * (1 - share))
+    shown[:, left:] = other[:, left:]
+    return shown
+
+
+@pytest.fixture(scope='module')
+def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescriber]:
+    """Two rooms 100 m apart, with the same paper but for the right half of the second's views.
+
+    The drive through the one is mapped after the drive through the other.
+    """
+    folder = tmp_path_factory.mktemp('twins')
+    describer = OnnxDescriber(write_tiny_model(folder / 'model'))
+    for name, shift_m, strange in (('first', 0.0, 0.0), ('second', 100.0, 0.5)):
+        write_folder(folder / name, MAPPED, shift_m=shift_m, strange=strange)
+        build_map(open_drive(folder / name), describer, folder / f'{name}_map', features=SIFT)
+    merge([PlaceMap.open(folder / f'{name}_map') for name in ('first', 'second')], folder / 'map')
+    return PlaceMap.open(folder / 'map'), describer
+
+
+def seen_anew(
+    made: tuple[PlaceMap, OnnxDescriber], image: np.ndarray, **settings: float | bool
+) -> Outcome:
+    """What one image gives a robot that has just been switched on."""
+    place_map, describer = made
+    cameras = [MountedCamera(IDENTITY, CAMERA)]
+    config = replace(CONFIG, **settings)  # type: ignore[arg-type]
+    return Localizer(describer, place_map, config, cameras=cameras).step(Frame(image, 0)).outcome
+
+
+def by_landmarks(outcome: Outcome) -> bool:
+    return isinstance(outcome, Fix) and outcome.inliers > 0
+
+
+HARD = [
+    with_a_strip_of(
+        rendered.render(CAMERA, rendered.drive(1, start_m=2.3 + 3 * share)[0])[0],
+        rendered.render(CAMERA, rendered.drive(1, start_m=4.2 - 2 * share)[0])[0],
+        share,
+    )
+    for share in (0.0, 0.2, 0.4, 0.5, 0.6)
+]
+"""Views of which a part shows the same room from elsewhere, more and more of it."""
+
+
+@pytest.mark.parametrize('rate', [0.01, 0.3])
+def test_landmarks_give_no_fix_that_is_wrong_more_often_than_it_may(
+    made: tuple[PlaceMap, OnnxDescriber], twins: tuple[PlaceMap, OnnxDescriber], rate: float
+) -> None:
+    for world in (made, twins):
+        for image in HARD:
+            found = [
+                seen_anew(world, image, max_false_fix_rate=rate),
+                refined(world, image, NoFix(Reason.NOT_SURE), rate=rate),
+            ]
+            assert all(
+                outcome.probability >= 1 - rate for outcome in found if isinstance(outcome, Fix)
+            )
+
+
+def test_rooms_that_look_alike_are_not_told_apart_by_a_few_more_landmarks(
+    made: tuple[PlaceMap, OnnxDescriber], twins: tuple[PlaceMap, OnnxDescriber]
+) -> None:
+    """The room that the view shows is right, but its twin has too many of the landmarks, too."""
+    for at in (2.75, 3.6, 4.2):
+        _, image = query(at)
+        alone, beside = seen_anew(made, image), seen_anew(twins, image)
+        assert by_landmarks(alone) and not by_landmarks(beside)
+        assert by_landmarks(seen_anew(twins, image, belief=False))  # by its share of inliers
+
+
+def refined(
+    made: tuple[PlaceMap, OnnxDescriber],
+    image: np.ndarray,
+    outcome: Outcome,
+    *,
+    rate: float = 0.01,
+) -> Outcome:
+    """What landmarks make of a drive's outcome where two of the true places are believed."""
+    place_map, describer = made
+    config = replace(CONFIG, max_false_fix_rate=rate)
+    localizer = Localizer(describer, place_map, config, cameras=[MountedCamera(IDENTITY, CAMERA)])
+    seen = localizer.describe(Frame(image, 0))
+    places = np.array([3, 4])
+    candidates = Candidates(places, np.full(2, 0.9, np.float32), np.asarray(place_map.poses)[3:5])
+    verdict = Verdict(candidates, outcome, places, observed=np.zeros(OBSERVED))
+    return Verifier(place_map).refine(seen, verdict, localizer.rig, config)
+
+
+def test_who_accepts_fewer_false_fixes_gets_fewer_fixes_by_landmarks(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    unsure = NoFix(Reason.NOT_SURE, 0.2)
+    fixes = [
+        sum(isinstance(refined(made, image, unsure, rate=rate), Fix) for image in HARD)
+        for rate in (0.5, 0.01, 0.0001)
+    ]
+    assert fixes[0] > fixes[1] > fixes[2] == 0
+
+
+def test_a_place_that_is_believed_is_refined(made: tuple[PlaceMap, OnnxDescriber]) -> None:
+    pose, image = query(3.6)
+    believed = Fix(MAPPED[4], np.eye(6), 0.9999, 4)
+    found = refined(made, image, believed)
+    assert isinstance(found, Fix) and found.inliers >= 30
+    assert np.linalg.norm(found.pose[:3] - pose[:3]) < 0.02
+    assert found.probability >= believed.probability
+
+
+def test_a_place_that_is_believed_is_not_contradicted_in_silence(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    """Drive and landmarks exclude each other; what is left of either is not enough for a fix."""
+    _, image = query(3.6)
+    far = MAPPED[4] + np.array([50.0, 0, 0, 0, 0, 0, 0])
+    outcome = refined(made, image, Fix(far, np.eye(6), 0.992, 4))
+    assert isinstance(outcome, NoFix) and outcome.probability < 0.99
+    strange, _ = rendered.render(CAMERA, MAPPED[3], room=7)
+    believed = Fix(far, np.eye(6), 0.992, 4)
+    assert refined(made, strange, believed) is believed
+
+
+def test_a_place_is_as_probable_as_its_landmarks_and_its_rival_allow() -> None:
+    """A rival of equal support leaves one half; more support never makes it less probable."""
+
+    def probability(inliers: int, matches: int, sigma: float, rival: int) -> float:
+        observed = observe_landmarks(inliers=inliers, matches=matches, sigma=sigma, rival=rival)
+        return float(at_most_known(LANDMARKS['root-sift'], observed))
+
+    best = probability(300, 310, 0.002, 0)
+    assert best <= 1 - 1 / (LANDMARKS['root-sift'].frames + 2) < 1
+    assert probability(300, 310, 0.002, 300) <= 0.5 < probability(300, 310, 0.002, 200) < best
+    for inliers, matches, sigma in ((300, 600, 0.002), (20, 20, 0.002), (300, 310, 0.3)):
+        assert probability(inliers, matches, sigma, 0) <= best
+
+
+@pytest.mark.parametrize('kind', ['xfeat', 'xfeat-lighterglue'])
+def test_features_for_which_no_frame_vouches_leave_a_place_to_the_belief(kind: str) -> None:
+    observed = observe_landmarks(inliers=400, matches=400, sigma=0.001, rival=0)
+    assert at_most_known(LANDMARKS[kind], observed) <= 0.5
 
 
 def test_an_image_of_another_shape_falls_back_to_retrieval(

@@ -61,6 +61,25 @@ SHIPPED = Calibration(
 )
 """For maps that were never calibrated, of a model whose card tells nothing of it."""
 
+LANDMARK_OBSERVATIONS = ('inliers', 'odds', 'sigma')
+LANDMARKS_OBSERVED = len(LANDMARK_OBSERVATIONS) + 1  # and by how far the place outdoes its rival
+LANDMARK_CENTRES = np.array([4.0, 1.0, -4.0])
+LANDMARK_SCALES = np.array([0.7, 1.0, 1.0])
+_MOST_INLIERS, _LEAST_SIGMA = 400, 0.003  # beyond these nothing that looks alike was ever seen
+
+_FITTED_ON = 'shipped: the demo and kitti_clip1, half of the frames where the map has no place'
+_XFEAT = Calibration((1.883261, 1.85301, -1.087045), -13.97105, _FITTED_ON, frames=0)
+LANDMARKS = {
+    'root-sift': Calibration((0.10303, 2.990894, -0.682177), -3.214018, _FITTED_ON, frames=883),
+    'xfeat': _XFEAT,
+    'xfeat-lighterglue': _XFEAT,  # not measured itself
+}
+"""By the kind of features, how probable a pose is by its landmarks: docs/decisions/0020.
+
+No frame vouches for XFeat's: in a town that had no part in the fit its look-alikes were as good as
+true places, so that they never exceed one half, and only refine what a drive believes.
+"""
+
 
 def observe(
     belief: float, similarity: float, ratio: float, spread: float, *, rival: float = 0.0
@@ -79,45 +98,76 @@ def observe(
     )
 
 
+def observe_landmarks(*, inliers: int, matches: int, sigma: float, rival: int) -> Array:
+    """What tells how probable a pose by landmarks is, [LANDMARKS_OBSERVED].
+
+    inliers: of the best place's matches, that agree on the pose; matches: all of them; sigma:
+    standard deviation of the position where it is largest, in radii; rival: inliers of the best
+    place that says otherwise.
+    """
+    odds = np.log((inliers + 0.5) / (matches - inliers + 0.5))
+    ahead = np.log(inliers / max(rival, 1e-12))
+    return np.array(
+        [np.log(min(inliers, _MOST_INLIERS)), odds, np.log(max(sigma, _LEAST_SIGMA)), ahead]
+    )
+
+
+def at_most_known(calibration: Calibration, observed: Array) -> Array:
+    """Probability [...] of observations [..., OBSERVED], never surer than so many frames allow.
+
+    Of n answers without a wrong one, the next is wrong with 1 / (n + 2): Laplace's rule.
+    """
+    return np.minimum(calibration.probability(observed), 1 - 1 / (calibration.frames + 2))
+
+
 def fit(
-    observed: Array, right: NDArray[np.bool_], *, prior: Calibration = SHIPPED, source: str
+    observed: Array,
+    right: NDArray[np.bool_],
+    *,
+    prior: Calibration = SHIPPED,
+    source: str,
+    counts: Array | float = 1.0,
+    centres: Array = _CENTRES,
+    scales: Array = _SCALES,
 ) -> Calibration:
     """Most probable weights for observations [Q, OBSERVED] and whether each answer was right [Q].
 
-    Newton's method on the logistic loss with a Gaussian prior around `prior`'s weights.
+    Newton's method on the logistic loss with a Gaussian prior around `prior`'s weights. counts:
+    how many answers each stands for [Q]; centres, scales: [OBSERVED - 1], about which and by how
+    much an observation varies.
     """
-    inputs = np.column_stack([(observed[:, :-1] - _CENTRES) / _SCALES, np.ones(len(observed))])
-    centre = _standardized(prior)
+    inputs = np.column_stack([(observed[:, :-1] - centres) / scales, np.ones(len(observed))])
+    centre = _standardized(prior, centres, scales)
 
     def loss(weights: Array) -> float:
         heights = inputs @ weights
-        misfit = float((np.logaddexp(0, heights) - right * heights).sum())
+        misfit = float((counts * (np.logaddexp(0, heights) - right * heights)).sum())
         return misfit + _PULL / 2 * float(((weights - centre) ** 2).sum())
 
     weights = centre.copy()
     for _ in range(_STEPS):
         expected = _logistic(inputs @ weights)
-        slope = inputs.T @ (expected - right) + _PULL * (weights - centre)
-        weighted = inputs.T * (expected * (1 - expected))
+        slope = inputs.T @ (counts * (expected - right)) + _PULL * (weights - centre)
+        weighted = inputs.T * (counts * expected * (1 - expected))
         step = np.linalg.solve(weighted @ inputs + _PULL * np.eye(len(weights)), slope)
         while loss(weights - step) > loss(weights) and np.abs(step).max() > _TOLERANCE:
             step = step / 2  # far from the minimum Newton's step is too long
         weights = weights - step
         if np.abs(step).max() < _TOLERANCE:
             break
-    plain = weights[:-1] / _SCALES
+    plain = weights[:-1] / scales
     return Calibration(
         tuple(round(float(weight), 6) for weight in plain),
-        round(float(weights[-1] - plain @ _CENTRES), 6),
+        round(float(weights[-1] - plain @ centres), 6),
         source,
         len(observed),
     )
 
 
-def _standardized(calibration: Calibration) -> Array:
-    """Weights and bias [5] of observations brought to a common centre and scale."""
+def _standardized(calibration: Calibration, centres: Array, scales: Array) -> Array:
+    """Weights and bias [OBSERVED] of observations brought to a common centre and scale."""
     weights = np.array(calibration.weights)
-    return np.append(weights * _SCALES, calibration.bias + weights @ _CENTRES)
+    return np.append(weights * scales, calibration.bias + weights @ centres)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ class LocalizerConfig:
     )
     max_false_fix_rate: float = knob(
         0.01,
-        'There is a fix only where the probability of its being wrong is at most this; '
-        'needs belief.',
+        'There is a fix, by landmarks too, only where the probability of its being wrong is at '
+        'most this; needs belief.',
         low=0.0001,
         high=0.5,
     )
@@ -44,7 +44,8 @@ class LocalizerConfig:
     )
     min_agreement: float = knob(
         0.6,
-        "Without belief: share of the candidates' weight that must agree, else there is no fix.",
+        "Without belief: share of the candidates' weight, or of the landmarks found, that must "
+        'agree, else there is no fix.',
         low=0.0,
         high=1.0,
     )

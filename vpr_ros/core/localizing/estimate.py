@@ -100,16 +100,24 @@ def fix_at(
 def strongest_mode(candidates: Candidates, config: LocalizerConfig, *, has_heading: bool) -> Mode:
     """The candidates that agree with the one that most weight agrees with; K > 0."""
     poses, weights = candidates.map_T_base, _weights(candidates)
-    apart_m = np.linalg.norm(poses[:, None, :3] - poses[None, :, :3], axis=-1)  # [K, K]
-    agree = apart_m <= config.agreement_radius
-    if has_heading:
-        cosine = np.abs(poses[:, 3:] @ poses[:, 3:].T)  # of half the angle between
-        agree &= cosine >= np.cos(np.radians(config.agreement_heading) / 2)
+    agree = agreement(poses, poses, config, has_heading=has_heading)
     support = agree @ weights
     best = int(np.argmax(support))
     others = ~agree[best]
     rival = (agree[np.ix_(others, others)] @ weights[others]).max(initial=0.0)
     return Mode(agree[best], float(min(support[best], 1.0)), float(rival))
+
+
+def agreement(
+    first: Poses, second: Poses, config: LocalizerConfig, *, has_heading: bool
+) -> NDArray[np.bool_]:
+    """Which of poses [K, 7] and [L, 7] are the same place, [K, L]."""
+    apart_m = np.linalg.norm(first[:, None, :3] - second[None, :, :3], axis=-1)  # [K, L]
+    agree = apart_m <= config.agreement_radius
+    if has_heading:
+        cosine = np.abs(first[:, 3:] @ second[:, 3:].T)  # of half the angle between
+        agree &= cosine >= np.cos(np.radians(config.agreement_heading) / 2)
+    return np.asarray(agree)
 
 
 def _weights(candidates: Candidates) -> Array:

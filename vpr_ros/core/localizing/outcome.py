@@ -27,11 +27,17 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """Where the robot is."""
+    """Where the robot is.
+
+    Along a drive the probability is calibrated (see confidence.py), whether the pose rests on
+    places or on landmarks, and is that of a position within agreement_radius of the true one. From
+    one image alone it is a share that agrees: of the candidates' weight, or of the best place's
+    landmarks against those of the place that says otherwise.
+    """
 
     pose: Poses  # [7], map_T_base
     covariance: NDArray[np.float64]  # [6, 6]: x y z in m^2, turns about the map's axes in rad^2
-    probability: float  # that it is right, in [0, 1]; from one image only, the agreeing share
+    probability: float  # that it is right, in [0, 1]
     place_index: int  # the most similar place of those that agree
     inliers: int = 0  # landmarks that the pose rests on; 0: it rests on the places' own poses
 

@@ -7,7 +7,7 @@ known well and lies near the place. The places that agree on where the camera is
 together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ from vpr_ros.core.geometry import (
 from vpr_ros.core.landmarks.features import FeatureRays
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
+from vpr_ros.core.localizing.confidence import LANDMARKS, at_most_known, observe_landmarks
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import agreement
 from vpr_ros.core.localizing.judges import Verdict
-from vpr_ros.core.localizing.outcome import Fix, Outcome
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -47,8 +49,22 @@ class Verified:
     resection: Resection  # map_T_camera
     place_index: int  # the one with most support
     inliers: int  # features of the query that agree with a landmark
-    inlier_ratio: float  # of the best place's matches
-    probability: float  # share of the inliers, against those of places that say otherwise
+    best_inliers: int  # of the best place's matches
+    best_matches: int  # all of them
+    rival_inliers: int  # of the best place that says otherwise; 0: none does
+
+    @property
+    def agreement(self) -> float:
+        """Share of the best place's inliers, against those of the place that says otherwise."""
+        return self.best_inliers / (self.best_inliers + self.rival_inliers)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The robot's pose by landmarks, and what tells how probable it is."""
+
+    fix: Fix
+    observed: Array | None  # see confidence.observe_landmarks; None: nothing is calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +91,51 @@ class Verifier:
         """place_map: with landmarks; raises MapError for features that are not known."""
         self._map = place_map
         self._features = place_map.features()
+        self._confidence = LANDMARKS[self._features.name]
 
     def refine(self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig) -> Outcome:
-        """The robot's pose by landmarks where they support one, else the verdict's outcome."""
+        """The robot's pose by landmarks where they support one, else the verdict's outcome.
+
+        Along a drive the calibrated probability of the landmarks' pose decides, and where it
+        contradicts the drive's own, what of the two is left. From one image alone the thresholds
+        of the configuration do.
+        """
         similarity = verdict.candidates.similarity
-        if query.image is None or similarity.max(initial=-1.0) < config.min_similarity:
+        calibrated = verdict.observed is not None
+        if not calibrated and similarity.max(initial=-1.0) < config.min_similarity:
             return verdict.outcome
+        placed = self.place(query, verdict, rig, config)
+        if placed is None:
+            return verdict.outcome
+        if calibrated:
+            return decided(verdict.outcome, placed.fix, config)
+        return placed.fix if placed.fix.probability >= config.min_agreement else verdict.outcome
+
+    def place(
+        self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig
+    ) -> Placed | None:
+        """The robot's pose by the landmarks of a verdict's places; None where they support none.
+
+        Its probability is calibrated where the verdict's is, else the agreeing share.
+        """
         calibration = rig.calibration(query.camera)
-        if calibration is None:
-            return verdict.outcome
+        if query.image is None or calibration is None:
+            return None
         verified = self.verify(query.image, calibration, verdict.shown, config)
-        if verified is None or verified.probability < config.min_agreement:
-            return verdict.outcome
-        return fix_of(verified, base_T_camera=rig.mounting(query.camera))
+        if verified is None:
+            return None
+        fix = fix_of(verified, base_T_camera=rig.mounting(query.camera))
+        if verdict.observed is None:
+            return Placed(fix, None)
+        sigma_m = np.sqrt(np.linalg.eigvalsh(fix.covariance[:3, :3])[-1])
+        observed = observe_landmarks(
+            inliers=verified.best_inliers,
+            matches=verified.best_matches,
+            sigma=float(sigma_m) / config.agreement_radius,
+            rival=verified.rival_inliers,
+        )
+        probability = float(at_most_known(self._confidence, observed))
+        return Placed(replace(fix, probability=probability), observed)
 
     def verify(
         self,
@@ -133,8 +181,9 @@ class Verifier:
             ),
             best.place_index,
             inliers,
-            best.ratio,
-            best.inliers / (best.inliers + rival),
+            best.inliers,
+            len(best.matches),
+            rival,
         )
 
     def _support(
@@ -167,10 +216,40 @@ def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
     return Fix(
         base.pose,
         base.covariance,
-        verified.probability,
+        verified.agreement,
         verified.place_index,
         inliers=verified.inliers,
     )
+
+
+def decided(judged: Outcome, placed: Fix, config: LocalizerConfig) -> Outcome:
+    """What holds of the drive's outcome and of the pose by landmarks, by their probabilities.
+
+    Where both mean one place, the landmarks' pose is the more exact, and the place no less
+    probable than the drive has it. Of two places at most one is right: what speaks for either
+    speaks against the other, and only what is left of it counts.
+    """
+    least = 1 - config.max_false_fix_rate
+    if not isinstance(judged, Fix):
+        return placed if placed.probability >= least else judged
+    poses = judged.pose[None], placed.pose[None]
+    if agreement(*poses, config, has_heading=True).all():
+        return replace(placed, probability=max(judged.probability, placed.probability))
+    answers = [
+        replace(judged, probability=_left(judged.probability, placed.probability)),
+        replace(placed, probability=_left(placed.probability, judged.probability)),
+    ]
+    better = max(answers, key=lambda answer: answer.probability)
+    if better.probability >= least:
+        return better
+    return NoFix(Reason.CANDIDATES_DISAGREE, better.probability)
+
+
+def _left(probability: float, other: float) -> float:
+    """What is left of a probability where another answer, which excludes it, has its own."""
+    neither = (1 - probability) * (1 - other)
+    first, second = probability * (1 - other), other * (1 - probability)
+    return first / max(first + second + neither, 1e-12)
 
 
 def _matches(
