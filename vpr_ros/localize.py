@@ -1,48 +1,35 @@
 """The node: camera images in, place matches and poses out.
 
-A lifecycle node that also starts by itself (`autostart`).
+A lifecycle node that also starts by itself (`autostart`). Its parts are imported inside `main`,
+because numpy, faiss and rclpy take a second, in which Ctrl-C would end in a traceback.
 """
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
-
-import rclpy
-from rclpy.lifecycle import TransitionCallbackReturn
-
-from vpr_ros.core.errors import VprError
-from vpr_ros.node.lifecycle import LocalizeNode
-from vpr_ros.node.spinning import until_shutdown
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import current_thread, main_thread
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 2 if it cannot be configured or activated."""
-    rclpy.init(args=None if args is None else list(args))
-    node: LocalizeNode | None = None
+    """Run the node until SIGINT or SIGTERM; 2 if it cannot be started."""
+    with _interruptible():
+        from vpr_ros.node.running import run
+    return run(args)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT ends the process at once: nothing is open yet, and an import cannot be undone."""
+    if current_thread() is not main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     try:
-        node = LocalizeNode()
-        if node.config.autostart and not _start(node):
-            return 2
-        with until_shutdown():
-            rclpy.spin(node)
-    except VprError as error:
-        print(f'localize: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the node was spinning
-        pass
+        yield
     finally:
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
-
-
-def _start(node: LocalizeNode) -> bool:
-    """Configure and activate; False where the map, the model or a topic cannot be used."""
-    return all(
-        change() == TransitionCallbackReturn.SUCCESS
-        for change in (node.trigger_configure, node.trigger_activate)
-    )
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ repeats them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields
 from typing import Any, TypeAlias, TypeVar
 
@@ -52,8 +52,11 @@ def check(declared: Field[Any], value: Any) -> Any:
     name, facts = declared.name, declared.metadata
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if isinstance(default, list) and not isinstance(value, (str, list)):
-        value = [float(number) for number in value]
+    if isinstance(default, list) and isinstance(value, Iterable) and not isinstance(value, str):
+        try:
+            value = [float(number) for number in value]
+        except (TypeError, ValueError):
+            raise ConfigError(f'{name}: {value!r}, expected a list of numbers') from None
     if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(
         default, bool
     ):

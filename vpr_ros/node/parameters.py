@@ -5,6 +5,7 @@ Types, defaults, ranges and descriptions are declared once, there.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Any
@@ -53,6 +54,31 @@ class Parameters:
                 node.declare_parameter(declared.name, default_of(declared), _descriptor(declared))
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
                 raise ConfigError(_reason(error)) from error
+        self._give_empty_lists_a_type()
+        self._tell_unknown()
+
+    def _give_empty_lists_a_type(self) -> None:
+        """Declare `[]` anew: in YAML, as `ros2 param dump` writes it, it has no type for rcl."""
+        for name, declared in _FIELDS.items():
+            if (
+                isinstance(default_of(declared), list)
+                and self._node.get_parameter(name).type_ is Parameter.Type.NOT_SET
+            ):
+                self._node.set_parameters([Parameter(name, value=[])])
+
+    def _tell_unknown(self) -> None:
+        """Warn of names that were given at start and that the node does not have.
+
+        rclpy lists what was given only in an attribute of its own; where a release has it no
+        more, there is no warning.
+        """
+        for name in sorted(getattr(self._node, '_parameter_overrides', {})):
+            if not self._node.has_parameter(name) and not name.startswith('qos_overrides.'):
+                nearest = difflib.get_close_matches(name, _FIELDS, n=1)
+                advice = f'did you mean {nearest[0]}?' if nearest else 'see config/localize.yaml'
+                self._node.get_logger().warning(
+                    f'parameter {name}: there is none of this name, it is ignored; {advice}'
+                )
 
     def _on_set(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
         """Refuse an illegal change with its reason; take a legal one over at once."""
@@ -62,7 +88,7 @@ class Parameters:
                 if change.name not in _FIELDS:
                     continue
                 declared = _FIELDS[change.name]
-                value = check(declared, change.value)
+                value = check(declared, _value(change))
                 fixed = declared.metadata['at_configure'] and self._is_configured()
                 if fixed and value != values[change.name]:
                     raise ConfigError(
@@ -75,6 +101,12 @@ class Parameters:
             return SetParametersResult(successful=False, reason=str(error))
         self._on_change(self.config)
         return SetParametersResult(successful=True)
+
+
+def _value(change: Parameter[Any]) -> Any:
+    """The value of a change; an empty list in YAML comes without a type, as None."""
+    is_list = isinstance(default_of(_FIELDS[change.name]), list)
+    return [] if is_list and change.value is None else change.value
 
 
 def _descriptor(declared: Field[Any]) -> ParameterDescriptor:

@@ -1,0 +1,75 @@
+"""Run the node from rclpy's start to its end, and tell an operator in one line what kept it.
+
+A signal may come at any time. rclpy then shuts its context down, and whatever is called after
+that raises an error of its binding, which `until_shutdown` takes for what it is.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.node.lifecycle import LocalizeNode
+from vpr_ros.node.spinning import until_shutdown
+
+# What rcl says it could not read, and what would have been right.
+_EXPECTED = {
+    'params file': 'YAML with NODE: ros__parameters: NAME: VALUE, as config/localize.yaml has it',
+    'log level': 'debug, info, warn, error or fatal',
+    'parameter override': '-p NAME:=VALUE, a string with spaces or commas in quotes',
+    'remap rule': '-r FROM:=TO',
+}
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 2 if it cannot be started, configured or activated."""
+    node: LocalizeNode | None = None
+    try:
+        _begin(args)
+        with until_shutdown():
+            node = LocalizeNode()
+            if node.config.autostart and not _start(node):
+                return 2 if rclpy.ok() else 0
+            rclpy.spin(node)
+    except VprError as error:
+        print(f'localize: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before the node was made
+        pass
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _begin(args: Sequence[str] | None) -> None:
+    """Initialize rclpy; raises ConfigError for ROS arguments that cannot be read."""
+    try:
+        rclpy.init(args=None if args is None else list(args))
+    except Exception as error:  # the class differs between distributions
+        raise ConfigError(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    """Make one line of rcl's complaint: without its own source files, and with what is right."""
+    text = ' '.join(str(error).split())
+    text = re.sub(r', at \S+:\d+', '', text.removeprefix('failed to initialize rcl: '))
+    if type(error).__name__ == 'UnknownROSArgsError':
+        return f'{text}: no such ROS argument; known are -p, -r, --params-file, --log-level'
+    for what, expected in _EXPECTED.items():
+        if what in text:
+            return f'{text}; expected {expected}'
+    return text
+
+
+def _start(node: LocalizeNode) -> bool:
+    """Configure and activate; False where the map, the model or a topic cannot be used."""
+    return all(
+        change() == TransitionCallbackReturn.SUCCESS
+        for change in (node.trigger_configure, node.trigger_activate)
+    )
