@@ -14,3 +14,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no real images in {folder}; set VPR_DATA to the folder that holds them')
     return folder
+
+
+@pytest.fixture(scope='session')
+def ros_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with vpr_ros, vpr_msgs and a stand-in for `bond`, built by a plain colcon."""
+    from interfaces import built_workspace
+
+    return built_workspace(tmp_path_factory.mktemp('colcon') / 'ws')

@@ -15,7 +15,7 @@ ROS = {
     'rclpy', 'sensor_msgs', 'geometry_msgs', 'nav_msgs', 'std_msgs', 'std_srvs',
     'visualization_msgs', 'diagnostic_msgs', 'lifecycle_msgs', 'rcl_interfaces',
     'builtin_interfaces', 'rosgraph_msgs', 'vpr_msgs', 'tf2_ros', 'tf2_msgs', 'launch',
-    'launch_ros', 'bondpy',
+    'launch_ros', 'bond',
 }  # fmt: skip
 TORCH = {'torch', 'torchvision', 'lightning', 'pytorch_metric_learning'}
 

@@ -35,7 +35,7 @@ def main() -> int:
     digest = _digest_of_sources()
     if STAMP.is_file() and STAMP.read_text().strip() == digest:
         return 0
-    if missing := _missing_tool():
+    if missing := missing_tool():
         print(f'build_msgs: {missing}; {WITHOUT}')
         return 0
     print('build_msgs: building vpr_msgs (under a minute) ...', flush=True)
@@ -58,7 +58,8 @@ def _digest_of_sources() -> str:
     return digest.hexdigest()
 
 
-def _missing_tool() -> str | None:
+def missing_tool() -> str | None:
+    """Return what a build lacks on this machine, and where it comes from; None if nothing."""
     for variable, names in (('CC', ('cc', 'gcc', 'clang')), ('CXX', ('c++', 'g++', 'clang++'))):
         chosen = os.environ.get(variable, '').split()[:1]
         if not any(shutil.which(name) for name in (chosen or names)):
@@ -71,28 +72,44 @@ def _missing_tool() -> str | None:
 
 
 def _build(scratch: Path) -> None:
-    build_env = scratch / 'env'
-    venv.create(build_env, symlinks=True, with_pip=True)
-    python = build_env / 'bin' / 'python'
-    environment = _clean_environment(build_env)
-    pip = (python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
-    wanted = ('-r', REQUIREMENTS / 'msgs-build.txt', '-c', _constraints(scratch))
-    _run(*pip, *wanted, env=environment)
-    _point_exports_at(build_env, python, environment)
+    environment = build_environment(scratch / 'env')
+    python = scratch / 'env' / 'bin' / 'python'
+    cmake = scratch / 'env' / 'bin' / 'cmake'
     tree = scratch / 'build'
     _run(
-        build_env / 'bin' / 'cmake',
-        *('-S', SOURCE, '-B', tree, '-G', 'Ninja'),
-        f'-DCMAKE_INSTALL_PREFIX={PREFIX}',
+        cmake,
+        *('-S', SOURCE, '-B', tree, '-G', 'Ninja', f'-DCMAKE_INSTALL_PREFIX={PREFIX}'),
+        *cmake_arguments(python),
+        env=environment,
+    )
+    _run(cmake, '--build', tree, env=environment)
+    _remove_installed()
+    _run(cmake, '--install', tree, env=environment)
+
+
+def build_environment(folder: Path, *packages: str) -> dict[str, str]:
+    """Make an environment with all that builds interfaces, and return its variables.
+
+    packages: what else pip installs into it.
+    """
+    venv.create(folder, symlinks=True, with_pip=True)
+    python = folder / 'bin' / 'python'
+    environment = _clean_environment(folder)
+    pip = (python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
+    wanted = ('-r', REQUIREMENTS / 'msgs-build.txt', '-c', _constraints(folder), *packages)
+    _run(*pip, *wanted, env=environment)
+    _point_exports_at(folder, python, environment)
+    return environment
+
+
+def cmake_arguments(python: Path) -> tuple[str, ...]:
+    """Return what tells cmake to build for the interpreter of a build environment."""
+    return (
         f'-DPython3_EXECUTABLE={python}',
         '-DPython3_FIND_VIRTUALENV=ONLY',
         '-DCMAKE_BUILD_TYPE=Release',
         '-DBUILD_TESTING=OFF',
-        env=environment,
     )
-    _run(build_env / 'bin' / 'cmake', '--build', tree, env=environment)
-    _remove_installed()
-    _run(build_env / 'bin' / 'cmake', '--install', tree, env=environment)
 
 
 def _clean_environment(build_env: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ from vpr_ros.core.describing.backend import Chosen
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node import conversions as convert
+from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
 from vpr_ros.node.inputs import Inputs, check_topics, image_topics
@@ -79,6 +80,7 @@ class LocalizeNode(LifecycleNode):
         super().__init__('localize', **node_arguments)
         self._configured: Configured | None = None
         self._active: Active | None = None
+        self._bond: Bond | None = None
         self._problem = ''  # why the last transition failed
         self._doing = ''  # while configuring, which may take minutes
         self._said_doing_s = -math.inf
@@ -119,6 +121,7 @@ class LocalizeNode(LifecycleNode):
             if self._configured is None:
                 raise VprError('not configured; nothing to activate')
             self._active = self._activate(self._configured)
+            self._bond = open_bond(self, expected=not self.config.autostart)
         except Exception as error:
             return self._failed(error)
         return super().on_activate(state)
@@ -197,6 +200,9 @@ class LocalizeNode(LifecycleNode):
         return Active(worker, inputs, configured.outputs)
 
     def _stop(self) -> None:
+        if self._bond is not None:
+            self._bond.close()
+            self._bond = None
         if self._active is not None:
             self._active.close()
             self._active = None
