@@ -33,9 +33,9 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
 STAMP := $(VENV)/.made
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 SHARED := package.xml launch config models
-EXECUTABLES = $(shell sed -n "s/^EXECUTABLES = (\(.*\))/\1/p" setup.py | tr -d "',")
+EXECUTABLES = $(shell sed -n "/^EXECUTABLES = (/,/^)/s/^ *'\(.*\)',$$/\1/p" setup.py)
 
-.PHONY: help setup setup-test setup-training demo test lint format bench clean msgs
+.PHONY: help setup setup-test setup-training demo test lint format bench clean msgs workspace
 
 help:
 	@echo 'make setup            Python environment in $(VENV) with what the robot needs, without torch; asks nothing.'
@@ -46,10 +46,10 @@ help:
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
 	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'
 	@echo 'make bench            speed and memory beside what one would take instead; writes docs/performance.md.'
+	@echo 'make workspace WS=DIR links this clone and its vpr_msgs into DIR/src, where colcon and rosdep find both.'
 	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, MSGS=0 leaves out vpr_msgs.'
-	@echo 'In a ROS 2 workspace colcon builds both packages: colcon build --base-paths . vpr_msgs'
 	@echo 'Now: $(NOW)'
 
 # ---- environment. Each stamp holds until a file it was made from changes.
@@ -96,7 +96,7 @@ $(STAMP)/robot: requirements/robot-on-ros.txt $(STAMP)/$(KIND)
 
 msgs: $(STAMP)/robot
 	@$(PY) -c 'from vpr_msgs.msg import PlaceMatchArray' 2>/dev/null || \
-	    echo 'setup: vpr_msgs is not built; in your workspace: colcon build --base-paths . vpr_msgs, then source install/setup.sh'
+	    echo 'setup: vpr_msgs is not built; make workspace WS=DIR, there colcon build, then source install/setup.sh'
 endif
 
 # The sources stay where they are (editable); share/ and lib/vpr_ros get links, as colcon build --symlink-install makes them.
@@ -155,6 +155,10 @@ format: setup-test
 
 bench: setup-test $(STAMP)/bench
 	@$(PY) benchmarks/performance.py $(ARGS)
+
+# For a person with ROS 2; needs no environment of ours.
+workspace:
+	@$(or $(PYTHON),python3) tools/workspace.py '$(WS)'
 
 clean:
 	rm -rf '$(VENV)' build install log dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

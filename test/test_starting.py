@@ -22,6 +22,7 @@ from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.settings import checked
+from vpr_ros.evaluating.domain import free_domain
 from vpr_ros.node.config import NodeConfig
 
 NODE = (sys.executable, '-m', 'vpr_ros.localize')
@@ -39,15 +40,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def started(*ros_arguments: str) -> subprocess.CompletedProcess[str]:
     """The node, started with arguments that it should refuse; without a map it ends anyway."""
-    return subprocess.run(
-        [*NODE, '--ros-args', *ros_arguments],
-        cwd=ROOT,
-        env=os.environ | {'ROS_DOMAIN_ID': '58'},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with free_domain() as number:
+        return subprocess.run(
+            [*NODE, '--ros-args', *ros_arguments],
+            cwd=ROOT,
+            env=os.environ | {'ROS_DOMAIN_ID': str(number)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
 
 @pytest.mark.parametrize(
@@ -145,21 +147,22 @@ def test_ctrl_c_while_it_starts_ends_it_without_a_traceback(
     world: dict[str, Any], after_s: float
 ) -> None:
     given = [word for name, value in world.items() for word in ('-p', f'{name}:={value}')]
-    process = subprocess.Popen(
-        [*NODE, '--ros-args', *given],
-        cwd=ROOT,
-        env=os.environ | {'ROS_DOMAIN_ID': '59'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    # Python itself takes a moment to start, in which no code of ours runs; numpy comes early.
-    deadline = time.monotonic() + 30
-    while 'numpy' not in Path(f'/proc/{process.pid}/maps').read_text():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    time.sleep(after_s)
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=30)
+    with free_domain() as number:
+        process = subprocess.Popen(
+            [*NODE, '--ros-args', *given],
+            cwd=ROOT,
+            env=os.environ | {'ROS_DOMAIN_ID': str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        # Python itself takes a moment to start, when no code of ours runs; numpy comes early.
+        deadline = time.monotonic() + 30
+        while 'numpy' not in Path(f'/proc/{process.pid}/maps').read_text():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=30)
     assert process.returncode == 0, printed
     assert 'Traceback' not in printed and 'KeyboardInterrupt' not in printed
