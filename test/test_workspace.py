@@ -44,6 +44,10 @@ def test_a_plain_colcon_finds_both_packages(tmp_path: Path) -> None:
     ]
 
 
+def test_a_plain_colcon_in_the_clone_finds_both_packages(tmp_path: Path) -> None:
+    assert [name for name, *_ in listed(ROOT, tmp_path)] == BOTH
+
+
 def test_rosdep_and_bloom_find_both_packages(tmp_path: Path) -> None:
     packages = pytest.importorskip('catkin_pkg.packages', reason='rosdep crawls by catkin_pkg')
     assert linked(tmp_path / 'ws').returncode == 0
