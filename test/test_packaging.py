@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import launch_stand_in
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,8 +135,31 @@ def test_pip_installs_executables_that_run_and_what_they_share(clone, tmp_path):
         assert 'usage' in run(folder / 'build_map', '--help', cwd=tmp_path, env=environment)
 
 
-@pytest.mark.parametrize('flags', [(), ('--symlink-install',)], ids=['copied', 'symlinked'])
-def test_colcon_builds_executables_that_run_and_what_they_share(colcon, clone, tmp_path, flags):
+def test_in_a_venv_the_launch_file_starts_the_node_by_the_venvs_interpreter(
+    clone, tmp_path, monkeypatch
+):
+    prefix = tmp_path / 'venv'
+    run(sys.executable, '-m', 'venv', '--without-pip', prefix)
+    python = f'python{sys.version_info.major}.{sys.version_info.minor}'
+    ours = prefix / 'lib' / python / 'site-packages' / 'ours.pth'  # what the package depends on
+    ours.write_text(sysconfig.get_path('purelib') + '\n')
+    pip = (sys.executable, '-m', 'pip', '--python', prefix, '--disable-pip-version-check')
+    install = ('install', '--quiet', '--ignore-installed', '--no-deps', '--no-index')
+    run(*pip, *install, '--no-build-isolation', '.', cwd=clone)
+    shebang = (prefix / 'bin/localize').read_text().splitlines()[0]
+    assert shebang == f'#!{prefix}/bin/{shebang.rpartition("/")[2]}'
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))  # not sourced
+    assert_launched(prefix, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    'flags',
+    [(), ('--symlink-install',), ('--merge-install',)],
+    ids=['copied', 'symlinked', 'merged'],
+)
+def test_colcon_builds_executables_that_run_and_what_they_share(
+    colcon, clone, tmp_path, flags, monkeypatch
+):
     install = tmp_path / 'install'
     colcon(
         'build',
@@ -143,10 +168,39 @@ def test_colcon_builds_executables_that_run_and_what_they_share(colcon, clone, t
         *flags,
         cwd=clone,
     )
-    assert_shared(install / 'vpr_ros')
-    assert_executable(install / 'vpr_ros/lib/vpr_ros')
-    sourced = 'source install/local_setup.bash && install/vpr_ros/lib/vpr_ros/build_map --help'
-    assert 'usage' in run('bash', '-c', sourced, cwd=tmp_path)
+    prefix = install if '--merge-install' in flags else install / 'vpr_ros'
+    assert_shared(prefix)
+    assert_executable(prefix / 'lib/vpr_ros')
+    sourced = ('bash', '-c', 'source install/local_setup.bash && exec "$@"', 'bash')
+    assert 'usage' in run(*sourced, prefix / 'lib/vpr_ros/build_map', '--help', cwd=tmp_path)
+    assert_launched(prefix, monkeypatch, *sourced, cwd=tmp_path)
+
+
+def test_make_setup_links_every_executable():
+    printed = run('make', '-s', '--eval', 'names:; @echo $(EXECUTABLES)', 'names')
+    assert tuple(printed.split()) == EXECUTABLES
+
+
+def assert_launched(
+    prefix: Path, monkeypatch: pytest.MonkeyPatch, *before: str, cwd: Path = ROOT
+) -> None:
+    """Assert that a prefix's launch file runs the prefix's node by an interpreter that has it.
+
+    The node tells of a log level that is none once it and rclpy are imported.
+    """
+    pytest.importorskip('rclpy', reason='the node needs ROS 2')
+    launch_stand_in.put_in_place(monkeypatch)
+    [node] = launch_stand_in.launched(prefix / 'share/vpr_ros/launch/localize.launch.py')
+    assert node.command[0] == str(prefix / 'lib/vpr_ros/localize')
+    done = subprocess.run(
+        [*before, *node.command, '--ros-args', '--log-level', 'loud'],
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2 and "localize: Couldn't parse log level" in done.stderr, done
 
 
 def assert_shared(prefix: Path) -> None:
