@@ -201,6 +201,23 @@ def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
         peer.wait(lambda: bool(fixes), 'no pose after the second try')
 
 
+def test_what_changes_while_the_node_is_inactive_counts_when_it_is_active_again(
+    world: dict[str, Any],
+) -> None:
+    with domain() as (_, peer), node_here(peer, world, belief=False) as node:
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        assert node.trigger_deactivate() == SUCCESS
+        (done,) = node.set_parameters([Parameter('min_similarity', value=1.0)])
+        assert done.successful and node.trigger_activate() == SUCCESS
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images = peer.publisher(Image, '/image')
+        for row in range(5):
+            images.publish(raw(999, stamp_s=100 + row))
+            peer.spin(0.1)
+        assert not fixes
+        assert node._configured.session._config.min_similarity == 1.0
+
+
 def test_an_error_in_a_callback_or_in_diagnostics_ends_nothing(
     world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

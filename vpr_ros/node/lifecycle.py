@@ -185,6 +185,7 @@ class LocalizeNode(LifecycleNode):
             publish=configured.outputs.publish,
             report=self.report,
         )
+        configured.mailbox.put(SettingsChanged(self.config))  # what changed while inactive
         try:
             inputs = Inputs(
                 self,
