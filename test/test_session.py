@@ -46,7 +46,7 @@ from vpr_ros.session.events import (
     SettingsChanged,
     TriggerAsked,
 )
-from vpr_ros.session.tracker import State
+from vpr_ros.session.tracker import REPETITIONS, State
 
 
 @pytest.fixture(scope='module')
@@ -270,19 +270,33 @@ def test_gps_of_nan_is_refused(place_map: PlaceMap) -> None:
 # Standing, darkness, broken images ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize('with_odometry', [True, False], ids=['odometry at rest', 'no odometry'])
 def test_a_robot_that_stands_before_a_noiseless_camera_keeps_what_it_knew(
-    place_map: PlaceMap, with_odometry: bool
+    place_map: PlaceMap,
 ) -> None:
+    """As in a simulator: the images are equal to the bit, and odometry is at rest."""
     session = session_on(place_map)
     answers_of(session, drive(range(10, 20)))
     for tenth in range(600):
-        stamp_s = 110 + tenth / 10
-        if with_odometry:
-            session.handle(odometry_at(38.0, stamp_s))
-        answers = session.handle(image_at(19, stamp_s, noise=7))
-        assert isinstance(outcomes(answers)[0], Fix), tenth
+        session.handle(odometry_at(38.0, 110 + tenth / 10))
+        if tenth == 0:
+            session.handle(odometry_at(38.0, 110.05))
+        answers = session.handle(image_at(19, 110 + tenth / 10, noise=7))
+        assert isinstance(outcomes(answers)[0], Fix) or tenth < 2, tenth
         assert session.state is State.LOCALIZED
+    assert isinstance(outcomes(session.handle(image_at(20, 170.5)))[0], Fix)
+
+
+def test_without_odometry_a_camera_that_repeats_itself_gives_no_fix_and_takes_nothing_away(
+    place_map: PlaceMap,
+) -> None:
+    """The robot may stand, or the camera may have stopped: nothing tells which."""
+    session = session_on(place_map)
+    answers_of(session, drive(range(10, 20)))
+    session.handle(image_at(19, 110, noise=7))
+    for tenth in range(1, 600):
+        outcome = outcomes(session.handle(image_at(19, 110 + tenth / 10, noise=7)))[0]
+        assert isinstance(outcome, NoFix) and outcome.reason is Reason.REPEATED
+        assert session.state is (State.LOCALIZED if tenth < REPETITIONS else State.TENTATIVE)
     assert isinstance(outcomes(session.handle(image_at(20, 170.5)))[0], Fix)
 
 

@@ -26,6 +26,7 @@ _NEXT_STEP = {
     Reason.NOT_SURE: 'drive on, or give an initial pose',
     Reason.ELSEWHERE: 'on the route all the same? map it in this light with `map append`',
     Reason.NOTHING_SEEN: 'check lens, exposure and light',
+    Reason.REPEATED: 'check that the camera runs; odometry on `odom` tells a robot that stands',
 }
 
 

@@ -19,6 +19,7 @@ class State(Enum):
 
 CONFIRMATIONS = 3  # fixes in a row until LOCALIZED
 PATIENCE = 2  # improbable frames in a row until LOST
+REPETITIONS = 20  # of the same image in a row until TENTATIVE
 _PROBABLE = 0.5
 
 
@@ -34,9 +35,13 @@ class Tracker:
         self.state = State.LOST
         self._fixes = 0
         self._doubts = 0
+        self._repeated = 0
 
     def step(self, outcome: Outcome) -> State:
         """Take one frame's outcome; returns the state after it."""
+        if isinstance(outcome, NoFix) and outcome.reason is Reason.REPEATED:
+            return self._step_repeated()
+        self._repeated = 0
         self._fixes = self._fixes + 1 if isinstance(outcome, Fix) else 0
         self._doubts = self._doubts + 1 if _is_doubt(outcome) else 0
         if self._fixes >= CONFIRMATIONS:
@@ -45,6 +50,13 @@ class Tracker:
             self.state = State.LOST
         elif self._is_changing():
             self.state = State.TENTATIVE
+        return self.state
+
+    def _step_repeated(self) -> State:
+        """An image that is the last one again tells nothing; many of them are not relied on."""
+        self._repeated += 1
+        if self._repeated >= REPETITIONS and self.state is State.LOCALIZED:
+            self.state, self._fixes = State.TENTATIVE, 0
         return self.state
 
     def _is_changing(self) -> bool:

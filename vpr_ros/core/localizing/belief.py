@@ -18,7 +18,8 @@ Evidence is the whole row of similarities, not its best few, in two steps:
 Images that repeat each other are no independent evidence: a row counts by how far it differs from
 the last one that counted. A camera that repeats itself proves nothing, neither for a place nor for
 "elsewhere": the robot is taken to stand, and the belief waits. Only odometry that says that the
-robot moves all the same moves the belief without a new image.
+robot moves all the same moves the belief without a new image. Whether a fix may be repeated is for
+the judge to say: without odometry, the camera may have stopped while the robot drives.
 
 All is kept on a regular grid along the mapped drive, where moving is a shift of an array: a frame
 costs a few passes over [V, M] (V speeds, M grid cells, about one per place). OpenCV's arithmetic
@@ -38,6 +39,9 @@ from vpr_ros.core.mapping.products import products
 Array: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
 
+IDENTICAL = 5e-5
+"""Novelty of an image that is the last one to the bit, but for the rounding of sums."""
+
 SPEEDS = np.linspace(-1.0, 1.0, 17)  # as shares of the bound, V of them
 
 _SHARPNESS = 0.6  # nats of log likelihood for one standard deviation of a row
@@ -51,7 +55,7 @@ _CHANGES_BRANCH = 0.02  # share of the weight that goes over to another branch n
 _BACKGROUND_FRAMES = 10.0  # frames of a drive that weigh as much as the map's own background
 _REMEMBERED_FRAMES = 300.0  # of a drive in the background
 _INDEPENDENT = 0.02  # 1 - correlation of two rows from which on both count in full
-_REPEATED = 0.01  # novelty below which an image is the last one again
+_REPEATED = 0.01  # novelty below which an image shows what the last one showed
 _STANDSTILL_M = 0.1  # by odometry, below which a repeated image means that nothing happened
 _FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping speeds
 _FLAT = 1e-6  # a row that varies less than this tells nothing
@@ -106,8 +110,8 @@ class Belief:
         evidence: float = 1.0,
         camera: int = 0,
         places_seen: Rows | None = None,
-    ) -> None:
-        """Take one frame.
+    ) -> float:
+        """Take one frame; returns how new it was, in [0, 1]: below IDENTICAL, it is the last one.
 
         similarity: [N], of its descriptor to all places; travelled_m: how far odometry says the
         robot moved since the last frame; evidence: in [0, 1], less for an image that shows little;
@@ -128,12 +132,13 @@ class Belief:
         self._stamp_ns = max(stamp_ns, before_ns)
         if novelty < _REPEATED and (travelled_m or 0.0) < _STANDSTILL_M:
             self._held_m = travelled_m or 0.0
-            return
+            return novelty
         self._held_m = 0.0
         likelihood = self._likelihood(row, height, evidence * novelty, seen)
         if places_seen is not None:  # where nothing is mapped, an image says nothing
             likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))
         self._move(elapsed_s, travelled_m, self._on_cells(likelihood))
+        return novelty
 
     def restrict(self, inside: NDArray[np.bool_], *, on_map: bool) -> None:
         """Take the weight of all but some of the places [N]; without one of them nothing changes.

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.belief import IDENTICAL, Belief
 from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
@@ -90,7 +90,7 @@ class Drive:
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places by the belief after this image."""
-        candidates, shown = self._weigh(query, found, config)
+        candidates, shown, is_identical = self._weigh(query, found, config)
         if len(found.similar) == 0:
             return _nothing_inside(query, found)
         if not query.shows_something:
@@ -99,6 +99,9 @@ class Drive:
         mode = strongest_mode(candidates, config, has_heading=has_heading)
         observed = observe_mode(candidates, found.similar, mode, config)
         probability = float(self._calibration.probability(observed))
+        if is_identical and query.travelled_m is None:
+            # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
+            return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown)
         if probability < 1 - config.max_false_fix_rate:
             reason = Reason.ELSEWHERE if self._belief.elsewhere > _MOST else Reason.NOT_SURE
             return Verdict(candidates, NoFix(reason, probability), shown, observed)
@@ -107,15 +110,18 @@ class Drive:
 
     def _weigh(
         self, query: Query, found: Retrieved, config: LocalizerConfig
-    ) -> tuple[Candidates, NDArray[np.int64]]:
-        """The places of most weight after this image, and what its camera sees of them."""
+    ) -> tuple[Candidates, NDArray[np.int64], bool]:
+        """The places of most weight after this image, and what its camera sees of them.
+
+        And whether the image is the camera's last one again.
+        """
         row, shown = found.row, self._rig.places_seen(query.camera)
         if row is None:
             raise ValueError('a drive is judged by the similarity of every place')
         if query.prior is not None:
             inside = query.prior.allows(self._map.poses[:, :3])
             self._belief.restrict(inside, on_map=query.prior.on_map)
-        self._belief.step(
+        novelty = self._belief.step(
             row,
             stamp_ns=query.stamp_ns,
             travelled_m=query.travelled_m,
@@ -128,7 +134,7 @@ class Drive:
         similarity = np.where(seen >= 0, row[seen], row.mean())
         # A belief is about places as the robot's first camera took them.
         poses = self._map.base_poses(places, base_T_camera=self._rig.mounting(0))
-        return Candidates(places, similarity, poses, weight), seen[seen >= 0]
+        return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
 
 
 def _nothing_inside(query: Query, found: Retrieved) -> Verdict:

@@ -12,7 +12,7 @@ from vpr_ros.core.image import check, shows_something
 from vpr_ros.core.localizing.confidence import Calibration, calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Alone, Drive, Judge, Verdict
-from vpr_ros.core.localizing.outcome import Outcome
+from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, retrieve
 from vpr_ros.core.localizing.rig import MountedCamera, Rig
@@ -146,6 +146,8 @@ class Localizer:
         """The pose by landmarks, else the verdict's own; None where landmarks are not asked."""
         asked = self.config.use_landmarks and query.shows_something and query.image is not None
         if self._verifier is None or not asked:
+            return None
+        if isinstance(verdict.outcome, NoFix) and verdict.outcome.reason is Reason.REPEATED:
             return None
         return self._verifier.refine(query, verdict, self.rig, self.config)
 

@@ -23,6 +23,7 @@ class Reason(Enum):
     NOT_SURE = 'not sure enough yet'
     ELSEWHERE = 'probably not on the map'
     NOTHING_SEEN = 'the image shows nothing'
+    REPEATED = 'the image is the last one again, and no odometry says that the robot stands'
 
 
 @dataclass(frozen=True, slots=True)
