@@ -166,7 +166,7 @@ def test_a_killed_builder_leaves_the_old_map_and_the_next_one_removes_its_remain
         time.sleep(0.2)
         os.kill(builder.pid, signal.SIGKILL)
     assert len(PlaceMap.open(folder)) == 20
-    assert len(list(folder.parent.iterdir())) == 2
+    assert len(list(folder.parent.iterdir())) == 3  # the map, what was begun, and its lock
     write_map(folder, unit_rows(5, 16), straight_drive(5))
     assert len(PlaceMap.open(folder)) == 5
     assert [path.name for path in folder.parent.iterdir()] == ['map']

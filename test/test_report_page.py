@@ -1,6 +1,5 @@
 """A page needs nothing but itself, says all it was given, and looks right in a real browser."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -110,7 +109,7 @@ def test_a_page_that_cannot_be_written_is_one_line_and_the_old_one_stays(tmp_pat
         write_page(tmp_path / 'nowhere' / 'page.html', page())
     write_page(tmp_path / 'page.html', page())
     before = (tmp_path / 'page.html').read_bytes()
-    (tmp_path / f'.page.html.partial-{os.getpid()}').mkdir()
+    (tmp_path / '.page.html.lock').mkdir()
     with pytest.raises(VprError):
         write_page(tmp_path / 'page.html', Page('other', '', []))
     assert (tmp_path / 'page.html').read_bytes() == before

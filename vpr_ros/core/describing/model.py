@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import recover_folder, staged_folder
 from vpr_ros.core.describing.precision import (
     GRAPH_NAMES,
     PRECISIONS,
@@ -82,6 +82,8 @@ class Model:
         precision: fp32, fp16, int8, or auto, the fastest that the card accepts for this processor.
         """
         folder = Path(folder)
+        if not folder.is_dir():
+            recover_folder(folder)
         if not folder.is_dir():
             raise ModelError(
                 f'{folder}: no such model folder, '

@@ -5,6 +5,7 @@ them: vpr_ros/core/localizing/confidence.py does. So a map whose calibration is 
 be looked into and mended.
 """
 
+import errno
 import hashlib
 import math
 import re
@@ -16,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import only_writer, recover_folder, replace_file
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import MapError
@@ -110,13 +111,7 @@ def read_header(folder: Path) -> MapHeader:
     Its entries are checked, and that its file names stay inside the map. No other file is opened.
     """
     path = folder / HEADER_NAME
-    if not path.is_file():
-        raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
-    try:
-        with open_regular(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+    content = _content(folder)
     try:
         found = yaml.safe_load(content)
     except Exception as error:  # a YAMLError, or what its constructors of dates and numbers raise
@@ -126,6 +121,22 @@ def read_header(folder: Path) -> MapHeader:
         return _checked(values, folder)
     except Exception as error:  # whatever a wrong type raises in the classes that it is given to
         raise MapError(f'{path}: damaged ({error}); {RESTORE}') from error
+
+
+def _content(folder: Path) -> bytes:
+    """The bytes of map.yaml, also while the map is being replaced; raises MapError."""
+    path = folder / HEADER_NAME
+    for is_last in (False, False, True):
+        if not path.is_file():
+            recover_folder(folder)
+        try:
+            if path.is_file():
+                with open_regular(path) as file:
+                    return file.read()
+        except OSError as error:
+            if is_last or error.errno != errno.ENOENT:
+                raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+    raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
 
 
 def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
@@ -193,11 +204,13 @@ def write_header(folder: Path, header: MapHeader) -> None:
 def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
     """Keep a calibration in map.yaml, which is exchanged in one step; raises MapError.
 
+    A map that another program is changing is refused, since that would lose the calibration.
     calibration: as vpr_ros/core/localizing/confidence.py writes it.
     """
-    header = replace(read_header(folder), calibration=dict(calibration))
     try:
-        replace_file(folder.absolute() / HEADER_NAME, _header_bytes(header))
+        with only_writer(folder):
+            header = replace(read_header(folder), calibration=dict(calibration))
+            replace_file(folder.absolute() / HEADER_NAME, _header_bytes(header))
     except OSError as error:
         raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
 

@@ -1,0 +1,342 @@
+"""A folder or file that is written is the old one or the new one, whatever happens on the way.
+
+Where a file system cannot exchange folders its refusal is simulated, as the kernel words it.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from worlds import straight_drive, unit_rows, write_map, write_tiny_model
+
+from vpr_ros.core import atomic
+from vpr_ros.core.atomic import only_writer, replace_file, staged_file, staged_folder
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping.header import read_header, write_calibration
+from vpr_ros.core.mapping.place_map import PlaceMap
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder `map` with a file, alone in its own folder."""
+    target = tmp_path / 'maps' / 'map'
+    target.mkdir(parents=True)
+    (target / 'old').touch()
+    return target
+
+
+@pytest.fixture
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, '_exchange', lambda first, second: False)
+
+
+# Every point --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('change', 'way', 'exchange'),
+    [
+        *(('build', way, how) for way in ('kill', 'error', 'errors', 'interrupt')
+          for how in ('exchange', 'EINVAL')),
+        ('build', 'kill', 'missing'),
+        ('append', 'kill', 'EINVAL'),
+        ('append', 'error', 'exchange'),
+        ('calibrate', 'kill', 'exchange'),
+        ('calibrate', 'error', 'exchange'),
+    ],
+)  # fmt: skip
+def test_a_fault_at_any_system_call_leaves_the_old_map_or_the_new_one_and_no_harm_to_the_next(
+    tmp_path: Path, change: str, way: str, exchange: str
+) -> None:
+    command = [sys.executable, 'test/commit_faults.py', change, way, exchange]
+    threads = {'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(
+        [*command, '--folder', str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | threads,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found['wrong'] == []
+    assert found['points'] == sum(found['ended'].values()) > 10
+    if change != 'calibrate':
+        assert {'open', 'mkdir', 'fsync', 'rename', 'unlink', 'rmdir'} <= found['calls'].keys()
+        assert found['calls'].get('renameat2', 0) == (exchange != 'missing')
+
+
+# Recovery -----------------------------------------------------------------------------------
+
+
+def test_a_map_and_a_model_that_were_moved_aside_are_there_again_when_they_are_opened(
+    tmp_path: Path,
+) -> None:
+    write_map(tmp_path / 'map', unit_rows(3, 16), straight_drive(3))
+    (tmp_path / 'map').rename(tmp_path / '.map.old-4711')  # by an earlier program
+    write_tiny_model(tmp_path / 'model')
+    (tmp_path / 'model').rename(tmp_path / '.model.old-0123456789ab')
+    assert len(PlaceMap.open(tmp_path / 'map')) == 3
+    Model.open(tmp_path / 'model')
+    assert names(tmp_path) == ['map', 'model']
+
+
+def test_the_last_of_several_that_were_moved_aside_gets_the_name(folder: Path) -> None:
+    folder.rename(folder.with_name('.map.old-4711'))
+    time.sleep(0.02)  # the clock of a file system ticks slowly
+    folder.mkdir()
+    (folder / 'newer').touch()
+    folder.rename(folder.with_name('.map.old-22'))
+    atomic.recover_folder(folder)
+    assert names(folder) == ['newer']
+
+
+def test_a_link_to_a_folder_that_was_moved_aside_leads_to_it_again(folder: Path) -> None:
+    (folder.parent / 'current').symlink_to('map')
+    folder.rename(folder.with_name('.map.old-0123456789ab'))
+    atomic.recover_folder(folder.parent / 'current')
+    assert names(folder.parent / 'current') == ['old']
+
+
+def test_what_is_only_named_alike_is_left_alone(folder: Path) -> None:
+    others = [
+        '.map.old-mine',
+        '.map.partial-2.partial-0123456789ab',
+        '.mapp.partial-22',
+        'map.old-1',
+    ]
+    for name in others:
+        (folder.parent / name).mkdir()
+    with staged_folder(folder):
+        pass
+    assert names(folder.parent) == sorted(['map', *others])
+
+
+@pytest.mark.parametrize('name', ['a[b]*', 'ü', '.hidden', 'with space', '-'])
+def test_leftovers_of_any_name_are_removed(tmp_path: Path, name: str) -> None:
+    (tmp_path / f'.{name}.partial-17').mkdir()
+    (tmp_path / f'.{name}.partial-0123456789ab').mkdir()
+    with staged_folder(tmp_path / name) as staging:
+        (staging / 'file').touch()
+    replace_file(tmp_path / name / 'file', b'new')
+    assert (names(tmp_path), names(tmp_path / name)) == ([name], ['file'])
+
+
+def test_a_reader_finds_a_map_at_every_moment_of_its_replacement(
+    tmp_path: Path, no_exchange: None
+) -> None:
+    folder = tmp_path / 'map'
+    write_map(folder, unit_rows(2, 16), straight_drive(2))
+    ended = threading.Event()
+    errors: list[Exception] = []
+    read = 0
+
+    def read_it() -> None:
+        nonlocal read
+        while not ended.is_set():
+            try:
+                read_header(folder)
+            except MapError as error:
+                errors.append(error)
+            read += 1
+
+    reader = threading.Thread(target=read_it)
+    reader.start()
+    try:
+        for count in range(2, 22):
+            write_map(folder, unit_rows(count, 16), straight_drive(count))
+    finally:
+        ended.set()
+        reader.join()
+    assert errors == [] and read > 20
+    assert names(tmp_path) == ['map']
+
+
+# Two writers --------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from pathlib import Path
+from vpr_ros.core.atomic import staged_folder
+with staged_folder(Path(sys.argv[1])) as staging:
+    (staging / 'first').touch()
+    print('began', flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=[[], ['unshare', '--pid', '--fork', '--mount-proc']])
+def first_writer(
+    request: pytest.FixtureRequest, folder: Path
+) -> Iterator['subprocess.Popen[str]']:
+    """Writes the folder until its input ends; also with process numbers of its own."""
+    apart: list[str] = request.param
+    if apart and subprocess.run([*apart, 'true'], capture_output=True, check=False).returncode:
+        pytest.skip('needs the right to make a namespace of processes (root)')
+    with subprocess.Popen(
+        [*apart, sys.executable, '-c', HOLD, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == 'began\n'
+        yield writer
+
+
+def test_a_second_writer_is_told_of_the_first_before_it_begins_and_the_first_goes_on(
+    folder: Path, first_writer: 'subprocess.Popen[str]'
+) -> None:
+    said = r'-c .*map \(process \d+ on .+, since 20.+\) is writing it; wait until'
+    began = False
+    with pytest.raises(OSError, match=said) as refused, staged_folder(folder):
+        began = True
+    assert refused.value.errno == errno.EBUSY and not began
+    first_writer.communicate(timeout=60)
+    assert (names(folder.parent), names(folder)) == (['map'], ['first'])
+    with staged_folder(folder):
+        pass
+
+
+def test_a_map_that_another_program_changes_is_not_calibrated_and_not_built(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / 'map'
+    write_map(folder, unit_rows(3, 16), straight_drive(3))
+    with only_writer(folder):
+        for change in (
+            lambda: write_calibration(folder, {}),
+            lambda: write_map(folder, unit_rows(3, 16), straight_drive(3)),
+        ):
+            with pytest.raises(MapError, match=r'map: cannot be written \(.* is writing it; wait'):
+                change()
+    write_calibration(folder, {'bias': 1.0})
+    assert names(tmp_path) == ['map'] and names(folder) == ['map.yaml', 'parts']
+
+
+def test_who_waits_gets_its_turn_after_the_first(folder: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with only_writer(folder, waits=True) as alone:
+            order.append(f'second {alone}')
+
+    with only_writer(folder) as alone:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.1)
+        order.append(f'first {alone}')
+    waiting.join()
+    assert order == ['first True', 'second True'] and names(folder.parent) == ['map']
+
+
+def test_writers_of_one_file_take_turns_and_leave_one_content(tmp_path: Path) -> None:
+    contents = [bytes([number]) * 10_000 for number in range(8)]
+    threads = [
+        threading.Thread(target=replace_file, args=(tmp_path / 'file', content))
+        for content in contents
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / 'file').read_bytes() in contents and names(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('number', [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_writing_works_and_nothing_of_others_is_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    (folder.parent / '.map.partial-0123456789ab').mkdir()
+    with staged_folder(folder) as staging, staged_folder(folder) as other:
+        (staging / 'first').touch()
+        (other / 'second').touch()
+    assert names(folder.parent) == ['.map.partial-0123456789ab', 'map']
+    assert names(folder) == ['first']
+
+
+# Targets ------------------------------------------------------------------------------------
+
+
+def test_a_target_of_another_kind_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match='not a folder'), staged_folder(tmp_path / 'file'):
+        raise AssertionError
+    with pytest.raises(OSError, match='not a regular file'), staged_file(tmp_path):
+        raise AssertionError
+    assert names(tmp_path) == ['file']
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A folder to mount something on, unmounted in the end."""
+    if os.getuid() or not shutil.which('mount'):
+        pytest.skip('needs root and mount')
+    (tmp_path / 'mounted').mkdir()
+    yield tmp_path / 'mounted'
+    subprocess.run(['umount', str(tmp_path / 'mounted')], check=False, capture_output=True)
+
+
+def mount(*arguments: str | Path) -> None:
+    done = subprocess.run(['mount', *map(str, arguments)], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip(f'needs the right to mount ({done.stderr.decode().strip()})')
+
+
+def test_a_mount_point_is_refused_before_any_work(mounted: Path) -> None:
+    mount('--bind', mounted, mounted)
+    with pytest.raises(OSError, match='mount point'), staged_folder(mounted):
+        raise AssertionError
+    with staged_folder(mounted / 'map') as staging:
+        (staging / 'new').touch()
+    assert names(mounted) == ['map']
+
+
+def test_a_folder_of_a_container_image_is_refused_before_any_work(mounted: Path) -> None:
+    """An overlay, as containers have: folders of its lower layers cannot be renamed."""
+    lower, upper, work = (mounted.with_name(name) for name in ('lower', 'upper', 'work'))
+    for folder in (lower / 'map', upper, work):
+        folder.mkdir(parents=True)
+    layers = f'lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off'
+    mount('-t', 'overlay', 'overlay', '-o', layers, mounted)
+    with pytest.raises(OSError, match='part of a container image'), staged_folder(mounted / 'map'):
+        raise AssertionError
+    for _ in range(2):
+        with staged_folder(mounted / 'other') as staging:
+            (staging / 'new').touch()
+    assert names(mounted) == ['map', 'other']
+
+
+def test_on_a_real_file_system_without_exchange_a_folder_is_replaced(mounted: Path) -> None:
+    """FAT, as on memory cards."""
+    image = mounted.with_name('image')
+    if not shutil.which('mkfs.vfat'):
+        pytest.skip('needs mkfs.vfat (Debian: apt install dosfstools)')
+    image.write_bytes(bytes(4 << 20))
+    subprocess.run(['mkfs.vfat', str(image)], check=True, capture_output=True)
+    mount('-o', 'loop', '-t', 'vfat', image, mounted)
+    for name in ('first', 'second'):
+        with staged_folder(mounted / 'map') as staging:
+            (staging / name).touch()
+        assert (names(mounted), names(mounted / 'map')) == (['map'], [name])
