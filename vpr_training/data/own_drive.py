@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import only_writer, staged_folder
 from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
@@ -264,27 +264,32 @@ def _files(path: Path, drive: Drive, config: DataConfig) -> Iterator[tuple[int, 
 
 
 def _extract(drive: Drive, folder: Path) -> None:
-    """Copy a bag's images into files; whole, or not at all."""
-    lines = []
+    """Copy a bag's images into files; whole, or not at all, and once for all who ask."""
     try:
-        with staged_folder(folder) as staging:
-            bar = tqdm(
-                drive.frames(), total=len(drive), desc=drive.name, unit='image', disable=None
-            )
-            for number, frame in enumerate(bar):
-                try:
-                    image = frame.load()
-                except ImageError:
-                    continue  # the bag has no image there; nothing is promised for it
-                name = f'{number:08d}.jpg'
-                (staging / name).write_bytes(encode_jpeg(image, quality=_JPEG_QUALITY))
-                lines.append(f'{frame.stamp_ns} {name}')
-            (staging / _DONE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder, waits=True) as alone:
+            if not (folder / _DONE).is_file():  # another program may have done it meanwhile
+                with staged_folder(folder, alone=alone) as staging:
+                    _copy_images(drive, staging)
     except OSError as error:
         raise DatasetError(
             f'{folder}: the images of {drive.name} cannot be cached '
             f'({error.strerror or error}); XDG_CACHE_HOME says where'
         ) from error
+
+
+def _copy_images(drive: Drive, folder: Path) -> None:
+    lines = []
+    bar = tqdm(drive.frames(), total=len(drive), desc=drive.name, unit='image', disable=None)
+    for number, frame in enumerate(bar):
+        try:
+            image = frame.load()
+        except ImageError:
+            continue  # the bag has no image there; nothing is promised for it
+        name = f'{number:08d}.jpg'
+        (folder / name).write_bytes(encode_jpeg(image, quality=_JPEG_QUALITY))
+        lines.append(f'{frame.stamp_ns} {name}')
+    (folder / _DONE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
 def _cache(path: Path, config: DataConfig) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.core.atomic import place_file
 from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
@@ -111,6 +112,7 @@ def _describe_rest(
     with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if complete.path.exists():
+            partial.unlink(missing_ok=True)  # made anew after the other run had renamed its own
             return
         written = NpyWriter(file, _FLOAT, complete.size, keep_rows=complete.rows)
         done = written.rows
@@ -129,8 +131,7 @@ def _describe_rest(
                     'the same command goes on from there'
                 ) from interrupt
         written.finish()
-        os.fsync(file.fileno())
-        partial.replace(complete.path)
+        place_file(partial, complete.path)
 
 
 def _read(path: Path, needed_hw: tuple[int, int]) -> Image:

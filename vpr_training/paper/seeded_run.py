@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from vpr_training.basics.errors import TrainingError
+from vpr_training.basics.files import write_file, write_json
 from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import training_batches
 from vpr_training.data.recall_set import RecallSet
@@ -48,8 +49,7 @@ class Run:
         train = [sys.executable, '-m', 'vpr_training.train']
         if self.state() == 'stopped':
             return [*train, '--resume', str(self.folder)]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._given.write_text(json.dumps(self.overrides) + '\n', encoding='utf-8')
+        write_file(self._given, json.dumps(self.overrides) + '\n')
         return [
             *train,
             f'--config={self.config}',
@@ -67,7 +67,7 @@ class Run:
                 network, torch.device('cpu')
             )
             found[name] = asdict(recalls[images.name])
-        self._figures.write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
+        write_json(self._figures, found)
 
     def recall(self) -> dict[str, dict[str, float]]:
         """Measured recall: name of the set -> N -> share."""
