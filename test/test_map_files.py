@@ -487,3 +487,21 @@ def test_a_shard_of_other_descriptors_is_refused(tmp_path: Path) -> None:
     said = r'codes_1\.faiss: 0 rows of 32 numbers, expected 6 of 32'
     with pytest.raises(MapError, match=said):
         PlaceMap.open(folder)
+
+
+def test_a_code_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / 'coded', tmp_path / 'map'))
+    unclosed = b'\x93NUMPY\x01\x00\x76\x00((((((' + b' ' * 111 + b'\n'
+    forge(folder, f'{PART}/bytes.npy', unclosed)
+    with pytest.raises(MapError, match='parts/0000: codes cannot be read'):
+        PlaceMap.open(folder)
+
+
+def test_codes_that_hide_rows_are_not_believed() -> None:
+    """As those of a map that somebody made up, or of far too few places."""
+    place_map = PlaceMap.open(GOLDEN / 'coded')
+    queries = place_map.descriptors_of(np.arange(3))
+    similarity, rows = place_map.index.search(queries, 10)
+    assert similarity.shape == rows.shape == (3, 10)
+    expected = np.argsort(-queries @ np.concatenate(place_map.blocks).T, axis=1)[:, :10]
+    np.testing.assert_array_equal(rows, expected)

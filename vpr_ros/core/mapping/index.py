@@ -116,9 +116,10 @@ class CodedIndex(ExactIndex):
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         similarities, rows = [], []
         for start, block, coded in zip(self._starts, self._blocks, self._codes):
-            best, inside = (
-                best_of(products(block, query), k) if coded is None else coded.search(query, k)
-            )
+            found = None if coded is None else coded.search(query, k)
+            if found is None or len(found[1]) < min(k, len(block)):  # codes may hide rows
+                found = best_of(products(block, query), k)
+            best, inside = found
             similarities.append(best)
             rows.append(inside + start)
         best, chosen = best_of(np.concatenate(similarities), k)

@@ -129,7 +129,7 @@ def _landmarks(folder: Path, count: int) -> LandmarkRows:
 def _codes(folder: Path) -> CodedRows:
     try:
         return CodedRows(folder)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # numpy's parser of headers raises what Python's raises
         raise MapError(f'{folder}: codes cannot be read ({error}); {RESTORE}') from error
 
 
