@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vpr_ros.core.errors import DriveError
@@ -70,6 +71,7 @@ def exif_geotags(files: Sequence[Path], warnings: list[str]) -> list[Geotag | No
             UnidentifiedImageError,
             ValueError,
             TypeError,
+            AttributeError,
             ZeroDivisionError,
             SyntaxError,
         ):
@@ -212,6 +214,7 @@ def _exif_stamp_ns(exif: Any) -> int | None:
             tzinfo=timezone.utc
         )
         fraction = str(exif.get(_SUBSECONDS_ORIGINAL) or '0').strip('\0 ')
-        return int(taken.timestamp()) * 10**9 + int(fraction[:9].ljust(9, '0'))
-    except ValueError:
+        since_ns = int(taken.timestamp()) * 10**9 + int(fraction[:9].ljust(9, '0'))
+        return int(np.int64(since_ns))
+    except (ValueError, OverflowError):
         return None

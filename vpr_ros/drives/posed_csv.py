@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+import numpy as np
+
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.types import Poses
@@ -68,7 +70,7 @@ def _check_columns(table: Path, found: Sequence[str]) -> None:
 
 def _posed_row(row: dict[str, str], where: str) -> PosedRow:
     try:
-        stamp_ns = int((Decimal(row['stamp_s']) * 10**9).to_integral_value())
+        stamp_ns = int(np.int64(int((Decimal(row['stamp_s']) * 10**9).to_integral_value())))
         numbers = [float(row[name]) for name in COLUMNS[2:]]
     except (InvalidOperation, OverflowError, ValueError, TypeError) as error:
         found = ','.join(str(row[name]) for name in COLUMNS[1:])
