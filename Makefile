@@ -10,6 +10,7 @@ VENV ?= .venv
 ARGS ?=
 MSGS ?= 1
 TRAINING ?= 0
+SECONDS ?= 60
 
 PY := $(VENV)/bin/python
 # Told apart once: with ROS 2 sourced its rclpy is used, otherwise the pinned wheels are.
@@ -35,7 +36,7 @@ SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 SHARED := package.xml launch config models
 EXECUTABLES = $(shell sed -n "/^EXECUTABLES = (/,/^)/s/^ *'\(.*\)',$$/\1/p" setup.py)
 
-.PHONY: help setup setup-test setup-training demo test lint format bench clean msgs workspace
+.PHONY: help setup setup-test setup-training demo test lint format fuzz bench clean msgs workspace
 
 help:
 	@echo 'make setup            Python environment in $(VENV) with what the robot needs, without torch; asks nothing.'
@@ -45,6 +46,7 @@ help:
 	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
 	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'
+	@echo 'make fuzz             broken input of every kind for SECONDS=60; ARGS="--target bag" chooses, see tools/fuzz.py.'
 	@echo 'make bench            speed and memory beside what one would take instead; writes docs/performance.md.'
 	@echo 'make workspace WS=DIR links this clone and its vpr_msgs into DIR/src, where colcon and rosdep find both.'
 	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
@@ -152,6 +154,9 @@ lint: setup-test $(STAMP)/stubs
 format: setup-test
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+fuzz: setup-test
+	@$(PY) tools/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 bench: setup-test $(STAMP)/bench
 	@$(PY) benchmarks/performance.py $(ARGS)
