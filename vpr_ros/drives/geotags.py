@@ -72,6 +72,7 @@ def exif_geotags(files: Sequence[Path], warnings: list[str]) -> list[Geotag | No
             ValueError,
             TypeError,
             AttributeError,
+            Image.DecompressionBombError,
             ZeroDivisionError,
             SyntaxError,
         ):

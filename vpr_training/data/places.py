@@ -151,7 +151,7 @@ def _sizes(folder: Path) -> dict[str, int]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a name with a null byte, of no file
         return {}
     except OSError as error:
         raise DatasetError(f'{folder}: cannot be listed ({error.strerror or error})') from error
