@@ -101,7 +101,7 @@ class Drive:
         probability = float(self._calibration.probability(observed))
         if is_identical and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
-            return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown)
+            return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown, observed)
         if probability < 1 - config.max_false_fix_rate:
             reason = Reason.ELSEWHERE if self._belief.elsewhere > _MOST else Reason.NOT_SURE
             return Verdict(candidates, NoFix(reason, probability), shown, observed)
