@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.image import check, decode
+from vpr_ros.core.image import MOST_PIXELS, check, decode, decode_as_stored
 from vpr_ros.core.types import Image
 
 _Pixels = NDArray[Any]  # [H, W, C] or [H, W], uint8 or uint16
@@ -92,6 +92,11 @@ _ENCODINGS = {
     'nv21': _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV21), 1, 1.5, even_width=True, even_height=True),
 }
 
+_DEEP = ('mono16', '16uc1', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
+_PLANES = ('nv12', 'nv21')  # colours behind the brightness, if they were not converted
+_COLOURS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
+_CASES = {'16uc1': '16UC1'}  # formats are compared in small letters
+_DEPTHS = ('32fc1', '64fc1')
 _DEPTH_ENCODINGS = {'16UC1': _Encoding(1, _same, 2), '32FC1': _Encoding(1, _same, 4)}
 ENCODINGS = tuple(_ENCODINGS)
 """What `to_rgb` understands of sensor_msgs/Image."""
@@ -116,10 +121,7 @@ def to_rgb(
             f'expected one of {", ".join(ENCODINGS)}'
         )
     _check_fields(message, encoding, source)
-    rgb = encoding.to_rgb(_pixels(message, encoding))
-    if rgb.dtype == np.uint16:
-        rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
-    return check(np.asarray(rgb, dtype=np.uint8), source=source)
+    return _as_bytes(encoding.to_rgb(_pixels(message, encoding)), source)
 
 
 def to_depth_m(message: Any, *, source: str = 'depth image') -> NDArray[np.float32]:
@@ -160,20 +162,71 @@ def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:
 
 
 def _decode_compressed(message: Any, source: str, at_least_hw: tuple[int, int] | None) -> Image:
-    """`format` is free text ('rgb8; jpeg compressed bgr8'), so the bytes say what they are."""
+    """Read `format` as compressed_image_transport's subscriber does.
+
+    It is 'jpeg' or 'png', or begins with the encoding of the image before it was compressed:
+    'rgb8; jpeg compressed bgr8', 'bayer_rggb8; png compressed '. What is not a colour is
+    compressed as it is, so that a grey picture may be a Bayer pattern. Colours that are not said
+    to be bgr went in as RGB, where the codec expects BGR.
+    """
     name = message.format.lower()
+    _refuse_others(name, message.format, source)
+    said, told, codec = name.partition(';')
+    encoding = said.strip().split(' ')[0]
+    is_bgr = 'compressed bgr' in codec
+    went_in_as_rgb = bool(told) and encoding in _COLOURS and not is_bgr
+    if encoding.startswith('bayer_') or encoding in _DEEP or (encoding in _PLANES and not is_bgr):
+        rgb = _as_encoded(message, encoding, source)
+    else:
+        rgb = decode(message.data, source=source, at_least_hw=at_least_hw)
+    if went_in_as_rgb:
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+    return rgb
+
+
+def _refuse_others(name: str, said: str, source: str) -> None:
+    """Raise ImageError for formats that hold no picture of a colour camera."""
     refused = next((word for word in _NOT_IMAGES if word in name), None)
-    if refused == 'compresseddepth':
+    if refused == 'compresseddepth' or name.startswith(_DEPTHS):
         raise ImageError(
-            f'{source}: format {message.format!r} is a depth image, '
-            'expected JPEG or PNG of a colour camera'
+            f'{source}: format {said!r} is a depth image, expected JPEG or PNG of a colour camera'
         )
     if refused is not None:
         raise ImageError(
-            f'{source}: format {message.format!r} is a video stream, '
+            f'{source}: format {said!r} is a video stream, '
             'whose frames do not decode one by one; republish it as raw or JPEG'
         )
-    return decode(message.data, source=source, at_least_hw=at_least_hw)
+
+
+def _as_encoded(message: Any, name: str, source: str) -> Image:
+    """A picture whose numbers are those of an encoding; one in colour is what it looks like."""
+    pixels = decode_as_stored(message.data, source=source)
+    encoding = _ENCODINGS.get(_CASES.get(name, name))
+    if encoding is None:
+        raise ImageError(
+            f'{source}: format {message.format!r}, the pattern is unknown, '
+            f'expected one of {", ".join(known for known in ENCODINGS if "bayer" in known)}'
+        )
+    is_grey = pixels.ndim == 2
+    if is_grey and encoding.channels > 1:
+        encoding = _ENCODINGS['mono8']
+    elif not is_grey:
+        encoding = _ENCODINGS['bgr8' if pixels.shape[2] == 3 else 'bgra8']
+    try:
+        rgb = encoding.to_rgb(pixels)
+    except cv2.error as error:
+        raise ImageError(
+            f'{source}: format {message.format!r}, but a picture of {pixels.dtype} '
+            f'{list(pixels.shape)} ({error.err})'
+        ) from error
+    return _as_bytes(rgb, source)
+
+
+def _as_bytes(rgb: _Pixels, source: str) -> Image:
+    """RGB of 8 bits, from 8 or 16."""
+    if rgb.dtype == np.uint16:
+        rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
+    return check(np.asarray(rgb, dtype=np.uint8), source=source)
 
 
 def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
@@ -193,6 +246,10 @@ def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
         raise ImageError(
             f'{source}: {found} bytes of data, '
             f'expected {expected} (step {step} x {encoding.rows(height)} rows)'
+        )
+    if width * height > MOST_PIXELS:
+        raise ImageError(
+            f'{source}: {width}x{height} pixels, expected at most {MOST_PIXELS / 1e6:g} million'
         )
 
 

@@ -6,30 +6,30 @@ robot are a classic silent loss of recall.
 """
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
+from vpr_ros.core.image_header import ImageHeader, read_header
 from vpr_ros.core.types import Image
 
 SMALLEST_SIDE_PX = 8
 """Below this no place can be told from another; such images are refused rather than enlarged."""
 
+MOST_PIXELS = 100_000_000
+"""Of an image that is decoded. A file of some kB may claim any size; this many take 300 MB."""
+
 _COARSE_HW = 16, 16
 _FEW = 64  # rows or columns of pixels that are enough for the coarse grid
 _LEAST_CONTRAST = 4.0  # standard deviation, of 255
-_TAIL_BYTES = 4096
-_JPEG = b'\xff\xd8'
-_HEADER_BYTES = 1 << 18  # within which a JPEG says its size, EXIF data and previews before it
-_NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables, an extension and conditioning, among the frame markers
 _REDUCED = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
-_END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}  # first two bytes -> mark near the end
 
 
 def resize(image: Image, size_hw: tuple[int, int]) -> Image:
@@ -77,29 +77,43 @@ def decode(
     *,
     source: str = 'image',
     at_least_hw: tuple[int, int] | None = None,
+    most_pixels: int = MOST_PIXELS,
 ) -> Image:
-    """Decode JPEG, PNG or any other format OpenCV reads to RGB.
+    """Decode JPEG, PNG, WebP, TIFF, BMP, GIF, PGM or PPM to RGB.
 
     encoded: the file's bytes; at_least_hw: a JPEG may come at a half, a quarter or an eighth of
     its size, which its decoder does by leaving work out, as long as it is not smaller than this
-    (height, width). Raises ImageError for empty, garbled, truncated and too small
-    images. OpenCV itself paints the missing part of a truncated JPEG grey and says nothing, so the
-    end mark is looked for here.
+    (height, width); most_pixels: beyond which an image is refused before memory is taken for it.
+    Raises ImageError for empty, garbled, truncated, too small and too large images. OpenCV itself
+    paints the missing part of a truncated JPEG grey and says nothing.
     """
-    buffer = np.frombuffer(encoded, dtype=np.uint8)
-    if buffer.size == 0:
-        raise ImageError(f'{source}: no bytes, expected an encoded image')
-    end_mark = _END_MARKS.get(buffer[:2].tobytes())
-    if end_mark is not None and end_mark not in buffer[-_TAIL_BYTES:].tobytes():
-        raise ImageError(f'{source}: truncated after {buffer.size} bytes')
-    try:
-        bgr = cv2.imdecode(buffer, _reduction(buffer, at_least_hw))
-    except cv2.error as error:
-        raise ImageError(f'{source}: {buffer.size} bytes do not decode ({error.err})') from error
-    if bgr is None:
-        raise ImageError(f'{source}: {buffer.size} bytes are not an image that OpenCV can decode')
+    content = _content(encoded, source)
+    header = _whole_header(content, source)
+    shrink, flag = _reduction(header, at_least_hw)
+    _require_size(header, shrink, most_pixels, source)
+    bgr = _decoded(content, flag, source)
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
     return check(np.asarray(rgb, dtype=np.uint8), source=source)
+
+
+def decode_as_stored(
+    encoded: bytes | memoryview | NDArray[np.uint8],
+    *,
+    source: str = 'image',
+    most_pixels: int = MOST_PIXELS,
+) -> NDArray[Any]:
+    """The numbers of an encoded image: [H, W], or [H, W, C] in OpenCV's order, BGR or BGRA.
+
+    uint8 or uint16, not turned by an EXIF tag. Raises ImageError as `decode` does.
+    """
+    content = _content(encoded, source)
+    _require_size(_whole_header(content, source), 1, most_pixels, source)
+    return _decoded(content, cv2.IMREAD_UNCHANGED, source)
+
+
+def require_decodable(encoded: bytes, *, source: str, most_pixels: int = MOST_PIXELS) -> None:
+    """Raise ImageError for an image that is truncated or too large, by its header alone."""
+    _require_size(_whole_header(encoded, source), 1, most_pixels, source)
 
 
 def read(path: Path, *, at_least_hw: tuple[int, int] | None = None) -> Image:
@@ -114,29 +128,50 @@ def read(path: Path, *, at_least_hw: tuple[int, int] | None = None) -> Image:
     return decode(encoded, source=str(path), at_least_hw=at_least_hw)
 
 
-def _reduction(buffer: NDArray[np.uint8], at_least_hw: tuple[int, int] | None) -> int:
-    """OpenCV's flag for the smallest size of a JPEG that is still large enough."""
-    if at_least_hw is None or buffer[:2].tobytes() != _JPEG:
-        return cv2.IMREAD_COLOR
-    # Turned by its EXIF tag, width and height may change places.
-    room = _shorter_side_px(buffer) / max(at_least_hw)
-    for shrink, flag in _REDUCED:
-        if room >= shrink:
-            return flag
-    return cv2.IMREAD_COLOR
+def _content(encoded: bytes | memoryview | NDArray[np.uint8], source: str) -> bytes:
+    content = encoded if isinstance(encoded, bytes) else np.frombuffer(encoded, np.uint8).tobytes()
+    if not content:
+        raise ImageError(f'{source}: no bytes, expected an encoded image')
+    return content
 
 
-def _shorter_side_px(jpeg: NDArray[np.uint8]) -> int:
-    """From the frame header, after other segments (ITU-T T.81, B.1.1.4); 0 where there is none."""
-    place, header = 2, bytes(jpeg[:_HEADER_BYTES])
-    while place + 9 <= len(header) and header[place] == 0xFF:
-        marker, length = header[place + 1], int.from_bytes(header[place + 2 : place + 4], 'big')
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
-            height = int.from_bytes(header[place + 5 : place + 7], 'big')
-            width = int.from_bytes(header[place + 7 : place + 9], 'big')
-            return min(height, width)
-        place += 2 + length
-    return 0
+def _whole_header(content: bytes, source: str) -> ImageHeader:
+    header = read_header(content, source=source)
+    if not header.is_whole:
+        raise ImageError(f'{source}: truncated after {len(content)} bytes')
+    return header
+
+
+def _require_size(header: ImageHeader, shrink: int, most_pixels: int, source: str) -> None:
+    """Raise ImageError for a size that would take too much memory."""
+    pixels = header.width_px * header.height_px
+    held = pixels // shrink**2 if header.is_in_rows else pixels
+    if held > most_pixels:
+        raise ImageError(
+            f'{source}: {header.width_px}x{header.height_px} pixels, expected at most '
+            f'{most_pixels / 1e6:g} million; shrink it'
+        )
+
+
+def _decoded(content: bytes, flag: int, source: str) -> NDArray[Any]:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    except cv2.error as error:
+        raise ImageError(f'{source}: {len(content)} bytes do not decode ({error.err})') from error
+    if pixels is None:
+        raise ImageError(f'{source}: {len(content)} bytes are not an image that OpenCV can decode')
+    return np.asarray(pixels)
+
+
+def _reduction(header: ImageHeader, at_least_hw: tuple[int, int] | None) -> tuple[int, int]:
+    """How many times smaller a JPEG may come and still be large enough, and OpenCV's flag."""
+    if at_least_hw is not None and header.kind == 'JPEG':
+        # Turned by its EXIF tag, width and height may change places.
+        room = min(header.width_px, header.height_px) / max(at_least_hw)
+        for shrink, flag in _REDUCED:
+            if room >= shrink:
+                return shrink, flag
+    return 1, cv2.IMREAD_COLOR
 
 
 def encode_jpeg(image: Image, *, longest_side_px: int | None = None, quality: int = 85) -> bytes:

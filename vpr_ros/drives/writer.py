@@ -34,6 +34,7 @@ from tqdm import tqdm
 from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import IDENTITY, compose, invert
+from vpr_ros.core.image import require_decodable
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.camera_info import CameraInfo
@@ -353,7 +354,10 @@ def _encoded(file: Path | None, options: WriteOptions) -> tuple[bytes, str] | No
     except OSError as error:
         raise ImageError(f'{file}: {error.strerror or error}') from error
     kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
-    return None if kind is None else (content, kind)
+    if kind is None:
+        return None
+    require_decodable(content, source=str(file))
+    return content, kind
 
 
 def _png(image: Image) -> bytes:
