@@ -87,7 +87,10 @@ def test_a_card_that_contradicts_its_graph_is_refused(
 
 def test_garbage_instead_of_a_graph_is_refused(tmp_path: Path) -> None:
     card = ModelCard(name='garbage', image_height=8, image_width=8, descriptor_size=4)
-    model = write_model(tmp_path / 'garbage', b'not a graph', card)
+    with pytest.raises(ModelError, match='not an ONNX file'):
+        write_model(tmp_path / 'garbage', b'not a graph', card)
+    assert not (tmp_path / 'garbage').exists()
+    model = write_model(tmp_path / 'empty', b'', card)
     with pytest.raises(ModelError, match='onnxruntime cannot run it'):
         OnnxDescriber(model)
 

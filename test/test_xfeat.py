@@ -196,7 +196,7 @@ def test_unknown_features_are_refused_by_name(
 
 
 def test_a_file_that_is_no_such_network_is_refused() -> None:
-    with pytest.raises(ModelError, match='cannot run'):
+    with pytest.raises(ModelError, match='not an ONNX file'):
         XFeatFeatures({NETWORK_NAME: b'nonsense'})
     with pytest.raises(ModelError, match=r'first_points.*expected.*grey'):
         XFeatFeatures({NETWORK_NAME: tiny_xfeat.matcher()})

@@ -29,6 +29,7 @@ from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.mapping.header import MapHeader, read_header, require_model
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.names import as_text
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -49,7 +50,7 @@ def _info(arguments: argparse.Namespace) -> int:
     place_map = PlaceMap.open(arguments.map)
     print(table(facts(place_map)))
     if arguments.picture:
-        draw_places(place_map, arguments.picture, title=str(arguments.map))
+        draw_places(place_map, arguments.picture, title=as_text(str(arguments.map)))
         print(f'picture in {arguments.picture}')
     return 0
 

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the read
 """
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ def command(main: Main) -> Callable[..., int]:
 
     @wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
+        _print_any_name()
         try:
             status = main(argv)
             sys.stdout.flush()
@@ -55,6 +57,12 @@ class Parser(argparse.ArgumentParser):
         if _OF_OPTION.match(message):
             raise ConfigError(_OF_OPTION.sub(r'\1: ', _OF_NUMBER.sub(r'\1 ', message)))
         raise ConfigError(f'{message}; see {self.prog} --help')
+
+
+def _print_any_name() -> None:
+    """Let names that are not text be printed with escapes, as on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def _say(text: str) -> None:

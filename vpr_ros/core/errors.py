@@ -13,6 +13,10 @@ class ImageError(VprError):
     """An image that cannot be decoded, or whose fields contradict each other."""
 
 
+class DocumentError(VprError):
+    """YAML or JSON that is damaged or unbounded; whoever reads the file says which it is."""
+
+
 class ModelError(VprError):
     """A model folder that is missing, damaged or of another kind than expected."""
 

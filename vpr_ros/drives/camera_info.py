@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.documents import parse_yaml, read_bytes
+from vpr_ros.core.errors import DocumentError, DriveError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class CameraInfo:
     def read(cls, file: Path) -> 'CameraInfo':
         """From the YAML that ROS's camera_calibration writes; raises DriveError."""
         try:
-            found = yaml.safe_load(file.read_text(encoding='utf-8'))
+            found = parse_yaml(read_bytes(file))
             camera = cls(
                 int(found['image_width']),
                 int(found['image_height']),
@@ -39,7 +38,7 @@ class CameraInfo:
                     )
                 ),
             )
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except (OSError, DocumentError, KeyError, TypeError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
         sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]

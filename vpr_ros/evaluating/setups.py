@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import yaml
-
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
-from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.documents import parse_yaml
+from vpr_ros.core.errors import ConfigError, DocumentError
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -44,9 +43,17 @@ def settings_of(assignments: Sequence[str]) -> dict[str, Value]:
             raise ConfigError(
                 f'--set {assignment}: expected NAME=VALUE with one of {", ".join(sorted(known))}'
             )
-        settings[name] = yaml.safe_load(text)
+        settings[name] = _value(assignment, text)
     legal = checked(LocalizerConfig, settings)
     return {name: getattr(legal, name) for name in settings}
+
+
+def _value(assignment: str, text: str) -> Value:
+    try:
+        value: Value = parse_yaml(text)
+    except DocumentError as error:
+        raise ConfigError(f'--set {assignment}: {error}') from error
+    return value
 
 
 def opened_maps(

@@ -9,6 +9,7 @@ import numpy as np
 
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.names import cleaned
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.measuring import Variant
@@ -24,7 +25,7 @@ def write_figures(path: Path, variants: Sequence[Variant], asked: Mapping[str, A
     found = [_figures(variant) | dict(asked) for variant in variants]
     whole = found[0] | ({'variants': found} if found[1:] else {})
     try:
-        replace_file(path.absolute(), (json.dumps(whole, indent=2) + '\n').encode())
+        replace_file(path.absolute(), (json.dumps(cleaned(whole), indent=2) + '\n').encode())
     except OSError as error:
         raise DriveError(f'{path}: cannot be written ({error.strerror or error})') from error
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.errors import VprError
+from vpr_ros.core.names import as_text
 from vpr_ros.report.charts import Chart, PathMap, Tone, draw_chart, draw_map
 
 
@@ -137,7 +138,7 @@ def render(page: Page) -> str:
 def write_page(path: Path, page: Page) -> None:
     """Write a page whole or not at all; VprError where it cannot be written."""
     try:
-        replace_file(path.absolute(), render(page).encode())
+        replace_file(path.absolute(), as_text(render(page)).encode())
     except OSError as error:
         raise VprError(f'{path}: cannot be written ({error.strerror or error})') from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.names import as_text, cleaned
 from vpr_training.basics.errors import TrainingError
 
 
@@ -13,7 +14,8 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a file, text as UTF-8, and the folders above it; TrainingError where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path.absolute(), content.encode() if isinstance(content, str) else content)
+        encoded = as_text(content).encode() if isinstance(content, str) else content
+        replace_file(path.absolute(), encoded)
     except OSError as error:
         raise TrainingError(
             f'{path}: cannot be written ({error.strerror or error}); '
@@ -23,4 +25,4 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write plain values for people and programs; TrainingError where that cannot be done."""
-    write_file(path, json.dumps(values, indent=2) + '\n')
+    write_file(path, json.dumps(cleaned(dict(values)), indent=2) + '\n')

@@ -96,7 +96,8 @@ def images_digest(paths: Sequence[Path]) -> str:
             found = path.stat()
         except OSError as error:
             raise ImageError(f'{path}: {error.strerror or error}') from error
-        digest.update(f'{path.absolute()}\0{found.st_size}\0{found.st_mtime_ns}\n'.encode())
+        digest.update(os.fsencode(path.absolute()))  # a name need not be text
+        digest.update(f'\0{found.st_size}\0{found.st_mtime_ns}\n'.encode())
     return digest.hexdigest()
 
 

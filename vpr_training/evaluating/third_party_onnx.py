@@ -16,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
+from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.image import resize
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.basics.errors import TrainingError
@@ -43,11 +44,17 @@ class OnnxFile:
     """A third-party ONNX file as a describer; its outputs are brought to unit norm."""
 
     def __init__(self, path: Path, form: InputForm) -> None:
-        """As many threads as cores describe an image each. Raises TrainingError."""
+        """As many threads as cores describe an image each. Raises TrainingError and ModelError.
+
+        Weights may lie in files beside it, as exports of large networks have them.
+        """
         self._at_once = len(os.sched_getaffinity(0))
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        require_self_contained(
+            path.read_bytes(), source=str(path), allowed_files=_plain_files_beside(path)
+        )
         try:
             self._session = ort.InferenceSession(
                 str(path), options, providers=['CPUExecutionProvider']
@@ -140,6 +147,13 @@ class OnnxFile:
         if size < 2:
             raise TrainingError(f'{self._path}: gives {size} number an image, not a descriptor')
         return int(size)
+
+
+def _plain_files_beside(path: Path) -> set[str]:
+    """Names of the files in an ONNX file's folder that lead nowhere else."""
+    return {
+        entry.name for entry in path.parent.iterdir() if entry.is_file() and not entry.is_symlink()
+    }
 
 
 def _layout(shape: Sequence[int | str | None], form: InputForm) -> Layout:

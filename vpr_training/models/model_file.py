@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vpr_ros.core.documents import parse_yaml, read_bytes
+from vpr_ros.core.errors import DocumentError
 from vpr_training.basics.errors import TrainingError
 from vpr_training.models.network import Network, NetworkConfig
 
@@ -12,8 +12,8 @@ from vpr_training.models.network import Network, NetworkConfig
 def read_model_file(path: Path) -> dict[str, Any]:
     """A file such as config/models/lite0.yaml, with the keys network and card."""
     try:
-        held = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, yaml.YAMLError) as error:
+        held = parse_yaml(read_bytes(path))
+    except (OSError, DocumentError) as error:
         raise TrainingError(f'{path}: cannot be read ({error})') from error
     if not isinstance(held, dict) or not {'network', 'card'} <= held.keys():
         raise TrainingError(f'{path}: expected the keys network and card')

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric, seed_everything
 
+from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
 from vpr_training.data.loader import training_batches
@@ -87,7 +88,7 @@ def _end(
 ) -> None:
     """Curves, what fine-tuning leaves where it is asked for, and the mark that the run is done."""
     best = next(row for row in progress.history if row['epoch'] == progress.best_epoch)
-    draw_run(progress.history, folder.folder / 'curves.png', title=folder.folder.name)
+    draw_run(progress.history, folder.folder / 'curves.png', title=as_text(folder.folder.name))
     if config.finish:
         with _resumable(folder):
             outcome = finish(config, sets, folder)

@@ -8,12 +8,15 @@ one model understand each other's maps (see `precision`).
 
 import hashlib
 import json
+import mmap
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vpr_ros.core.atomic import recover_folder, staged_folder
+from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.describing.precision import (
     GRAPH_NAMES,
     PRECISIONS,
@@ -22,7 +25,9 @@ from vpr_ros.core.describing.precision import (
     choose,
     multiplies_bytes_fast,
 )
-from vpr_ros.core.errors import ModelError
+from vpr_ros.core.documents import MOST_BYTES, open_regular, parse_json
+from vpr_ros.core.errors import DocumentError, ModelError
+from vpr_ros.core.names import cleaned
 
 FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
@@ -77,7 +82,9 @@ class Model:
 
     @classmethod
     def open(cls, folder: Path | str, *, precision: str = 'auto') -> 'Model':
-        """Read the card, choose a graph and check its digest; raises ModelError.
+        """Read the card, choose a graph and check it; raises ModelError.
+
+        The graph has the card's digest and needs no other file (`onnx_file`).
 
         precision: fp32, fp16, int8, or auto, the fastest that the card accepts for this processor.
         """
@@ -94,28 +101,26 @@ class Model:
             card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()
         )
         model = cls(folder, card, chosen)
-        try:
-            found = file_sha256(model.graph)
-        except OSError as error:
-            raise ModelError(
-                f'{model.graph}: {error.strerror or error}; export the model again'
-            ) from error
+        graph = _mapped(model.graph)
+        found = hashlib.sha256(graph).hexdigest()
         if found != model.graph_sha256:
             raise ModelError(
                 f'{model.graph}: sha256 {found[:12]}, the card says {model.graph_sha256[:12]}; '
                 'the file is damaged or was replaced, export the model again'
             )
+        require_self_contained(memoryview(graph), source=str(model.graph))
         return model
 
 
 def read_card(path: Path) -> ModelCard:
     """Read a card.json; raises ModelError naming the file and the field at fault."""
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
+        with _opened(path) as file:
+            found = parse_json(file.read(MOST_BYTES + 1))
     except OSError as error:
         raise ModelError(f'{path}: {error.strerror or error}') from error
-    except ValueError as error:
-        raise ModelError(f'{path}: not valid JSON ({error})') from error
+    except DocumentError as error:
+        raise ModelError(f'{path}: {error}') from error
     if not isinstance(found, dict) or found.get('format_version') != FORMAT_VERSION:
         version = found.get('format_version') if isinstance(found, dict) else None
         raise ModelError(f'{path}: format version {version}, this program reads {FORMAT_VERSION}')
@@ -131,6 +136,29 @@ def read_card(path: Path) -> ModelCard:
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{path}: {name} is {value!r}, expected a positive whole number')
     return card
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file of a model folder; raises OSError, and ModelError for what is no plain file.
+
+    `colcon build --symlink-install` installs links to models/<name>/<file> of a source tree.
+    """
+    there = path.absolute()
+    installed = there.resolve().parts[-3:] == ('models', *there.parts[-2:])
+    try:
+        return open_regular(path, follow_links=installed)
+    except DocumentError as error:
+        raise ModelError(f'{path}: {error}; copy the model with its content (cp -rL)') from error
+
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    """A graph's bytes, of which only those that are looked at are read."""
+    try:
+        with _opened(path) as file:
+            is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
+            return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise ModelError(f'{path}: {error.strerror or error}; export the model again') from error
 
 
 def _accepted(found: Any, path: Path) -> dict[Precision, Accepted]:
@@ -154,16 +182,18 @@ def write_model(
 
     graph: the fp32 one. smaller: the others, which the card has to have accepted. An existing
     folder is replaced only when the new one is complete. Raises ModelError where it cannot be
-    written. Gives the model with its fp32 graph.
+    written, and for a graph that `Model.open` would refuse. Gives the model with its fp32 graph.
     """
     folder = Path(folder)
     complete = asdict(card) | {'sha256': hashlib.sha256(graph).hexdigest()}
     graphs: dict[Precision, bytes] = {'fp32': graph, **(smaller or {})}
+    for precision, content in graphs.items():
+        require_self_contained(content, source=str(folder / GRAPH_NAMES[precision]))
     try:
         with staged_folder(folder) as staging:
             for precision, content in graphs.items():
                 (staging / GRAPH_NAMES[precision]).write_bytes(content)
-            text = json.dumps(complete, indent=2, ensure_ascii=False) + '\n'
+            text = json.dumps(cleaned(complete), indent=2, ensure_ascii=False) + '\n'
             (staging / CARD_NAME).write_text(text, encoding='utf-8')
     except OSError as error:
         raise ModelError(f'{folder}: cannot be written ({error.strerror or error})') from error

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
 from vpr_ros.core.landmarks.features import MOST_PIXELS, FeatureRays, Keypoints
@@ -112,6 +113,7 @@ def _session(
     options.log_severity_level = 3
     if name not in graphs:
         raise ModelError(f'no {name} among {", ".join(graphs) or "no graphs"}')
+    require_self_contained(graphs[name], source=name)
     try:
         session = ort.InferenceSession(graphs[name], options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's own classes share no public base

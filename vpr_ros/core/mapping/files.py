@@ -9,14 +9,14 @@ of samples, because opening a map must be quick.
 import hashlib
 import mmap
 import os
-import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.errors import MapError
+from vpr_ros.core import documents
+from vpr_ros.core.errors import DocumentError, MapError
 from vpr_ros.core.mapping.layout import ArrayForm
 
 LARGE_BYTES = 64_000_000
@@ -32,14 +32,12 @@ def open_regular(path: Path) -> BinaryIO:
 
     Raises OSError where that fails, and MapError where it is a link, a device or a pipe.
     """
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        raise MapError(
-            f'{path}: a symbolic link, expected a file; copy the map with its content (cp -rL)'
-        )
-    if not stat.S_ISREG(mode):
-        raise MapError(f'{path}: not a regular file, expected one; {RESTORE}')
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), 'rb')
+    try:
+        return documents.open_regular(path)
+    except DocumentError as error:
+        is_link = path.is_symlink()
+        advice = 'copy the map with its content (cp -rL)' if is_link else RESTORE
+        raise MapError(f'{path}: {error}; {advice}') from error
 
 
 def file_digest(path: Path) -> str:

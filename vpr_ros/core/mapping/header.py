@@ -20,13 +20,16 @@ import yaml
 from vpr_ros.core.atomic import only_writer, recover_folder, replace_file
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.errors import MapError
+from vpr_ros.core.documents import parse_yaml
+from vpr_ros.core.errors import DocumentError, MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
 from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
 from vpr_ros.core.mapping.layout import GRAPHS_FOLDER, HEADER_NAME, files_of_parts
 from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded
+from vpr_ros.core.names import cleaned
 from vpr_ros.core.types import Datum
 
+_MOST_BYTES = 16 << 20  # of map.yaml: the digests of 10,000 parts take 6 MB
 _DIGEST = re.compile(r'[0-9a-f]{64}(:[0-9a-f]{64})?')
 _TYPES: dict[str, tuple[type, ...]] = {
     'model_name': (str,),
@@ -113,9 +116,9 @@ def read_header(folder: Path) -> MapHeader:
     path = folder / HEADER_NAME
     content = _content(folder)
     try:
-        found = yaml.safe_load(content)
-    except Exception as error:  # a YAMLError, or what its constructors of dates and numbers raise
-        raise MapError(f'{path}: cannot be read ({type(error).__name__}); {RESTORE}') from error
+        found = parse_yaml(content, most_bytes=_MOST_BYTES)
+    except DocumentError as error:
+        raise MapError(f'{path}: cannot be read ({error}); {RESTORE}') from error
     values = upgraded(found, path=path)
     try:
         return _checked(values, folder)
@@ -132,7 +135,7 @@ def _content(folder: Path) -> bytes:
         try:
             if path.is_file():
                 with open_regular(path) as file:
-                    return file.read()
+                    return file.read(_MOST_BYTES + 1)
         except OSError as error:
             if is_last or error.errno != errno.ENOENT:
                 raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
@@ -220,7 +223,7 @@ def _header_bytes(header: MapHeader) -> bytes:
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
     if header.camera is not None:
         values['camera'] = header.camera.as_mapping()
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
+    return yaml.safe_dump(cleaned(values), sort_keys=False, allow_unicode=True).encode()
 
 
 def now() -> str:

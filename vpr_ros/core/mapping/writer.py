@@ -21,6 +21,7 @@ from vpr_ros.core.mapping.files import load_array
 from vpr_ros.core.mapping.graphs import write_graphs
 from vpr_ros.core.mapping.header import MapHeader, now, write_header
 from vpr_ros.core.mapping.layout import FIRST_PART, HEADER_NAME, landmark_arrays, place_arrays
+from vpr_ros.core.names import as_text
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.types import Descriptors, Poses
 
@@ -76,7 +77,7 @@ class MapWriter:
                 f'({self._descriptor_size},)'
             )
         self._thumbnails.write(thumbnail)
-        self._names.write(name.replace('\n', ' ').encode() + b'\n')
+        self._names.write(as_text(name.replace('\n', ' ')).encode() + b'\n')
         self._arrays['descriptors'].append(descriptor)
         self._arrays['poses'].append(pose)
         self._arrays['stamps_ns'].append(stamp_ns)

@@ -1,0 +1,145 @@
+"""YAML and JSON that may come from anywhere: bounded before they are parsed.
+
+A file of some kB can hold a structure that takes all memory or all of the stack: aliases of
+aliases, ten thousand brackets, a number of a million digits. So size and depth are limited, with
+aliases counted as what they stand for. Only regular files are read: a device never ends.
+"""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from vpr_ros.core.errors import DocumentError
+
+MOST_BYTES = 1 << 20
+"""Of a document, where its reader says nothing else."""
+
+MOST_DEPTH = 32
+"""Of mappings and lists in each other."""
+
+_MOST_VALUES = 2_000_000
+_MOST_DIGITS = 400  # of a number; reading one takes time that grows with the square
+_JSON_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+
+
+def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises OSError where that fails, and DocumentError where it is a link, a device or a pipe.
+    """
+    mode = (path.stat() if follow_links else path.lstat()).st_mode
+    if stat.S_ISLNK(mode):
+        raise DocumentError('a symbolic link, expected a file')
+    if not stat.S_ISREG(mode):
+        raise DocumentError('not a regular file, expected one')
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    return os.fdopen(os.open(path, flags), 'rb')
+
+
+def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, follow_links: bool = True) -> bytes:
+    """A regular file of at most so many bytes; raises OSError and DocumentError."""
+    with open_regular(path, follow_links=follow_links) as file:
+        content = file.read(most_bytes + 1)
+    _require_size(content, most_bytes)
+    return content
+
+
+def parse_yaml(content: bytes | str, *, most_bytes: int = MOST_BYTES) -> Any:
+    """What a YAML document holds; raises DocumentError, which does not name the file."""
+    text = _text(content, most_bytes)
+    try:
+        return yaml.load(text, Loader=_BoundedLoader)
+    except DocumentError:
+        raise
+    except yaml.YAMLError as error:
+        raise DocumentError(f'not valid YAML ({" ".join(str(error).split())})') from error
+    except Exception as error:  # what the constructors of dates and numbers raise
+        raise DocumentError(f'not valid YAML ({type(error).__name__}: {error})') from error
+
+
+def parse_json(content: bytes | str, *, most_bytes: int = MOST_BYTES) -> Any:
+    """What a JSON document holds; raises DocumentError, which does not name the file."""
+    text = _text(content, most_bytes)
+    depth = 0
+    for token in _JSON_TOKEN.finditer(text):
+        depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(token[0], 0)
+        _require_depth(depth)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DocumentError(f'not valid JSON ({error})') from error
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Reads plain values of a bounded depth."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth, self._values = 0, 0
+        self._sizes: dict[int, tuple[int, int]] = {}  # of each node, its values and its height
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Count what comes, and refuse too much and too deep."""
+        is_alias, before = self.check_event(yaml.AliasEvent), self._values
+        self._depth += 1
+        _require_depth(self._depth)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias:
+            if id(node) not in self._sizes:
+                raise DocumentError('has an alias of what it is in itself')
+            values, height = self._sizes[id(node)]
+            self._values += values
+            _require_depth(self._depth + height)
+        else:
+            self._values += 1
+            heights = [self._sizes[id(child)][1] for child in _children(node)]
+            height = 1 + max(heights, default=0)
+            self._sizes[id(node)] = self._values - before, height
+        if self._values > _MOST_VALUES:
+            raise DocumentError(f'more than {_MOST_VALUES} values')
+        return node
+
+    def construct_number(self, node: Any) -> int | float:
+        """An integer or a float of a usual length."""
+        if len(node.value) > _MOST_DIGITS:
+            raise DocumentError(f'has a number of {len(node.value)} digits')
+        if node.tag.endswith(':int'):
+            return int(self.construct_yaml_int(node))
+        return float(self.construct_yaml_float(node))
+
+
+for _kind in ('int', 'float'):
+    _BoundedLoader.add_constructor(f'tag:yaml.org,2002:{_kind}', _BoundedLoader.construct_number)
+
+
+def _children(node: Any) -> list[Any]:
+    """The items of a list, the keys and values of a mapping."""
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _text(content: bytes | str, most_bytes: int) -> str:
+    if isinstance(content, str):
+        content = content.encode('utf-8', 'surrogatepass')
+    _require_size(content, most_bytes)
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise DocumentError(f'no text ({error}), expected UTF-8') from error
+
+
+def _require_size(content: bytes, most_bytes: int) -> None:
+    if len(content) > most_bytes:
+        raise DocumentError(f'more than {most_bytes / 1e6:.1f} MB, expected less')
+
+
+def _require_depth(depth: int) -> None:
+    if depth > MOST_DEPTH:
+        raise DocumentError(f'more than {MOST_DEPTH} lists and mappings in each other')

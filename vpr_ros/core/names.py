@@ -1,0 +1,34 @@
+"""Names of files as text.
+
+To Linux a name is bytes. Those that are not UTF-8 (old disks, archives made elsewhere) reach
+Python as text with surrogates in it, which opens the file but cannot be written anywhere. Whatever
+writes a name, writes what `as_text` makes of it.
+"""
+
+import re
+from typing import Any
+
+_SURROGATE = re.compile('[\ud800-\udfff]')
+_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # as which Python reads the bytes that are not UTF-8
+
+
+def as_text(name: str) -> str:
+    r"""A name with each byte that is not UTF-8 written as `\xdf`; other names stay as they are."""
+    return _SURROGATE.sub(_escaped, name)
+
+
+def cleaned(values: Any) -> Any:
+    """Mappings, lists and tuples with all text in them by `as_text`."""
+    if isinstance(values, str):
+        return as_text(values)
+    if isinstance(values, dict):
+        return {cleaned(key): cleaned(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return type(values)(cleaned(value) for value in values)
+    return values
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    is_byte = _FIRST_BYTE <= code <= _LAST_BYTE
+    return f'\\x{code - 0xDC00:02x}' if is_byte else f'\\u{code:04x}'
