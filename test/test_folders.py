@@ -315,7 +315,7 @@ def test_photos_with_gps_are_placed_and_others_stay_without_a_pose(tmp_path):
     assert known_at(drive) == [True, False, True]
     assert not drive.has_heading
     assert np.linalg.norm(drive.trajectory.poses[1, :3]) == pytest.approx(111.4, abs=0.5)
-    assert '1 of 3 images have no position' in drive.warnings
+    assert '1 of 3 images has no position' in drive.warnings
 
 
 def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):

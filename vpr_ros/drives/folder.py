@@ -11,21 +11,27 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from vpr_ros.core.camera import Camera, field_of_view_deg, pinhole
-from vpr_ros.core.errors import DriveError, VprError
+from vpr_ros.core.documents import parse_yaml, read_bytes
+from vpr_ros.core.errors import DocumentError, DriveError, VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
 from vpr_ros.core.image import read
+from vpr_ros.core.image_files import is_image_file, not_understood
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
-from vpr_ros.drives.geotags import Geotag, exif_geotags, place_geotags, utm_geotags
+from vpr_ros.drives.geotags import (
+    Geotag,
+    exif_geotags,
+    has_utm_names,
+    place_geotags,
+    utm_geotags,
+)
 from vpr_ros.drives.posed_csv import read_posed_csv
 from vpr_ros.drives.reader import in_order
 
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'}
 POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
 
 UNDERSTOOD = (
@@ -100,6 +106,7 @@ class FolderDrive:
             self.warnings.append(
                 f'{unlisted} images in {images} are not listed in {POSES_NAME} and were left out'
             )
+        self.warnings += not_understood(_files_of(path))
         if (path / CAMERA_INFO_NAME).is_file():
             self.camera_info_file = path / CAMERA_INFO_NAME
             self._read_camera_info(self.camera_info_file)
@@ -126,11 +133,13 @@ class FolderDrive:
                 folder.name for folder in in_order(list(path.iterdir())) if image_files(folder)
             ]
             hint = f', but in {", ".join(inner)}' if inner else ''
-            raise DriveError(f'{path}: no images in it{hint}; understood are {UNDERSTOOD}')
-        if all(file.name.startswith('@') for file in files):
-            tags: Sequence[Geotag | None] = utm_geotags(files)
-        else:
-            tags = exif_geotags(files, self.warnings)
+            foreign = ''.join(f'; {said}' for said in not_understood(_files_of(path)))
+            raise DriveError(
+                f'{path}: no images in it{hint}{foreign}; understood are {UNDERSTOOD}'
+            )
+        self.warnings += not_understood(_files_of(path))
+        by_name = has_utm_names(files)
+        tags = utm_geotags(files) if by_name else exif_geotags(files, self.warnings)
         self._photos = [Photo(file, index * 10**9) for index, file in enumerate(files)]
         stamps_ns = [tag.stamp_ns if tag else None for tag in tags]
         if None not in stamps_ns and len(set(stamps_ns)) == len(files):
@@ -155,9 +164,14 @@ class FolderDrive:
             )
             for photo, tag, position in zip(self._photos, tags, placed.east_north_m)
         ]
-        if len(known) < len(tags):
+        if unknown := len(tags) - len(known):
+            verb = 'has' if unknown == 1 else 'have'
+            self.warnings.append(f'{unknown} of {len(tags)} images {verb} no position')
+        headed = sum(tag.heading_deg is not None for tag in known)
+        if 0 < headed < len(known):
             self.warnings.append(
-                f'{len(tags) - len(known)} of {len(tags)} images have no position'
+                f'{len(known) - headed} of {len(known)} images with a position have no direction, '
+                'so that the directions of the others are not used'
             )
 
     def _warn_of_moved(self, stamps_ns: Sequence[int]) -> None:
@@ -172,13 +186,13 @@ def image_files(folder: Path) -> list[Path]:
     """The image files directly in a folder, as people count; hidden ones are left out."""
     if not folder.is_dir():
         return []
-    return in_order(
-        [
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
-        ]
-    )
+    return in_order([file for file in folder.iterdir() if is_image_file(file)])
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files in a folder of images and in its images/."""
+    inner = path / 'images'
+    return [*path.iterdir(), *(inner.iterdir() if inner.is_dir() else ())]
 
 
 def _pose(east_north_m: tuple[float, float] | None, headed: Geotag | None) -> Poses | None:
@@ -212,15 +226,15 @@ def _mounting(path: Path, options: DriveOptions) -> tuple[Poses, bool]:
     if not file.is_file():
         return FORWARD_CAMERA, False
     try:
-        found = yaml.safe_load(file.read_text(encoding='utf-8'))
+        found = parse_yaml(read_bytes(file))
         return checked_pose(
             [*found['position'], *found['quaternion_xyzw']], source=str(file)
         ), True
-    except VprError as error:
-        raise DriveError(str(error)) from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (OSError, DocumentError, KeyError, TypeError, ValueError) as error:
         raise DriveError(
             f'{file}: expected base_T_camera as '
             'position: [x, y, z] and quaternion_xyzw: [x, y, z, w] '
             f'({" ".join(str(error).split())})'
         ) from error
+    except VprError as error:
+        raise DriveError(str(error)) from error

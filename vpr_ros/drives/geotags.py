@@ -1,30 +1,45 @@
 """Where and when photos were taken, by their `@utm@` names or their EXIF tags.
 
-The name is
-`@UTM_east@UTM_north@zone@letter@lat@lon@pano@tile@heading@pitch@roll@height@timestamp@note@.jpg`;
-only the two UTM fields are required. Headings are compass headings: 0 is north, clockwise.
+Names are read in utm_names.py. EXIF data are read without a look at the picture, so that a
+panorama which is too large to be decoded still tells its place, and the fault of one photo is
+counted and named and ends nothing. Headings are compass headings: 0 is north, clockwise.
 """
 
 import math
+import mmap
+import os
+import warnings as python_warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from vpr_ros.core.documents import open_regular
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.image_header import exif_block, is_tiff
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, datum_at, degrees_of, east_north_of
-
-_LARGEST_ZONE = 60
+from vpr_ros.drives.utm_names import (
+    UtmPosition,
+    begins_as_utm,
+    has_utm,
+    hemisphere,
+    number,
+    require_zones,
+    utm_fields,
+    utm_position,
+)
 
 # EXIF 2.32, tables 4 to 12; Pillow has names for them from 9.4 on.
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _SUBSECONDS_ORIGINAL = 0x9003, 0x9291
-_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE, _ALTITUDE, _DIRECTION = 1, 2, 3, 4, 6, 17
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
+_ALTITUDE_REF, _ALTITUDE, _STATUS, _DIRECTION_REF, _DIRECTION = 5, 6, 9, 16, 17
+_BELOW_THE_SEA, _VOID, _MAGNETIC = '1', 'V', 'M'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +64,58 @@ class Placed:
     east_north_m: list[tuple[float, float] | None]  # of each tag, from the datum
 
 
-def utm_geotags(files: Sequence[Path]) -> list[Geotag]:
-    """What `@utm@` names say; raises DriveError naming the file whose fields are broken."""
-    return [_utm_geotag(file.name) for file in files]
+@dataclass(slots=True)
+class _Doubts:
+    """Photos whose EXIF data are not what they should be, by what is wrong: names or sentences."""
+
+    refused: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    directions: list[str] = field(default_factory=list)
+    unsigned: list[str] = field(default_factory=list)
+    void: list[str] = field(default_factory=list)
+    magnetic: list[str] = field(default_factory=list)
+
+    def sentences(self) -> list[str]:
+        """For the user; each says how many photos there are and names the first."""
+        told = (
+            (self.refused, 'a position that cannot be, and it is left out'),
+            (self.unreadable, 'EXIF data that cannot be read'),
+            (self.directions, 'a direction that cannot be, and it is left out'),
+            (self.unsigned, 'a position without N or S, E or W, taken as north and east'),
+            (self.void, 'a position of a receiver without a fix (GPSStatus V), taken as it is'),
+            (
+                self.magnetic,
+                'a direction from magnetic north (GPSImgDirectionRef M), taken as it is: '
+                'it is off by the declination there',
+            ),
+        )
+        return [
+            f'{len(names)} {"photo has" if len(names) == 1 else "photos have"} {what}; '
+            f'the first: {names[0]}'
+            for names, what in told
+            if names
+        ]
+
+
+def has_utm_names(files: Sequence[Path]) -> bool:
+    """Whether positions are in the names of some files: all begin so, or one at least is whole."""
+    begun = [file.name for file in files if begins_as_utm(file.name)]
+    return bool(begun) and (len(begun) == len(files) or any(map(has_utm, begun)))
+
+
+def utm_geotags(files: Sequence[Path]) -> list[Geotag | None]:
+    """What `@utm@` names say, None for other names.
+
+    Raises DriveError naming the file whose fields are broken.
+    """
+    return [_utm_geotag(file.name) if begins_as_utm(file.name) else None for file in files]
 
 
 def exif_geotags(files: Sequence[Path], warnings: list[str]) -> list[Geotag | None]:
     """EXIF positions, headings and times; None for photos without a position."""
-    tags: list[Geotag | None] = []
-    broken = 0
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                tags.append(_exif_geotag(file.name, image.getexif()))
-        except DriveError as error:
-            broken += 1
-            warnings.append(str(error)) if broken == 1 else None
-            tags.append(None)
-        except (
-            OSError,
-            UnidentifiedImageError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            Image.DecompressionBombError,
-            ZeroDivisionError,
-            SyntaxError,
-        ):
-            tags.append(None)  # whoever decodes it will say what is wrong with it
+    doubts = _Doubts()
+    tags = [_exif_geotag_of(file, doubts) for file in files]
+    warnings += doubts.sentences()
     return tags
 
 
@@ -90,12 +129,13 @@ def place_geotags(
     compared.
     """
     known = [tag for tag in tags if tag is not None]
-    zones = {tag.utm_zone for tag in known if tag.utm_m is not None}
-    if UNKNOWN_ZONE in zones and len(zones) > 1:
-        nameless = next(tag.name for tag in known if tag.utm_zone == UNKNOWN_ZONE)
-        raise DriveError(
-            f'{nameless}: no UTM zone in this name, but in others; they cannot be compared'
-        )
+    named = [
+        UtmPosition(tag.name, *tag.utm_m, tag.utm_zone, tag.utm_letter)
+        for tag in known
+        if tag.utm_m is not None
+    ]
+    require_zones(named)
+    zones = {position.zone for position in named}
     if datum is None:
         datum = _datum_of(known[0])
     elif zones and (datum.utm_zone == UNKNOWN_ZONE) != (zones == {UNKNOWN_ZONE}):
@@ -121,9 +161,9 @@ def _place(tag: Geotag, datum: Datum) -> tuple[float, float]:
         comparable = (
             UNKNOWN_ZONE in (tag.utm_zone, datum.utm_zone) or tag.utm_zone == datum.utm_zone
         )
-        if comparable and _hemisphere(tag.utm_letter) in ('', _hemisphere(datum.utm_letter)):
+        if comparable and hemisphere(tag.utm_letter) in ('', hemisphere(datum.utm_letter)):
             return tag.utm_m[0] - datum.east_m, tag.utm_m[1] - datum.north_m
-        if not _hemisphere(tag.utm_letter) and tag.degrees is None:
+        if not hemisphere(tag.utm_letter) and tag.degrees is None:
             raise DriveError(
                 f'UTM zone {tag.utm_zone} without a letter beside zone '
                 f'{datum.utm_zone}{datum.utm_letter}; coordinates of two zones cannot be compared'
@@ -134,72 +174,117 @@ def _place(tag: Geotag, datum: Datum) -> tuple[float, float]:
         raise DriveError(f'{tag.name}: {error}') from error
 
 
-def _hemisphere(letter: str) -> str:
-    if not letter:
-        return ''
-    return 'north' if letter.upper() >= 'N' else 'south'
-
-
 def _utm_geotag(name: str) -> Geotag:
-    fields = name.rpartition('.')[0].split('@')[1:]
-    fields += [''] * (14 - len(fields))
-    east_m, north_m = _number(name, 'UTM_east', fields[0]), _number(name, 'UTM_north', fields[1])
-    if east_m is None or north_m is None:
-        raise DriveError(f'{name}: no UTM_east or UTM_north, expected @UTM_east@UTM_north@...')
-    zone = _number(name, 'zone', fields[2])
-    if zone is not None and (zone != int(zone) or not 1 <= zone <= _LARGEST_ZONE):
-        raise DriveError(f'{name}: UTM zone {fields[2]}, expected 1 to {_LARGEST_ZONE}')
-    letter = fields[3].strip().upper()
-    if letter and (len(letter) > 1 or letter not in 'CDEFGHJKLMNPQRSTUVWX'):
-        raise DriveError(f'{name}: UTM letter {fields[3]}, expected one of C to X')
-    latitude_deg, longitude_deg = _number(name, 'lat', fields[4]), _number(name, 'lon', fields[5])
+    found, fields = utm_position(name), utm_fields(name)
+    latitude_deg, longitude_deg = number(name, 'lat', fields[4]), number(name, 'lon', fields[5])
     known = latitude_deg is not None and longitude_deg is not None
     return Geotag(
         name,
-        utm_m=(east_m, north_m),
-        utm_zone=UNKNOWN_ZONE if zone is None else int(zone),
-        utm_letter=letter,
+        utm_m=(found.east_m, found.north_m),
+        utm_zone=found.zone,
+        utm_letter=found.letter,
         degrees=(latitude_deg or 0.0, longitude_deg or 0.0) if known else None,
-        heading_deg=_number(name, 'heading', fields[8]),
+        heading_deg=number(name, 'heading', fields[8]),
     )
 
 
-def _number(name: str, field: str, text: str) -> float | None:
-    if not text.strip():
-        return None
+def _exif_geotag_of(file: Path, doubts: _Doubts) -> Geotag | None:
+    """The tag of one photo; whatever is wrong with it becomes a doubt."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DriveError(f'{name}: {field} is {text!r}, expected a number')
-    return value
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter('ignore')  # Pillow's, of which the user needs none
+            exif = _read_exif(file)
+            return None if exif is None else _exif_geotag(file.name, exif, doubts)
+    except DriveError as error:
+        doubts.refused.append(str(error))
+    except OSError:
+        pass  # whoever decodes the file will say what is wrong with it
+    except Exception as error:  # whatever Pillow stumbles over in data that are broken
+        doubts.unreadable.append(f'{file.name} ({error})')
+    return None
 
 
-def _exif_geotag(name: str, exif: Any) -> Geotag | None:
+def _read_exif(file: Path) -> Image.Exif | None:
+    """A photo's EXIF data; nothing but them is read."""
+    exif = Image.Exif()
+    with open_regular(file, follow_links=True) as opened:
+        if opened.seek(0, os.SEEK_END) == 0:
+            return None
+        opened.seek(0)
+        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if is_tiff(content):
+                exif.load_from_fp(opened)
+                for tag in (_GPS_IFD, _EXIF_IFD):
+                    exif.get_ifd(tag)  # which keeps it when the file is closed
+                return exif
+            block = exif_block(content)
+    if block is None:
+        return None
+    exif.load(block)
+    return exif
+
+
+def _exif_geotag(name: str, exif: Image.Exif, doubts: _Doubts) -> Geotag | None:
     gps = exif.get_ifd(_GPS_IFD)
     if _LATITUDE not in gps or _LONGITUDE not in gps:
         return None
-    latitude_deg = _degrees(gps[_LATITUDE], gps.get(_LATITUDE_REF, 'N'), 'S')
-    longitude_deg = _degrees(gps[_LONGITUDE], gps.get(_LONGITUDE_REF, 'E'), 'W')
+    latitude_deg = _degrees(name, gps, _LATITUDE, _LATITUDE_REF, 'NS', doubts)
+    longitude_deg = _degrees(name, gps, _LONGITUDE, _LONGITUDE_REF, 'EW', doubts)
+    where = f'{name}: EXIF position {latitude_deg}, {longitude_deg}'
     if not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 180):
-        raise DriveError(
-            f'{name}: EXIF position {latitude_deg}, {longitude_deg} is not on the Earth'
-        )
-    heading = _finite(gps.get(_DIRECTION))
+        raise DriveError(f'{where} is not on the Earth')
+    if latitude_deg == 0 == longitude_deg:
+        raise DriveError(f'{where} is a zeroed one, not a place')
+    if _word(gps.get(_STATUS)) == _VOID:
+        doubts.void.append(name)
+    altitude_m = _finite(gps.get(_ALTITUDE)) or 0.0
     return Geotag(
         name,
         degrees=(latitude_deg, longitude_deg),
-        altitude_m=_finite(gps.get(_ALTITUDE)) or 0.0,
-        heading_deg=heading,
+        altitude_m=-altitude_m if _word(gps.get(_ALTITUDE_REF)) == _BELOW_THE_SEA else altitude_m,
+        heading_deg=_heading_deg(name, gps, doubts),
         stamp_ns=_exif_stamp_ns(exif.get_ifd(_EXIF_IFD)),
     )
 
 
-def _degrees(parts: Sequence[Any], reference: str, negative: str) -> float:
-    """Degrees of (degrees, minutes, seconds), which may be fewer."""
-    size: float = sum(float(part) / 60**power for power, part in enumerate(parts))
-    return -size if reference.strip().upper() == negative else size
+def _heading_deg(name: str, gps: dict[int, Any], doubts: _Doubts) -> float | None:
+    heading_deg = _finite(gps.get(_DIRECTION))
+    if heading_deg is None:
+        return None
+    if not 0 <= heading_deg <= 360:
+        doubts.directions.append(f'{name} ({heading_deg:g} degrees, expected 0 to 360)')
+        return None
+    if _word(gps.get(_DIRECTION_REF)) == _MAGNETIC:
+        doubts.magnetic.append(name)
+    return heading_deg
+
+
+def _degrees(
+    name: str, gps: dict[int, Any], tag: int, reference: int, signs: str, doubts: _Doubts
+) -> float:
+    """Degrees of (degrees, minutes, seconds), which may be fewer; signs: positive, negative."""
+    parts = [float(part) for part in gps[tag]]
+    if any(not 0 <= part <= 60 for part in parts[1:]) or not 0 < len(parts) <= 3:
+        raise DriveError(
+            f'{name}: EXIF position of {", ".join(f"{part:g}" for part in parts)}, '
+            'expected degrees, and minutes and seconds up to 60'
+        )
+    size: float = sum(part / 60.0**power for power, part in enumerate(parts))
+    sign = _word(gps.get(reference))
+    if not sign:
+        if name not in doubts.unsigned:
+            doubts.unsigned.append(name)
+        return size
+    if sign not in signs:
+        raise DriveError(f'{name}: EXIF position {size:g} {sign}, expected {" or ".join(signs)}')
+    return -size if sign == signs[1] else size
+
+
+def _word(value: Any) -> str:
+    """A tag of letters, or of a byte as its number."""
+    if isinstance(value, bytes):
+        value = str(value[0]) if len(value) == 1 and value[0] < 10 else value.decode('latin-1')
+    return '' if value is None else str(value).strip('\0 ').upper()
 
 
 def _finite(value: Any) -> float | None:

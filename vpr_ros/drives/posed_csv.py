@@ -33,7 +33,8 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     rows: list[PosedRow] = []
     missing = 0
     try:
-        with table.open(encoding='utf-8-sig', newline='') as file:
+        # Names that are not UTF-8 find their files all the same.
+        with table.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             _check_columns(table, reader.fieldnames or [])
             for row in reader:

@@ -16,7 +16,7 @@ from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.shipped import shipped_graphs
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
-from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.image import encode_jpeg, shows_something
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
@@ -28,6 +28,7 @@ from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable
 from vpr_ros.drives.prefetch import described
+from vpr_ros.map_care.check import blank_said
 from vpr_ros.map_care.edit import append, require_same_frame
 
 THUMBNAIL_PX = 240
@@ -76,6 +77,7 @@ class Report:
 
     images: int = 0
     mapped: int = 0
+    blank: int = 0  # mapped, but the localizer would refuse such an image
     landmarks: int = 0
     without_pose: int = 0
     thinned: int = 0
@@ -87,6 +89,7 @@ class Report:
         mean = self.landmarks / max(self.mapped, 1)
         unusable, depths = self.unusable, self.depths
         optional = (
+            (self.blank, blank_said(self.blank, self.mapped)),
             (self.landmarks, f'{mean:.0f} landmarks at a place, in the mean'),
             (
                 self.without_pose,
@@ -170,6 +173,7 @@ def add_places(
             thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
         )
         report.mapped += 1
+        report.blank += not shows_something(image)
         if maker is not None:
             depth_m = _depth(frame, report.depths)
             report.landmarks += _written(writer, maker.add(image, pose, depth_m=depth_m))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.errors import ImageError, MapError
+from vpr_ros.core.image import shows_something
 from vpr_ros.core.mapping.files import check_file
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -61,6 +62,7 @@ class PoorImage:
 
     place: int
     reason: str
+    is_blank: bool = False  # the localizer would see nothing in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,19 @@ class Findings:
     gaps: list[Gap]  # longest first
     duplicates: NDArray[np.int64]  # [n, 2]: a place and the newer one that is the same
     poor_images: list[PoorImage]
+    blank: int = 0  # of the compared places, those in whose image the localizer sees nothing
+
+
+def blank_said(blank: int, images: int) -> str:
+    """How many images show nothing, and what to do where most of them do."""
+    verb = 'shows' if blank == 1 else 'show'
+    said = f'{blank} of {images} images {verb} nothing'
+    if 2 * blank <= images:
+        return said
+    return (
+        f'{said}, and a robot would refuse such images; if the sensor has 14 bits, '
+        'convert them to 8 bits with a range'
+    )
 
 
 def damages(folder: Path) -> list[str]:
@@ -100,6 +115,7 @@ def check(place_map: PlaceMap, *, near_m: float, far_m: float) -> Findings:
     far_m = max(far_m, 2 * near_m)
     rows = sampled(len(place_map), MOST_QUERIES)
     aliased = find_aliases(place_map, rows, near_m=near_m, far_m=far_m)
+    poor = find_poor_images(place_map, rows)
     keeper = standing_for(place_map, _SAME_IMAGE)
     doubled = np.flatnonzero(keeper != np.arange(len(keeper)))
     return Findings(
@@ -108,7 +124,8 @@ def check(place_map: PlaceMap, *, near_m: float, far_m: float) -> Findings:
         aliases=distinct(aliased, place_map, far_m),
         gaps=find_gaps(place_map, shortest_m=max(near_m, _SPACINGS_OF_A_GAP * spacing)),
         duplicates=np.stack([doubled, keeper[doubled]], axis=1),
-        poor_images=find_poor_images(place_map, rows),
+        poor_images=poor,
+        blank=sum(image.is_blank for image in poor),
     )
 
 
@@ -205,8 +222,9 @@ def find_poor_images(place_map: PlaceMap, rows: NDArray[np.int64]) -> list[PoorI
         except ImageError:
             found.append(PoorImage(row, 'unreadable'))
             continue
-        if reason := _lack(image):
-            found.append(PoorImage(row, reason))
+        is_blank = not shows_something(image)
+        if reason := _lack(image) or ('flat' if is_blank else ''):
+            found.append(PoorImage(row, reason, is_blank))
         else:
             sharpness[number] = _sharpness(image)
     blurred = _is_below_its_neighbours(sharpness)

@@ -6,7 +6,7 @@ from pathlib import Path
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import Recall
-from vpr_ros.map_care.check import Findings, spacing_m
+from vpr_ros.map_care.check import Findings, blank_said, spacing_m
 from vpr_ros.map_care.page import called
 
 _SHOWN = 10  # findings of each kind
@@ -67,9 +67,13 @@ def weaknesses(place_map: PlaceMap, findings: Findings) -> list[tuple[str, str]]
         ('look-alike places', f'{findings.aliased}{compared}', aliases),
         ('gaps in the route', f'{len(gaps)}', gaps),
         ('duplicates', f'{len(doubles)}{hint}', doubles),
-        ('poor images', f'{len(poor)}', poor),
+        ('poor images', f'{len(poor)}{_blank(findings)}', poor),
     ]
     return [row for title, count, lines in shown for row in _listed(title, count, lines)]
+
+
+def _blank(findings: Findings) -> str:
+    return f'; {blank_said(findings.blank, findings.compared)}' if findings.blank else ''
 
 
 def size_on_disk(header: MapHeader, folder: Path) -> str:

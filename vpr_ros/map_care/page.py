@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.map_care.check import Alias, Findings
+from vpr_ros.map_care.check import Alias, Findings, blank_said
 from vpr_ros.map_care.plots import places_jpeg
 from vpr_ros.report.charts import Tone
 from vpr_ros.report.page import (
@@ -142,8 +142,12 @@ def _poor_images(place_map: PlaceMap, findings: Findings) -> Gallery:
     return Gallery(
         'Images that show little',
         [Strip('', row) for row in rows],
-        f'{len(shown)} of {len(findings.poor_images)}, in the order of the map.',
+        f'{len(shown)} of {len(findings.poor_images)}, in the order of the map.{_blank(findings)}',
     )
+
+
+def _blank(findings: Findings) -> str:
+    return f' {blank_said(findings.blank, findings.compared)}.' if findings.blank else ''
 
 
 def _duplicates(place_map: PlaceMap, findings: Findings) -> Table:

@@ -2,23 +2,24 @@
 
 from pathlib import Path
 
+from vpr_ros.core.image_files import IMAGE_SUFFIXES, is_image_file, not_understood
 from vpr_training.basics.errors import DatasetError
-
-SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm'})
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
     """Images in a folder and its sub-folders, sorted by path; DatasetError where there are none.
 
-    Hidden files are left out: copies from some systems carry `._name.jpg` beside each image.
+    Hidden files are left out.
     """
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such folder')
-    images = [
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith('.')
-    ]
+    images = [path for path in folder.rglob('*') if is_image_file(path)]
     if not images:
-        raise DatasetError(f'{folder}: holds no images ({", ".join(sorted(SUFFIXES))})')
+        said = '; '.join([', '.join(sorted(IMAGE_SUFFIXES)), *others_in(folder)])
+        raise DatasetError(f'{folder}: holds no images ({said})')
     return tuple(sorted(images))
+
+
+def others_in(*folders: Path) -> list[str]:
+    """A sentence for each kind of image in folders that is not understood, HEIC for example."""
+    return not_understood(path for folder in folders for path in folder.rglob('*'))

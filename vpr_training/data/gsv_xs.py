@@ -8,12 +8,15 @@ Tables beside it (`*.csv` here or in `dataframes/`) choose among the images and 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.image_files import is_image_file
+from vpr_ros.drives.utm_names import UtmPosition, begins_as_utm, require_zones, utm_position
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
-from vpr_training.data.files import SUFFIXES
+from vpr_training.data.files import others_in
 from vpr_training.data.places import Listed, PlaceSet
 from vpr_training.data.tables import number, read_rows
 
@@ -34,6 +37,7 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
     wanted = {city: by_city[city] for city in config.cities} if config.cities else by_city
     if empty := sorted(city for city, images in wanted.items() if not images):
         raise DatasetError(f'{folder}: the folder of {empty[0]} holds no images')
+    _require_zones([one for images in wanted.values() for one in images.values()])
     tables = sorted([*folder.glob('*.csv'), *folder.glob('dataframes/*.csv')])
     listed = (
         _chosen(tables, wanted)
@@ -41,7 +45,11 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
         else [one for images in wanted.values() for one in images.values()]
     )
     return PlaceSet.of(
-        folder, listed, min_images=config.min_images_per_place, cities=config.cities
+        folder,
+        listed,
+        min_images=config.min_images_per_place,
+        cities=config.cities,
+        left_out=_others(folder, wanted),
     )
 
 
@@ -58,7 +66,7 @@ def _city_folders(folder: Path) -> Iterator[tuple[str, Path]]:
 def _named(folder: Path, city: Path) -> Iterator[tuple[str, Listed]]:
     """File name and image of each file of a city."""
     for path in city.iterdir():
-        if path.suffix.lower() in SUFFIXES and path.name.startswith('@'):
+        if is_image_file(path) and begins_as_utm(path.name):
             yield path.name, _of_name(path, folder, city.name)
 
 
@@ -68,14 +76,38 @@ def _of_name(path: Path, folder: Path, city: str) -> Listed:
     place = fields[-2].partition('_')[0] if len(fields) > 3 else ''
     if not place:
         raise DatasetError(f'{where}: the name has no place before its last @')
-    zone = fields[3].lstrip('0') if len(fields) > 4 else ''
-    return Listed(
-        path.relative_to(folder).as_posix(),
-        f'{zone}/{place}',
-        city,
-        number(fields[1], 'UTM east', where),
-        number(fields[2], 'UTM north', where),
-    )
+    try:
+        found = utm_position(path.name, source=where)
+    except DriveError as error:
+        raise DatasetError(str(error)) from error
+    file = path.relative_to(folder).as_posix()
+    return Listed(file, f'{found.zone or ""}/{place}', city, found.east_m, found.north_m)
+
+
+def _require_zones(listed: Sequence[Listed]) -> None:
+    """Raise DatasetError where some names say their zone and others do not: ids count in zones."""
+    try:
+        require_zones(
+            [
+                UtmPosition(one.file, one.east_m, one.north_m, int(one.place.split('/')[0] or 0))
+                for one in listed
+            ]
+        )
+    except DriveError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _others(folder: Path, cities: Iterable[str]) -> list[str]:
+    """What to say of images whose names hold no place."""
+    folders = [path for city, path in _city_folders(folder) if city in cities]
+    nameless = [
+        path
+        for city in folders
+        for path in city.iterdir()
+        if is_image_file(path) and not begins_as_utm(path.name)
+    ]
+    said = [f'{len(nameless)} images without a place in their names'] if nameless else []
+    return [*said, *others_in(*folders)]
 
 
 def _chosen(tables: list[Path], wanted: dict[str, dict[str, Listed]]) -> list[Listed]:

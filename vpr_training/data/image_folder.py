@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
-from vpr_training.data.files import list_images
+from vpr_training.data.files import list_images, others_in
 from vpr_training.data.places import Listed, PlaceSet
 
 
@@ -27,4 +27,5 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
         ],
         min_images=1,
         cities=config.cities,
+        left_out=others_in(folder),
     )

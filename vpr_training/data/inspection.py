@@ -36,6 +36,7 @@ def described_recall_set(images: RecallSet) -> str:
     lines = [
         f'{images.name}: {len(images.database)} database images, {len(images.queries)} queries',
         f'  right is: {images.truth}',
+        *(f'  left out: {said}' for said in images.left_out),
         f'  unmatchable: {positives.count(0)} queries without a true match',
     ]
     if matchable:

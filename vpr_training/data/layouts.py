@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data import (
     gsv_cities,
@@ -143,9 +144,8 @@ def open_recall_set(
         )
     if splits:
         name, chosen = next((name, path) for name, path in splits.items() if split in (None, name))
-        return replace(
-            open_recall_set(chosen, radius_m=radius_m), name=f'{folder.resolve().name} {name}'
-        )
+        said = as_text(f'{folder.resolve().name} {name}')
+        return replace(open_recall_set(chosen, radius_m=radius_m), name=said)
     looked_for = '; '.join(layout for layout, _, _ in _LAYOUTS)
     raise DatasetError(
         f'{folder}: not a known evaluation set, expected {looked_for}; '

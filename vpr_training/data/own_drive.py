@@ -8,6 +8,7 @@ drives, so this works indoors and without GPS.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.names import as_text
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import Drive, DriveOptions, open_drive
 from vpr_ros.drives.folder import POSES_NAME
@@ -97,7 +99,7 @@ def read_held_out(root: Path, config: DataConfig, *, radius_m: float) -> RecallS
         else 'queries are every second frame of the held-out stretches'
     )
     return RecallSet(
-        name=f'{root.resolve().name} held out',
+        name=as_text(f'{root.resolve().name} held out'),
         database=tuple(Path('/') / drives.files[row] for row in database),
         queries=tuple(Path('/') / drives.files[row] for row in queries),
         positives=positives,
@@ -298,5 +300,6 @@ def _cache(path: Path, config: DataConfig) -> Path:
     digest = hashlib.sha256(config.image_topic.encode())
     for file in files:
         facts = file.stat()
-        digest.update(f'{file.resolve()} {facts.st_size} {facts.st_mtime_ns}\n'.encode())
+        digest.update(os.fsencode(file.resolve()))  # a name need not be text
+        digest.update(f' {facts.st_size} {facts.st_mtime_ns}\n'.encode())
     return cache_folder('vpr_training') / f'{path.stem}-{digest.hexdigest()[:16]}'

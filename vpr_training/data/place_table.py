@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
@@ -62,7 +63,7 @@ def read_held_out(root: Path, config: DataConfig, *, radius_m: float) -> RecallS
     if not queries:
         raise DatasetError(f'{root}: the held-out part has no place with two images')
     return RecallSet(
-        name=f'{root.resolve().name} held out',
+        name=as_text(f'{root.resolve().name} held out'),
         database=tuple(root / one.file for one in database),
         queries=tuple(root / one.file for one in queries),
         positives=tuple(

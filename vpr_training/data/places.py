@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import DatasetError
 
 
@@ -98,7 +99,8 @@ class PlaceSet:
         if not kept:
             reasons = '; '.join([*left_out, *said]) or 'it lists none'
             raise DatasetError(f'{folder}: no place with {min_images} images; {reasons}')
-        return cls._grouped(folder, kept, (*left_out, *said), name or folder.resolve().name)
+        name = as_text(name or folder.resolve().name)
+        return cls._grouped(folder, kept, (*left_out, *said), name)
 
     @classmethod
     def _grouped(

@@ -28,4 +28,5 @@ class RecallSet:
         Rows, ...
     ]  # Q arrays of database rows, sorted; empty: the query has no true match
     truth: str  # what makes an answer right, for people
+    left_out: tuple[str, ...] = ()  # what was left out and why, for people
     earlier_than: Rows | None = None  # [Q]: a query may only match database rows before this one

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import DatasetError
-from vpr_training.data.files import list_images
+from vpr_training.data.files import list_images, others_in
 from vpr_training.data.recall_set import RecallSet, Rows
 from vpr_training.data.tables import read_rows
 
@@ -48,7 +49,12 @@ def _read_pair(folder: Path) -> RecallSet:
         queries.append(folder / 'queries' / query)
         positives.append(_rows(row_of, names, line, folder / 'database'))
     return RecallSet(
-        folder.resolve().name, database, tuple(queries), tuple(positives), truth=TABLE_NAME
+        as_text(folder.resolve().name),
+        database,
+        tuple(queries),
+        tuple(positives),
+        truth=TABLE_NAME,
+        left_out=tuple(others_in(folder / 'database', folder / 'queries')),
     )
 
 
@@ -67,11 +73,12 @@ def _read_sequence(folder: Path) -> RecallSet:
         queries.append(row)
         positives.append(found)
     return RecallSet(
-        folder.resolve().name,
+        as_text(folder.resolve().name),
         images,
         tuple(images[row] for row in queries),
         tuple(positives),
         truth=f'{TABLE_NAME}, earlier frames only',
+        left_out=tuple(others_in(folder / 'images')),
         earlier_than=np.array(queries, dtype=np.int64),
     )
 

@@ -2,18 +2,23 @@
 
 They are `database/` + `queries/` with `@UTM_east@UTM_north@zone@...@.jpg`. SF-XS and Tokyo-XS have
 this form, in sub-folders `images/test` or `test` (see `layouts`). An answer is right within a
-radius, inclusive. Positions of two UTM zones are never compared: the same east and north there are
-two different points on the Earth.
+radius, inclusive. What names say is read as on the robot (vpr_ros/drives/utm_names.py): positions
+of two UTM zones are never compared, and a set that says its zones in part only is refused, because
+its recall would be zero for no fault of the model.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.names import as_text
+from vpr_ros.drives.utm_names import UtmPosition, begins_as_utm, utm_position, zone_names
 from vpr_training.basics.errors import DatasetError
-from vpr_training.data.files import list_images
+from vpr_training.data.files import list_images, others_in
 from vpr_training.data.recall_set import RecallSet, Rows
 
 DEFAULT_RADIUS_M = 25.0
@@ -28,20 +33,46 @@ def recognizes(folder: Path) -> bool:
 def read(folder: Path, *, radius_m: float | None = None) -> RecallSet:
     """Read a set; answers within `radius_m` (25 m if None) are right. Raises DatasetError."""
     radius_m = DEFAULT_RADIUS_M if radius_m is None else radius_m
-    database, queries = list_images(folder / 'database'), list_images(folder / 'queries')
-    positives = positives_within(positions(database), positions(queries), radius_m)
-    truth = f'within {radius_m:g} m'
-    return RecallSet(folder.resolve().name, database, queries, tuple(positives), truth)
+    halves = folder / 'database', folder / 'queries'
+    found = [list_images(half) for half in halves]
+    named = [tuple(path for path in half if begins_as_utm(path.name)) for half in found]
+    metres, zones = positions((*named[0], *named[1]))
+    split = len(named[0])
+    positives = positives_within(
+        (metres[:split], zones[:split]), (metres[split:], zones[split:]), radius_m
+    )
+    return RecallSet(
+        as_text(folder.resolve().name),
+        named[0],
+        named[1],
+        tuple(positives),
+        truth=f'within {radius_m:g} m',
+        left_out=(*_nameless(found, named), *others_in(*halves)),
+    )
 
 
-def positions(images: tuple[Path, ...]) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+def _nameless(found: Sequence[Sequence[Path]], named: Sequence[Sequence[Path]]) -> list[str]:
+    """What to say of images whose names say nothing."""
+    total = sum(map(len, found))
+    without = [path for half in found for path in half if not begins_as_utm(path.name)]
+    if not without:
+        return []
+    verb = 'has' if len(without) == 1 else 'have'
+    return [f'{len(without)} of {total} images {verb} no position, the first: {without[0]}']
+
+
+def positions(images: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """East and north in metres [N, 2] and the UTM zone [N]; raises DatasetError.
 
-    The zone is '' if the name has none.
+    The zone is '' if no name has one.
     """
     parsed = [_parse(path) for path in images]
-    metres = np.array([(east, north) for east, north, _ in parsed], dtype=np.float64)
-    return metres.reshape(-1, 2), np.array([zone for _, _, zone in parsed], dtype=np.str_)
+    metres = np.array([(each.east_m, each.north_m) for each in parsed], dtype=np.float64)
+    try:
+        zones = zone_names(parsed)
+    except DriveError as error:
+        raise DatasetError(str(error)) from error
+    return metres.reshape(-1, 2), np.array(zones, dtype=np.str_)
 
 
 def positives_within(
@@ -70,18 +101,19 @@ def positives_within(
 
 def distance_m(first: Path, second: Path) -> float | None:
     """Between two images; None where a name has no position, or where their zones differ."""
-    if not (first.name.startswith('@') and second.name.startswith('@')):
+    if not (begins_as_utm(first.name) and begins_as_utm(second.name)):
         return None
-    (east, north, zone), (other_east, other_north, other_zone) = _parse(first), _parse(second)
-    return math.hypot(east - other_east, north - other_north) if zone == other_zone else None
-
-
-def _parse(path: Path) -> tuple[float, float, str]:
-    fields = path.name.split('@')
+    one, other = _parse(first), _parse(second)
     try:
-        east, north = float(fields[1]), float(fields[2])
-    except (IndexError, ValueError) as error:
-        raise DatasetError(f'{path}: the name has no @UTM_east@UTM_north@ at its start') from error
-    if not (np.isfinite(east) and np.isfinite(north)):
-        raise DatasetError(f'{path}: UTM {fields[1]}, {fields[2]} is not a position')
-    return east, north, fields[3].lstrip('0') if len(fields) > 4 else ''
+        zones = zone_names([one, other])
+    except DriveError:
+        return None
+    apart_m = math.hypot(one.east_m - other.east_m, one.north_m - other.north_m)
+    return apart_m if zones[0] == zones[1] else None
+
+
+def _parse(path: Path) -> UtmPosition:
+    try:
+        return utm_position(path.name, source=str(path))
+    except DriveError as error:
+        raise DatasetError(str(error)) from error

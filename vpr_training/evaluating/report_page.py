@@ -195,6 +195,7 @@ def _facts(measured: Sequence[Measured], images: RecallSet, command: str) -> Fac
     facts = [
         ('data set', f'{images.name}: {images.database[0].parent}'),
         ('right is', images.truth),
+        *(('left out', said) for said in images.left_out),
         ('search', 'exact, by cosine similarity'),
         ('intervals', '95 %, bootstrap over queries, 1000 resamples, seed 0'),
     ]

@@ -16,6 +16,7 @@ def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
         'database': len(images.database),
         'dataset': images.name,
         'truth': images.truth,
+        'left_out': list(images.left_out),
         'model': measured.card.name,
         'model_sha256': measured.card.sha256,
         'precision': measured.precision,
@@ -51,6 +52,7 @@ def as_table(measured: Measured, images: RecallSet) -> str:
         ('queries / database', f'{recall.queries} / {len(images.database)}'),
         ('unmatchable', f'{recall.unmatchable} queries without a true match, counted as misses'),
         ('right is', images.truth),
+        *(('left out', said) for said in images.left_out),
         ('model', f'{measured.card.name} ({measured.card.sha256[:12]}, {measured.precision})'),
     ]
     width = max(len(name) for name, _ in rows)

@@ -1,0 +1,43 @@
+"""Which files are images, for the robot and the trainer alike, and which only look like some.
+
+A camera or phone may write images that nothing here decodes. They are counted and named, so that
+nobody wonders where they are.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset(
+    {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'}
+)
+_FOREIGN = frozenset(
+    {'.heic', '.heif', '.hif', '.avif', '.jxl', '.jp2', '.j2k', '.gif', '.psd', '.exr', '.hdr'}
+    | {'.dng', '.cr2', '.cr3', '.crw', '.nef', '.nrw', '.arw', '.srf', '.sr2', '.raf', '.orf'}
+    | {'.rw2', '.pef', '.srw', '.x3f', '.3fr', '.erf', '.kdc', '.mrw', '.raw', '.rwl', '.iiq'}
+    | {'.insp', '.gpr'}
+)
+"""Suffixes of images of phones and of the raw files of cameras that are not understood."""
+
+
+def is_image_file(file: Path) -> bool:
+    """Whether a file's name is that of an image that is understood; hidden ones are left out.
+
+    Copies from some systems carry `._name.jpg` beside each image.
+    """
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
+
+
+def not_understood(files: Iterable[Path]) -> list[str]:
+    """A sentence for each kind of image among files that is not understood."""
+    found = Counter(
+        file.suffix
+        for file in files
+        if file.suffix.lower() in _FOREIGN and not file.name.startswith('.')
+    )
+    return [
+        f'{count} {"file" if count == 1 else "files"} {suffix} '
+        f'{"is" if count == 1 else "are"} not understood; convert {"it" if count == 1 else "them"}'
+        ' to JPEG'
+        for suffix, count in sorted(found.items())
+    ]
