@@ -1,6 +1,10 @@
 """Image messages of every encoding become RGB arrays, or say what is wrong with them."""
 
+import io
+import struct
+import zlib
 from array import array
+from contextlib import suppress
 from types import SimpleNamespace
 
 import cv2
@@ -8,10 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as PilImage
 from rosbags.typesys import Stores, get_typestore
 
-from vpr_ros.core.encodings import ENCODINGS, rgb_to_image, to_rgb
+from vpr_ros.core.encodings import ENCODINGS, rgb_to_image, to_depth_m, to_rgb
 from vpr_ros.core.errors import ImageError
+from vpr_ros.core.image import MOST_PIXELS, decode
+from vpr_ros.core.image_header import exif_block, read_header
 
 HEIGHT, WIDTH = 12, 16
 CHANNELS = {
@@ -237,3 +244,251 @@ def test_an_eight_k_image_decodes():
         data=np.zeros(height * width, np.uint8),
     )
     assert to_rgb(sent).shape == (height, width, 3)
+
+
+# Completeness
+
+
+def whole_jpeg(*, thumbnail: bool = False, progressive: bool = False) -> bytes:
+    """A JPEG of noise, with a picture that is whole in its EXIF data if `thumbnail`."""
+    exif = b''
+    if thumbnail:
+        exif = b'Exif\0\0' + b'MM\0*\0\0\0\x08\0\0\0\0\0\0' + jpeg()
+    written = io.BytesIO()
+    PilImage.fromarray(noise(64, 80, 3)).save(
+        written, 'JPEG', exif=exif, progressive=progressive, quality=90
+    )
+    return written.getvalue()
+
+
+BEHIND = {
+    'zeros': bytes(30_000),
+    'a film': struct.pack('>I4s4s', 24, b'ftyp', b'mp42') + bytes(range(256)) * 400,
+    'the rest of an older picture': whole_jpeg()[300:],
+    'text': b'SEFT' * 5000,
+}
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+@pytest.mark.parametrize('behind', BEHIND)
+def test_what_lies_behind_a_whole_picture_changes_nothing(behind, progressive):
+    for encoded in (whole_jpeg(progressive=progressive), jpeg(noise(64, 80, 3), '.png')):
+        np.testing.assert_array_equal(decode(encoded + BEHIND[behind]), decode(encoded))
+
+
+@pytest.mark.parametrize('thumbnail', [False, True])
+@pytest.mark.parametrize('progressive', [False, True])
+def test_a_jpeg_that_is_cut_anywhere_is_truncated(thumbnail, progressive):
+    """Also inside its EXIF data, right behind the end mark of the small picture there."""
+    encoded = whole_jpeg(thumbnail=thumbnail, progressive=progressive)
+    inside = encoded.find(b'\xff\xd9') + 2
+    for end in {30, inside, 700, len(encoded) // 2, len(encoded) - 2} - {len(encoded)}:
+        for behind in (b'', bytes(5000)):
+            with pytest.raises(ImageError, match=r'^image: truncated after'):
+                decode(encoded[:end] + behind)
+
+
+def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its_end():
+    encoded = jpeg(noise(64, 80, 3), '.png')
+    text = b'tEXtcomment\0IEND'
+    chunk = struct.pack('>I', len(text) - 4) + text + struct.pack('>I', zlib.crc32(text))
+    for cut in (
+        encoded[:-12],
+        encoded[:33] + chunk + encoded[33:-40],
+        encoded[: len(encoded) // 2],
+    ):
+        with pytest.raises(ImageError, match='truncated'):
+            decode(cut)
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (bytes(4000), '4000 bytes, all of them zero'),
+        (b'\0\0\0\x18ftypheic' + bytes(900), 'HEIC, which is not understood; convert it to JPEG'),
+        (b'\0\0\0\x18ftypavif' + bytes(900), 'AVIF, which is not understood'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'pointer of Git LFS'),
+    ],
+)
+def test_what_stands_in_place_of_an_image_is_told(content, said):
+    with pytest.raises(ImageError, match=f'^image: .*{said}'):
+        decode(content)
+
+
+# Sizes
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A black PNG of any size in few bytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(kind + content)
+        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', crc)
+
+    packer = zlib.compressobj(9)
+    rows = packer.compress(bytes(min(height * (width + 1), 1 << 22))) + packer.flush()
+    head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
+
+
+def resized(encoded: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose frame claims another size."""
+    at = next(
+        at for at in range(len(encoded)) if encoded[at : at + 2] in (b'\xff\xc0', b'\xff\xc2')
+    )
+    return encoded[: at + 5] + struct.pack('>HH', height, width) + encoded[at + 9 :]
+
+
+TOO_LARGE = {
+    'png': png_bomb(20_000, 20_000),
+    'jpeg': resized(whole_jpeg(), 60_000, 60_000),
+    'progressive': resized(whole_jpeg(progressive=True), 20_000, 20_000),
+    'webp': b'RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xff\x3f\0\xff\x3f\0',
+    'bmp': b'BM' + bytes(12) + struct.pack('<Iii', 40, 30_000, -30_000) + bytes(40),
+    'ppm': b'P6\n# a bomb\n30000 30000\n255\n' + bytes(64),
+    'gif': b'GIF89a' + struct.pack('<HH', 50_000, 50_000) + bytes(64),
+    'tiff': b'II*\0\x08\0\0\0\x02\0'
+    + struct.pack('<HHII', 256, 4, 1, 90_000)
+    + struct.pack('<HHII', 257, 3, 1, 60_000)
+    + bytes(4),
+}
+
+
+@pytest.mark.parametrize('kind', TOO_LARGE)
+def test_a_size_that_takes_too_much_memory_is_refused_before_it_is_taken(kind, monkeypatch):
+    def decoder(*_: object) -> None:
+        raise AssertionError('decoded')
+
+    monkeypatch.setattr(cv2, 'imdecode', decoder)
+    for at_least_hw in (None, (9000, 9000)):
+        with pytest.raises(ImageError, match=r'\d+x\d+ pixels, expected at most 100 million'):
+            decode(TOO_LARGE[kind], at_least_hw=at_least_hw)
+
+
+def test_a_large_jpeg_comes_smaller_where_that_is_enough():
+    encoded = cv2.imencode('.jpg', np.full((960, 1280, 3), 90, np.uint8))[1].tobytes()
+    assert decode(encoded, at_least_hw=(200, 200), most_pixels=100_000).shape == (240, 320, 3)
+    with pytest.raises(ImageError, match=r'1280x960 pixels, expected at most 0\.1 million'):
+        decode(encoded, most_pixels=100_000)
+
+
+def test_an_image_message_of_too_many_pixels_is_refused():
+    side = int((MOST_PIXELS * 1.1) ** 0.5)
+    sent = SimpleNamespace(
+        height=side, width=side, encoding='mono8', is_bigendian=0, step=side,
+        data=np.zeros(side * side, np.uint8),
+    )  # fmt: skip
+    with pytest.raises(ImageError, match='expected at most 100 million'):
+        to_rgb(sent)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.gif'])
+def test_the_header_says_the_size_that_the_decoder_finds(suffix):
+    encoded = cv2.imencode(suffix, noise(37, 53, 3))[1].tobytes()
+    header = read_header(encoded)
+    assert (header.width_px, header.height_px, header.is_whole) == (53, 37, True)
+    assert decode(encoded).shape == (37, 53, 3)
+
+
+@given(st.sampled_from([*TOO_LARGE.values(), jpeg(), whole_jpeg()]), st.data())
+def test_a_header_of_any_bytes_is_read_or_refused(encoded, data):
+    broken = bytearray(encoded[:2000])
+    for at in data.draw(st.lists(st.integers(0, len(broken) - 1), max_size=6)):
+        broken[at] = data.draw(st.integers(0, 255))
+    with suppress(ImageError):
+        read_header(bytes(broken))
+    exif_block(bytes(broken))
+
+
+# compressed_image_transport: `format` tells how the numbers are to be read
+
+
+@pytest.mark.parametrize('codec', ['png', 'jpeg'])
+@pytest.mark.parametrize('pattern', PATTERNS)
+def test_a_compressed_bayer_pattern_is_seen_like_the_raw_one(pattern, codec):
+    smooth = cv2.resize(noise(4, 4), (WIDTH, HEIGHT))
+    encoded = jpeg(smooth, f'.{codec[:3]}' if codec == 'png' else '.jpg')
+    stored = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    expected = to_rgb(message(stored[..., None], f'bayer_{pattern}8'))
+    for name in (f'bayer_{pattern}8; {codec} compressed ', f'BAYER_{pattern.upper()}8; {codec}'):
+        np.testing.assert_array_equal(to_rgb(compressed(encoded, name)), expected)
+    colour = jpeg(noise(HEIGHT, WIDTH, 3), '.png')
+    np.testing.assert_array_equal(
+        to_rgb(compressed(colour, f'bayer_{pattern}8; {codec} compressed bgr8')), decode(colour)
+    )
+
+
+def test_an_unknown_bayer_pattern_is_refused():
+    grey = jpeg(noise(HEIGHT, WIDTH), '.png')
+    with pytest.raises(ImageError, match=r"'bayer_rgbw8; .*unknown, expected one of bayer_rggb8"):
+        to_rgb(compressed(grey, 'bayer_rgbw8; png compressed '))
+
+
+@pytest.mark.parametrize('encoding', WORDS)
+def test_compressed_sixteen_bits_are_seen_like_raw_ones(encoding):
+    pixels = noise(HEIGHT, WIDTH, WORDS[encoding], dtype=np.uint16)
+    expected = to_rgb(message(pixels, encoding))
+    order = {'rgb16': [2, 1, 0], 'rgba16': [2, 1, 0, 3]}.get(encoding, [*range(WORDS[encoding])])
+    encoded = jpeg(pixels[..., order], '.png')
+    said = 'bgr16' if 'gb' in encoding or 'bg' in encoding else ''
+    found = to_rgb(compressed(encoded, f'{encoding}; png compressed {said}'))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21'])
+def test_colours_behind_the_brightness_are_found_in_a_compressed_picture_too(encoding):
+    stored = noise(HEIGHT * 3 // 2, WIDTH)
+    sent = SimpleNamespace(
+        height=HEIGHT, width=WIDTH, encoding=encoding, is_bigendian=0, step=WIDTH,
+        data=array('B', stored.tobytes()),
+    )  # fmt: skip
+    found = to_rgb(compressed(jpeg(stored, '.png'), f'{encoding}; png compressed '))
+    np.testing.assert_array_equal(found, to_rgb(sent))
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'bgra8'])
+def test_colours_that_went_in_as_rgb_come_out_as_rgb(encoding):
+    """As the transport's subscriber reads what is not said to be `compressed bgr8`."""
+    rgb = noise(HEIGHT, WIDTH, 3)
+    for name in (f'{encoding}; png compressed rgb8', f'{encoding}; png compressed '):
+        np.testing.assert_array_equal(to_rgb(compressed(jpeg(rgb, '.png'), name)), rgb)
+
+
+def test_a_yuv_picture_that_was_converted_is_a_colour_picture():
+    encoded = jpeg(noise(HEIGHT, WIDTH, 3), '.png')
+    for name in ('yuv422_yuy2; png compressed bgr8', 'nv21; png compressed bgr8'):
+        np.testing.assert_array_equal(to_rgb(compressed(encoded, name)), decode(encoded))
+
+
+def test_compressed_depth_is_read_as_its_transport_writes_it():
+    depth_m = np.linspace(0.3, 9.0, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    depth_m[0, :3] = np.nan
+    millimetres = np.nan_to_num(depth_m * 1000).round().astype(np.uint16)
+    a = np.float32(100.0 * 101.0)
+    b = np.float32(1.0 - a / 10.0)
+    inverse = np.where(np.isnan(depth_m), 0, a / depth_m + b).astype(np.uint16)
+    png = {name: jpeg(pixels, '.png') for name, pixels in (('mm', millimetres), ('inv', inverse))}
+    for data, name in (
+        (bytes(12) + png['mm'], '16UC1; compressedDepth png'),
+        (bytes(12) + png['mm'], '16UC1; compressedDepth'),
+        (png['mm'], '16UC1; png compressed '),
+        (struct.pack('<iff', 1, a, b) + png['inv'], '32FC1; compressedDepth png'),
+    ):
+        found = to_depth_m(compressed(data, name))
+        assert np.isnan(found[0, :3]).all()
+        np.testing.assert_allclose(found[1:], depth_m[1:], rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ('data', 'name', 'said'),
+    [
+        (bytes(12), '16UC1; compressedDepth rvl', 'expected depth as'),
+        (bytes(5), '16UC1; compressedDepth png', 'expected a header and a PNG'),
+        (bytes(12) + jpeg(), '16UC1; compressedDepth png', r'uint8 \[12, 16, 3\]'),
+        (jpeg(), 'jpeg', 'expected depth as'),
+        (jpeg(), '32FC1; tiff compressed ', 'expected depth as'),
+    ],
+)
+def test_compressed_depth_that_cannot_be_read_says_why(data, name, said):
+    with pytest.raises(ImageError, match=f'^depth image: .*{said}'):
+        to_depth_m(compressed(data, name))

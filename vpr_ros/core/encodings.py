@@ -11,6 +11,7 @@ Encodings follow sensor_msgs/image_encodings.hpp: bayer_rggb8 has red, green in 
 8UC3 means BGR.
 """
 
+import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ _COLOURS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', 'rgb16', 'bgr16', 'rgba16', 'bgra1
 _CASES = {'16uc1': '16UC1'}  # formats are compared in small letters
 _DEPTHS = ('32fc1', '64fc1')
 _DEPTH_ENCODINGS = {'16UC1': _Encoding(1, _same, 2), '32FC1': _Encoding(1, _same, 4)}
+_DEPTH_HEADER = struct.Struct('<4x2f')  # of compressedDepth: its format, then a and b
 ENCODINGS = tuple(_ENCODINGS)
 """What `to_rgb` understands of sensor_msgs/Image."""
 
@@ -125,14 +127,17 @@ def to_rgb(
 
 
 def to_depth_m(message: Any, *, source: str = 'depth image') -> NDArray[np.float32]:
-    """Depth along z in metres [H, W] of a sensor_msgs/Image, NaN where not measured.
+    """Depth along z in metres [H, W] of an Image or CompressedImage, NaN where not measured.
 
-    16UC1 holds millimetres and 32FC1 metres (REP-118). Raises ImageError like `to_rgb`.
+    16UC1 holds millimetres and 32FC1 metres (REP-118); compressed ones are read as
+    compressed_depth_image_transport writes them, as PNG. Raises ImageError like `to_rgb`.
     """
-    encoding = _DEPTH_ENCODINGS.get(getattr(message, 'encoding', 'compressed'))
+    if hasattr(message, 'format'):
+        return _measured(_compressed_depth_m(message, source))
+    encoding = _DEPTH_ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
-            f'{source}: encoding {getattr(message, "encoding", "compressed")!r}, '
+            f'{source}: encoding {message.encoding!r}, '
             f'expected depth as one of {", ".join(_DEPTH_ENCODINGS)}'
         )
     _check_fields(message, encoding, source)
@@ -140,8 +145,44 @@ def to_depth_m(message: Any, *, source: str = 'depth image') -> NDArray[np.float
     sample = np.dtype(f'{order}f4' if encoding.sample_bytes == 4 else f'{order}u2')
     shape, strides = (message.height, message.width), (message.step, sample.itemsize)
     stored: _Pixels = np.ndarray(shape, sample, buffer=message.data, strides=strides)
-    depth = stored.astype(np.float32) * np.float32(1.0 if encoding.sample_bytes == 4 else 1e-3)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
+    return _measured(
+        stored.astype(np.float32) * np.float32(1.0 if encoding.sample_bytes == 4 else 1e-3)
+    )
+
+
+def _measured(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(np.nan))
+
+
+def _compressed_depth_m(message: Any, source: str) -> NDArray[np.float32]:
+    """Depth in metres [H, W]; anything where it was not measured.
+
+    Depth of 32 bits is stored by its inverse: `a / (stored - b)`, with a and b in front.
+    """
+    encoding, _, codec = message.format.partition(';')
+    name = encoding.strip()
+    content = np.frombuffer(message.data, dtype=np.uint8)
+    is_inverse, quantization = name == '32FC1', (0.0, 0.0)
+    if 'compresseddepth' in message.format.lower():
+        if content.size < _DEPTH_HEADER.size:
+            raise ImageError(f'{source}: {content.size} bytes, expected a header and a PNG')
+        quantization = _DEPTH_HEADER.unpack(content[: _DEPTH_HEADER.size].tobytes())
+        content = content[_DEPTH_HEADER.size :]
+    if name not in _DEPTH_ENCODINGS or 'rvl' in codec or (is_inverse and quantization[0] == 0.0):
+        raise ImageError(
+            f'{source}: format {message.format!r}, expected depth as '
+            '16UC1 or 32FC1; compressedDepth png'
+        )
+    stored = decode_as_stored(content, source=source)
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        raise ImageError(
+            f'{source}: a picture of {stored.dtype} {list(stored.shape)}, expected 16 bits of depth'
+        )
+    if not is_inverse:
+        return stored.astype(np.float32) * np.float32(1e-3)
+    with np.errstate(divide='ignore'):
+        depth = np.float32(quantization[0]) / (stored - np.float32(quantization[1]))
+    return np.where(stored > 0, depth, np.float32(np.nan)).astype(np.float32)
 
 
 def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:

@@ -199,16 +199,20 @@ def _depth_topic(reader: AnyReader, image_topic: str, options: DriveOptions) -> 
     """The named depth topic, else one whose name says that it is aligned; raises DriveError."""
     if options.depth_topic is not None:
         return choose_topic(
-            reader, options.depth_topic, IMAGE_TYPES[:1], what='depth', option='--depth-topic'
+            reader, options.depth_topic, IMAGE_TYPES, what='depth', option='--depth-topic'
         )
     named = [
-        entry.topic
+        entry
         for entry in reader.connections
-        if entry.msgtype == IMAGE_TYPES[0]
-        and ALIGNED_DEPTH.search(entry.topic)
-        and entry.topic != image_topic
+        if ALIGNED_DEPTH.search(entry.topic) and entry.topic != image_topic
     ]
-    return named[0] if named else None
+    raw = [entry.topic for entry in named if entry.msgtype == IMAGE_TYPES[0]]
+    packed = [
+        entry.topic
+        for entry in named
+        if entry.msgtype == IMAGE_TYPES[1] and entry.topic.endswith('/compressedDepth')
+    ]
+    return next(iter(raw + packed), None)
 
 
 def _with_depth(frame: RecordedFrame, depths: Iterable[tuple[int, Any]]) -> RecordedFrame:
