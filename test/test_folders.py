@@ -1,7 +1,11 @@
 """Image folders of every layout come out as drives, and become bags that hold the same."""
 
+import re
 import shutil
 import sqlite3
+import struct
+import zlib
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -22,6 +26,7 @@ from vpr_ros.core.geometry import (
     yaw_quat,
 )
 from vpr_ros.core.image import encode_jpeg, resize
+from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.geographic import datum_at, degrees_of, east_north_of
@@ -273,6 +278,7 @@ def test_zones_that_cannot_be_converted_are_refused(tmp_path):
         ('@1@nan@10@S@@@@@@@@@@@', "UTM_north is 'nan'"),
         ('@1@@10@S@@@@@@@@@@@', 'no UTM_east or UTM_north'),
         ('@1@2@61@S@@@@@@@@@@@', 'UTM zone 61, expected 1 to 60'),
+        ('@1@2@32U@@@@@@@@@@@@', "zone is '32U', expected a number"),
         ('@1@2@10@I@@@@@@@@@@@', 'UTM letter I'),
         ('@1@2@10@S@@@@@north@@@@@@', "heading is 'north'"),
     ],
@@ -348,6 +354,197 @@ def test_a_broken_photo_is_the_error_of_that_photo_alone(tmp_path):
     for frame in frames[1:]:
         with pytest.raises(ImageError, match=frame.name):
             frame.load()
+
+
+# What photos say that cannot be, or that is not understood
+
+
+def gps(path, tags, *, size=(32, 24)):
+    """A photo with GPS tags as they are given, over a sound position."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    sound = {1: 'N', 2: (55.0, 42.0, 0.0), 3: 'E', 4: (13.0, 11.0, 24.0)}
+    written = {tag: value for tag, value in (sound | tags).items() if value is not None}
+    exif[ExifTags.Base.Software] = 'test'  # an empty one is not written into a PNG
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(written)
+    Image.new('RGB', size, (90, 90, 90)).save(path, exif=exif)
+    return path
+
+
+ZERO = (0.0, 0.0, 0.0)
+
+
+def test_a_photo_whose_position_was_zeroed_has_none_and_is_named(tmp_path):
+    for number in range(4):
+        gps(tmp_path / f'IMG_{number}.jpg', {2: ZERO, 4: ZERO} if number == 2 else {})
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True, True, False, True]
+    assert np.ptp(drive.trajectory.poses[:, :2], axis=0).max() < 1
+    assert any(said.startswith('1 photo has a position that cannot be') for said in drive.warnings)
+    assert any('IMG_2.jpg: EXIF position 0.0, 0.0 is a zeroed one' in w for w in drive.warnings)
+    assert '1 of 4 images has no position' in drive.warnings
+
+
+@pytest.mark.parametrize(
+    ('tags', 'said'),
+    [
+        ({2: (95.0, 0.0, 0.0)}, 'is not on the Earth'),
+        ({2: (55.0, 90.0, 0.0)}, 'minutes and seconds up to 60'),
+        ({1: 'Q'}, r'55\.7 Q, expected N or S'),
+    ],
+)
+def test_one_photo_with_an_impossible_position_is_named_and_ends_nothing(tmp_path, tags, said):
+    gps(tmp_path / '1.jpg', {})
+    gps(tmp_path / '2.jpg', tags)
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True, False]
+    (told,) = [warning for warning in drive.warnings if warning.startswith('1 photo has')]
+    assert re.search(rf'the first: 2\.jpg.*({said})', told)
+
+
+@pytest.mark.parametrize(
+    ('tags', 'said', 'headed'),
+    [
+        ({16: 'M', 17: 90.0}, r'2 photos have a direction from magnetic north .*1\.jpg', True),
+        ({16: 'T', 17: 90.0}, None, True),
+        ({16: 'T', 17: 4000.0}, r'direction that cannot be.*1\.jpg \(4000 degrees', False),
+        ({1: None, 3: None}, r'without N or S, E or W, taken as north and east.*1\.jpg', False),
+        ({9: 'V'}, r'receiver without a fix \(GPSStatus V\).*1\.jpg', False),
+    ],
+)
+def test_what_is_doubtful_in_exif_data_is_told(tmp_path, tags, said, headed):
+    for name in ('1.jpg', '2.jpg'):
+        gps(tmp_path / name, tags)
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True, True] and drive.has_heading is headed
+    told = [warning for warning in drive.warnings if 'photos have' in warning]
+    assert not told if said is None else re.search(said, ' '.join(told))
+
+
+def test_directions_that_are_not_used_are_told(tmp_path):
+    gps(tmp_path / '1.jpg', {16: 'T', 17: 10.0})
+    gps(tmp_path / '2.jpg', {})
+    drive = open_drive(tmp_path)
+    assert not drive.has_heading
+    said = '1 of 2 images with a position have no direction'
+    assert any(warning.startswith(said) for warning in drive.warnings)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
+def test_exif_data_are_found_in_every_kind_of_photo(tmp_path, suffix):
+    gps(tmp_path / f'1{suffix}', {})
+    drive = open_drive(tmp_path)
+    assert (drive.datum.utm_zone, drive.datum.utm_letter) == (33, 'U')
+
+
+def test_exif_data_in_the_text_of_a_png_and_behind_its_picture_are_found(tmp_path):
+    """As ImageMagick and exiftool leave them."""
+    jpeg = gps(tmp_path / 'source' / '1.jpg', {}).read_bytes()
+    block = exif_block(jpeg)
+    plain = cv2.imencode('.png', np.full((24, 32, 3), 90, np.uint8))[1].tobytes()
+    digits = b'\nexif\n%8d\n' % (len(block) + 6) + (b'Exif\0\0' + block).hex().encode()
+    text = b'Raw profile type exif\0\0' + zlib.compress(digits)
+    for number, (kind, content) in enumerate([(b'zTXt', text), (b'eXIf', block)]):
+        crc = struct.pack('>I', zlib.crc32(kind + content))
+        chunk = struct.pack('>I', len(content)) + kind + content + crc
+        (tmp_path / f'{number}.png').write_bytes(plain[:-12] + chunk + plain[-12:])
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True, True]
+
+
+def claims(path, width, height):
+    """Let a PNG claim another size."""
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack('>II', width, height)
+    content[29:33] = struct.pack('>I', zlib.crc32(bytes(content[12:29])))
+    path.write_bytes(content)
+
+
+def test_a_panorama_among_photos_tells_its_place_and_is_not_decoded(tmp_path):
+    for number in range(3):
+        gps(tmp_path / f'IMG_{number}.jpg', {})
+    claims(gps(tmp_path / 'PANO.png', {}), 20992, 10496)
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True] * 4
+    *others, panorama = drive.frames()
+    assert all(frame.load().shape == (24, 32, 3) for frame in others)
+    with pytest.raises(ImageError, match=r'PANO\.png: 20992x10496 pixels, expected at most 100'):
+        panorama.load()
+    written = write_bag(tmp_path, tmp_path / 'bag', WriteOptions())
+    assert written.images == 3
+    assert any('1 images could not be used, the first: ' in note for note in written.notes)
+
+
+@pytest.mark.timeout(30)
+def test_no_photo_ends_the_folder(tmp_path):
+    gps(tmp_path / '0.jpg', {})
+    sound = (tmp_path / '0.jpg').read_bytes()
+    for end in range(0, 400, 7):
+        (tmp_path / f'cut{end}.jpg').write_bytes(sound[:end])
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        broken = bytearray(sound)
+        for at in rng.integers(0, 300, 5):
+            broken[at] = rng.integers(0, 256)
+        (tmp_path / f'broken{number}.jpg').write_bytes(broken)
+    (tmp_path / 'endless.jpg').symlink_to('/dev/zero')
+    (tmp_path / 'folder.jpg').mkdir()
+    drive = open_drive(tmp_path)
+    assert drive.trajectory is not None
+    for frame in drive.frames():
+        with suppress(ImageError):
+            frame.load()
+
+
+@pytest.mark.parametrize('inner', ['', 'images'])
+def test_images_that_are_not_understood_are_named(tmp_path, inner):
+    for number in range(9):
+        picture(tmp_path / inner / f'{number}.png')
+        (tmp_path / inner / f'IMG_{number}.HEIC').write_bytes(b'')
+    (tmp_path / inner / 'raw.cr2').write_bytes(b'')
+    (tmp_path / inner / '.hidden.heic').write_bytes(b'')
+    warnings = open_drive(tmp_path).warnings
+    assert '9 files .HEIC are not understood; convert them to JPEG' in warnings
+    assert '1 file .cr2 is not understood; convert it to JPEG' in warnings
+    for file in [*(tmp_path / inner).glob('*.png')]:
+        file.unlink()
+    with pytest.raises(DriveError, match=r'no images in it; 9 files \.HEIC are not understood'):
+        open_drive(tmp_path)
+
+
+def test_images_beside_a_table_that_are_not_understood_are_named(tmp_path):
+    folder = posed_folder(tmp_path)
+    (folder / 'images' / 'a.dng').write_bytes(b'')
+    assert '1 file .dng is not understood; convert it to JPEG' in open_drive(folder).warnings
+
+
+def test_a_stray_picture_among_utm_names_has_no_position(tmp_path):
+    utm_folder(tmp_path, '@500000@5300000@32@U@@@@@@@@@@@', '@500005@5300000@32@U@@@@@@@@@@@')
+    picture(tmp_path / 'overview.png')
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True, True, False]
+    assert '1 of 3 images has no position' in drive.warnings
+
+
+def test_a_stray_name_among_photos_is_no_position(tmp_path):
+    gps(tmp_path / '1.jpg', {})
+    gps(tmp_path / '@home.jpg', {})
+    drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
+    assert known_at(drive) == [True, True]
+
+
+def test_what_stands_behind_the_last_mark_of_a_name_is_no_field(tmp_path):
+    drive = open_drive(utm_folder(tmp_path, '@1000@2000@1', '@1003@2004@2'))
+    assert drive.datum.utm_zone == 0
+    drive = open_drive(utm_folder(tmp_path / 'short', '@1000@2000.5', '@1003@2004.5'))
+    np.testing.assert_allclose(np.linalg.norm(drive.trajectory.poses[1, :3]), 5)
+
+
+def test_a_truncated_file_does_not_go_into_a_bag(tmp_path):
+    good = picture(tmp_path / 'in' / '1.jpg')
+    (tmp_path / 'in' / '2.jpg').write_bytes(good.read_bytes()[:-30])
+    written = write_bag(tmp_path / 'in', tmp_path / 'bag', WriteOptions())
+    assert written.images == 1 and any('truncated' in note for note in written.notes)
 
 
 def test_plain_images_are_a_drive_without_poses_one_second_apart(tmp_path):

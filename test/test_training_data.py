@@ -1,12 +1,16 @@
 """Sets of every layout give the same form; one that cannot be trusted is refused by name."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.drives import open_drive
 from vpr_training.basics.errors import DatasetError
+from vpr_training.data.inspection import described_recall_set
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.utm_names import positions, positives_within
 
@@ -154,3 +158,62 @@ def test_published_names_are_understood() -> None:
     ):
         found, zones = positions([path])
         assert found.tolist() == [metres] and zones.tolist() == [zone]
+
+
+ZONED, NAMELESS = '@{}@5300000.0@32@U@@@@@@@@@@@.jpg', '@{}@5300000.0@.jpg'
+JOINED = '@{}@5300000.0@32U@@@@@@@@@@@@.jpg'
+STOPS = [
+    (ZONED, NAMELESS, 'no UTM zone in this name, but in others; they cannot be compared'),
+    (NAMELESS, ZONED, 'no UTM zone in this name, but in others; they cannot be compared'),
+    (ZONED, JOINED, "zone is '32U', expected a number"),
+]
+
+
+@pytest.mark.parametrize(('database', 'queries', 'said'), STOPS)
+def test_trainer_and_robot_stop_at_the_same_names_with_the_same_words(
+    tmp_path: Path, database: str, queries: str, said: str
+) -> None:
+    names = database.format('500000.0'), queries.format('500003.0')
+    for half, name in zip(('database', 'queries'), names):
+        put_images(tmp_path / half, name)
+        put_images(tmp_path / 'drive', name)
+    with pytest.raises(DatasetError, match=re.escape(said)):
+        open_recall_set(tmp_path)
+    with pytest.raises(DriveError, match=re.escape(said)):
+        open_drive(tmp_path / 'drive')
+
+
+def test_one_zone_is_one_zone_however_it_is_written(tmp_path: Path) -> None:
+    put_images(tmp_path / 'database', '@1000@5000@07@K@@@@@@@@@@@.jpg')
+    put_images(tmp_path / 'queries', '@1003@5000@7@@@@@@@@@@@@.jpg')
+    assert rows(open_recall_set(tmp_path).positives) == [[0]]
+
+
+def test_the_two_sides_of_the_equator_are_not_compared(tmp_path: Path) -> None:
+    put_images(
+        tmp_path / 'database', '@1000@5000@37@M@@@@@@@@@@@.jpg', '@1001@5000@37@N@@@@@@@@@@@.jpg'
+    )
+    put_images(tmp_path / 'queries', '@1003@5000@37@N@@@@@@@@@@@.jpg')
+    assert rows(open_recall_set(tmp_path).positives) == [[1]]
+    put_images(tmp_path / 'queries', '@1003@5000@37@@@@@@@@@@@@.jpg')
+    said = r'no UTM letter in this name.*on both sides of the equator'
+    with pytest.raises(DatasetError, match=said):
+        open_recall_set(tmp_path)
+
+
+def test_what_is_left_out_of_a_set_is_told(tmp_path: Path) -> None:
+    put_images(tmp_path / 'database', utm(1, 1), utm(2, 2), 'overview.png')
+    put_images(tmp_path / 'queries', utm(1, 1))
+    (tmp_path / 'queries' / 'a.HEIC').write_bytes(b'')
+    images = open_recall_set(tmp_path)
+    assert len(images.database) == 2
+    assert images.left_out[0].startswith('1 of 4 images has no position, the first: ')
+    assert images.left_out[1] == '1 file .HEIC is not understood; convert it to JPEG'
+    assert all(said in described_recall_set(images) for said in images.left_out)
+
+
+def test_an_empty_half_names_what_is_not_understood(pair: Path) -> None:
+    for path in (pair / 'queries').iterdir():
+        path.rename(path.with_suffix('.heic'))
+    with pytest.raises(DatasetError, match=r'queries: holds no images .*files? \.heic'):
+        open_recall_set(pair)

@@ -390,3 +390,20 @@ def test_inspect_tells_what_can_be_evaluated_on(
     assert drawn.stat().st_size > 1000
     assert data(['inspect', str(tmp_path / 'nothing')]) == 2
     assert 'no such folder' in capsys.readouterr().err
+
+
+def test_gsv_xs_names_stop_where_zones_are_in_some_of_them(tmp_path: Path) -> None:
+    (name, *_) = write_gsv_xs(tmp_path, {'Town': {5: 2}})
+    fields = name.split('@')
+    picture(tmp_path / 'train' / 'Town' / '@'.join([*fields[:3], '', *fields[4:]]))
+    with pytest.raises(DatasetError, match='no UTM zone in this name, but in others'):
+        open_places(config(tmp_path))
+
+
+def test_images_of_a_town_without_a_place_are_told(tmp_path: Path) -> None:
+    write_gsv_xs(tmp_path, {'Town': {5: 2}})
+    picture(tmp_path / 'train' / 'Town' / 'overview.jpg')
+    (tmp_path / 'train' / 'Town' / 'a.heic').write_bytes(b'')
+    said = str(open_places(config(tmp_path)))
+    assert 'left out: 1 images without a place in their names' in said
+    assert 'left out: 1 file .heic is not understood' in said

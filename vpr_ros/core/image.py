@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.errors import ImageError
+from vpr_ros.core.documents import open_regular
+from vpr_ros.core.errors import DocumentError, ImageError
 from vpr_ros.core.image_header import ImageHeader, read_header
 from vpr_ros.core.types import Image
 
@@ -121,11 +122,18 @@ def read(path: Path, *, at_least_hw: tuple[int, int] | None = None) -> Image:
 
     at_least_hw: as in `decode`.
     """
+    return decode(read_encoded(path), source=str(path), at_least_hw=at_least_hw)
+
+
+def read_encoded(path: Path) -> bytes:
+    """An image file as it is; ImageError names one that cannot be read, or that never ends."""
     try:
-        encoded = path.read_bytes()
+        with open_regular(path, follow_links=True) as file:
+            return file.read()
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror or error}') from error
-    return decode(encoded, source=str(path), at_least_hw=at_least_hw)
+    except DocumentError as error:
+        raise ImageError(f'{path}: {error}') from error
 
 
 def _content(encoded: bytes | memoryview | NDArray[np.uint8], source: str) -> bytes:

@@ -107,7 +107,7 @@ class FolderDrive:
                 f'{unlisted} images in {images} are not listed in {POSES_NAME} and were left out'
             )
         self.warnings += not_understood(_files_of(path))
-        if (path / CAMERA_INFO_NAME).is_file():
+        if (path / CAMERA_INFO_NAME).exists():
             self.camera_info_file = path / CAMERA_INFO_NAME
             self._read_camera_info(self.camera_info_file)
 
@@ -223,7 +223,7 @@ def _mounting(path: Path, options: DriveOptions) -> tuple[Poses, bool]:
     if options.base_T_camera is not None:
         return checked_pose(options.base_T_camera, source='base_T_camera'), True
     file = path / MOUNTING_NAME
-    if not file.is_file():
+    if not file.exists():
         return FORWARD_CAMERA, False
     try:
         found = parse_yaml(read_bytes(file))

@@ -34,7 +34,7 @@ from tqdm import tqdm
 from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import IDENTITY, compose, invert
-from vpr_ros.core.image import require_decodable
+from vpr_ros.core.image import read_encoded, require_decodable
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.camera_info import CameraInfo
@@ -349,10 +349,7 @@ def _encoded(file: Path | None, options: WriteOptions) -> tuple[bytes, str] | No
     """An image file's bytes and their kind, None where they have to be decoded first."""
     if file is None or options.raw:
         return None
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ImageError(f'{file}: {error.strerror or error}') from error
+    content = read_encoded(file)
     kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
     if kind is None:
         return None

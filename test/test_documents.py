@@ -1,0 +1,267 @@
+"""YAML, JSON and ONNX files may come from anywhere: they are bounded, and lead nowhere else."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from tiny_xfeat import matcher, network
+from worlds import write_tiny_model
+
+from vpr_ros.core.describing.model import CARD_NAME, Model, write_model
+from vpr_ros.core.describing.onnx_file import needs, require_self_contained
+from vpr_ros.core.documents import MOST_BYTES, parse_json, parse_yaml
+from vpr_ros.core.errors import ConfigError, DocumentError, DriveError, ModelError, VprError
+from vpr_ros.core.landmarks.xfeat import XFeatFeatures
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.camera_info import CameraInfo
+from vpr_ros.evaluating.setups import settings_of
+
+LAUGHS = '\n'.join(
+    ['a: &a [x, x, x, x, x, x, x, x, x]']
+    + [f'{b}: &{b} [{", ".join([f"*{a}"] * 9)}]' for a, b in zip('abcdefghi', 'bcdefghij')]
+)
+ENDLESS = {
+    'depth': '[' * 100_000,
+    'aliases': LAUGHS,
+    'itself': '&a [*a]',
+    'digits': 'a: ' + '9' * 100_000,
+    'sixties': 'a: ' + ':'.join('1' * 50_000),
+    'size': '#' * (MOST_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize('kind', ENDLESS)
+def test_yaml_without_bounds_is_refused_soon(kind: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DocumentError):
+        parse_yaml(ENDLESS[kind])
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['[' * 100_000, '{"a":' * 100_000, '"' + '\\"' * 400_000, '9' * 100_000, ' ' * 2_000_000],
+    ids=['lists', 'mappings', 'quotes', 'digits', 'size'],
+)
+def test_json_without_bounds_is_refused_soon(text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DocumentError):
+        parse_json(text)
+    assert time.monotonic() - started < 5
+
+
+PLAIN = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=9)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_what_was_written_is_read(value: object) -> None:
+    assert parse_json(json.dumps(value)) == value
+    text = yaml.safe_dump(value)
+    assert parse_yaml(text) == yaml.safe_load(text)
+
+
+def test_an_alias_stands_for_what_it_names() -> None:
+    assert parse_yaml('a: &a {x: 1}\nb: [*a, *a]') == {'a': {'x': 1}, 'b': [{'x': 1}, {'x': 1}]}
+
+
+def test_every_reader_of_a_document_is_bounded(tmp_path: Path) -> None:
+    text = 'a: ' + '[' * 50 + ']' * 50
+    file = tmp_path / 'any.yaml'
+    file.write_text(text)
+    with pytest.raises(DriveError, match=r'any\.yaml: not a ROS camera .*\(more than 32'):
+        CameraInfo.read(file)
+    with pytest.raises(ConfigError, match=r'--set candidates=.*more than 32'):
+        settings_of(['candidates=' + '[' * 50])
+    (tmp_path / 'mounting.yaml').write_text(text)
+    with pytest.raises(DriveError, match=r'mounting\.yaml: expected base_T_camera .*more than 32'):
+        open_drive(tmp_path)
+
+
+def test_the_trainers_reader_is_bounded_too(tmp_path: Path) -> None:
+    pytest.importorskip('torch')
+    from vpr_training.models.model_file import read_model_file
+
+    (tmp_path / 'any.yaml').write_text('[' * 50)
+    with pytest.raises(VprError, match=r'any\.yaml: cannot be read \(more than 32'):
+        read_model_file(tmp_path / 'any.yaml')
+
+
+@pytest.mark.timeout(20)
+def test_a_document_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / 'mounting.yaml').symlink_to('/dev/zero')
+    with pytest.raises(DriveError, match='not a regular file, expected one'):
+        open_drive(tmp_path)
+
+
+# Model folders
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return write_tiny_model(tmp_path / 'tiny')
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('{"a": ' + '[' * 50, 'more than 32 lists and mappings in each other'),
+        (' ' * (MOST_BYTES + 1), 'more than 1.0 MB'),
+        ('{"a": "', 'not valid JSON'),
+    ],
+)
+def test_a_card_without_bounds_is_refused(model: Model, text: str, said: str) -> None:
+    (model.folder / CARD_NAME).write_text(text)
+    with pytest.raises(ModelError, match=rf'card\.json: {said}'):
+        Model.open(model.folder)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize('name', [CARD_NAME, 'model.onnx'])
+def test_a_model_holds_files_and_no_links_or_pipes(model: Model, name: str) -> None:
+    path = model.folder / name
+    path.rename(model.folder.parent / 'elsewhere')
+    for make, said in (
+        (lambda: path.symlink_to('/dev/zero'), 'a symbolic link, expected a file; copy the model'),
+        (lambda: path.symlink_to(model.folder.parent / 'elsewhere'), 'a symbolic link'),
+        (lambda: os.mkfifo(path), 'not a regular file'),
+    ):
+        make()
+        with pytest.raises(ModelError, match=f'{name}: {said}'):
+            Model.open(model.folder)
+        path.unlink()
+
+
+def test_the_links_of_an_installed_workspace_are_followed(model: Model, tmp_path: Path) -> None:
+    """As `colcon build --symlink-install` makes them."""
+    source = tmp_path / 'source' / 'models' / 'tiny'
+    source.parent.mkdir(parents=True)
+    model.folder.rename(source)
+    installed = tmp_path / 'share' / 'models' / 'tiny'
+    installed.mkdir(parents=True)
+    for file in source.iterdir():
+        (installed / file.name).symlink_to(file)
+    assert Model.open(installed).card.name == 'tiny'
+
+
+# ONNX files
+
+
+def external(graph: onnx.ModelProto, location: str) -> onnx.ModelProto:
+    """The same graph with a weight in another file."""
+    weight = helper.make_tensor('far', TensorProto.FLOAT, [1], [0.0])
+    weight.ClearField('float_data')
+    weight.data_location = TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = 'location', location
+    graph.graph.initializer.append(weight)
+    return graph
+
+
+def in_a_subgraph(graph: onnx.ModelProto, location: str) -> onnx.ModelProto:
+    """A weight in another file, of a branch of a branch."""
+    inner = external(onnx.ModelProto(), location).graph
+    for depth in range(3):
+        node = helper.make_node('If', [], [], name=f'{depth}', then_branch=inner)
+        inner = helper.make_graph([node], f'{depth}', [], [])
+    graph.graph.node.extend(inner.node)
+    return graph
+
+
+def in_a_constant(graph: onnx.ModelProto, location: str) -> onnx.ModelProto:
+    weight = external(onnx.ModelProto(), location).graph.initializer[0]
+    graph.graph.node.append(helper.make_node('Constant', [], ['c'], value=weight))
+    return graph
+
+
+def of_a_domain(graph: onnx.ModelProto, domain: str) -> onnx.ModelProto:
+    graph.graph.node.append(helper.make_node('Steal', [], ['s'], domain=domain))
+    return graph
+
+
+def compiled(graph: onnx.ModelProto, path: str) -> onnx.ModelProto:
+    node = helper.make_node(
+        'EPContext', [], ['s'], domain='com.microsoft', embed_mode=0, ep_cache_context=path
+    )
+    graph.graph.node.append(node)
+    return graph
+
+
+EVIL = [
+    (external, '../../secret', r"weights are in the file '\.\./\.\./secret'"),
+    (external, '/etc/passwd', "weights are in the file '/etc/passwd'"),
+    (external, 'weights.bin', r"weights are in the file 'weights\.bin'"),
+    (in_a_subgraph, 'weights.bin', r"weights are in the file 'weights\.bin'"),
+    (in_a_constant, 'weights.bin', r"weights are in the file 'weights\.bin'"),
+    (of_a_domain, 'evil.ops', r"operators are of the domain 'evil\.ops'"),
+    (compiled, '../engine.bin', 'operator EPContext loads a compiled file'),
+]
+
+
+@pytest.mark.parametrize(('change', 'value', 'said'), EVIL)
+def test_a_graph_that_loads_or_needs_anything_else_is_refused(
+    model: Model, tmp_path: Path, change: object, value: str, said: str
+) -> None:
+    graph = change(onnx.load(model.graph), value).SerializeToString()
+    with pytest.raises(ModelError, match=rf'model\.onnx: its {said}'):
+        write_model(tmp_path / 'evil', graph, model.card)
+    # The same folder, made by somebody else.
+    model.graph.write_bytes(graph)
+    card = json.loads((model.folder / CARD_NAME).read_text())
+    digest = hashlib.sha256(graph).hexdigest()
+    (model.folder / CARD_NAME).write_text(json.dumps(card | {'sha256': digest}))
+    with pytest.raises(ModelError, match=rf'model\.onnx: its {said}'):
+        Model.open(model.folder)
+    with pytest.raises(ModelError, match=rf'xfeat\.onnx: its {said}'):
+        XFeatFeatures({'xfeat.onnx': graph})
+
+
+def test_functions_that_a_file_brings_itself_are_its_own(model: Model) -> None:
+    graph = of_a_domain(onnx.load(model.graph), 'mine')
+    made = helper.make_function(
+        'mine', 'Steal', [], ['y'], [helper.make_node('Constant', [], ['y'], value_float=1.0)],
+        [helper.make_opsetid('', 17)],
+    )  # fmt: skip
+    graph.functions.append(made)
+    require_self_contained(graph.SerializeToString(), source='graph')
+    made.node[0].domain = 'evil'
+    graph.functions[0].CopyFrom(made)
+    with pytest.raises(ModelError, match="'evil'"):
+        require_self_contained(graph.SerializeToString(), source='graph')
+
+
+def test_files_that_lie_beside_a_third_party_graph_may_be_named() -> None:
+    graph = external(onnx.ModelProto(), 'weights.bin').SerializeToString()
+    require_self_contained(graph, source='graph', allowed_files={'weights.bin'})
+
+
+def test_the_graphs_of_this_project_need_nothing() -> None:
+    for graph in (network(), matcher()):
+        found = needs(graph, source='graph')
+        assert (found.files, found.domains, found.compiled) == (set(), {''}, set())
+
+
+@given(st.data())
+def test_any_bytes_are_read_or_refused(data: st.DataObject) -> None:
+    graph = bytearray(network()[-3000:])
+    for at in data.draw(st.lists(st.integers(0, len(graph) - 1), max_size=8)):
+        graph[at] = data.draw(st.integers(0, 255))
+    try:
+        needs(bytes(graph), source='graph')
+    except ModelError as error:
+        assert 'not an ONNX file' in str(error)
