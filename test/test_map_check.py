@@ -5,16 +5,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from worlds import picture, straight_drive, unit_rows, write_map
+from worlds import (
+    picture,
+    straight_drive,
+    unit_rows,
+    write_map,
+    write_posed_folder,
+    write_tiny_model,
+)
 
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.image import encode_jpeg, shows_something
 from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Descriptors, Poses
-from vpr_ros.map_care.check import check, damages, find_gaps, sampled
+from vpr_ros.drives import open_drive
+from vpr_ros.map_care.build import append_drive, build_map
+from vpr_ros.map_care.check import blank_said, check, damages, find_gaps, sampled
 from vpr_ros.map_care.edit import append
+from vpr_ros.map_care.facts import weaknesses
+from vpr_ros.map_care.page import sound_page
+from vpr_ros.report.page import render
 
 
 def drifting_rows(count: int, *, seed: int = 0) -> Descriptors:
@@ -48,6 +61,42 @@ def pictures() -> list[np.ndarray]:
         )
         for number in range(40)
     ]
+
+
+def test_images_in_which_a_robot_would_see_nothing_are_counted(
+    tmp_path: Path, pictures: list[np.ndarray]
+) -> None:
+    flat = [np.full((120, 160, 3), 28 + number % 3, np.uint8) for number in range(11)]
+    place_map = pictured(tmp_path / 'map', [*flat, pictures[0]])
+    found = check(place_map, near_m=5, far_m=20)
+    assert (found.blank, found.compared) == (11, 12)
+    assert {image.place for image in found.poor_images if image.is_blank} == set(range(11))
+    said = '11 of 12 images show nothing'
+    assert any(said in value for _, value in weaknesses(place_map, found))
+    assert '14 bits, convert them to 8 bits with a range' in blank_said(11, 12)
+    assert blank_said(1, 12) == '1 of 12 images shows nothing'
+    assert said in render(sound_page(place_map, found, [], 'map check'))
+
+
+def test_a_map_of_thermal_images_of_fourteen_bits_is_noted(tmp_path: Path) -> None:
+    folder = write_posed_folder(tmp_path / 'thermal', range(6))
+    rng = np.random.default_rng(0)
+    for file in (folder / 'images').iterdir():
+        raw = 7400 + cv2.resize(rng.uniform(0, 510, (6, 8)), (160, 120)).astype(np.uint16)
+        encoded = cv2.imencode('.png', raw)[1].tobytes()
+        file.write_bytes(encoded)
+    describer = OnnxDescriber(write_tiny_model(tmp_path / 'tiny'))
+    report = build_map(open_drive(folder), describer, tmp_path / 'map')
+    assert (report.blank, report.mapped) == (6, 6)
+    assert any('6 of 6 images show nothing' in line for line in report.lines())
+    assert not shows_something(next(open_drive(folder).frames()).load())  # as the query side
+    report = append_drive(
+        tmp_path / 'map',
+        read_header(tmp_path / 'map'),
+        open_drive(write_posed_folder(tmp_path / 'seen', range(3))),
+        describer,
+    )
+    assert report.blank == 0 and not any('nothing' in line for line in report.lines())
 
 
 def test_nothing_is_wrong_with_a_sound_map(tmp_path: Path, pictures: list[np.ndarray]) -> None:

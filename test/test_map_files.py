@@ -7,16 +7,21 @@ import hashlib
 import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
+import onnx
 import pytest
 import yaml
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_xfeat import network
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros import map
@@ -505,3 +510,119 @@ def test_codes_that_hide_rows_are_not_believed() -> None:
     assert similarity.shape == rows.shape == (3, 10)
     expected = np.argsort(-queries @ np.concatenate(place_map.blocks).T, axis=1)[:, :10]
     np.testing.assert_array_equal(rows, expected)
+
+
+# Nothing outside is touched
+
+WATCHED = """
+import os
+import sys
+from pathlib import Path
+sys.path.insert(0, {test!r})
+inside, installed = {inside!r}, tuple({installed!r})
+from vpr_ros import map
+from vpr_ros.core.errors import VprError
+from vpr_ros.core.mapping.place_map import PlaceMap
+
+def run(folder):
+    output = Path(inside) / 'both'
+    try:
+        opened = PlaceMap.open(folder)
+        opened.names, opened.thumbnail(0), opened.landmarks(0)
+    except VprError:
+        pass
+    for words in (
+        ['merge', {good!r}, str(folder), '--output', str(output)],
+        ['check', str(folder)], ['info', str(folder)],
+        ['export', str(folder), '--csv', str(Path(inside) / 'table.csv')],
+    ):
+        map.main(words)
+
+run({good!r})  # what is imported late is imported now
+touched = []
+
+def watch(event, arguments):
+    if event.partition('.')[0] in ('open', 'os', 'shutil') and event != 'os.listdir':
+        touched.extend((event, each) for each in arguments if isinstance(each, (str, bytes, Path)))
+
+sys.addaudithook(watch)
+for folder in sorted(Path({hostile!r}).iterdir()):
+    run(folder)
+def is_outside(event, path):
+    path = str(path) if not isinstance(path, bytes) else path.decode()
+    if not path.startswith('/'):  # a mode, or a name within an open folder
+        return False
+    path = os.path.realpath(path)  # a link inside may lead out
+    if path.startswith(inside):
+        return False
+    return not (event == 'open' and path.startswith(installed) and path.endswith(('.py', '.pyc')))
+for event, path in touched:
+    if is_outside(event, path):
+        print('OUTSIDE', event, path)
+print('watched', len(touched))
+"""
+
+
+def hostile_maps(folder: Path, hostile: Path, outside: Path) -> None:
+    """Maps that name, link to or hold what lies elsewhere."""
+    up = os.path.relpath(outside, hostile / 'x')
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(folder, hostile / name))
+
+    for number, name in enumerate(
+        [f'features/{up}/secret', str(outside / 'secret'), f'{up}/secret', '/dev/zero']
+    ):
+        list_file(copy(f'name{number}'), name, b'secret')
+    for number, name in enumerate(['names.txt', 'poses.npy', 'thumbnails.bin']):
+        path = copy(f'link{number}') / PART / name
+        shutil.copy(path, outside / name)
+        path.unlink()
+        path.symlink_to(outside / name)
+    inner = copy('inner') / 'parts'
+    inner.rename(outside / 'parts')
+    inner.symlink_to(outside / 'parts')
+    header = copy('header') / 'map.yaml'
+    header.rename(outside / 'map.yaml')
+    header.symlink_to(outside / 'map.yaml')
+    graph = network_with_weights_in(str(outside / 'secret'))
+    networks = copy('graph')
+    (networks / 'features').mkdir()
+    forge(networks, 'features/xfeat.onnx', graph)
+    change_header(networks, landmark_features='xfeat')
+    (copy('yaml') / 'map.yaml').write_text(f'!!python/object/apply:open [{outside}/secret]')
+
+
+def network_with_weights_in(location: str) -> bytes:
+    graph = onnx.load_from_string(network())
+    weight = graph.graph.initializer[0]
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = 'location', location
+    return bytes(graph.SerializeToString())
+
+
+def test_nothing_outside_is_opened_or_written_for_a_hostile_map(
+    folder: Path, tmp_path: Path
+) -> None:
+    inside, outside = tmp_path / 'home', tmp_path / 'outside'
+    outside.mkdir()
+    (outside / 'secret').write_bytes(b'secret')
+    (inside / 'download').mkdir()
+    hostile_maps(folder, inside / 'download', outside)
+    before = {path: path.read_bytes() for path in outside.rglob('*') if path.is_file()}
+    code = WATCHED.format(
+        test=str(Path(__file__).parent),
+        inside=str(inside),
+        installed=[sys.prefix, sys.base_prefix, str(ROOT)],
+        good=str(folder),
+        hostile=str(inside / 'download'),
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    watched = [line for line in done.stdout.splitlines() if line.startswith(('OUT', 'watched'))]
+    assert watched[-1].startswith('watched') and int(watched[-1].split()[1]) > 50
+    assert watched[:-1] == [], done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['home', 'outside']

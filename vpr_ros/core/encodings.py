@@ -176,7 +176,7 @@ def _compressed_depth_m(message: Any, source: str) -> NDArray[np.float32]:
     stored = decode_as_stored(content, source=source)
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise ImageError(
-            f'{source}: a picture of {stored.dtype} {list(stored.shape)}, expected 16 bits of depth'
+            f'{source}: a picture of {stored.dtype} {list(stored.shape)}, expected 16 bits, grey'
         )
     if not is_inverse:
         return stored.astype(np.float32) * np.float32(1e-3)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read, resize
+from vpr_ros.core.names import as_text
 from vpr_training.basics.panels import panels, save
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
@@ -32,9 +33,8 @@ def draw_places(places: PlaceSet, path: Path) -> None:
         positions = places.positions_m[known] - places.positions_m[known].min(axis=0)
         axes[0].scatter(*positions.T, c=places.place_of(known) % 20, cmap='tab20', s=6)
         axes[0].set_aspect('equal', adjustable='datalim')
-    axes[0].set(
-        title=places.cities[city] if len(known) else 'no positions', xlabel='x [m]', ylabel='y [m]'
-    )
+    title = as_text(places.cities[city]) if len(known) else 'no positions'
+    axes[0].set(title=title, xlabel='x [m]', ylabel='y [m]')
     _counts(axes[1], np.diff(places.starts).tolist())
     axes[1].set(xlabel='images', ylabel='places', title='images per place')
     shown = np.linspace(0, places.places - 1, min(_PLACES_SHOWN, places.places)).astype(int)
