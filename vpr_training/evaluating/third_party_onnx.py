@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
 from vpr_ros.core.describing.onnx_file import require_self_contained
+from vpr_ros.core.documents import open_regular
+from vpr_ros.core.errors import DocumentError
 from vpr_ros.core.image import resize
 from vpr_ros.core.types import Descriptors, Image
 from vpr_training.basics.errors import TrainingError
@@ -53,7 +55,7 @@ class OnnxFile:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         require_self_contained(
-            path.read_bytes(), source=str(path), allowed_files=_plain_files_beside(path)
+            _content_of(path), source=str(path), allowed_files=_plain_files_beside(path)
         )
         try:
             self._session = ort.InferenceSession(
@@ -147,6 +149,16 @@ class OnnxFile:
         if size < 2:
             raise TrainingError(f'{self._path}: gives {size} number an image, not a descriptor')
         return int(size)
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        with open_regular(path, follow_links=True) as file:
+            return file.read()
+    except OSError as error:
+        raise TrainingError(f'{path}: {error.strerror or error}') from error
+    except DocumentError as error:
+        raise TrainingError(f'{path}: {error}') from error
 
 
 def _plain_files_beside(path: Path) -> set[str]:
