@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 import cv2
@@ -132,21 +131,6 @@ def test_places_of_a_folder_with_such_names_are_looked_at(tmp_path: Path) -> Non
     words = ['inspect', str(root), '--deep', '--min-images', '2', '--picture', str(drawn)]
     assert inspect(words) == 0
     assert drawn.stat().st_size > 1000
-
-
-def test_names_are_written_by_one_definition() -> None:
-    """Nothing of the map, of reports and of the trainer encodes text with a rule of its own."""
-    root = Path(__file__).resolve().parents[1]
-    own = re.compile(r"errors='(surrogate|replace|ignore|backslash)")
-    found = [
-        path.name
-        for package in ('vpr_ros', 'vpr_training')
-        for path in (root / package).rglob('*.py')
-        if own.search(path.read_text(encoding='utf-8'))
-    ]
-    assert sorted(set(found)) == [
-        'command.py', 'latency.py', 'live.py', 'posed_csv.py', 'precision.py',
-    ]  # fmt: skip
 
 
 def test_the_set_is_named_as_text(tmp_path: Path) -> None:
