@@ -23,6 +23,7 @@ from vpr_ros.core.describing.precision import (
     multiplies_bytes_fast,
 )
 from vpr_ros.core.errors import ModelError
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 
 FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
@@ -89,6 +90,9 @@ class Model:
                 f'{folder}: no such model folder, '
                 f'expected one with {GRAPH_NAMES["fp32"]} and {CARD_NAME}'
             )
+        for file in (folder / CARD_NAME, *folder.glob('*.onnx')):
+            if is_lfs_pointer(file):
+                raise ModelError(f'{file}: {LFS_ADVICE}')
         card = read_card(folder / CARD_NAME)
         chosen = choose(
             card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()
