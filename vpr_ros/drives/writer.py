@@ -32,14 +32,15 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from tqdm import tqdm
 
 from vpr_ros.core.atomic import staged_folder
-from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.camera_info import CameraInfo
-from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions
+from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
+from vpr_ros.drives.posed_images import Unusable
 
 Storage = Literal['mcap', 'sqlite3', 'ros1']
 STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3', 'ros1')
@@ -257,9 +258,10 @@ def write_bag(
     drive = open_drive(folder, drive_options)
     if drive.trajectory is not None and options.spacing_m is not None:
         raise DriveError(f'{folder}: has poses of its own, so that --spacing says nothing')
-    written = Written(notes=drive.warnings)
-    with writing(output, options.storage) as bag:
+    written = Written()
+    with noting(lambda: written.notes), writing(output, options.storage) as bag:
         _write_drive(bag, drive, options, written)
+        written.notes[:0] = notes_of(drive)
         if not written.images:
             raise DriveError(f'{folder}: not one of its {len(drive)} images can be used')
     return written
@@ -269,7 +271,7 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
     calibration = None
     if isinstance(drive, FolderDrive) and drive.camera_info_file is not None:
         calibration = CameraInfo.read(drive.camera_info_file)
-    unusable: list[str] = []
+    unusable = Unusable()
     shift_ns = 0
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
     for index, frame in enumerate(frames):
@@ -283,7 +285,7 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
             encoded = _encoded(frame.file, options)
             image = frame.load() if encoded is None else None
         except ImageError as error:
-            unusable.append(str(error))
+            unusable.add(error)
             continue
         if not written.images and (drive.mounting_known or drive.trajectory is None):
             bag.mounting(stamp_ns, drive.base_T_camera)  # an assumption is not recorded as a fact
@@ -297,8 +299,7 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
         elif image is not None:
             bag.compressed(stamp_ns, _png(image), 'png')
         written.images += 1
-    if unusable:
-        written.notes.append(f'{len(unusable)} images could not be used, the first: {unusable[0]}')
+    written.notes += unusable.lines()
 
 
 def _write_pose(
