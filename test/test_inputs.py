@@ -20,6 +20,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.drive import notes_of
+from vpr_ros.drives.writer import write_bag
 
 LFS = 'version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 123456\n'
 Capture = pytest.CaptureFixture[str]
@@ -424,6 +425,16 @@ def test_every_command_tells_the_reason(tmp_path: Path, model: Path, capsys: Cap
         said = capsys.readouterr().err
         assert "encoding 'RGB8' is unknown" in said, said
         assert 'poses from /odom' in said and said.count('error: ') == 1
+
+
+def test_a_bag_is_written_anew_with_the_poses_between_which_its_images_lie(tmp_path: Path) -> None:
+    bag = gps_bag(tmp_path / 'bag', north(3), period_s=1.5)
+    written = write_bag(bag, tmp_path / 'again')
+    assert (written.images, written.poses) == (3, 3)
+    shorter = write_bag(bag, tmp_path / 'less', drive_options=DriveOptions(max_pose_gap_s=0.1))
+    assert shorter.poses == 1
+    why = '2 in a gap: the poses are 1.50 s apart, --max-pose-gap is 0.1'
+    assert f'2 images have no pose at their stamp: {why}' in shorter.notes
 
 
 # Frames

@@ -37,7 +37,7 @@ _NO_TRACKS = frozenset(
     }
 )
 """Words in topics of poses where a robot is to be, not where it was."""
-_SPARSE_PERIOD_S, _SPARSE_COUNT = 3.0, 4
+_SPARSE_PERIOD_S, _SPARSE_COUNT = 5.0, 4
 _SAMPLES = 100  # instants of the images' time at which a source is asked
 _MOST_PAIRS = 4  # that are named
 
