@@ -5,6 +5,7 @@ that start up at 0, 0, files of other programs, clocks that differ.
 """
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import bags
@@ -553,6 +554,14 @@ def test_sqlite3_with_empty_definitions_is_read(tmp_path: Path, encoding: str) -
     for path in (bag, bag / 'bag.db3'):
         drive = open_drive(path)
         assert len(list(drive.frames())) == 5 and at(drive, 2) == [2.2]
+
+
+def test_a_type_that_the_bag_defines_in_another_way_is_left_out_and_named(tmp_path: Path) -> None:
+    image, odometry = channels()
+    odd = replace(odometry, definition=b'std_msgs/Header header\nstring child_frame_id')
+    drive = open_drive(bags.write_mcap(tmp_path / 'a.mcap', [image, odd]))
+    assert len(drive) == 3 and drive.trajectory is None
+    assert any('nav_msgs/Odometry lacks pose' in one for one in drive.warnings)
 
 
 def test_a_file_with_another_suffix_is_told_by_its_content(tmp_path: Path) -> None:

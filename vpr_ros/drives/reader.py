@@ -7,7 +7,7 @@ with a next step.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from types import MappingProxyType
@@ -88,6 +88,7 @@ def open_reader(
     try:
         _leave_out_other_encodings(reader, warnings)
         _complete_types(reader)
+        _leave_out_odd_types(reader, warnings)
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
             _note(
                 warnings,
@@ -388,6 +389,40 @@ def _complete_types(reader: AnyReader) -> None:
     store = get_typestore(Stores.EMPTY)
     store.register({**_STANDARD.fielddefs, **kept})
     reader.typestore = store
+
+
+def _leave_out_odd_types(reader: AnyReader, warnings: list[str]) -> None:
+    """Forget topics of known types that the bag defines without some of their fields."""
+    odd = {
+        kind: lack
+        for kind in _KNOWN_TYPES & {entry.msgtype for entry in reader.connections}
+        if (lack := _lacking(kind, reader.typestore.fielddefs))
+    }
+    if odd:
+        said = ', '.join(f'{short(kind)} lacks {lack}' for kind, lack in sorted(odd.items()))
+        _note(warnings, f'types that the bag defines in another way were left out: {said}')
+        reader.connections = [entry for entry in reader.connections if entry.msgtype not in odd]
+
+
+def _lacking(kind: str, own: Mapping[str, Any]) -> str:
+    """A field of a standard type, or of those in it, that the bag's definition has not; or ''."""
+    if kind not in _STANDARD.fielddefs:
+        return ''
+    there = {name.lower() for name, _ in own[kind][1]} if kind in own else set()  # ROS 1: K, D
+    for name, description in _STANDARD.fielddefs[kind][1]:
+        if name not in there:
+            return name
+        for inner in _types_in(description):
+            if lack := _lacking(inner, own):
+                return f'{name}.{lack}'
+    return ''
+
+
+def _types_in(description: Any) -> list[str]:
+    """The message types that a field's description names."""
+    if isinstance(description, tuple):
+        return [name for part in description for name in _types_in(part)]
+    return [description] if isinstance(description, str) and '/msg/' in description else []
 
 
 def _says(fields: Sequence[tuple[str, Any]]) -> bool:
