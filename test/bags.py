@@ -1,7 +1,10 @@
 """Small bags of every kind for tests, written by rosbags itself."""
 
-from collections.abc import Callable
+import io
+import struct
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +218,102 @@ def plain_bag(path: Path, kind: str = 'mcap', *, count: int = 5) -> Path:
                 index = half // 2 + 1
                 put('/camera/image', index, image(index, index))
     return path.with_suffix('.bag') if kind.startswith('ros1') else path
+
+
+def transform_stamped(seconds: float, pose, *, frame: str = 'world', child: str = 'body'):
+    return transforms(seconds, (frame, child, pose)).transforms[0]
+
+
+def cdr(message) -> bytes:
+    return bytes(STORE.serialize_cdr(message, message.__msgtype__))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel of an mcap of any kind, with its messages as (seconds, bytes)."""
+
+    topic: str
+    encoding: str
+    schema: str
+    definition_encoding: str
+    definition: bytes
+    messages: Sequence[tuple[float, bytes]]
+
+
+def ros2_channel(
+    topic: str, messages, *, encoding: str = 'ros2msg', definition: str | None = None
+):
+    """messages: (seconds, message) of one type; definition: None is the right one."""
+    kind = messages[0][1].__msgtype__
+    text = STORE.generate_msgdef(kind, ros_version=2)[0] if definition is None else definition
+    made_bytes = [(seconds, cdr(message)) for seconds, message in messages]
+    return Channel(topic, 'cdr', kind, encoding, text.encode(), made_bytes)
+
+
+def write_mcap(
+    path: Path,
+    channels: Sequence[Channel],
+    *,
+    profile: str = 'ros2',
+    library: str = 'test',
+    indexed: bool = True,
+) -> Path:
+    """An mcap as other programs write it: one chunk with its index, or messages in a row."""
+    data, kept, index = io.BytesIO(), [], {}
+    for number, one in enumerate(channels, start=1):
+        schema = struct.pack('<H', number) + _sized(one.schema) + _sized(one.definition_encoding)
+        channel = struct.pack('<HH', number, number) + _sized(one.topic) + _sized(one.encoding)
+        kept += [_record(3, schema + _sized(one.definition)), _record(4, channel + _sized(b''))]
+    data.write(b''.join(kept))
+    ordered = sorted(
+        (round(seconds * 1e9), number, content)
+        for number, one in enumerate(channels, start=1)
+        for seconds, content in one.messages
+    )
+    for stamp_ns, number, content in ordered:
+        index.setdefault(number, []).append((stamp_ns, data.tell()))
+        data.write(_record(5, struct.pack('<HIQQ', number, 0, stamp_ns, stamp_ns) + content))
+    magic = b'\x89MCAP0\r\n'
+    start = magic + _record(1, _sized(profile) + _sized(library))
+    end = _record(2, struct.pack('<QQI', 0, 0, 0)) + magic
+    if not indexed:
+        path.write_bytes(start + data.getvalue() + _record(15, bytes(4)) + end)
+        return path
+    first_ns, last_ns = ordered[0][0], ordered[-1][0]
+    size = len(data.getvalue())
+    chunk = _record(
+        6,
+        struct.pack('<QQQI', first_ns, last_ns, size, 0)
+        + _sized('')
+        + struct.pack('<Q', size)
+        + data.getvalue(),
+    )
+    offsets, indices = b'', b''
+    for number, entries in index.items():
+        offsets += struct.pack('<HQ', number, len(start) + len(chunk) + len(indices))
+        pairs = b''.join(struct.pack('<QQ', *entry) for entry in entries)
+        indices += _record(7, struct.pack('<H', number) + _sized(pairs))
+    chunk_index = _record(
+        8,
+        struct.pack('<QQQQ', first_ns, last_ns, len(start), len(chunk))
+        + _sized(offsets)
+        + struct.pack('<Q', len(indices))
+        + _sized('')
+        + struct.pack('<QQ', size, size),
+    )
+    counts = b''.join(struct.pack('<HQ', number, len(found)) for number, found in index.items())
+    numbers = (len(ordered), len(channels), len(channels), 0, 0, 1, first_ns, last_ns)
+    statistics = _record(11, struct.pack('<QHIIIIQQ', *numbers) + _sized(counts))
+    body = start + chunk + indices + _record(15, bytes(4))
+    footer = _record(2, struct.pack('<QQI', len(body), 0, 0)) + magic
+    path.write_bytes(body + b''.join(kept) + chunk_index + statistics + footer)
+    return path
+
+
+def _record(kind: int, content: bytes) -> bytes:
+    return bytes([kind]) + struct.pack('<Q', len(content)) + content
+
+
+def _sized(content: str | bytes) -> bytes:
+    content = content.encode() if isinstance(content, str) else content
+    return struct.pack('<I', len(content)) + content

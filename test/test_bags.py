@@ -169,7 +169,8 @@ def test_gps_without_a_fix_is_skipped_and_counted(tmp_path):
         gps_bag(tmp_path / 'bag', (0.0, 0.0, -1), (np.nan, 13.0), (55.7, 13.19), (95.0, 13.0))
     )
     assert len(drive.trajectory.stamps_ns) == 1
-    assert '/fix: 3 poses were skipped (no position)' in drive.warnings
+    why = '1 status -1, no fix; 1 NaN; 1 not on the Earth, or beyond UTM'
+    assert f'/fix: 3 poses were skipped ({why})' in drive.warnings
 
 
 def tf_bag(path, *, static_odom=False):
@@ -281,23 +282,28 @@ def test_a_bag_without_poses_is_a_drive_without_a_trajectory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'bad', [[np.nan, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]]
+    ('bad', 'why'),
+    [
+        ([np.nan, 0, 0, 0, 0, 0, 1], 'NaN'),
+        ([0, 0, 0, 0, 0, 0, 0], 'a quaternion of zeros'),
+        ([0, 0, 0, 1, 1, 1, 1], 'no unit quaternion'),
+    ],
 )
-def test_unusable_poses_are_skipped_and_counted(tmp_path, bad):
+def test_unusable_poses_are_skipped_and_counted(tmp_path, bad, why):
     with bags.writing(tmp_path / 'bag') as put:
         put('/image', 1, bags.image(1, 1))
         for second, pose in enumerate([bags.along_x(0), bad, bags.along_x(2)]):
             put('/odom', second, bags.odometry(second, pose))
     drive = open_drive(tmp_path / 'bag')
     assert len(drive.trajectory.stamps_ns) == 2
-    assert '/odom: 1 poses were skipped (NaN or no unit quaternion)' in drive.warnings
+    assert f'/odom: 1 poses were skipped ({why})' in drive.warnings
 
 
 def test_no_usable_pose_at_all_is_an_error(tmp_path):
     with bags.writing(tmp_path / 'bag') as put:
         put('/image', 1, bags.image(1, 1))
         put('/odom', 1, bags.odometry(1, np.full(7, np.nan)))
-    with pytest.raises(DriveError, match='/odom has no usable pose'):
+    with pytest.raises(DriveError, match='/odom has no usable pose, all 1: NaN'):
         open_drive(tmp_path / 'bag')
 
 
@@ -497,10 +503,21 @@ def test_an_empty_bag_is_an_error(tmp_path, kind):
 
 
 @pytest.mark.parametrize('name', ['zero.bag', 'zero.mcap', 'zero.db3'])
-@pytest.mark.parametrize('content', [b'', b'garbage' * 100])
-def test_a_file_that_is_no_bag_gives_one_sentence_with_a_next_step(tmp_path, name, content):
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (b'', 'is empty; record it or copy it again'),
+        (b'garbage' * 100, 'it begins with .*; copy or download it again'),
+        (b'\x28\xb5\x2f\xfd' * 100, 'is compressed with zstd; unpack it with `zstd -d`'),
+        (b'<!DOCTYPE html>' * 100, 'is a page of the web, not a bag; download'),
+        (b'#ROSBAG V1.2\n' * 100, 'of an old version; `rosbag migrate`'),
+    ],
+    ids=['empty', 'garbage', 'zstd', 'html', 'old'],
+)
+def test_a_file_that_is_no_bag_gives_one_sentence_with_a_next_step(tmp_path, name, content, said):
+    """The next step is that of the fault, not of the suffix."""
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DriveError, match=f'{name}: .*; try `') as caught:
+    with pytest.raises(DriveError, match=f'{name}: .*{said}') as caught:
         open_drive(tmp_path / name)
     assert '\n' not in str(caught.value)
 

@@ -1,5 +1,6 @@
 """A drive's images with their true poses: what is left out, what is counted, what is found."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,12 @@ def test_a_pose_that_is_not_known_is_nan_and_none_at_all_is_an_error(folder: Pat
     first_ns = int(drive.trajectory.stamps_ns[0])
     stamps_ns = np.array([first_ns - 10**9, first_ns])
     poses = base_poses(drive, stamps_ns, max_pose_gap_s=1.0)
-    assert known_rows(drive, poses).tolist() == [False, True] and np.isnan(poses[0]).all()
-    with pytest.raises(DriveError, match='none of 1 images has a true pose at its stamp'):
-        known_rows(drive, poses[:1])
+    known = known_rows(drive, poses, stamps_ns, max_pose_gap_s=None)
+    assert known.tolist() == [False, True] and np.isnan(poses[0]).all()
+    why = r'1 before the first pose \(by up to 1.00 s\)'
+    assert re.search(f'^1 images have no true pose at their stamp: {why}', drive.warnings[-1])
+    with pytest.raises(DriveError, match=f'none of 1 images has a true pose at its stamp: {why}'):
+        known_rows(drive, poses[:1], stamps_ns[:1], max_pose_gap_s=None)
 
 
 def test_a_drive_without_poses_is_an_error(folder: Path, describer: OnnxDescriber) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import add_drive, add_model, add_radius, add_threads, drive_options
 from vpr_ros.core.describing.backend import default_engine_cache, open_tensorrt
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
@@ -21,6 +21,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import BackendError, ConfigError
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.same_frame import require_one_frame
 from vpr_ros.evaluating.engine_check import describe_twice, report
 from vpr_ros.evaluating.tolerance import Tolerance
 
@@ -86,14 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(arguments: argparse.Namespace, engine: Describer, model: Model) -> None:
     reference = OnnxDescriber(model, threads=arguments.threads)
-    gap_s = float(arguments.max_pose_gap)
-    mapped = datum = None
+    gap_s = arguments.max_pose_gap
+    mapped = map_drive = None
     if arguments.map_bag:
-        drive = open_drive(Path(arguments.map_bag), drive_options(arguments))
-        datum = drive.datum
-        mapped = describe_twice(drive, engine, reference, max_pose_gap_s=gap_s)
+        map_drive = open_drive(Path(arguments.map_bag), drive_options(arguments))
+    datum = map_drive.datum if map_drive is not None else None
     drive = open_drive(Path(arguments.check), drive_options(arguments, datum=datum))
+    if map_drive is not None:
+        require_one_frame(map_drive, drive)
+        mapped = describe_twice(map_drive, engine, reference, max_pose_gap_s=gap_s)
+        say_drive(map_drive)
     checked = describe_twice(drive, engine, reference, max_pose_gap_s=gap_s)
+    say_drive(drive)
     print('\n'.join(report(checked, mapped, Tolerance(arguments.radius))))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import add_mapping, add_model, drive_options
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         features=features,
         command=shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)]),
     )
-    for warning in drive.warnings:
-        print(f'note: {warning}', file=sys.stderr)
+    say_drive(drive)
     for line in report.lines():
         print(line)
     if not drive.mounting_known:

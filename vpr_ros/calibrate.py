@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import (
     add_drive,
     add_model,
@@ -29,6 +29,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.calibration import calibrate, calibration_images, table
 
 
@@ -56,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = Model.open(folder, precision=arguments.precision)
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
+    require_frame_of_map(header, drive)
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
     images = calibration_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
     config = LocalizerConfig(agreement_radius=arguments.radius)
     localizer = Localizer(describer, place_map, config)
     found = calibrate(images, localizer, arguments.radius, source=Path(arguments.bag).name)
-    for warning in drive.warnings:
-        print(f'note: {warning}', file=sys.stderr)
+    say_drive(drive)
     print(table(found))
     if found.after.error > found.before.error:
         print('note: the calibration before fits these frames better', file=sys.stderr)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import (
     add_drive,
     add_landmarks,
@@ -188,22 +188,23 @@ def _made_map(
 ) -> ModelledMap:
     model = Model.open(model_folder, precision=arguments.precision)
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate_bag-')))
+    drive = open_drive(arguments.map_bag, drive_options(arguments))
     report = build_map(
-        open_drive(arguments.map_bag, drive_options(arguments)),
+        drive,
         OnnxDescriber(model, threads=arguments.threads, singly=False),
         folder / 'map',
         max_pose_gap_s=arguments.max_pose_gap,
         command='evaluate_bag --map-bag',
         features=chosen_features(arguments.landmarks),
     )
+    say_drive(drive)
     print(f'{arguments.map_bag}: {"; ".join(report.lines())}')
     return ModelledMap(PlaceMap.open(folder / 'map', model=model), model, model.card.name)
 
 
 def _say(variants: Sequence[Variant], drives: Sequence[Drive], tolerance: Tolerance) -> None:
     for drive in drives:
-        for warning in drive.warnings:
-            print(f'note: {warning}', file=sys.stderr)
+        say_drive(drive)
         if drive.trajectory is None:
             print(f'note: {drive.name}: no true poses in it; what needs them is not known')
     for variant in variants:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import add_drive, drive_options, positive
 from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
 
@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raw=arguments.raw,
     )
     written = write_bag(arguments.folder, arguments.output, options, drive_options(arguments))
-    for note in written.notes:
-        print(f'note: {note}', file=sys.stderr)
+    say_notes(written.notes)
     print(
         f'{arguments.output}: {written.images} images, '
         f'{written.poses} poses on {written.pose_topic}'

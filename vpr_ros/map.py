@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import (
     add_drive,
     add_mapping,
@@ -32,6 +32,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.names import as_text
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
+from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.build import Spacing, append_drive, features_to_append
 from vpr_ros.map_care.check import check, damages
@@ -92,8 +93,7 @@ def _append(arguments: argparse.Namespace) -> int:
         command=arguments.said,
         features=features_to_append(arguments.map, header, arguments.landmarks),
     )
-    for warning in drive.warnings:
-        print(f'note: {warning}', file=sys.stderr)
+    say_drive(drive)
     print('\n'.join(report.lines()))
     changed = read_header(arguments.map)
     print(
@@ -182,7 +182,10 @@ def _queries(arguments: argparse.Namespace, place_map: PlaceMap) -> Queries:
     header = place_map.header
     describer = OnnxDescriber(_model(arguments, header, place_map.folder), singly=False)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
-    return Queries(posed_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap))
+    require_frame_of_map(header, drive)
+    images = posed_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
+    say_drive(drive)
+    return Queries(images)
 
 
 def _parser() -> Parser:

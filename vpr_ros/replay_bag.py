@@ -13,8 +13,9 @@ import rclpy
 from rosbags.highlevel import AnyReader
 from tqdm import tqdm
 
-from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import positive
+from vpr_ros.core.errors import noting
 from vpr_ros.node.player import Player, opened
 from vpr_ros.node.spinning import until_shutdown
 
@@ -53,11 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. ROS arguments (--ros-args -r /a:=/b) are understood as well."""
     given = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser().parse_args(rclpy.utilities.remove_ros_args(['replay_bag', *given])[1:])
-    with opened(arguments.bag) as reader:
+    notes: list[str] = []
+    with opened(arguments.bag, warnings=notes) as reader, noting(lambda: notes):
         rclpy.init(args=given)
         try:
             node = rclpy.create_node('replay_bag')
             player = Player(node, reader, arguments.topics)
+            say_notes(notes)
+            notes.clear()
             for topic, kind in player.missing.items():
                 print(f'note: {topic} is not played, {kind} is not installed', file=sys.stderr)
             with until_shutdown():
@@ -79,6 +83,7 @@ def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> N
                 bar.update(round((bag_ns - first_ns) / 1e9, 1) - bar.n)
 
             played = player.play(rate=arguments.rate, clock=arguments.clock, on_publish=advance)
+        say_notes(player.warnings)
         print(f'{played} messages played')
         if not arguments.loop or not rclpy.ok():
             return

@@ -10,9 +10,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.core.errors import ConfigError, VprError, notes_of_error
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
+from vpr_ros.drives.drive import Drive, notes_of
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
@@ -24,8 +27,9 @@ _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
 def command(main: Main) -> Callable[..., int]:
     """Let a command's `main` end with one line and a status where it would end with a traceback.
 
-    VprError becomes 2, Ctrl-C 130 (its message may say how to go on), and a closed pipe
-    (`| head`) ends quietly. Everything else is a bug and keeps its traceback.
+    VprError becomes 2, with what was learned before it in front, Ctrl-C 130 (its message may say
+    how to go on), and a closed pipe (`| head`) ends quietly. Everything else is a bug and keeps
+    its traceback.
     """
 
     @wraps(main)
@@ -35,7 +39,8 @@ def command(main: Main) -> Callable[..., int]:
             status = main(argv)
             sys.stdout.flush()
         except VprError as error:
-            _say(f'error: {error}')
+            say_notes(notes_of_error(error))
+            _say(f'error: {_fetched(str(error))}')
             return _BAD_INPUT
         except KeyboardInterrupt as interrupt:
             _say(str(interrupt) or 'stopped by Ctrl-C')
@@ -47,6 +52,17 @@ def command(main: Main) -> Callable[..., int]:
         return status
 
     return guarded
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print what the user should know, each note once and on a line of its own, to stderr."""
+    for note in dict.fromkeys(notes):
+        _say(f'note: {note}')
+
+
+def say_drive(drive: Drive) -> None:
+    """Print where a drive's poses come from, and what is wrong with it."""
+    say_notes(notes_of(drive))
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,3 +83,9 @@ def _print_any_name() -> None:
 
 def _say(text: str) -> None:
     print(' '.join(text.split()), file=sys.stderr)
+
+
+def _fetched(said: str) -> str:
+    """An error about a file that is a Git LFS pointer says only that; errors begin with a path."""
+    path = said.partition(': ')[0]
+    return f'{path}: {LFS_ADVICE}' if is_lfs_pointer(Path(path)) else said

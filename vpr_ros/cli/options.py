@@ -13,7 +13,7 @@ from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.types import Datum, Poses
-from vpr_ros.drives.drive import DEFAULTS, DriveOptions
+from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
 
 RADIUS_M = 5.0
@@ -121,12 +121,27 @@ def add_drive(parser: argparse.ArgumentParser) -> None:
         help='depth images aligned with the images, for --landmarks; default: one that is named '
         'so (aligned_depth, depth_registered)',
     )
-    group.add_argument('--pose-topic', metavar='T', help='default: the only pose topic, else tf')
+    group.add_argument(
+        '--pose-topic',
+        metavar='T',
+        help='default: tf from map to the base, else the only topic of poses that can be a track, '
+        'else tf from odom',
+    )
     group.add_argument(
         '--tf-frames',
         nargs=2,
         metavar=('MAP', 'BASE'),
         help='take poses from /tf between these frames',
+    )
+    group.add_argument(
+        '--tf-topic',
+        metavar='T',
+        help="default: the tf of the image topic's namespace; its tf_static is taken, too",
+    )
+    group.add_argument(
+        '--pose-frame',
+        metavar='FRAME',
+        help='the frame of the poses, where the recording calls it otherwise than the map',
     )
     group.add_argument(
         '--mounting',
@@ -140,9 +155,9 @@ def add_drive(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--max-pose-gap',
         type=not_negative,
-        default=DEFAULTS.max_pose_gap_s,
         metavar='S',
-        help='no pose is interpolated across a longer gap (default: %(default)s s)',
+        help='no pose is interpolated across a longer gap (default: 2.5 times the usual time '
+        'between two poses, from 1 to 15 s)',
     )
 
 
@@ -153,6 +168,8 @@ def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) 
         depth_topic=arguments.depth_topic,
         pose_topic=arguments.pose_topic,
         tf_frames=tuple(arguments.tf_frames) if arguments.tf_frames else None,
+        tf_topic=arguments.tf_topic,
+        pose_frame=arguments.pose_frame,
         base_T_camera=_mounting(arguments.mounting),
         datum=_datum(arguments.datum) or datum,
         max_pose_gap_s=arguments.max_pose_gap,

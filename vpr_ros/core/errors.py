@@ -2,11 +2,19 @@
 
 Commands turn all of them into one line and exit status 2. A message says what came, what was
 expected and where. Not finding a place is no error: see estimate.NoFix.
+
+The reason of a failure was often learned before it: which topic gave the poses, why the first
+image could not be used. An error carries that with it, so that it is told however a command ends.
 """
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class VprError(Exception):
     """Input that cannot be used; the message is meant for the person who gave it."""
+
+    notes: tuple[str, ...] = ()  # what was learned before it failed, for the same person
 
 
 class ImageError(VprError):
@@ -35,3 +43,25 @@ class ConfigError(VprError):
 
 class BackendError(VprError):
     """What runs networks faster (TensorRT, CUDA) is missing, or fails."""
+
+
+@contextmanager
+def noting(*told: Callable[[], Iterable[str]]) -> Iterator[None]:
+    """Give a VprError that leaves the block what is known by then, in front of its own notes."""
+    try:
+        yield
+    except VprError as error:
+        known = [line for tell in told for line in tell()]
+        error.notes = tuple(dict.fromkeys([*known, *error.notes]))
+        raise
+
+
+def notes_of_error(error: BaseException) -> list[str]:
+    """The notes of an error and of those that it was raised from, each once."""
+    found: dict[str, None] = {}
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, VprError):
+            found |= dict.fromkeys(cause.notes)
+        cause = cause.__cause__
+    return list(found)

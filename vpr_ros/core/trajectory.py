@@ -1,6 +1,6 @@
 """Poses over time: interpolated to image stamps, and exchanged with other tools in TUM form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,29 @@ from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose, interpolate
 from vpr_ros.core.types import Poses, Stamps
 
+_PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may be late
+_LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
+_JUMP_M, _JUMP_MPS = 100.0, 150.0  # beyond both: no vehicle, nor a loop that is closed
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Two poses in a row between which no vehicle can have driven."""
+
+    before_ns: int
+    after_ns: int
+    distance_m: float
+
+    def __str__(self) -> str:
+        """As one says it."""
+        far = (
+            f'{self.distance_m / 1000:.0f} km'
+            if self.distance_m >= 1e4
+            else f'{self.distance_m:.0f} m'
+        )
+        took_s = (self.after_ns - self.before_ns) / 1e9
+        return f'by {far} in {took_s:.2f} s, at {self.after_ns / 1e9:.3f} s'
+
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
@@ -18,6 +41,28 @@ class Trajectory:
     stamps_ns: Stamps  # [T], strictly increasing
     poses: Poses  # [T, 7]
     interpolates: bool = True  # False: single photos, with nothing known between two of them
+    usual_gap_s: float = field(init=False)
+    """Longest gap that is interpolated unless another is given: 2.5 times the median period."""
+    _jumps: NDArray[np.bool_] = field(init=False, repr=False)  # [T - 1], behind each pose
+
+    def __post_init__(self) -> None:
+        """Learn the usual period and the jumps, which every look-up needs."""
+        periods_s = np.diff(self.stamps_ns) / 1e9
+        usual_s = _PERIODS_OF_A_GAP * float(np.median(periods_s)) if len(periods_s) else 0.0
+        object.__setattr__(self, 'usual_gap_s', min(max(usual_s, _LEAST_GAP_S), _MOST_GAP_S))
+        object.__setattr__(self, '_jumps', jumped(self.stamps_ns, self.poses[:, :3]))
+
+    @property
+    def jumps(self) -> list[Jump]:
+        """Where the position changes as no vehicle drives."""
+        return [
+            Jump(
+                int(self.stamps_ns[row]),
+                int(self.stamps_ns[row + 1]),
+                float(np.linalg.norm(self.poses[row + 1, :3] - self.poses[row, :3])),
+            )
+            for row in np.flatnonzero(self._jumps).tolist()
+        ]
 
     @classmethod
     def from_unordered(
@@ -36,22 +81,91 @@ class Trajectory:
         stamps_ns, first = np.unique(np.asarray(stamps_ns, dtype=np.int64), return_index=True)
         return cls(stamps_ns, poses[first], interpolates)
 
-    def at(self, stamps_ns: Stamps, *, max_gap_s: float = 1.0) -> tuple[Poses, NDArray[np.bool_]]:
+    def at(
+        self, stamps_ns: Stamps, *, max_gap_s: float | None = None
+    ) -> tuple[Poses, NDArray[np.bool_]]:
         """Interpolate to stamps [M]; returns poses [M, 7] and whether each is known [M].
 
-        A stamp outside the trajectory, or between two poses further apart than `max_gap_s`, has no
-        known pose; its row is then only a guess. Where the trajectory does not interpolate, only
-        its own stamps are known.
+        A stamp outside the trajectory, between two poses further apart than `max_gap_s` (None:
+        `usual_gap_s`), or within a jump, has no known pose; its row is then only a guess. Where
+        the trajectory does not interpolate, only its own stamps are known.
         """
+        limit_s = self.usual_gap_s if max_gap_s is None else max_gap_s
         stamps_ns = np.asarray(stamps_ns, dtype=np.int64)
         after = np.clip(np.searchsorted(self.stamps_ns, stamps_ns), 0, len(self.stamps_ns) - 1)
         exact = self.stamps_ns[after] == stamps_ns
         before = np.where(exact, after, np.maximum(after - 1, 0))
         gap_ns = self.stamps_ns[after] - self.stamps_ns[before]
         inside = (stamps_ns >= self.stamps_ns[0]) & (stamps_ns <= self.stamps_ns[-1])
-        known = inside & (exact | ((gap_ns <= max_gap_s * 1e9) & self.interpolates))
+        between = (gap_ns <= limit_s * 1e9) & self.interpolates
+        if len(self._jumps):
+            between &= ~self._jumps[np.minimum(before, len(self._jumps) - 1)]
+        known = inside & (exact | between)
         passed = np.clip((stamps_ns - self.stamps_ns[before]) / np.maximum(gap_ns, 1), 0.0, 1.0)
         return interpolate(self.poses[before], self.poses[after], passed), known
+
+    def why_unknown(
+        self, stamps_ns: Stamps, *, max_gap_s: float | None = None, flag: str = '--max-pose-gap'
+    ) -> str:
+        """Why stamps [M] of which none is known by `at` are not, in words, with the counts."""
+        stamps_ns = np.asarray(stamps_ns, dtype=np.int64)
+        early, late = stamps_ns < self.stamps_ns[0], stamps_ns > self.stamps_ns[-1]
+        inside = stamps_ns[~(early | late)]
+        causes = [
+            *_beyond('before the first pose', self.stamps_ns[0] - stamps_ns[early]),
+            *_beyond('after the last pose', stamps_ns[late] - self.stamps_ns[-1]),
+        ]
+        if not self.interpolates:
+            causes += [f'{len(inside)} without a pose of their own'] if len(inside) else []
+        elif len(inside):
+            before = np.searchsorted(self.stamps_ns, inside) - 1
+            torn = self._jumps[before]
+            gaps_s = (self.stamps_ns[before + 1] - self.stamps_ns[before])[~torn] / 1e9
+            causes += [f'{int(torn.sum())} within a jump of the position'] if torn.any() else []
+            if len(gaps_s):
+                limit_s = self.usual_gap_s if max_gap_s is None else max_gap_s
+                causes.append(
+                    f'{len(gaps_s)} in a gap: the poses are {_span_s(gaps_s)} apart, '
+                    f'{flag} is {limit_s:g}'
+                )
+        return '; '.join([', '.join(causes), *_other_clock(stamps_ns, self.stamps_ns)])
+
+
+def jumped(stamps_ns: Stamps, positions_m: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Behind which positions [T, 2 or 3] at increasing stamps [T] there is a jump, [T - 1]."""
+    moved_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)
+    took_s = np.maximum(np.diff(stamps_ns) / 1e9, 1e-9)
+    return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > _JUMP_MPS))
+
+
+def clock_of(stamp_ns: int) -> str:
+    """What a stamp seems to be: wall time from 2001 on, simulated time up to three years."""
+    seconds = stamp_ns / 1e9
+    kind = 'wall' if seconds > 1e9 else 'simulated' if seconds < 1e8 else 'unknown'
+    return f'{kind} time ({seconds:.1f} s)'
+
+
+def _beyond(where: str, apart_ns: NDArray[np.int64]) -> list[str]:
+    if not len(apart_ns):
+        return []
+    most_s = apart_ns.max() / 1e9
+    return [f'{len(apart_ns)} {where} (by up to {most_s:.{2 if most_s >= 1 else 4}f} s)']
+
+
+def _span_s(gaps_s: NDArray[np.float64]) -> str:
+    low, high = f'{gaps_s.min():.2f}', f'{gaps_s.max():.2f}'
+    return f'{low} s' if low == high else f'{low} to {high} s'
+
+
+def _other_clock(images_ns: Stamps, poses_ns: Stamps) -> list[str]:
+    """A sentence where images and poses lie so far apart that they hardly share a clock."""
+    early_ns, late_ns = poses_ns[0] - images_ns.max(), images_ns.min() - poses_ns[-1]
+    if max(early_ns, late_ns) < 86_400 * 10**9:
+        return []
+    return [
+        f'do both use the same clock? The images have {clock_of(int(images_ns.min()))}, '
+        f'the poses {clock_of(int(poses_ns[0]))}; record both with the same use_sim_time'
+    ]
 
 
 def write_tum(path: Path, trajectory: Trajectory) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.bag import BagDrive
-from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions
+from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, add_note, notes_of
 from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive, image_files
-from vpr_ros.drives.reader import is_bag
+from vpr_ros.drives.reader import bags_in, is_bag
 
-__all__ = ['Drive', 'DriveOptions', 'drives_in', 'open_drive']
+__all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
 
 
 def open_drive(path: Path | Sequence[Path], options: DriveOptions = DEFAULTS) -> Drive:
@@ -24,8 +24,15 @@ def open_drive(path: Path | Sequence[Path], options: DriveOptions = DEFAULTS) ->
         return BagDrive(path, options)
     if path.is_dir():
         if not (path / POSES_NAME).is_file() and is_bag(path):
-            return BagDrive(path, options)
-        return FolderDrive(path, options)
+            bag = BagDrive(path, options)
+            if beside := len(image_files(path) or image_files(path / 'images')):
+                add_note(bag, f'{path}: the bag is read, not the {beside} image files beside it')
+            return bag
+        folder = FolderDrive(path, options)
+        if (path / POSES_NAME).is_file() and (bags := bags_in(path)):
+            names = ', '.join(file.name for file in bags)
+            add_note(folder, f'{path}: {POSES_NAME} and its images are read, not {names}')
+        return folder
     if path.exists() or is_bag(path):
         return BagDrive(path, options)
     raise DriveError(

@@ -14,27 +14,23 @@ from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.camera import Camera, camera_info_topic, field_of_view_deg, is_rectified, pinhole
 from vpr_ros.core.encodings import to_depth_m, to_rgb
-from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
-from vpr_ros.drives.bag_poses import (
-    BasePoses,
-    header_ns,
-    poses_of_topic,
-    poses_of_tree,
-    read_transforms,
-)
+from vpr_ros.drives.bag_poses import BasePoses, header_ns, read_transforms
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
+from vpr_ros.drives.pose_sources import ImageTime, PoseSource, note_clocks, pose_source
 from vpr_ros.drives.reader import (
     ALIGNED_DEPTH,
     CAMERA_INFO_TYPES,
     IMAGE_TYPES,
-    POSE_TYPES,
     RawMessage,
+    all_topics,
     choose_topic,
     connections_of,
     decoded,
+    listed,
     messages,
     open_reader,
 )
@@ -61,28 +57,36 @@ class BagDrive:
         self._path = path
         self.name = str(path) if isinstance(path, Path) else ', '.join(str(part) for part in path)
         self.warnings: list[str] = []
-        with open_reader(path, warnings=self.warnings) as reader:
-            self.image_topic = self._image_topic(reader, options)
-            self.depth_topic = _depth_topic(reader, self.image_topic, options)
-            self._length = sum(
-                entry.msgcount for entry in connections_of(reader, self.image_topic, IMAGE_TYPES)
-            )
-            camera_frame, first_ns = self._probe(reader)
-            base, tree = self._base_poses(reader, options)
-            mounting = _mounting(reader, options, base, tree, camera_frame, self.warnings)
-            self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic)
-        self.mounting_known = mounting is not None
-        self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
+        self.pose_source = ''
+        with (
+            noting(lambda: self.warnings),
+            open_reader(path, warnings=self.warnings) as reader,
+        ):
+            base = self._read(reader, options)
         self.frame_id = 'map' if base is None else base.frame_id
+        if options.pose_frame and (base is None or base.datum is None):
+            self.frame_id = options.pose_frame
         self.datum = None if base is None else base.datum
         self.has_heading = base is not None and base.has_heading
         self.trajectory = None if base is None else self._camera_trajectory(base)
-        if self.trajectory is not None and first_ns > self.trajectory.stamps_ns[-1]:
-            late_s = (first_ns - int(self.trajectory.stamps_ns[-1])) / 1e9
-            self.warnings.append(
-                f'the first image is {late_s:.1f} s later than the last pose; '
-                'do both use the same clock?'
-            )
+
+    def _read(self, reader: AnyReader, options: DriveOptions) -> BasePoses | None:
+        """Read topics, poses, mounting and calibration."""
+        self.image_topic = self._image_topic(reader, options)
+        self.depth_topic = _depth_topic(reader, self.image_topic, options)
+        self._length = sum(
+            entry.msgcount for entry in connections_of(reader, self.image_topic, IMAGE_TYPES)
+        )
+        images = self._probe(reader)
+        source = pose_source(reader, options, images, self.warnings, name=self.name)
+        self.pose_source = source.said
+        if source.poses is not None:
+            note_clocks(images, source.poses.trajectory, self.warnings)
+        mounting = _mounting(reader, options, source, images.frame, self.warnings)
+        self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic)
+        self.mounting_known = mounting is not None
+        self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
+        return source.poses
 
     def __len__(self) -> int:
         """Number of images."""
@@ -142,13 +146,12 @@ class BagDrive:
             reader, options.image_topic, IMAGE_TYPES, what='image', option='--image-topic'
         )
         if topic is None:
-            held = ', '.join(f'{entry.topic} ({entry.msgcount})' for entry in reader.connections)
             raise DriveError(
-                f'{self.name}: no images in it; topics with messages: {held or "none"}'
+                f'{self.name}: no images in it; topics with messages: {listed(all_topics(reader))}'
             )
         return topic
 
-    def _probe(self, reader: AnyReader) -> tuple[str, int]:
+    def _probe(self, reader: AnyReader) -> ImageTime:
         """The camera's frame and the first stamp; decides which clock stamps the images."""
         connections = connections_of(reader, self.image_topic, IMAGE_TYPES)
         headers: list[tuple[Any, int]] = []
@@ -162,26 +165,19 @@ class BagDrive:
         unstamped = not any(header_ns(header) for header, _ in headers)
         self._bag_clock = unstamped and any(bag_ns for _, bag_ns in headers)
         if not headers:
-            return '', 0
+            return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:
             self._warn(
                 f'{self.image_topic}: header stamps are zero, the times of recording are used'
             )
         header, bag_ns = headers[0]
-        return frame_name(header.frame_id), bag_ns if self._bag_clock else header_ns(header)
-
-    def _base_poses(
-        self, reader: AnyReader, options: DriveOptions
-    ) -> tuple[BasePoses | None, TransformTree]:
-        topic = None
-        if options.tf_frames is None:
-            topic = choose_topic(
-                reader, options.pose_topic, POSE_TYPES, what='pose', option='--pose-topic'
-            )
-        tree = read_transforms(reader, self.warnings, dynamic=topic is None)
-        if topic is None:
-            return poses_of_tree(tree, options, self.warnings, name=self.name), tree
-        return poses_of_topic(reader, topic, options, self.warnings), tree
+        return ImageTime(
+            self.image_topic,
+            frame_name(header.frame_id),
+            self._length,
+            bag_ns if self._bag_clock else header_ns(header),
+            max(reader.end_time - bag_ns, 0),
+        )
 
     def _camera_trajectory(self, base: BasePoses) -> Trajectory:
         """map_T_camera; without a heading the camera's arm has no direction and is left out."""
@@ -254,8 +250,7 @@ def _either_case(found: Any, name: str) -> Any:
 def _mounting(
     reader: AnyReader,
     options: DriveOptions,
-    base: BasePoses | None,
-    tree: TransformTree,
+    source: PoseSource,
     camera_frame: str,
     warnings: list[str],
 ) -> Poses | None:
@@ -264,11 +259,14 @@ def _mounting(
         return checked_pose(options.base_T_camera, source='base_T_camera')
     if not camera_frame:
         return None
+    base = source.poses
     bases = (base.base_frame,) if base is not None and base.base_frame else _USUAL_BASES
     if camera_frame in bases:
         return IDENTITY
-    for source in (tree, None):  # None: ROS 1 also repeats fixed transforms on /tf
-        known = source or read_transforms(reader, warnings, dynamic=True)
+    # ROS 1 also repeats fixed transforms on /tf.
+    trees: list[TransformTree | None] = [source.tree, *([] if source.is_whole_tree else [None])]
+    for tree in trees:
+        known = tree or read_transforms(reader, warnings, source.tf.every)
         for frame in bases:
             if (found := known.constant(frame, camera_frame)) is not None:
                 return found

@@ -1,21 +1,23 @@
 """Where the robot was, by one topic of a bag or by its transform tree."""
 
 from array import array
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import IDENTITY, checked_pose
-from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.trajectory import Trajectory, jumped
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at, east_north_of
 from vpr_ros.drives.reader import (
     NAVSAT,
-    ODOMETRY,
     POSE_TYPES,
     TRANSFORMS,
     RawMessage,
@@ -25,12 +27,9 @@ from vpr_ros.drives.reader import (
 )
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
-_USUAL_FRAMES = (
-    ('map', 'base_link'),
-    ('map', 'base_footprint'),
-    ('odom', 'base_link'),
-    ('odom', 'base_footprint'),
-)
+_NO_FIX, _UNKNOWN_FIX = -1, -2  # sensor_msgs/NavSatStatus; unknown is what nobody has set
+_NULL_DEG = 1e-7
+_FEWEST_OF_A_STRAY = 3  # positions, of which one may be left out as a stray
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +43,19 @@ class BasePoses:
     datum: Datum | None = None
 
 
-def read_transforms(reader: AnyReader, warnings: list[str], *, dynamic: bool) -> TransformTree:
-    """The transforms of /tf_static, and of /tf if `dynamic`."""
+def read_transforms(
+    reader: AnyReader, warnings: list[str], topics: Sequence[str]
+) -> TransformTree:
+    """The transforms on some topics; those of a topic .../tf_static hold for ever."""
     tree, skipped = TransformTree(), 0
-    wanted = [
-        entry
-        for entry in connections_of(reader, None, TRANSFORMS)
-        if entry.topic.endswith('tf_static') or dynamic
-    ]
+    wanted = [entry for entry in connections_of(reader, None, TRANSFORMS) if entry.topic in topics]
     for message in messages(reader, wanted, warnings):
         fixed = message.topic.endswith('tf_static')
         for transform in _transforms(reader, message):
             translation, rotation = transform.transform.translation, transform.transform.rotation
-            pose = _checked(_pose(translation, rotation))
-            if pose is None:
+            try:
+                pose = _checked(translation, rotation)
+            except VprError:
                 skipped += 1
                 continue
             stamp_ns = header_ns(transform.header)
@@ -74,53 +72,22 @@ def poses_of_topic(
 ) -> BasePoses:
     """The poses of one topic; raises DriveError where none is usable."""
     connections = connections_of(reader, topic, POSE_TYPES)
-    track = _Track(options.datum)
-    take = track.add_fix if connections[0].msgtype == NAVSAT else track.add_pose
+    is_gps = connections[0].msgtype == NAVSAT
+    track = _Fixes(options.datum) if is_gps else _Track()
     for raw in messages(reader, connections, warnings):
         try:
-            take(decoded(reader, raw), raw)
-        except DriveError:
-            track.skipped += 1
-    if track.skipped:
-        why = 'no position' if connections[0].msgtype == NAVSAT else 'NaN or no unit quaternion'
-        warnings.append(f'{topic}: {track.skipped} poses were skipped ({why})')
+            track.add(decoded(reader, raw), raw)
+        except VprError as error:
+            track.skipped[
+                error.args[0] if isinstance(error, _NoPoseError) else 'cannot be read'
+            ] += 1
+    skipped = sum(track.skipped.values())
     if not track.header_ns:
-        raise DriveError(
-            f'{reader.paths[0]}: {topic} has no usable pose ({track.skipped} skipped)'
-        )
+        why = f'all {skipped}: {_said(track.skipped)}' if skipped else 'there are none'
+        raise DriveError(f'{reader.paths[0]}: {topic} has no usable pose, {why}')
+    if skipped:
+        warnings.append(f'{topic}: {skipped} poses were skipped ({_said(track.skipped)})')
     return track.finished(topic, warnings)
-
-
-def poses_of_tree(
-    tree: TransformTree, options: DriveOptions, warnings: list[str], *, name: str
-) -> BasePoses | None:
-    """The motion between the two frames of the options, or of the usual names.
-
-    None where no frames of the usual names exist. Raises DriveError where frames that were asked
-    for are missing or do not move.
-    """
-    pairs = (options.tf_frames,) if options.tf_frames else _USUAL_FRAMES
-    for parent, child in pairs:
-        found = tree.trajectory(parent, child, max_gap_s=options.max_pose_gap_s)
-        if found is not None:
-            return BasePoses(found, frame_name(parent), frame_name(child))
-    frames = ', '.join(tree.frames) or 'none'
-    if options.tf_frames:
-        parent, child = options.tf_frames
-        missing = [frame for frame in options.tf_frames if frame_name(frame) not in tree.frames]
-        if missing:
-            raise DriveError(
-                f'{name}: no frame {" and no frame ".join(missing)} on /tf; frames: {frames}'
-            )
-        reason = (
-            'do not move in each other' if tree.connects(parent, child) else 'are not connected'
-        )
-        raise DriveError(f'{name}: {parent} and {child} {reason} on /tf; frames: {frames}')
-    if tree.frames:
-        warnings.append(
-            f'no poses: no pose topic, and none of the usual frames moves on /tf; frames: {frames}'
-        )
-    return None
 
 
 def header_ns(header: Any) -> int:
@@ -128,73 +95,154 @@ def header_ns(header: Any) -> int:
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
+class _NoPoseError(VprError):
+    """A message without a pose; says why in few words."""
+
+
 class _Track:
     """Poses as they come, 72 bytes each."""
 
-    def __init__(self, datum: Datum | None) -> None:
+    def __init__(self) -> None:
         self.header_ns: array[int] = array('q')
-        self.skipped = 0
+        self.skipped: Counter[str] = Counter()
         self._bag_ns: array[int] = array('q')
         self._values: array[float] = array('d')
-        self._wanted_datum = datum
-        self._datum: Datum | None = None
         self._frame_id = ''
         self._base_frame = ''
 
-    def add_pose(self, message: Any, raw: RawMessage) -> None:
-        """Odometry, PoseStamped or PoseWithCovarianceStamped."""
-        pose = message.pose if hasattr(message.pose, 'position') else message.pose.pose
-        child = message.child_frame_id if raw.msgtype == ODOMETRY else ''
-        self._add(_checked(_pose(pose.position, pose.orientation)), message.header, raw)
+    def add(self, message: Any, raw: RawMessage) -> None:
+        """Take a pose of any type but NavSatFix; raises _NoPoseError for what is none."""
+        if hasattr(message, 'transform'):
+            position, orientation = message.transform.translation, message.transform.rotation
+        else:
+            pose = message.pose if hasattr(message.pose, 'position') else message.pose.pose
+            position, orientation = pose.position, pose.orientation
         self._frame_id = self._frame_id or frame_name(message.header.frame_id)
-        self._base_frame = self._base_frame or frame_name(child)
-
-    def add_fix(self, message: Any, raw: RawMessage) -> None:
-        """NavSatFix; raises DriveError for what is no position."""
-        if message.status.status < 0:  # STATUS_NO_FIX, STATUS_UNKNOWN
-            raise DriveError('no fix')
-        if self._datum is None:
-            own = datum_at(message.latitude, message.longitude, message.altitude)
-            self._datum = self._wanted_datum or own
-        east_m, north_m = east_north_of(message.latitude, message.longitude, self._datum)
-        pose = IDENTITY.copy()
-        pose[:2] = east_m, north_m
-        self._add(pose, message.header, raw)
-        self._frame_id = (
-            'map'  # the header says where the antenna is, which is no base of anything
-        )
+        self._base_frame = self._base_frame or frame_name(getattr(message, 'child_frame_id', ''))
+        self._keep(_checked(position, orientation).tolist(), message.header, raw)
 
     def finished(self, topic: str, warnings: list[str]) -> BasePoses:
         """The track so far, which must not be empty."""
+        poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
+        trajectory = Trajectory.from_unordered(self._stamps(topic, warnings), poses, source=topic)
+        return BasePoses(trajectory, self._frame_id or 'map', self._base_frame)
+
+    def _keep(self, values: Sequence[float], header: Any, raw: RawMessage) -> None:
+        self.header_ns.append(header_ns(header))
+        self._bag_ns.append(raw.bag_ns)
+        self._values.extend(values)
+
+    def _stamps(self, topic: str, warnings: list[str]) -> NDArray[np.int64]:
+        """The headers' stamps, or the times of recording where those are empty."""
         stamps_ns = self.header_ns
         if not any(stamps_ns) and any(self._bag_ns):
             warnings.append(
                 f'{topic}: all header stamps are zero, the times of recording are used'
             )
             stamps_ns = self._bag_ns
-        backwards = int((np.diff(np.frombuffer(stamps_ns, dtype=np.int64)) < 0).sum())
+        found = np.array(stamps_ns, dtype=np.int64)
+        backwards = int((np.diff(found) < 0).sum())
         if backwards:
             warnings.append(
                 f'{topic}: the stamps jump back {backwards} times; '
                 'poses are used in the order of stamps'
             )
-        poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
-        trajectory = Trajectory.from_unordered(np.array(stamps_ns), poses, source=topic)
-        return BasePoses(
-            trajectory,
-            self._frame_id or 'map',
-            self._base_frame,
-            has_heading=self._datum is None,
-            datum=self._datum,
-        )
+        return found
 
-    def _add(self, pose: Poses | None, header: Any, raw: RawMessage) -> None:
-        if pose is None:
-            self.skipped += 1
-            return
-        self.header_ns.append(header_ns(header))
-        self._bag_ns.append(raw.bag_ns)
-        self._values.extend(pose.tolist())
+
+class _Fixes(_Track):
+    """Positions in degrees, which become metres when all of them are known."""
+
+    def __init__(self, datum: Datum | None) -> None:
+        super().__init__()
+        self._wanted = datum
+        self._unknown = 0
+
+    def add(self, message: Any, raw: RawMessage) -> None:
+        """Take a NavSatFix; raises _NoPoseError for what is no position."""
+        status = message.status.status
+        if status == _NO_FIX or status < _UNKNOWN_FIX:
+            raise _NoPoseError(f'status {status}, no fix')
+        place = message.latitude, message.longitude
+        if not np.isfinite(place).all():
+            raise _NoPoseError('NaN')
+        if np.abs(place).max() < _NULL_DEG:
+            raise _NoPoseError('latitude and longitude 0, which is no position')
+        try:
+            datum_at(*place)
+        except VprError as error:
+            raise _NoPoseError('not on the Earth, or beyond UTM') from error
+        self._unknown += status == _UNKNOWN_FIX
+        self._keep((*place, message.altitude), message.header, raw)
+
+    def finished(self, topic: str, warnings: list[str]) -> BasePoses:
+        """The track so far, which must not be empty; its positions are metres from the datum."""
+        count = len(self.header_ns)
+        if self._unknown:
+            warnings.append(
+                f'{topic}: {self._unknown} of {count} positions have status {_UNKNOWN_FIX} '
+                '(unknown); they are taken, as they are finite and not 0'
+            )
+        stamps_ns = self._stamps(topic, warnings)
+        places: NDArray[np.float64] = np.frombuffer(self._values, dtype=np.float64)
+        places = places.reshape(-1, 3)  # latitude, longitude, altitude
+        order = np.argsort(stamps_ns, kind='stable')
+        stamps_ns, places = stamps_ns[order], places[order]
+        kept = _without_strays(stamps_ns, places)
+        if not kept.all():
+            first_s = stamps_ns[~kept][0] / 1e9
+            warnings.append(
+                f'{topic}: {int((~kept).sum())} of {count} positions are left out, no vehicle '
+                f'drives from the others to them and back; the first at {first_s:.3f} s is '
+                f'{places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
+            )
+        stamps_ns, places = stamps_ns[kept], places[kept]
+        datum = self._wanted or datum_at(*places[0].tolist())
+        poses = np.tile(IDENTITY, (len(places), 1))
+        poses[:, :2] = [east_north_of(lat, lon, datum) for lat, lon, _ in places.tolist()]
+        trajectory = Trajectory.from_unordered(stamps_ns, poses, source=topic)
+        # The header says where the antenna is, which is no base of anything.
+        return BasePoses(trajectory, 'map', '', has_heading=False, datum=datum)
+
+
+def _without_strays(
+    stamps_ns: NDArray[np.int64], places_deg: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which positions [T, 2 or more] by stamp [T] belong together, [T].
+
+    Stretches between jumps are joined where one can drive from the end of one to the start of the
+    next. The longest chain stays; the others go only if they are few, because a stray is few.
+    """
+    earth_m = _on_the_earth(places_deg)
+    starts = np.flatnonzero(np.concatenate([[True], jumped(stamps_ns, earth_m)]))
+    chains: list[list[int]] = []
+    for first, end in zip(starts.tolist(), [*starts[1:].tolist(), len(stamps_ns)]):
+        for chain in chains:
+            rows = [chain[-1], first]
+            if not jumped(stamps_ns[rows], earth_m[rows]).any():
+                chain.extend(range(first, end))
+                break
+        else:
+            chains.append(list(range(first, end)))
+    kept = np.zeros(len(stamps_ns), dtype=bool)
+    kept[max(chains, key=len)] = True
+    few = (~kept).sum() * _FEWEST_OF_A_STRAY <= len(kept)
+    return kept if few else np.ones(len(kept), dtype=bool)
+
+
+def _on_the_earth(places_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres from the middle of a ball as large as the Earth, [T, 3]."""
+    latitude, longitude = np.radians(places_deg[:, 0]), np.radians(places_deg[:, 1])
+    east, north = np.cos(longitude), np.sin(longitude)
+    return 6.371e6 * np.stack(
+        [np.cos(latitude) * east, np.cos(latitude) * north, np.sin(latitude)], axis=1
+    )
+
+
+def _said(reasons: Counter[str]) -> str:
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return '; '.join(f'{count} {reason}' for reason, count in reasons.most_common())
 
 
 def _transforms(reader: AnyReader, message: RawMessage) -> list[Any]:
@@ -204,15 +252,17 @@ def _transforms(reader: AnyReader, message: RawMessage) -> list[Any]:
         return []
 
 
-def _pose(position: Any, orientation: Any) -> list[float]:
-    return [
+def _checked(position: Any, orientation: Any) -> Poses:
+    """A pose [7]; raises _NoPoseError where its numbers are none."""
+    pose = [
         *(position.x, position.y, position.z),
         *(orientation.x, orientation.y, orientation.z, orientation.w),
     ]
-
-
-def _checked(pose: list[float]) -> Poses | None:
+    if not np.isfinite(pose).all():
+        raise _NoPoseError('NaN')
+    if not any(pose[3:]):
+        raise _NoPoseError('a quaternion of zeros')
     try:
         return checked_pose(pose)
-    except VprError:
-        return None
+    except VprError as error:
+        raise _NoPoseError('no unit quaternion') from error

@@ -40,13 +40,15 @@ class DriveOptions:
 
     image_topic: str | None = None  # None: the only image topic
     depth_topic: str | None = None  # None: one that is named as aligned with the images
-    pose_topic: str | None = None  # None: the only pose topic, else tf
+    pose_topic: str | None = None  # None: chosen by what is there, see pose_sources
     tf_frames: tuple[str, str] | None = None  # (map frame, base frame): take poses from /tf
+    tf_topic: str | None = None  # None: the tf of the image topic's namespace
+    pose_frame: str | None = None  # what the poses' frame is called; None: as recorded
     base_T_camera: Poses | None = field(
         default=None
     )  # [7]; None: from tf_static, else a forward camera
     datum: Datum | None = None  # None: the first position
-    max_pose_gap_s: float = 1.0
+    max_pose_gap_s: float | None = None  # None: 2.5 times the poses' usual period, 1 to 15 s
 
 
 DEFAULTS = DriveOptions()
@@ -65,6 +67,7 @@ class Drive(Protocol):
     mounting_known: bool  # False: base_T_camera is FORWARD_CAMERA by assumption
     field_of_view_deg: float | None  # horizontal; None where the recording does not say
     camera: Camera | None  # calibration of the images; None where the recording has none
+    pose_source: str  # for the user: what gave the poses and why that, or what there is instead
     warnings: list[
         str
     ]  # what could not be read, for the user; may grow until the last frame was read
@@ -81,3 +84,21 @@ class Drive(Protocol):
         so in `warnings`.
         """
         ...
+
+
+def notes_of(drive: Drive) -> list[str]:
+    """What the user should know of a drive: where its poses come from, and what is wrong."""
+    return [drive.pose_source, *drive.warnings]
+
+
+def add_note(drive: Drive, text: str) -> None:
+    """Add a note to those of a drive, once."""
+    if text not in drive.warnings:
+        drive.warnings.append(text)
+
+
+def frame_of(frame_id: str, datum: Datum | None) -> str:
+    """What positions are relative to, for people."""
+    if datum is None:
+        return f'frame {frame_id}'
+    return f'UTM zone {datum.utm_zone}{datum.utm_letter}'

@@ -14,7 +14,7 @@ import numpy as np
 
 from vpr_ros.core.camera import Camera, field_of_view_deg, pinhole
 from vpr_ros.core.documents import parse_yaml, read_bytes
-from vpr_ros.core.errors import DocumentError, DriveError, VprError
+from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
 from vpr_ros.core.image import read
 from vpr_ros.core.image_files import is_image_file, not_understood
@@ -29,6 +29,7 @@ from vpr_ros.drives.geotags import (
     place_geotags,
     utm_geotags,
 )
+from vpr_ros.drives.pose_sources import note_jumps
 from vpr_ros.drives.posed_csv import read_posed_csv
 from vpr_ros.drives.reader import in_order
 
@@ -59,16 +60,20 @@ class FolderDrive:
         self.datum: Datum | None = None
         self.has_heading = False
         self.warnings: list[str] = []
+        self.pose_source = 'no poses: plain images'
         self.camera_info_file: Path | None = None
         self.field_of_view_deg: float | None = None
         self.camera: Camera | None = None
         self.base_T_camera, self.mounting_known = _mounting(path, options)
         if not path.is_dir():
             raise DriveError(f'{path}: no such folder; understood are {UNDERSTOOD}')
-        if (path / POSES_NAME).is_file():
-            self._open_posed(path)
-        else:
-            self._open_images(path, options)
+        with noting(lambda: self.warnings):
+            if (path / POSES_NAME).is_file():
+                self._open_posed(path)
+            else:
+                self._open_images(path, options)
+        if options.pose_frame and self.datum is None:
+            self.frame_id = options.pose_frame
         poses = [photo for photo in self._photos if photo.pose is not None]
         self.trajectory = (
             Trajectory.from_unordered(
@@ -80,6 +85,13 @@ class FolderDrive:
             if poses
             else None
         )
+        if self.trajectory is not None:
+            is_posed = (path / POSES_NAME).is_file()
+            named = self._photos[0].file.name.startswith('@')
+            source = POSES_NAME if is_posed else '@utm@ names' if named else 'EXIF GPS'
+            self.pose_source = f'poses from {source}: {len(poses)} of {len(self)} images'
+            if is_posed:
+                note_jumps(self.trajectory, source, self.warnings)
 
     def __len__(self) -> int:
         """Number of images."""

@@ -25,10 +25,11 @@ _ROS1_MAGIC = b'#ROSBAG V2.0\n'
 
 @dataclass(frozen=True)
 class MendedBag:
-    """Stands in for the path of a file: `head`, then the file from there to `end`, then `tail`."""
+    """Stands in for the path of a file: `head`, then the file's `start` to `end`, then `tail`."""
 
     file: Path
     head: bytes
+    start: int
     end: int
     tail: bytes
 
@@ -55,14 +56,16 @@ class MendedBag:
 
     def open(self, *_: Any, **__: Any) -> BinaryIO:
         """The mended content, read-only."""
-        return io.BufferedReader(_Spliced(self.file.open('rb'), self.head, self.end, self.tail))
+        return io.BufferedReader(_Spliced(self.file.open('rb'), self))
 
 
 class _Spliced(io.RawIOBase):
     """Three pieces read as one."""
 
-    def __init__(self, file: BinaryIO, head: bytes, end: int, tail: bytes) -> None:
-        self._file, self._head, self._end, self._tail = file, head, end, tail
+    def __init__(self, file: BinaryIO, bag: MendedBag) -> None:
+        self._file, self._head, self._tail = file, bag.head, bag.tail
+        self._shift = bag.start - len(bag.head)  # from positions here to those in the file
+        self._end = bag.end - self._shift
         self._position = 0
 
     def readable(self) -> bool:
@@ -96,7 +99,7 @@ class _Spliced(io.RawIOBase):
         if position < len(self._head):
             return self._head[position : position + size]
         if position < self._end:
-            self._file.seek(position)
+            self._file.seek(position + self._shift)
             return self._file.read(min(size, self._end - position))
         return self._tail[position - self._end :][:size]
 
@@ -126,7 +129,7 @@ def _mend_mcap(file: Path) -> Path | MendedBag:
         rest = stream.read(len(_MCAP_FOOTER + _MCAP_MAGIC))
         if rest[:1] == b'\x02' and rest.endswith(_MCAP_MAGIC):
             return file
-    return MendedBag(file, b'', end, _MCAP_FOOTER + _MCAP_MAGIC)
+    return MendedBag(file, b'', 0, end, _MCAP_FOOTER + _MCAP_MAGIC)
 
 
 @dataclass
@@ -160,7 +163,11 @@ def _mend_ros1(file: Path) -> Path | MendedBag:
         start = head.index(name) + len(name)
         head = head[:start] + value + head[start + len(value) :]
     return MendedBag(
-        file, head, end, b''.join(connections.values()) + b''.join(map(_chunk_info, chunks))
+        file,
+        head,
+        len(head),
+        end,
+        b''.join(connections.values()) + b''.join(map(_chunk_info, chunks)),
     )
 
 

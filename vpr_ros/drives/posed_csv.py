@@ -12,6 +12,10 @@ from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.types import Poses
 
+_UNITS = ((10**17, 'nanoseconds'), (10**14, 'microseconds'), (10**11, 'milliseconds'))
+"""From so many on, seconds since 1970 are none; and what such numbers are in these years."""
+_LONG_PERIOD_S = 10**6  # between images of one drive: eleven days, a millisecond of nanoseconds
+
 COLUMNS = ('image', 'stamp_s', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 
 
@@ -27,8 +31,8 @@ class PosedRow:
 def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]]:
     """The rows whose image exists, and what was wrong with others.
 
-    Raises DriveError for a missing column, a word that is no number, and a table without any
-    usable image or pose.
+    Raises DriveError for a missing column, a word that is no number, stamps in another unit than
+    seconds, and a table without any usable image or pose.
     """
     rows: list[PosedRow] = []
     missing = 0
@@ -46,6 +50,7 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
         raise DriveError(f'{table}: cannot be read ({error})') from error
     if not rows:
         raise DriveError(f'{table}: no image of its {missing} rows is in {images}')
+    _require_seconds(table, rows)
     unposed = sum(row.pose is None for row in rows)
     if unposed == len(rows):
         raise DriveError(
@@ -69,9 +74,26 @@ def _check_columns(table: Path, found: Sequence[str]) -> None:
         )
 
 
+def _require_seconds(table: Path, rows: Sequence[PosedRow]) -> None:
+    """Refuse stamps that begin near zero and count nanoseconds: their steps tell it."""
+    steps_s = np.diff(np.sort([row.stamp_ns for row in rows])) / 1e9
+    if len(steps_s) and (period_s := float(np.median(steps_s))) >= _LONG_PERIOD_S:
+        raise DriveError(
+            f'{table}: stamp_s grows by {period_s:.0f} from image to image; seconds are expected, '
+            'these look like nanoseconds'
+        )
+
+
 def _posed_row(row: dict[str, str], where: str) -> PosedRow:
     try:
-        stamp_ns = int(np.int64(int((Decimal(row['stamp_s']) * 10**9).to_integral_value())))
+        stamp_s = Decimal(row['stamp_s'])
+        for least, unit in _UNITS:
+            if stamp_s.is_finite() and abs(stamp_s) >= least:
+                raise DriveError(
+                    f'{where}: stamp_s is {row["stamp_s"].strip()}; seconds are expected, '
+                    f'these look like {unit}'
+                )
+        stamp_ns = int(np.int64(int((stamp_s * 10**9).to_integral_value())))
         numbers = [float(row[name]) for name in COLUMNS[2:]]
     except (InvalidOperation, OverflowError, ValueError, TypeError) as error:
         found = ','.join(str(row[name]) for name in COLUMNS[1:])

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.describing.describe import Describer
-from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.types import Descriptors, Image, Poses, Stamps
-from vpr_ros.drives.drive import Drive, RecordedFrame
+from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
 from vpr_ros.drives.prefetch import described, load
 
 Item = TypeVar('Item')
@@ -35,6 +35,12 @@ class Unusable:
         """Count one more."""
         self.count += 1
         self.first = self.first or str(error)
+
+    def lines(self, what: str = 'images') -> list[str]:
+        """The count as a sentence, none where all could be used."""
+        if not self.count:
+            return []
+        return [f'{self.count} {what} could not be used, the first: {self.first}']
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ def usable(
             yield item, result
 
 
-def base_poses(drive: Drive, stamps_ns: Stamps, *, max_pose_gap_s: float) -> Poses:
+def base_poses(drive: Drive, stamps_ns: Stamps, *, max_pose_gap_s: float | None) -> Poses:
     """map_T_base [Q, 7] at stamps [Q], NaN where it is not known."""
     poses: Poses = np.full((len(stamps_ns), 7), np.nan)
     if drive.trajectory is not None:
@@ -74,37 +80,66 @@ def base_poses(drive: Drive, stamps_ns: Stamps, *, max_pose_gap_s: float) -> Pos
     return poses
 
 
-def known_rows(drive: Drive, poses: Poses) -> NDArray[np.bool_]:
-    """Which of `base_poses` [Q, 7] are known, [Q]; raises DriveError where none is."""
+def known_rows(
+    drive: Drive, poses: Poses, stamps_ns: Stamps, *, max_pose_gap_s: float | None
+) -> NDArray[np.bool_]:
+    """Which of `base_poses` [Q, 7] at stamps [Q] are known, [Q]; why others are not is noted.
+
+    Raises DriveError where none is.
+    """
     known: NDArray[np.bool_] = np.isfinite(poses[:, 0])
+    if known.all() and len(known):
+        return known
+    why = why_unposed(drive, stamps_ns[~known], max_pose_gap_s=max_pose_gap_s)
     if not known.any():
         raise DriveError(
-            f'{drive.name}: none of {len(poses)} images has a true pose at its stamp; '
-            'do both use the same clock?'
+            f'{drive.name}: none of {len(poses)} images has a true pose at its stamp{why}'
         )
+    add_note(drive, f'{int((~known).sum())} images have no true pose at their stamp{why}')
     return known
+
+
+def why_unposed(
+    drive: Drive,
+    stamps_ns: Stamps,
+    *,
+    max_pose_gap_s: float | None,
+    flag: str = '--max-pose-gap',
+) -> str:
+    """Why images [M] have no pose, to follow a sentence that says so."""
+    if drive.trajectory is None or not len(stamps_ns):
+        return ''
+    why = drive.trajectory.why_unknown(stamps_ns, max_gap_s=max_pose_gap_s, flag=flag)
+    return f': {why}'
 
 
 def posed_images(
     drive: Drive,
     describer: Describer,
     *,
-    max_pose_gap_s: float,
+    max_pose_gap_s: float | None,
     wanted: Callable[[Image], bool] = lambda image: True,
 ) -> PosedImages:
     """Describe the images of a drive that can be used, are wanted and have a true pose.
 
-    Raises DriveError for a drive without poses, or without one at any stamp.
+    Why others are left out is noted. Raises DriveError for a drive without poses, or without one
+    at any stamp.
     """
-    if drive.trajectory is None:
-        raise DriveError(f'{drive.name}: no true poses in it, which are needed here')
-    stamps, rows = [], []
-    results = described(frames_of(drive), load, describer)
-    for frame, (image, descriptor) in usable(results, Unusable()):
-        if wanted(image):
-            stamps.append(frame.stamp_ns)
-            rows.append(descriptor)
-    stamps_ns = np.array(stamps, dtype=np.int64)
-    poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
-    known = known_rows(drive, poses)
+    unusable = Unusable()
+    with noting(lambda: notes_of(drive), unusable.lines):
+        if drive.trajectory is None:
+            raise DriveError(f'{drive.name}: no true poses in it, which are needed here')
+        stamps, rows = [], []
+        results = described(frames_of(drive), load, describer)
+        for frame, (image, descriptor) in usable(results, unusable):
+            if wanted(image):
+                stamps.append(frame.stamp_ns)
+                rows.append(descriptor)
+        if not rows:
+            raise DriveError(f'{drive.name}: none of {len(drive)} images can be used here')
+        stamps_ns = np.array(stamps, dtype=np.int64)
+        poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
+        known = known_rows(drive, poses, stamps_ns, max_pose_gap_s=max_pose_gap_s)
+    for line in unusable.lines():
+        add_note(drive, line)
     return PosedImages(np.array(rows, dtype=np.float32)[known], poses[known], stamps_ns[known])

@@ -1,23 +1,37 @@
 """Open a bag of any kind, mended if it breaks off, and read what can be read of it.
 
 rosbags does the reading. What is added here: recordings that lack their index are read all the
-same where possible, a custom type that rosbags refuses does not stop the known ones, and every
-failure is one sentence with a next step.
+same where possible, what rosbags refuses (custom types, channels of other programs) does not stop
+the rest, standard types are known without the bag's definitions, and every failure is one sentence
+with a next step.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import yaml
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.rosbag2.metadata import parse_qos
+from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 from rosbags.typesys import Stores, get_typestore
 
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.errors import DriveError, noting
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
+from vpr_ros.drives.diagnosis import RECOVERY, diagnosis, sentence
+from vpr_ros.drives.mcap import without_foreign_channels
 from vpr_ros.drives.mended import MendedBag, mend
 
 ALIGNED_DEPTH = re.compile(r'aligned_depth|depth_registered')
@@ -28,20 +42,15 @@ CAMERA_INFO_TYPES = ('sensor_msgs/msg/CameraInfo',)
 ODOMETRY = 'nav_msgs/msg/Odometry'
 NAVSAT = 'sensor_msgs/msg/NavSatFix'
 TRANSFORMS = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
-POSE_TYPES = (
-    ODOMETRY,
-    'geometry_msgs/msg/PoseStamped',
-    'geometry_msgs/msg/PoseWithCovarianceStamped',
-    NAVSAT,
-)
+TRANSFORM = 'geometry_msgs/msg/TransformStamped'
+SINGLE_POSES = ('geometry_msgs/msg/PoseStamped', 'geometry_msgs/msg/PoseWithCovarianceStamped')
+POSE_TYPES = (ODOMETRY, *SINGLE_POSES, NAVSAT, TRANSFORM)
 _KNOWN_TYPES = {*IMAGE_TYPES, *CAMERA_INFO_TYPES, *POSE_TYPES, *TRANSFORMS}
 
 _SUFFIXES = ('.bag', '.mcap', '.db3')
-_NEXT_STEP = {
-    '.bag': 'try `rosbag reindex`',
-    '.mcap': 'try `mcap recover`',
-    '.db3': 'try `sqlite3 FILE .recover`, then `ros2 bag reindex`',
-}
+_STANDARD = get_typestore(Stores.LATEST)
+_DROPPED = MessageDefinition(MessageDefinitionFormat.NONE, 'left out')
+_NO_FIELDS = {'structure_needs_at_least_one_member'}  # what a definition without a word has
 
 
 class RawMessage(NamedTuple):
@@ -70,12 +79,16 @@ def open_reader(
     DriveError with a next step.
     """
     warnings = [] if warnings is None else warnings
-    paths = _parts(path, warnings)
+    with noting(lambda: warnings):
+        paths = _parts(path, warnings)
+        try:
+            reader = _opened(paths)
+        except Exception as error:  # rosbags lets struct.error, KeyError and others through
+            reader = _opened_mended(paths, error, warnings)
     try:
-        reader = _opened(paths)
-    except Exception as error:  # rosbags lets struct.error, KeyError and others through
-        reader = _opened_mended(paths, error, warnings)
-    try:
+        _leave_out_other_encodings(reader, warnings)
+        _complete_types(reader)
+        _leave_out_odd_types(reader, warnings)
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
             _note(
                 warnings,
@@ -105,7 +118,7 @@ def messages(
             _note(
                 warnings,
                 f'the bag breaks off: {count} of {expected} messages on {topics} can be read '
-                f'({_sentence(error)}; {_next_step(reader.paths[0])})',
+                f'({sentence(error)}; {_recovery(reader.paths[0])})',
             )
             return
         count += 1
@@ -121,9 +134,9 @@ def choose_topic(
     with the topics of a fitting type when the named one is missing or of another type, and when
     there are several.
     """
-    fitting = _topics(reader, types)
+    fitting = topics_of(reader, types)
     if named is not None:
-        return _named_topic(reader, named, fitting, types, what)
+        return named_topic(reader, named, types, what=what)
     candidates = [topic for topic, (_, count) in fitting.items() if count]
     candidates = [
         topic
@@ -133,7 +146,7 @@ def choose_topic(
     if len(candidates) > 1:
         raise DriveError(
             f'{_name(reader)}: {len(candidates)} {what} topics, '
-            f'choose one with {option}: {_listed(fitting)}'
+            f'choose one with {option}: {listed(fitting)}'
         )
     return candidates[0] if candidates else None
 
@@ -156,7 +169,7 @@ def decoded(reader: AnyReader, message: RawMessage) -> Any:
         return reader.deserialize(message.data, message.msgtype)
     except Exception as error:  # see open_reader
         raise DriveError(
-            f'{message.topic}: a message cannot be read ({_sentence(error)})'
+            f'{message.topic}: a message cannot be read ({sentence(error)})'
         ) from error
 
 
@@ -181,6 +194,11 @@ def in_order(paths: Sequence[Path]) -> list[Path]:
     )
 
 
+def bags_in(folder: Path) -> list[Path]:
+    """The bag files of every kind that lie in a folder, in order."""
+    return in_order([file for file in folder.iterdir() if file.suffix in _SUFFIXES])
+
+
 def _number(word: str) -> tuple[int, str]:
     return (int(word), '') if word.isdecimal() else (-1, word)
 
@@ -192,20 +210,7 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
             raise DriveError('no bag files given')
         return [part for entry in path for part in _parts(entry, warnings)]
     if path.is_dir():
-        if (path / 'metadata.yaml').is_file():
-            return [path]
-        if not (files := _bag_files(path)):
-            raise DriveError(
-                f'{path}: no bag in this folder, '
-                'expected metadata.yaml or files *.bag, *.mcap, *.db3'
-            )
-        if files[0].suffix != '.bag':
-            _note(
-                warnings,
-                f'{path}: metadata.yaml is missing, its files are read alone; '
-                '`ros2 bag reindex` makes it anew',
-            )
-        return files
+        return _parts_of_folder(path, warnings)
     if not path.exists():
         raise DriveError(f'{path}: no such bag')
     if path.name.endswith('.bag.active'):
@@ -220,7 +225,67 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
         raise DriveError(
             f'{path}: not a bag, expected .bag, .mcap, .db3 or a folder with metadata.yaml'
         )
+    _require_fetched([path])
     return [path]
+
+
+def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
+    """The folder itself where it is a ROS 2 bag, else its files of one kind; notes the others."""
+    every = bags_in(folder)
+    if (folder / 'metadata.yaml').is_file():
+        _require_fetched([folder / 'metadata.yaml', *every])
+        listed_files = _files_in_metadata(folder / 'metadata.yaml')
+        others = [file for file in every if listed_files and file.name not in listed_files]
+        _say_unread(folder, sorted(listed_files), others, warnings)
+        return [folder]
+    if not (files := _bag_files(folder)):
+        raise DriveError(
+            f'{folder}: no bag in this folder, '
+            'expected metadata.yaml or files *.bag, *.mcap, *.db3'
+        )
+    _require_fetched(files)
+    others = [file for file in every if file not in files]
+    _say_unread(folder, [file.name for file in files], others, warnings)
+    if files[0].suffix != '.bag':
+        _note(
+            warnings,
+            f'{folder}: metadata.yaml is missing, its files are read alone; '
+            '`ros2 bag reindex` makes it anew',
+        )
+    if files[1:]:
+        names = ', '.join(file.name for file in files)
+        _note(warnings, f'{folder}: {names} are read as the parts of one recording')
+    return files
+
+
+def _say_unread(
+    folder: Path, read: Sequence[str], others: Sequence[Path], warnings: list[str]
+) -> None:
+    """Note the bags in a folder that are not read beside those that are."""
+    if others:
+        names = ', '.join(file.name for file in others)
+        _note(
+            warnings,
+            f'{folder}: {", ".join(read)} is read, not {names}; name a file to read that one',
+        )
+
+
+def _files_in_metadata(metadata: Path) -> set[str]:
+    """Names of the files that a bag's metadata lists; empty where it cannot be read."""
+    try:
+        found = yaml.safe_load(metadata.read_text(encoding='utf-8'))
+        return {
+            PurePath(name).name
+            for name in found['rosbag2_bagfile_information']['relative_file_paths']
+        }
+    except Exception:  # whoever opens the bag says what is wrong with it
+        return set()
+
+
+def _require_fetched(files: Sequence[Path]) -> None:
+    for file in files:
+        if is_lfs_pointer(file):
+            raise DriveError(f'{file}: {LFS_ADVICE}')
 
 
 def _bag_files(folder: Path) -> list[Path]:
@@ -233,45 +298,187 @@ def _bag_files(folder: Path) -> list[Path]:
 
 def _opened(paths: Sequence[Any]) -> AnyReader:
     """An open reader; where a custom type stops it, one that knows the standard types only."""
-    store = get_typestore(Stores.LATEST)
-    reader = AnyReader(paths, default_typestore=store)
+    reader = AnyReader(paths, default_typestore=_STANDARD)
     try:
         reader.open()
     except Exception:  # see open_reader
         kind = _KnownTypes2 if reader.is2 else _KnownTypes1
-        reader = AnyReader(paths, default_typestore=store)
+        reader = AnyReader(paths, default_typestore=_STANDARD)
         reader.readers = [kind(path) for path in paths]  # type: ignore[assignment]
         reader.open()
     return reader
 
 
 def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str]) -> AnyReader:
-    """A reader of what a broken recording still holds; raises DriveError where that is nothing."""
+    """A reader of what can be read of files that rosbags refuses; DriveError where nothing can."""
     files = [file for path in paths for file in (_bag_files(path) if path.is_dir() else [path])]
-    said = f'{paths[0]}: {_sentence(error)}'
-    mended: list[Path | MendedBag] = []
+    foreign: list[str] = []
+    broken: list[Path] = []
+    readable: list[Path | MendedBag] = []
     try:
-        mended = [mend(file) for file in files]
-        reader = None if mended == list(paths) else _opened(mended)
+        for file in files:
+            mended = mend(file)
+            broken += [file] if mended is not file else []
+            is_mcap = file.suffix == '.mcap'
+            readable.append(without_foreign_channels(mended, foreign) if is_mcap else mended)
+        reader = None if readable == list(paths) else _opened(readable)
+    except DriveError:
+        raise
     except Exception:  # see open_reader
         reader = None
     if reader is None:
-        raise DriveError(f'{said}; {_next_step(files[0] if files else paths[0])}') from error
-    if mended == files:
+        refused = _refused(files, paths, error)
+        raise DriveError(f'{refused}: {diagnosis(refused, error)}') from error
+    for text in foreign:
+        _note(warnings, text)
+    if broken:
         _note(
             warnings,
-            f'{said}; its files are read alone, `ros2 bag reindex` makes metadata.yaml anew',
+            f'{broken[0]}: {sentence(error)}; what is complete of it was read '
+            f'({_recovery(broken[0])} for the rest)',
         )
-    else:
+    elif readable == files:
         _note(
             warnings,
-            f'{said}; what is complete of it was read ({_next_step(files[0])} for the rest)',
+            f'{paths[0]}: {sentence(error)}; its files are read alone, '
+            '`ros2 bag reindex` makes metadata.yaml anew',
         )
     return reader
 
 
+def _refused(files: Sequence[Path], paths: Sequence[Path], error: Exception) -> Path:
+    """The file that a reader refused, as far as that is known; else what was given."""
+    for file in files:
+        try:
+            _opened([file]).close()
+        except Exception:  # see open_reader
+            return file
+    return paths[0]
+
+
+def _leave_out_other_encodings(reader: AnyReader, warnings: list[str]) -> None:
+    """Forget topics whose messages are not CDR, which only some storages refuse by themselves."""
+    if not reader.is2:
+        return
+    foreign = [entry for entry in reader.connections if _encoding(entry) not in ('cdr', '')]
+    if foreign:
+        said = ', '.join(sorted({f'{_encoding(entry)} on {entry.topic}' for entry in foreign}))
+        _note(warnings, f'topics without ROS 2 messages (cdr) were left out: {said}')
+        reader.connections = [entry for entry in reader.connections if entry not in foreign]
+
+
+def _encoding(entry: Connection) -> str:
+    return str(getattr(entry.ext, 'serialization_format', ''))
+
+
+def _complete_types(reader: AnyReader) -> None:
+    """Let standard types be known that the bag defines not at all, or by an empty text.
+
+    A definition without a word parses, as a message without fields.
+    """
+    own = {name for name, (_, fields) in reader.typestore.fielddefs.items() if _says(fields)}
+    standard = {name for name, (_, fields) in _STANDARD.fielddefs.items() if _says(fields)}
+    named = {entry.msgtype for entry in reader.connections} | reader.typestore.fielddefs.keys()
+    if not (named & standard) - own:
+        return
+    kept = {
+        name: found
+        for name, found in reader.typestore.fielddefs.items()
+        if name in own or name not in standard
+    }
+    store = get_typestore(Stores.EMPTY)
+    store.register({**_STANDARD.fielddefs, **kept})
+    reader.typestore = store
+
+
+def _leave_out_odd_types(reader: AnyReader, warnings: list[str]) -> None:
+    """Forget topics of known types that the bag defines without some of their fields."""
+    odd = {
+        kind: lack
+        for kind in _KNOWN_TYPES & {entry.msgtype for entry in reader.connections}
+        if (lack := _lacking(kind, reader.typestore.fielddefs))
+    }
+    if odd:
+        said = ', '.join(f'{short(kind)} lacks {lack}' for kind, lack in sorted(odd.items()))
+        _note(warnings, f'types that the bag defines in another way were left out: {said}')
+        reader.connections = [entry for entry in reader.connections if entry.msgtype not in odd]
+
+
+def _lacking(kind: str, own: Mapping[str, Any]) -> str:
+    """A field of a standard type, or of those in it, that the bag's definition has not; or ''."""
+    if kind not in _STANDARD.fielddefs:
+        return ''
+    there = {name.lower() for name, _ in own[kind][1]} if kind in own else set()  # ROS 1: K, D
+    for name, description in _STANDARD.fielddefs[kind][1]:
+        if name not in there:
+            return name
+        for inner in _types_in(description):
+            if lack := _lacking(inner, own):
+                return f'{name}.{lack}'
+    return ''
+
+
+def _types_in(description: Any) -> list[str]:
+    """The message types that a field's description names."""
+    if isinstance(description, tuple):
+        return [name for part in description for name in _types_in(part)]
+    return [description] if isinstance(description, str) and '/msg/' in description else []
+
+
+def _says(fields: Sequence[tuple[str, Any]]) -> bool:
+    return bool({name for name, _ in fields} - _NO_FIELDS)
+
+
+class _Sqlite3(Sqlite3Reader):
+    """An sqlite3 file whose definitions are not looked at.
+
+    rosbag2 writes encodings that rosbags refuses where it did not find a definition.
+    """
+
+    def _open(self) -> None:
+        assert self.dbconn is not None
+        cursor = self.dbconn.cursor()
+        self.connections = [
+            Connection(
+                number,
+                topic,
+                msgtype,
+                _DROPPED,
+                '',
+                count,
+                ConnectionExtRosbag2(encoding, parse_qos(profiles)),
+                self,
+            )
+            for number, topic, msgtype, count, encoding, profiles in cursor.execute(
+                'SELECT topics.id, name, type, count(messages.id), serialization_format, '
+                'offered_qos_profiles FROM topics LEFT JOIN messages '
+                'ON topics.id == messages.topic_id GROUP BY topics.id ORDER BY topics.id'
+            )
+        ]
+        first_ns, last_ns, count = next(
+            cursor.execute('SELECT MIN(timestamp), MAX(timestamp), COUNT(*) FROM messages')
+        )
+        if count:
+            self.metadata = self.metadata._replace(
+                duration=last_ns - first_ns + 1,
+                start_time=first_ns,
+                end_time=last_ns + 1,
+                message_count=count,
+            )
+
+
+class _Folder(DirectoryReader):
+    """A folder whose sqlite3 files are read so."""
+
+    STORAGE_PLUGINS = MappingProxyType({**DirectoryReader.STORAGE_PLUGINS, 'sqlite3': _Sqlite3})
+
+
 class _KnownTypes2(Ros2Reader):
     """A ROS 2 reader that ignores the bag's own definitions, as the standard ones never change."""
+
+    STORAGE_PLUGINS = MappingProxyType(
+        {**Ros2Reader.STORAGE_PLUGINS, 'dir': _Folder, '.db3': _Sqlite3}
+    )
 
     @property
     def connections(self) -> list[Connection]:
@@ -286,9 +493,6 @@ class _KnownTypes1(Ros1Reader):
         self.connections = [_without_definition(entry) for entry in self.connections]
 
 
-_DROPPED = MessageDefinition(MessageDefinitionFormat.NONE, 'left out')
-
-
 def _without_definition(entry: Connection) -> Connection:
     return entry._replace(msgdef=_DROPPED, digest='')
 
@@ -297,7 +501,7 @@ def _is_dropped(entry: Connection) -> bool:
     return entry.msgdef is _DROPPED and entry.msgtype not in _KNOWN_TYPES
 
 
-def _topics(reader: AnyReader, types: Sequence[str]) -> dict[str, tuple[str, int]]:
+def topics_of(reader: AnyReader, types: Sequence[str]) -> dict[str, tuple[str, int]]:
     """Topic -> (type, number of messages)."""
     found: dict[str, tuple[str, int]] = {}
     for entry in reader.connections:
@@ -307,34 +511,38 @@ def _topics(reader: AnyReader, types: Sequence[str]) -> dict[str, tuple[str, int
     return dict(sorted(found.items()))
 
 
-def _named_topic(
-    reader: AnyReader,
-    named: str,
-    fitting: dict[str, tuple[str, int]],
-    types: Sequence[str],
-    what: str,
-) -> str:
+def named_topic(reader: AnyReader, named: str, types: Sequence[str], *, what: str) -> str:
+    """A topic by its name, with or without the slash; DriveError lists those of the types."""
+    fitting = topics_of(reader, types)
     for topic in (named, f'/{named}'):
         if topic in fitting:
             return topic
     others = {entry.topic: entry.msgtype for entry in reader.connections}
     if named in others:
-        expected = ', '.join(_short(name) for name in types)
+        expected = ', '.join(short(name) for name in types)
         raise DriveError(
-            f'{_name(reader)}: {named} is {_short(others[named])}, expected {expected}; '
-            f'{what} topics: {_listed(fitting)}'
+            f'{_name(reader)}: {named} is {short(others[named])}, expected {expected}; '
+            f'{what} topics: {listed(fitting)}'
         )
-    raise DriveError(f'{_name(reader)}: no topic {named}; {what} topics: {_listed(fitting)}')
+    raise DriveError(f'{_name(reader)}: no topic {named}; {what} topics: {listed(fitting)}')
 
 
-def _listed(topics: dict[str, tuple[str, int]]) -> str:
+def listed(topics: dict[str, tuple[str, int]]) -> str:
+    """Topics with their types and counts, as `topics_of` gives them."""
     said = [
-        f'{topic} ({_short(kind)}, {count} messages)' for topic, (kind, count) in topics.items()
+        f'{topic} ({short(kind)}, {count} messages)' for topic, (kind, count) in topics.items()
     ]
     return ', '.join(said) or 'none'
 
 
-def _short(msgtype: str) -> str:
+def all_topics(reader: AnyReader) -> dict[str, tuple[str, int]]:
+    """Every topic with messages: (type, number of messages)."""
+    found = topics_of(reader, sorted({entry.msgtype for entry in reader.connections}))
+    return {topic: held for topic, held in found.items() if held[1]}
+
+
+def short(msgtype: str) -> str:
+    """A type as people write it."""
     return msgtype.replace('/msg/', '/')
 
 
@@ -342,16 +550,11 @@ def _name(reader: AnyReader) -> str:
     return str(reader.paths[0])
 
 
-def _next_step(path: Any) -> str:
+def _recovery(path: Any) -> str:
     suffix = path.suffix
     if path.is_dir() and (files := _bag_files(path)):
         suffix = files[0].suffix
-    return _NEXT_STEP.get(suffix, 'try `ros2 bag reindex`')
-
-
-def _sentence(error: Exception) -> str:
-    text = ' '.join(str(error).split()).rstrip('.')
-    return text or 'it is damaged'  # a bare assertion of the reader
+    return RECOVERY.get(suffix, 'try `ros2 bag reindex`')
 
 
 def _note(warnings: list[str], text: str) -> None:

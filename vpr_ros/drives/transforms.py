@@ -1,5 +1,6 @@
 """The transform tree of a recording: /tf and /tf_static, looked up as tf2 would."""
 
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from vpr_ros.core.geometry import IDENTITY, angle_between, checked_pose, compose
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 
+_ROBOT_FRAME = re.compile(r'(|.*[/_])(base_link|base_footprint)')
 _STILL_M = 1e-3
 _STILL_RAD = 1e-3
 
@@ -83,11 +85,40 @@ class TransformTree:
         """Whether a chain of transforms leads from one frame to the other."""
         return self._steps(parent, child) is not None
 
-    def trajectory(self, parent: str, child: str, *, max_gap_s: float) -> Trajectory | None:
+    def robots(self, parent: str) -> list[tuple[str, str, str]]:
+        """Prefix, parent frame and base frame of each robot that has a chain from `parent`.
+
+        The frames may have a robot's prefix: robot1/map and robot1/base_link, or only the latter.
+        The names alone are looked at; '' is the prefix of a robot without one, which comes first.
+        """
+        found: dict[str, tuple[str, str, str]] = {}
+        for base in sorted(self.frames, key=lambda name: (len(name), name)):
+            named = _ROBOT_FRAME.fullmatch(base)
+            if named is None:
+                continue
+            for above in dict.fromkeys((named[1] + parent, parent)):
+                if above in self.frames and self.connects(above, base):
+                    found.setdefault(named[1], (named[1], above, base))
+        return list(found.values())
+
+    def moving_pairs(self) -> list[tuple[str, str]]:
+        """The root and the last frame that moves of each branch of the tree."""
+        moving = {child for child, edge in self._edges.items() if edge.constant() is None}
+        pairs = []
+        for frame in sorted(moving):
+            below = [other for other in moving if other != frame and self._is_above(frame, other)]
+            if not below:
+                pairs.append((list(self._ancestors(frame))[-1].parent, frame))
+        return pairs
+
+    def _is_above(self, frame: str, other: str) -> bool:
+        return any(edge.parent == frame for edge in self._ancestors(other))
+
+    def trajectory(self, parent: str, child: str, *, max_gap_s: float | None) -> Trajectory | None:
         """parent_T_child at every stamp of a moving transform between the two, None without one.
 
-        Each transform is interpolated over at most `max_gap_s`; stamps at which one of them is
-        unknown are left out.
+        Each transform is interpolated over at most `max_gap_s` (None: its own usual gap); stamps
+        at which one of them is unknown are left out.
         """
         steps = self._steps(parent, child)
         if steps is None:

@@ -32,15 +32,16 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from tqdm import tqdm
 
 from vpr_ros.core.atomic import staged_folder
-from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.camera_info import CameraInfo
-from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions
+from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
+from vpr_ros.drives.posed_images import Unusable, why_unposed
 
 Storage = Literal['mcap', 'sqlite3', 'ros1']
 STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3', 'ros1')
@@ -258,19 +259,27 @@ def write_bag(
     drive = open_drive(folder, drive_options)
     if drive.trajectory is not None and options.spacing_m is not None:
         raise DriveError(f'{folder}: has poses of its own, so that --spacing says nothing')
-    written = Written(notes=drive.warnings)
-    with writing(output, options.storage) as bag:
-        _write_drive(bag, drive, options, written)
+    written = Written()
+    with noting(lambda: written.notes), writing(output, options.storage) as bag:
+        _write_drive(bag, drive, options, written, drive_options.max_pose_gap_s)
+        written.notes[:0] = notes_of(drive)
         if not written.images:
             raise DriveError(f'{folder}: not one of its {len(drive)} images can be used')
     return written
 
 
-def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: Written) -> None:
+def _write_drive(
+    bag: BagWriter,
+    drive: Drive,
+    options: WriteOptions,
+    written: Written,
+    max_pose_gap_s: float | None,
+) -> None:
     calibration = None
     if isinstance(drive, FolderDrive) and drive.camera_info_file is not None:
         calibration = CameraInfo.read(drive.camera_info_file)
-    unusable: list[str] = []
+    unusable = Unusable()
+    unposed_ns: list[int] = []
     shift_ns = 0
     frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
     for index, frame in enumerate(frames):
@@ -284,11 +293,21 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
             encoded = _encoded(frame.file, options)
             image = frame.load() if encoded is None else None
         except ImageError as error:
-            unusable.append(str(error))
+            unusable.add(error)
             continue
         if not written.images and (drive.mounting_known or drive.trajectory is None):
             bag.mounting(stamp_ns, drive.base_T_camera)  # an assumption is not recorded as a fact
-        _write_pose(bag, drive, index, frame.stamp_ns, stamp_ns, options, written)
+        if not _write_pose(
+            bag,
+            drive,
+            index,
+            frame.stamp_ns,
+            stamp_ns,
+            options,
+            written,
+            max_pose_gap_s=max_pose_gap_s,
+        ):
+            unposed_ns.append(frame.stamp_ns)
         if calibration is not None:
             bag.camera_info(stamp_ns, calibration)
         if encoded is not None:
@@ -298,8 +317,10 @@ def _write_drive(bag: BagWriter, drive: Drive, options: WriteOptions, written: W
         elif image is not None:
             bag.compressed(stamp_ns, _png(image), 'png')
         written.images += 1
-    if unusable:
-        written.notes.append(f'{len(unusable)} images could not be used, the first: {unusable[0]}')
+    written.notes += unusable.lines()
+    if unposed_ns:
+        why = why_unposed(drive, np.array(unposed_ns), max_pose_gap_s=max_pose_gap_s)
+        written.notes.append(f'{len(unposed_ns)} images have no pose at their stamp{why}')
 
 
 def _write_pose(
@@ -310,18 +331,20 @@ def _write_pose(
     stamp_ns: int,
     options: WriteOptions,
     written: Written,
-) -> None:
-    """The pose of one image, if it has one."""
+    *,
+    max_pose_gap_s: float | None,
+) -> bool:
+    """Write the pose of one image; False where it has none."""
     if drive.trajectory is None:
         pose = IDENTITY.copy()
         pose[0] = index * (1.0 if options.spacing_m is None else options.spacing_m)
         bag.odometry(stamp_ns, pose)
         written.pose_topic = ODOMETRY_TOPIC
         written.poses += 1
-        return
-    poses, known = drive.trajectory.at(np.array([recorded_ns]), max_gap_s=0.0)
+        return True
+    poses, known = drive.trajectory.at(np.array([recorded_ns]), max_gap_s=max_pose_gap_s)
     if not known[0]:
-        return
+        return False
     written.poses += 1
     datum = drive.datum
     if (
@@ -337,12 +360,13 @@ def _write_pose(
             datum.altitude_m,
         )
         written.pose_topic = FIX_TOPIC
-        return
+        return True
     camera = poses[0]
     bag.odometry(
         stamp_ns, compose(camera, invert(drive.base_T_camera)) if drive.has_heading else camera
     )
     written.pose_topic = ODOMETRY_TOPIC
+    return True
 
 
 def _encoded(file: Path | None, options: WriteOptions) -> tuple[bytes, str] | None:

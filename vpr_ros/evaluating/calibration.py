@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.localizing.confidence import (
     BINS,
@@ -24,7 +24,7 @@ from vpr_ros.core.localizing.confidence import (
 )
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.drives.posed_images import PosedImages, posed_images
 from vpr_ros.evaluating.tolerance import Tolerance
 
@@ -42,17 +42,18 @@ class Calibrated:
 
 
 def calibration_images(
-    drive: Drive, describer: Describer, *, max_pose_gap_s: float
+    drive: Drive, describer: Describer, *, max_pose_gap_s: float | None
 ) -> PosedImages:
     """The described images of a drive that show something.
 
     Raises DriveError where too few of them have a true pose.
     """
     images = posed_images(drive, describer, max_pose_gap_s=max_pose_gap_s, wanted=shows_something)
-    if len(images) < FEWEST:
-        raise DriveError(
-            f'{drive.name}: {len(images)} images with a true pose, expected at least {FEWEST}'
-        )
+    with noting(lambda: notes_of(drive)):
+        if len(images) < FEWEST:
+            raise DriveError(
+                f'{drive.name}: {len(images)} images with a true pose, expected at least {FEWEST}'
+            )
     return images
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.types import Poses
-from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.evaluating.failures import failures
 from vpr_ros.evaluating.figures import Evaluation
 from vpr_ros.evaluating.judging import Judged
@@ -264,7 +264,7 @@ def _facts(
             for name, value in variant.facts
         ),
         *((name, str(count)) for name, count in counts if count),
-        *(('note', warning) for drive in drives for warning in drive.warnings),
+        *(('note', warning) for drive in drives for warning in notes_of(drive)),
     ]
     return Facts('How to repeat it', facts, [command])
 

@@ -11,12 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.mapping.index import ExactIndex
 from vpr_ros.core.recall import Recall
 from vpr_ros.core.types import Descriptors, Poses, Stamps
-from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.posed_images import PosedImages, Unusable, base_poses, frames_of, usable
+from vpr_ros.drives.drive import Drive, add_note, notes_of
+from vpr_ros.drives.posed_images import (
+    PosedImages,
+    Unusable,
+    base_poses,
+    frames_of,
+    usable,
+    why_unposed,
+)
 from vpr_ros.drives.prefetch import load, prefetched
 from vpr_ros.evaluating.recall import recall_of
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -58,35 +65,45 @@ class DescribedTwice:
 
 
 def describe_twice(
-    drive: Drive, engine: Describer, reference: Describer, *, max_pose_gap_s: float
+    drive: Drive, engine: Describer, reference: Describer, *, max_pose_gap_s: float | None
 ) -> DescribedTwice:
     """Describe every image singly by one describer after the other, and time both.
 
-    Raises DriveError for a drive without a usable image.
+    Which images could not be used or have no true pose is noted. Raises DriveError for a drive
+    without a usable image.
     """
     stamps, rows, taken = [], [], []
+    unusable = Unusable()
     needed_hw = reference.model.card.image_size
-    images = prefetched(frames_of(drive), lambda recorded: load(recorded, needed_hw))
-    for frame, image in usable(images, Unusable()):
-        started_s = time.perf_counter()
-        first = engine.describe([image])[0]
-        between_s = time.perf_counter()
-        second = reference.describe([image])[0]
-        taken.append((between_s - started_s, time.perf_counter() - between_s))
-        rows.append((first, second))
-        stamps.append(frame.stamp_ns)
-    if not rows:
-        raise DriveError(f'{drive.name}: no usable image in it')
+    with noting(lambda: notes_of(drive), unusable.lines):
+        images = prefetched(frames_of(drive), lambda recorded: load(recorded, needed_hw))
+        for frame, image in usable(images, unusable):
+            started_s = time.perf_counter()
+            first = engine.describe([image])[0]
+            between_s = time.perf_counter()
+            second = reference.describe([image])[0]
+            taken.append((between_s - started_s, time.perf_counter() - between_s))
+            rows.append((first, second))
+            stamps.append(frame.stamp_ns)
+        if not rows:
+            raise DriveError(f'{drive.name}: no usable image in it')
+    for line in unusable.lines():
+        add_note(drive, line)
     both = np.array(rows, dtype=np.float32)  # [N, 2, D]
     taken_ms = np.array(taken) * 1e3
     counted = taken_ms[_UNCOUNTED:] if len(taken_ms) > 2 * _UNCOUNTED else taken_ms
     stamps_ns = np.array(stamps, dtype=np.int64)
+    poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
+    unknown = ~np.isfinite(poses[:, 0])
+    if drive.trajectory is not None and unknown.any():
+        why = why_unposed(drive, stamps_ns[unknown], max_pose_gap_s=max_pose_gap_s)
+        add_note(drive, f'{int(unknown.sum())} images have no true pose at their stamp{why}')
     return DescribedTwice(
         engine=both[:, 0],
         reference=both[:, 1],
         engine_ms=counted[:, 0],
         reference_ms=counted[:, 1],
-        poses=base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s),
+        poses=poses,
         stamps_ns=stamps_ns,
     )
 

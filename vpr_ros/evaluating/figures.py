@@ -98,7 +98,7 @@ def evaluate(
     unusable: int = 0,
     dropped: int = 0,
     node_latency_ms: Mapping[str, dict[str, float]] = _NO_LATENCY,
-    max_pose_gap_s: float = 1.0,
+    max_pose_gap_s: float | None = None,
 ) -> Evaluation:
     """Judge answers by the drive's own poses.
 

@@ -85,7 +85,7 @@ def judge(
     place_map: PlaceMap,
     tolerance: Tolerance,
     *,
-    max_pose_gap_s: float = 1.0,
+    max_pose_gap_s: float | None = None,
 ) -> Judged:
     """Put the truth beside the answers; those without a true pose are left out if others have one.
 
@@ -95,7 +95,7 @@ def judge(
     stamps_ns = np.array([answer.stamp_ns for answer in answers], dtype=np.int64)
     truth = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     if drive.trajectory is not None:
-        known = known_rows(drive, truth)
+        known = known_rows(drive, truth, stamps_ns, max_pose_gap_s=max_pose_gap_s)
         judged = [answer for answer, has_pose in zip(answers, known.tolist()) if has_pose]
         truth = truth[known]  # [Q, 7]
     nothing: Poses = np.empty((0, 7))

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.errors import noting
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.settings import checked
-from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.drive import Drive, add_note, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of
-from vpr_ros.evaluating.answers import answers_offline
+from vpr_ros.drives.same_frame import require_frame_of_map
+from vpr_ros.evaluating.answers import Answer, answers_offline
 from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
 from vpr_ros.evaluating.setups import Setup, said
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -34,7 +36,7 @@ class Way:
     threads: int = 0
     precision: str = 'auto'  # of the node's model, with `live`
     image_topic: str | None = None
-    max_pose_gap_s: float = 1.0
+    max_pose_gap_s: float | None = None
     split_every_s: float | None = None
 
 
@@ -86,8 +88,15 @@ class _Run:
 
 
 def measured(setup: Setup, drives: Sequence[Drive], way: Way) -> Variant:
-    """What comes of one setup; raises DriveError where a drive cannot be judged."""
-    run = (_live if way.live else _offline)(setup, drives, way)
+    """What comes of one setup; raises DriveError where a drive cannot be judged.
+
+    Why images were left out is noted in the drives. Raises MapError where the true poses of a
+    drive are in another frame than the map.
+    """
+    with noting(lambda: [note for drive in drives for note in notes_of(drive)]):
+        for drive in drives:
+            require_frame_of_map(setup.place_map.header, drive)
+        run = (_live if way.live else _offline)(setup, drives, way)
     together = pooled(run.evaluations)
     splits = {}
     if drives[1:]:
@@ -109,23 +118,32 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
     localizer = Localizer(describer, setup.place_map, checked(LocalizerConfig, setup.settings))
     evaluations, images, taken_s = [], 0, 0.0
     for drive in drives:
-        localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
         unusable = Unusable()
         started_s = time.perf_counter()
-        answers = list(answers_offline(frames_of(drive), localizer, unusable=unusable))
+        answers = _answers(drive, localizer, unusable)
         taken_s += time.perf_counter() - started_s
         images += len(answers)
-        evaluations.append(
-            evaluate(
-                answers,
-                drive,
-                setup.place_map,
-                way.tolerance,
-                unusable=unusable.count,
-                max_pose_gap_s=way.max_pose_gap_s,
+        with noting(unusable.lines):
+            evaluations.append(
+                evaluate(
+                    answers,
+                    drive,
+                    setup.place_map,
+                    way.tolerance,
+                    unusable=unusable.count,
+                    max_pose_gap_s=way.max_pose_gap_s,
+                )
             )
-        )
+        for line in unusable.lines():
+            add_note(drive, line)
     return _Run(evaluations, images / max(taken_s, 1e-9), _peak_mb(resource.RUSAGE_SELF))
+
+
+def _answers(drive: Drive, localizer: Localizer, unusable: Unusable) -> list[Answer]:
+    """What the images of a drive get; those that cannot be used are counted."""
+    localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
+    with noting(unusable.lines):
+        return list(answers_offline(frames_of(drive), localizer, unusable=unusable))
 
 
 def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.shipped import shipped_graphs
-from vpr_ros.core.errors import ConfigError, DriveError, ImageError
+from vpr_ros.core.errors import ConfigError, DriveError, ImageError, noting
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg, shows_something
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
@@ -25,11 +25,12 @@ from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
-from vpr_ros.drives.drive import Drive, RecordedFrame
-from vpr_ros.drives.posed_images import Unusable, frames_of, usable
+from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
+from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described
+from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.map_care.check import blank_said
-from vpr_ros.map_care.edit import append, require_same_frame
+from vpr_ros.map_care.edit import append, require_same_headings
 
 THUMBNAIL_PX = 240
 _TURN_RAD = np.radians(20.0)
@@ -80,6 +81,7 @@ class Report:
     blank: int = 0  # mapped, but the localizer would refuse such an image
     landmarks: int = 0
     without_pose: int = 0
+    why_without: str = ''  # follows the sentence that says how many they are
     thinned: int = 0
     unusable: Unusable = field(default_factory=Unusable)
     depths: Unusable = field(default_factory=Unusable)  # depth images that are not
@@ -87,26 +89,26 @@ class Report:
     def lines(self) -> list[str]:
         """The counts as sentences, zeros left out."""
         mean = self.landmarks / max(self.mapped, 1)
-        unusable, depths = self.unusable, self.depths
         optional = (
             (self.blank, blank_said(self.blank, self.mapped)),
             (self.landmarks, f'{mean:.0f} landmarks at a place, in the mean'),
             (
                 self.without_pose,
-                f'{self.without_pose} images have no pose at their stamp and were left out',
+                f'{self.without_pose} images have no pose at their stamp and were left out'
+                f'{self.why_without}',
             ),
             (self.thinned, f'{self.thinned} images were left out by --every'),
-            (
-                unusable.count,
-                f'{unusable.count} images could not be used, the first: {unusable.first}',
-            ),
-            (
-                depths.count,
-                f'{depths.count} depth images could not be used, the first: {depths.first}',
-            ),
         )
-        said = [sentence for times, sentence in optional if times]
-        return [f'{self.images} images read, {self.mapped} places mapped', *said]
+        return [
+            f'{self.images} images read, {self.mapped} places mapped',
+            *(sentence for times, sentence in optional if times),
+            *self.unusable.lines(),
+            *self.depths.lines('depth images'),
+        ]
+
+    def known(self) -> list[str]:
+        """The lines for an error that ends the work; none before the first image."""
+        return self.lines() if self.images else []
 
 
 def build_map(
@@ -115,7 +117,7 @@ def build_map(
     output: Path,
     *,
     spacing: Spacing = Spacing(),
-    max_pose_gap_s: float = 1.0,
+    max_pose_gap_s: float | None = None,
     command: str = '',
     features: Features | None = None,
 ) -> Report:
@@ -124,17 +126,20 @@ def build_map(
     Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
     a map that was at `output` before stays as it was.
     """
-    maker = landmark_maker(drive, features) if features else None
-    header = _header(drive, describer, maker, command)
-    with build(output, header, features=features) as writer:
-        return add_places(
-            drive,
-            describer,
-            writer,
-            spacing=spacing,
-            max_pose_gap_s=max_pose_gap_s,
-            maker=maker,
-        )
+    report = Report()
+    with noting(lambda: notes_of(drive), report.known):
+        maker = landmark_maker(drive, features) if features else None
+        header = _header(drive, describer, maker, command)
+        with build(output, header, features=features) as writer:
+            return add_places(
+                drive,
+                describer,
+                writer,
+                spacing=spacing,
+                max_pose_gap_s=max_pose_gap_s,
+                maker=maker,
+                report=report,
+            )
 
 
 def add_places(
@@ -143,18 +148,20 @@ def add_places(
     writer: MapWriter,
     *,
     spacing: Spacing = Spacing(),
-    max_pose_gap_s: float = 1.0,
+    max_pose_gap_s: float | None = None,
     maker: LandmarkMaker | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Describe a drive's images and write them as places; raises DriveError without poses.
 
-    maker: of landmarks, for a part that has some.
+    maker: of landmarks, for a part that has some. report: what is counted into, where the caller
+    wants to know it of a failure, too.
     """
     if drive.trajectory is None:
         raise DriveError(
             f'{drive.name}: no poses in it; a map needs to know where its images were taken'
         )
-    report = Report()
+    report = Report() if report is None else report
     chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
 
     def load(posed: tuple[RecordedFrame, Poses], needed_hw: tuple[int, int]) -> Image:
@@ -179,6 +186,11 @@ def add_places(
             report.landmarks += _written(writer, maker.add(image, pose, depth_m=depth_m))
     if maker is not None:
         report.landmarks += _written(writer, maker.finish())
+    if report.images and not report.mapped:
+        raise DriveError(
+            f'{drive.name}: not one of its {report.images} images can be mapped, '
+            f'{report.without_pose} have no pose and {report.unusable.count} cannot be used'
+        )
     return report
 
 
@@ -189,7 +201,7 @@ def append_drive(
     describer: Describer,
     *,
     spacing: Spacing = Spacing(),
-    max_pose_gap_s: float = 1.0,
+    max_pose_gap_s: float | None = None,
     command: str = '',
     features: Features | None = None,
 ) -> Report:
@@ -198,21 +210,25 @@ def append_drive(
     header: of the map before. Raises MapError where the drive's poses cannot stand beside the
     map's, and as `edit.append` and `add_places`.
     """
-    if drive.trajectory is not None:
-        require_same_frame(
-            header, drive.frame_id, drive.datum, drive.has_heading, where=drive.name
-        )
-    maker = landmark_maker(drive, features) if features else None
-    landmarks = (maker.camera, maker.features) if maker else None
-    with append(folder, header, command=command, source=drive.name, landmarks=landmarks) as writer:
-        return add_places(
-            drive,
-            describer,
-            writer,
-            spacing=spacing,
-            max_pose_gap_s=max_pose_gap_s,
-            maker=maker,
-        )
+    report = Report()
+    with noting(lambda: notes_of(drive), report.known):
+        if drive.trajectory is not None:
+            require_frame_of_map(header, drive)
+            require_same_headings(header, drive.has_heading, where=drive.name)
+        maker = landmark_maker(drive, features) if features else None
+        landmarks = (maker.camera, maker.features) if maker else None
+        with append(
+            folder, header, command=command, source=drive.name, landmarks=landmarks
+        ) as writer:
+            return add_places(
+                drive,
+                describer,
+                writer,
+                spacing=spacing,
+                max_pose_gap_s=max_pose_gap_s,
+                maker=maker,
+                report=report,
+            )
 
 
 def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
@@ -291,18 +307,23 @@ def _posed(
     drive: Drive,
     trajectory: Trajectory,
     spacing: Spacing,
-    max_pose_gap_s: float,
+    max_pose_gap_s: float | None,
     report: Report,
 ) -> Iterator[tuple[RecordedFrame, Poses]]:
     """The frames to map, with map_T_camera [7]; the others are counted."""
     last: tuple[int, Poses] | None = None
+    unposed_ns: list[int] = []
     for frame in frames_of(drive):
         report.images += 1
         poses, known = trajectory.at(np.array([frame.stamp_ns]), max_gap_s=max_pose_gap_s)
         if not known[0]:
             report.without_pose += 1
+            unposed_ns.append(frame.stamp_ns)
         elif not spacing.is_reached(last, frame.stamp_ns, poses[0]):
             report.thinned += 1
         else:
             last = frame.stamp_ns, poses[0]
             yield frame, poses[0]
+    report.why_without = why_unposed(
+        drive, np.array(unposed_ns, dtype=np.int64), max_pose_gap_s=max_pose_gap_s
+    )

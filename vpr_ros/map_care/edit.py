@@ -29,6 +29,7 @@ from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter
 from vpr_ros.core.types import Datum
+from vpr_ros.drives.same_frame import require_same_frame
 
 
 class _DeclinedError(Exception):
@@ -246,7 +247,8 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
             f'{theirs.model_name} ({theirs.model_sha256[:12]}), expected the same; '
             'rebuild one with build_map'
         )
-    require_same_frame(ours, theirs.frame_id, theirs.datum, theirs.has_heading, where=where)
+    require_same_frame(ours, theirs.frame_id, theirs.datum, where=where)
+    require_same_headings(ours, theirs.has_heading, where=where)
 
 
 def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
@@ -275,22 +277,11 @@ def _landmarks_held(maps: Sequence[PlaceMap]) -> PlaceMap:
     return first
 
 
-def require_same_frame(
-    header: MapHeader, frame_id: str, datum: Datum | None, has_heading: bool, *, where: str
-) -> None:
-    """Raise MapError where poses of another recording cannot stand beside a map's."""
-    found, wanted = _frame(frame_id, datum), _frame(header.frame_id, header.datum)
-    if found != wanted:
-        raise MapError(f'{where}: positions in {found}, expected {wanted} as the map')
+def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -> None:
+    """Raise MapError where only one of a map and another recording has headings."""
     if has_heading != header.has_heading:
         has, lacks = ('the new part', 'the map') if has_heading else ('the map', 'the new part')
         raise MapError(f'{where}: {has} has headings and {lacks} has none; expected the same')
-
-
-def _frame(frame_id: str, datum: Datum | None) -> str:
-    if datum is None:
-        return f'frame {frame_id}'
-    return f'UTM zone {datum.utm_zone}{datum.utm_letter}'
 
 
 def _differences(maps: Sequence[PlaceMap]) -> list[str]:

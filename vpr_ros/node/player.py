@@ -19,7 +19,7 @@ from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 
 from vpr_ros.core.errors import DriveError
-from vpr_ros.drives.reader import cdr_converter, is_bag, open_reader
+from vpr_ros.drives.reader import cdr_converter, is_bag, messages, open_reader
 from vpr_ros.drives.writer import write_bag
 from vpr_ros.node.conversions import stamp_message
 from vpr_ros.node.qos import LATCHED
@@ -42,6 +42,7 @@ class Player:
         """
         self._node = node
         self._reader = reader
+        self.warnings: list[str] = []  # grows where the bag breaks off
         self.missing: dict[str, str] = {}  # topic -> type that is not installed
         self._publishers: dict[str, Any] = {}
         for connection in reader.connections:
@@ -121,8 +122,8 @@ class Player:
             entry for entry in self._reader.connections if entry.topic in self._publishers
         ]
         to_cdr = cdr_converter(self._reader)
-        for connection, bag_ns, data in self._reader.messages(connections):
-            yield connection, bag_ns, to_cdr(data, connection.msgtype)
+        for raw in messages(self._reader, connections, self.warnings):
+            yield raw, raw.bag_ns, to_cdr(raw.data, raw.msgtype)
 
 
 class _Ticker:
@@ -149,11 +150,16 @@ def _message_class(type_name: str) -> Any | None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[AnyReader]:
-    """A reader of a bag; a posed folder is made into a bag in a temporary place first."""
+def opened(path: Path, *, warnings: list[str] | None = None) -> Iterator[AnyReader]:
+    """A reader of a bag; a posed folder is made into a bag in a temporary place first.
+
+    warnings: gets what is wrong with the recording, as `open_reader` says.
+    """
     with ExitStack() as stack:
         if path.is_dir() and not is_bag(path):
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix='replay_bag-')))
-            write_bag(path, scratch / 'bag')
+            written = write_bag(path, scratch / 'bag')
+            if warnings is not None:
+                warnings += written.notes
             path = scratch / 'bag'
-        yield stack.enter_context(open_reader(path))
+        yield stack.enter_context(open_reader(path, warnings=warnings))

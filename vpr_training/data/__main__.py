@@ -50,6 +50,27 @@ def _parser() -> argparse.ArgumentParser:
             metavar=unit,
             help=f'own drives: data.{name} of the training (%(default)g)',
         )
+    for name in ('image_topic', 'pose_topic', 'tf_topic'):
+        parser.add_argument(
+            f'--{name.replace("_", "-")}',
+            default='',
+            metavar='T',
+            help=f'own drives in bags: data.{name} of the training',
+        )
+    parser.add_argument(
+        '--tf-frames',
+        nargs=2,
+        default=(),
+        metavar=('MAP', 'BASE'),
+        help='own drives in bags: data.tf_frames of the training',
+    )
+    parser.add_argument(
+        '--max-pose-gap',
+        type=float,
+        default=defaults.max_pose_gap,
+        metavar='S',
+        help='own drives in bags: data.max_pose_gap of the training',
+    )
     return parser
 
 
@@ -67,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             place_radius=arguments.place_radius,
             place_gap=arguments.place_gap,
             place_heading=arguments.place_heading,
+            image_topic=arguments.image_topic,
+            pose_topic=arguments.pose_topic,
+            tf_topic=arguments.tf_topic,
+            tf_frames=' '.join(arguments.tf_frames),
+            max_pose_gap=arguments.max_pose_gap,
         )
         config.check()
         places = open_places(config)

@@ -53,7 +53,13 @@ class DataConfig:
     image_topic: str = ''
     """Own drives in bags: the topic of the images; empty: the only one."""
     pose_topic: str = ''
-    """Own drives in bags: the topic of the poses; empty: the only one, else tf."""
+    """Own drives in bags: the topic of the poses; empty: chosen as --pose-topic of build_map."""
+    tf_frames: str = ''
+    """Own drives in bags: take poses from tf between these two frames, as 'map base_link'."""
+    tf_topic: str = ''
+    """Own drives in bags: the topic of tf; empty: that of the image topic's namespace."""
+    max_pose_gap: float = 0.0
+    """Own drives in bags: seconds between two poses that are bridged; 0: as build_map does."""
 
     @property
     def reading_processes(self) -> int:
@@ -74,10 +80,15 @@ class DataConfig:
             ('place_radius', 1e-6, 1e6),
             ('place_gap', 0, 1e6),
             ('place_heading', 0, 180),
+            ('max_pose_gap', 0, 1e6),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise TrainingError(f'data.{name} is {value}, expected {low:g} to {high:g}')
+        if len(self.tf_frames.split()) not in (0, 2):
+            raise TrainingError(
+                f'data.tf_frames is {self.tf_frames!r}, expected two frames, as map base_link'
+            )
         if self.min_images_per_place < self.images_per_place:
             raise TrainingError(
                 f'data.min_images_per_place is {self.min_images_per_place}, expected at least '

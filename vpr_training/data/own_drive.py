@@ -9,8 +9,8 @@ drives, so this works indoors and without GPS.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,16 @@ from tqdm import tqdm
 
 from vpr_ros.core.atomic import only_writer, staged_folder
 from vpr_ros.core.cache import cache_folder
-from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.names import as_text
 from vpr_ros.core.types import Poses
-from vpr_ros.drives import Drive, DriveOptions, open_drive
+from vpr_ros.drives import Drive, DriveOptions, notes_of, open_drive
 from vpr_ros.drives.folder import POSES_NAME
+from vpr_ros.drives.posed_images import Unusable, why_unposed
 from vpr_ros.drives.reader import is_bag
+from vpr_ros.drives.same_frame import require_one_frame
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
@@ -35,6 +37,8 @@ from vpr_training.data.recall_set import RecallSet
 
 _JPEG_QUALITY = 95
 _DONE = 'images.txt'  # of a cached bag: its frames, written last
+_LEFT_OUT = 'left_out.txt'  # and what is to be said of those that could not be read
+_CACHE_VERSION = b'2'  # rises when readers read what they did not read before
 
 
 def recognizes(root: Path) -> bool:
@@ -70,6 +74,7 @@ def read(root: Path, config: DataConfig) -> PlaceSet:
         placed,
         min_images=config.min_images_per_place,
         left_out=left_out,
+        notes=drives.notes,
         name=root.resolve().name,
     )
 
@@ -117,8 +122,13 @@ def drives_of(root: Path, config: DataConfig) -> list[Path]:
 
 def drive_options(config: DataConfig) -> DriveOptions:
     """How the settings say a drive is to be read."""
+    frames = config.tf_frames.split()
     return DriveOptions(
-        image_topic=config.image_topic or None, pose_topic=config.pose_topic or None
+        image_topic=config.image_topic or None,
+        pose_topic=config.pose_topic or None,
+        tf_frames=(frames[0], frames[1]) if frames else None,
+        tf_topic=config.tf_topic or None,
+        max_pose_gap_s=config.max_pose_gap or None,
     )
 
 
@@ -131,19 +141,32 @@ class _Posed:
     drive: NDArray[np.int64]  # [M], from 0
     place: NDArray[np.int64]  # [M], -1 between two places
     left_out: list[str]  # for people
+    notes: list[str]  # where the poses come from, and what is wrong with the drives
 
 
 def _read(root: Path, config: DataConfig) -> _Posed:
     listed: list[tuple[str, Poses]] = []
-    drive: list[int] = []
+    number_of: list[int] = []
     left_out: list[str] = []
+    notes: list[str] = []
+    options = drive_options(config)
+    first: Drive | None = None
     for number, path in enumerate(drives_of(root, config)):
-        images, said = _images(path, config)
+        with noting(lambda: notes):
+            drive = open_drive(path, options)
+            first = first or drive
+            require_one_frame(first, drive)
+            options = replace(options, datum=options.datum or drive.datum)
+            images, said = _images(path, drive, config)
         listed += images
-        drive += [number] * len(images)
-        left_out += said
+        number_of += [number] * len(images)
+        left_out += [f'{path.name}: {line}' for line in said]
+        notes.extend(f'{path.name}: {line}' for line in notes_of(drive))
     if not listed:
-        raise DatasetError(f'{root}: no image with a pose; {"; ".join(left_out) or "it is empty"}')
+        with noting(lambda: notes):
+            raise DatasetError(
+                f'{root}: no image with a pose; {"; ".join(left_out) or "it is empty"}'
+            )
     poses = np.stack([pose for _, pose in listed])
     place = cut(
         poses,
@@ -152,7 +175,12 @@ def _read(root: Path, config: DataConfig) -> _Posed:
         heading_rad=float(np.radians(config.place_heading)),
     )
     return _Posed(
-        [file for file, _ in listed], poses, np.array(drive, dtype=np.int64), place, left_out
+        [file for file, _ in listed],
+        poses,
+        np.array(number_of, dtype=np.int64),
+        place,
+        left_out,
+        notes,
     )
 
 
@@ -232,41 +260,49 @@ def _is_drive(path: Path) -> bool:
     return (path / POSES_NAME).is_file() or (is_bag(path) and path.exists())
 
 
-def _images(path: Path, config: DataConfig) -> tuple[list[tuple[str, Poses]], list[str]]:
+def _images(
+    path: Path, drive: Drive, config: DataConfig
+) -> tuple[list[tuple[str, Poses]], list[str]]:
     """Image files, relative to /, with map_T_camera, and what was left out."""
-    drive = open_drive(path, drive_options(config))
-    if drive.trajectory is None:
-        raise DriveError(f'{path}: no poses in it; places are cut by position and heading')
-    frames = list(_files(path, drive, config))
-    stamps = np.array([stamp_ns for stamp_ns, _ in frames], dtype=np.int64)
-    poses, known = drive.trajectory.at(stamps)
-    said = [f'{path.name}: {warning}' for warning in drive.warnings]
+    with noting(lambda: notes_of(drive)):
+        if drive.trajectory is None:
+            raise DriveError(f'{path}: no poses in it; places are cut by position and heading')
+        files, said = _files(path, drive, config)
+    stamps = np.array([stamp_ns for stamp_ns, _ in files], dtype=np.int64)
+    gap_s = config.max_pose_gap or None
+    poses, known = drive.trajectory.at(stamps, max_gap_s=gap_s)
     if unknown := int((~known).sum()):
-        said.append(f'{path.name}: {unknown} images without a pose at their stamp')
+        why = why_unposed(drive, stamps[~known], max_pose_gap_s=gap_s, flag='data.max_pose_gap')
+        said = [*said, f'{unknown} images without a pose at their stamp{why}']
     return [
         (str(file.resolve()).lstrip('/'), pose)
-        for (_, file), pose, is_known in zip(frames, poses, known, strict=True)
+        for (_, file), pose, is_known in zip(files, poses, known, strict=True)
         if is_known
     ], said
 
 
-def _files(path: Path, drive: Drive, config: DataConfig) -> Iterator[tuple[int, Path]]:
-    """Stamps and image files of a drive; a bag's are those of the cache."""
+def _files(
+    path: Path, drive: Drive, config: DataConfig
+) -> tuple[list[tuple[int, Path]], list[str]]:
+    """Stamps and image files of a drive, and what was left out; a bag's are in the cache."""
     frames = [(frame.stamp_ns, frame.file) for frame in drive.frames()]
     files = [(stamp_ns, file) for stamp_ns, file in frames if file is not None]
     if len(files) == len(frames):
-        yield from files
-        return
+        return files, []
     folder = _cache(path, config)
     if not (folder / _DONE).is_file():
         _extract(drive, folder)
-    for line in (folder / _DONE).read_text(encoding='utf-8').splitlines():
-        stamp_ns, name = line.split(' ', 1)
-        yield int(stamp_ns), folder / name
+    lines = (folder / _DONE).read_text(encoding='utf-8').splitlines()
+    cached = [line.split(' ', 1) for line in lines]
+    left_out = (folder / _LEFT_OUT).read_text(encoding='utf-8').splitlines()
+    return [(int(stamp_ns), folder / name) for stamp_ns, name in cached], left_out
 
 
 def _extract(drive: Drive, folder: Path) -> None:
-    """Copy a bag's images into files; whole, or not at all, and once for all who ask."""
+    """Copy a bag's images into files; whole, or not at all, and once for all who ask.
+
+    Raises DatasetError where not one of them can be read.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with only_writer(folder, waits=True) as alone:
@@ -282,22 +318,28 @@ def _extract(drive: Drive, folder: Path) -> None:
 
 def _copy_images(drive: Drive, folder: Path) -> None:
     lines = []
+    unusable = Unusable()
     bar = tqdm(drive.frames(), total=len(drive), desc=drive.name, unit='image', disable=None)
     for number, frame in enumerate(bar):
         try:
             image = frame.load()
-        except ImageError:
-            continue  # the bag has no image there; nothing is promised for it
+        except ImageError as error:
+            unusable.add(error)
+            continue
         name = f'{number:08d}.jpg'
         (folder / name).write_bytes(encode_jpeg(image, quality=_JPEG_QUALITY))
         lines.append(f'{frame.stamp_ns} {name}')
+    if not lines:
+        raise DatasetError(f'no image of {drive.name} can be read, the first: {unusable.first}')
+    said = '\n'.join(' '.join(line.split()) for line in unusable.lines())
+    (folder / _LEFT_OUT).write_text(said, encoding='utf-8', errors='replace')
     (folder / _DONE).write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
 def _cache(path: Path, config: DataConfig) -> Path:
     """Where a bag's images are: named by the bag's files, their sizes and times, and the topic."""
     files: Sequence[Path] = sorted(path.rglob('*')) if path.is_dir() else [path]
-    digest = hashlib.sha256(config.image_topic.encode())
+    digest = hashlib.sha256(_CACHE_VERSION + config.image_topic.encode())
     for file in files:
         facts = file.stat()
         digest.update(os.fsencode(file.resolve()))  # a name need not be text

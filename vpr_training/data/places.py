@@ -8,13 +8,14 @@ are there, so that there is never a label without an image.
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.errors import noting
 from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import DatasetError
 
@@ -45,6 +46,7 @@ class PlaceSet:
     cities: tuple[str, ...]
     positions_m: NDArray[np.float64]  # [M, 2], NaN where unknown
     left_out: tuple[str, ...] = ()  # what was left out and why, for people
+    notes: tuple[str, ...] = ()  # what else people should know, such as where the poses come from
 
     @property
     def places(self) -> int:
@@ -66,7 +68,8 @@ class PlaceSet:
     def __str__(self) -> str:
         of = f' in {len(self.cities)} cities' if len(self.cities) > 1 else ''
         first = f'{self.name}: {len(self.files)} images of {self.places} places{of}'
-        return '\n'.join([first, *(f'  left out: {said}' for said in self.left_out)])
+        left_out = (f'  left out: {said}' for said in self.left_out)
+        return '\n'.join([first, *(f'  note: {said}' for said in self.notes), *left_out])
 
     @classmethod
     def of(
@@ -77,6 +80,7 @@ class PlaceSet:
         min_images: int,
         cities: Sequence[str] = (),
         left_out: Sequence[str] = (),
+        notes: Sequence[str] = (),
         name: str = '',
     ) -> 'PlaceSet':
         """Keep what is there: files with content, places with enough of them.
@@ -98,9 +102,12 @@ class PlaceSet:
             said.append(f'{small} places with fewer than {min_images} images')
         if not kept:
             reasons = '; '.join([*left_out, *said]) or 'it lists none'
-            raise DatasetError(f'{folder}: no place with {min_images} images; {reasons}')
-        name = as_text(name or folder.resolve().name)
-        return cls._grouped(folder, kept, (*left_out, *said), name)
+            with noting(lambda: notes):
+                raise DatasetError(f'{folder}: no place with {min_images} images; {reasons}')
+        grouped = cls._grouped(
+            folder, kept, (*left_out, *said), as_text(name or folder.resolve().name)
+        )
+        return replace(grouped, notes=tuple(notes))
 
     @classmethod
     def _grouped(

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
-from vpr_ros.core.errors import ImageError
+from vpr_ros.core.errors import noting
 from vpr_ros.core.types import Descriptors
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.posed_images import Unusable, usable
 from vpr_ros.drives.prefetch import described, load
 from vpr_training.basics.errors import TrainingError
 
@@ -52,18 +53,17 @@ def shorter(
 
 def descriptors_of(describer: Describer, sources: Sequence[Path], size: int) -> Descriptors:
     """Descriptors [n, D] of the images of drives or folders; TrainingError for too few of them."""
-    rows = []
+    rows, unusable = [], Unusable()
     for source in sources:
         drive = open_drive(source)
         frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-        for _, found in described(frames, load, describer):
-            if not isinstance(found, ImageError):
-                rows.append(found[1])
+        rows += [row for _, (_, row) in usable(described(frames, load, describer), unusable)]
     if len(rows) <= size or size >= describer.model.card.descriptor_size:
-        raise TrainingError(
-            f"--descriptor-size {size}: expected fewer than the model's "
-            f'{describer.model.card.descriptor_size} and the {len(rows)} images of --reduce-on'
-        )
+        with noting(unusable.lines):
+            raise TrainingError(
+                f"--descriptor-size {size}: expected fewer than the model's "
+                f'{describer.model.card.descriptor_size} and the {len(rows)} images of --reduce-on'
+            )
     return np.array(rows)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_training.basics.errors import TrainingError
 
 
@@ -17,6 +18,8 @@ def read_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise TrainingError(f'{path}: no such file') from error
     except Exception as error:  # torch raises many kinds for a file that is not its own
+        if is_lfs_pointer(path):
+            raise TrainingError(f'{path}: {LFS_ADVICE}') from error
         line = (
             str(error).strip().splitlines()[0][:200]
             if str(error).strip()

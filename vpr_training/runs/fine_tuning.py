@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
-from vpr_ros.drives import open_drive
+from vpr_ros.drives import notes_of, open_drive
 from vpr_ros.map_care.build import build_map
 from vpr_training.basics.files import write_json
 from vpr_training.data import own_drive
@@ -66,16 +66,19 @@ def map_drive(config: TrainConfig, model: Path, folder: RunFolder) -> str:
     root = Path(config.data.root)
     if not own_drive.recognizes(root):
         return f'no map: {root} is no drive'
-    drive = own_drive.drives_of(root, config.data)[0]
+    path = own_drive.drives_of(root, config.data)[0]
+    drive = open_drive(path, own_drive.drive_options(config.data))
     output = folder.folder / 'map'
     with ExitStack() as scratch:
         report = build_map(
-            open_drive(drive, own_drive.drive_options(config.data)),
+            drive,
             open_describer(model, InputForm(), scratch, precision='fp32'),
             output,
+            max_pose_gap_s=config.data.max_pose_gap or None,
             command=shlex.join(['python', '-m', 'vpr_training.train', *sys.argv[1:]]),
         )
-    return f'{output}: {"; ".join(report.lines())}; of {drive} by {model}'
+    notes = '; '.join(notes_of(drive))
+    return f'{output}: {"; ".join(report.lines())}; of {path} by {model}; {notes}'
 
 
 def _card(card: ModelCard, old: ModelCard, found: Sequence[Comparison]) -> ModelCard:

@@ -27,6 +27,7 @@ from vpr_ros.core.describing.precision import (
 )
 from vpr_ros.core.documents import MOST_BYTES, open_regular, parse_json
 from vpr_ros.core.errors import DocumentError, ModelError
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_ros.core.names import cleaned
 
 FORMAT_VERSION = 1
@@ -96,6 +97,9 @@ class Model:
                 f'{folder}: no such model folder, '
                 f'expected one with {GRAPH_NAMES["fp32"]} and {CARD_NAME}'
             )
+        for file in (folder / CARD_NAME, *folder.glob('*.onnx')):
+            if is_lfs_pointer(file):
+                raise ModelError(f'{file}: {LFS_ADVICE}')
         card = read_card(folder / CARD_NAME)
         chosen = choose(
             card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()

@@ -1,0 +1,49 @@
+"""Whether the positions of a drive can be compared with those of a map, or of another drive.
+
+Metres from where odometry began and metres from a datum have nothing to do with each other.
+Figures that are made of both look as if they were measured.
+"""
+
+from vpr_ros.core.errors import DriveError, MapError, noting
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.types import Datum
+from vpr_ros.drives.drive import Drive, frame_of, notes_of
+
+
+def require_same_frame(
+    header: MapHeader, frame_id: str, datum: Datum | None, *, where: str, step: str = ''
+) -> None:
+    """Raise MapError where poses of another recording are not in a map's frame.
+
+    step: what to do about it, to follow the sentence.
+    """
+    found, wanted = frame_of(frame_id, datum), frame_of(header.frame_id, header.datum)
+    if found != wanted:
+        raise MapError(f'{where}: positions in {found}, expected {wanted} as the map{step}')
+
+
+def require_frame_of_map(header: MapHeader, drive: Drive) -> None:
+    """Raise MapError where a drive's poses, if it has some, are not in the map's frame."""
+    if drive.trajectory is None:
+        return
+    step = _step(header.frame_id, is_local=header.datum is None and drive.datum is None)
+    with noting(lambda: notes_of(drive)):
+        require_same_frame(header, drive.frame_id, drive.datum, where=drive.name, step=step)
+
+
+def require_one_frame(first: Drive, other: Drive) -> None:
+    """Raise DriveError where two drives have poses, and in unrelated frames."""
+    if first.trajectory is None or other.trajectory is None:
+        return
+    found, wanted = (frame_of(drive.frame_id, drive.datum) for drive in (other, first))
+    if found != wanted:
+        with noting(lambda: notes_of(first), lambda: notes_of(other)):
+            step = _step(first.frame_id, is_local=first.datum is None and other.datum is None)
+            raise DriveError(
+                f'{other.name}: positions in {found}, expected {wanted} as {first.name}{step}'
+            )
+
+
+def _step(frame_id: str, *, is_local: bool) -> str:
+    same = f'; --pose-frame {frame_id} says that it is the same frame' if is_local else ''
+    return f'; choose other poses with --pose-topic or --tf-frames{same}'
