@@ -628,3 +628,12 @@ def test_nothing_outside_is_opened_or_written_for_a_hostile_map(
     assert watched[:-1] == [], done.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ['home', 'outside']
+
+
+@pytest.mark.parametrize('name', ['map.yaml', 'parts/0000/poses.npy'])
+def test_a_map_that_git_lfs_has_not_fetched_says_so(tmp_path: Path, name: str) -> None:
+    write_map(tmp_path / 'map', unit_rows(3, 4), straight_drive(3))
+    pointer = f'version https://git-lfs.github.com/spec/v1\noid sha256:{"0" * 64}\nsize 9\n'
+    (tmp_path / 'map' / name).write_text(pointer)
+    with pytest.raises(MapError, match='is a Git LFS pointer; run `git lfs pull`'):
+        PlaceMap.open(tmp_path / 'map')

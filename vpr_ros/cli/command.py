@@ -10,11 +10,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from vpr_ros.core.errors import ConfigError, VprError, notes_of_error
-from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_ros.drives.drive import Drive, notes_of
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
@@ -40,7 +38,7 @@ def command(main: Main) -> Callable[..., int]:
             sys.stdout.flush()
         except VprError as error:
             say_notes(notes_of_error(error))
-            _say(f'error: {_fetched(str(error))}')
+            _say(f'error: {error!s}')
             return _BAD_INPUT
         except KeyboardInterrupt as interrupt:
             _say(str(interrupt) or 'stopped by Ctrl-C')
@@ -83,9 +81,3 @@ def _print_any_name() -> None:
 
 def _say(text: str) -> None:
     print(' '.join(text.split()), file=sys.stderr)
-
-
-def _fetched(said: str) -> str:
-    """An error about a file that is a Git LFS pointer says only that; errors begin with a path."""
-    path = said.partition(': ')[0]
-    return f'{path}: {LFS_ADVICE}' if is_lfs_pointer(Path(path)) else said

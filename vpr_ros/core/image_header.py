@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vpr_ros.core.errors import ImageError
+from vpr_ros.core.lfs import is_lfs_content
 
 Content: TypeAlias = bytes | mmap.mmap
 """An encoded image, in memory or mapped from a file."""
@@ -30,7 +31,6 @@ _MOST_SEGMENTS = 100_000  # of a JPEG before its picture, or chunks of a PNG
 _MOST_EXIF_BYTES = 1 << 20
 _EXIF, _RAW_PROFILE = b'Exif\0\0', b'Raw profile type exif'
 _NETPBM = re.compile(rb'P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s')
-_LFS_POINTER = b'version https://git-lfs'
 _BOXES = {
     **dict.fromkeys((b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1'), 'HEIC'),
     **dict.fromkeys((b'avif', b'avis'), 'AVIF'),
@@ -92,7 +92,7 @@ def is_tiff(content: Content) -> bool:
 def _told(content: Content) -> str:
     """Why a file is no image that can be decoded here."""
     count = len(content)
-    if content[: len(_LFS_POINTER)] == _LFS_POINTER:
+    if is_lfs_content(bytes(content[:100])):
         return 'a pointer of Git LFS in place of the image; fetch it with `git lfs pull`'
     if content[4:8] == b'ftyp':
         found = _BOXES.get(bytes(content[8:12]), 'a film (MP4)')

@@ -19,6 +19,11 @@ def is_lfs_pointer(path: Path) -> bool:
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return False
         with path.open('rb') as file:
-            return file.read(_LARGEST).lstrip().startswith(_FIRST_LINES)
+            return is_lfs_content(file.read(_LARGEST))
     except OSError:
         return False
+
+
+def is_lfs_content(content: bytes) -> bool:
+    """Whether bytes begin as a Git LFS pointer does."""
+    return content.lstrip().startswith(_FIRST_LINES)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core import documents
 from vpr_ros.core.errors import DocumentError, MapError
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
 from vpr_ros.core.mapping.layout import ArrayForm
 
 LARGE_BYTES = 64_000_000
@@ -59,6 +60,10 @@ def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
     except OSError as error:
         raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
     if found != expected_sha256:
+        with open_regular(path) as file:
+            is_pointer = is_lfs_content(file.read(100))
+        if is_pointer:
+            raise MapError(f'{path}: {LFS_ADVICE}')
         raise MapError(
             f'{path}: sha256 {found[:12]}, map.yaml says {expected_sha256[:12]}; '
             f'the file is damaged, {RESTORE}'

@@ -23,6 +23,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.documents import parse_yaml
 from vpr_ros.core.errors import DocumentError, MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
+from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
 from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
 from vpr_ros.core.mapping.layout import GRAPHS_FOLDER, HEADER_NAME, files_of_parts
 from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded
@@ -115,6 +116,8 @@ def read_header(folder: Path) -> MapHeader:
     """
     path = folder / HEADER_NAME
     content = _content(folder)
+    if is_lfs_content(content):
+        raise MapError(f'{path}: {LFS_ADVICE}')
     try:
         found = parse_yaml(content, most_bytes=_MOST_BYTES)
     except DocumentError as error:
