@@ -29,7 +29,12 @@ from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
-from vpr_ros.drives.geographic import datum_at, degrees_of, east_north_of
+from vpr_ros.drives.geographic import (
+    datum_at,
+    degrees_of,
+    east_north_of,
+    grid_convergence_deg,
+)
 from vpr_ros.drives.writer import STORAGES, WriteOptions, write_bag, writing
 
 COLUMNS = 'image,stamp_s,x,y,z,qx,qy,qz,qw'
@@ -330,8 +335,10 @@ def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
     drive = open_drive(tmp_path)
     assert names(drive) == ['b.jpg', 'a.jpg']
     assert next(drive.frames()).stamp_ns == 1577836801 * 10**9
+    # west of the zone's middle, true north lies 1.495 degrees east of the grid's
+    expected = np.radians([-90 - 1.495, 0 - 1.495])
     np.testing.assert_allclose(
-        yaw_of(drive.trajectory.poses, forward=(0, 0, 1)), [-np.pi / 2, 0], atol=1e-9
+        yaw_of(drive.trajectory.poses, forward=(0, 0, 1)), expected, atol=1e-4
     )
 
 
@@ -837,8 +844,9 @@ def test_real_names_of_street_views_are_read(tmp_path):
     )
     drive = open_drive(utm_folder(tmp_path, stem))
     assert drive.datum == Datum(10, 'S', 550506.53, 4181256.88)
-    expected = compose(np.concatenate([np.zeros(3), yaw_quat(np.radians(-60.0))]), FORWARD_CAMERA)
-    assert angle_between(drive.trajectory.poses[0, 3:], expected[3:]) < 1e-9
+    yaw = yaw_quat(np.radians(-60.0 + 0.351))  # by the grid's north, not the compass's
+    expected = compose(np.concatenate([np.zeros(3), yaw]), FORWARD_CAMERA)
+    assert angle_between(drive.trajectory.poses[0, 3:], expected[3:]) < 1e-4
 
 
 def test_a_large_photo_is_decoded_no_larger_than_is_asked_for(tmp_path):
@@ -851,3 +859,20 @@ def test_a_large_photo_is_decoded_no_larger_than_is_asked_for(tmp_path):
     assert smaller.shape == (480, 640, 3)
     whole = resize(frame.load(), (64, 64)).astype(int)
     assert np.abs(resize(smaller, (64, 64)).astype(int) - whole).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ('latitude_deg', 'longitude_deg', 'expected_deg'),
+    [(60.0, 9.0, 0.0), (60.0, 11.9, 2.51), (-60.0, 11.9, -2.51), (0.0, 11.9, 0.0)],
+)
+def test_grid_north_is_turned_from_true_north_towards_the_edge_of_a_zone(
+    latitude_deg: float, longitude_deg: float, expected_deg: float
+) -> None:
+    """Against a step to the true north, in UTM coordinates."""
+    datum = datum_at(latitude_deg, 9.0)
+    found = grid_convergence_deg(latitude_deg, longitude_deg, datum)
+    east_m, north_m = east_north_of(latitude_deg, longitude_deg, datum)
+    further_east_m, further_north_m = east_north_of(latitude_deg + 0.01, longitude_deg, datum)
+    bearing = np.degrees(np.arctan2(further_east_m - east_m, further_north_m - north_m))
+    assert found == pytest.approx(-bearing, abs=0.02)
+    assert found == pytest.approx(expected_deg, abs=0.02)

@@ -293,3 +293,19 @@ def test_settings_that_change_while_the_node_runs_reach_the_next_image(
         before = len(fixes)
         drive(peer, images, range(999, 1003), start_s=500)
         assert len(fixes) == before
+
+
+def test_an_image_above_the_limit_is_refused_and_the_next_one_is_localized(
+    world: dict[str, Any],
+) -> None:
+    given = world | {'belief': False, 'max_image_size': 0.05}
+    with domain() as (number, peer), running(number, **given):
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        images = peer.publisher(Image, '/image')
+        large = raw(4, stamp_s=1)
+        large.height, large.width, large.step = 240, 320, 960
+        large.data = bytes(240 * 960)
+        images.publish(large)
+        assert_reported(peer, reports, '320x240 pixels, expected at most 0.05 million')
+        send_until_fix(peer, images, raw, 4, fixes)

@@ -105,24 +105,29 @@ ENCODINGS = tuple(_ENCODINGS)
 
 
 def to_rgb(
-    message: Any, *, source: str = 'image', at_least_hw: tuple[int, int] | None = None
+    message: Any,
+    *,
+    source: str = 'image',
+    at_least_hw: tuple[int, int] | None = None,
+    most_pixels: int = MOST_PIXELS,
 ) -> Image:
     """Decode a sensor_msgs/Image or CompressedImage to RGB uint8 [H, W, 3].
 
     at_least_hw: a JPEG may come smaller, down to this (height, width), which costs less.
+    most_pixels: beyond which an image is refused before memory is taken for it.
     rgb8 costs no copy: the result is then a view of the message's data, which it keeps alive.
     Raises ImageError, which begins with `source`, for an unknown encoding, fields that contradict
     each other, and data that does not decode.
     """
     if hasattr(message, 'format'):
-        return _decode_compressed(message, source, at_least_hw)
+        return _decode_compressed(message, source, at_least_hw, most_pixels)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
             f'{source}: encoding {message.encoding!r} is unknown, '
             f'expected one of {", ".join(ENCODINGS)}'
         )
-    _check_fields(message, encoding, source)
+    _check_fields(message, encoding, source, most_pixels)
     return _as_bytes(encoding.to_rgb(_pixels(message, encoding)), source)
 
 
@@ -202,7 +207,9 @@ def rgb_to_image(image: Image, kind: Callable[..., Any], header: Any) -> Any:
     )
 
 
-def _decode_compressed(message: Any, source: str, at_least_hw: tuple[int, int] | None) -> Image:
+def _decode_compressed(
+    message: Any, source: str, at_least_hw: tuple[int, int] | None, most_pixels: int
+) -> Image:
     """Read `format` as compressed_image_transport's subscriber does.
 
     It is 'jpeg' or 'png', or begins with the encoding of the image before it was compressed:
@@ -217,9 +224,9 @@ def _decode_compressed(message: Any, source: str, at_least_hw: tuple[int, int] |
     is_bgr = 'compressed bgr' in codec
     went_in_as_rgb = bool(told) and encoding in _COLOURS and not is_bgr
     if encoding.startswith('bayer_') or encoding in _DEEP or (encoding in _PLANES and not is_bgr):
-        rgb = _as_encoded(message, encoding, source)
+        rgb = _as_encoded(message, encoding, source, most_pixels)
     else:
-        rgb = decode(message.data, source=source, at_least_hw=at_least_hw)
+        rgb = decode(message.data, source=source, at_least_hw=at_least_hw, most_pixels=most_pixels)
     if went_in_as_rgb:
         return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
     return rgb
@@ -239,9 +246,9 @@ def _refuse_others(name: str, said: str, source: str) -> None:
         )
 
 
-def _as_encoded(message: Any, name: str, source: str) -> Image:
+def _as_encoded(message: Any, name: str, source: str, most_pixels: int) -> Image:
     """A picture whose numbers are those of an encoding; one in colour is what it looks like."""
-    pixels = decode_as_stored(message.data, source=source)
+    pixels = decode_as_stored(message.data, source=source, most_pixels=most_pixels)
     encoding = _ENCODINGS.get(_CASES.get(name, name))
     if encoding is None:
         raise ImageError(
@@ -270,7 +277,9 @@ def _as_bytes(rgb: _Pixels, source: str) -> Image:
     return check(np.asarray(rgb, dtype=np.uint8), source=source)
 
 
-def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
+def _check_fields(
+    message: Any, encoding: _Encoding, source: str, most_pixels: int = MOST_PIXELS
+) -> None:
     width, height, step = message.width, message.height, message.step
     if width == 0 or height == 0:
         raise ImageError(f'{source}: {width}x{height} pixels, expected an image')
@@ -288,9 +297,9 @@ def _check_fields(message: Any, encoding: _Encoding, source: str) -> None:
             f'{source}: {found} bytes of data, '
             f'expected {expected} (step {step} x {encoding.rows(height)} rows)'
         )
-    if width * height > MOST_PIXELS:
+    if width * height > most_pixels:
         raise ImageError(
-            f'{source}: {width}x{height} pixels, expected at most {MOST_PIXELS / 1e6:g} million'
+            f'{source}: {width}x{height} pixels, expected at most {most_pixels / 1e6:g} million'
         )
 
 

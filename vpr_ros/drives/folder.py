@@ -22,6 +22,7 @@ from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
+from vpr_ros.drives.geographic import grid_convergence_deg
 from vpr_ros.drives.geotags import (
     Geotag,
     exif_geotags,
@@ -172,7 +173,9 @@ class FolderDrive:
         self._photos = [
             replace(
                 photo,
-                pose=None if tag is None else _pose(position, tag if self.has_heading else None),
+                pose=None
+                if tag is None
+                else _pose(position, tag if self.has_heading else None, placed.datum),
             )
             for photo, tag, position in zip(self._photos, tags, placed.east_north_m)
         ]
@@ -207,15 +210,23 @@ def _files_of(path: Path) -> list[Path]:
     return [*path.iterdir(), *(inner.iterdir() if inner.is_dir() else ())]
 
 
-def _pose(east_north_m: tuple[float, float] | None, headed: Geotag | None) -> Poses | None:
-    """map_T_camera [7] by compass heading (0 north, clockwise), else unturned."""
+def _pose(
+    east_north_m: tuple[float, float] | None, headed: Geotag | None, datum: Datum
+) -> Poses | None:
+    """map_T_camera [7] by compass heading (0 north, clockwise), else unturned.
+
+    A compass knows the Earth's north, a map that of its UTM grid.
+    """
     if east_north_m is None:
         return None
     pose = IDENTITY.copy()
     pose[:2] = east_north_m
     if headed is None or headed.heading_deg is None:
         return pose
-    pose[3:] = yaw_quat(np.radians(90.0 - headed.heading_deg))
+    heading_deg = headed.heading_deg
+    if headed.degrees is not None:
+        heading_deg -= grid_convergence_deg(*headed.degrees, datum)
+    pose[3:] = yaw_quat(np.radians(90.0 - heading_deg))
     return compose(pose, FORWARD_CAMERA)
 
 

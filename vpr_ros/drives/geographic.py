@@ -47,6 +47,19 @@ def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tu
     return float(east_m) - datum.east_m, float(north_m) - datum.north_m
 
 
+def grid_convergence_deg(latitude_deg: float, longitude_deg: float, datum: Datum) -> float:
+    """How far the UTM grid's north is turned from true north, clockwise, in degrees.
+
+    Up to 3 degrees at the edge of a zone; 0 where the datum does not say its zone. Snyder, Map
+    Projections: A Working Manual, 1987, without the terms of the ellipsoid (below 0.01 degrees).
+    """
+    if datum.utm_zone == UNKNOWN_ZONE:
+        return 0.0
+    east_rad = math.radians(longitude_deg - (6 * datum.utm_zone - 183))
+    slope = math.tan(east_rad) * math.sin(math.radians(latitude_deg))
+    return math.degrees(math.atan(slope))
+
+
 def degrees_of(east_m: float, north_m: float, zone: int, letter: str) -> tuple[float, float]:
     """Latitude and longitude of UTM coordinates; raises DriveError where they are none."""
     try:

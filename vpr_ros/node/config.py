@@ -84,6 +84,14 @@ class NodeConfig(SessionConfig):
         choices=('sensor_data', 'default', 'system_default'),
         at_configure=True,
     )
+    max_image_size: float = knob(
+        100.0,
+        'Largest image that is decoded; a larger one is refused before memory is taken for it.',
+        unit='Mpx',
+        low=0.01,
+        high=1000.0,
+        at_configure=True,
+    )
     map_frame: str = knob(
         '', "Frame of the published poses; empty takes the map's.", at_configure=True
     )

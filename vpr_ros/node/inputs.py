@@ -42,6 +42,7 @@ from vpr_ros.session.events import (
     InitialPoseCame,
     LocalizeAsked,
     OdometryCame,
+    ReadImage,
     ResetAsked,
     TriggerAsked,
 )
@@ -190,6 +191,11 @@ class Inputs:
 
         return guarded
 
+    def _reading(self, message: Any) -> ReadImage:
+        """How an image message is decoded, later and in the worker's thread."""
+        most_pixels = round(self._config.max_image_size * 1e6)
+        return partial(to_rgb, message, most_pixels=most_pixels)
+
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
@@ -200,7 +206,7 @@ class Inputs:
         self._mailbox.put(
             ImageCame(
                 stamp_ns=convert.stamp_ns(message.header.stamp) or now_ns,
-                read=partial(to_rgb, message),
+                read=self._reading(message),
                 camera=camera,
                 camera_frame=message.header.frame_id,
                 came_ns=now_ns,
@@ -270,11 +276,11 @@ class Inputs:
         if len(given) != 1:
             raise ImageError(f'{len(given)} of image and compressed_image have data, expected one')
         at_ns = convert.stamp_ns(given[0].header.stamp) or self._now_ns()
-        located = self._reply(LocalizeAsked(at_ns, partial(to_rgb, given[0]))).located
+        located = self._reply(LocalizeAsked(at_ns, self._reading(given[0]))).located
         if located is None:
             raise VprError('the image was not localized')
         header = convert.header(at_ns, self._map_frame)
-        count = request.max_matches or self._config.candidates
+        count = request.max_matches or len(located.candidates)
         response.success = True
         response.matches = convert.matches_message(located, self._map, header, count=count)
         if isinstance(located.outcome, Fix):
