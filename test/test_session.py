@@ -99,6 +99,18 @@ def test_a_clock_that_is_set_back_forgets_the_drive(place_map: PlaceMap) -> None
     assert states(answers) == ['LOST'] and session.counts.snapshot().time_jumps == 2
 
 
+@pytest.mark.parametrize('came_s', [1.8e9, 0.0], ids=['wall time', 'no clock yet'])
+def test_images_of_another_clock_are_told_once_and_localized_all_the_same(
+    place_map: PlaceMap, came_s: float
+) -> None:
+    session = session_on(place_map)
+    events = [replace(event, came_ns=round(came_s * SECOND)) for event in drive(range(10, 20))]
+    answers = answers_of(session, events)
+    assert texts(answers).count('set use_sim_time and publish /clock') == 1
+    assert isinstance(outcomes(answers)[-1], Fix)
+    assert 'use_sim_time' not in texts(answers_of(session_on(place_map), drive(range(10, 20))))
+
+
 def test_how_far_back_a_jump_is_can_be_set(place_map: PlaceMap) -> None:
     session = session_on(place_map, time_jump=10.0)
     answers_of(session, drive(range(10, 20)))

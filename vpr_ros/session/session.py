@@ -50,6 +50,7 @@ from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
 
+_OTHER_CLOCK_S = 60.0  # apart, from which stamps are of another clock
 _MOST_WAITING = 100  # fixes, for odometry
 
 MountingOf = Callable[[str], Poses | None]
@@ -132,6 +133,7 @@ class Session:
         if behind_s > 0:
             yield from self._set_back(behind_s)
         self._last_stamp_ns[event.camera] = event.stamp_ns
+        yield from self._compare_clocks(event)
         started_s = time.perf_counter()
         image = event.read(at_least_hw=self.localizer.needed_hw)
         decoded_s = time.perf_counter()
@@ -144,6 +146,18 @@ class Session:
         self.counts.localized(located)
         yield Localized(frame, located, event.came_s)
         yield from self._track(located)
+
+    def _compare_clocks(self, event: ImageCame) -> Iterator[Answer]:
+        """Tell once where images are stamped by another clock than the node's."""
+        apart_s = (event.came_ns - event.stamp_ns) / 1e9
+        if abs(apart_s) <= _OTHER_CLOCK_S or 'clock' in self._said:
+            return
+        self._said.add('clock')
+        yield Noted(
+            f'images are stamped {event.stamp_ns / 1e9:.0f} s, and the clock of this node says '
+            f'{event.came_ns / 1e9:.0f} s; for a recording or a simulator set use_sim_time and '
+            'publish /clock, else tf and GPS do not fit the images'
+        )
 
     def _behind_s(self, event: ImageCame) -> float:
         """How far an image is older than the last one of its camera."""
