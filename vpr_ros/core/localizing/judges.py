@@ -133,7 +133,7 @@ class Drive:
         seen = places if shown is None else shown[places]  # -1 where nothing is mapped
         similarity = np.where(seen >= 0, row[seen], row.mean())
         # A belief is about places as the robot's first camera took them.
-        poses = self._map.base_poses(places, base_T_camera=self._rig.mounting(0))
+        poses = self._rig.base_poses(0, places)
         return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ class Localizer:
             query,
             self.place_map,
             count=self.config.candidates,
-            base_T_camera=self.rig.mounting(query.camera),
+            poses_of=partial(self.rig.base_poses, query.camera),
             every_place=judge.needs_every_place,
         )
 

@@ -3,6 +3,7 @@
 Descriptors are unit vectors, so similarity is their dot product, between -1 and 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,17 +44,17 @@ def retrieve(
     place_map: PlaceMap,
     *,
     count: int,
-    base_T_camera: Poses | None = None,
+    poses_of: Callable[[NDArray[np.int64]], Poses] | None = None,
     every_place: bool = False,
 ) -> Retrieved:
     """The `count` places most similar to a query; with a prior, only those inside it.
 
-    base_T_camera: [7], mounting of the query's camera; None takes the mapping camera's.
+    poses_of: gives map_T_base [K, 7] of places [K]; None takes the mapping camera's mounting.
     every_place: compare the query with all places, which a judge of whole drives needs.
     """
     row = place_map.index.similarities(query.descriptor) if every_place else None  # [N]
     similarity, places = _best(query, place_map, count, row)
-    poses = place_map.base_poses(places, base_T_camera=base_T_camera)
+    poses = (poses_of or place_map.base_poses)(places)
     return Retrieved(Candidates(places, similarity, poses), row)
 
 

@@ -43,6 +43,7 @@ class Rig:
         self._map = place_map
         self._radius_m = radius_m
         self._seen: dict[tuple[bytes, bytes], NDArray[np.int64] | None] = {}
+        self._bases: dict[bytes, Poses] = {}  # [N, 7], by mounting
         self.cameras = list(cameras)
 
     def mounting(self, camera: int) -> Poses:
@@ -55,6 +56,17 @@ class Rig:
                 f'camera {camera + 1}: its mounting is not known; give base_T_camera, or tf'
             )
         return self._map.base_T_camera
+
+    def base_poses(self, camera: int, places: NDArray[np.int64]) -> Poses:
+        """map_T_base [K, 7] of this robot where a camera is where places [K] were taken.
+
+        Those of all places are kept, because each frame asks for some.
+        """
+        mounting = self.mounting(camera)
+        key = mounting.tobytes()
+        if key not in self._bases:
+            self._bases[key] = self._map.base_poses(base_T_camera=mounting)
+        return np.asarray(self._bases[key][places])
 
     def calibration(self, camera: int) -> Camera | None:
         """A camera's own calibration, else that of the camera that made the landmarks."""
