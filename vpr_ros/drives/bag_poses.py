@@ -15,7 +15,7 @@ from vpr_ros.core.geometry import IDENTITY, checked_pose
 from vpr_ros.core.trajectory import Trajectory, jumped
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
-from vpr_ros.drives.geographic import datum_at, east_north_of
+from vpr_ros.drives.geographic import UNKNOWN_FIX, datum_at, degrees_of_fix, east_north_of
 from vpr_ros.drives.reader import (
     NAVSAT,
     POSE_TYPES,
@@ -27,8 +27,6 @@ from vpr_ros.drives.reader import (
 )
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
-_NO_FIX, _UNKNOWN_FIX = -1, -2  # sensor_msgs/NavSatStatus; unknown is what nobody has set
-_NULL_DEG = 1e-7
 _FEWEST_OF_A_STRAY = 3  # positions, of which one may be left out as a stray
 
 
@@ -160,19 +158,11 @@ class _Fixes(_Track):
 
     def add(self, message: Any, raw: RawMessage) -> None:
         """Take a NavSatFix; raises _NoPoseError for what is no position."""
-        status = message.status.status
-        if status == _NO_FIX or status < _UNKNOWN_FIX:
-            raise _NoPoseError(f'status {status}, no fix')
-        place = message.latitude, message.longitude
-        if not np.isfinite(place).all():
-            raise _NoPoseError('NaN')
-        if np.abs(place).max() < _NULL_DEG:
-            raise _NoPoseError('latitude and longitude 0, which is no position')
         try:
-            datum_at(*place)
-        except VprError as error:
-            raise _NoPoseError('not on the Earth, or beyond UTM') from error
-        self._unknown += status == _UNKNOWN_FIX
+            place = degrees_of_fix(message)
+        except DriveError as error:
+            raise _NoPoseError(str(error)) from error
+        self._unknown += message.status.status == UNKNOWN_FIX
         self._keep((*place, message.altitude), message.header, raw)
 
     def finished(self, topic: str, warnings: list[str]) -> BasePoses:
@@ -180,7 +170,7 @@ class _Fixes(_Track):
         count = len(self.header_ns)
         if self._unknown:
             warnings.append(
-                f'{topic}: {self._unknown} of {count} positions have status {_UNKNOWN_FIX} '
+                f'{topic}: {self._unknown} of {count} positions have status {UNKNOWN_FIX} '
                 '(unknown); they are taken, as they are finite and not 0'
             )
         stamps_ns = self._stamps(topic, warnings)

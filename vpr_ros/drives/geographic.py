@@ -7,11 +7,17 @@ between places.
 """
 
 import math
+from typing import Any
 
 import utm
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Datum
+
+_NO_FIX = -1  # sensor_msgs/NavSatStatus
+_NULL_DEG = 1e-7  # what a receiver says before it knows
+UNKNOWN_FIX = -2
+"""Status of a NavSatFix that nobody has set."""
 
 UNKNOWN_ZONE = 0
 """utm_zone of a datum whose recording does not say its zone."""
@@ -67,6 +73,25 @@ def degrees_of(east_m: float, north_m: float, zone: int, letter: str) -> tuple[f
     except (utm.OutOfRangeError, ValueError) as error:
         raise DriveError(f'UTM {zone}{letter} {east_m} {north_m}: {error}') from error
     return float(latitude_deg), float(longitude_deg)
+
+
+def degrees_of_fix(message: Any) -> tuple[float, float]:
+    """Latitude and longitude of a sensor_msgs/NavSatFix, of a bag or of the node.
+
+    Raises DriveError that says why it is no position. A status that nobody set is taken.
+    """
+    status, place = message.status.status, (float(message.latitude), float(message.longitude))
+    if status == _NO_FIX or status < UNKNOWN_FIX:
+        raise DriveError(f'status {status}, no fix')
+    if not (math.isfinite(place[0]) and math.isfinite(place[1])):
+        raise DriveError('NaN')
+    if max(abs(place[0]), abs(place[1])) < _NULL_DEG:
+        raise DriveError('latitude and longitude 0, which is no position')
+    try:
+        datum_at(*place)
+    except DriveError as error:
+        raise DriveError('not on the Earth, or beyond UTM') from error
+    return place
 
 
 def _check(latitude_deg: float, longitude_deg: float) -> None:

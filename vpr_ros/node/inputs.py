@@ -28,7 +28,7 @@ from vpr_ros.core.encodings import to_rgb
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.drives.geographic import east_north_of
+from vpr_ros.drives.geographic import degrees_of_fix, east_north_of
 from vpr_ros.node import conversions as convert
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.qos import RECENT, image_qos
@@ -228,7 +228,11 @@ class Inputs:
         datum = self._map.header.datum
         if datum is None or message.status.status == NavSatStatus.STATUS_NO_FIX:
             return
-        position_m = np.array(east_north_of(message.latitude, message.longitude, datum))
+        try:
+            place = degrees_of_fix(message)
+        except VprError as error:
+            raise VprError(f'gps/fix: {error}; ignored') from error
+        position_m = np.array(east_north_of(*place, datum))
         variance = max(message.position_covariance[0], message.position_covariance[4])
         known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN
         sigma_m = variance**0.5 if known and variance > 0 else _USUAL_GPS_SIGMA_M
