@@ -150,13 +150,13 @@ class Session:
     def _compare_clocks(self, event: ImageCame) -> Iterator[Answer]:
         """Tell once where images are stamped by another clock than the node's."""
         apart_s = (event.came_ns - event.stamp_ns) / 1e9
-        if abs(apart_s) <= _OTHER_CLOCK_S or 'clock' in self._said:
+        if abs(apart_s) <= _OTHER_CLOCK_S:
             return
-        self._said.add('clock')
-        yield Noted(
+        yield from self._once(
             f'images are stamped {event.stamp_ns / 1e9:.0f} s, and the clock of this node says '
             f'{event.came_ns / 1e9:.0f} s; for a recording or a simulator set use_sim_time and '
-            'publish /clock, else tf and GPS do not fit the images'
+            'publish /clock, else tf and GPS do not fit the images',
+            key='clock',  # the numbers differ from image to image
         )
 
     def _behind_s(self, event: ImageCame) -> float:
@@ -348,10 +348,11 @@ class Session:
 
     # Notes ---------------------------------------------------------------------------------------
 
-    def _once(self, text: str) -> Iterator[Answer]:
-        """A warning that is given once in a session."""
-        if text not in self._said:
-            self._said.add(text)
+    def _once(self, text: str, *, key: str = '') -> Iterator[Answer]:
+        """A warning that is given once in a session; key: what makes two texts the same."""
+        key = key or text
+        if key not in self._said:
+            self._said.add(key)
             yield Noted(text)
 
     def _tell(self) -> None:

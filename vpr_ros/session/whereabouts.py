@@ -30,6 +30,7 @@ class InitialPose:
         """prior: as it was when it was told."""
         self._told = prior
         self._first_ns: int | None = None  # stamp of the first image after it
+        self._last_ns = 0  # of the newest one
         self._moved_m = 0.0  # since then
 
     def prior(
