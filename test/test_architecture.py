@@ -31,6 +31,7 @@ FLOORS = (
     {'vpr_ros.core.localizing'},
     {'vpr_ros.core.mapping'},
     {'vpr_ros.core.landmarks'},
+    {'vpr_ros.core.matching'},
     {'vpr_ros.core.describing'},
     {'vpr_ros.core'},  # the ground
 )

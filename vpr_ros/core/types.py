@@ -1,7 +1,7 @@
 """The array types that every stage shares, and the letters of their shapes.
 
-B batch, D descriptor size, H W image height and width, K candidates, N places, Q queries, T
-trajectory points.
+B batch, C numbers of a cell, D descriptor size, H W image height and width, h w rows and columns
+of cells, K candidates, N places, Q queries, T trajectory points.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.uint8]  # [H, W, 3] RGB
 Descriptors: TypeAlias = NDArray[np.float32]  # [..., D], unit norm
+Cells: TypeAlias = NDArray[np.float16]
+"""[..., h, w, C], unit norm: local descriptors of an image on a regular grid, from top left."""
+CellBits: TypeAlias = NDArray[np.uint8]
+"""[..., h * w, C / 8]: the signs of cells, as maps keep them (matching/bits.py)."""
 Poses: TypeAlias = NDArray[
     np.float64
 ]  # [..., 7]: x y z in metres, then the quaternion qx qy qz qw

@@ -10,12 +10,13 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.precision import multiplies_bytes_fast
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.types import Cells, Descriptors, Image
 
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 """What onnxruntime runs a graph on: a name, or a name and options."""
@@ -38,6 +39,10 @@ class Describer(Protocol):
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
         """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        ...
+
+    def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
+        """The same, and float16 [B, h, w, C] of unit norm; None of a model without cells."""
         ...
 
 
@@ -93,21 +98,30 @@ class OnnxDescriber:
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
         """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        return self._run(self._outputs[:1], images)[0]
+
+    def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
+        """The same, and float16 [B, h, w, C] of unit norm; None of a model without cells."""
+        descriptors, *cells = self._run(self._outputs, images)
+        return descriptors, cells[0] if cells else None
+
+    def _run(self, outputs: list[str], images: Sequence[Image]) -> list[NDArray[Any]]:
         size = self._model.card.image_size
         # One after another: a processor's caches hold one image's maps, not those of a batch.
         rows = [
-            self._session.run([self._output], {self._input: resize(image, size)[None]})[0]
+            self._session.run(outputs, {self._input: resize(image, size)[None]})
             for image in images
         ]
-        return np.concatenate(rows, dtype=np.float32)
+        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
     def _check_signature(self) -> None:
         card = self._model.card
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
+        expected_outputs = 1 if card.cells is None else 2
+        if len(inputs) != 1 or len(outputs) != expected_outputs:
             raise ModelError(
                 f'{self._model.graph}: {len(inputs)} inputs and {len(outputs)} outputs, '
-                'expected one of each'
+                f'expected 1 and {expected_outputs} as in {self._model.folder / "card.json"}'
             )
         expected = [card.image_height, card.image_width, 3]
         if inputs[0].type != 'tensor(uint8)' or list(inputs[0].shape[1:]) != expected:
@@ -116,9 +130,14 @@ class OnnxDescriber:
                 f'expected uint8 [B, {card.image_height}, {card.image_width}, 3] '
                 f'as in {self._model.folder / "card.json"}'
             )
-        if list(outputs[0].shape[1:]) != [card.descriptor_size]:
-            raise ModelError(
-                f'{self._model.graph}: output {outputs[0].shape}, '
-                f'the card says [B, {card.descriptor_size}]'
-            )
-        self._input, self._output = inputs[0].name, outputs[0].name
+        forms = [('tensor(float)', [card.descriptor_size])]
+        if card.cells is not None:
+            forms.append(('tensor(float16)', list(card.cells)))
+        for output, (kind, shape) in zip(outputs, forms, strict=True):
+            if output.type != kind or list(output.shape[1:]) != shape:
+                raise ModelError(
+                    f'{self._model.graph}: output {output.name} {output.type} {output.shape}, '
+                    f'the card says {kind} [B, {", ".join(map(str, shape))}]'
+                )
+        self._input = inputs[0].name
+        self._outputs = [output.name for output in outputs]

@@ -11,7 +11,7 @@ import json
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +32,7 @@ from vpr_ros.core.names import cleaned
 
 FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
+MOST_CELLS = 1024  # rows, columns and numbers of a cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,9 @@ class ModelCard:
     image_height: int  # pixels
     image_width: int  # pixels
     descriptor_size: int
+    cells: tuple[int, int, int] | None = (
+        None  # rows, columns, numbers of each; None: no such output
+    )
     sha256: str = ''  # of model.onnx; filled by write_model
     format_version: int = FORMAT_VERSION
     summary: str = ''
@@ -71,7 +75,10 @@ class Model:
 
     @property
     def graph(self) -> Path:
-        """The ONNX file: uint8 RGB [B, H, W, 3] in, float32 unit descriptors [B, D] out."""
+        """The ONNX file: uint8 RGB [B, H, W, 3] in, float32 unit descriptors [B, D] out.
+
+        And as a second output float16 unit cells [B, h, w, C], where the card has some.
+        """
         return self.folder / GRAPH_NAMES[self.precision]
 
     @property
@@ -139,7 +146,21 @@ def read_card(path: Path) -> ModelCard:
         value = getattr(card, name)
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{path}: {name} is {value!r}, expected a positive whole number')
-    return card
+    return replace(card, cells=_cells_size(card.cells, path))
+
+
+def _cells_size(found: Any, path: Path) -> tuple[int, int, int] | None:
+    """Rows, columns and numbers of the cells as a card says them; raises ModelError."""
+    if found is None:
+        return None
+    sizes = tuple(found) if isinstance(found, (list, tuple)) else ()
+    whole = all(type(size) is int and 0 < size <= MOST_CELLS for size in sizes)
+    if len(sizes) != 3 or not whole or sizes[2] % 8:
+        raise ModelError(
+            f'{path}: cells is {found!r}, expected [rows, columns, numbers], '
+            f'each from 1 to {MOST_CELLS}, the numbers a multiple of 8'
+        )
+    return sizes
 
 
 def _opened(path: Path) -> BinaryIO:
