@@ -33,6 +33,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What a model says of one image, in the form that maps keep it."""
+
+    descriptor: Descriptors  # [D]
+    cells: CellBits | None = None  # [h * w, C / 8]; None: not asked for, or the model has none
+
+
+@dataclass(frozen=True, slots=True)
 class Datum:
     """Where a map's origin lies on the Earth.
 

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import compose, invert
-from vpr_ros.core.types import Descriptors, Image, Poses, Stamps
+from vpr_ros.core.types import CellBits, Described, Descriptors, Image, Poses, Stamps
 from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
-from vpr_ros.drives.prefetch import described, load
+from vpr_ros.drives.prefetch import described_with_cells, load
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -50,6 +50,7 @@ class PosedImages:
     descriptors: Descriptors  # [Q, D]
     poses: Poses  # [Q, 7] map_T_base
     stamps_ns: Stamps  # [Q]
+    cells: CellBits | None = None  # [Q, h * w, C / 8]; None of a model without cells
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -129,12 +130,13 @@ def posed_images(
     with noting(lambda: notes_of(drive), unusable.lines):
         if drive.trajectory is None:
             raise DriveError(f'{drive.name}: no true poses in it, which are needed here')
-        stamps, rows = [], []
-        results = described(frames_of(drive), load, describer)
-        for frame, (image, descriptor) in usable(results, unusable):
+        stamps: list[int] = []
+        rows: list[Described] = []
+        results = described_with_cells(frames_of(drive), load, describer)
+        for frame, (image, row) in usable(results, unusable):
             if wanted(image):
                 stamps.append(frame.stamp_ns)
-                rows.append(descriptor)
+                rows.append(row)
         if not rows:
             raise DriveError(f'{drive.name}: none of {len(drive)} images can be used here')
         stamps_ns = np.array(stamps, dtype=np.int64)
@@ -142,4 +144,11 @@ def posed_images(
         known = known_rows(drive, poses, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     for line in unusable.lines():
         add_note(drive, line)
-    return PosedImages(np.array(rows, dtype=np.float32)[known], poses[known], stamps_ns[known])
+    kept = [row for row, is_known in zip(rows, known.tolist()) if is_known]
+    cells = [row.cells for row in kept if row.cells is not None]
+    return PosedImages(
+        np.array([row.descriptor for row in kept], dtype=np.float32),
+        poses[known],
+        stamps_ns[known],
+        np.array(cells) if cells else None,
+    )

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.mapping.described import describe_as_kept
+from vpr_ros.core.types import Described, Descriptors, Image
 from vpr_ros.drives.drive import RecordedFrame
 
 Item = TypeVar('Item')
@@ -37,7 +38,7 @@ def prefetched(
 
 
 def load(recorded: RecordedFrame, needed_hw: tuple[int, int]) -> Image:
-    """The image of a frame, for `described`."""
+    """The image of a frame, for `described` and `described_with_cells`."""
     return recorded.load(at_least_hw=needed_hw)
 
 
@@ -55,6 +56,26 @@ def described(
     def work(item: Item) -> tuple[Image, Descriptors]:
         image = load(item, needed_hw)
         return image, describer.describe([image])[0]
+
+    return prefetched(items, work, workers=describer.at_once)
+
+
+def described_with_cells(
+    items: Iterable[Item],
+    load: Callable[[Item, tuple[int, int]], Image],
+    describer: Describer,
+    *,
+    with_cells: bool = True,
+) -> Iterator[tuple[Item, tuple[Image, Described] | ImageError]]:
+    """The same with all that a map may keep of an image, from one pass of the network.
+
+    with_cells: False where nobody keeps them, which saves their copying.
+    """
+    needed_hw = describer.model.card.image_size
+
+    def work(item: Item) -> tuple[Image, Described]:
+        image = load(item, needed_hw)
+        return image, describe_as_kept(describer, image, with_cells=with_cells)
 
     return prefetched(items, work, workers=describer.at_once)
 

@@ -108,7 +108,8 @@ def _observed(
     localizer.reset()
     observed, right = [], []
     for row, stamp_ns in zip(rows, images.stamps_ns.tolist()):
-        located = localizer.locate(Query(images.descriptors[row], stamp_ns))
+        cells = None if images.cells is None else images.cells[row]
+        located = localizer.locate(Query(images.descriptors[row], stamp_ns, cells=cells))
         assert located.observed is not None  # the judge of drives is calibrated
         observed.append(located.observed)
         best = located.candidates.map_T_base[0]

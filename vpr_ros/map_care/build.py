@@ -21,13 +21,13 @@ from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
 from vpr_ros.core.mapping.graphs import features_of
-from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
-from vpr_ros.drives.prefetch import described
+from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.map_care.check import blank_said
 from vpr_ros.map_care.edit import append, require_same_headings
@@ -170,14 +170,15 @@ def add_places(
         height, width = needed_hw
         return posed[0].load(at_least_hw=(max(height, THUMBNAIL_PX), max(width, THUMBNAIL_PX)))
 
-    results = described(chosen, load, describer)
-    for (frame, pose), (image, descriptor) in usable(results, report.unusable):
+    results = described_with_cells(chosen, load, describer, with_cells=writer.has_cells)
+    for (frame, pose), (image, seen) in usable(results, report.unusable):
         writer.add(
-            descriptor,
+            seen.descriptor,
             pose,
             stamp_ns=frame.stamp_ns,
             name=frame.name,
             thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
+            cells=seen.cells,
         )
         report.mapped += 1
         report.blank += not shows_something(image)
@@ -207,11 +208,13 @@ def append_drive(
 ) -> Report:
     """Add a drive to a map as a further part, with landmarks if features for them are given.
 
-    header: of the map before. Raises MapError where the drive's poses cannot stand beside the
-    map's, and as `edit.append` and `add_places`.
+    header: of the map before. A map without cells goes on without, whatever the model has. Raises
+    MapError where the drive's poses or the model's cells cannot stand beside the map's, and as
+    `edit.append` and `add_places`.
     """
     report = Report()
     with noting(lambda: notes_of(drive), report.known):
+        require_cells(folder, header, describer.model)
         if drive.trajectory is not None:
             require_frame_of_map(header, drive)
             require_same_headings(header, drive.has_heading, where=drive.name)
@@ -271,6 +274,7 @@ def _header(
         model_name=card.name,
         model_sha256=card.sha256,
         descriptor_size=card.descriptor_size,
+        cells=card.cells,
         model_calibration=card.calibration,
         frame_id=drive.frame_id,
         datum=drive.datum,

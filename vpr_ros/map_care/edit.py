@@ -64,6 +64,7 @@ def append(
                 header.descriptor_size,
                 stack,
                 part=part,
+                cells=header.cells,
                 landmark_descriptor_size=landmarks[1].descriptor_size if landmarks else None,
             )
             yield writer
@@ -145,7 +146,11 @@ def keep_places(
             with ExitStack() as stack:
                 size = place_map.landmark_descriptor_size
                 writer = MapWriter(
-                    staging, header.descriptor_size, stack, landmark_descriptor_size=size
+                    staging,
+                    header.descriptor_size,
+                    stack,
+                    cells=header.cells,
+                    landmark_descriptor_size=size,
                 )
                 _copy_rows(place_map, np.flatnonzero(kept), writer)
                 writer.finish()
@@ -170,6 +175,7 @@ def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) 
             stamp_ns=int(place_map.stamps_ns[row]),
             name=place_map.names[row],
             thumbnail=place_map.thumbnail_jpeg(row),
+            cells=place_map.cells(row),
         )
         if place_map.landmark_descriptor_size is not None:
             landmarks = place_map.landmarks(row)
@@ -246,6 +252,13 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
             f'{where}: made with models {ours.model_name} ({ours.model_sha256[:12]}) and '
             f'{theirs.model_name} ({theirs.model_sha256[:12]}), expected the same; '
             'rebuild one with build_map'
+        )
+    if ours.cells != theirs.cells:
+        sizes = ['none' if each.cells is None else list(each.cells) for each in (ours, theirs)]
+        other_one = first if ours.cells is None else other
+        raise MapError(
+            f'{where}: cells are {sizes[0]} and {sizes[1]}, expected the same; '
+            f'rebuild {other_one.folder} with build_map'
         )
     require_same_frame(ours, theirs.frame_id, theirs.datum, where=where)
     require_same_headings(ours, theirs.has_heading, where=where)

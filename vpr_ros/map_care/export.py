@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -85,7 +86,15 @@ def export_images(place_map: PlaceMap, folder: Path) -> None:
 
 
 def export_npz(place_map: PlaceMap, path: Path) -> None:
-    """Arrays descriptors [N, D], poses [N, 7], stamps_ns [N] and names [N]."""
+    """Arrays descriptors [N, D], poses [N, 7], stamps_ns [N] and names [N].
+
+    And cells [N, h, w, C / 8] of a map that has some: their signs, packed.
+    """
+    cells: dict[str, Any] = {}
+    if place_map.cells_size is not None:
+        rows, columns, _ = place_map.cells_size
+        bits = np.concatenate(place_map.cell_blocks)
+        cells = {'cells': bits.reshape(len(bits), rows, columns, -1)}
     with _staged_file(path) as staging, staging.open('wb') as file:
         np.savez(
             file,
@@ -93,6 +102,7 @@ def export_npz(place_map: PlaceMap, path: Path) -> None:
             poses=place_map.poses,
             stamps_ns=place_map.stamps_ns,
             names=np.array(place_map.names),
+            **cells,
         )
 
 
@@ -120,7 +130,7 @@ EXPORTS = {
     'csv': Form(export_csv, 'FILE', 'poses as image,stamp_s,x,y,z,qx,qy,qz,qw'),
     'geojson': Form(export_geojson, 'FILE', 'points in degrees, of a map with a datum'),
     'images': Form(export_images, 'DIR', 'thumbnails and poses as a posed folder'),
-    'npz': Form(export_npz, 'FILE', 'descriptors, poses, stamps and names as numpy arrays'),
+    'npz': Form(export_npz, 'FILE', 'descriptors, cells, poses, stamps and names as numpy arrays'),
     'faiss': Form(export_faiss, 'FILE', 'descriptors as a flat faiss index'),
 }
 """Every form by its name."""

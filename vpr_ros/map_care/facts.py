@@ -10,6 +10,17 @@ from vpr_ros.map_care.check import Findings, blank_said, spacing_m
 from vpr_ros.map_care.page import called
 
 _SHOWN = 10  # findings of each kind
+_KINDS = {
+    'descriptors': 'descriptors',
+    'codes': 'codes',
+    'bytes': 'codes',
+    'byte': 'codes',
+    'cells': 'cells',
+    'landmark': 'landmarks',
+    'thumbnails': 'thumbnails',
+    'thumbnail': 'thumbnails',
+}
+"""What a file of a part is a kind of, by the first word of its name."""
 
 
 def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
@@ -28,7 +39,9 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
         ('mounting', 'known' if header.mounting_known else 'not known, taken as looking forward'),
         ('model', f'{header.model_name} ({header.model_sha256[:12]})'),
         ('descriptors', f'{header.descriptor_size} numbers each'),
+        ('cells', _cells(header)),
         ('size on disk', size_on_disk(header, place_map.folder)),
+        ('a place', bytes_a_place(header, place_map.folder)),
         ('id', place_map.id),
         ('made at', f'{header.made_at} from {header.source}'),
         ('made by', header.command),
@@ -78,13 +91,25 @@ def _blank(findings: Findings) -> str:
 
 def size_on_disk(header: MapHeader, folder: Path) -> str:
     """The size of a map, and its three largest files by their names within a part."""
-    sizes: dict[str, int] = {}
-    for name in header.files or {}:
-        path = folder / name
-        sizes[path.name] = sizes.get(path.name, 0) + path.stat().st_size
+    sizes = _file_sizes(header, folder)
     largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:3]
     shares = ', '.join(f'{name} {size / 1e6:.1f}' for name, size in largest)
     return f'{sum(sizes.values()) / 1e6:.1f} MB ({shares})'
+
+
+def bytes_a_place(header: MapHeader, folder: Path) -> str:
+    """What a place takes on the disk in the mean, by kind; what there is none of is left out."""
+    sizes: dict[str, int] = {}
+    for name, size in _file_sizes(header, folder).items():
+        kind = _KINDS.get(name.partition('_')[0].partition('.')[0], 'the rest')
+        sizes[kind] = sizes.get(kind, 0) + size
+    each = {kind: round(size / header.places) for kind, size in sizes.items()}
+    shown = [
+        f'{kind} {each[kind]}'
+        for kind in dict.fromkeys([*_KINDS.values(), 'the rest'])
+        if kind in each
+    ]
+    return f'{sum(each.values())} bytes ({", ".join(shown)})'
 
 
 def recall_rows(found: Sequence[tuple[str, Recall]], *, own: bool) -> list[tuple[str, str]]:
@@ -98,6 +123,22 @@ def recall_rows(found: Sequence[tuple[str, Recall]], *, own: bool) -> list[tuple
 def table(rows: Sequence[tuple[str, str]]) -> str:
     """Names and values as lines."""
     return '\n'.join(f'{name:<22}{value}'.rstrip() for name, value in rows)
+
+
+def _file_sizes(header: MapHeader, folder: Path) -> dict[str, int]:
+    """Bytes of a map's files by their names within a part, all parts together."""
+    sizes: dict[str, int] = {}
+    for name in header.files or {}:
+        path = folder / name
+        sizes[path.name] = sizes.get(path.name, 0) + path.stat().st_size
+    return sizes
+
+
+def _cells(header: MapHeader) -> str:
+    if header.cells is None:
+        return 'none'
+    rows, columns, numbers = header.cells
+    return f'{rows} x {columns} of {numbers} bits each'
 
 
 def _datum(header: MapHeader) -> list[tuple[str, str]]:

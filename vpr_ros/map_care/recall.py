@@ -32,7 +32,10 @@ def own_places(place_map: PlaceMap) -> Queries:
     """A map's places as queries, evenly thinned to a few thousand."""
     rows = sampled(len(place_map), MOST_QUERIES)
     images = PosedImages(
-        place_map.descriptors_of(rows), place_map.base_poses(rows), place_map.stamps_ns[rows]
+        place_map.descriptors_of(rows),
+        place_map.base_poses(rows),
+        place_map.stamps_ns[rows],
+        place_map.cells_of(rows) if place_map.has_cells else None,
     )
     return Queries(images, own=True)
 

@@ -146,18 +146,21 @@ def read_card(path: Path) -> ModelCard:
         value = getattr(card, name)
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{path}: {name} is {value!r}, expected a positive whole number')
-    return replace(card, cells=_cells_size(card.cells, path))
+    try:
+        return replace(card, cells=checked_cells(card.cells))
+    except ValueError as error:
+        raise ModelError(f'{path}: {error}') from error
 
 
-def _cells_size(found: Any, path: Path) -> tuple[int, int, int] | None:
-    """Rows, columns and numbers of the cells as a card says them; raises ModelError."""
+def checked_cells(found: Any) -> tuple[int, int, int] | None:
+    """Rows, columns and numbers of the cells as a card or a map says them; raises ValueError."""
     if found is None:
         return None
     sizes = tuple(found) if isinstance(found, (list, tuple)) else ()
     whole = all(type(size) is int and 0 < size <= MOST_CELLS for size in sizes)
     if len(sizes) != 3 or not whole or sizes[2] % 8:
-        raise ModelError(
-            f'{path}: cells is {found!r}, expected [rows, columns, numbers], '
+        raise ValueError(
+            f'cells is {found!r}, expected [rows, columns, numbers], '
             f'each from 1 to {MOST_CELLS}, the numbers a multiple of 8'
         )
     return sizes

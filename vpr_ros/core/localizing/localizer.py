@@ -18,6 +18,7 @@ from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, retrieve
 from vpr_ros.core.localizing.rig import MountedCamera, Rig
 from vpr_ros.core.localizing.verify import Verifier
+from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame
 
@@ -97,9 +98,11 @@ class Localizer:
         Raises ImageError.
         """
         image = check(frame.image)
+        seen = describe_as_kept(self.describer, image, with_cells=self.place_map.has_cells)
         return Query(
-            self.describer.describe([image])[0],
+            seen.descriptor,
             frame.stamp_ns,
+            cells=seen.cells,
             camera=frame.camera,
             shows_something=shows_something(image),
             image=image if self._verifier is not None else None,

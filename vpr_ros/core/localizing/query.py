@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.outcome import Reason
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.types import CellBits, Descriptors, Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Query:
 
     descriptor: Descriptors  # [D]
     stamp_ns: int
+    cells: CellBits | None = None  # [h * w, C / 8]; None of a map or a model without cells
     camera: int = 0  # number of the robot's camera that took it
     shows_something: bool = True  # False: too dark or too flat to tell a place
     image: Image | None = None  # [H, W, 3] in full size, for landmarks; None: do without them

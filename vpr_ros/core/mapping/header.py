@@ -19,14 +19,14 @@ import yaml
 
 from vpr_ros.core.atomic import only_writer, recover_folder, replace_file
 from vpr_ros.core.camera import Camera
-from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.model import Model, checked_cells
 from vpr_ros.core.documents import parse_yaml
 from vpr_ros.core.errors import DocumentError, MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
 from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
-from vpr_ros.core.mapping.layout import GRAPHS_FOLDER, HEADER_NAME, files_of_parts
-from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded
+from vpr_ros.core.mapping.layout import CELL_FILES, GRAPHS_FOLDER, HEADER_NAME, files_of_parts
+from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded, version_saying
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.types import Datum
 
@@ -69,6 +69,7 @@ class MapHeader:
     model_name: str
     model_sha256: str
     descriptor_size: int
+    cells: tuple[int, int, int] | None = None  # h, w, C of each place's; None: there are none
     frame_id: str = 'map'
     datum: Datum | None = None
     has_heading: bool = (
@@ -168,7 +169,9 @@ def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
         if mounting.ndim != 1:
             raise ValueError(f'base_T_camera: shape {mounting.shape}, expected [7]')
     settings['changes'] = tuple(Change(**change) for change in settings['changes'])
+    settings['cells'] = checked_cells(settings.get('cells'))
     _check_files(settings['files'], folder)
+    _check_cells(settings['cells'], settings['files'])
     return MapHeader(**settings)
 
 
@@ -193,6 +196,15 @@ def _check_files(files: Mapping[Any, Any], folder: Path) -> None:
     for inner in sorted({parent for name in files for parent in Path(name).parents}):
         if (folder / inner).is_symlink() and inner != Path():
             raise ValueError(f'{inner} is a symbolic link, expected a folder')
+
+
+def _check_cells(cells: tuple[int, int, int] | None, files: Mapping[str, str]) -> None:
+    """Raise where a map with cells has a part without them, or the other way round."""
+    for part, names in files_of_parts(files).items():
+        if (cells is not None) != (names >= CELL_FILES):
+            has = 'no cells.npy' if cells is not None else 'cells.npy'
+            said = cells and list(cells)
+            raise ValueError(f'cells is {said} and {part} has {has}, expected both or neither')
 
 
 def write_header(folder: Path, header: MapHeader) -> None:
@@ -224,6 +236,8 @@ def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
 def _header_bytes(header: MapHeader) -> bytes:
     values = asdict(header)
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
+    values |= {'cells': header.cells and list(header.cells)}
+    values |= {'format_version': version_saying(values)}
     if header.camera is not None:
         values['camera'] = header.camera.as_mapping()
     return yaml.safe_dump(cleaned(values), sort_keys=False, allow_unicode=True).encode()
@@ -241,6 +255,20 @@ def require_model(folder: Path, header: MapHeader, model: Model) -> None:
             f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), '
             f'this program runs {model.card.name} ({model.card.sha256[:12]}); '
             'choose that model or rebuild the map with build_map'
+        )
+
+
+def require_cells(folder: Path, header: MapHeader, model: Model) -> None:
+    """Raise MapError where a map has cells that a model of its name does not give.
+
+    A map without cells needs none of its model.
+    """
+    given = model.card.cells
+    if header.cells is not None and given != header.cells:
+        has = 'no cells' if given is None else f'cells of {list(given)}'
+        raise MapError(
+            f'{folder}: has cells of {list(header.cells)}, {model.folder} gives {has}; '
+            'choose the model folder that made the map or rebuild the map with build_map'
         )
 
 

@@ -18,7 +18,10 @@ and, where it was built with landmarks, the points that each place's image shows
     parts/0000/landmark_descriptors.npy   uint8 [L, F]
     features/*.onnx                       the networks that found them, where they need some
 
-and, in large parts, the codes of their descriptors (codes.py).
+and, in large parts, the codes of their descriptors (codes.py), and, where the model has cells:
+
+    parts/0000/cells.npy            uint8 [n, h * w * C / 8], their signs (matching/bits.py),
+                                    opened by memory map; every part has them or none
 
 A part is one recording and is never changed; vpr_ros/map_care/edit.py adds further ones. Poses are
 the camera's, not the robot's, because that is what an image tells; the mounting of the mapping
@@ -65,6 +68,12 @@ def place_arrays(descriptor_size: int) -> dict[str, ArrayForm]:
     }
 
 
+def cell_arrays(cells: tuple[int, int, int]) -> dict[str, ArrayForm]:
+    """The arrays of a part with cells of (h, w, C)."""
+    rows, columns, numbers = cells
+    return {'cells': ArrayForm(np.dtype('u1'), rows * columns * numbers // 8)}
+
+
 def landmark_arrays(feature_size: int) -> dict[str, ArrayForm]:
     """The arrays of a part with landmarks: landmark_ends [n], the others [L, ...]."""
     return {
@@ -79,7 +88,8 @@ PLACE_FILES = frozenset(
     {*(f'{name}.npy' for name in place_arrays(0)), 'names.txt', 'thumbnails.bin'}
 )
 LANDMARK_FILES = frozenset(f'{name}.npy' for name in landmark_arrays(0))
-_OPTIONAL = (LANDMARK_FILES, frozenset(CODE_FILES))  # a part has all of one or none
+CELL_FILES = frozenset(f'{name}.npy' for name in cell_arrays((0, 0, 0)))
+_OPTIONAL = (LANDMARK_FILES, CELL_FILES, frozenset(CODE_FILES))  # a part has all of one or none
 _PART_FILE = re.compile(r'(parts/[0-9]{4})/([a-z0-9_]+\.[a-z]+)')
 _GRAPH = re.compile(r'features/[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx')
 

@@ -18,8 +18,13 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.codes import CODE_FILES, CodedRows
 from vpr_ros.core.mapping.files import RESTORE, load_array, mapped_file, require_form
-from vpr_ros.core.mapping.layout import LANDMARK_FILES, landmark_arrays, place_arrays
-from vpr_ros.core.types import Descriptors, Poses, Stamps
+from vpr_ros.core.mapping.layout import (
+    LANDMARK_FILES,
+    cell_arrays,
+    landmark_arrays,
+    place_arrays,
+)
+from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Part:
     poses: Poses  # [n, 7] map_T_camera
     stamps_ns: Stamps  # [n]
     descriptors: Descriptors  # [n, D], by memory map
+    cells: CellBits | None  # [n, h * w * C / 8], by memory map
     codes: CodedRows | None  # None: searched row by row
     names_txt: mmap.mmap | bytes
     thumbnails: mmap.mmap | bytes
@@ -67,10 +73,17 @@ class Part:
         return self.thumbnails[_between(self.thumbnail_ends, row)]
 
 
-def open_part(folder: Path, files: Collection[str], *, descriptor_size: int) -> Part:
+def open_part(
+    folder: Path,
+    files: Collection[str],
+    *,
+    descriptor_size: int,
+    cells: tuple[int, int, int] | None = None,
+) -> Part:
     """Open a part whose files have the digests of map.yaml.
 
-    files: what map.yaml lists of it; others in the folder are left alone. Raises MapError that
+    files: what map.yaml lists of it; others in the folder are left alone. cells: (h, w, C) of a
+    part that has some. Raises MapError that
     names the file, what came and what was expected.
     """
     poses = load_array(folder, 'poses')
@@ -94,12 +107,19 @@ def open_part(folder: Path, files: Collection[str], *, descriptor_size: int) -> 
         poses=poses,
         stamps_ns=arrays['stamps_ns'],
         descriptors=arrays['descriptors'],
+        cells=None if cells is None else _cells(folder, cells, count),
         codes=_codes(folder) if CODE_FILES[0] in files else None,
         names_txt=names_txt,
         thumbnails=thumbnails,
         thumbnail_ends=ends,
         landmarks=_landmarks(folder, count) if set(files) >= LANDMARK_FILES else None,
     )
+
+
+def _cells(folder: Path, size: tuple[int, int, int], count: int) -> CellBits:
+    array = load_array(folder, 'cells', mapped=True)
+    require_form(folder / 'cells.npy', array, cell_arrays(size)['cells'], count)
+    return np.asarray(array)  # still mapped, and indexed sooner than a memmap
 
 
 def _landmarks(folder: Path, count: int) -> LandmarkRows:

@@ -24,7 +24,7 @@ from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, require_
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.layout import GRAPHS_FOLDER
 from vpr_ros.core.mapping.part import Part, open_part
-from vpr_ros.core.types import Descriptors, Image, Poses, Stamps
+from vpr_ros.core.types import CellBits, Descriptors, Image, Poses, Stamps
 
 _ATTEMPTS = 3  # to open a map that is being replaced
 
@@ -41,6 +41,7 @@ class PlaceMap:
         self.stamps_ns: Stamps = np.concatenate([part.stamps_ns for part in parts])  # [N]
         self.part_starts = np.cumsum([0, *(len(part) for part in parts)])  # and N at the end
         self.blocks: list[Descriptors] = [part.descriptors for part in parts]  # [n, D] of each
+        self.cell_blocks = [part.cells for part in parts if part.cells is not None]  # of each
         codes = [part.codes for part in parts]
         self.index = CodedIndex(self.blocks, codes) if any(codes) else ExactIndex(self.blocks)
         self._graphs = [mapped_file(folder / name) for name in header.graphs]
@@ -69,7 +70,12 @@ class PlaceMap:
             check_file(folder / name, expected)
         try:
             parts = [
-                open_part(folder / part, files, descriptor_size=header.descriptor_size)
+                open_part(
+                    folder / part,
+                    files,
+                    descriptor_size=header.descriptor_size,
+                    cells=header.cells,
+                )
                 for part, files in header.part_files.items()
             ]
             opened = cls(folder, header, parts)
@@ -89,6 +95,16 @@ class PlaceMap:
     def __len__(self) -> int:
         """Number of places, N."""
         return len(self.poses)
+
+    @property
+    def cells_size(self) -> tuple[int, int, int] | None:
+        """(h, w, C) of each place's cells; None of a map without cells."""
+        return self.header.cells
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether places have cells: all of them do or none."""
+        return self.header.cells is not None
 
     @property
     def has_landmarks(self) -> bool:
@@ -187,6 +203,26 @@ class PlaceMap:
         for start, block in zip(self.part_starts, self.blocks):
             inside = (places >= start) & (places < start + len(block))
             found[inside] = block[places[inside] - start]
+        return found
+
+    def cells(self, place_index: int) -> CellBits | None:
+        """Signs [h * w, C / 8] of a place's cells; None of a map without cells."""
+        return self.cells_of(np.array([place_index]))[0] if self.has_cells else None
+
+    def cells_of(self, places: NDArray[np.int64]) -> CellBits:
+        """Signs [K, h * w, C / 8] of the cells of places [K], copied from the map's files.
+
+        Raises MapError for a map without cells.
+        """
+        if self.cells_size is None:
+            raise MapError(f'{self.folder}: has no cells; rebuild it by a model that has some')
+        rows, columns, numbers = self.cells_size
+        parts = np.searchsorted(self.part_starts, places, side='right') - 1
+        found = np.empty((len(places), rows * columns, numbers // 8), dtype=np.uint8)
+        flat = found.reshape(len(places), -1)
+        for part in np.unique(parts).tolist():
+            inside = np.flatnonzero(parts == part)
+            flat[inside] = self.cell_blocks[part][places[inside] - self.part_starts[part]]
         return found
 
     def _part_row(self, place_index: int) -> tuple[Part, int]:

@@ -6,6 +6,12 @@ map.yaml to today's form. test/golden_maps has maps that the old programs wrote.
 
 The version rises where an earlier program would misread or refuse a map: an entry that changes its
 meaning, or a further file (layout.py). An entry that may be absent leaves it as it is.
+
+A map gets the oldest version that says all of it, because a robot may run an older program than
+the machine that makes its maps: one without cells is written as version 1 to this day.
+
+    1   descriptors, poses, stamps, names, thumbnails; codes; landmarks and their networks
+    2   and cells: the entry `cells`, a file cells.npy in each part
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +20,13 @@ from typing import Any
 
 from vpr_ros.core.errors import MapError
 
-FORMAT_VERSION = 1
-"""Of maps that this program writes."""
+FORMAT_VERSION = 2
+"""The newest one."""
+
+
+def version_saying(values: Mapping[str, Any]) -> int:
+    """The oldest version whose programs read a map with these entries as it is meant."""
+    return FORMAT_VERSION if values['cells'] is not None else 1
 
 
 def _from_1(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,10 +39,10 @@ def _from_1(found: Mapping[str, Any]) -> dict[str, Any]:
         'model_calibration': None,
         'changes': [],
     }
-    return unknown | dict(found)
+    return unknown | dict(found) | {'cells': None}  # which version 1 does not know
 
 
-UPGRADES: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_1}
+UPGRADES: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_1, 2: dict}
 """From each version to the newest one; what it is given stays as it is."""
 
 

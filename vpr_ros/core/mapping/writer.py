@@ -20,10 +20,16 @@ from vpr_ros.core.mapping.codes import codes_pay, write_codes
 from vpr_ros.core.mapping.files import load_array
 from vpr_ros.core.mapping.graphs import write_graphs
 from vpr_ros.core.mapping.header import MapHeader, now, write_header
-from vpr_ros.core.mapping.layout import FIRST_PART, HEADER_NAME, landmark_arrays, place_arrays
+from vpr_ros.core.mapping.layout import (
+    FIRST_PART,
+    HEADER_NAME,
+    cell_arrays,
+    landmark_arrays,
+    place_arrays,
+)
 from vpr_ros.core.names import as_text
 from vpr_ros.core.npy import NpyWriter
-from vpr_ros.core.types import Descriptors, Poses
+from vpr_ros.core.types import CellBits, Descriptors, Poses
 
 
 class MapWriter:
@@ -36,17 +42,22 @@ class MapWriter:
         stack: ExitStack,
         *,
         part: str = FIRST_PART,
+        cells: tuple[int, int, int] | None = None,
         landmark_descriptor_size: int | None = None,
     ) -> None:
         """folder: the staged map; part: a folder that is not yet in it.
 
+        cells: (h, w, C) of each place's, in a map that has some;
         landmark_descriptor_size: F, of a part with landmarks.
         """
         self.places = 0
         self._descriptor_size = descriptor_size
+        self._cells_size = cells
         self._part = folder / part
         self._part.mkdir(parents=True)
         forms = place_arrays(descriptor_size)
+        if cells is not None:
+            forms |= cell_arrays(cells)
         if landmark_descriptor_size is not None:
             forms |= landmark_arrays(landmark_descriptor_size)
         self._arrays = {
@@ -62,13 +73,25 @@ class MapWriter:
             for name in ('names.txt', 'thumbnails.bin')
         )
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether each place needs its cells."""
+        return self._cells_size is not None
+
     def add(
-        self, descriptor: Descriptors, pose: Poses, *, stamp_ns: int, name: str, thumbnail: bytes
+        self,
+        descriptor: Descriptors,
+        pose: Poses,
+        *,
+        stamp_ns: int,
+        name: str,
+        thumbnail: bytes,
+        cells: CellBits | None = None,
     ) -> None:
         """Append one place.
 
-        It is given by its descriptor [D], map_T_camera [7], and its image's stamp, name and small
-        JPEG.
+        It is given by its descriptor [D], map_T_camera [7], its image's stamp, name and small
+        JPEG, and in a map with cells their signs [h * w, C / 8].
         """
         pose = checked_pose(pose, source=name)
         if descriptor.shape != (self._descriptor_size,) or not np.isfinite(descriptor).all():
@@ -76,13 +99,29 @@ class MapWriter:
                 f'{name}: descriptor of shape {descriptor.shape}, expected finite values of shape '
                 f'({self._descriptor_size},)'
             )
+        self._require_cells(name, cells)
         self._thumbnails.write(thumbnail)
         self._names.write(as_text(name.replace('\n', ' ')).encode() + b'\n')
         self._arrays['descriptors'].append(descriptor)
         self._arrays['poses'].append(pose)
+        if cells is not None:
+            self._arrays['cells'].append(cells.ravel())
         self._arrays['stamps_ns'].append(stamp_ns)
         self._arrays['thumbnail_ends'].append(self._thumbnails.tell())
         self.places += 1
+
+    def _require_cells(self, name: str, cells: CellBits | None) -> None:
+        """Raise MapError for cells of another form than the map's, and for a mix."""
+        size = self._cells_size
+        wanted = None if size is None else (size[0] * size[1], size[2] // 8)
+        given = None if cells is None else cells.shape
+        if given != wanted or (cells is not None and cells.dtype != np.uint8):
+            said = 'no cells' if cells is None else f'cells {cells.dtype} {list(cells.shape)}'
+            has = 'none' if wanted is None else f'uint8 {list(wanted)}'
+            raise MapError(
+                f'{name}: {said}, expected {has} as the map has; '
+                'describe it by the model that made the map or rebuild the map with build_map'
+            )
 
     def add_landmarks(self, landmarks: Landmarks) -> None:
         """Append the landmarks of the next place that has none yet."""
@@ -127,6 +166,7 @@ def build(
                     staging,
                     header.descriptor_size,
                     stack,
+                    cells=header.cells,
                     landmark_descriptor_size=features.descriptor_size if features else None,
                 )
                 yield writer
