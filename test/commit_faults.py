@@ -23,7 +23,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from worlds import straight_drive, unit_rows
+import numpy as np
+from worlds import CELLS, cell_bits, straight_drive, unit_rows
 
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.header import MapHeader, read_header, write_calibration
@@ -97,13 +98,19 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-HEADER = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
+HEADER = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16, cells=CELLS)
 
 
 def add(writer: Any, count: int) -> None:
     for row in range(count):
-        pose = straight_drive(count)[row]
-        writer.add(unit_rows(count, 16)[row], pose, stamp_ns=row, name=f'{row}', thumbnail=b'x')
+        writer.add(
+            unit_rows(count, 16)[row],
+            straight_drive(count)[row],
+            stamp_ns=row,
+            name=f'{row}',
+            thumbnail=b'x',
+            cells=cell_bits(count)[row],
+        )
 
 
 def build_map(folder: Path, count: int = 2) -> None:
@@ -141,6 +148,7 @@ def state(folder: Path) -> str:
     except MapError as error:
         return f'no map: {error}'
     is_calibrated = opened.header.calibration == CALIBRATION
+    opened.cells_of(np.arange(len(opened)))
     return f'{len(opened)} places, {is_calibrated}'
 
 

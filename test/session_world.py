@@ -29,7 +29,7 @@ class Describer:
     """Knows the place that a picture was drawn for; each picture differs a little."""
 
     at_once = 1
-    model = SimpleNamespace(card=SimpleNamespace(image_size=(16, 16)))
+    model = SimpleNamespace(card=SimpleNamespace(image_size=(16, 16), cells=None))
 
     def describe(self, images: Sequence[Image]) -> np.ndarray:
         """Rows [B, SIZE]."""
@@ -40,6 +40,10 @@ class Describer:
             row = ROWS[place % PLACES] + 0.03 * random.standard_normal(SIZE).astype(np.float32)
             found.append(row / np.linalg.norm(row))
         return np.array(found, dtype=np.float32)
+
+    def describe_with_cells(self, images: Sequence[Image]) -> tuple[np.ndarray, None]:
+        """Without cells."""
+        return self.describe(images), None
 
 
 def picture(place: int, noise: int = 0) -> Image:

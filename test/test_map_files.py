@@ -22,7 +22,7 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_xfeat import network
-from worlds import straight_drive, unit_rows, write_map
+from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros import map
 from vpr_ros.core.errors import MapError
@@ -43,6 +43,14 @@ def folder(tmp_path: Path) -> Path:
     """A map of 5 places and 16 numbers each, in a folder of its own."""
     write_map(tmp_path / 'home' / 'map', unit_rows(COUNT, 16), straight_drive(COUNT))
     return tmp_path / 'home' / 'map'
+
+
+@pytest.fixture
+def with_cells(tmp_path: Path) -> Path:
+    """The same map with cells of 3 x 4 x 16."""
+    folder = tmp_path / 'cells' / 'map'
+    write_map(folder, unit_rows(COUNT, 16), straight_drive(COUNT), cells=cell_bits(COUNT))
+    return folder
 
 
 def change_header(folder: Path, **entries: Any) -> None:
@@ -260,8 +268,8 @@ def test_parts_that_are_not_numbered_one_by_one_are_refused(folder: Path) -> Non
 @pytest.mark.parametrize(
     ('version', 'said'),
     [
-        (versions.FORMAT_VERSION + 1, 'reads up to 1; update the program'),
-        (0, r'format_version 0, expected one of \[1\]'),
+        (versions.FORMAT_VERSION + 1, 'reads up to 2; update the program'),
+        (0, r'format_version 0, expected one of \[1, 2\]'),
         ('1', r"format_version '1', expected one of"),
         (None, 'format_version None, expected'),
         ([1], r'format_version \[1\], expected'),
@@ -282,10 +290,10 @@ def test_a_missing_version_is_said(folder: Path) -> None:
 
 
 def test_the_map_of_an_older_version_is_upgraded_and_written_as_the_newest(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    with_cells: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the next version will be: it calls frame_id otherwise."""
-    path = folder / 'map.yaml'
+    path = with_cells / 'map.yaml'
     old = path.read_text().replace('frame_id: map', 'frame: hall')
     path.write_text(old)
 
@@ -293,13 +301,22 @@ def test_the_map_of_an_older_version_is_upgraded_and_written_as_the_newest(
         values = dict(found)
         return values | {'frame_id': values.pop('frame')}
 
-    monkeypatch.setattr(versions, 'FORMAT_VERSION', 2)
-    monkeypatch.setattr(versions, 'UPGRADES', {1: renamed, 2: dict})
-    header = read_header(folder)
-    assert (header.frame_id, header.format_version) == ('hall', 2)
-    write_calibration(folder, {'bias': 1.0})
-    assert yaml.safe_load(path.read_text())['format_version'] == 2
-    assert read_header(folder).frame_id == 'hall'
+    monkeypatch.setattr(versions, 'FORMAT_VERSION', 3)
+    monkeypatch.setattr(versions, 'UPGRADES', {2: renamed, 3: dict})
+    header = read_header(with_cells)
+    assert (header.frame_id, header.format_version) == ('hall', 3)
+    write_calibration(with_cells, {'bias': 1.0})
+    assert yaml.safe_load(path.read_text())['format_version'] == 3
+    assert read_header(with_cells).frame_id == 'hall'
+
+
+def test_a_map_without_cells_is_written_as_programs_of_version_1_read_it(
+    folder: Path, with_cells: Path
+) -> None:
+    for map_folder, version in ((folder, 1), (with_cells, 2)):
+        write_calibration(map_folder, {'bias': 1.0})
+        said = yaml.safe_load((map_folder / 'map.yaml').read_text())
+        assert said['format_version'] == version
 
 
 ENTRY = st.recursive(
@@ -430,6 +447,63 @@ def test_names_that_are_not_one_for_each_place_are_refused(
     forge(folder, f'{PART}/names.txt', text)
     with pytest.raises(MapError, match=rf'names\.txt: {said}'):
         PlaceMap.open(folder)
+
+
+CELL_CHANGES: list[tuple[Callable[[np.ndarray], np.ndarray], str]] = [
+    (lambda a: a[:4], r'uint8 \[4, 24\], expected uint8 \[5, 24\]'),
+    (lambda a: a[:, :23], r'uint8 \[5, 23\], expected'),
+    (lambda a: a.reshape(5, 12, 2), r'uint8 \[5, 12, 2\], expected'),
+    (lambda a: a[0, 0], r'uint8 \[\], expected'),
+    (lambda a: a.view('i1'), r'int8 \[5, 24\], expected uint8'),
+    (lambda a: a.astype('f2'), r'float16 \[5, 24\], expected uint8'),
+    (np.asfortranarray, r'uint8 \[5, 24\], columns first, expected'),
+    (lambda a: np.empty((5, 0), 'u1'), r'uint8 \[5, 0\], expected'),
+]
+
+
+@pytest.mark.parametrize(('change', 'said'), CELL_CHANGES)
+def test_cells_of_another_form_are_named_with_what_came_and_what_was_expected(
+    with_cells: Path, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    changed(with_cells, 'cells', change)
+    with pytest.raises(MapError, match=rf'parts/0000/cells\.npy: {said}'):
+        PlaceMap.open(with_cells)
+
+
+@pytest.mark.parametrize(
+    ('cells', 'said'),
+    [
+        ([3, 4, 8], r'cells\.npy: uint8 \[5, 24\], expected uint8 \[5, 12\]'),
+        ([1024, 1024, 1024], r'expected uint8 \[5, 134217728\]'),
+        (None, r'damaged \(cells is None and parts/0000 has cells\.npy, expected both or'),
+        ([3, 4, 15], r'damaged \(cells is \[3, 4, 15\], expected .* a multiple of 8'),
+        ([3, 4], 'damaged .* expected .rows, columns, numbers'),
+        ([0, 4, 16], 'each from 1 to 1024'),
+        ([3, -4, 16], 'each from 1 to 1024'),
+        ([3, True, 16], 'each from 1 to 1024'),
+        ([3, 4.0, 16], 'each from 1 to 1024'),
+        ([2**40, 4, 16], 'each from 1 to 1024'),
+        ('3 4 16', "damaged .*cells is '3 4 16', expected"),
+        ({'rows': 3}, 'damaged .*expected .rows, columns, numbers'),
+    ],
+)
+def test_a_size_that_the_cells_do_not_have_is_refused(
+    with_cells: Path, cells: object, said: str
+) -> None:
+    change_header(with_cells, cells=cells)
+    with pytest.raises(MapError, match=said):
+        PlaceMap.open(with_cells)
+
+
+def test_cells_in_a_map_that_says_it_has_none_and_the_other_way_round_are_refused(
+    folder: Path, with_cells: Path
+) -> None:
+    change_header(folder, cells=[3, 4, 16], format_version=2)
+    with pytest.raises(MapError, match=r'cells is \[3, 4, 16\] and parts/0000 has no cells\.npy'):
+        PlaceMap.open(folder)
+    change_header(with_cells, format_version=1)  # which knows no cells
+    with pytest.raises(MapError, match=r'cells is None and parts/0000 has cells\.npy'):
+        PlaceMap.open(with_cells)
 
 
 LANDMARK_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [

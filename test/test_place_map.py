@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import straight_drive, unit_rows, write_map
+from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.errors import MapError, VprError
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20))
+    write_map(tmp_path / 'map', unit_rows(20, 16), straight_drive(20), cells=cell_bits(20))
     return tmp_path / 'map'
 
 
@@ -39,7 +39,9 @@ def test_a_map_is_read_back_as_it_was_written(folder: Path) -> None:
 
 
 def test_the_same_map_has_the_same_id_wherever_it_is_built(tmp_path: Path, folder: Path) -> None:
-    again = write_map(tmp_path / 'again', unit_rows(20, 16), straight_drive(20))
+    again = write_map(
+        tmp_path / 'again', unit_rows(20, 16), straight_drive(20), cells=cell_bits(20)
+    )
     assert map_id(again.header) == map_id(PlaceMap.open(folder).header)
 
 
@@ -56,6 +58,7 @@ def test_descriptors_are_mapped_from_disk_not_held_in_memory(folder: Path) -> No
         'names.txt',
         'thumbnails.bin',
         'thumbnail_ends.npy',
+        'cells.npy',
     ],
 )
 def test_a_flipped_byte_in_any_file_is_found_and_named(folder: Path, name: str) -> None:
@@ -67,7 +70,7 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(folder: Path, name: str) 
         PlaceMap.open(folder)
 
 
-@pytest.mark.parametrize('name', ['descriptors.npy', 'names.txt'])
+@pytest.mark.parametrize('name', ['descriptors.npy', 'names.txt', 'cells.npy'])
 def test_a_truncated_file_is_found_and_named(folder: Path, name: str) -> None:
     path = folder / 'parts' / '0000' / name
     path.write_bytes(path.read_bytes()[:-10])
@@ -136,18 +139,18 @@ BUILD_FOREVER = """
 import sys
 sys.path.insert(0, {test!r})
 from pathlib import Path
-from worlds import straight_drive, unit_rows
+from worlds import CELLS, cell_bits, straight_drive, unit_rows
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.writer import build
 import resource
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
+header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16, cells=CELLS)
 with build(Path({folder!r}), header) as writer:
     print('started', flush=True)
     while True:
-        row, pose = unit_rows(1, 16)[0], straight_drive(1)[0]
-        writer.add(row, pose, stamp_ns=0, name='0', thumbnail=b'x' * 1000)
+        row, pose, bits = unit_rows(1, 16)[0], straight_drive(1)[0], cell_bits(1)[0]
+        writer.add(row, pose, stamp_ns=0, name='0', thumbnail=b'x' * 1000, cells=bits)
 """
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
@@ -13,13 +13,22 @@ from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
-from vpr_ros.core.types import Datum, Poses
+from vpr_ros.core.types import CellBits, Datum, Poses
+
+CELLS = (3, 4, 16)  # rows, columns and numbers of the cells of made-up maps
 
 
 def unit_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
     """Random unit descriptors [count, size]."""
     rows = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def cell_bits(count: int, seed: int = 0) -> CellBits:
+    """Random cells of CELLS as maps keep them, [count, 12, 2]."""
+    rows, columns, numbers = CELLS
+    shape = (count, rows * columns, numbers // 8)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def straight_drive(count: int, *, spacing_m: float = 1.0, yaw_rad: float = 0.0) -> Poses:
@@ -38,14 +47,16 @@ def write_map(
     model_sha256: str = 'a' * 64,
     has_heading: bool = True,
     datum: Datum | None = None,
+    cells: CellBits | None = None,
 ) -> PlaceMap:
-    """A map of given descriptors and camera poses."""
+    """A map of given descriptors and camera poses, and of given cells of CELLS."""
     header = MapHeader(
         model_name='test',
         model_sha256=model_sha256,
         descriptor_size=descriptors.shape[1],
         has_heading=has_heading,
         datum=datum,
+        cells=None if cells is None else CELLS,
         field_of_view_deg=90.0,
     )
     with build(folder, header) as writer:
@@ -57,14 +68,18 @@ def write_map(
                 stamp_ns=row * 10**9,
                 name=f'{row}.jpg',
                 thumbnail=encode_jpeg(picture),
+                cells=None if cells is None else cells[row],
             )
     return PlaceMap.open(folder)
 
 
-def write_tiny_model(folder: Path, *, name: str = 'tiny', grid: int = 8) -> Model:
+def write_tiny_model(
+    folder: Path, *, name: str = 'tiny', grid: int = 8, cells: bool = False
+) -> Model:
     """A real ONNX model in a few hundred bytes.
 
-    It gives the image averaged to grid x grid cells, centred, of unit norm.
+    It gives the image averaged to grid x grid squares, centred, of unit norm. cells: and as its
+    second output 4 x 4 cells of 48 numbers, each 4 x 4 averages of three colours, likewise.
     """
     size, descriptor_size = 64, grid * grid * 3
     nodes = [
@@ -73,26 +88,44 @@ def write_tiny_model(folder: Path, *, name: str = 'tiny', grid: int = 8) -> Mode
         helper.make_node(
             'AveragePool',
             ['planes'],
-            ['cells'],
+            ['squares'],
             kernel_shape=[size // grid] * 2,
             strides=[size // grid] * 2,
         ),
-        helper.make_node('Flatten', ['cells'], ['flat']),
+        helper.make_node('Flatten', ['squares'], ['flat']),
         helper.make_node('ReduceMean', ['flat'], ['mean'], axes=[1], keepdims=1),
         helper.make_node('Sub', ['flat', 'mean'], ['centred']),
         helper.make_node('LpNormalization', ['centred'], ['descriptors'], axis=1, p=2),
     ]
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info('images', TensorProto.UINT8, ['B', size, size, 3])],
-        [helper.make_tensor_value_info('descriptors', TensorProto.FLOAT, ['B', descriptor_size])],
-    )
+    value = helper.make_tensor_value_info
+    outputs = [value('descriptors', TensorProto.FLOAT, ['B', descriptor_size])]
+    if cells:
+        nodes += _cell_nodes()
+        outputs.append(value('cells', TensorProto.FLOAT16, ['B', 4, 4, 48]))
+    images = value('images', TensorProto.UINT8, ['B', size, size, 3])
+    graph = helper.make_graph(nodes, name, [images], outputs)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     card = ModelCard(
-        name=name, image_height=size, image_width=size, descriptor_size=descriptor_size
+        name=name,
+        image_height=size,
+        image_width=size,
+        descriptor_size=descriptor_size,
+        cells=(4, 4, 48) if cells else None,
     )
     return write_model(folder, made.SerializeToString(), card)
+
+
+def _cell_nodes() -> list[NodeProto]:
+    node = helper.make_node
+    return [
+        node('AveragePool', ['planes'], ['fine'], kernel_shape=[4, 4], strides=[4, 4]),
+        node('SpaceToDepth', ['fine'], ['deep'], blocksize=4),
+        node('Transpose', ['deep'], ['rows'], perm=[0, 2, 3, 1]),
+        node('ReduceMean', ['rows'], ['middle'], axes=[3], keepdims=1),
+        node('Sub', ['rows', 'middle'], ['differences']),
+        node('LpNormalization', ['differences'], ['units'], axis=-1, p=2),
+        node('Cast', ['units'], ['cells'], to=TensorProto.FLOAT16),
+    ]
 
 
 def picture(place: int, *, height: int = 120, width: int = 160) -> np.ndarray:

@@ -107,6 +107,7 @@ def _use(place_map: PlaceMap) -> None:
     for place in range(min(len(place_map), 3)):
         place_map.thumbnail(place)
         place_map.landmarks(place)
+        place_map.cells(place)
     place_map.index.search(place_map.descriptors_of(np.arange(1)), 3)
     if place_map.has_landmarks:
         place_map.features()
