@@ -218,12 +218,11 @@ class PlaceMap:
             raise MapError(f'{self.folder}: has no cells; rebuild it by a model that has some')
         rows, columns, numbers = self.cells_size
         parts = np.searchsorted(self.part_starts, places, side='right') - 1
-        found = np.empty((len(places), rows * columns, numbers // 8), dtype=np.uint8)
-        flat = found.reshape(len(places), -1)
+        found = np.empty((len(places), rows * columns * numbers // 8), dtype=np.uint8)
         for part in np.unique(parts).tolist():
             inside = np.flatnonzero(parts == part)
-            flat[inside] = self.cell_blocks[part][places[inside] - self.part_starts[part]]
-        return found
+            found[inside] = self.cell_blocks[part][places[inside] - self.part_starts[part]]
+        return found.reshape(len(places), rows * columns, numbers // 8)
 
     def _part_row(self, place_index: int) -> tuple[Part, int]:
         """The part that a place is in, and its row there."""
