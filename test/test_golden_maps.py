@@ -32,6 +32,7 @@ PLACES = {
     'calibrated': 4,
     'xfeat_landmarks': 4,
     'newest': 5,
+    'cells': 5,
 }
 
 
@@ -54,6 +55,7 @@ def add_a_drive(folder: Path) -> None:
                 stamp_ns=row,
                 name=f'again {row}.jpg',
                 thumbnail=encode_jpeg(np.full((8, 8, 3), 200, np.uint8)),
+                cells=place_map.cells(row),
             )
 
 
@@ -165,6 +167,22 @@ def test_landmarks_of_an_old_map_are_those_that_were_written(
         assert found is not None and len(found) == n + 1
         np.testing.assert_allclose(found.points_m[n], [0.1 * n, 0.2, 5 + n], atol=1e-6)
         assert (found.sigma_m == 0.25).all() and (found.descriptors == 7 * n).all()
+
+
+def test_cells_of_an_old_map_are_those_that_were_written(golden: Path, tmp_path: Path) -> None:
+    place_map = PlaceMap.open(golden)
+    if golden.name != 'cells':
+        assert not place_map.has_cells and place_map.cells(0) is None
+        return
+    assert place_map.cells_size == (2, 3, 16)
+    for n, found in enumerate(place_map.cells_of(np.arange(5))):
+        np.testing.assert_array_equal(found, np.arange(n, n + 12).reshape(6, 2))
+    add_a_drive(golden)
+    grown = PlaceMap.open(golden)
+    kept = np.arange(7) != 1
+    assert keep_places(grown, kept, tmp_path / 'smaller')
+    smaller = PlaceMap.open(tmp_path / 'smaller')
+    assert smaller.cells_of(np.arange(6))[:, 0, 0].tolist() == [0, 2, 3, 4, 0, 1]
 
 
 def test_calibrations_of_old_maps_are_used() -> None:

@@ -23,11 +23,15 @@ from pathlib import Path
 import numpy as np
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.place_map import MapHeader, build
+try:
+    from vpr_ros.core.mapping.header import MapHeader
+    from vpr_ros.core.mapping.writer import build
+except ImportError:  # before the modules moved into rooms
+    from vpr_ros.core.place_map import MapHeader, build
 
 folder = Path(sys.argv[1])
 
-def add(writer, start, end, size=8, landmarks=None):
+def add(writer, start, end, size=8, landmarks=None, cells=None):
     for n in range(start, end):
         base = np.array([10.0 * n, 0, 0, 0, 0, 0, 1])
         writer.add(
@@ -36,6 +40,7 @@ def add(writer, start, end, size=8, landmarks=None):
             stamp_ns=n * 10**9,
             name=f'{n}.jpg',
             thumbnail=encode_jpeg(np.full((8, 8, 3), 20 + n, np.uint8)),
+            **({} if cells is None else {'cells': cells(n)}),
         )
         if landmarks is not None:
             writer.add_landmarks(landmarks(n))
@@ -174,6 +179,18 @@ before = read_header(folder)
 with append(folder, before, command='map append', source='more', landmarks=kept) as writer:
     add(writer, 3, 5, landmarks=points(128))
 write_calibration(folder, made)
+""",
+    ),
+    'cells': (
+        '73eed34',
+        """
+from vpr_ros.core.mapping.header import read_header
+from vpr_ros.map_care.edit import append
+bits = lambda n: np.arange(n, n + 12, dtype=np.uint8).reshape(6, 2)
+with build(folder, header(cells=(2, 3, 16))) as writer:
+    add(writer, 0, 3, cells=bits)
+with append(folder, read_header(folder), command='map append', source='more') as writer:
+    add(writer, 3, 5, cells=bits)
 """,
     ),
 }
