@@ -26,7 +26,8 @@ from vpr_ros import build_map, map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.localizer import Localization, Localizer
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.header import map_id, read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -34,6 +35,8 @@ from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import CellBits, Descriptors, Frame, Image
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
+from vpr_ros.evaluating.answers import answers_offline
+from vpr_ros.evaluating.calibration import calibrate, calibration_images
 from vpr_ros.map_care.build import append_drive
 from vpr_ros.map_care.build import build_map as build_map_of
 from vpr_ros.map_care.check import damages
@@ -326,6 +329,35 @@ def test_queries_have_cells_where_the_map_has_some(
     assert query.cells is not None and (describer.alone, describer.both) == (0, 1)
     differing = np.unpackbits(place_map.cells_of(np.arange(6)) ^ query.cells).reshape(6, -1)
     assert differing.sum(axis=1).argmin() == 4
+
+
+class Watched(Localizer):
+    """Notes the queries that it is asked."""
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        self.asked: list[Query] = []
+
+    def locate(self, query: Query) -> Localization:
+        self.asked.append(query)
+        return super().locate(query)
+
+
+def test_evaluating_and_calibrating_ask_with_cells_of_one_pass(
+    model: Model, tmp_path: Path
+) -> None:
+    drive = open_drive(write_posed_folder(tmp_path / 'drive', range(48)))
+    describer = Counting(model)
+    build_map_of(drive, describer, tmp_path / 'map')
+    localizer = Watched(describer, PlaceMap.open(tmp_path / 'map'))
+    assert len(list(answers_offline(drive.frames(), localizer))) == 48
+    images = calibration_images(drive, describer, max_pose_gap_s=1.0)
+    calibrate(images, localizer, 5.0, source='drive')
+    assert (describer.alone, describer.both) == (0, 3 * 48)
+    assert len(localizer.asked) == 48 + 48 + 32 + 24 + 48
+    stored = {place.tobytes() for place in images.cells}
+    assert all(query.cells.tobytes() in stored for query in localizer.asked[48:])
+    assert {query.cells.shape for query in localizer.asked} == {(16, 6)}
 
 
 def test_images_of_a_drive_come_with_their_cells_where_their_pose_is_known(

@@ -106,9 +106,10 @@ def _observed(
     The rows come at the drive's first stamps, so that time goes forward whatever their order is.
     """
     localizer.reset()
+    bits = images.cells if localizer.place_map.has_cells else None
     observed, right = [], []
     for row, stamp_ns in zip(rows, images.stamps_ns.tolist()):
-        cells = None if images.cells is None else images.cells[row]
+        cells = None if bits is None else bits[row]
         located = localizer.locate(Query(images.descriptors[row], stamp_ns, cells=cells))
         assert located.observed is not None  # the judge of drives is calibrated
         observed.append(located.observed)

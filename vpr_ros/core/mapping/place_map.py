@@ -206,8 +206,12 @@ class PlaceMap:
         return found
 
     def cells(self, place_index: int) -> CellBits | None:
-        """Signs [h * w, C / 8] of a place's cells; None of a map without cells."""
-        return self.cells_of(np.array([place_index]))[0] if self.has_cells else None
+        """Signs [h * w, C / 8] of a place's cells, by memory map; None of a map without cells."""
+        part, row = self._part_row(place_index)
+        if part.cells is None or self.cells_size is None:
+            return None
+        rows, columns, numbers = self.cells_size
+        return np.asarray(part.cells[row]).reshape(rows * columns, numbers // 8)
 
     def cells_of(self, places: NDArray[np.int64]) -> CellBits:
         """Signs [K, h * w, C / 8] of the cells of places [K], copied from the map's files.
