@@ -1,5 +1,7 @@
 """A backbone, an aggregator and a unit vector at the end, described by one configuration.
 
+Beside the descriptor a network may give the cells of one of its maps (see `cells`).
+
 The configuration alone rebuilds the network, so a checkpoint carries it and a model card quotes
 it.
 """
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vpr_ros.core.describing.model import MOST_CELLS
 from vpr_training.basics.errors import TrainingError
 from vpr_training.models import aggregators
 from vpr_training.models.backbone import (
@@ -23,6 +26,7 @@ from vpr_training.models.backbone import (
     ResNet,
     load_weights,
 )
+from vpr_training.models.cells import CellProjection
 
 LITE0 = 'efficientnet_lite0'
 BACKBONES = (*RESNETS, LITE0)
@@ -55,6 +59,10 @@ class NetworkConfig:
     """Further arguments of the aggregator, such as power, out_channels or clusters."""
     descriptor_size: int = 0
     """Numbers in a descriptor, by a linear layer at the end; 0 keeps the aggregator's own size."""
+    cells: int = 0
+    """Numbers of each cell, a second output for verification, a multiple of 8; 0: no cells."""
+    cells_tap: str = ''
+    """Lite0: the map of `taps` whose cells they are; empty: stride16. ResNet has one map."""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':
@@ -94,6 +102,25 @@ class NetworkConfig:
             raise TrainingError(
                 f'{source}: taps {self.taps}, expected some of {", ".join(LITE0_TAPS)}'
             )
+        if not 0 <= self.cells <= MOST_CELLS or self.cells % 8:
+            raise TrainingError(
+                f'{source}: cells {self.cells}, expected a multiple of 8 up to {MOST_CELLS}'
+            )
+        known = self.taps if self.backbone == LITE0 else ('',)
+        if self.cells and self._cells_tap not in known:
+            raise TrainingError(
+                f'{source}: cells_tap {self._cells_tap!r}, expected '
+                + (' or '.join(filter(None, known)) or 'none: ResNet gives one map')
+            )
+
+    @property
+    def _cells_tap(self) -> str:
+        return self.cells_tap or ('stride16' if self.backbone == LITE0 else '')
+
+    @property
+    def cells_map(self) -> int:
+        """Which of the backbone's maps has the cells."""
+        return self.taps.index(self._cells_tap) if self.backbone == LITE0 else -1
 
 
 class Network(nn.Module):
@@ -114,6 +141,7 @@ class Network(nn.Module):
             if config.descriptor_size
             else nn.Identity()
         )
+        self.cells = _cell_projection(config, self.backbone) if config.cells else None
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, D]."""
@@ -123,18 +151,51 @@ class Network(nn.Module):
         """The backbone's maps, each [B, C, h, w] -> [B, D]."""
         return F.normalize(self.projection(self.aggregator(maps)), dim=1)
 
+    def cells_of(self, maps: list[Tensor]) -> Tensor:
+        """The backbone's maps -> cells [B, h, w, C] of unit norm; TrainingError without any."""
+        if self.cells is None:
+            raise TrainingError('network.cells is 0: the network gives descriptors alone')
+        found: Tensor = self.cells(maps[self.config.cells_map])
+        return found
+
+    def cells_size(self) -> tuple[int, int, int] | None:
+        """Rows, columns and numbers of the cells, as an image of the configured size has them."""
+        if self.cells is None:
+            return None
+        trained = self.training
+        image = torch.zeros(1, 3, self.config.image_height, self.config.image_width)
+        with torch.inference_mode():
+            self.eval()
+            rows, columns, numbers = self.cells_of(self.backbone(image)).shape[1:]
+            self.train(trained)
+        return rows, columns, numbers
+
 
 class ExportedNetwork(nn.Module):
-    """What a model folder holds: uint8 RGB images [B, H, W, 3] -> unit descriptors [B, D]."""
+    """What a model folder holds: uint8 RGB images [B, H, W, 3] -> unit descriptors [B, D].
 
-    def __init__(self, network: Network) -> None:
-        """Put the backbone's normalization in front of a network."""
+    And cells, float16 [B, h, w, C] of unit norm, where the network has some.
+    """
+
+    def __init__(self, network: Network, *, cells: bool = True) -> None:
+        """Put the backbone's normalization in front of a network.
+
+        cells: whether cells come out, too, where the network has some; training needs none.
+        """
         super().__init__()
         self.network = network
+        self._gives_cells = cells and network.cells is not None
         self.register_buffer('mean', torch.tensor(network.backbone.mean).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(network.backbone.std).view(1, 3, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """[B, H, W, 3] -> [B, D], or these and float16 [B, h, w, C]."""
+        descriptors, maps = self.describe_with_maps(images)
+        if not self._gives_cells:
+            return descriptors
+        return descriptors, self.network.cells_of(maps).to(torch.float16)
+
+    def describe(self, images: Tensor) -> Tensor:
         """[B, H, W, 3] -> [B, D]."""
         return self.describe_with_maps(images)[0]
 
@@ -156,6 +217,15 @@ def _backbone(config: NetworkConfig) -> Backbone:
     if config.backbone == LITE0:
         return EfficientNetLite0(config.taps, frozen_stages=frozen)
     return ResNet(config.backbone, last_stage=config.last_stage, frozen_stages=frozen)
+
+
+def _cell_projection(config: NetworkConfig, backbone: Backbone) -> CellProjection:
+    channels = backbone.channels[config.cells_map]
+    if config.cells > channels:
+        raise TrainingError(
+            f'network.cells is {config.cells}, expected at most {channels}, which their map has'
+        )
+    return CellProjection(channels, config.cells)
 
 
 def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:

@@ -121,7 +121,7 @@ class Run:
 
 def seconds_per_step(config: TrainConfig) -> float:
     """Time of one training step on this machine's CPU, on noise; data reading not included."""
-    network = ExportedNetwork(Network(replace(config.network, weights=None)))
+    network = ExportedNetwork(Network(replace(config.network, weights=None)), cells=False)
     images = config.data.places_per_batch * config.data.images_per_place
     size = (images, config.network.image_height, config.network.image_width, 3)
     noise = torch.randint(0, 256, size, dtype=torch.uint8)

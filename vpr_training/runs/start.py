@@ -39,7 +39,8 @@ def started(config: TrainConfig) -> TrainConfig:
 def initial_network(config: TrainConfig) -> Network:
     """The network at its start, of settings that are `started`; raises VprError.
 
-    A checkpoint without a projection may get one (network.descriptor_size), of random weights.
+    A checkpoint without a projection may get one (network.descriptor_size), of random weights, and
+    one without cells may get these (network.cells).
     """
     if not config.init:
         return Network(config.network)
@@ -50,5 +51,7 @@ def initial_network(config: TrainConfig) -> Network:
     state = held.state_dict()
     if not held.config.descriptor_size:
         state.update(network.projection.state_dict(prefix='projection.'))
+    if network.cells is not None and held.cells is None:
+        state.update(network.cells.state_dict(prefix='cells.'))
     load_state(network, state, refusal=f'{config.init}: of another architecture')
     return network

@@ -81,7 +81,9 @@ class Training:
         self._batches, self._validation, self._folder = batches, validation, folder
         self.network = network
         # Images come as [B, H, W, C]; weights in that order save a copy of each map.
-        self._plain = ExportedNetwork(network).to(memory_format=torch.channels_last)
+        self._plain = ExportedNetwork(network, cells=False).to(memory_format=torch.channels_last)
+        if network.cells is not None:  # no loss sees them
+            network.cells.requires_grad_(False)
         learning = [one for one in network.parameters() if one.requires_grad]
         if not learning:
             raise TrainingError('network: nothing in it learns; lower network.frozen_stages')

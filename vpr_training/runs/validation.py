@@ -80,5 +80,7 @@ class Validation:
         with opencv_can_be_forked():
             batches = iter(loader)
         with torch.inference_mode():
-            found = [network(images.to(device)).float().cpu().numpy() for images in batches]
+            found = [
+                network.describe(images.to(device)).float().cpu().numpy() for images in batches
+            ]
         return np.concatenate(found)

@@ -1,0 +1,34 @@
+"""Cells: what an image shows at each place of one of its maps, as short local descriptors.
+
+Two images of one place agree cell by cell where their descriptors, which are averages, only
+resemble each other. The map is one that the backbone makes anyway, so that cells cost a product.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class CellProjection(nn.Module):
+    """A map [B, E, h, w] -> its cells [B, h, w, C], each of unit norm.
+
+    One linear layer: the mean that whitening takes away is in its bias. It begins random;
+    vpr_training.whitening and vpr_training.export --cells find the values.
+    """
+
+    def __init__(self, channels: int, numbers: int) -> None:
+        """channels: E; numbers: C."""
+        super().__init__()
+        self.linear = nn.Linear(channels, numbers)
+        nn.init.orthogonal_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def set_values(self, mean: Tensor, components: Tensor) -> None:
+        """Take a mean [E] away and project on components, rows of [C, E]."""
+        with torch.no_grad():
+            self.linear.weight.copy_(components)
+            self.linear.bias.copy_(-components @ mean)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, E, h, w] -> [B, h, w, C]."""
+        return F.normalize(self.linear(features.permute(0, 2, 3, 1)), dim=3)
