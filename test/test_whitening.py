@@ -13,8 +13,17 @@ from test_train import draw_place, one_line
 
 from vpr_ros.core.image import read, resize
 from vpr_training.exporting.model_folder import export_checkpoint
-from vpr_training.learning.whitening import LEAST_VARIANCE, Moments, whitening
+from vpr_training.learning.cells import (
+    LEAST_VARIANCE,
+    CellSamples,
+    cell_components,
+    learn_cells,
+    turned_to_signs,
+)
+from vpr_training.learning.config import WhiteningConfig
+from vpr_training.learning.whitening import Moments, whitening
 from vpr_training.models.aggregators import Whitened
+from vpr_training.models.cells import CellProjection
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 from vpr_training.whitening import main
@@ -56,10 +65,93 @@ def test_whitened_components_come_in_order_and_weak_ones_are_held_down() -> None
     rng = np.random.default_rng(1)
     axes = np.linalg.qr(rng.normal(size=(5, 5)))[0]
     variances = np.array([9.0, 4.0, 1.0, 0.25, 0.0])
-    found = whitening(torch.tensor(axes * variances @ axes.T), 4).numpy()
+    found = whitening(torch.tensor(axes * variances @ axes.T), 4, least_variance=0.3).numpy()
     left = found @ (axes * variances @ axes.T) @ found.T
-    floor = LEAST_VARIANCE * variances.mean()
+    floor = 0.3 * variances.mean()
     np.testing.assert_allclose(left, np.diag(variances[:4] / (variances[:4] + floor)), atol=1e-9)
+
+
+def test_the_strongest_components_of_a_wide_covariance_are_those_of_all_its_axes() -> None:
+    size, keep = 2100, 5
+    axes = np.linalg.qr(np.random.default_rng(2).normal(size=(size, 40)))[0]
+    variances = 0.8 ** np.arange(40)
+    covariance = axes * variances @ axes.T
+    found = whitening(torch.tensor(covariance), keep, least_variance=0.3).numpy()
+    floor = 0.3 * np.trace(covariance) / size
+    expected = (axes[:, :keep] / np.sqrt(variances[:keep] + floor)).T
+    signs = np.sign((found * expected).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, signs * expected, atol=1e-6)
+
+
+def some_cells(count: int = 500, channels: int = 12) -> np.ndarray:
+    """Loud and alike, as the channels of a map are."""
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(count, 6)) @ rng.normal(size=(6, channels)) + rng.normal(
+        2, 0.1, (count, channels)
+    )
+
+
+def test_components_of_cells_equal_a_singular_value_decomposition() -> None:
+    samples = some_cells()
+    mean, found = cell_components(torch.tensor(samples), 4, power=0.35)
+    _, lengths, axes = np.linalg.svd(samples - samples.mean(axis=0), full_matrices=False)
+    variances = lengths**2 / len(samples)
+    expected = axes[:4] / ((variances + LEAST_VARIANCE * variances[0])[:4, None] ** 0.35)
+    np.testing.assert_allclose(mean, samples.mean(axis=0))
+    signs = np.sign((found.numpy() * expected).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, signs * expected, atol=1e-9)
+
+
+def test_a_turn_keeps_cosines_and_brings_cells_nearer_to_their_signs() -> None:
+    rng = np.random.default_rng(4)
+    samples = rng.normal(size=(2000, 8)) * np.linspace(3, 0.3, 8)
+    turn = turned_to_signs(torch.tensor(samples), steps=50).numpy()
+    np.testing.assert_allclose(turn @ turn.T, np.eye(8), atol=1e-9)
+    assert (turn == turned_to_signs(torch.tensor(samples), steps=50).numpy()).all()
+    units = samples / np.linalg.norm(samples, axis=1, keepdims=True)
+
+    def loss(of: np.ndarray) -> float:
+        turned = units @ of
+        return float(((np.where(turned > 0, 1, -1) - turned) ** 2).sum())
+
+    assert loss(turn) < loss(np.eye(8))
+    others = [np.linalg.qr(rng.normal(size=(8, 8)))[0] for _ in range(20)]
+    assert loss(turn) < min(loss(other) for other in others)
+    # The axes have more equal shares of the variance.
+    before, after = (one.var(axis=0) / one.var(axis=0).sum() for one in (units, units @ turn))
+    assert after.max() < 0.75 * before.max() and after.min() > 5 * before.min()
+
+
+def test_one_step_of_turning_is_the_best_rotation_to_the_signs() -> None:
+    """Scipy's Procrustes is the independent formula."""
+    procrustes = pytest.importorskip('scipy.linalg', reason='needs scipy').orthogonal_procrustes
+    samples = np.random.default_rng(5).normal(size=(300, 6)) * np.linspace(2, 0.5, 6)
+    units = samples / np.linalg.norm(samples, axis=1, keepdims=True)
+    chance = torch.Generator().manual_seed(7)
+    start = torch.linalg.qr(torch.randn(6, 6, generator=chance, dtype=torch.float64)).Q.numpy()
+    expected, _ = procrustes(units, np.where(units @ start > 0, 1.0, -1.0))
+    found = turned_to_signs(torch.tensor(samples), steps=1, seed=7)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_learned_cells_have_no_mean_and_come_from_all_maps_alike() -> None:
+    maps = torch.tensor(some_cells(4 * 30)).float().view(4, 30, 12).transpose(1, 2)
+    maps = maps.reshape(4, 12, 5, 6)
+    samples = CellSamples(4, most=40, seed=0)
+    samples.add(maps[:1])
+    samples.add(maps[1:])
+    kept = samples.array()
+    assert kept.shape == (40, 12)
+    owners = [int((maps.flatten(2) == one[None, :, None]).all(1).nonzero()[0, 0]) for one in kept]
+    assert np.bincount(owners).tolist() == [10] * 4
+    projection = CellProjection(12, 8)
+    learn_cells(projection, maps.flatten(2).transpose(1, 2).reshape(-1, 12), WhiteningConfig())
+    with torch.no_grad():
+        plain = projection.linear(maps.permute(0, 2, 3, 1)).reshape(-1, 8)
+        cells = projection(maps)
+    assert plain.mean(dim=0).abs().max() < 1e-4 * plain.abs().max()
+    assert cells.shape == (4, 5, 6, 8)
+    np.testing.assert_allclose(cells.norm(dim=3), 1, rtol=1e-5)
 
 
 def test_the_command_makes_a_checkpoint_that_the_robot_can_run(
@@ -78,12 +170,35 @@ def test_the_command_makes_a_checkpoint_that_the_robot_can_run(
     assert model.card.provenance['loss'].startswith('none: means')
 
 
+def test_parts_a_projection_and_cells_are_whitened_together(tmp_path: Path, images: Path) -> None:
+    run = tmp_path / 'run'
+    flags = [*FLAGS, '--network.descriptor_size=9', '--network.cells=16']
+    assert main([*flags, f'--data.root={images}', f'--output={run}']) == 0
+    assert main([*FLAGS, f'--data.root={images}', f'--output={tmp_path / "parts"}']) == 0
+    network = load_checkpoint(run / 'best.ckpt').eval()
+    alone = load_checkpoint(tmp_path / 'parts' / 'best.ckpt').aggregator.state_dict()
+    for name, one in network.aggregator.state_dict().items():
+        torch.testing.assert_close(one, alone[name])
+    with torch.no_grad():
+        pictures = [resize(read(one), (64, 64)) for one in images.iterdir()]
+        maps = ExportedNetwork(network).maps(torch.from_numpy(np.stack(pictures)))
+        whitened = network.projection(network.aggregator(maps))
+        cells = network.cells_of(maps)
+    spread = whitened[:, :-1].mean(dim=0).norm() / whitened[:, :-1].norm(dim=1).mean()
+    assert spread < 0.7  # images were augmented
+    assert cells.shape == (24, 8, 8, 16)
+    assert ((cells > 0).float().mean(dim=(0, 1, 2)) - 0.5).abs().max() < 0.35
+    model = export_checkpoint(run / 'best.ckpt', tmp_path / 'model')
+    assert model.card.descriptor_size == 9 and model.card.cells == (8, 8, 16)
+
+
 @pytest.mark.timeout(300)
 def test_any_aggregator_is_whitened_by_its_projection(tmp_path: Path, images: Path) -> None:
     mixvpr = NetworkConfig(
         weights=None, last_stage=2, image_height=64, image_width=64, aggregator='mixvpr',
         aggregator_options={'out_channels': 4, 'out_rows': 2, 'mix_depth': 1},
     )  # fmt: skip
+    torch.manual_seed(0)
     start = Network(mixvpr)
     torch.save(
         {'network': asdict(mixvpr), 'state_dict': start.state_dict()}, tmp_path / 'start.ckpt'

@@ -3,9 +3,10 @@
   python -m vpr_training.whitening --config config/train/whiten_lite0.yaml --data.root IMAGES
 
 Means and covariances are those of the images, as the trainer would see them (crops, RandAugment,
-disturbed light), over `epochs` passes: of the parts of the aggregator `whitened`, or of what any
-other one gives, before its projection to `descriptor_size` numbers. RUN/best.ckpt is exported, or
-trained further, as that of any run. Some minutes for a few thousand images on a laptop.
+disturbed light), over `epochs` passes: of the parts of the aggregator `whitened`, of what any
+aggregator gives, before its projection to `descriptor_size` numbers, and of the cells, where
+`network.cells` asks for some. RUN/best.ckpt is exported, or trained further, as that of any run.
+Some minutes for a few thousand images on a laptop.
 """
 
 import sys

@@ -75,6 +75,7 @@ class TrainingBatches:
         size_hw: tuple[int, int], seed: int,
     ) -> None:  # fmt: skip
         workers = config.reading_processes
+        self.images_per_batch = config.places_per_batch * config.images_per_place  # at most
         self._sampler = sampler
         self._loader = DataLoader(
             _Images(places, config, size_hw, seed),

@@ -33,6 +33,20 @@ class DistillationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WhiteningConfig:
+    """What vpr_training.whitening makes of the images' means and covariances."""
+
+    least_variance: float = 0.3
+    """Added to each component's variance, as a share of their mean: weak ones are mostly noise."""
+    cells_power: float = 0.35
+    """Cells: the power of its variance by which each component is divided; 0.5 whitens wholly."""
+    cells_turns: int = 50
+    """Cells: steps that turn their axes until signs say most; 0: axes stay as they are."""
+    cells_samples: int = 100_000
+    """Cells: how many are looked at, over all images; 100,000 of 256 channels are 0.1 GB."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How the weights move."""
 

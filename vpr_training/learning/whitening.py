@@ -1,12 +1,13 @@
 """Whitening: the mean and the covariance of images become weights, without a gradient.
 
-They are those of the images as the trainer would see them (crops, RandAugment, disturbed light):
-of the parts of the aggregator `whitened`, or of what any other one gives, before its projection.
+They are those of the images as the trainer would see them (crops, RandAugment, disturbed light).
+What is whitened: the parts of the aggregator `whitened`, in a first pass over the images; what an
+aggregator gives, where a projection to `descriptor_size` numbers follows it, in a pass that sees
+the parts whitened; and the cells (see `cells`).
 """
 
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,16 @@ from tqdm import tqdm
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.disturbance import disturbed
 from vpr_training.data.loader import TrainingBatches
+from vpr_training.learning.cells import CellSamples, learn_cells
+from vpr_training.learning.config import WhiteningConfig
 from vpr_training.models.aggregators import Whitened
+from vpr_training.models.cells import CellProjection
 from vpr_training.models.network import ExportedNetwork, Network
 
-LEAST_VARIANCE = 0.3
-"""Added to each component's variance, as a share of their mean: weak ones are mostly noise."""
+_WIDE = 2048
+"""Of a covariance: wider ones give their strongest components alone, by iteration."""
+
+_MORE, _ITERATIONS = 128, 12  # components that are iterated beside the wanted ones, and how often
 
 
 class Moments:
@@ -36,8 +42,11 @@ class Moments:
         x = samples.double()
         self._count += len(x)
         self._sum += x.sum(dim=0)
-        self._over_channels += torch.einsum('bcn,bdn->cd', x, x)
-        self._over_positions += torch.einsum('bcn,bcm->nm', x, x)
+        # In place: the covariance of a wide descriptor is most of the memory.
+        rows = x.transpose(0, 1).flatten(1)  # [C, B * n]
+        self._over_channels.addmm_(rows, rows.T)
+        columns = x.flatten(0, 1)  # [B * C, n]
+        self._over_positions.addmm_(columns.T, columns)
 
     @property
     def mean(self) -> Tensor:
@@ -47,41 +56,101 @@ class Moments:
     @property
     def over_channels(self) -> Tensor:
         """Summed over the positions, [C, C]."""
-        return self._over_channels / self._count - self.mean @ self.mean.T
+        return (self._over_channels / self._count).addmm_(self.mean, self.mean.T, alpha=-1)
 
     @property
     def over_positions(self) -> Tensor:
         """Summed over the channels, [n, n]."""
-        return self._over_positions / self._count - self.mean.T @ self.mean
+        return (self._over_positions / self._count).addmm_(self.mean.T, self.mean, alpha=-1)
 
 
-def whitening(covariance: Tensor, keep: int) -> Tensor:
-    """The strongest components of a covariance [D, D], at one variance: rows of [keep, D]."""
-    variances, axes = torch.linalg.eigh(covariance)
-    strongest = variances.clamp(min=0).flip(0)[:keep]
-    scale = (strongest + LEAST_VARIANCE * variances.mean()) ** -0.5
-    return (axes.flip(1)[:, :keep] * scale).T
+def whitening(covariance: Tensor, keep: int, *, least_variance: float) -> Tensor:
+    """The strongest components of a covariance [D, D], at one variance: rows of [keep, D].
+
+    least_variance: added to each variance, as a share of their mean.
+    """
+    variances, axes = _strongest(covariance, keep)
+    mean = covariance.diagonal().mean()
+    return (axes * (variances + least_variance * mean) ** -0.5).T
+
+
+def _strongest(covariance: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """Variances [keep], falling, and axes [D, keep] of a covariance [D, D]."""
+    size = len(covariance)
+    if size <= _WIDE or 4 * (keep + _MORE) > size:
+        variances, axes = torch.linalg.eigh(covariance)
+        return variances.clamp(min=0).flip(0)[:keep], axes.flip(1)[:, :keep]
+    # All axes of 10,000 numbers would take minutes and gigabytes; iteration gives the first ones.
+    start = torch.randn(
+        size,
+        keep + _MORE,
+        generator=torch.Generator().manual_seed(0),
+        dtype=covariance.dtype,
+    )
+    basis = torch.linalg.qr(start).Q
+    for _ in range(_ITERATIONS):
+        basis = torch.linalg.qr(covariance @ basis).Q
+    variances, turn = torch.linalg.eigh(basis.T @ covariance @ basis)
+    axes = basis @ turn
+    return variances.clamp(min=0).flip(0)[:keep], axes.flip(1)[:, :keep]
+
+
+class _Whitened(Protocol):
+    """A part of a network that is learned from a pass over the images' maps."""
+
+    def add(self, maps: list[Tensor]) -> None: ...
+
+    def finish(self) -> None: ...
 
 
 def whiten(
-    network: Network, batches: TrainingBatches, *, epochs: int, disturb: float, seed: int = 0
+    network: Network,
+    batches: TrainingBatches,
+    *,
+    epochs: int,
+    disturb: float,
+    seed: int = 0,
+    config: WhiteningConfig | None = None,
 ) -> None:
-    """Give a network's parts, or its projection, the moments of the images.
+    """Give a network's parts, its projection and its cells the moments of the images.
 
-    Raises TrainingError for a network that has neither.
+    Raises TrainingError for a network that has none of them.
     """
+    config = config or WhiteningConfig()
+    for together in _passes(network, epochs * _images(batches), seed, config):
+        for maps in _maps(network, batches, epochs=epochs, disturb=disturb, seed=seed):
+            for part in together:
+                part.add(maps)
+        for part in together:
+            part.finish()
+
+
+def _passes(
+    network: Network, images: int, seed: int, config: WhiteningConfig
+) -> list[Sequence[_Whitened]]:
+    """What is learned in each pass over the images; raises TrainingError where nothing is."""
     aggregator, projection = network.aggregator, network.projection
-    seen = partial(_maps, network, batches, epochs=epochs, disturb=disturb, seed=seed)
+    first: list[_Whitened] = []
+    if network.cells is not None:
+        samples = CellSamples(images, most=config.cells_samples, seed=seed)
+        first.append(_Cells(network.cells, network.config.cells_map, samples, config))
     if isinstance(aggregator, Whitened):
-        _whiten_parts(aggregator, seen())
-        return
+        first.append(_Parts(aggregator, config))
+    if not network.config.descriptor_size and first:
+        return [first]
     most = aggregator.descriptor_size + 1
     if not isinstance(projection, nn.Linear) or not 1 < projection.out_features <= most:
         raise TrainingError(
             f'network.descriptor_size is {network.config.descriptor_size}, expected 2 to {most}: '
             f'what {network.config.aggregator} gives is whitened by a projection'
         )
-    _whiten_projection(aggregator, projection, seen())
+    last = _Projection(aggregator, projection, config)
+    return [first, [last]] if isinstance(aggregator, Whitened) else [[*first, last]]
+
+
+def _images(batches: TrainingBatches) -> int:
+    """Of one epoch, at most."""
+    return len(batches) * batches.images_per_batch
 
 
 def _maps(
@@ -97,44 +166,86 @@ def _maps(
                 bar.update()
 
 
-def _whiten_parts(aggregator: Whitened, seen: Iterator[list[Tensor]]) -> None:
-    things = Moments(len(aggregator.mean), 1)
-    grids = [Moments(*one.mean.shape) for one in aggregator.grids]
-    for maps in seen:
-        things.add(aggregator.plain_things(maps)[:, :, None])
-        for moments, one in zip(grids, aggregator.grids, strict=True):
+class _Cells:
+    def __init__(
+        self,
+        projection: CellProjection,
+        number: int,
+        samples: CellSamples,
+        config: WhiteningConfig,
+    ) -> None:
+        """number: which of the maps has the cells."""
+        self._projection, self._number = projection, number
+        self._samples, self._config = samples, config
+
+    def add(self, maps: list[Tensor]) -> None:
+        self._samples.add(maps[self._number])
+
+    def finish(self) -> None:
+        learn_cells(self._projection, self._samples.array(), self._config)
+
+
+class _Parts:
+    def __init__(self, aggregator: Whitened, config: WhiteningConfig) -> None:
+        self._aggregator, self._least = aggregator, config.least_variance
+        self._things = Moments(len(aggregator.mean), 1)
+        self._grids = [Moments(*one.mean.shape) for one in aggregator.grids]
+
+    def add(self, maps: list[Tensor]) -> None:
+        self._things.add(self._aggregator.plain_things(maps)[:, :, None])
+        for moments, one in zip(self._grids, self._aggregator.grids, strict=True):
             moments.add(one.plain(maps[0]))
-    with torch.no_grad():
-        aggregator.mean.copy_(things.mean[:, 0])
-        components = whitening(things.over_channels, aggregator.things.out_features)
-        aggregator.things.weight.copy_(components)
-        aggregator.typical_length.copy_(_typical_length(components, things))
-        for moments, one in zip(grids, aggregator.grids, strict=True):
-            one.mean.copy_(moments.mean)
-            one.over_channels.copy_(whitening(moments.over_channels, len(one.over_channels)))
-            one.over_cells.copy_(whitening(moments.over_positions, one.over_cells.shape[1]).T)
+
+    def finish(self) -> None:
+        aggregator, things, least = self._aggregator, self._things, self._least
+        with torch.no_grad():
+            aggregator.mean.copy_(things.mean[:, 0])
+            components = whitening(
+                things.over_channels, aggregator.things.out_features, least_variance=least
+            )
+            aggregator.things.weight.copy_(components)
+            aggregator.typical_length.copy_(_typical_length(components, things.over_channels))
+            for moments, one in zip(self._grids, aggregator.grids, strict=True):
+                one.mean.copy_(moments.mean)
+                one.over_channels.copy_(
+                    whitening(moments.over_channels, len(one.over_channels), least_variance=least)
+                )
+                one.over_cells.copy_(
+                    whitening(
+                        moments.over_positions, one.over_cells.shape[1], least_variance=least
+                    ).T
+                )
 
 
-def _whiten_projection(
-    aggregator: nn.Module, projection: nn.Linear, seen: Iterator[list[Tensor]]
-) -> None:
+class _Projection:
     """The last number is a constant of typical length: unrelated images have a similarity of 0.5.
 
-    See Whitened, which has it for the same reason.
+    See models.aggregators.Whitened, which has it for the same reason.
     """
-    moments = Moments(projection.in_features, 1)
-    for maps in seen:
-        moments.add(aggregator(maps)[:, :, None])
-    components = whitening(moments.over_channels, projection.out_features - 1)
-    with torch.no_grad():
-        projection.weight[:-1], projection.weight[-1] = components, 0
-        projection.bias[:-1] = -components @ moments.mean[:, 0]
-        projection.bias[-1] = _typical_length(components, moments)
+
+    def __init__(
+        self, aggregator: nn.Module, projection: nn.Linear, config: WhiteningConfig
+    ) -> None:
+        self._aggregator, self._projection = aggregator, projection
+        self._least = config.least_variance
+        self._moments = Moments(projection.in_features, 1)
+
+    def add(self, maps: list[Tensor]) -> None:
+        self._moments.add(self._aggregator(maps)[:, :, None])
+
+    def finish(self) -> None:
+        projection, mean = self._projection, self._moments.mean[:, 0]
+        covariance = self._moments.over_channels
+        components = whitening(covariance, projection.out_features - 1, least_variance=self._least)
+        with torch.no_grad():
+            projection.weight[:-1], projection.weight[-1] = components, 0
+            projection.bias[:-1] = -components @ mean
+            projection.bias[-1] = _typical_length(components, covariance)
 
 
-def _typical_length(components: Tensor, moments: Moments) -> Tensor:
+def _typical_length(components: Tensor, covariance: Tensor) -> Tensor:
     """Root of the mean square of what is left of the samples, a scalar."""
-    return (components @ moments.over_channels @ components.T).trace().sqrt()
+    return ((components @ covariance) * components).sum().sqrt()
 
 
 def _bar(batches: int) -> Any:

@@ -15,6 +15,7 @@ from vpr_training.learning.config import (
     LossConfig,
     OptimizerConfig,
     SchedulerConfig,
+    WhiteningConfig,
 )
 from vpr_training.models.network import NetworkConfig
 
@@ -45,6 +46,8 @@ class TrainConfig:
     """Loss and miner."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """Teacher in place of the loss; its images need no places (data.images_per_place: 1)."""
+    whitening: WhiteningConfig = field(default_factory=WhiteningConfig)
+    """What vpr_training.whitening does; training takes nothing of it."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimizer."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
@@ -92,6 +95,10 @@ class TrainConfig:
             ('optimizer.gradient_clip', self.optimizer.gradient_clip, 0),
             ('distillation.maps', self.distillation.maps, 0),
             ('distillation.similarities', self.distillation.similarities, 0),
+            ('whitening.least_variance', self.whitening.least_variance, 0),
+            ('whitening.cells_power', self.whitening.cells_power, 0),
+            ('whitening.cells_turns', self.whitening.cells_turns, 0),
+            ('whitening.cells_samples', self.whitening.cells_samples, 1),
         ):
             if not value >= low:
                 raise TrainingError(f'{source}: {name} is {value}, expected {low} or more')

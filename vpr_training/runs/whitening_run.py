@@ -8,6 +8,7 @@ from vpr_training.data.layouts import open_places
 from vpr_training.data.loader import training_batches
 from vpr_training.learning.whitening import whiten
 from vpr_training.models.checkpoints import contents
+from vpr_training.models.network import Network
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.start import initial_network, started
@@ -29,8 +30,15 @@ def whitening_run(
         seed=config.seed,
     )
     folder.create(config_yaml, seed=config.seed)
-    say(f'{places}; {network.descriptor_size} numbers an image')
-    whiten(network, batches, epochs=config.epochs, disturb=config.data.disturb, seed=config.seed)
+    say(f'{places}; {network.descriptor_size} numbers an image{_cells(network)}')
+    whiten(
+        network,
+        batches,
+        epochs=config.epochs,
+        disturb=config.data.disturb,
+        seed=config.seed,
+        config=config.whitening,
+    )
     provenance = {
         'training_data': places.name,
         'images': len(places.files),
@@ -39,3 +47,8 @@ def whitening_run(
     }
     folder.save(folder.best, contents(network, provenance=provenance))
     say(f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL')
+
+
+def _cells(network: Network) -> str:
+    size = network.cells_size()
+    return '' if size is None else ', {} x {} cells of {}'.format(*size)
