@@ -7,15 +7,20 @@ computes: without the paddings EfficientNet-Lite0 takes 0.6 of the time.
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+LARGE = 1_000_000
+"""Numbers of a matrix from which on a graph holds it in half precision."""
 
 _SPATIAL = 2  # the first axis of a map [B, C, h, w] that has a direction
+_HALF = '_half'  # ends the name of a constant in half precision
 
 
 def simplified(graph: bytes) -> bytes:
@@ -34,6 +39,45 @@ def simplified(graph: bytes) -> bytes:
     fold_paddings(model)
     remove_unused(model)
     return bytes(model.SerializeToString())
+
+
+def halved(graph: bytes, *, large: int = LARGE) -> bytes:
+    """The same graph with large matrices in half precision, and a node that casts each back.
+
+    A projection of 10,000 numbers to 500 takes 10 MB of the file instead of 20. onnxruntime casts
+    once, when it loads the graph, so that it computes as before, with weights that are rounded by
+    some 0.0003 of themselves: cosines move by less than 1e-6. Convolutions stay as they are,
+    because TensorRT wants their weights as constants.
+    """
+    model = onnx.load_from_string(graph)
+    readers = users(model)
+    constants = {entry.name: entry for entry in model.graph.initializer}
+    for name, entry in constants.items():
+        products = readers[name]
+        if (
+            entry.data_type == TensorProto.FLOAT
+            and np.prod(entry.dims) >= large
+            and products
+            and all(node.op_type in ('MatMul', 'Gemm') for node in products)
+        ):
+            values = numpy_helper.to_array(entry).astype(np.float16)
+            model.graph.initializer.remove(entry)
+            model.graph.initializer.append(numpy_helper.from_array(values, f'{name}{_HALF}'))
+            cast = helper.make_node(
+                'Cast', [f'{name}{_HALF}'], [name], to=TensorProto.FLOAT, name=f'{name}{_HALF}'
+            )
+            model.graph.node.insert(0, cast)
+    return bytes(model.SerializeToString())
+
+
+def in_single(model: Any) -> None:
+    """Bring constants that `halved` has halved back to single precision; changes the model."""
+    constants = initializers(model)
+    for cast in [node for node in model.graph.node if node.name.endswith(_HALF)]:
+        values = constants[cast.input[0]].astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, cast.output[0]))
+        model.graph.node.remove(cast)
+    remove_unused(model)
 
 
 def fold_paddings(model: Any) -> None:
@@ -67,6 +111,19 @@ def users(model: Any) -> dict[str, list[Any]]:
     for node in model.graph.node:
         for name in node.input:
             found[name].append(node)
+    return found
+
+
+def ancestors(model: Any, outputs: Iterable[str]) -> set[str]:
+    """Names of the nodes on which tensors depend, by the tensors' names."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    ahead = list(outputs)
+    while ahead:
+        node = makers.get(ahead.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            ahead += node.input
     return found
 
 

@@ -60,6 +60,7 @@ def _card(network: Network, *, source: Path, **said: Any) -> ModelCard:
             image_height=config.image_height,
             image_width=config.image_width,
             descriptor_size=network.descriptor_size,
+            cells=network.cells_size(),
             provenance=provenance,
             **said,
         )

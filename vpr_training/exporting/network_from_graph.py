@@ -23,13 +23,14 @@ from torch import nn
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_training.basics.errors import TrainingError
-from vpr_training.exporting.graph_edits import initializers
+from vpr_training.exporting.graph_edits import in_single, initializers
 from vpr_training.exporting.onnx_graph import images_for_parity, parity
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 from vpr_training.models.tensors import load_state
 
 LEAST_COSINE = 0.9999
-"""Between the descriptors of the graph and of the network made from it, for the same image."""
+"""Between the descriptors of the graph and of the network made from it, for the same image; and
+between their cells, the mean over an image."""
 
 
 def config_of(card: ModelCard, folder: Path) -> NetworkConfig:
@@ -52,14 +53,16 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
     """
     model = Model.open(folder, precision='fp32')
     network = Network(config or config_of(model.card, folder))
-    weights = dict(_weights(network, _Graph(onnx.load(model.graph)), folder))
+    graph = onnx.load(model.graph)
+    in_single(graph)
+    weights = dict(_weights(network, _Graph(graph), folder))
     load_state(network, weights, refusal=f'{folder}: of another architecture', strict=False)
     describer = OnnxDescriber(model, singly=False)
-    cosine = parity(ExportedNetwork(network).eval(), describer, images_for_parity(model.card))
-    if not cosine >= LEAST_COSINE:
+    found = parity(ExportedNetwork(network).eval(), describer, images_for_parity(model.card))
+    if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_COSINE):
         raise TrainingError(
             f'{folder}: of another architecture: the network made from it gives descriptors of '
-            f'cosine {cosine:.5f} to those of its graph, at least {LEAST_COSINE} is needed'
+            f'cosine {found} to those of its graph, at least {LEAST_COSINE} is needed'
         )
     return network
 

@@ -1,34 +1,57 @@
 """The ONNX graph of a network, which has to compute what the network computes.
 
-The graph takes the camera's bytes and gives unit descriptors, so that nothing about the network
-can be done differently on the robot. torch and onnxruntime must agree on the same images.
+The graph takes the camera's bytes and gives unit descriptors, and unit cells where the network has
+some, so that nothing about the network can be done differently on the robot. torch and onnxruntime
+must agree on the same images.
 """
 
 import io
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
-from vpr_ros.core.types import Image
+from vpr_ros.core.types import Cells, Descriptors, Image
 from vpr_training.basics.errors import TrainingError
-from vpr_training.exporting.graph_edits import simplified
+from vpr_training.exporting.graph_edits import halved, simplified
 from vpr_training.models.network import ExportedNetwork, Network
 
 LEAST_COSINE = 0.99999
 """Between the descriptors of torch and of onnxruntime for the same image."""
+LEAST_CELLS_COSINE = 0.9999
+"""Between their cells, the mean over an image; these are of half precision."""
 
+CELLS = 'cells'
 _OPSET = 17
 
 
 class ParityError(TrainingError):
     """The exported graph does not compute what the network computes."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How alike a network and a graph see the same images."""
+
+    descriptors: float  # smallest cosine of an image's descriptors
+    cells: float | None  # smallest mean cosine of an image's cells; None: there are none
+
+    def holds(self, *, descriptors: float, cells: float) -> bool:
+        """Whether both reach so much."""
+        # >=: a graph that gives NaN agrees with nothing.
+        return self.descriptors >= descriptors and (self.cells is None or self.cells >= cells)
+
+    def __str__(self) -> str:
+        cells = '' if self.cells is None else f', of cells {self.cells:.6f}'
+        return f'{self.descriptors:.7f}{cells}'
 
 
 def checked_graph(network: Network, card: ModelCard) -> bytes:
@@ -37,11 +60,12 @@ def checked_graph(network: Network, card: ModelCard) -> bytes:
     graph = to_onnx(exported)
     with tempfile.TemporaryDirectory(prefix='export-') as scratch:
         trial = OnnxDescriber(write_model(Path(scratch) / 'model', graph, card))
-        cosine = parity(exported, trial, images_for_parity(card))
-    if not cosine >= LEAST_COSINE:
+        found = parity(exported, trial, images_for_parity(card))
+    if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_CELLS_COSINE):
+        cells = '' if found.cells is None else f', of cells {LEAST_CELLS_COSINE}'
         raise ParityError(
-            f'{card.name}: not written, cosine of torch and ONNX is {cosine:.7f}, '
-            f'at least {LEAST_COSINE} is needed'
+            f'{card.name}: not written, cosine of torch and ONNX is {found}, '
+            f'at least {LEAST_COSINE}{cells} is needed'
         )
     return graph
 
@@ -49,12 +73,25 @@ def checked_graph(network: Network, card: ModelCard) -> bytes:
 def to_onnx(exported: ExportedNetwork) -> bytes:
     """The ONNX file's bytes, B dynamic.
 
-    The input is `images` uint8 [B, H, W, 3], the output `descriptors` float32 [B, D].
+    The input is `images` uint8 [B, H, W, 3], the outputs `descriptors` float32 [B, D] and, of a
+    network that has them, `cells` float16 [B, h, w, C]. Large matrices are of half precision.
     """
     config = exported.network.config
     example = torch.zeros(2, config.image_height, config.image_width, 3, dtype=torch.uint8)
-    free = {'images': {0: 'B'}, 'descriptors': {0: 'B'}}
-    return simplified(traced(exported, (example,), ['images'], ['descriptors'], free))
+    outputs = ['descriptors', *([CELLS] if config.cells else [])]
+    free = {name: {0: 'B'} for name in ('images', *outputs)}
+    graph = simplified(traced(exported, (example,), ['images'], outputs, free))
+    size = exported.network.cells_size()
+    return halved(graph if size is None else _with_size(graph, CELLS, size))
+
+
+def _with_size(graph: bytes, output: str, size: Sequence[int]) -> bytes:
+    """The graph with an output's axes behind B said in numbers; the tracer leaves them open."""
+    model = onnx.load_from_string(graph)
+    (found,) = (entry for entry in model.graph.output if entry.name == output)
+    for axis, length in zip(found.type.tensor_type.shape.dim[1:], size, strict=True):
+        axis.dim_value = length
+    return bytes(model.SerializeToString())
 
 
 def traced(
@@ -81,13 +118,24 @@ def traced(
     return file.getvalue()
 
 
-def parity(exported: ExportedNetwork, describer: OnnxDescriber, images: Sequence[Image]) -> float:
-    """Smallest cosine between the two descriptors of an image, described alone and as a batch."""
+def parity(exported: ExportedNetwork, describer: OnnxDescriber, images: Sequence[Image]) -> Parity:
+    """How alike both describe images, which are described alone and as a batch."""
     with torch.inference_mode():
-        expected = exported(torch.from_numpy(np.stack(images))).numpy()  # [B, D]
-    together = describer.describe(images)
-    alone = np.concatenate([describer.describe([image]) for image in images])
-    return float(min((expected * found).sum(axis=1).min() for found in (together, alone)))
+        given = exported(torch.from_numpy(np.stack(images)))
+    expected, wanted = given if isinstance(given, tuple) else (given, None)
+    alone = [describer.describe_with_cells([image]) for image in images]
+    apart = np.concatenate([descriptors for descriptors, _ in alone])
+    together, cells = describer.describe_with_cells(images)
+    return Parity(
+        min(_least_cosine(expected, found) for found in (together, apart)),
+        None if wanted is None or cells is None else _least_cosine(wanted, cells),
+    )
+
+
+def _least_cosine(expected: Tensor, found: Descriptors | Cells) -> float:
+    """Smallest over the images of the mean cosine of unit vectors [B, ..., D]."""
+    cosines = (expected.double().numpy() * found.astype(np.float64)).sum(axis=-1)
+    return float(cosines.reshape(len(found), -1).mean(axis=1).min())
 
 
 def images_for_parity(card: ModelCard) -> list[Image]:

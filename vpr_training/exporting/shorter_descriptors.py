@@ -25,6 +25,7 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import Unusable, usable
 from vpr_ros.drives.prefetch import described, load
 from vpr_training.basics.errors import TrainingError
+from vpr_training.exporting.graph_edits import halved
 
 _WHITENING = 0.5  # 1 brings all components to one variance, 0 leaves them
 _LONG, _SHORT = 'long_descriptors', 'descriptors'
@@ -78,9 +79,9 @@ def components(descriptors: Descriptors, size: int) -> tuple[Descriptors, NDArra
 
 
 def shortened(graph: bytes, mean: Descriptors, projection: NDArray[np.float32]) -> bytes:
-    """The graph with its descriptors projected and brought to unit norm."""
+    """The graph with its descriptors projected and brought to unit norm; cells stay."""
     model = onnx.load_from_string(graph)
-    (output,) = model.graph.output
+    output = model.graph.output[0]
     for node in model.graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
@@ -104,4 +105,4 @@ def shortened(graph: bytes, mean: Descriptors, projection: NDArray[np.float32]) 
     output.name = _SHORT
     output.type.tensor_type.shape.dim[1].dim_value = projection.shape[1]
     onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return halved(bytes(model.SerializeToString()))
