@@ -25,6 +25,7 @@ from vpr_training.evaluating.recall import examine
 from vpr_training.evaluating.report_page import write_report
 from vpr_training.evaluating.table_and_json import as_json, as_table
 from vpr_training.evaluating.third_party_onnx import LAYOUTS, SCALINGS, InputForm
+from vpr_training.evaluating.verifying import BEST
 from vpr_training.exporting.describers import open_describer
 
 
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         help='metres within which an answer is right (25); '
         'gt.csv, where there is one, decides instead',
     )
+    parser.add_argument(
+        '--verify',
+        type=int,
+        metavar='N',
+        help='order the best N of each query anew by their cells, and show recall both ways '
+        f'(default: {BEST} of a model with cells; 0: none)',
+    )
     add_precision(parser)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
     parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page there')
@@ -99,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.radius is not None and not arguments.radius > 0:
         raise TrainingError(f'--radius {arguments.radius:g}: expected more than 0 metres')
+    if arguments.verify is not None and arguments.verify < 0:
+        raise TrainingError(f'--verify {arguments.verify}: expected 0 or more candidates')
     images = open_recall_set(arguments.dataset, radius_m=arguments.radius, split=arguments.split)
     form = InputForm(arguments.layout, arguments.scaling, arguments.image_size)
     with ExitStack() as scratch:
@@ -109,7 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             open_describer(path, form, scratch, precision=arguments.precision)
             for path in arguments.model
         ]
-        measured = [examine(describer, images, store) for describer in models]
+        measured = [
+            examine(describer, images, store, verify=arguments.verify) for describer in models
+        ]
         for found in measured:
             print(as_table(found, images))
         if arguments.json:

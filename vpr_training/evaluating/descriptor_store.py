@@ -2,15 +2,18 @@
 
 Rows go to a .npy file one batch after another. The file's name is a digest of the model and of the
 images (their paths, sizes and times of change), so that the same question finds the same answer
-again; an interrupted run leaves its rows, and the next one goes on behind them.
+again; an interrupted run leaves its rows, and the next one goes on behind them. Of a model with
+cells, their signs (8 bytes a cell of 64 numbers) go to a second file beside the first one.
 """
 
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,28 +24,48 @@ from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
+from vpr_ros.core.matching.bits import packed
 from vpr_ros.core.npy import NpyWriter, start_of_rows
-from vpr_ros.core.types import Descriptors, Image
-from vpr_ros.drives.prefetch import described
+from vpr_ros.core.types import CellBits, Descriptors
+from vpr_ros.drives.prefetch import prefetched
 from vpr_training.basics.errors import TrainingError
 
 BATCH = 8  # rows written at once
 _BLOCK_BYTES = 64 << 20  # of rows that are in memory at once
-_FLOAT = np.dtype('<f4')
+_FLOAT, _BITS = np.dtype('<f4'), np.dtype('u1')
+_PARTIAL = '.partial'  # ends the name of a file that is being written
 
 
 @dataclass(frozen=True, slots=True)
 class DescriptorFile:
-    """Rows [N, D] on disk, float32 of unit norm."""
+    """Rows [N, D] on disk, float32 of unit norm, and cells beside them."""
 
     path: Path
     rows: int  # N
     size: int  # D
+    cells: tuple[int, int, int] | None = None  # h, w and C; None: the model has none
 
     def array(self) -> Descriptors:
         """All rows, opened by memory map."""
         rows: Descriptors = np.load(self.path, mmap_mode='r', allow_pickle=False)
         return rows
+
+    @property
+    def cells_path(self) -> Path:
+        """Where the cells are, uint8 [N, h * w * C / 8]."""
+        return self.path.with_suffix('.cells.npy')
+
+    def cell_bits(self) -> CellBits:
+        """All cells [N, h * w, C / 8], opened by memory map; only of a model that has them."""
+        assert self.cells is not None
+        rows, columns, numbers = self.cells
+        bits: CellBits = np.load(self.cells_path, mmap_mode='r', allow_pickle=False)
+        return bits.reshape(self.rows, rows * columns, numbers // 8)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is there; the descriptors get their name last."""
+        return self.path.exists() and (self.cells is None or self.cells_path.exists())
 
     def blocks(self) -> Iterator[Descriptors]:
         """All rows in order, a bounded number at a time; [n, D] each."""
@@ -67,25 +90,25 @@ def default_cache() -> Path:
 def described_files(
     describer: Describer, paths: Sequence[Path], folder: Path, *, label: str = ''
 ) -> DescriptorFile:
-    """Descriptors of N image files, taken from `folder` as far as they are there.
+    """Descriptors, and cells, of N image files, taken from `folder` as far as they are there.
 
     Each image is decoded once. A progress bar on a terminal. Raises ImageError naming an
     unreadable image and TrainingError where the folder cannot be written; what was described
     stays.
     """
-    size = describer.model.card.descriptor_size
+    card = describer.model.card
     key = f'{describer.model.graph_sha256[:16]}-{images_digest(paths)[:24]}'
-    complete = DescriptorFile(folder / f'{key}.npy', len(paths), size)
+    wanted = DescriptorFile(folder / f'{key}.npy', len(paths), card.descriptor_size, card.cells)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not complete.path.exists():
-            _describe_rest(describer, paths, folder / f'{key}.partial', complete, label)
+        if not wanted.complete:
+            _describe_rest(describer, paths, wanted, label)
     except OSError as error:
         raise TrainingError(
             f'{folder}: descriptors cannot be kept there ({error.strerror or error}); '
             'choose another folder with --cache'
         ) from error
-    return complete
+    return wanted
 
 
 def images_digest(paths: Sequence[Path]) -> str:
@@ -102,60 +125,98 @@ def images_digest(paths: Sequence[Path]) -> str:
 
 
 def _describe_rest(
-    describer: Describer,
-    paths: Sequence[Path],
-    partial: Path,
-    complete: DescriptorFile,
-    label: str,
+    describer: Describer, paths: Sequence[Path], wanted: DescriptorFile, label: str
 ) -> None:
-    """Append what is missing, then give the file its name; two runs never write together."""
-    # Made if it is missing and never emptied: another run may be writing.
-    with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b') as file:
+    """Append what is missing, then give the files their names; two runs never write together."""
+    partial = wanted.path.with_suffix(_PARTIAL)
+    with ExitStack() as opened:
+        file = opened.enter_context(_kept(partial))
         fcntl.flock(file, fcntl.LOCK_EX)
-        if complete.path.exists():
+        if wanted.complete:
             partial.unlink(missing_ok=True)  # made anew after the other run had renamed its own
             return
-        written = NpyWriter(file, _FLOAT, complete.size, keep_rows=complete.rows)
-        done = written.rows
-        with tqdm(
-            total=len(paths), initial=done, desc=label, unit='image', disable=None, leave=False
-        ) as progress:
-            try:
-                for rows in _descriptors(describer, paths[done:], complete.size):
-                    written.append(rows)
-                    written.flush()
-                    done = written.rows
-                    progress.update(len(rows))
-            except KeyboardInterrupt as interrupt:
-                raise KeyboardInterrupt(
-                    f'stopped by Ctrl-C after {done} of {len(paths)} images; '
-                    'the same command goes on from there'
-                ) from interrupt
-        written.finish()
-        place_file(partial, complete.path)
+        writers = [NpyWriter(file, _FLOAT, wanted.size, keep_rows=wanted.rows)]
+        places = [(partial, wanted.path)]
+        if wanted.cells is not None:
+            beside = wanted.cells_path.with_suffix(_PARTIAL)
+            bits, done = opened.enter_context(_kept(beside)), writers[0].rows
+            rows, columns, numbers = wanted.cells
+            width = rows * columns * numbers // 8
+            writers.append(NpyWriter(bits, _BITS, width, keep_rows=done))
+            if writers[1].rows < done:  # stopped between the two: both go on from the same row
+                writers[0] = NpyWriter(file, _FLOAT, wanted.size, keep_rows=writers[1].rows)
+            places.insert(0, (beside, wanted.cells_path))
+        _append_rest(describer, paths, wanted, writers, label)
+        for writer in writers:
+            writer.finish()
+        for source, target in places:
+            place_file(source, target)
 
 
-def _read(path: Path, needed_hw: tuple[int, int]) -> Image:
-    return read(path, at_least_hw=needed_hw)
+def _kept(path: Path) -> BinaryIO:
+    """A file, open for reading and writing, made if it is missing.
+
+    It is never emptied: another run may be writing.
+    """
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
 
 
-def _descriptors(
-    describer: Describer, paths: Sequence[Path], size: int
-) -> Iterator[NDArray[np.float32]]:
-    """Descriptors of files, [up to BATCH, size] at a time."""
-    rows: list[Descriptors] = []
-    for path, found in described(paths, _read, describer):
+def _append_rest(
+    describer: Describer,
+    paths: Sequence[Path],
+    wanted: DescriptorFile,
+    writers: Sequence[NpyWriter],
+    label: str,
+) -> None:
+    """Describe the images behind those that the writers have; writers: as `_described` gives."""
+    done = writers[0].rows
+    with tqdm(
+        total=len(paths), initial=done, desc=label, unit='image', disable=None, leave=False
+    ) as progress:
+        try:
+            for parts in _described(describer, paths[done:], wanted):
+                for writer, rows in zip(writers, parts, strict=True):
+                    writer.append(rows)
+                    writer.flush()
+                done = writers[0].rows
+                progress.update(len(parts[0]))
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f'stopped by Ctrl-C after {done} of {len(paths)} images; '
+                'the same command goes on from there'
+            ) from interrupt
+
+
+def _described(
+    describer: Describer, paths: Sequence[Path], wanted: DescriptorFile
+) -> Iterator[list[NDArray[np.generic]]]:
+    """Descriptors of files, [up to BATCH, D] at a time, and bits of their cells beside them."""
+    card = describer.model.card
+
+    def work(path: Path) -> list[NDArray[np.generic]]:
+        image = read(path, at_least_hw=card.image_size)
+        if wanted.cells is None:
+            return [describer.describe([image])[0]]
+        descriptors, cells = describer.describe_with_cells([image])
+        if cells is None or cells.shape[1:] != wanted.cells:
+            shape = None if cells is None else cells.shape[1:]
+            raise TrainingError(
+                f'{card.name}: cells of shape {shape} of {path}, expected {wanted.cells}'
+            )
+        return [descriptors[0], packed(cells[0]).ravel()]
+
+    rows: list[list[NDArray[np.generic]]] = []
+    for path, found in prefetched(paths, work, workers=describer.at_once):
         if isinstance(found, ImageError):
             raise found
-        _, row = found
-        if row.shape != (size,) or not np.isfinite(row).all():
+        if found[0].shape != (wanted.size,) or not np.isfinite(found[0]).all():
             raise TrainingError(
-                f'{describer.model.card.name}: a descriptor of shape {row.shape} of {path}, '
-                f'expected finite values of shape ({size},)'
+                f'{card.name}: a descriptor of shape {found[0].shape} of {path}, '
+                f'expected finite values of shape ({wanted.size},)'
             )
-        rows.append(row)
+        rows.append(found)
         if len(rows) == BATCH:
-            yield np.array(rows, dtype=_FLOAT)
+            yield [np.array(part) for part in zip(*rows, strict=True)]
             rows = []
     if rows:
-        yield np.array(rows, dtype=_FLOAT)
+        yield [np.array(part) for part in zip(*rows, strict=True)]

@@ -1,5 +1,8 @@
 """Recall@N of a model on a set, by exact search over descriptors that are kept on disk.
 
+Of a model with cells, the best candidates may be ordered anew by these (see `verifying`), and
+recall is told both ways.
+
 Nothing here needs torch: validation during training, `evaluate` and its page share it.
 """
 
@@ -15,12 +18,43 @@ from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.describing.precision import Precision
 from vpr_ros.core.recall import Recall, first_hit_rank, recall_of_ranks
 from vpr_ros.core.types import Descriptors
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.conditions import by_condition
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.descriptor_store import DescriptorFile, described_files
 from vpr_training.evaluating.ranking import rank_blocks, rank_earlier
+from vpr_training.evaluating.verifying import BEST, ranked_anew
 
 RECALL_NS = (1, 5, 10, 15, 20, 25)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Ranked places of all queries, and how often they are right."""
+
+    recall: Recall
+    matchable: Recall  # of the queries that have a true match
+    conditions: dict[str, Recall]  # by what names tell; empty where they tell nothing
+    ranked: NDArray[np.int64] = field(repr=False)  # [Q, K] database rows, best first, -1: no more
+    first_hit: NDArray[np.int64] = field(repr=False)  # [Q], see first_hit_rank
+
+    @classmethod
+    def of(cls, ranked: NDArray[np.int64], images: RecallSet) -> 'Answers':
+        """The figures of a ranking [Q, K] of a set's queries."""
+        first_hit = first_hit_rank(ranked, images.positives)
+        unmatchable = np.array([len(rows) == 0 for rows in images.positives], dtype=bool)
+
+        def recall_of(rows: NDArray[Any]) -> Recall:
+            return recall_of_ranks(first_hit[rows], unmatchable[rows], RECALL_NS)
+
+        conditions = by_condition(images.queries).items()
+        return cls(
+            recall=recall_of(np.arange(len(first_hit))),
+            matchable=recall_of(~unmatchable),
+            conditions={name: recall_of(rows) for name, rows in conditions},
+            ranked=ranked,
+            first_hit=first_hit,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +63,36 @@ class Measured:
 
     card: ModelCard
     precision: Precision
-    recall: Recall
-    matchable: Recall  # of the queries that have a true match
-    conditions: dict[str, Recall]  # by what names tell; empty where they tell nothing
-    ranked: NDArray[np.int64] = field(repr=False)  # [Q, K] database rows, best first, -1: no more
-    first_hit: NDArray[np.int64] = field(repr=False)  # [Q], see first_hit_rank
+    answers: Answers  # by descriptors
+    verified: Answers | None  # the best of these by their cells; None: not verified
+    best: int  # how many of each query were verified
     database: DescriptorFile
     queries: DescriptorFile | None  # None: rows of the database, in a sequence
+
+    @property
+    def recall(self) -> Recall:
+        """By descriptors."""
+        return self.answers.recall
+
+    @property
+    def matchable(self) -> Recall:
+        """By descriptors, of the queries that have a true match."""
+        return self.answers.matchable
+
+    @property
+    def conditions(self) -> dict[str, Recall]:
+        """By descriptors, by what names tell."""
+        return self.answers.conditions
+
+    @property
+    def ranked(self) -> NDArray[np.int64]:
+        """By descriptors, [Q, K] database rows, best first, -1: no more."""
+        return self.answers.ranked
+
+    @property
+    def first_hit(self) -> NDArray[np.int64]:
+        """By descriptors, [Q], see first_hit_rank."""
+        return self.answers.first_hit
 
     def query_descriptors(self, images: RecallSet) -> Descriptors:
         """Of all queries, [Q, D]."""
@@ -45,12 +102,23 @@ class Measured:
         return self.database.array()[images.earlier_than]
 
 
-def examine(describer: Describer, images: RecallSet, store: Path) -> Measured:
+def examine(
+    describer: Describer, images: RecallSet, store: Path, *, verify: int | None = 0
+) -> Measured:
     """All figures of a model on a set; descriptors are kept in, and taken from, `store`.
 
-    Raises ImageError naming an unreadable image, TrainingError where the store cannot be written.
+    verify: how many of each query's best are ordered anew by their cells, 0: none, None: as many
+    as is usual where the model has cells. Raises ImageError naming an unreadable image,
+    TrainingError where the store cannot be written, or a model without cells is to verify.
     """
-    deepest = max(RECALL_NS)
+    card = describer.model.card
+    if verify and card.cells is None:
+        raise TrainingError(
+            f'{card.name}: cannot verify {verify} candidates, it has no cells; '
+            'python -m vpr_training.export --cells adds some'
+        )
+    best = (BEST if card.cells else 0) if verify is None else verify
+    deepest = max(*RECALL_NS, best)
     database = described_files(describer, images.database, store, label='database')
     if images.earlier_than is None:
         queries = described_files(describer, images.queries, store, label='queries')
@@ -60,20 +128,37 @@ def examine(describer: Describer, images: RecallSet, store: Path) -> Measured:
         frames = database.array()
         asking = frames[images.earlier_than]
         ranked = rank_earlier(frames, asking, images.earlier_than, deepest)
-    first_hit = first_hit_rank(ranked, images.positives)
-    unmatchable = np.array([len(rows) == 0 for rows in images.positives], dtype=bool)
-
-    def recall_of(rows: NDArray[Any]) -> Recall:
-        return recall_of_ranks(first_hit[rows], unmatchable[rows], RECALL_NS)
-
     return Measured(
-        card=describer.model.card,
+        card=card,
         precision=describer.model.precision,
-        recall=recall_of(np.arange(len(first_hit))),
-        matchable=recall_of(~unmatchable),
-        conditions={name: recall_of(rows) for name, rows in by_condition(images.queries).items()},
-        ranked=ranked,
-        first_hit=first_hit,
+        answers=Answers.of(ranked, images),
+        verified=_verified(ranked, database, queries, images, best) if best else None,
+        best=best,
         database=database,
         queries=queries,
     )
+
+
+def _verified(
+    ranked: NDArray[np.int64],
+    database: DescriptorFile,
+    queries: DescriptorFile | None,
+    images: RecallSet,
+    best: int,
+) -> Answers:
+    assert database.cells is not None
+    bits, rows = database.cell_bits(), database.array()
+    if queries is None:
+        asking, asking_bits = rows[images.earlier_than], bits[images.earlier_than]
+    else:
+        asking, asking_bits = queries.array(), queries.cell_bits()
+    anew = ranked_anew(
+        ranked,
+        database=rows,
+        queries=asking,
+        database_bits=bits,
+        query_bits=asking_bits,
+        grid=database.cells[:2],
+        best=best,
+    )
+    return Answers.of(anew, images)

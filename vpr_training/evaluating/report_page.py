@@ -43,10 +43,15 @@ def write_report(
 def report(measured: Sequence[Measured], images: RecallSet, *, command: str) -> Page:
     """The page of models measured on one set, the first of them in the headline."""
     names = _distinct([found.card.name for found in measured])
+    recalls: dict[str, Recall] = {}
+    for name, found in zip(names, measured, strict=True):
+        recalls[name] = found.recall
+        if found.verified:
+            recalls[f'{name}, verified'] = found.verified.recall
     sections: list[Section] = [
         _headline(measured[0]),
-        recall_table('Recall', dict(zip(names, [found.recall for found in measured]))),
-        recall_chart(dict(zip(names, [found.recall for found in measured]))),
+        recall_table('Recall', recalls, note=_verification(measured)),
+        recall_chart(recalls),
         _ranks_chart(names, measured),
     ]
     if unmatchable := measured[0].recall.unmatchable:
@@ -70,6 +75,17 @@ def report(measured: Sequence[Measured], images: RecallSet, *, command: str) -> 
         f'images, right is {images.truth}'
     )
     return Page(f'Recall on {images.name}', subtitle, sections)
+
+
+def _verification(measured: Sequence[Measured]) -> str:
+    best = sorted({found.best for found in measured if found.verified})
+    if not best:
+        return ''
+    counts = ' or '.join(map(str, best))
+    return (
+        f'Verified: the best {counts} of each query, ordered anew by how well their cells agree. '
+        'Everything below is by descriptors alone.'
+    )
 
 
 def recall_table(title: str, rows: dict[str, Recall], *, note: str = '') -> Table:

@@ -13,6 +13,7 @@ def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
         **_figures(measured.recall),
         'recall_of_matchable': _shares(measured.matchable),
         'conditions': {name: _figures(part) for name, part in measured.conditions.items()},
+        'verified': _verified(measured),
         'database': len(images.database),
         'dataset': images.name,
         'truth': images.truth,
@@ -20,6 +21,19 @@ def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
         'model': measured.card.name,
         'model_sha256': measured.card.sha256,
         'precision': measured.precision,
+    }
+
+
+def _verified(measured: Measured) -> dict[str, Any] | None:
+    """The same with the best candidates verified; None where none were."""
+    verified = measured.verified
+    if verified is None:
+        return None
+    return {
+        'candidates': measured.best,
+        **_figures(verified.recall),
+        'recall_of_matchable': _shares(verified.matchable),
+        'conditions': {name: _figures(part) for name, part in verified.conditions.items()},
     }
 
 
@@ -38,17 +52,26 @@ def _shares(recall: Recall) -> dict[str, float]:
 
 def as_table(measured: Measured, images: RecallSet) -> str:
     """The figures for a person."""
-    recall = measured.recall
+    recall, verified = measured.recall, measured.verified
     rows = [
-        (f'Recall@{n}', f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]')
-        for n, (low, high) in recall.interval.items()
+        (
+            f'Recall@{n}',
+            _share(recall, n) + (f'   verified {_share(verified.recall, n)}' if verified else ''),
+        )
+        for n in recall.interval
     ]
     rows += [
-        (f'Recall@1 {name}', f'{part.at[1]:.3f}   of {part.queries} queries')
+        (
+            f'Recall@1 {name}',
+            f'{part.at[1]:.3f}'
+            + (f'   verified {verified.conditions[name].at[1]:.3f}' if verified else '')
+            + f'   of {part.queries} queries',
+        )
         for name, part in measured.conditions.items()
         if 1 in part.at
     ]
     rows += [
+        *([('verified', f'the best {measured.best} of each query, by cells')] if verified else []),
         ('queries / database', f'{recall.queries} / {len(images.database)}'),
         ('unmatchable', f'{recall.unmatchable} queries without a true match, counted as misses'),
         ('right is', images.truth),
@@ -57,3 +80,8 @@ def as_table(measured: Measured, images: RecallSet) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     return '\n'.join([images.name, *(f'  {name:<{width}}  {value}' for name, value in rows)])
+
+
+def _share(recall: Recall, n: int) -> str:
+    low, high = recall.interval[n]
+    return f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]'

@@ -20,7 +20,7 @@ from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.documents import open_regular
 from vpr_ros.core.errors import DocumentError
 from vpr_ros.core.image import resize
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.types import Cells, Descriptors, Image
 from vpr_training.basics.errors import TrainingError
 
 Layout: TypeAlias = Literal['nchw', 'nhwc']
@@ -97,6 +97,10 @@ class OnnxFile:
         rows = np.concatenate(parts)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+
+    def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
+        """The same without cells: no graph of another origin says which output they would be."""
+        return self.describe(images), None
 
     def _pixels(self, image: Image) -> NDArray[np.generic]:
         pixels = resize(image, self._size_hw).astype(np.float32)
