@@ -2,8 +2,9 @@
 
 Weights become int8 with a scale for each channel, activations uint8 with a scale and a zero point
 for each tensor, around every layer that computes much; what has no 8-bit form (powers, norms, the
-layer norm) stays in float. The bytes of the image are taken for what they are, an 8-bit tensor, so
-that the first layer reads them without a detour through floats.
+layer norm) stays in float, and so do the few nodes that make cells of a map: maps keep nothing but
+their signs, and a product of 112 or 256 by 64 costs little. The bytes of the image are taken for
+what they are, an 8-bit tensor, so that the first layer reads them without a detour through floats.
 
 Activations are unsigned because on x86 onnxruntime has fast kernels for these alone: the same
 graphs with signed ones were slower than fp32 (docs/decisions/0014). TensorRT takes signed ones
@@ -36,7 +37,13 @@ from vpr_ros.core.image import resize
 from vpr_ros.core.types import Descriptors, Image
 from vpr_ros.drives import open_drive
 from vpr_training.basics.errors import TrainingError
-from vpr_training.exporting.graph_edits import initializers, remove_unused, simplified, users
+from vpr_training.exporting.graph_edits import (
+    ancestors,
+    initializers,
+    remove_unused,
+    simplified,
+    users,
+)
 
 FEWEST_IMAGES = 16
 MOST_IMAGES = 64
@@ -86,9 +93,9 @@ class Calibrated:
     @property
     def layers(self) -> list[str]:
         """Names of the nodes that may be quantized or kept in float."""
-        pooling = _pooling_products(self.model)
+        aside = _pooling_products(self.model) | _of_cells_alone(self.model)
         nodes = [node for node in self.model.graph.node if node.op_type in _LAYERS]
-        return [node.name for node in nodes if node.name not in pooling]
+        return [node.name for node in nodes if node.name not in aside]
 
 
 class _Reader(CalibrationDataReader):
@@ -132,12 +139,12 @@ def int8_graph(
     symmetric: the form for TensorRT, with signed activations and float biases.
     """
     exclude = {name for layer in keep for name in _with_sources(calibrated.model, layer)}
-    exclude |= _pooling_products(calibrated.model)
+    exclude |= _pooling_products(calibrated.model) | _of_cells_alone(calibrated.model)
     return _quantized(calibrated, exclude=sorted(exclude), only=[], symmetric=symmetric)
 
 
 def fp16_graph(graph: bytes) -> bytes:
-    """Weights and activations in half precision; the input, the output and norms as they are."""
+    """Weights and activations in half precision; the input, the outputs and norms as they are."""
     model = onnx.load_from_string(simplified(graph))
     halved = convert_float_to_float16(
         model, keep_io_types=True, op_block_list=list(_FLOAT_IN_FP16)
@@ -166,6 +173,12 @@ def _pooling_products(model: Any) -> set[str]:
         if node.op_type == 'MatMul'
         and sum(constants[name].size for name in node.input if name in constants) < _FEWEST_WEIGHTS
     }
+
+
+def _of_cells_alone(model: Any) -> set[str]:
+    """Names of the nodes that cells depend on and descriptors do not."""
+    first, *others = [output.name for output in model.graph.output]
+    return ancestors(model, others) - ancestors(model, [first])
 
 
 def _with_sources(model: Any, layer: str) -> set[str]:
