@@ -23,6 +23,7 @@ from vpr_training.exporting.onnx_graph import ParityError, checked_graph
 from vpr_training.exporting.quantize import calibration_images
 from vpr_training.exporting.recall_gate import ALONE, Gate, RefusedError, accept, check_sets
 from vpr_training.exporting.shorter_descriptors import shorter
+from vpr_training.runs.adding_cells import with_cells
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,18 @@ class _Source:
 
 def _source(arguments: argparse.Namespace) -> _Source:
     """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
+    if arguments.cells and not (arguments.model and arguments.cells_on):
+        raise TrainingError(
+            '--cells: needs a model (--from) and images without labels (--cells-on); '
+            'a network to be trained has them by network.cells'
+        )
+    if arguments.cells:
+        return _Source(
+            *with_cells(
+                arguments.model, arguments.cells_on, arguments.cells, tap=arguments.cells_tap
+            ),
+            {},
+        )
     if not arguments.model:
         network, card = (
             trained(arguments.checkpoint, arguments.output.name, arguments.card)
@@ -107,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         dest='model',
         type=Path,
         metavar='MODEL',
-        help='a model folder, whose fp32 graph stays as it is, so that its maps stay valid',
+        help='a model folder, whose fp32 graph stays as it is, so that its maps stay valid '
+        '(but for --descriptor-size and --cells)',
     )
     parser.add_argument(
         '--output', required=True, type=Path, metavar='MODEL', help='the model folder'
@@ -140,6 +154,29 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='DRIVE',
         help='for --descriptor-size: bags or folders of images, more images than numbers',
+    )
+    group = parser.add_argument_group('cells for a model that has none, with --from')
+    group.add_argument(
+        '--cells',
+        type=int,
+        default=0,
+        metavar='C',
+        help='add a second output for verification: cells of so many numbers, a multiple of 8 '
+        '(64); descriptors stay, the digest changes',
+    )
+    group.add_argument(
+        '--cells-on',
+        nargs='+',
+        default=[],
+        type=Path,
+        metavar='IMAGES',
+        help='bags, folders of images or .tar files of them; some hundred images are enough',
+    )
+    group.add_argument(
+        '--cells-tap',
+        default='',
+        metavar='TAP',
+        help='EfficientNet-Lite0: the map whose cells they are (stride16)',
     )
     group = parser.add_argument_group('graphs with fewer bits')
     group.add_argument(
@@ -198,6 +235,8 @@ def _say(model: Model) -> None:
         f'{model.folder}: {model.card.name}, {model.card.descriptor_size} numbers an image, '
         f'{size_mb:.1f} MB'
     )
+    if model.card.cells:
+        print('cells: {} x {} of {} numbers'.format(*model.card.cells))
     for name, record in model.card.precisions.items():
         print(
             f'{name}: {record.size_bytes / 1e6:.1f} MB, {record.latency_ms:.1f} ms an image '

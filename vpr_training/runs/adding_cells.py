@@ -1,0 +1,163 @@
+"""Give a finished model cells, and leave what it has: its descriptors stay what they are.
+
+The network is made from the model's graph, the projection of its map is learned on images without
+labels, and the graph is written anew with a second output. Its digest changes, so that maps have
+to be made anew, which they have to be anyway: they hold no cells.
+"""
+
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model, ModelCard, write_model
+from vpr_ros.core.errors import ImageError, noting
+from vpr_ros.core.image import decode, resize
+from vpr_ros.core.image_files import is_image_file
+from vpr_ros.core.types import Image
+from vpr_ros.drives import open_drive
+from vpr_ros.drives.posed_images import Unusable
+from vpr_training.basics.errors import TrainingError
+from vpr_training.exporting.network_from_graph import LEAST_COSINE, load_model
+from vpr_training.exporting.onnx_graph import ParityError, checked_graph, images_for_parity
+from vpr_training.learning.cells import CellSamples, learn_cells
+from vpr_training.learning.config import WhiteningConfig
+from vpr_training.models.network import ExportedNetwork, Network
+
+FEWEST_IMAGES = 16
+MOST_IMAGES = 3000
+"""Images that are looked at, evenly from all sources."""
+
+
+def with_cells(
+    folder: Path,
+    sources: Sequence[Path],
+    numbers: int,
+    *,
+    tap: str = '',
+    config: WhiteningConfig | None = None,
+) -> tuple[bytes, ModelCard]:
+    """The fp32 graph and the card of a model folder with cells; raises VprError, ParityError.
+
+    sources: bags, folders of images, or .tar files of them. numbers: of a cell. tap: which map has
+    the cells, see NetworkConfig.cells_tap. The graphs with fewer bits are not taken over.
+    """
+    old = Model.open(folder, precision='fp32')
+    if old.card.cells is not None:
+        raise TrainingError(
+            f'{folder}: has cells already, {old.card.cells}; start from one without'
+        )
+    plain = load_model(folder)
+    network = Network(replace(plain.config, cells=numbers, cells_tap=tap))
+    network.config.check(str(folder))
+    network.load_state_dict(plain.state_dict(), strict=False)
+    seen = _learn(network, sources, config or WhiteningConfig())
+    card = _card(old.card, network, sources, seen)
+    graph = checked_graph(network.eval(), card)
+    _require_same_descriptors(old, graph, card)
+    return graph, card
+
+
+def _learn(network: Network, sources: Sequence[Path], config: WhiteningConfig) -> int:
+    """Give a network's cells their values; how many images were looked at, or TrainingError."""
+    pictures, found, unusable = [_pictures(source) for source in sources], 0, Unusable()
+    total = sum(count for count, _ in pictures)
+    chosen = set(np.linspace(0, total - 1, min(total, MOST_IMAGES)).astype(int).tolist())
+    samples = CellSamples(len(chosen), most=config.cells_samples, seed=0)
+    size = network.config.image_height, network.config.image_width
+    exported = ExportedNetwork(network).eval().to(memory_format=torch.channels_last)
+    loads = (load for _, loads in pictures for load in loads)
+    bar = tqdm(enumerate(loads), total=total, desc='cells', unit='image', disable=None, delay=2)
+    with torch.inference_mode():
+        for row, load in bar:
+            if row not in chosen:
+                continue
+            try:
+                image = resize(load(), size)
+            except ImageError as error:
+                unusable.add(error)
+                continue
+            samples.add(_map(exported, image))
+            found += 1
+    if found < FEWEST_IMAGES:
+        with noting(unusable.lines):
+            raise TrainingError(
+                f'--cells-on: {found} images that can be used, expected at least {FEWEST_IMAGES}'
+            )
+    assert network.cells is not None
+    learn_cells(network.cells, samples.array(), config)
+    return found
+
+
+def _map(exported: ExportedNetwork, image: Image) -> Tensor:
+    """The map [1, E, h, w] of an image that has the cells."""
+    return exported.maps(torch.from_numpy(image[None]))[exported.network.config.cells_map]
+
+
+def _pictures(source: Path) -> tuple[int, Iterator[Callable[[], Image]]]:
+    """How many images a source has, and what loads each of them, in order; raises VprError."""
+    if source.suffix != '.tar':
+        drive = open_drive(source)
+        return len(drive), (frame.load for frame in drive.frames())
+    try:
+        with tarfile.open(source) as tar:
+            count = len(_images_in(tar))
+    except (OSError, tarfile.TarError) as error:
+        raise TrainingError(f'{source}: cannot be read as a tar file ({error})') from error
+    return count, _of_tar(source)
+
+
+def _of_tar(source: Path) -> Iterator[Callable[[], Image]]:
+    with tarfile.open(source) as tar:
+        for member in _images_in(tar):
+
+            def load(member: tarfile.TarInfo = member) -> Image:
+                content = tar.extractfile(member)
+                assert content is not None
+                return decode(content.read(), source=f'{source}: {member.name}')
+
+            yield load
+
+
+def _images_in(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    names = {member.name: member for member in tar.getmembers() if member.isfile()}
+    return [names[name] for name in sorted(names) if is_image_file(Path(name))]
+
+
+def _card(old: ModelCard, network: Network, sources: Sequence[Path], seen: int) -> ModelCard:
+    """The card of the old model, which also says what was added."""
+    added = {
+        'to': {'name': old.name, 'sha256': old.sha256},
+        'numbers': network.config.cells,
+        'learned_on': [path.name for path in sources],
+        'images': seen,
+        'how': 'principal components of cells without labels, turned to signs',
+    }
+    return replace(
+        old,
+        sha256='',
+        cells=network.cells_size(),
+        precisions={},
+        latency_ms={},
+        provenance=old.provenance | {'network': asdict(network.config), 'cells': added},
+    )
+
+
+def _require_same_descriptors(old: Model, graph: bytes, card: ModelCard) -> None:
+    images = images_for_parity(card)
+    expected = OnnxDescriber(old, singly=False).describe(images)
+    with tempfile.TemporaryDirectory(prefix='cells-') as scratch:
+        made = OnnxDescriber(write_model(Path(scratch) / 'model', graph, card), singly=False)
+        cosine = float((made.describe(images) * expected).sum(axis=1).min())
+    if not cosine >= LEAST_COSINE:
+        raise ParityError(
+            f'{old.folder}: not written, descriptors with cells beside them have a cosine of '
+            f'{cosine:.7f} to those before, at least {LEAST_COSINE} is needed'
+        )
