@@ -4,7 +4,7 @@ A card tells people what a file under config/models says and, of a trained netwo
 checkpoint knows of its training.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,13 @@ def load_untrained(path: Path) -> tuple[Network, ModelCard]:
 
 
 def export(network: Network, card: ModelCard, output: Path) -> Model:
-    """Write a model folder with the fp32 graph.
+    """Write a model folder with the fp32 graph; the card's cells are the network's.
 
     Raises ParityError, and leaves what was there, if the graph computes something else.
     """
-    return write_model(output, checked_graph(network, card), card)
+    return write_model(
+        output, checked_graph(network, card), replace(card, cells=network.cells_size())
+    )
 
 
 def _card(network: Network, *, source: Path, **said: Any) -> ModelCard:

@@ -9,7 +9,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,8 @@ def checked_graph(network: Network, card: ModelCard) -> bytes:
     exported = ExportedNetwork(network).eval()
     graph = to_onnx(exported)
     with tempfile.TemporaryDirectory(prefix='export-') as scratch:
-        trial = OnnxDescriber(write_model(Path(scratch) / 'model', graph, card))
+        told = replace(card, cells=network.cells_size())
+        trial = OnnxDescriber(write_model(Path(scratch) / 'model', graph, told))
         found = parity(exported, trial, images_for_parity(card))
     if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_CELLS_COSINE):
         cells = '' if found.cells is None else f', of cells {LEAST_CELLS_COSINE}'
