@@ -42,7 +42,8 @@ class Accepted:
     threads: int  # of that measurement
     recall_at_1: dict[str, dict[str, float]] = field(default_factory=dict)
     """Data set -> pairing -> R@1. Pairings: `alone`; `on_fp32_map`, queries of this graph against
-    a map of the fp32 one; `fp32_queries`, the other way round."""
+    a map of the fp32 one; `fp32_queries`, the other way round. Of a model with cells also each of
+    them with `_verified` behind it: the best candidates ordered by cells."""
     made: dict[str, Any] = field(default_factory=dict)  # how: calibration, nodes kept in float
 
     @classmethod
