@@ -169,9 +169,7 @@ def test_a_graph_with_other_cells_is_refused(
         return graph
 
     monkeypatch.setattr(onnx_graph, 'to_onnx', turned)
-    with pytest.raises(
-        ParityError, match=r'not written, cosine of torch and ONNX is \S+, of cells -?0\.\d+, at least'
-    ):
+    with pytest.raises(ParityError, match=r'not written, .* of cells -?0\.\d+, at least'):
         published(tmp_path / 'model', small(aggregator='gem', cells=8))
 
 

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-LARGE = 1_000_000
+LARGE = 500_000
 """Numbers of a matrix from which on a graph holds it in half precision."""
 
 _SPATIAL = 2  # the first axis of a map [B, C, h, w] that has a direction
