@@ -32,6 +32,7 @@ class StandIn:
     old_cuda_module: bool = False  # cuda.cudart in place of cuda.bindings.runtime
     failing: str = ''  # name of a call that fails
     scale_output: float = 1.0  # of half of the descriptor: an engine that is wrong
+    scaled_output: str = ''  # the output that is wrong; empty: all
     scaled_flags: tuple[
         str, ...
     ] = ()  # of the builder, with which alone it is wrong; none: always
@@ -42,6 +43,7 @@ class StandIn:
     built: int = 0
     timing: list[bytes] = field(default_factory=list)  # what builds started from
     batches: list[int] = field(default_factory=list)
+    fetched: list[int] = field(default_factory=list)  # bytes of each copy to the host
 
     @property
     def major(self) -> int:
@@ -118,6 +120,7 @@ class Cuda:
             live[target][:size] = bytes(live[source])[:size]
         else:
             ctypes.memmove(target, bytes(live[source][:size]), size)
+            self._state.fetched.append(size)
         return (self._status('cudaMemcpyAsync'),)
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[Error]:
@@ -174,13 +177,15 @@ class Context:
             return False
         self._state.batches.append(self._batch)
         session, live = self._engine.session, self._state.live
-        given, made = session.get_inputs()[0], session.get_outputs()[0]
+        given = session.get_inputs()[0]
         size = self._batch * int(np.prod(given.shape[1:]))
         images = np.frombuffer(live[self._addresses[given.name]], np.uint8, size)
-        found = session.run(None, {given.name: images.reshape(-1, *given.shape[1:])})[0]
-        if not self._state.scaled_flags or self._engine.flags == self._state.scaled_flags:
-            found[:, : found.shape[1] // 2] *= self._state.scale_output
-        live[self._addresses[made.name]][: found.nbytes] = found.tobytes()
+        outputs = session.run(None, {given.name: images.reshape(-1, *given.shape[1:])})
+        is_wrong = self._engine.flags == self._state.scaled_flags or not self._state.scaled_flags
+        for made, found in zip(session.get_outputs(), outputs, strict=True):
+            if is_wrong and self._state.scaled_output in ('', made.name):
+                found[:, : found.shape[1] // 2] *= self._state.scale_output
+            live[self._addresses[made.name]][: found.nbytes] = found.tobytes()
         return True
 
 
@@ -202,7 +207,11 @@ class Engine:
         return TensorIOMode.INPUT if name in inputs else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        kinds = {'tensor(uint8)': DataType.UINT8, 'tensor(float)': DataType.FLOAT}
+        kinds = {
+            'tensor(uint8)': DataType.UINT8,
+            'tensor(float)': DataType.FLOAT,
+            'tensor(float16)': DataType.HALF,
+        }
         return kinds[self._tensor(name).type]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:

@@ -68,6 +68,47 @@ def test_the_engine_describes_as_onnxruntime_does_in_batches_of_any_size(
     assert found.dtype == np.float32
 
 
+def test_cells_are_onnxruntimes_in_batches_of_any_size_and_copied_only_when_asked_for(
+    jetson: StandIn, tmp_path: Path
+) -> None:
+    model = write_tiny_model(tmp_path / 'tiny', cells=True)
+    images = [picture(place) for place in range(19)]
+    expected, expected_cells = OnnxDescriber(model).describe_with_cells(images)
+    assert expected_cells is not None
+    with describer_of(model, tmp_path) as describer:
+        descriptors, cells = describer.describe_with_cells(images)
+        jetson.fetched.clear()
+        np.testing.assert_array_equal(describer.describe(images[:1]), descriptors[:1])
+        assert jetson.fetched == [descriptors[:1].nbytes]
+        np.testing.assert_array_equal(describer.describe_with_cells(images[:1])[1], cells[:1])
+        assert jetson.fetched[1:] == [descriptors[:1].nbytes, cells[:1].nbytes]
+    assert not jetson.live and cells.dtype == np.float16 and cells.shape == (19, 4, 4, 48)
+    np.testing.assert_allclose(descriptors, expected, atol=1e-6)
+    np.testing.assert_allclose(cells.astype(float), expected_cells.astype(float), atol=1e-3)
+
+
+def test_a_model_without_cells_gives_none(model: Model, jetson: StandIn, tmp_path: Path) -> None:
+    with describer_of(model, tmp_path) as describer:
+        descriptors, cells = describer.describe_with_cells(IMAGES)
+        np.testing.assert_array_equal(descriptors, describer.describe(IMAGES))
+    assert cells is None
+
+
+def test_an_engine_of_wrong_cells_or_without_them_is_refused(
+    jetson: StandIn, tmp_path: Path
+) -> None:
+    model = write_tiny_model(tmp_path / 'tiny', cells=True)
+    jetson.scale_output, jetson.scaled_output = 0.0, 'cells'
+    with pytest.raises(BackendError, match=r'cosine 0\.\d+ between cells'):
+        describer_of(model, tmp_path)
+    jetson.scaled_output = 'none'
+    plain = write_tiny_model(tmp_path / 'plain')
+    lying = write_model(tmp_path / 'lying', plain.graph.read_bytes(), model.card)
+    with pytest.raises(BackendError, match=r'the engine has .* expected .* cells'):
+        describer_of(lying, tmp_path)
+    assert not jetson.live and not engines(tmp_path)
+
+
 def test_an_engine_is_built_once(model: Model, jetson: StandIn, tmp_path: Path) -> None:
     with describer_of(model, tmp_path) as first:
         assert first.was_built and not first.not_kept

@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import tensorrt as trt
+from numpy.typing import NDArray
 
 from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.describing.cuda import Buffer, Gpu, Memory, stream_handle
@@ -31,7 +32,7 @@ from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.describing.precision import Precision
 from vpr_ros.core.errors import BackendError
 from vpr_ros.core.image import resize
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.types import Cells, Descriptors, Image
 
 EnginePrecision: TypeAlias = Literal['fp32', 'fp16', 'int8']
 ENGINE_PRECISIONS: tuple[EnginePrecision, ...] = get_args(EnginePrecision)
@@ -134,11 +135,13 @@ class TensorRtDescriber:
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
         """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
-        rows = [
-            self._run(images[start : start + MOST_IMAGES])
-            for start in range(0, len(images), MOST_IMAGES)
-        ]
-        return np.concatenate(rows)
+        return self._run([self._descriptors], images)[0]
+
+    def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
+        """The same, and float16 [B, h, w, C] of unit norm; None of a model without cells."""
+        wanted = [self._descriptors, *([] if self._cells is None else [self._cells])]
+        descriptors, *cells = self._run(wanted, images)
+        return descriptors, cells[0] if cells else None
 
     def close(self) -> None:
         """Free the engine, its buffers and the stream; more than once is no error."""
@@ -187,22 +190,37 @@ class TensorRtDescriber:
 
     def _prepare(self) -> None:
         """Buffers and the context; raises BackendError where the engine is of another kind."""
-        self._input, self._output = _tensors(self._engine, self._model)
+        tensors = _tensors(self._engine, self._model)
+        self._input = tensors.images
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._log.error(f'{self._model.graph}: no execution context, too little memory?')
         card = self._model.card
         self._images = self._memory.buffer((MOST_IMAGES, *card.image_size, 3), np.uint8)
         self._descriptors = self._memory.buffer((MOST_IMAGES, card.descriptor_size), np.float32)
-        self._bind(self._input, self._images)
-        self._bind(self._output, self._descriptors)
+        self._cells = None
+        self._bind(tensors.images, self._images)
+        self._bind(tensors.descriptors, self._descriptors)
+        if tensors.cells is not None and card.cells is not None:
+            self._cells = self._memory.buffer((MOST_IMAGES, *card.cells), np.float16)
+            self._bind(tensors.cells, self._cells)
 
     def _bind(self, name: str, buffer: Buffer) -> None:
         if not self._context.set_tensor_address(name, buffer.device_address):
             raise self._log.error(f'{self._model.graph}: TensorRT refuses the buffer of {name}')
 
-    def _run(self, images: Sequence[Image]) -> Descriptors:
-        """At most MOST_IMAGES images -> float32 [B, D]."""
+    def _run(self, wanted: Sequence[Buffer], images: Sequence[Image]) -> list[NDArray[Any]]:
+        """Outputs of any number of images; only the wanted ones are copied to the host."""
+        parts = [
+            self._run_at_once(wanted, images[start : start + MOST_IMAGES])
+            for start in range(0, len(images), MOST_IMAGES)
+        ]
+        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+    def _run_at_once(
+        self, wanted: Sequence[Buffer], images: Sequence[Image]
+    ) -> list[NDArray[Any]]:
+        """At most MOST_IMAGES images -> the first rows of each wanted buffer."""
         height, width = self._model.card.image_size
         count = len(images)
         with self._lock:
@@ -215,18 +233,26 @@ class TensorRtDescriber:
             self._memory.to_device(self._images, count)
             if not self._context.execute_async_v3(stream_handle(self._memory.stream)):
                 raise self._log.error(f'{self._model.graph}: TensorRT does not run')
-            self._memory.to_host(self._descriptors, count)
+            for buffer in wanted:
+                self._memory.to_host(buffer, count)
             self._memory.wait()
-            return np.array(self._descriptors.host[:count])
+            return [np.array(buffer.host[:count]) for buffer in wanted]
 
     def _require_parity(self) -> None:
-        """Refuse an engine whose descriptors are not onnxruntime's."""
+        """Refuse an engine whose descriptors, or cells, are not onnxruntime's."""
         images = _probes()
-        expected = OnnxDescriber(self._model).describe(images)
-        cosine = float((self.describe(images) * expected).sum(axis=1).min())
+        expected, expected_cells = OnnxDescriber(self._model).describe_with_cells(images)
+        found, cells = self.describe_with_cells(images)
+        self._require_alike('descriptors', float((found * expected).sum(axis=1).min()))
+        if cells is not None and expected_cells is not None:
+            products = cells.astype(np.float32) * expected_cells.astype(np.float32)
+            # The mean: a cell that shows next to nothing has no direction of its own.
+            self._require_alike('cells', float(products.sum(axis=-1).mean()))
+
+    def _require_alike(self, what: str, cosine: float) -> None:
         if not cosine >= _LEAST_COSINE[self._precision]:  # also where it is NaN
             raise ParityError(
-                f'{self._model.graph}: cosine {cosine:.3f} between descriptors of the '
+                f'{self._model.graph}: cosine {cosine:.3f} between {what} of the '
                 f'{self._precision} engine and of onnxruntime, expected at least '
                 f'{_LEAST_COSINE[self._precision]}; take another precision, fp32 is the safe one'
             )
@@ -433,25 +459,43 @@ def _kept(path: Path, content: bytes) -> str:
     return ''
 
 
-def _tensors(engine: trt.ICudaEngine, model: Model) -> tuple[str, str]:
-    """Names of an engine's input and output; raises BackendError where they are not a model's."""
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """Names of an engine's input and outputs."""
+
+    images: str
+    descriptors: str
+    cells: str | None
+
+
+def _tensors(engine: trt.ICudaEngine, model: Model) -> _Tensors:
+    """Tell an engine's tensors apart by kind and shape, which differ, as names and order may not.
+
+    Raises BackendError where they are not the model's.
+    """
     card = model.card
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    outgoing = trt.TensorIOMode.OUTPUT
+    expected: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
+        'images': (trt.TensorIOMode.INPUT, trt.DataType.UINT8, (*card.image_size, 3)),
+        'descriptors': (outgoing, trt.DataType.FLOAT, (card.descriptor_size,)),
+    }
+    if card.cells is not None:
+        expected['cells'] = (outgoing, trt.DataType.HALF, card.cells)
     found: dict[str, tuple[Any, Any, tuple[int, ...]]] = {}
-    for name in names:
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
         shape = engine.get_tensor_shape(name)
         sizes = tuple(shape[axis] for axis in range(1, len(shape)))
         found[name] = engine.get_tensor_mode(name), engine.get_tensor_dtype(name), sizes
-    images = (trt.TensorIOMode.INPUT, trt.DataType.UINT8, (*card.image_size, 3))
-    descriptors = (trt.TensorIOMode.OUTPUT, trt.DataType.FLOAT, (card.descriptor_size,))
-    inputs = [name for name in names if found[name] == images]
-    outputs = [name for name in names if found[name] == descriptors]
-    if (len(names), len(inputs), len(outputs)) != (2, 1, 1):
-        raise BackendError(
-            f'{model.graph}: the engine has {found}, expected uint8 {images[2]} in and '
-            f'float32 {descriptors[2]} out'
-        )
-    return inputs[0], outputs[0]
+    names = {form: name for name, form in found.items()}
+    if len(found) != len(expected) or names.keys() != set(expected.values()):
+        forms = ', '.join(f'{what} {form}' for what, form in expected.items())
+        raise BackendError(f'{model.graph}: the engine has {found}, expected {forms}')
+    return _Tensors(
+        names[expected['images']],
+        names[expected['descriptors']],
+        names[expected['cells']] if 'cells' in expected else None,
+    )
 
 
 def _probes() -> list[Image]:
