@@ -3,9 +3,13 @@
 It is no TensorRT. What it answers follows NVIDIA's documentation, and what it computes comes from
 onnxruntime, so that descriptors are real. "Device memory" is host memory under other addresses,
 which only a copy or an engine reaches; everything allocated is counted until it is freed.
+
+Of TensorRT-RTX, which is there as wheels, it stands in for running alone, which takes a GPU: with
+`rtx` the real library reads graphs and builds engines, and `Runtime` runs what they were built of.
 """
 
 import ctypes
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +33,8 @@ class StandIn:
     version: str = '10.3.0'
     gpu: str = 'Orin'
     gpus: int = 1
+    capability: tuple[int, int] = (8, 7)
+    rtx: ModuleType | None = None  # the real TensorRT-RTX, in place of TensorRT
     old_cuda_module: bool = False  # cuda.cudart in place of cuda.bindings.runtime
     failing: str = ''  # name of a call that fails
     scale_output: float = 1.0  # of half of the descriptor: an engine that is wrong
@@ -42,6 +48,8 @@ class StandIn:
     network_flags: list[int] = field(default_factory=list)
     built: int = 0
     timing: list[bytes] = field(default_factory=list)  # what builds started from
+    kernels: list[bytes] = field(default_factory=list)  # what contexts started from
+    parsed: bytes = b''  # by TensorRT-RTX
     batches: list[int] = field(default_factory=list)
     fetched: list[int] = field(default_factory=list)  # bytes of each copy to the host
 
@@ -80,7 +88,8 @@ class Cuda:
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[Error, Any]:
         assert device == 0
-        found = SimpleNamespace(name=self._state.gpu.encode(), major=8, minor=7)
+        major, minor = self._state.capability
+        found = SimpleNamespace(name=self._state.gpu.encode(), major=major, minor=minor)
         return self._status('cudaGetDeviceProperties'), found
 
     def cudaStreamCreate(self) -> tuple[Error, int]:
@@ -162,6 +171,7 @@ class Context:
         self._state, self._engine = state, engine
         self._addresses: dict[str, int] = {}
         self._batch = 0
+        self.kernels: Kernels | None = None
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
@@ -176,6 +186,8 @@ class Context:
         if self._state.failing == 'execute_async_v3':
             return False
         self._state.batches.append(self._batch)
+        if self.kernels is not None:
+            self.kernels.compiled = b'compiled'
         session, live = self._engine.session, self._state.live
         given = session.get_inputs()[0]
         size = self._batch * int(np.prod(given.shape[1:]))
@@ -217,10 +229,47 @@ class Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(size if isinstance(size, int) else -1 for size in self._tensor(name).shape)
 
-    def create_execution_context(self) -> Context | None:
+    def create_runtime_config(self) -> 'RuntimeConfig':
+        assert self._state.rtx is not None
+        return RuntimeConfig(self._state)
+
+    def create_execution_context(
+        self, runtime_config: 'RuntimeConfig | None' = None
+    ) -> Context | None:
         if self._state.failing == 'create_execution_context':
             return None
-        return Context(self._state, self)
+        context = Context(self._state, self)
+        if runtime_config is not None:
+            context.kernels = runtime_config.kernels
+            self._state.kernels.append(context.kernels.compiled)
+        return context
+
+
+class Kernels:
+    """TensorRT-RTX's cache of what it compiled for the GPU."""
+
+    compiled = b''
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.compiled = blob
+        return True
+
+    def serialize(self) -> bytes:
+        return self.compiled
+
+
+class RuntimeConfig:
+    kernels: Kernels
+
+    def __init__(self, state: StandIn) -> None:
+        self._state = state
+
+    def create_runtime_cache(self) -> Kernels:
+        return Kernels()
+
+    def set_runtime_cache(self, cache: Kernels) -> bool:
+        self.kernels = cache
+        return True
 
 
 def tensorrt_module(state: StandIn) -> ModuleType:
@@ -344,6 +393,66 @@ def tensorrt_module(state: StandIn) -> ModuleType:
     return module
 
 
+_PLANS: dict[str, bytes] = {}
+"""Digest of what the real TensorRT-RTX built -> the graph it was built of."""
+
+
+def rtx_module(state: StandIn) -> ModuleType:
+    """The real `tensorrt_rtx` with a runtime that needs no GPU."""
+    real: Any = state.rtx
+
+    # Not derived from the real ones: what pybind11 makes of such classes warns when it is freed.
+    class OnnxParser:
+        def __init__(self, network: Any, logger: Any) -> None:
+            self._real = real.OnnxParser(network, logger)
+
+        def parse(self, graph: bytes) -> bool:
+            state.parsed = graph
+            return bool(self._real.parse(graph))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+    class Builder:
+        def __init__(self, logger: Any) -> None:
+            self._real = real.Builder(logger)
+
+        def build_serialized_network(self, network: Any, config: Any) -> Any:
+            plan = self._real.build_serialized_network(network, config)
+            if plan is not None:
+                state.built += 1
+                _PLANS[hashlib.sha256(bytes(plan)).hexdigest()] = state.parsed
+            return plan
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+    class Runtime:
+        """Never the real one, which may end the process where there is no GPU."""
+
+        def __init__(self, logger: Any) -> None:
+            pass
+
+        def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+            graph = _PLANS.get(hashlib.sha256(plan).hexdigest())
+            if state.failing == 'deserialize_cuda_engine' or graph is None:
+                return None
+            return Engine(state, graph, 8)
+
+    module = ModuleType('tensorrt_rtx')
+    vars(module).update({k: v for k, v in vars(real).items() if not k.startswith('__')})
+    replaced = {
+        '__version__': real.__version__,
+        'OnnxParser': OnnxParser,
+        'Builder': Builder,
+        'Runtime': Runtime,
+        'TensorIOMode': TensorIOMode,
+        'DataType': DataType,
+    }
+    vars(module).update(replaced)
+    return module
+
+
 def cuda_modules(state: StandIn) -> dict[str, ModuleType]:
     """cuda-python's modules, of 12.8 and later or of the time before."""
     package = ModuleType('cuda')
@@ -364,12 +473,14 @@ def cuda_modules(state: StandIn) -> dict[str, ModuleType]:
 
 @contextmanager
 def installed(state: StandIn) -> Iterator[StandIn]:
-    """Let `import tensorrt` and `import cuda` find the stand-in; and forget it all afterwards."""
-    ours = 'vpr_ros.core.describing.tensorrt'
-    room: Any = sys.modules['vpr_ros.core.describing']
-    names = {'tensorrt': tensorrt_module(state)} | cuda_modules(state)
-    before = {name: sys.modules.get(name) for name in [*names, ours]}
-    sys.modules.pop(ours, None)
+    """Let imports find the stand-in for TensorRT, or for TensorRT-RTX, and not the other one."""
+    names: dict[str, Any] = dict.fromkeys(('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings'))
+    if state.rtx is None:
+        names['tensorrt'] = tensorrt_module(state)
+    else:
+        names['tensorrt_rtx'] = rtx_module(state)
+    names |= cuda_modules(state)
+    before = {name: sys.modules.get(name) for name in names}
     sys.modules.update(names)
     try:
         yield state
@@ -378,5 +489,3 @@ def installed(state: StandIn) -> Iterator[StandIn]:
             sys.modules.pop(name, None)
             if module is not None:
                 sys.modules[name] = module
-        if hasattr(room, 'tensorrt'):
-            del room.tensorrt

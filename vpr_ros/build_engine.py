@@ -1,24 +1,37 @@
-"""Build a model's TensorRT engine on this robot, ahead of the node; and check what it gives.
+"""Build a model's engine for TensorRT or TensorRT-RTX ahead of the node; check what it gives.
 
 The node builds the engine itself where there is none, but that takes minutes, which a robot may
-not have at start. With --check, the images of a recording are described by the engine and by
-onnxruntime on the CPU, one at a time: how alike the descriptors are, what recall both have, and
-how long both take.
+not have at start. With --for, TensorRT-RTX builds it on a machine without a GPU. With --check, the
+images of a recording are described by the engine and by onnxruntime on the CPU, one at a time: how
+alike the descriptors are, what recall both have, and how long both take.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import add_drive, add_model, add_radius, add_threads, drive_options
-from vpr_ros.core.describing.backend import default_engine_cache, open_tensorrt
+from vpr_ros.core.describing.backend import (
+    Chosen,
+    default_engine_cache,
+    engine_precision,
+    open_tensorrt,
+)
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.engine import build_ahead
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
+from vpr_ros.core.describing.tensorrt_library import (
+    LIBRARIES,
+    LibraryName,
+    MissingLibraryError,
+    Progress,
+    load,
+)
 from vpr_ros.core.errors import BackendError, ConfigError
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.same_frame import require_one_frame
@@ -36,7 +49,20 @@ def _parser() -> Parser:
         '--precision',
         choices=PRECISIONS,
         default='auto',
-        help='auto: fp16, or fp32 where TensorRT 11 finds no fp16 graph in the model',
+        help='auto: fp16, or fp32 where the library takes precisions from the graph (TensorRT 11, '
+        'TensorRT-RTX) and the model has none in fp16',
+    )
+    parser.add_argument(
+        '--library',
+        choices=LIBRARIES,
+        help='default: TensorRT where it is installed, else TensorRT-RTX',
+    )
+    parser.add_argument(
+        '--for',
+        dest='capabilities',
+        nargs='+',
+        metavar='CAPABILITY',
+        help='build by TensorRT-RTX for these compute capabilities, such as 8.9; needs no GPU',
     )
     parser.add_argument(
         '--cache', type=Path, metavar='DIR', help="default: vpr_ros/engines in the user's cache"
@@ -62,17 +88,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.map_bag and not arguments.check:
         raise ConfigError('--map-bag: needs --check BAG, whose images are found in it')
+    if arguments.capabilities and (arguments.check or arguments.library == 'TensorRT'):
+        raise ConfigError(
+            '--for: builds by TensorRT-RTX and runs nothing, so that there is no '
+            '--check and no --library TensorRT'
+        )
     reference = Model.open(arguments.model or default_model(), precision='fp32')
     cache = arguments.cache or default_engine_cache()
     with tqdm(bar_format='{desc}', disable=None) as line:
         try:
-            chosen = open_tensorrt(
-                reference,
-                precision=arguments.precision,
-                cache=cache,
-                progress=line.set_description_str,
-                rebuild=arguments.rebuild,
-            )
+            if arguments.capabilities:
+                for path in _built_ahead(arguments, reference, cache, line.set_description_str):
+                    line.write(str(path))
+                return 0
+            chosen = _opened(arguments, reference, cache, line.set_description_str)
         except BackendError as error:
             raise BackendError(f'{error}; {_NEXT_STEP}') from error
     try:
@@ -83,6 +112,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         chosen.close()
     return 0
+
+
+def _built_ahead(
+    arguments: argparse.Namespace, model: Model, cache: Path, progress: Progress
+) -> Iterator[Path]:
+    library = load('TensorRT-RTX')
+    for capability in arguments.capabilities:
+        yield build_ahead(
+            library,
+            model,
+            capability,
+            precision=engine_precision(arguments.precision),
+            cache=cache,
+            progress=progress,
+            rebuild=arguments.rebuild,
+        )
+
+
+def _opened(
+    arguments: argparse.Namespace, model: Model, cache: Path, progress: Progress
+) -> Chosen:
+    """By the wished library, or the first that is installed."""
+    wished: tuple[LibraryName, ...] = (arguments.library,) if arguments.library else LIBRARIES
+    missing: list[str] = []
+    for library in wished:
+        try:
+            return open_tensorrt(
+                model,
+                library=library,
+                precision=arguments.precision,
+                cache=cache,
+                progress=progress,
+                rebuild=arguments.rebuild,
+            )
+        except MissingLibraryError as error:
+            missing.append(str(error))
+    raise BackendError('; '.join(missing))
 
 
 def _check(arguments: argparse.Namespace, engine: Describer, model: Model) -> None:

@@ -54,13 +54,15 @@ class NodeConfig(SessionConfig):
     backend: str = knob(
         'auto',
         'What runs the model; where it cannot, the next one does, and diagnostics say why. auto: '
-        "TensorRT, else onnxruntime on a GPU, else the CPU; openvino: onnxruntime's.",
+        'TensorRT or TensorRT-RTX, else onnxruntime on a GPU, else the CPU; openvino: that of '
+        'onnxruntime.',
         choices=BACKENDS,
         at_configure=True,
     )
     engine_cache: str = knob(
         '',
-        "Folder of built TensorRT engines; empty takes vpr_ros/engines in the user's cache.",
+        'Folder of built engines of TensorRT and TensorRT-RTX; empty takes vpr_ros/engines in the '
+        "user's cache.",
         at_configure=True,
     )
     threads: int = knob(

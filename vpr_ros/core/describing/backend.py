@@ -1,4 +1,4 @@
-"""Choose what runs a model: TensorRT, else the fastest that onnxruntime has, else the CPU.
+"""Choose what runs a model: TensorRT or TensorRT-RTX, else onnxruntime, on a GPU or the CPU.
 
 The one place where that is decided. Where the fastest cannot be had, the next one runs and the
 reason is told: a robot with a broken GPU goes on with its CPU, and its diagnostics say so.
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
 
@@ -16,10 +15,27 @@ from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describing.describe import CPU, Describer, OnnxDescriber, Provider
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.precision import WANTED
+from vpr_ros.core.describing.tensorrt import ParityError, TensorRtDescriber
+from vpr_ros.core.describing.tensorrt_library import (
+    LIBRARIES,
+    EnginePrecision,
+    LibraryName,
+    MissingLibraryError,
+    load,
+)
 from vpr_ros.core.errors import BackendError, VprError
 
-BACKENDS = ('auto', 'tensorrt', 'onnxruntime', 'openvino', 'cpu')
-_ENGINE_PRECISION = {'auto': None, 'fp32': 'fp32', 'fp16': 'fp16'}  # all others are int8
+BACKENDS = ('auto', 'tensorrt', 'tensorrt_rtx', 'onnxruntime', 'openvino', 'cpu')
+_LIBRARIES: dict[str, tuple[LibraryName, ...]] = {
+    'auto': LIBRARIES,
+    'tensorrt': ('TensorRT',),
+    'tensorrt_rtx': ('TensorRT-RTX',),
+}
+_ENGINE_PRECISION: dict[str, EnginePrecision | None] = {
+    'auto': None,
+    'fp32': 'fp32',
+    'fp16': 'fp16',
+}  # all others are int8
 _TENSORRT, _CUDA = 'TensorrtExecutionProvider', 'CUDAExecutionProvider'
 _OPENVINO = 'OpenVINOExecutionProvider'
 
@@ -62,13 +78,16 @@ def open_describer(
         )
     cache = cache or default_engine_cache()
     reason, is_failure = '', False
-    if backend in ('auto', 'tensorrt'):
+    for library in _LIBRARIES.get(backend, ()):
         try:
-            return open_tensorrt(model, precision=precision, cache=cache, progress=progress)
-        except _MissingError as error:
-            reason, is_failure = str(error), backend == 'tensorrt'
+            return open_tensorrt(
+                model, library=library, precision=precision, cache=cache, progress=progress
+            )
+        except MissingLibraryError as error:
+            reason = '; '.join(filter(None, [reason, str(error)]))
+            is_failure = is_failure or backend != 'auto'
         except VprError as error:
-            reason, is_failure = str(error), True
+            reason, is_failure = '; '.join(filter(None, [reason, str(error)])), True
     wished = {'openvino': [_OPENVINO], 'cpu': []}.get(backend, [_TENSORRT, _CUDA])
     available = [name for name in wished if name in ort.get_available_providers()]
     if backend == 'openvino' and not available:
@@ -85,46 +104,50 @@ def open_describer(
 def open_tensorrt(
     model: Model,
     *,
+    library: LibraryName,
     precision: str,
     cache: Path,
     progress: Callable[[str], None],
     rebuild: bool = False,
 ) -> Chosen:
-    """Open a model by TensorRT or raise BackendError or ModelError.
+    """Open a model by TensorRT or TensorRT-RTX, or raise BackendError or ModelError.
 
     precision: as the node's parameter; auto is fp16 where that is possible and right, else fp32.
+    Raises MissingLibraryError, which is a BackendError, where the library is not installed.
     """
-    try:
-        from vpr_ros.core.describing import tensorrt
-    except (ImportError, AttributeError, OSError) as error:
-        raise _MissingError(f'TensorRT cannot be imported ({error})') from error
-    wanted: Any = _ENGINE_PRECISION.get(precision, 'int8')
     opened = partial(
-        tensorrt.TensorRtDescriber, model, cache=cache, progress=progress, rebuild=rebuild
+        TensorRtDescriber,
+        model,
+        library=load(library),
+        cache=cache,
+        progress=progress,
+        rebuild=rebuild,
     )
+    wanted = engine_precision(precision)
     reason = ''
     try:
         try:
             describer = opened(precision=wanted)
-        except tensorrt.ParityError as error:
+        except ParityError as error:
             if precision != 'auto':
                 raise
             reason = str(error)
             describer = opened(precision='fp32')
     except (RuntimeError, TypeError) as error:  # pybind11 turns C++ exceptions into these
-        raise BackendError(f'TensorRT: {error}') from error
+        raise BackendError(f'{library}: {error}') from error
     key = describer.key
     return Chosen(
         describer,
-        f'TensorRT {key.tensorrt} {key.precision} on {key.gpu}',
+        f'{key.library} {key.precision} on {describer.gpu}',
         '; '.join(filter(None, [reason, describer.not_kept])),
         bool(describer.not_kept),
         describer.close,
     )
 
 
-class _MissingError(BackendError):
-    """TensorRT is not installed, which is no failure on most machines."""
+def engine_precision(precision: str) -> EnginePrecision | None:
+    """What an engine is built with for a precision of WANTED; None leaves it to the library."""
+    return _ENGINE_PRECISION.get(precision, 'int8')
 
 
 def _by_onnxruntime(
