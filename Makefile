@@ -58,7 +58,7 @@ help:
 
 setup: $(STAMP)/package msgs
 
-setup-test: setup $(STAMP)/test $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
+setup-test: setup $(STAMP)/test $(STAMP)/test-tensorrt $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
 
 setup-training: setup $(STAMP)/training
 
@@ -115,6 +115,13 @@ $(STAMP)/test: requirements/test.txt $(STAMP)/robot
 	@echo 'setup: installing the test tools ...'
 	@$(PIP) -r requirements/test.txt
 	@touch '$@'
+
+# The parser and the builder of TensorRT-RTX, in a folder of their own that only tests look into. Where there are no such
+# wheels (they are for Linux x86_64) the tests that need them skip and say so.
+$(STAMP)/test-tensorrt: requirements/test-tensorrt.txt $(STAMP)/robot
+	@echo 'setup: installing TensorRT-RTX for its tests (0.1 GB to load, 0.2 GB on disk) ...'
+	@if $(PIP) --no-deps --upgrade --target '$(VENV)/tensorrt_rtx' -r requirements/test-tensorrt.txt; then touch '$@'; else \
+	    echo 'setup: TensorRT-RTX cannot be had here; its tests will be skipped'; fi
 
 # Types alone, without the gigabytes of TensorRT that they name as their dependency; only mypy looks there.
 $(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot

