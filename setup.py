@@ -107,6 +107,8 @@ setup(
             'cuda-python>=12,<13',
             'onnx>=1.16',
         ],
+        # Where it is installed, `backend: auto` measures whether it is faster than onnxruntime.
+        'openvino': ['openvino>=2025.0'],
         # What builds engines for a named GPU and reads graphs, where there is no GPU.
         'test-tensorrt': [
             'tensorrt_rtx_cu12_libs>=1.7',

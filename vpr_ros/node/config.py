@@ -54,8 +54,8 @@ class NodeConfig(SessionConfig):
     backend: str = knob(
         'auto',
         'What runs the model; where it cannot, the next one does, and diagnostics say why. auto: '
-        'TensorRT or TensorRT-RTX, else onnxruntime on a GPU, else the CPU; openvino: that of '
-        'onnxruntime.',
+        'TensorRT or TensorRT-RTX, else onnxruntime on a GPU, else the faster of onnxruntime and '
+        'OpenVINO on the CPU.',
         choices=BACKENDS,
         at_configure=True,
     )

@@ -4,18 +4,23 @@ The one place where that is decided. Where the fastest cannot be had, the next o
 reason is told: a robot with a broken GPU goes on with its CPU, and its diagnostics say so.
 """
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import onnxruntime as ort
 
 from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describing.describe import CPU, Describer, OnnxDescriber, Provider
+from vpr_ros.core.describing.fastest import fastest
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.describing.precision import WANTED
-from vpr_ros.core.describing.tensorrt import ParityError, TensorRtDescriber
+from vpr_ros.core.describing.openvino import OpenVinoDescriber
+from vpr_ros.core.describing.parity import ParityError
+from vpr_ros.core.describing.precision import WANTED, processor_name
+from vpr_ros.core.describing.tensorrt import TensorRtDescriber
 from vpr_ros.core.describing.tensorrt_library import (
     LIBRARIES,
     EnginePrecision,
@@ -88,12 +93,18 @@ def open_describer(
             is_failure = is_failure or backend != 'auto'
         except VprError as error:
             reason, is_failure = '; '.join(filter(None, [reason, str(error)])), True
+    if backend == 'openvino':
+        try:
+            return _openvino(model, OnnxDescriber(model, threads=threads), threads)
+        except BackendError as error:
+            reason, is_failure = str(error), True
     wished = {'openvino': [_OPENVINO], 'cpu': []}.get(backend, [_TENSORRT, _CUDA])
     available = [name for name in wished if name in ort.get_available_providers()]
-    if backend == 'openvino' and not available:
-        reason, is_failure = 'onnxruntime has no OpenVINO; pip install onnxruntime-openvino', True
     try:
-        return _by_onnxruntime(model, available, precision, threads, cache, reason, is_failure)
+        chosen = _by_onnxruntime(model, available, precision, threads, cache, reason, is_failure)
+        if backend == 'auto' and not available and find_spec('openvino') is not None:
+            return _faster_on_cpu(chosen, model, threads, cache)
+        return chosen
     except VprError as error:
         if not available:
             raise
@@ -142,6 +153,39 @@ def open_tensorrt(
         '; '.join(filter(None, [reason, describer.not_kept])),
         bool(describer.not_kept),
         describer.close,
+    )
+
+
+def _openvino(model: Model, reference: OnnxDescriber, threads: int) -> Chosen:
+    """By OpenVINO on the CPU; raises BackendError."""
+    describer = OpenVinoDescriber(model, reference, threads=threads)
+    return Chosen(describer, f'OpenVINO {describer.version} {model.precision} on CPU')
+
+
+def _faster_on_cpu(chosen: Chosen, model: Model, threads: int, cache: Path) -> Chosen:
+    """OpenVINO in place of onnxruntime where it is right and was measured to be faster here."""
+    onnx_describer = chosen.describer
+    if not isinstance(onnx_describer, OnnxDescriber):
+        return chosen
+    try:
+        other = _openvino(model, onnx_describer, threads)
+    except BackendError as error:
+        reason = '; '.join(filter(None, [chosen.reason, str(error)]))
+        return replace(chosen, reason=reason, is_failure=True)
+    choices = {one.name: one for one in (chosen, other)}
+    key = {
+        'processor': processor_name(),
+        'threads': str(threads or len(os.sched_getaffinity(0))),
+        'graph': model.graph_sha256,
+    }
+    name, taken_ms = fastest(
+        {name: one.describer for name, one in choices.items()}, key=key, cache=cache
+    )
+    measured = ', '.join(f'{name} {taken:.1f} ms' for name, taken in taken_ms.items())
+    return replace(
+        choices[name],
+        reason='; '.join(filter(None, [chosen.reason, f'measured here: {measured}'])),
+        is_failure=chosen.is_failure,
     )
 
 

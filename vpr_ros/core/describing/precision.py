@@ -94,3 +94,14 @@ def multiplies_bytes_fast() -> bool:
     except OSError:
         return False
     return not _DOT_PRODUCTS.isdisjoint(text.split())
+
+
+@cache
+def processor_name() -> str:
+    """The processor's name; empty where the system does not tell."""
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return ''
+    names = (line.partition(':')[2].strip() for line in text.splitlines() if 'model name' in line)
+    return next(names, '')

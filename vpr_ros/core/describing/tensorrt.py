@@ -36,6 +36,7 @@ from vpr_ros.core.describing.engine import (
     unsealed,
 )
 from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.parity import ParityError, require_parity
 from vpr_ros.core.describing.tensorrt_library import (
     EnginePrecision,
     Library,
@@ -46,14 +47,6 @@ from vpr_ros.core.describing.tensorrt_library import (
 from vpr_ros.core.errors import BackendError
 from vpr_ros.core.image import resize
 from vpr_ros.core.types import Cells, Descriptors, Image
-
-_LEAST_COSINE: dict[EnginePrecision, float] = {'fp32': 0.999, 'fp16': 0.99, 'int8': 0.95}
-"""Between an engine's descriptors and onnxruntime's of the same graph; below it, the engine is
-refused: a power or a sum may be too large for 16 bits."""
-
-
-class ParityError(BackendError):
-    """An engine that runs and describes otherwise than onnxruntime; fp32 may be right."""
 
 
 class TensorRtDescriber:
@@ -179,7 +172,12 @@ class TensorRtDescriber:
             return
         refusal = path.with_suffix('.refused')
         try:
-            self._require_parity()
+            require_parity(
+                self,
+                OnnxDescriber(self._model),
+                self._precision,
+                what=f'the {self._precision} engine',
+            )
         except ParityError as error:  # not to be built again at each start
             keep(refusal, str(error).encode())
             raise
@@ -257,25 +255,6 @@ class TensorRtDescriber:
             self._memory.wait()
             return [np.array(buffer.host[:count]) for buffer in wanted]
 
-    def _require_parity(self) -> None:
-        """Refuse an engine whose descriptors, or cells, are not onnxruntime's."""
-        images = _probes()
-        expected, expected_cells = OnnxDescriber(self._model).describe_with_cells(images)
-        found, cells = self.describe_with_cells(images)
-        self._require_alike('descriptors', float((found * expected).sum(axis=1).min()))
-        if cells is not None and expected_cells is not None:
-            products = cells.astype(np.float32) * expected_cells.astype(np.float32)
-            # The mean: a cell that shows next to nothing has no direction of its own.
-            self._require_alike('cells', float(products.sum(axis=-1).mean()))
-
-    def _require_alike(self, what: str, cosine: float) -> None:
-        if not cosine >= _LEAST_COSINE[self._precision]:  # also where it is NaN
-            raise ParityError(
-                f'{self._model.graph}: cosine {cosine:.3f} between {what} of the '
-                f'{self._precision} engine and of onnxruntime, expected at least '
-                f'{_LEAST_COSINE[self._precision]}; take another precision, fp32 is the safe one'
-            )
-
 
 @dataclass(frozen=True, slots=True)
 class _Tensors:
@@ -314,9 +293,3 @@ def _tensors(module: Any, engine: Any, model: Model) -> _Tensors:
         names[expected['descriptors']],
         names[expected['cells']] if 'cells' in expected else None,
     )
-
-
-def _probes() -> list[Image]:
-    """Two smooth pictures, alike on every machine."""
-    rng = np.random.default_rng(0)
-    return [resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (240, 320)) for _ in range(2)]
