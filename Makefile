@@ -58,7 +58,7 @@ help:
 
 setup: $(STAMP)/package msgs
 
-setup-test: setup $(STAMP)/test $(STAMP)/test-tensorrt $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
+setup-test: setup $(STAMP)/test $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
 
 setup-training: setup $(STAMP)/training
 
@@ -122,6 +122,12 @@ $(STAMP)/test-tensorrt: requirements/test-tensorrt.txt $(STAMP)/robot
 	@echo 'setup: installing TensorRT-RTX for its tests (0.1 GB to load, 0.2 GB on disk) ...'
 	@if $(PIP) --no-deps --upgrade --target '$(VENV)/tensorrt_rtx' -r requirements/test-tensorrt.txt; then touch '$@'; else \
 	    echo 'setup: TensorRT-RTX cannot be had here; its tests will be skipped'; fi
+
+# In a folder of its own as well: among the others it would run the models of every test where it is faster.
+$(STAMP)/test-openvino: requirements/test-openvino.txt $(STAMP)/robot
+	@echo 'setup: installing OpenVINO for its tests (60 MB to load, 0.2 GB on disk) ...'
+	@if $(PIP) --no-deps --upgrade --target '$(VENV)/openvino' -r requirements/test-openvino.txt; then touch '$@'; else \
+	    echo 'setup: OpenVINO cannot be had here; its tests will be skipped'; fi
 
 # Types alone, without the gigabytes of TensorRT that they name as their dependency; only mypy looks there.
 $(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot

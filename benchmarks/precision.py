@@ -1,56 +1,82 @@
-"""What a model's smaller graphs cost and lose beside fp32: latency, bytes, recall, in one run.
+"""What a model's graphs cost and lose by each backend: latency, bytes, recall, in one run.
 
     python benchmarks/precision.py [MODEL] [--sets DIR ...]
 
-Graphs take turns at one and at two threads. R@1 is that of each graph on its own map, of its
+Backends, OpenVINO where it is installed, and graphs take turns at one and at two threads. Ratios
+are to fp32 by onnxruntime. R@1 is that of each graph on its own map, of its
 queries on a map of the fp32 graph, and of fp32 queries on its map, as the export's gate has it.
 """
 
 import argparse
 import tempfile
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-from vpr_ros.core.describing.describe import OnnxDescriber
+from sections import medians_ms
+
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.describing.precision import Precision
+from vpr_ros.core.describing.openvino import OpenVinoDescriber
+from vpr_ros.core.describing.parity import probes
 from vpr_ros.core.describing.shipped import default_model
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.exporting.latency import latencies_ms
 from vpr_training.exporting.recall_gate import described, recall_in_pairings
 
 
-def show_latency(model: Model, threads: int) -> None:
-    """One line for each graph, as a ratio to fp32."""
-    precisions: list[Precision] = list(model.card.precisions) or ['fp32']
-    found = latencies_ms(model.folder, precisions, threads)
-    print(f'\n{threads} threads')
+def describers(model: Model, threads: int) -> dict[str, Describer]:
+    """Each graph by each backend that is installed."""
+    found: dict[str, Describer] = {}
+    for precision in list(model.card.precisions) or ['fp32']:
+        graph = Model.open(model.folder, precision=precision)
+        reference = OnnxDescriber(graph, threads=threads)
+        found[f'onnxruntime {precision}'] = reference
+        if find_spec('openvino'):
+            found[f'OpenVINO {precision}'] = OpenVinoDescriber(graph, reference, threads=threads)
+    return found
+
+
+def show_latency(model: Model, threads: int, rounds: int) -> None:
+    """One line for each graph and backend, as a ratio to fp32 by onnxruntime."""
+    taking_turns = describers(model, threads)
+    image = probes()[0]
+    expected = OnnxDescriber(model).describe([image])
+    calls = {name: partial(one.describe, [image]) for name, one in taking_turns.items()}
+    found = medians_ms(calls, rounds=rounds)
+    chosen = Model.open(model.folder).precision
+    best = min(found[name] for name in found)
+    print(f'\n{model.card.name}, {threads} threads; auto takes the graph {chosen}')
     for name, value in found.items():
-        size_mb = Model.open(model.folder, precision=name).graph.stat().st_size / 1e6
-        ratio = found['fp32'] / value
-        print(f'  {name:<15} {value:8.2f} ms   {ratio:5.2f} times as fast   {size_mb:6.1f} MB')
+        size_mb = taking_turns[name].model.graph.stat().st_size / 1e6
+        cosine = float((calls[name]() * expected).sum())
+        print(
+            f'  {name:<28} {value:8.2f} ms  {found["onnxruntime fp32"] / value:5.2f} times as fast'
+            f'  {value / best:5.2f} of the best  {size_mb:5.1f} MB  cosine {cosine:.4f}'
+        )
 
 
 def show_recall(model: Model, folder: Path, store: Path) -> None:
-    """One line for each graph: R@1 in all pairings."""
+    """One line for each graph and backend: R@1 in all pairings."""
     images = open_recall_set(folder)
-    reference = described(OnnxDescriber(model), images, store, 'fp32')
-    print(f'\n{images.name}, R@1 of {len(images.queries)} queries')
-    for name in model.card.precisions:
-        describer = OnnxDescriber(Model.open(model.folder, precision=name))
-        found = recall_in_pairings(images, described(describer, images, store, name), reference)
+    reference = described(OnnxDescriber(model), images, store, f'{model.card.name} fp32')
+    print(f'\n{model.card.name} on {images.name}, R@1 of {len(images.queries)} queries')
+    for name, describer in describers(model, 0).items():
+        label = f'{model.card.name} {name}'
+        found = recall_in_pairings(images, described(describer, images, store, label), reference)
         said = '   '.join(f'{pairing} {share:.3f}' for pairing, share in found.items())
-        print(f'  {name:<15} {said}')
+        print(f'  {name:<28} {said}')
 
 
 def main() -> None:
     """The command; see the module."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', nargs='?', type=Path, metavar='MODEL', help='default: shipped')
+    parser.add_argument('--rounds', type=int, default=50, help='of the latency')
     parser.add_argument('--sets', nargs='*', default=[], type=Path, metavar='DIR')
     arguments = parser.parse_args()
     model = Model.open(arguments.model or default_model(), precision='fp32')
     for threads in (1, 2):
-        show_latency(model, threads)
+        show_latency(model, threads, arguments.rounds)
     with tempfile.TemporaryDirectory(prefix='precision-') as store:
         for folder in arguments.sets:
             show_recall(model, folder, Path(store))

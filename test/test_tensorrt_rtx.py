@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from real_rtx import import_rtx
+from real_backends import import_apart
 from tensorrt_stand_in import StandIn, installed
 from worlds import picture, write_tiny_model
 
@@ -53,7 +53,8 @@ IMAGES = [picture(place) for place in range(3)]
 
 @pytest.fixture(scope='session')
 def real() -> ModuleType:
-    return import_rtx()
+    name = 'tensorrt_rtx_bindings'
+    return import_apart(name, 'tensorrt_rtx')[name]
 
 
 @pytest.fixture
