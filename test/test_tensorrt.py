@@ -348,6 +348,7 @@ def test_the_shipped_graphs_can_be_read(jetson: StandIn) -> None:
             graph = onnx.load_from_string(cast_first(model.graph.read_bytes())).graph
             readers = [node for node in graph.node if graph.input[0].name in node.input]
             assert [node.op_type for node in readers] == ['Cast'], model.graph
+            assert readers[0].output[0] not in {info.name for info in graph.value_info}
 
 
 def test_a_graph_that_tensorrt_cannot_read_is_named(jetson: StandIn, tmp_path: Path) -> None:

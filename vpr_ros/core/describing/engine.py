@@ -233,6 +233,8 @@ def cast_first(graph: bytes) -> bytes:
     transpose_node.input[0], transpose_node.output[0] = between, result
     nodes[first].CopyFrom(cast_node)
     nodes[second].CopyFrom(transpose_node)
+    for info in [info for info in model.graph.value_info if info.name == between]:
+        model.graph.value_info.remove(info)  # it says uint8, and floats are there now
     return bytes(model.SerializeToString())
 
 
