@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / 'docs' / 'performance.md'
-PARTS = ('describing', 'index', 'node', 'throughput')
+PARTS = ('describing', 'index', 'node', 'throughput', 'engines')
 PACKAGES = (
     'onnxruntime',
     'openvino',
