@@ -144,7 +144,7 @@ $(STAMP)/training: requirements/training.txt requirements/torchvision.txt $(STAM
 
 # Torch and the rest are only compared with; what is missing is left out of the table.
 $(STAMP)/bench: requirements/bench.txt $(STAMP)/test
-	@echo 'setup: installing what is compared with (torch, OpenVINO, hnswlib; some minutes) ...'
+	@echo 'setup: installing what is compared with (torch, hnswlib; some minutes) ...'
 	@$(PIP) -r requirements/bench.txt
 	@$(PIP) hnswlib==0.8.0 || echo 'setup: hnswlib needs a C++ compiler and is left out of the table'
 	@touch '$@'

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 COLUMNS = ('', 'vpr_ros', 'beside', '', 'ratio')
 WARM_UP = 3
+sys.path.append(str(Path(sys.prefix) / 'openvino'))  # requirements/test-openvino.txt
 PAUSE_S = 0.03  # between calls, as a camera has it
 
 

@@ -4,6 +4,7 @@ No GPU is needed: test/tensorrt_stand_in.py stands in for TensorRT and CUDA.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,12 @@ from vpr_ros.core.describing.tensorrt_library import ENGINE_PRECISIONS, load
 from vpr_ros.core.errors import BackendError, ModelError
 
 IMAGES = [picture(place) for place in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings', 'openvino'):
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.fixture
