@@ -30,6 +30,7 @@ from vpr_ros.core.image import read, shows_something
 from vpr_ros.core.localizing.belief import Belief
 from vpr_ros.core.localizing.confidence import (
     CHI_SQUARE_95,
+    OBSERVATIONS,
     OBSERVED,
     SHIPPED,
     Calibration,
@@ -40,6 +41,7 @@ from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.grid import Background, place_grid
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -62,6 +64,7 @@ class Pass:
     """One drive: what was seen where and when."""
 
     descriptors: np.ndarray  # [Q, D]
+    cells: np.ndarray | None  # [Q, h * w, C / 8]
     bases: np.ndarray  # [Q, 7]
     stamps_ns: np.ndarray  # [Q]
     loads: np.ndarray  # [Q], what gives the images
@@ -70,7 +73,8 @@ class Pass:
         """Some of the images, in the order given, at the first stamps."""
         bases = self.bases[rows]
         stamps_ns = self.stamps_ns[: len(bases)]
-        return Pass(self.descriptors[rows], bases, stamps_ns, self.loads[rows])
+        cells = None if self.cells is None else self.cells[rows]
+        return Pass(self.descriptors[rows], cells, bases, stamps_ns, self.loads[rows])
 
     def __len__(self) -> int:
         return len(self.bases)
@@ -102,28 +106,34 @@ class Outcome:
     states: list[State]
 
 
-def described(name: str, images: np.ndarray, model: Model, cache: Path | None) -> np.ndarray:
-    """Descriptors [Q, D] of a list of images, from the cache if they are there."""
-    kept = cache / f'{name}-{model.graph_sha256[:12]}.npy' if cache else None
+def described(
+    name: str, images: np.ndarray, model: Model, cache: Path | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Descriptors [Q, D] and cells of a list of images, from the cache if they are there."""
+    kept = cache / f'{name}-{model.graph_sha256[:12]}.npz' if cache else None
     if kept and kept.is_file():
-        return np.load(kept, allow_pickle=False)
+        with np.load(kept, allow_pickle=False) as arrays:
+            return arrays['descriptors'], arrays.get('cells')
     describer = OnnxDescriber(model)
-    rows = [
-        describer.describe([load()])[0]
+    seen = [
+        describe_as_kept(describer, load())
         for load in tqdm(images, desc=name, unit='image', disable=None, delay=2)
     ]
+    arrays = {'descriptors': np.array([one.descriptor for one in seen])}
+    if model.card.cells is not None:
+        arrays['cells'] = np.array([one.cells for one in seen])
     if kept:
-        np.save(kept, np.array(rows))
-    return np.array(rows)
+        np.savez(kept, **arrays)
+    return arrays['descriptors'], arrays.get('cells')
 
 
 def folder_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
     """A folder of images as a drive along x."""
     loads = np.array([partial(read, file) for file in sorted(folder.iterdir())])
-    rows = described(f'{folder.parent.name}-{folder.name}', loads, model, cache)
+    rows, cells = described(f'{folder.parent.name}-{folder.name}', loads, model, cache)
     bases = np.tile(IDENTITY, (len(rows), 1))
     bases[:, 0] = np.arange(len(rows))
-    return Pass(rows, bases, np.arange(len(rows)) * PERIOD_NS, loads)
+    return Pass(rows, cells, bases, np.arange(len(rows)) * PERIOD_NS, loads)
 
 
 def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
@@ -131,10 +141,10 @@ def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
     drive = open_drive(folder)
     frames = list(drive.frames())
     loads = np.array([frame.load for frame in frames])
-    rows = described(folder.name, loads, model, cache)
+    rows, cells = described(folder.name, loads, model, cache)
     stamps_ns = np.array([frame.stamp_ns for frame in frames])
     cameras, _ = drive.trajectory.at(stamps_ns)
-    return Pass(rows, compose(cameras, invert(drive.base_T_camera)), stamps_ns, loads)
+    return Pass(rows, cells, compose(cameras, invert(drive.base_T_camera)), stamps_ns, loads)
 
 
 def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
@@ -172,6 +182,7 @@ def written(mapped: Pass, model: Model, folder: Path) -> PlaceMap:
         model_sha256=model.card.sha256,
         descriptor_size=mapped.descriptors.shape[1],
         model_calibration=model.card.calibration,
+        cells=model.card.cells,
     )
     with build(folder, header) as writer:
         for row, (descriptor, base) in enumerate(
@@ -183,6 +194,7 @@ def written(mapped: Pass, model: Model, folder: Path) -> PlaceMap:
                 stamp_ns=int(mapped.stamps_ns[row]),
                 name=str(row),
                 thumbnail=b'',
+                cells=None if mapped.cells is None else mapped.cells[row],
             )
     return PlaceMap.open(folder)
 
@@ -207,9 +219,13 @@ def localized(
     states = []
     for frame, (descriptor, base) in enumerate(zip(driven.descriptors, driven.bases, strict=True)):
         shows_something = bool(seen is None or seen[frame])
-        located = localizer.locate(
-            Query(descriptor, int(driven.stamps_ns[frame]), shows_something=shows_something)
+        query = Query(
+            descriptor,
+            int(driven.stamps_ns[frame]),
+            cells=None if driven.cells is None else driven.cells[frame],
+            shows_something=shows_something,
         )
+        located = localizer.locate(query)
         near = np.linalg.norm(places - base[:3], axis=1) <= bench.radius_m
         near &= not foreign
         outcome = located.outcome
@@ -296,7 +312,7 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
         held_out = (np.arange(len(bench.driven)) // BLOCK) % 2 == 1
         driven = bench.driven
         fitted = calibrate(
-            PosedImages(driven.descriptors, driven.bases, driven.stamps_ns),
+            PosedImages(driven.descriptors, driven.bases, driven.stamps_ns, driven.cells),
             Localizer(None, bench.place_map, LocalizerConfig(agreement_radius=bench.radius_m)),
             bench.radius_m,
             source=bench.name,
@@ -374,11 +390,14 @@ def lens_rows(bench: Bench, describer: OnnxDescriber) -> Iterator[str]:
     before = localized(bench, bench.driven)
     for what, change in LENSES.items():
         changed = [change(load()) for load in bench.driven.loads[half:]]
-        rows = bench.driven.descriptors.copy()
-        rows[half:] = describer.describe(changed)
+        rows, cells = bench.driven.descriptors.copy(), bench.driven.cells
+        kept = [describe_as_kept(describer, image) for image in changed]
+        rows[half:] = [one.descriptor for one in kept]
+        if cells is not None:
+            cells = np.concatenate([cells[:half], [one.cells for one in kept]])
         seen = np.ones(len(rows), dtype=bool)
         seen[half:] = [shows_something(image) for image in changed]
-        after = localized(bench, replace(bench.driven, descriptors=rows), seen=seen)
+        after = localized(bench, replace(bench.driven, descriptors=rows, cells=cells), seen=seen)
         clear, marred = before.probability[half:], after.probability[half:]
         false = int((after.fixed & ~after.right)[half:].sum())
         yield (
@@ -449,7 +468,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = list(benches(model, arguments.data, arguments.cache, Path(folder)))
         if arguments.fit:
-            flat = replace(SHIPPED, weights=(0.0,) * 4, bias=0.0)
+            flat = replace(SHIPPED, weights=(0.0,) * len(OBSERVATIONS), bias=0.0)
             print(fit(*training(found), prior=flat, source='first halves'))
             return
         header = 'set | places | queries | R@1, one image | R@1, belief'

@@ -22,7 +22,7 @@ from vpr_training import evaluate, export
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluating.recall import examine
-from vpr_training.evaluating.verifying import agreement, ranked_anew
+from vpr_training.evaluating.verifying import ranked_anew
 from vpr_training.exporting import recall_gate
 from vpr_training.exporting.graph_edits import halved, in_single
 from vpr_training.exporting.network_from_graph import load_model
@@ -227,48 +227,6 @@ def test_large_matrices_are_halved_and_come_back(with_cells: Model, tmp_path: Pa
 
 
 # ---- verification
-
-
-def naive_agreement(query: np.ndarray, candidate: np.ndarray, grid: tuple[int, int]) -> float:
-    """Bits [h * w, C / 8] of two images, pair by pair."""
-    numbers = 8 * query.shape[1]
-
-    def distance(one: int, other: int) -> int:
-        return int(np.unpackbits(query[one] ^ candidate[other]).sum())
-
-    cells = range(len(query))
-    nearest = [min(cells, key=lambda other: distance(one, other)) for one in cells]
-    back = [min(cells, key=lambda one: distance(one, other)) for other in cells]
-    votes: dict[tuple[int, int], float] = {}
-    for one in cells:
-        other = nearest[one]
-        if back[other] == one:
-            moved = (other // grid[1] - one // grid[1], other % grid[1] - one % grid[1])
-            weight = max(numbers - 2 * distance(one, other), 0) / numbers
-            votes[moved] = votes.get(moved, 0) + weight
-    most = 0.0
-    for down in range(-grid[0] - 2, grid[0] + 3):
-        for right in range(-grid[1] - 2, grid[1] + 3):
-            near = [
-                weight
-                for (y, x), weight in votes.items()
-                if abs(y - down) <= 2 and abs(x - right) <= 2
-            ]
-            most = max(most, sum(near))
-    return most
-
-
-def test_agreement_equals_a_loop_over_pairs_of_cells() -> None:
-    rng = np.random.default_rng(0)
-    grid = (4, 5)
-    query = rng.integers(0, 256, (20, 2), dtype=np.uint8)
-    candidates = rng.integers(0, 256, (3, 20, 2), dtype=np.uint8)
-    candidates[0] = np.roll(query.reshape(4, 5, 2), 1, axis=1).reshape(20, 2)
-    found = agreement(query, candidates, grid)
-    expected = [naive_agreement(query, candidate, grid) for candidate in candidates]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert found.argmax() == 0
-    assert agreement(query, candidates[:0], grid).shape == (0,)
 
 
 def test_only_the_best_are_ordered_anew_and_missing_ones_stay_missing() -> None:

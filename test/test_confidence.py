@@ -11,6 +11,7 @@ from worlds import straight_drive, unit_rows, write_map
 from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.localizing.confidence import (
     BINS,
+    OBSERVATIONS,
     SHIPPED,
     Calibration,
     as_dict,
@@ -40,13 +41,15 @@ def made_up(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
             random.uniform(0.3, 0.8, count),
             random.uniform(0.9, 1.3, count),
             random.uniform(0, 4, count),
+            random.uniform(0, 2, count),
+            random.uniform(-1, 2, count),
             np.full(count, 9.0),
         ]
     )
     return observed, random.random(count) < TRUE.probability(observed)
 
 
-TRUE = Calibration(weights=(0.8, 12.0, 4.0, -0.4), bias=-9.0, source='made up')
+TRUE = Calibration(weights=(0.8, 12.0, 4.0, -0.4, 0.9, 1.5), bias=-11.0, source='made up')
 
 
 def test_more_belief_likeness_lead_and_less_spread_make_an_answer_more_probable() -> None:
@@ -55,6 +58,20 @@ def test_more_belief_likeness_lead_and_less_spread_make_an_answer_more_probable(
     usual = SHIPPED.probability(observe(**middle))
     for name, value in better.items():
         assert SHIPPED.probability(observe(**middle | {name: value})) > usual
+
+
+def test_a_match_that_stands_out_makes_an_answer_more_probable_where_cells_are_matched() -> None:
+    middle = {'belief': 0.5, 'similarity': 0.6, 'ratio': 1.1, 'spread': 1.0}
+    usual = TRUE.probability(observe(**middle, match=0.05, other_match=0.05))
+    assert TRUE.probability(observe(**middle, match=0.1, other_match=0.05)) > usual
+    assert TRUE.probability(observe(**middle, match=0.05, other_match=0.1)) < usual
+    assert observe(**middle)[4:6].tolist() == [0, 0]  # none was matched
+
+
+def test_a_calibration_from_before_cells_gives_the_probabilities_that_it_gave() -> None:
+    old = as_dict(SHIPPED)
+    old['weights'] = {name: old['weights'][name] for name in OBSERVATIONS[:4]}
+    assert from_dict(old) == SHIPPED
 
 
 def test_of_two_places_with_the_same_weight_at_most_one_is_right() -> None:

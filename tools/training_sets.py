@@ -1,7 +1,9 @@
 """Make the sets that the models in models/ were trained on, and those of fine-tuning.
 
-  python tools/training_sets.py OUTPUT [--data ../shared/data]
+  python tools/training_sets.py OUTPUT [--data ../shared/data] [--train ../shared/train]
 
+OUTPUT/real      the pictures in the archives of --train, without those whose name begins with gsv_
+                 (Street View): what the default model's whitening was learned on
 OUTPUT/images    pictures without labels, for a teacher: ie_tower_indoor without the three floors
                  below, the demo's drives, and the photographs and textures in some
                  Debian packages (PACKAGES; by apt-get, where it is there)
@@ -22,6 +24,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +42,7 @@ from vpr_training.data.layouts import open_places
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ('f09', 'f13', 'f17')
 HALVES = 3
+STREET_VIEW = 'gsv_'  # for research only
 WINDOW_S, PERIOD_S = 5, 8  # a place: five seconds of a walk, three seconds from the next
 LONGEST_SIDE, SMALLEST_SIDE = 640, 256
 PACKAGES = {
@@ -147,6 +151,23 @@ def write_images(output: Path, data: Path) -> int:
     return count
 
 
+def write_real(folder: Path, train: Path) -> int:
+    """OUTPUT/real; the count."""
+    count = 0
+    for archive in sorted(train.glob('*.tar')):
+        if archive.stem.startswith(STREET_VIEW):
+            continue
+        (folder / archive.stem).mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive) as pictures:
+            for member in pictures:
+                content = pictures.extractfile(member) if member.name.endswith('.jpg') else None
+                if content is not None:
+                    name = member.name.removeprefix('images/').replace('/', '_')
+                    (folder / archive.stem / name).write_bytes(content.read())
+                    count += 1
+    return count
+
+
 def write(path: Path, image: Image) -> None:
     """As a JPEG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,8 +239,10 @@ def main() -> None:
         type=Path,
         default=Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data'),
     )
+    parser.add_argument('--train', type=Path, default=ROOT.parent / 'shared' / 'train')
     arguments = parser.parse_args()
     output, data = arguments.output, arguments.data.resolve()
+    print(f'{output}/real: {write_real(output / "real", arguments.train)} images')
     print(f'{output}/held_out: {write_held_out(output / "held_out", data)} queries')
     print(f'{output}/places: {write_places(output / "places", data)} images')
     print(f'{output}/halves: {write_halves(output / "halves", data)} queries')

@@ -7,15 +7,19 @@ leaves all cosines as they are; the one that brings cells nearest to the corners
 signs say most (Gong and Lazebnik, Iterative Quantization, CVPR 2011).
 """
 
+import faiss
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vpr_training.basics.errors import TrainingError
 from vpr_training.learning.config import WhiteningConfig
 from vpr_training.models.cells import CellProjection
 
 LEAST_VARIANCE = 1e-3
 """Added to each component's variance, as a share of the largest."""
+
+_STEPS = 25  # of k-means
 
 
 class CellSamples:
@@ -79,3 +83,21 @@ def turned_to_signs(whitened: Tensor, *, steps: int, seed: int = 0) -> Tensor:
         left, _, right = torch.linalg.svd(units.T @ signs)
         turn = left @ right
     return turn
+
+
+def unit_centres(cells: Tensor, count: int, *, seed: int = 0) -> Tensor:
+    """Centres [count, C] of cells [n, C], unit vectors like them: spherical k-means by faiss."""
+    if len(cells) < count:
+        raise TrainingError(
+            f'{len(cells)} cells for {count} clusters; give more images or fewer clusters'
+        )
+    search = faiss.Kmeans(
+        cells.shape[1],
+        count,
+        niter=_STEPS,
+        spherical=True,
+        seed=seed,
+        max_points_per_centroid=len(cells) // count + 1,  # all of them
+    )
+    search.train(cells.float().numpy())
+    return normalize(torch.from_numpy(search.centroids), dim=1)

@@ -16,10 +16,9 @@ from tqdm import tqdm
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.disturbance import disturbed
 from vpr_training.data.loader import TrainingBatches
-from vpr_training.learning.cells import CellSamples, learn_cells
+from vpr_training.learning.cells import CellSamples, learn_cells, unit_centres
 from vpr_training.learning.config import WhiteningConfig
-from vpr_training.models.aggregators import Whitened
-from vpr_training.models.cells import CellProjection
+from vpr_training.models.aggregators import NetVLAD, Whitened
 from vpr_training.models.network import ExportedNetwork, Network
 
 _WIDE = 2048
@@ -133,7 +132,7 @@ def _passes(
     first: list[_Whitened] = []
     if network.cells is not None:
         samples = CellSamples(images, most=config.cells_samples, seed=seed)
-        first.append(_Cells(network.cells, network.config.cells_map, samples, config))
+        first.append(_Cells(network, samples, config))
     if isinstance(aggregator, Whitened):
         first.append(_Parts(aggregator, config))
     if not network.config.descriptor_size and first:
@@ -144,8 +143,9 @@ def _passes(
             f'network.descriptor_size is {network.config.descriptor_size}, expected 2 to {most}: '
             f'what {network.config.aggregator} gives is whitened by a projection'
         )
-    last = _Projection(aggregator, projection, config)
-    return [first, [last]] if isinstance(aggregator, Whitened) else [[*first, last]]
+    last = _Projection(network, projection, config)
+    needs_first = isinstance(aggregator, Whitened) or network.config.aggregates_cells
+    return [first, [last]] if needs_first else [[*first, last]]
 
 
 def _images(batches: TrainingBatches) -> int:
@@ -167,22 +167,23 @@ def _maps(
 
 
 class _Cells:
-    def __init__(
-        self,
-        projection: CellProjection,
-        number: int,
-        samples: CellSamples,
-        config: WhiteningConfig,
-    ) -> None:
-        """number: which of the maps has the cells."""
-        self._projection, self._number = projection, number
-        self._samples, self._config = samples, config
+    """The projection of cells, and NetVLAD's centres where that aggregates them."""
+
+    def __init__(self, network: Network, samples: CellSamples, config: WhiteningConfig) -> None:
+        self._network, self._samples, self._config = network, samples, config
 
     def add(self, maps: list[Tensor]) -> None:
-        self._samples.add(maps[self._number])
+        self._samples.add(maps[self._network.config.cells_map])
 
     def finish(self) -> None:
-        learn_cells(self._projection, self._samples.array(), self._config)
+        network, samples = self._network, self._samples.array()  # [n, E]
+        if network.cells is None:
+            raise TypeError('a network without cells')
+        learn_cells(network.cells, samples, self._config)
+        if network.config.aggregates_cells and isinstance(network.aggregator, NetVLAD):
+            with torch.no_grad():
+                cells = network.cells(samples[:, :, None, None])[:, 0, 0]  # maps of one cell
+            network.aggregator.set_centres(unit_centres(cells, len(network.aggregator.centres)))
 
 
 class _Parts:
@@ -223,15 +224,13 @@ class _Projection:
     See models.aggregators.Whitened, which has it for the same reason.
     """
 
-    def __init__(
-        self, aggregator: nn.Module, projection: nn.Linear, config: WhiteningConfig
-    ) -> None:
-        self._aggregator, self._projection = aggregator, projection
+    def __init__(self, network: Network, projection: nn.Linear, config: WhiteningConfig) -> None:
+        self._network, self._projection = network, projection
         self._least = config.least_variance
         self._moments = Moments(projection.in_features, 1)
 
     def add(self, maps: list[Tensor]) -> None:
-        self._moments.add(self._aggregator(maps)[:, :, None])
+        self._moments.add(self._network.aggregated(maps)[:, :, None])
 
     def finish(self) -> None:
         projection, mean = self._projection, self._moments.mean[:, 0]

@@ -176,8 +176,8 @@ class CosPlace(nn.Module):
 class NetVLAD(nn.Module):
     """NetVLAD (Arandjelovic et al. 2016, eq. 4): residuals to soft-assigned cluster centres.
 
-    The centres start as random directions and are learned; k-means over training features, as in
-    the paper, would start them nearer.
+    The centres start as random directions and are learned. Of cells they are found by k-means
+    (vpr_training.whitening), as in the paper.
     """
 
     def __init__(
@@ -188,10 +188,16 @@ class NetVLAD(nn.Module):
         centres = F.normalize(torch.randn(clusters, channels[-1]), dim=1)
         self.centres = nn.Parameter(centres)
         self.assign = nn.Linear(channels[-1], clusters)
-        with torch.no_grad():
-            self.assign.weight.copy_(sharpness * centres)
-            self.assign.bias.zero_()
+        self.sharpness = sharpness
+        self.set_centres(centres)
         self.descriptor_size = clusters * channels[-1]
+
+    def set_centres(self, centres: Tensor) -> None:
+        """Take unit vectors [clusters, C], to which features are assigned by their cosine."""
+        with torch.no_grad():
+            self.centres.copy_(centres)
+            self.assign.weight.copy_(self.sharpness * centres)
+            self.assign.bias.zero_()
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """[B, C, h, w] -> [B, clusters * C]."""

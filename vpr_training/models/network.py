@@ -63,6 +63,8 @@ class NetworkConfig:
     """Numbers of each cell, a second output for verification, a multiple of 8; 0: no cells."""
     cells_tap: str = ''
     """Lite0: the map of `taps` whose cells they are; empty: stride16. ResNet has one map."""
+    aggregates_cells: bool = False
+    """Whether the aggregator sees the cells, as one map of C channels, in place of the maps."""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':
@@ -106,6 +108,8 @@ class NetworkConfig:
             raise TrainingError(
                 f'{source}: cells {self.cells}, expected a multiple of 8 up to {MOST_CELLS}'
             )
+        if self.aggregates_cells and not self.cells:
+            raise TrainingError(f'{source}: aggregates_cells without cells, expected cells: 64')
         known = self.taps if self.backbone == LITE0 else ('',)
         if self.cells and self._cells_tap not in known:
             raise TrainingError(
@@ -149,7 +153,14 @@ class Network(nn.Module):
 
     def aggregate(self, maps: list[Tensor]) -> Tensor:
         """The backbone's maps, each [B, C, h, w] -> [B, D]."""
-        return F.normalize(self.projection(self.aggregator(maps)), dim=1)
+        return F.normalize(self.projection(self.aggregated(maps)), dim=1)
+
+    def aggregated(self, maps: list[Tensor]) -> Tensor:
+        """The backbone's maps -> what the aggregator makes of them, or of their cells [B, A]."""
+        if self.config.aggregates_cells:
+            maps = [self.cells_of(maps).permute(0, 3, 1, 2)]
+        found: Tensor = self.aggregator(maps)
+        return found
 
     def cells_of(self, maps: list[Tensor]) -> Tensor:
         """The backbone's maps -> cells [B, h, w, C] of unit norm; TrainingError without any."""
@@ -241,9 +252,10 @@ def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
         'whitened': aggregators.Whitened,
     }
     if config.aggregator == 'mixvpr':
-        stride = backbone.strides[-1]
+        stride = backbone.strides[config.cells_map if config.aggregates_cells else -1]
         options['map_size'] = (-(-config.image_height // stride), -(-config.image_width // stride))
+    channels = [config.cells] if config.aggregates_cells else backbone.channels
     try:
-        return kinds[config.aggregator](backbone.channels, **options)
+        return kinds[config.aggregator](channels, **options)
     except TypeError as error:
         raise TrainingError(f'aggregator_options of {config.aggregator}: {error}') from error

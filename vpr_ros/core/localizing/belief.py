@@ -110,6 +110,7 @@ class Belief:
         evidence: float = 1.0,
         camera: int = 0,
         places_seen: Rows | None = None,
+        told: tuple[Rows, Array] | None = None,
     ) -> float:
         """Take one frame; returns how new it was, in [0, 1]: below IDENTICAL, it is the last one.
 
@@ -117,7 +118,8 @@ class Belief:
         robot moved since the last frame; evidence: in [0, 1], less for an image that shows little;
         camera: the number of its camera, the same for all that look the same way; places_seen:
         [N], the place that it sees at each place, -1 for none, where it looks another way than the
-        first (see rig.py).
+        first (see rig.py); told: some of the N rows [K], and how much likelier the image is there
+        than elsewhere, in nats [K], by more than its similarity.
         """
         if camera not in self._seen:
             self._seen[camera] = _Seen(self._map_background.similarity)
@@ -135,6 +137,8 @@ class Belief:
             return novelty
         self._held_m = 0.0
         likelihood = self._likelihood(row, height, evidence * novelty, seen)
+        if told is not None:
+            likelihood[told[0]] *= np.exp(np.float32(evidence * novelty) * told[1])
         if places_seen is not None:  # where nothing is mapped, an image says nothing
             likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))
         self._move(elapsed_s, travelled_m, self._on_cells(likelihood))

@@ -1,4 +1,4 @@
-"""How probable it is that an answer is right: a logistic regression on four observations.
+"""How probable it is that an answer is right: a logistic regression on six observations.
 
 A belief is sure of itself too often: its frames are not independent, and it knows nothing of
 images from another town. The similarity itself, and how far the next distinct place is from it,
@@ -24,13 +24,16 @@ from vpr_ros.core.mapping.layout import HEADER_NAME
 
 Array: TypeAlias = NDArray[np.float64]
 
-OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread')
+OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread', 'match', 'match_ratio')
+MATCHES = OBSERVATIONS[4:]
+"""Those of maps with cells; they are 0, and their weights may be absent, without."""
 OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
 BINS = 10
 CHI_SQUARE_95 = 7.815  # of three dimensions
 
-_CENTRES = np.array([0.0, 0.5, 1.0, 1.0])  # about which an observation varies
-_SCALES = np.array([2.0, 0.1, 0.1, 1.0])  # by how much
+_CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observation varies
+_SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
+_UNRELATED = 0.02  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
 _PULL = 1.0  # towards the prior, in observations that contradict it
 _STEPS = 50
@@ -55,7 +58,7 @@ class Calibration:
 
 
 SHIPPED = Calibration(
-    weights=(0.799, 26.51, 12.10, -0.067),
+    weights=(0.799, 26.51, 12.10, -0.067, 0.0, 0.0),
     bias=-27.69,
     source='shipped: the first halves of five drives',
 )
@@ -82,19 +85,36 @@ true places, so that they never exceed one half, and only refine what a drive be
 
 
 def observe(
-    belief: float, similarity: float, ratio: float, spread: float, *, rival: float = 0.0
+    belief: float,
+    similarity: float,
+    ratio: float,
+    spread: float,
+    *,
+    match: float = 0.0,
+    other_match: float = 0.0,
+    rival: float = 0.0,
 ) -> Array:
     """What tells how probable an answer is, [OBSERVED].
 
     belief: weight of the answer's neighbourhood, in [0, 1]; similarity: of the best place in it;
     ratio: how much farther the descriptor is from the best place outside it, in squared distances;
-    spread: of the candidates' positions, in radii; rival: weight of the strongest other
-    neighbourhood.
+    spread: of the candidates' positions, in radii; match, other_match: of the best candidate's
+    cells in the answer's neighbourhood and outside it, 0 where none was matched; rival: weight of
+    the strongest other neighbourhood.
     """
     share = min(max(belief, 1e-4), 1 - 1e-4)
     ahead = np.log(max(belief, 1e-12) / max(rival, 1e-12))
+    matches = np.maximum([match, other_match], _UNRELATED)
     return np.array(
-        [np.log(share / (1 - share)), similarity, min(ratio, 5.0), min(spread, 5.0), ahead]
+        [
+            np.log(share / (1 - share)),
+            similarity,
+            min(ratio, 5.0),
+            min(spread, 5.0),
+            np.log(matches[0] / _UNRELATED),
+            np.log(matches[0] / matches[1]),
+            ahead,
+        ]
     )
 
 
@@ -213,7 +233,8 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Calibration:
     """The inverse; raises ConfigError for what as_dict does not write."""
     try:
-        weights = tuple(float(values['weights'][name]) for name in OBSERVATIONS)
+        said = dict.fromkeys(MATCHES, 0.0) | dict(values['weights'])
+        weights = tuple(float(said[name]) for name in OBSERVATIONS)
         bias = float(values['bias'])
         error, radius_m = values['error'], values['radius_m']
         made = Calibration(

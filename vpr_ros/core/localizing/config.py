@@ -9,7 +9,11 @@ from vpr_ros.core.settings import knob
 class LocalizerConfig:
     """How an image becomes a pose."""
 
-    candidates: int = knob(20, 'Places retrieved for each image.', low=1, high=1000)
+    candidates: int = knob(25, 'Places retrieved for each image.', low=1, high=1000)
+    match_cells: bool = knob(
+        True,
+        'Match the cells of each image with those of the retrieved places, if the map has some.',
+    )
     belief: bool = knob(
         True,
         'Believe the drive so far; if false, each image stands alone, and the similarity and '
@@ -54,6 +58,13 @@ class LocalizerConfig:
         'Without belief: fall of similarity by which the weight of a candidate falls to 1/e.',
         low=0.001,
         high=1.0,
+    )
+    match_power: float = knob(
+        4.0,
+        'Without belief: the weight of a candidate whose cells are matched is this power of its '
+        'similarity times its match.',
+        low=0.1,
+        high=100.0,
     )
     use_landmarks: bool = knob(
         True, 'Take the pose from the landmarks of the best places, where the map has some.'

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.geometry import mean_quat, quat_conjugate, quat_multiply, rotation_vector
 from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.match import rank_by
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.types import Poses
@@ -35,9 +36,13 @@ class Mode:
 
 
 def weighed(candidates: Candidates, config: LocalizerConfig) -> Candidates:
-    """Candidates by similarity with weights that fall with it and sum to one."""
+    """Candidates by their images with weights that fall with what ranks them and sum to one."""
     similarity = candidates.similarity.astype(np.float64)
-    weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
+    if candidates.match is None:
+        weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
+    else:
+        rank = rank_by(similarity, candidates.match.astype(np.float64))
+        weights = (rank / max(float(rank[0]), 1e-12)) ** config.match_power
     return replace(candidates, weight=(weights / weights.sum()).astype(np.float32))
 
 
@@ -59,20 +64,27 @@ def observe_mode(
 ) -> Array:
     """What tells how probable a belief's strongest mode is, [OBSERVED]; see confidence.observe.
 
-    similar: the candidates by similarity alone; the best of them outside the mode is the next
+    similar: the candidates by this image alone; the best of them outside the mode is the next
     distinct place, or else the last of them, which is then no less similar.
     """
     weights, positions_m = _weights(candidates), candidates.map_T_base[:, :3]
     similarity = float(candidates.similarity[mode.agreeing].max())
     centre_m = positions_m[np.flatnonzero(mode.agreeing)[0]]
     apart_m = np.linalg.norm(similar.map_T_base[:, :3] - centre_m, axis=1)
-    outside = similar.similarity[apart_m > config.agreement_radius]
-    runner_up = float(outside[0] if len(outside) else similar.similarity[-1])
+    is_outside = apart_m > config.agreement_radius
+    outside = similar.similarity[is_outside]
+    runner_up = float(outside.max() if len(outside) else similar.similarity.min())
     ratio = (1 - runner_up) / max(1 - similarity, 1e-3)
     share = weights / max(float(weights.sum()), 1e-12)
     away_m = positions_m - share @ positions_m
     spread = float(np.sqrt(share @ (away_m**2).sum(axis=1))) / config.agreement_radius
-    return observe(mode.weight, similarity, ratio, spread, rival=mode.rival)
+    match = other = 0.0
+    if similar.match is not None:
+        match = float(similar.match[~is_outside].max(initial=0.0))
+        other = float(similar.match[is_outside].max(initial=0.0))
+    return observe(
+        mode.weight, similarity, ratio, spread, match=match, other_match=other, rival=mode.rival
+    )
 
 
 def fix_at(

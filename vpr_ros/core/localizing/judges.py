@@ -20,6 +20,7 @@ from vpr_ros.core.localizing.estimate import (
     strongest_mode,
     weighed,
 )
+from vpr_ros.core.localizing.match import log_likelihood
 from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved
@@ -121,6 +122,10 @@ class Drive:
         if query.prior is not None:
             inside = query.prior.allows(self._map.poses[:, :3])
             self._belief.restrict(inside, on_map=query.prior.on_map)
+        similar = found.similar
+        told = None
+        if similar.match is not None:
+            told = similar.place_index, log_likelihood(similar.match)
         novelty = self._belief.step(
             row,
             stamp_ns=query.stamp_ns,
@@ -128,6 +133,7 @@ class Drive:
             evidence=1.0 if query.shows_something else 0.0,
             camera=0 if shown is None else query.camera,
             places_seen=shown,
+            told=told,
         )
         places, weight = self._belief.places(config.candidates)
         seen = places if shown is None else shown[places]  # -1 where nothing is mapped

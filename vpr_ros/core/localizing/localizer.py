@@ -1,7 +1,8 @@
-"""One camera frame in, where the robot is out: describe, search, judge, refine, answer."""
+"""One camera frame in, where the robot is out: describe, search, match, judge, refine, answer."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +14,7 @@ from vpr_ros.core.image import check, shows_something
 from vpr_ros.core.localizing.confidence import Calibration, calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Alone, Drive, Judge, Verdict
+from vpr_ros.core.localizing.match import matched
 from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, retrieve
@@ -30,8 +32,8 @@ class Localization:
     stamp_ns: int
     candidates: Candidates  # as the judge ranks them
     outcome: Outcome
-    latency_ms: dict[str, float]  # by stage: describe, search, judge, landmarks
-    similar: Candidates  # by similarity alone
+    latency_ms: dict[str, float]  # by stage: describe, search, match, judge, landmarks
+    similar: Candidates  # by this image alone
     observed: NDArray[np.float64] | None = None  # see confidence.observe; None: not calibrated
 
 
@@ -120,19 +122,23 @@ class Localizer:
         return self._locate(query, self._alone)
 
     def _locate(self, query: Query, judge: Judge) -> Localization:
-        clock = [time.perf_counter()]
-        found = self._search(query, judge)
-        clock.append(time.perf_counter())
-        verdict = judge.judge(query, found, self.config)
-        clock.append(time.perf_counter())
-        refined = self._refine(query, verdict)
-        clock.append(time.perf_counter())
-        stages = ('search', 'judge') if refined is None else ('search', 'judge', 'landmarks')
+        latency_ms: dict[str, float] = {}
+        with _timed(latency_ms, 'search'):
+            found = self._search(query, judge)
+        if self.config.match_cells and query.cells is not None:
+            with _timed(latency_ms, 'match'):
+                found = replace(found, similar=matched(found.similar, query, self.place_map))
+        with _timed(latency_ms, 'judge'):
+            verdict = judge.judge(query, found, self.config)
+        refined = None
+        if self._verifier is not None and self._asks_landmarks(query, verdict):
+            with _timed(latency_ms, 'landmarks'):
+                refined = self._verifier.refine(query, verdict, self.rig, self.config)
         return Localization(
             query.stamp_ns,
             verdict.candidates,
             verdict.outcome if refined is None else refined,
-            dict(zip(stages, (np.diff(clock) * 1e3).tolist())),
+            latency_ms,
             found.similar,
             verdict.observed if refined is None or refined is verdict.outcome else None,
         )
@@ -146,16 +152,22 @@ class Localizer:
             every_place=judge.needs_every_place,
         )
 
-    def _refine(self, query: Query, verdict: Verdict) -> Outcome | None:
-        """The pose by landmarks, else the verdict's own; None where landmarks are not asked."""
-        asked = self.config.use_landmarks and query.shows_something and query.image is not None
-        if self._verifier is None or not asked:
-            return None
-        if isinstance(verdict.outcome, NoFix) and verdict.outcome.reason is Reason.REPEATED:
-            return None
-        return self._verifier.refine(query, verdict, self.rig, self.config)
+    def _asks_landmarks(self, query: Query, verdict: Verdict) -> bool:
+        """Whether the landmarks of the map may tell more than the verdict."""
+        outcome = verdict.outcome
+        is_repeated = isinstance(outcome, NoFix) and outcome.reason is Reason.REPEATED
+        shows = query.shows_something and query.image is not None
+        return self.config.use_landmarks and shows and not is_repeated
 
     def _new_drive(self) -> Drive:
         return Drive(
             self.place_map, self.rig, self.calibration, max_speed_mps=self.config.max_speed
         )
+
+
+@contextmanager
+def _timed(latency_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long a stage took."""
+    started_s = time.perf_counter()
+    yield
+    latency_ms[stage] = (time.perf_counter() - started_s) * 1e3

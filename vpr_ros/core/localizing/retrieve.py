@@ -19,12 +19,13 @@ Similarity = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Places that may match one query, best first: by similarity, or by a judge's weight."""
+    """Places that may match one query, best first: by their images, or by a judge's weight."""
 
     place_index: NDArray[np.int64]  # [K]
-    similarity: Similarity  # [K], in [-1, 1]; non-increasing where ranked by it
+    similarity: Similarity  # [K], in [-1, 1]; non-increasing where ranked by it alone
     map_T_base: Poses  # [K, 7], where this robot would be at each
     weight: NDArray[np.float32] | None = None  # [K], of the judge, non-increasing; sums to <= 1
+    match: NDArray[np.float32] | None = None  # [K], of cells, in [0, 1]; NaN where not matched
 
     def __len__(self) -> int:
         """K."""
@@ -35,7 +36,7 @@ class Candidates:
 class Retrieved:
     """What the map holds that is like a query."""
 
-    similar: Candidates  # by similarity alone
+    similar: Candidates  # by similarity, and by cells where those were matched
     row: Similarity | None  # [N], of every place; None where only the best were looked for
 
 

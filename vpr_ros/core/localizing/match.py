@@ -1,0 +1,55 @@
+"""Match a query's cells with those of its candidates, and rank these anew.
+
+A descriptor is an average of the image: the right place is among the most similar ones, and often
+not the first. Its cells tell which of them it is.
+"""
+
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.retrieve import Candidates
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.matching.scores import match_scores
+
+Values: TypeAlias = NDArray[np.floating[Any]]
+
+_LEAST_SIMILAR = 0.01  # keeps the order of matches where a similarity is not positive
+_SIMILARITY_POWER = 4  # how much the descriptors count beside the cells
+_LEAST_MATCH = 0.005
+_SLOPE, _OFFSET, _MOST = 3.0, -0.8, 3.0  # of a log likelihood, in nats
+
+
+def matched(similar: Candidates, query: Query, place_map: PlaceMap) -> Candidates:
+    """The same candidates as `rank_by` ranks them; as they are where there are no cells."""
+    size = place_map.cells_size
+    if query.cells is None or size is None or len(similar) == 0:
+        return similar
+    match = match_scores(query.cells, place_map.cells_of(similar.place_index), size[:2])
+    order = np.argsort(-rank_by(similar.similarity, match), kind='stable')
+    return replace(
+        similar,
+        place_index=similar.place_index[order],
+        similarity=similar.similarity[order],
+        map_T_base=similar.map_T_base[order],
+        match=match[order],
+    )
+
+
+def rank_by(similarity: Values, match: Values) -> Values:
+    """What candidates are ranked by [K]; both [K]."""
+    return np.asarray(np.maximum(similarity, _LEAST_SIMILAR) ** _SIMILARITY_POWER * match)
+
+
+def log_likelihood(match: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much likelier matches [K] are where the query was taken than elsewhere, in nats [K].
+
+    A match counts by how far it stands out of the others: by dusk all of them are weak. Half of
+    the candidates are taken to be elsewhere.
+    """
+    usual = max(float(np.median(match)), _LEAST_MATCH)
+    stands_out = np.log(np.maximum(match, _LEAST_MATCH) / usual)
+    return np.asarray(np.clip(_SLOPE * stands_out + _OFFSET, -_MOST, _MOST), dtype=np.float32)
