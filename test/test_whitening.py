@@ -12,6 +12,7 @@ pytest.importorskip('lightning', reason='make setup-training')
 from test_train import draw_place, one_line
 
 from vpr_ros.core.image import read, resize
+from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.learning.cells import (
     LEAST_VARIANCE,
@@ -19,6 +20,7 @@ from vpr_training.learning.cells import (
     cell_components,
     learn_cells,
     turned_to_signs,
+    unit_centres,
 )
 from vpr_training.learning.config import WhiteningConfig
 from vpr_training.learning.whitening import Moments, whitening
@@ -250,3 +252,58 @@ def test_what_cannot_be_whitened_is_one_line(
     assert main([*FLAGS, f'--data.root={images}', *wrong, f'--output={tmp_path / "run"}']) == 2
     assert said in one_line(capsys)
     assert not (tmp_path / 'run' / 'best.ckpt').exists()
+
+
+def test_centres_are_the_directions_of_the_cells_that_are_nearest_to_them() -> None:
+    rng = np.random.default_rng(8)
+    cells = rng.normal(size=(600, 5)) + 3 * np.repeat(np.eye(5)[:3], 200, axis=0)
+    cells /= np.linalg.norm(cells, axis=1, keepdims=True)
+    found = unit_centres(torch.tensor(cells, dtype=torch.float32), 3).numpy()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    nearest = (cells @ found.T).argmax(axis=1)
+    for centre in range(3):
+        mean = cells[nearest == centre].mean(axis=0)
+        assert mean @ found[centre] / np.linalg.norm(mean) > 0.999
+    with pytest.raises(TrainingError, match='2 cells for 3 clusters'):
+        unit_centres(torch.tensor(cells[:2], dtype=torch.float32), 3)
+
+
+VLAD_LAYOUT = (
+    *FLAGS[:5], '--network.aggregator=vlad_layout', '--network.cells=8',
+    '--network.aggregates_cells=true',
+    '--network.aggregator_options={clusters: 4, things: 6, grid: 2, layout: 5, weight: 0.5}',
+    *FLAGS[7:], '--data.augment=none',
+)  # fmt: skip
+
+
+def test_things_and_layout_of_cells_are_whitened_each_by_itself(
+    images: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / 'run'
+    flags = [flag for flag in VLAD_LAYOUT if not flag.startswith('--data.disturb')]
+    assert main([*flags, f'--data.root={images}', f'--output={run}']) == 0
+    network = load_checkpoint(run / 'best.ckpt').eval()
+    size = network.config.image_height, network.config.image_width
+    pictures = [resize(read(path), size) for path in sorted(images.glob('*.jpg'))]
+    exported = ExportedNetwork(network).eval()
+    with torch.inference_mode():
+        maps = exported.maps(torch.from_numpy(np.stack(pictures)))
+        plain = network.aggregator.plain(network.aggregated_maps(maps))
+        layers = network.aggregator.things, network.aggregator.layout
+        for part, layer in zip(plain, layers, strict=True):
+            samples = part.double().numpy()
+            centred = samples - samples.mean(axis=0)
+            covariance = centred.T @ centred / len(samples)
+            floor = 0.3 * np.trace(covariance) / len(covariance)
+            strongest = np.linalg.eigvalsh(covariance)[::-1][: layer.out_features]
+            whitened = layer(part).double().numpy()
+            np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-3)
+            np.testing.assert_allclose(
+                np.cov(whitened.T, bias=True), np.diag(strongest / (strongest + floor)), atol=0.02
+            )
+        descriptors, cells = exported(torch.from_numpy(np.stack(pictures)))
+    assert descriptors.shape == (24, 12) and cells.shape == (24, 8, 8, 8)
+    np.testing.assert_allclose(descriptors[:, -1], 0.5**0.5, rtol=1e-5)  # the constant
+    lengths = [descriptors[:, part].norm(dim=1) for part in (slice(0, 6), slice(6, 11))]
+    np.testing.assert_allclose(lengths[1] / lengths[0], 0.5, rtol=1e-4)  # the layout's weight
+    export_checkpoint(run / 'best.ckpt', tmp_path / 'model')  # torch and onnxruntime agree

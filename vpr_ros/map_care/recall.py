@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import Recall
 from vpr_ros.drives.posed_images import PosedImages
-from vpr_ros.evaluating.recall import recall_of
+from vpr_ros.evaluating.recall import CellsOfPlaces, recall_of
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.check import sampled
 
@@ -48,7 +48,14 @@ def map_recall(queries: Queries, place_map: PlaceMap, tolerance: Tolerance) -> R
         place_map.base_poses(),
         tolerance,
         itself=_themselves(queries.images, place_map) if queries.own else None,
+        cells=cells_of_places(place_map),
     )
+
+
+def cells_of_places(place_map: PlaceMap) -> CellsOfPlaces | None:
+    """What matches queries with a map's places; None of a map without cells."""
+    size = place_map.cells_size
+    return None if size is None else CellsOfPlaces(place_map.cells_of, size[:2])
 
 
 def _themselves(images: PosedImages, place_map: PlaceMap) -> list[NDArray[np.int64]]:

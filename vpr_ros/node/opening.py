@@ -11,6 +11,7 @@ from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node.config import NodeConfig
@@ -51,7 +52,8 @@ def open_localizer(
     )
     try:
         height, width = model.card.image_size
-        chosen.describer.describe([np.zeros((height, width, 3), np.uint8)])  # the first is slow
+        blank = np.zeros((height, width, 3), np.uint8)  # the first image is slow
+        describe_as_kept(chosen.describer, blank, with_cells=place_map.has_cells)
         cameras = [MountedCamera(mounting) for mounting in mountings]
         return Localizer(chosen.describer, place_map, config, cameras=cameras), chosen
     except BaseException:

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.localizing.match import rank_by
-from vpr_ros.core.matching.scores import match_scores
+from vpr_ros.core.localizing.match import match_order
 from vpr_ros.core.types import CellBits, Descriptors
 
 BEST = 25
@@ -30,7 +29,7 @@ def ranked_anew(
     for number, row in enumerate(ranked[:, :best]):
         rows = row[row >= 0]
         similarity = database[rows] @ queries[number]
-        match = match_scores(query_bits[number], np.asarray(database_bits[rows]), grid)
-        scores = rank_by(similarity, match)
-        found[number, : len(rows)] = rows[np.argsort(-scores, kind='stable')]
+        places = np.asarray(database_bits[rows])
+        order, _ = match_order(similarity, query_bits[number], places, grid)
+        found[number, : len(rows)] = rows[order]
     return found

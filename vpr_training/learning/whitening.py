@@ -18,7 +18,7 @@ from vpr_training.data.disturbance import disturbed
 from vpr_training.data.loader import TrainingBatches
 from vpr_training.learning.cells import CellSamples, learn_cells, unit_centres
 from vpr_training.learning.config import WhiteningConfig
-from vpr_training.models.aggregators import NetVLAD, Whitened
+from vpr_training.models.aggregators import NetVLAD, VladLayout, Whitened
 from vpr_training.models.network import ExportedNetwork, Network
 
 _WIDE = 2048
@@ -135,6 +135,8 @@ def _passes(
         first.append(_Cells(network, samples, config))
     if isinstance(aggregator, Whitened):
         first.append(_Parts(aggregator, config))
+    if isinstance(aggregator, VladLayout):
+        return [first, [_ThingsAndLayout(network, aggregator, config)]]
     if not network.config.descriptor_size and first:
         return [first]
     most = aggregator.descriptor_size + 1
@@ -180,10 +182,11 @@ class _Cells:
         if network.cells is None:
             raise TypeError('a network without cells')
         learn_cells(network.cells, samples, self._config)
-        if network.config.aggregates_cells and isinstance(network.aggregator, NetVLAD):
+        vlad = getattr(network.aggregator, 'vlad', network.aggregator)
+        if network.config.aggregates_cells and isinstance(vlad, NetVLAD):
             with torch.no_grad():
                 cells = network.cells(samples[:, :, None, None])[:, 0, 0]  # maps of one cell
-            network.aggregator.set_centres(unit_centres(cells, len(network.aggregator.centres)))
+            vlad.set_centres(unit_centres(cells, len(vlad.centres)))
 
 
 class _Parts:
@@ -216,6 +219,29 @@ class _Parts:
                         moments.over_positions, one.over_cells.shape[1], least_variance=least
                     ).T
                 )
+
+
+class _ThingsAndLayout:
+    def __init__(self, network: Network, aggregator: VladLayout, config: WhiteningConfig) -> None:
+        self._network, self._least = network, config.least_variance
+        self._layers = aggregator.things, aggregator.layout
+        self._plain = aggregator.plain
+        self._moments = [Moments(layer.in_features, 1) for layer in self._layers]
+
+    def add(self, maps: list[Tensor]) -> None:
+        for moments, part in zip(
+            self._moments, self._plain(self._network.aggregated_maps(maps)), strict=True
+        ):
+            moments.add(part[:, :, None])
+
+    def finish(self) -> None:
+        for layer, moments in zip(self._layers, self._moments, strict=True):
+            components = whitening(
+                moments.over_channels, layer.out_features, least_variance=self._least
+            )
+            with torch.no_grad():
+                layer.weight.copy_(components)
+                layer.bias.copy_(-components @ moments.mean[:, 0])
 
 
 class _Projection:

@@ -335,3 +335,52 @@ class Whitened(nn.Module):
         things = self.weight * F.normalize(things, dim=1) / strange.clamp(min=_LEAST_STRANGE) ** 2
         parts = torch.cat([things, *(grid_of(maps[0]) for grid_of in self.grids)], dim=1)
         return torch.cat([parts, parts.norm(dim=1, keepdim=True)], dim=1)
+
+
+class VladLayout(nn.Module):
+    """What is in the picture, NetVLAD, beside where it is, a centred grid; each whitened.
+
+    NetVLAD does not care where things are, which a camera that has turned needs; a coarse picture
+    has little but its layout. Each part is a unit vector, the layout times its weight. A constant
+    number makes the similarity of unrelated pictures 0.5, as in Whitened.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        clusters: int = 64,
+        sharpness: float = 15.0,
+        things: int = 320,
+        grid: int = 10,
+        layout: int = 191,
+        weight: float = 1.0,
+    ) -> None:
+        """clusters, sharpness: of NetVLAD; grid: rows and columns of the layout.
+
+        things, layout: components kept of each part. They begin random; vpr_training.whitening
+        finds the values.
+        """
+        super().__init__()
+        self.vlad = NetVLAD(channels, clusters=clusters, sharpness=sharpness)
+        self.grid, self.weight = grid, float(weight)
+        self.things = nn.Linear(self.vlad.descriptor_size, things)
+        self.layout = nn.Linear(channels[-1] * grid**2, layout)
+        self.descriptor_size = things + layout + 1
+
+    def plain(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """[B, C, h, w] -> unit vectors [B, clusters * C] and [B, C * grid^2], not whitened."""
+        layout = centred_grid(maps[-1], self.grid)
+        return F.normalize(self.vlad(maps), dim=1), F.normalize(layout, dim=1)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """[B, C, h, w] -> [B, things + layout + 1]."""
+        things, layout = self.plain(maps)
+        parts = torch.cat(
+            [
+                F.normalize(self.things(things), dim=1),
+                self.weight * F.normalize(self.layout(layout), dim=1),
+            ],
+            dim=1,
+        )
+        return torch.cat([parts, parts.norm(dim=1, keepdim=True)], dim=1)

@@ -30,7 +30,17 @@ from vpr_training.models.cells import CellProjection
 
 LITE0 = 'efficientnet_lite0'
 BACKBONES = (*RESNETS, LITE0)
-AGGREGATORS = ('avg', 'gem', 'mixvpr', 'convap', 'cosplace', 'netvlad', 'layout', 'whitened')
+AGGREGATORS = (
+    'avg',
+    'gem',
+    'mixvpr',
+    'convap',
+    'cosplace',
+    'netvlad',
+    'layout',
+    'whitened',
+    'vlad_layout',
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +50,7 @@ class NetworkConfig:
     backbone: str = 'resnet18'
     """resnet18, resnet34, resnet50 or efficientnet_lite0."""
     aggregator: str = 'mixvpr'
-    """avg, gem, mixvpr, convap, cosplace, netvlad, whitened, or layout: nothing to train."""
+    """avg, gem, mixvpr, convap, cosplace, netvlad, whitened, vlad_layout, or layout."""
     image_height: int = 320
     """Height of the network's input in pixels; images of every size are brought to it."""
     image_width: int = 320
@@ -157,10 +167,14 @@ class Network(nn.Module):
 
     def aggregated(self, maps: list[Tensor]) -> Tensor:
         """The backbone's maps -> what the aggregator makes of them, or of their cells [B, A]."""
-        if self.config.aggregates_cells:
-            maps = [self.cells_of(maps).permute(0, 3, 1, 2)]
-        found: Tensor = self.aggregator(maps)
+        found: Tensor = self.aggregator(self.aggregated_maps(maps))
         return found
+
+    def aggregated_maps(self, maps: list[Tensor]) -> list[Tensor]:
+        """What the aggregator sees: the backbone's maps, or their cells [B, C, h, w]."""
+        if not self.config.aggregates_cells:
+            return maps
+        return [self.cells_of(maps).permute(0, 3, 1, 2)]
 
     def cells_of(self, maps: list[Tensor]) -> Tensor:
         """The backbone's maps -> cells [B, h, w, C] of unit norm; TrainingError without any."""
@@ -250,6 +264,7 @@ def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
         'netvlad': aggregators.NetVLAD,
         'layout': aggregators.Layout,
         'whitened': aggregators.Whitened,
+        'vlad_layout': aggregators.VladLayout,
     }
     if config.aggregator == 'mixvpr':
         stride = backbone.strides[config.cells_map if config.aggregates_cells else -1]

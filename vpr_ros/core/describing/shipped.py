@@ -11,7 +11,7 @@ from pathlib import Path
 from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.errors import MapError, ModelError, VprError
 
-DEFAULT_MODEL = 'lite0-whitened'
+DEFAULT_MODEL = 'lite0-vlad'
 """Name of the shipped model that commands take when none is given."""
 
 

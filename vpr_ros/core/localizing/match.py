@@ -14,6 +14,7 @@ from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.matching.scores import match_scores
+from vpr_ros.core.types import CellBits
 
 Values: TypeAlias = NDArray[np.floating[Any]]
 
@@ -28,8 +29,9 @@ def matched(similar: Candidates, query: Query, place_map: PlaceMap) -> Candidate
     size = place_map.cells_size
     if query.cells is None or size is None or len(similar) == 0:
         return similar
-    match = match_scores(query.cells, place_map.cells_of(similar.place_index), size[:2])
-    order = np.argsort(-rank_by(similar.similarity, match), kind='stable')
+    order, match = match_order(
+        similar.similarity, query.cells, place_map.cells_of(similar.place_index), size[:2]
+    )
     return replace(
         similar,
         place_index=similar.place_index[order],
@@ -37,6 +39,17 @@ def matched(similar: Candidates, query: Query, place_map: PlaceMap) -> Candidate
         map_T_base=similar.map_T_base[order],
         match=match[order],
     )
+
+
+def match_order(
+    similarity: NDArray[np.float32], query: CellBits, places: CellBits, grid: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Order [K] of candidates, best first, and the match of each [K].
+
+    similarity: [K]; query: [h * w, C / 8]; places: [K, h * w, C / 8]; grid: (h, w).
+    """
+    match = match_scores(query, places, grid)
+    return np.argsort(-rank_by(similarity, match), kind='stable'), match
 
 
 def rank_by(similarity: Values, match: Values) -> Values:
