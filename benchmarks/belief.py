@@ -90,6 +90,11 @@ class Bench:
     radius_m: float
     place_map: PlaceMap
 
+    @property
+    def rounding_m(self) -> float:
+        """Half a frame where truth is in whole frames and a pose lies between them."""
+        return 0.5 if self.name in RADII_M else 0.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -230,7 +235,8 @@ def localized(
         near &= not foreign
         outcome = located.outcome
         fixed = isinstance(outcome, Fix)
-        right = fixed and not foreign and _apart_m(outcome.pose, base) <= bench.radius_m
+        within_m = bench.radius_m + bench.rounding_m
+        right = fixed and not foreign and _apart_m(outcome.pose, base) <= within_m
         first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
         inside = np.nan
         if right:

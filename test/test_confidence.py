@@ -62,9 +62,9 @@ def test_more_belief_likeness_lead_and_less_spread_make_an_answer_more_probable(
 
 def test_a_match_that_stands_out_makes_an_answer_more_probable_where_cells_are_matched() -> None:
     middle = {'belief': 0.5, 'similarity': 0.6, 'ratio': 1.1, 'spread': 1.0}
-    usual = TRUE.probability(observe(**middle, match=0.05, other_match=0.05))
-    assert TRUE.probability(observe(**middle, match=0.1, other_match=0.05)) > usual
-    assert TRUE.probability(observe(**middle, match=0.05, other_match=0.1)) < usual
+    usual = TRUE.probability(observe(**middle, match=0.002, other_match=0.002))
+    assert TRUE.probability(observe(**middle, match=0.004, other_match=0.002)) > usual
+    assert TRUE.probability(observe(**middle, match=0.002, other_match=0.004)) < usual
     assert observe(**middle)[4:6].tolist() == [0, 0]  # none was matched
 
 

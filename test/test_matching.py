@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpr_ros.core.matching.bits import packed
-from vpr_ros.core.matching.correspondences import correspondences
+from vpr_ros.core.matching.correspondences import Correspondences, correspondences
 from vpr_ros.core.matching.displacement import SCALES, WINDOW, agreement
 from vpr_ros.core.matching.scores import match_scores
 
@@ -28,26 +28,40 @@ def seen(
     return packed(noisy.astype(np.float16))
 
 
-def naive_correspondences(query: np.ndarray, place: np.ndarray) -> list[tuple[int, int, int]]:
-    """Query's cell, place's cell and Hamming distance, pair by pair."""
+def naive_nearest(query: np.ndarray, place: np.ndarray) -> list[tuple[int, int, bool]]:
+    """Of each of the query's cells: the nearest, its Hamming distance, whether it is mutual."""
     apart = np.array([[np.unpackbits(one ^ other).sum() for other in place] for one in query])
     found = []
-    for one, row in enumerate(apart):
+    for row in apart:
         other = int(row.argmin())
-        if row[other] == apart[:, other].min():
-            found.append((one, other, int(row[other])))
+        found.append((other, int(row[other]), row[other] == apart[:, other].min()))
     return found
 
 
-def naive_agreement(
-    pairs: list[tuple[int, int, int]], grid: tuple[int, int], numbers: int
-) -> float:
+def naive_correspondences(
+    query: np.ndarray, places: np.ndarray
+) -> list[list[tuple[int, int, float]]]:
+    """Of each candidate: the query's cell, the candidate's, and what they tell, pair by pair."""
+    numbers = 8 * query.shape[1]
+    nearest = [naive_nearest(query, place) for place in places]
+    usual = [np.mean([one[cell][1] for one in nearest]) for cell in range(len(query))]
+    return [
+        [
+            (cell, other, (usual[cell] - distance) / (numbers / 2))
+            for cell, (other, distance, is_mutual) in enumerate(one)
+            if is_mutual and distance < usual[cell] - 1e-6
+        ]
+        for one in nearest
+    ]
+
+
+def naive_agreement(pairs: list[tuple[int, int, float]], grid: tuple[int, int]) -> float:
     """The best window at the best scale, by loops."""
     rows, columns = grid
     best = 0.0
     for scale in SCALES:
         votes: dict[tuple[int, int], float] = {}
-        for one, other, distance in pairs:
+        for one, other, telling in pairs:
             ours, theirs = divmod(one, columns), divmod(other, columns)
             centre = (rows - 1) / 2, (columns - 1) / 2
             down, right = (
@@ -55,8 +69,7 @@ def naive_agreement(
                 for axis in (0, 1)
             )
             if abs(down) < rows and abs(right) < columns:
-                weight = max(1 - 2 * distance / numbers, 0) ** 2
-                votes[down, right] = votes.get((down, right), 0) + weight
+                votes[down, right] = votes.get((down, right), 0) + telling**2
         half = WINDOW // 2
         for down in range(-rows, rows + 1):
             for right in range(-columns, columns + 1):
@@ -88,13 +101,12 @@ def test_correspondences_equal_a_loop_over_pairs_of_cells(
     places = rng.integers(0, 256, (3, *query.shape), dtype=np.uint8)
     places[1, ::2] = query[::2]
     found = correspondences(query, places)
-    for candidate, place in enumerate(places):
-        expected = naive_correspondences(query, place)
+    for candidate, expected in enumerate(naive_correspondences(query, places)):
         ours = found.candidate == candidate
         pairs = zip(found.query_cell[ours], found.place_cell[ours], strict=True)
         assert list(pairs) == [(one, other) for one, other, _ in expected]
-        cosine = [1 - 2 * distance / numbers for *_, distance in expected]
-        np.testing.assert_allclose(found.similarity[ours], cosine, rtol=1e-5)
+        tell = [telling for *_, telling in expected]
+        np.testing.assert_allclose(found.telling[ours], tell, rtol=1e-4, atol=1e-6)
 
 
 @given(st.integers(0, 2**31), st.sampled_from([(4, 5), (6, 3)]))
@@ -103,17 +115,32 @@ def test_the_score_equals_a_loop_over_windows(seed: int, grid: tuple[int, int]) 
     query = rng.integers(0, 256, (grid[0] * grid[1], 2), dtype=np.uint8)
     places = rng.integers(0, 256, (2, *query.shape), dtype=np.uint8)
     places[0] = np.roll(query.reshape(*grid, 2), 1, axis=1).reshape(query.shape)
-    expected = [
-        naive_agreement(naive_correspondences(query, place), grid, numbers=16) for place in places
-    ]
-    np.testing.assert_allclose(match_scores(query, places, grid), expected, rtol=1e-5)
+    expected = [naive_agreement(pairs, grid) for pairs in naive_correspondences(query, places)]
+    np.testing.assert_allclose(match_scores(query, places, grid), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_the_same_image_has_a_score_of_one_and_another_next_to_none() -> None:
-    query, other = seen(scene(0), 0, 0), seen(scene(1), 0, 0)
-    same, strange = match_scores(query, np.stack([query, other]), GRID)
-    assert same == pytest.approx(1)
-    assert strange < 0.03
+def test_the_same_image_stands_out_of_others() -> None:
+    query, others = seen(scene(0), 0, 0), [seen(scene(seed), 0, 0) for seed in range(1, 5)]
+    scores = match_scores(query, np.stack([query, *others]), GRID)
+    assert scores[0] > 20 * scores[1:].max()
+
+
+def test_cells_that_every_candidate_has_tell_nothing() -> None:
+    """The upper half is sky, in all images the same; the lower half is of one place alone."""
+    sky, ground = scene(9, *GRID), scene(10, *GRID)
+    images = []
+    for seed in (10, 11, 12, 13):
+        image = scene(seed, *GRID)
+        image[:10] = sky[:10]
+        images.append(seen(image, 0, 0))
+    query = np.concatenate([sky[:10], ground[10:]])
+    found = correspondences(seen(query, 0, 0), np.stack(images))
+    assert set(found.query_cell[found.candidate == 0] // 20) == set(range(10, 20))
+
+
+def test_of_one_candidate_alone_nothing_is_told() -> None:
+    query = seen(scene(0), 0, 0)
+    assert match_scores(query, query[None], GRID).tolist() == [0]
 
 
 @pytest.mark.parametrize('down, right', [(0, 3), (4, 0), (-5, 2)])
@@ -134,19 +161,21 @@ def test_a_camera_that_has_come_nearer_is_recognized(scale: float) -> None:
         np.clip(np.rint(9.5 + (np.arange(20) - 9.5) * scale), 0, 19).astype(int) for _ in range(2)
     )
     nearer = world[np.ix_(rows, columns)]
-    scores = match_scores(
-        seen(nearer, 0, 0), np.stack([seen(world, 0, 0), seen(scene(6), 0, 0)]), GRID
-    )
-    assert scores[0] > 3 * scores[1]
+    strangers = [seen(scene(seed), 0, 0) for seed in range(6, 10)]
+    scores = match_scores(seen(nearer, 0, 0), np.stack([seen(world, 0, 0), *strangers]), GRID)
+    assert scores[0] > 3 * scores[1:].max()
 
 
 def test_votes_of_one_candidate_do_not_reach_the_next() -> None:
     """The last rows of displacements of one lie before the first ones of the next."""
-    query = seen(scene(7), 0, 0)
-    shifted = seen(scene(7), 19, 19)  # one cell in common, in the far corner
-    alone = [match_scores(query, place[None], GRID)[0] for place in (shifted, query)]
-    together = match_scores(query, np.stack([shifted, query, shifted]), GRID)
-    np.testing.assert_allclose(together, [alone[0], alone[1], alone[0]], rtol=1e-6)
+    one = np.array([0, 399])  # the corners, which are farthest apart
+    found = Correspondences(
+        candidate=np.array([0, 1]),
+        query_cell=one,
+        place_cell=one[::-1].copy(),
+        telling=np.ones(2, np.float32),
+    )
+    np.testing.assert_allclose(agreement(found, GRID, 2), [1 / 400, 1 / 400], rtol=1e-6)
 
 
 def test_no_candidate_has_no_score() -> None:

@@ -33,7 +33,7 @@ CHI_SQUARE_95 = 7.815  # of three dimensions
 
 _CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observation varies
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
-_UNRELATED = 0.02  # match of images of different places
+_UNRELATED = 0.0005  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
 _PULL = 1.0  # towards the prior, in observations that contradict it
 _STEPS = 50

@@ -19,9 +19,8 @@ from vpr_ros.core.types import CellBits
 Values: TypeAlias = NDArray[np.floating[Any]]
 
 _LEAST_SIMILAR = 0.01  # keeps the order of matches where a similarity is not positive
-_SIMILARITY_POWER = 4  # how much the descriptors count beside the cells
-_LEAST_MATCH = 0.005
-_SLOPE, _OFFSET, _MOST = 3.0, -0.8, 3.0  # of a log likelihood, in nats
+_LEAST_MATCH = 5e-5
+_SLOPE, _OFFSET, _MOST = 1.8, -1.0, 3.0  # of a log likelihood, in nats
 
 
 def matched(similar: Candidates, query: Query, place_map: PlaceMap) -> Candidates:
@@ -54,15 +53,15 @@ def match_order(
 
 def rank_by(similarity: Values, match: Values) -> Values:
     """What candidates are ranked by [K]; both [K]."""
-    return np.asarray(np.maximum(similarity, _LEAST_SIMILAR) ** _SIMILARITY_POWER * match)
+    return np.asarray(np.maximum(similarity, _LEAST_SIMILAR) * match)
 
 
 def log_likelihood(match: NDArray[np.float32]) -> NDArray[np.float32]:
     """How much likelier matches [K] are where the query was taken than elsewhere, in nats [K].
 
-    A match counts by how far it stands out of the others: by dusk all of them are weak. Half of
-    the candidates are taken to be elsewhere.
+    A match counts by how far it stands out of the others: by dusk all of them are weak. It never
+    counts against a place: where places are dense, most candidates are near the right one.
     """
     usual = max(float(np.median(match)), _LEAST_MATCH)
     stands_out = np.log(np.maximum(match, _LEAST_MATCH) / usual)
-    return np.asarray(np.clip(_SLOPE * stands_out + _OFFSET, -_MOST, _MOST), dtype=np.float32)
+    return np.asarray(np.clip(_SLOPE * stands_out + _OFFSET, 0, _MOST), dtype=np.float32)

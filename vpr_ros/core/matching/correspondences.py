@@ -1,7 +1,9 @@
 """Which cells of two images show the same: mutual nearest neighbours by Hamming distance.
 
-A cell and the nearest one of the other image correspond where each is the other's nearest. faiss
-compares all cells of two images in some ten microseconds and wakes no other thread.
+A cell and the nearest one of the other image correspond where each is the other's nearest. Sky and
+road have a near cell in every image and tell nothing: a cell counts by how much nearer it finds
+one in this candidate than in the candidates on average. faiss compares all cells of two images in
+some ten microseconds and wakes no other thread.
 """
 
 from dataclasses import dataclass
@@ -20,23 +22,28 @@ _WORD_BYTES = 8  # what faiss compares at once
 
 @dataclass(frozen=True, slots=True)
 class Correspondences:
-    """Of one query with K candidates, M in all."""
+    """Of one query with K candidates, M in all that tell something."""
 
     candidate: Rows  # [M], which of the candidates
     query_cell: Rows  # [M], row of the query's cells
     place_cell: Rows  # [M], row of the candidate's cells
-    similarity: NDArray[np.float32]  # [M], cosine of the bits: 1 for the same, 0 for unrelated
+    telling: NDArray[np.float32]  # [M], cosine of the bits beyond its mean over the candidates
 
 
 def correspondences(query: CellBits, places: CellBits) -> Correspondences:
-    """Those of a query [n, C / 8] with each of the candidates [K, n, C / 8]."""
+    """Those of a query [n, C / 8] with each of the candidates [K, n, C / 8].
+
+    A single candidate has nothing to be compared with, and none of its cells tells anything.
+    """
     numbers = 8 * query.shape[-1]
     query, places = _in_words(query), _in_words(places)
     cells, size = query.shape
     every = np.arange(cells)
     apart = np.empty((cells, cells), dtype=np.int32)  # Hamming distances, candidate by candidate
-    found: list[tuple[Rows, Rows, NDArray[np.int32]]] = []
-    for place in places:
+    nearest = np.empty((len(places), cells), dtype=np.int64)
+    distance = np.empty((len(places), cells), dtype=np.int32)
+    mutual = np.empty((len(places), cells), dtype=np.bool_)
+    for row, place in enumerate(places):
         faiss.hammings(  # type: ignore[attr-defined]
             faiss.swig_ptr(query),
             faiss.swig_ptr(place),
@@ -45,17 +52,17 @@ def correspondences(query: CellBits, places: CellBits) -> Correspondences:
             size,
             faiss.swig_ptr(apart),
         )
-        nearest = apart.argmin(axis=1)
-        distance = apart[every, nearest]
-        mutual = np.flatnonzero(distance == apart.min(axis=0)[nearest])
-        found.append((mutual, nearest[mutual], distance[mutual]))
-    counts = [len(one) for one, _, _ in found]
-    distances = np.concatenate([one for _, _, one in found]) if found else np.empty(0, np.int32)
+        nearest[row] = apart.argmin(axis=1)
+        distance[row] = apart[every, nearest[row]]
+        mutual[row] = distance[row] == apart.min(axis=0)[nearest[row]]
+    usual = distance.mean(axis=0, dtype=np.float32) if len(places) else np.float32(0)
+    telling = (usual - distance) / np.float32(numbers / 2)
+    candidate, query_cell = np.nonzero(mutual & (telling > 0))
     return Correspondences(
-        np.repeat(np.arange(len(found)), counts),
-        np.concatenate([one for one, _, _ in found]) if found else np.empty(0, np.int64),
-        np.concatenate([one for _, one, _ in found]) if found else np.empty(0, np.int64),
-        1 - distances.astype(np.float32) / np.float32(numbers / 2),
+        candidate,
+        query_cell,
+        nearest[candidate, query_cell],
+        telling[candidate, query_cell],
     )
 
 

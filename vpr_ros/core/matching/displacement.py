@@ -21,9 +21,9 @@ WINDOW = 5  # cells of displacement, high and wide, that count as one
 
 
 def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) -> Scores:
-    """Share [K] of a query's cells that agree on a displacement, in [0, 1]; 1 for the same image.
+    """How much of a query's cells agrees on a displacement with each candidate, [K] in [0, 1].
 
-    A correspondence counts by the square of its similarity, so that vague ones count little. grid:
+    A correspondence counts by the square of what it tells, so that vague ones count little. grid:
     (h, w) of the cells; candidates: K.
     """
     if candidates == 0:
@@ -32,7 +32,7 @@ def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) ->
     high, wide = 2 * rows - 1, 2 * columns - 1  # displacements
     # Zeros behind each candidate's votes keep the windows of one out of the next one's.
     padded = high + WINDOW - 1, wide + WINDOW - 1
-    weight = np.square(np.maximum(found.similarity, 0))
+    weight = np.square(found.telling)
     best = np.zeros(candidates, np.float32)
     size = candidates * padded[0] * padded[1]
     for scale in SCALES:

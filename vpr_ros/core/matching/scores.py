@@ -8,7 +8,7 @@ from vpr_ros.core.types import CellBits
 def match_scores(query: CellBits, places: CellBits, grid: tuple[int, int]) -> Scores:
     """Score [K] of a query [h * w, C / 8] with each candidate [K, h * w, C / 8], in [0, 1].
 
-    grid: (h, w). 1 for the same image; about 0.02 for images of different places, 0.05 to 0.4 for
-    images of one place.
+    grid: (h, w). A score tells how far a candidate stands out of the others: compare it with
+    theirs. Candidates that match alike, and a single one, have next to none.
     """
     return agreement(correspondences(query, places), grid, len(places))
