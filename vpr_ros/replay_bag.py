@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import positive
 from vpr_ros.core.errors import noting
+from vpr_ros.node.large_images import room_for_large_images
 from vpr_ros.node.player import Player, opened
 from vpr_ros.node.spinning import until_shutdown
 
@@ -56,9 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(rclpy.utilities.remove_ros_args(['replay_bag', *given])[1:])
     notes: list[str] = []
     with opened(arguments.bag, warnings=notes) as reader, noting(lambda: notes):
-        rclpy.init(args=given)
         try:
-            node = rclpy.create_node('replay_bag')
+            with room_for_large_images():
+                rclpy.init(args=given)
+                node = rclpy.create_node('replay_bag')
             player = Player(node, reader, arguments.topics)
             say_notes(notes)
             notes.clear()

@@ -34,6 +34,7 @@ from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.domain import free_domain
 from vpr_ros.node.conversions import pose_array, stamp_ns
 from vpr_ros.node.diagnostics import latencies_of
+from vpr_ros.node.large_images import room_for_large_images
 from vpr_ros.node.player import Player, opened
 from vpr_ros.node.qos import LATCHED, RECENT
 from vpr_ros.node.spinning import until_shutdown
@@ -204,8 +205,9 @@ def _yaml(value: Value) -> str:
 @contextmanager
 def _spinning(domain: int, on_answer: OnAnswer | None) -> Iterator[_Listener]:
     """A listening node whose callbacks run in a thread."""
-    rclpy.init(domain_id=domain)
-    listener = _Listener(on_answer)
+    with room_for_large_images():
+        rclpy.init(domain_id=domain)
+        listener = _Listener(on_answer)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)
     thread = Thread(target=_spin, args=(executor,), daemon=True)

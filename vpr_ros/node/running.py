@@ -13,6 +13,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from vpr_ros.core.errors import ConfigError, VprError
 from vpr_ros.node.lifecycle import LocalizeNode
+from vpr_ros.node.memory import keep_freed_memory
 from vpr_ros.node.spinning import until_shutdown
 
 # What rcl says it could not read, and what would have been right.
@@ -27,6 +28,7 @@ _EXPECTED = {
 def run(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 if it cannot be started, configured or activated."""
     node: LocalizeNode | None = None
+    keep_freed_memory()
     try:
         _begin(args)
         with until_shutdown():
