@@ -17,7 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.core.encodings import ENCODINGS, rgb_to_image, to_depth_m, to_rgb
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.image import MOST_PIXELS, decode
+from vpr_ros.core.image import MOST_PIXELS, decode, halved, resize
 from vpr_ros.core.image_header import exif_block, read_header
 
 HEIGHT, WIDTH = 12, 16
@@ -492,3 +492,62 @@ def test_compressed_depth_is_read_as_its_transport_writes_it():
 def test_compressed_depth_that_cannot_be_read_says_why(data, name, said):
     with pytest.raises(ImageError, match=f'^depth image: .*{said}'):
         to_depth_m(compressed(data, name))
+
+
+def smooth(height, width):
+    return resize(noise(9, 16, 3), (height, width))
+
+
+@pytest.mark.parametrize(
+    ('size_hw', 'expected'),
+    [
+        ((1080, 1920), (540, 960)),
+        ((2160, 3840), (540, 960)),
+        ((640, 640), (320, 320)),
+        ((638, 1000), (638, 1000)),
+        ((1081, 1920), (1081, 1920)),
+        ((720, 1279), (720, 1279)),
+    ],
+)
+def test_an_image_is_halved_while_it_stays_large_enough_and_even(size_hw, expected):
+    assert halved(np.zeros((*size_hw, 3), np.uint8), (320, 320)).shape[:2] == expected
+
+
+def test_each_pixel_of_a_halved_image_is_the_mean_of_four():
+    pixels = noise(64, 48, 3)
+    means = pixels.reshape(32, 2, 24, 2, 3).mean(axis=(1, 3))
+    assert np.abs(halved(pixels, (20, 20)) - means).max() <= 0.5
+
+
+@pytest.mark.parametrize('encoding', [*CHANNELS, *WORDS])
+@pytest.mark.parametrize('padding', [0, 6])
+def test_a_raw_image_that_may_come_smaller_shows_what_the_whole_one_shows(encoding, padding):
+    channels = CHANNELS.get(encoding) or WORDS[encoding]
+    dtype = np.uint8 if encoding in CHANNELS else np.uint16
+    pixels = noise(64, 48, channels, dtype=dtype)
+    sent = message(pixels, encoding, padding=padding)
+    sent.height, sent.width = 64, 48
+    found = to_rgb(sent, at_least_hw=(20, 20))
+    assert found.shape == (32, 24, 3)
+    assert np.abs(found.astype(int) - halved(to_rgb(sent), (20, 20))).max() <= 1
+
+
+@pytest.mark.parametrize('encoding', ['bayer_rggb8', 'yuv422', 'nv12'])
+def test_colours_that_lie_in_other_pixels_are_converted_before_an_image_is_halved(encoding):
+    rows = 96 if encoding == 'nv12' else 64
+    pixels = noise(rows, 48, 2) if encoding == 'yuv422' else noise(rows, 48)
+    sent = message(pixels, encoding)
+    sent.height, sent.width = 64, 48
+    np.testing.assert_array_equal(
+        to_rgb(sent, at_least_hw=(20, 20)), halved(to_rgb(sent), (20, 20))
+    )
+
+
+def test_the_network_sees_nearly_the_same_of_a_raw_1080p_image_that_comes_smaller():
+    picture = smooth(1080, 1920)
+    sent = message(picture, 'rgb8')
+    sent.height, sent.width = picture.shape[:2]
+    smaller = to_rgb(sent, at_least_hw=(320, 320))
+    assert smaller.shape == (540, 960, 3)
+    apart = resize(smaller, (320, 320)).astype(int) - resize(picture, (320, 320))
+    assert np.abs(apart).max() <= 2

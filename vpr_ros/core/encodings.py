@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.image import MOST_PIXELS, check, decode, decode_as_stored
+from vpr_ros.core.image import MOST_PIXELS, check, decode, decode_as_stored, halved
 from vpr_ros.core.types import Image
 
 _Pixels = NDArray[Any]  # [H, W, C] or [H, W], uint8 or uint16
@@ -96,6 +96,8 @@ _ENCODINGS = {
 _DEEP = ('mono16', '16uc1', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
 _PLANES = ('nv12', 'nv21')  # colours behind the brightness, if they were not converted
 _COLOURS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
+_PIXEL_BY_PIXEL = (*_COLOURS, 'mono8', 'mono16', '8UC1', '8UC3', '8UC4', '16UC1')
+"""A pixel's bytes are its colour: such an image is halved first, and less has to be converted."""
 _CASES = {'16uc1': '16UC1'}  # formats are compared in small letters
 _DEPTHS = ('32fc1', '64fc1')
 _DEPTH_ENCODINGS = {'16UC1': _Encoding(1, _same, 2), '32FC1': _Encoding(1, _same, 4)}
@@ -113,7 +115,8 @@ def to_rgb(
 ) -> Image:
     """Decode a sensor_msgs/Image or CompressedImage to RGB uint8 [H, W, 3].
 
-    at_least_hw: a JPEG may come smaller, down to this (height, width), which costs less.
+    at_least_hw: an image may come smaller, down to this (height, width), which costs less: a JPEG
+    as `decode` says, another one as `halved` does.
     most_pixels: beyond which an image is refused before memory is taken for it.
     rgb8 costs no copy: the result is then a view of the message's data, which it keeps alive.
     Raises ImageError, which begins with `source`, for an unknown encoding, fields that contradict
@@ -128,7 +131,10 @@ def to_rgb(
             f'expected one of {", ".join(ENCODINGS)}'
         )
     _check_fields(message, encoding, source, most_pixels)
-    return _as_bytes(encoding.to_rgb(_pixels(message, encoding)), source)
+    pixels = _pixels(message, encoding)
+    if message.encoding in _PIXEL_BY_PIXEL:
+        return _as_bytes(encoding.to_rgb(halved(pixels, at_least_hw)), source)
+    return halved(_as_bytes(encoding.to_rgb(pixels), source), at_least_hw)
 
 
 def to_depth_m(message: Any, *, source: str = 'depth image') -> NDArray[np.float32]:

@@ -48,6 +48,23 @@ def resize(image: Image, size_hw: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
 
 
+def halved(pixels: NDArray[Any], at_least_hw: tuple[int, int] | None) -> NDArray[Any]:
+    """Halve an image as often as both sides stay as large as the larger of (height, width).
+
+    pixels: uint8 or uint16 [H, W] or [H, W, C], of any strides between rows; comes back itself
+    where nothing is done. Each pixel is the mean of four, which costs a sixth of shrinking to any
+    other size, and leaves a quarter for that. As with a JPEG that comes smaller, the network's
+    input differs a little from that of the whole image.
+    """
+    if at_least_hw is None:
+        return pixels
+    least = 2 * max(at_least_hw)
+    while min(pixels.shape[:2]) >= least and not any(side % 2 for side in pixels.shape[:2]):
+        height, width = pixels.shape[:2]
+        pixels = cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return pixels
+
+
 def check(image: Image, *, source: str = 'image') -> Image:
     """Return the image if it is uint8 [H, W, 3] of a usable size; raise ImageError otherwise."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
