@@ -26,6 +26,7 @@ MOST_PIXELS = 100_000_000
 _COARSE_HW = 16, 16
 _FEW = 64  # rows or columns of pixels that are enough for the coarse grid
 _LEAST_CONTRAST = 4.0  # standard deviation, of 255
+_ROOM = 1.5  # halved to less, one picture's descriptors had a cosine of 0.994 to the whole one's
 _REDUCED = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -49,7 +50,7 @@ def resize(image: Image, size_hw: tuple[int, int]) -> Image:
 
 
 def halved(pixels: NDArray[Any], at_least_hw: tuple[int, int] | None) -> NDArray[Any]:
-    """Halve an image as often as both sides stay as large as the larger of (height, width).
+    """Halve an image as often as both sides stay 1.5 times the larger of (height, width).
 
     pixels: uint8 or uint16 [H, W] or [H, W, C], of any strides between rows; comes back itself
     where nothing is done. Each pixel is the mean of four, which costs a sixth of shrinking to any
@@ -58,7 +59,7 @@ def halved(pixels: NDArray[Any], at_least_hw: tuple[int, int] | None) -> NDArray
     """
     if at_least_hw is None:
         return pixels
-    least = 2 * max(at_least_hw)
+    least = 2 * _ROOM * max(at_least_hw)
     while min(pixels.shape[:2]) >= least and not any(side % 2 for side in pixels.shape[:2]):
         height, width = pixels.shape[:2]
         pixels = cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
