@@ -3,7 +3,8 @@
 The node builds the engine itself where there is none, but that takes minutes, which a robot may
 not have at start. With --for, TensorRT-RTX builds it on a machine without a GPU. With --check, the
 images of a recording are described by the engine and by onnxruntime on the CPU, one at a time: how
-alike the descriptors are, what recall both have, and how long both take.
+alike the descriptors are, what recall both have, and how long both take. With --choose, every
+backend that is here is timed with 1, 2, 4 ... threads, and the parameters to set are said.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from vpr_ros.core.describing.backend import (
     engine_precision,
     open_tensorrt,
 )
+from vpr_ros.core.describing.choosing import measured_ways, table, threads_within
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.engine import build_ahead
 from vpr_ros.core.describing.model import Model
@@ -67,6 +69,12 @@ def _parser() -> Parser:
     parser.add_argument(
         '--cache', type=Path, metavar='DIR', help="default: vpr_ros/engines in the user's cache"
     )
+    parser.add_argument(
+        '--choose',
+        action='store_true',
+        help='time all backends that are here, on the CPU with several numbers of threads up to '
+        '--threads, and say which to take',
+    )
     parser.add_argument('--rebuild', action='store_true', help='also where the engine is kept')
     parser.add_argument(
         '--check', metavar='BAG', help='a bag or folder: compare with onnxruntime on the CPU'
@@ -93,6 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             '--for: builds by TensorRT-RTX and runs nothing, so that there is no '
             '--check and no --library TensorRT'
         )
+    if arguments.choose and (arguments.capabilities or arguments.check or arguments.library):
+        raise ConfigError(
+            '--choose: builds for no other machine and goes without --for, --check and --library'
+        )
+    if arguments.choose:
+        return _choose(arguments)
     reference = Model.open(arguments.model or default_model(), precision='fp32')
     cache = arguments.cache or default_engine_cache()
     with tqdm(bar_format='{desc}', disable=None) as line:
@@ -111,6 +125,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             _check(arguments, chosen.describer, reference)
     finally:
         chosen.close()
+    return 0
+
+
+def _choose(arguments: argparse.Namespace) -> int:
+    """Print a line for each way to run the model here, and the parameters to set."""
+    model = Model.open(arguments.model or default_model(), precision=arguments.precision)
+    with tqdm(bar_format='{desc}', disable=None) as line:
+        ways, refused = measured_ways(
+            model,
+            most_threads=arguments.threads or threads_within(1.0),
+            cache=arguments.cache or default_engine_cache(),
+            progress=line.set_description_str,
+        )
+    print(f'{model.card.name} {model.precision}')
+    print('\n'.join([*table(ways), *(f'left out: {reason}' for reason in refused)]))
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from vpr_ros.core.describing.backend import BACKENDS
+from vpr_ros.core.describing.choosing import threads_within
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import checked_pose
@@ -27,6 +28,11 @@ class NodeConfig(SessionConfig):
                 f'image_topic: {self.image_topic!r}, expected different topics between the commas'
             )
         return topics
+
+    @property
+    def inference_threads(self) -> int:
+        """Threads of one inference, at least 1."""
+        return self.threads or threads_within(self.core_share)
 
     def mountings(self) -> list[Poses | None]:
         """base_T_camera [7] of each camera as far as it is given; raises ConfigError."""
@@ -66,8 +72,20 @@ class NodeConfig(SessionConfig):
         at_configure=True,
     )
     threads: int = knob(
-        0, 'Threads of one inference; 0 takes every core.', low=0, high=256, at_configure=True
+        0,
+        'Threads of one inference; 0 takes as many as core_share allows.',
+        low=0,
+        high=256,
+        at_configure=True,
     )
+    core_share: float = knob(
+        1.0,
+        'Share of the cores that the network may keep busy where threads is 0; at least one core.',
+        low=0.0,
+        high=1.0,
+        at_configure=True,
+    )
+
     image_topic: str = knob(
         'image',
         "Camera topic, without the transport's suffix; several cameras separated by commas.",

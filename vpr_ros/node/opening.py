@@ -46,7 +46,7 @@ def open_localizer(
         model,
         backend=config.backend,
         precision=config.precision,
-        threads=config.threads,
+        threads=config.inference_threads,
         cache=_expanded(config.engine_cache) if config.engine_cache else None,
         progress=progress,
     )

@@ -33,13 +33,14 @@ def fastest(
     path = cache / f'{key["graph"][:12]}.fastest'
     taken_ms: dict[str, float] = json.loads(unsealed(path, names) or b'{}')
     if taken_ms.keys() != describers.keys():
-        taken_ms = _medians_ms(describers)
+        taken_ms = medians_ms(describers)
         keep(path, sealed(names, json.dumps(taken_ms).encode()))
     first, best = next(iter(describers)), min(taken_ms, key=lambda name: taken_ms[name])
     return (best if taken_ms[first] >= _LEAST_GAIN * taken_ms[best] else first), taken_ms
 
 
-def _medians_ms(describers: Mapping[str, Describer]) -> dict[str, float]:
+def medians_ms(describers: Mapping[str, Describer]) -> dict[str, float]:
+    """Milliseconds of each for one image; they take turns."""
     taken_s: dict[str, list[float]] = {name: [] for name in describers}
     for _ in range(_ROUNDS):
         for name, describer in describers.items():
