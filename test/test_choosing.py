@@ -1,6 +1,7 @@
 """`build_engine --choose`, and the node's threads: fastest without taking a core for nothing."""
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from worlds import write_tiny_model
 
 from vpr_ros.build_engine import main
 from vpr_ros.core.describing.choosing import Way, best_of, measured_ways, threads_within
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.parity import probes
+from vpr_ros.core.describing.shipped import default_model
 
 
 def ways(*taken: tuple[int, float]) -> list[Way]:
@@ -82,3 +86,16 @@ def test_the_threads_of_the_node_follow_the_share_unless_they_are_given(
     assert NodeConfig().inference_threads == 8
     assert NodeConfig(core_share=0.5).inference_threads == 4
     assert NodeConfig(core_share=0.5, threads=3).inference_threads == 3
+
+
+def test_threads_that_wait_take_no_core() -> None:
+    model = Model.open(default_model(), precision='fp32')
+    taken_s: dict[int, list[float]] = {1: [], 4: []}
+    describers = {threads: OnnxDescriber(model, threads=threads) for threads in taken_s}
+    for _ in range(10):
+        for threads, describer in describers.items():
+            describer.describe(probes()[:1])
+            started_s = time.process_time()
+            describer.describe(probes()[:1])
+            taken_s[threads].append(time.process_time() - started_s)
+    assert min(taken_s[4]) < 2.0 * min(taken_s[1])

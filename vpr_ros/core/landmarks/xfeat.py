@@ -110,6 +110,7 @@ def _session(
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # decision 0028
     options.log_severity_level = 3
     if name not in graphs:
         raise ModelError(f'no {name} among {", ".join(graphs) or "no graphs"}')
