@@ -103,10 +103,11 @@ def test_the_shipped_model_keeps_its_recall_on_six_sets(
 
     promised = model.card.recall
     assert (
-        np.mean([figures['1'] for name, figures in promised.items() if name != 'sfxl_toy']) >= 0.72
+        np.mean([figures['1'] for name, figures in promised.items() if name != 'sfxl_toy']) >= 0.78
     )
     describer = OnnxDescriber(model)
     for name in ('corridor', 'rtabmap_corridor_loop', 'lund_street_gps'):
         images = open_recall_set(shared_data / name)
-        found = examine(describer, images, tmp_path).recall
-        assert found.at[1] == pytest.approx(promised[name]['1'], abs=0.03), name
+        found = examine(describer, images, tmp_path, verify=None)
+        assert found.verified is not None
+        assert found.verified.recall.at[1] == pytest.approx(promised[name]['1'], abs=0.03), name
