@@ -367,7 +367,7 @@ def test_a_finished_model_gets_cells_and_keeps_its_descriptors(
     assert export.main([*words, '--cells', '8', '--cells-on', str(source)]) == 0
     assert 'cells: 8 x 12 of 8 numbers' in capsys.readouterr().out
     old, new = Model.open(tmp_path / 'plain'), Model.open(tmp_path / 'model')
-    assert new.card.sha256 != old.card.sha256
+    assert new.card.sha256 != old.card.sha256 and new.card.reads_maps_of(old.card.sha256)
     added = new.card.provenance['cells']
     assert added['to']['sha256'] == old.card.sha256 and added['images'] == PLACES
     assert added['learned_on'] == [source.name]

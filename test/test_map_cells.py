@@ -24,12 +24,12 @@ from worlds import (
 
 from vpr_ros import build_map, map
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.model import Model, write_model
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.described import describe_as_kept
-from vpr_ros.core.mapping.header import map_id, read_header
+from vpr_ros.core.mapping.header import map_id, read_header, write_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import CellBits, Descriptors, Frame, Image
@@ -418,3 +418,18 @@ def test_the_commands_carry_cells_along(
     capsys.readouterr()
     assert map.main(['check', folder]) == 1
     assert 'cells.npy: sha256' in capsys.readouterr().out
+
+
+def test_a_map_from_before_a_model_had_cells_goes_on_with_it(tmp_path: Path) -> None:
+    """The card names the digest of the graph without cells, whose descriptors are the same."""
+    plain = write_tiny_model(tmp_path / 'plain')
+    place_map = write_map(tmp_path / 'map', unit_rows(COUNT, 16), straight_drive(COUNT))
+    write_header(tmp_path / 'map', replace(place_map.header, model_sha256=plain.card.sha256))
+    with_cells = write_tiny_model(tmp_path / 'cells', cells=True)
+    with pytest.raises(MapError, match='made with model'):
+        PlaceMap.open(tmp_path / 'map', model=with_cells)
+    card = replace(with_cells.card, same_descriptors_as=(plain.card.sha256,))
+    model = write_model(tmp_path / 'named', with_cells.graph.read_bytes(), card)
+    assert model.card.same_descriptors_as == (plain.card.sha256,)
+    opened = PlaceMap.open(tmp_path / 'map', model=model)
+    assert len(opened) == COUNT and not opened.has_cells

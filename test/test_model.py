@@ -66,6 +66,8 @@ def test_a_missing_folder_says_what_a_model_is(tmp_path: Path) -> None:
         ({'format_version': 9}, 'format version 9'),
         ({'descriptor_size': 'many'}, 'descriptor_size'),
         ({'image_height': 0}, 'image_height'),
+        ({'same_descriptors_as': 'ab12'}, 'same_descriptors_as'),
+        ({'same_descriptors_as': [1]}, 'same_descriptors_as'),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(

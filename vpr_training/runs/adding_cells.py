@@ -1,8 +1,8 @@
 """Give a finished model cells, and leave what it has: its descriptors stay what they are.
 
 The network is made from the model's graph, the projection of its map is learned on images without
-labels, and the graph is written anew with a second output. Its digest changes, so that maps have
-to be made anew, which they have to be anyway: they hold no cells.
+labels, and the graph is written anew with a second output. Its digest changes; the card names the
+old one, so that maps without cells go on with the new model.
 """
 
 import tarfile
@@ -143,6 +143,7 @@ def _card(old: ModelCard, network: Network, sources: Sequence[Path], seen: int) 
     return replace(
         old,
         sha256='',
+        same_descriptors_as=(*old.same_descriptors_as, old.sha256),
         cells=network.cells_size(),
         precisions={},
         latency_ms={},

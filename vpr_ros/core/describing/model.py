@@ -57,7 +57,12 @@ class ModelCard:
     latency_ms: dict[str, float] = field(default_factory=dict)
     precisions: dict[Precision, Accepted] = field(default_factory=dict)  # empty: fp32 alone
     weaknesses: tuple[str, ...] = ()
+    same_descriptors_as: tuple[str, ...] = ()  # digests of earlier graphs, whose maps it reads
     calibration: dict[str, Any] | None = None  # of its maps' probabilities, until they have theirs
+
+    def reads_maps_of(self, sha256: str) -> bool:
+        """Whether a map that names this digest holds descriptors like this model's."""
+        return sha256 in (self.sha256, *self.same_descriptors_as)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -147,9 +152,16 @@ def read_card(path: Path) -> ModelCard:
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{path}: {name} is {value!r}, expected a positive whole number')
     try:
-        return replace(card, cells=checked_cells(card.cells))
+        earlier = _checked_digests(card.same_descriptors_as)
+        return replace(card, cells=checked_cells(card.cells), same_descriptors_as=earlier)
     except ValueError as error:
         raise ModelError(f'{path}: {error}') from error
+
+
+def _checked_digests(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, (list, tuple)) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f'same_descriptors_as is {found!r}, expected a list of digests')
+    return tuple(found)
 
 
 def checked_cells(found: Any) -> tuple[int, int, int] | None:

@@ -250,7 +250,7 @@ def now() -> str:
 
 def require_model(folder: Path, header: MapHeader, model: Model) -> None:
     """Raise MapError by both names where another model made the map."""
-    if model.card.sha256 != header.model_sha256:
+    if not model.card.reads_maps_of(header.model_sha256):
         raise MapError(
             f'{folder}: made with model {header.model_name} ({header.model_sha256[:12]}), '
             f'this program runs {model.card.name} ({model.card.sha256[:12]}); '
