@@ -16,14 +16,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import read, resize
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.mapping.described import describe_as_kept
+from vpr_ros.core.types import CellBits, Described, Descriptors, Image
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.recall_set import RecallSet
+from vpr_training.evaluating.ranking import rank
+from vpr_training.evaluating.verifying import BEST, ranked_anew
 from vpr_training.exporting.model_folder import export, load_untrained
 from vpr_training.models.network import Network
 
@@ -39,10 +43,45 @@ REFERENCES = ('hog', 'gem32', 'gem16', 'grid16')
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that turns an image uint8 [320, 320, 3] into a unit descriptor [D]."""
+    """Something that turns an image uint8 [320, 320, 3] into a unit descriptor [D].
+
+    And into cells [h * w, C / 8], where it has some: (h, w) is their grid.
+    """
 
     name: str
-    describe: Callable[[Image], Descriptors]
+    describe: Callable[[Image], Described]
+    grid: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a contender makes of N images."""
+
+    descriptors: Descriptors  # [N, D]
+    cells: CellBits | None = None  # [N, h * w, C / 8]
+    grid: tuple[int, int] = (0, 0)
+
+    def of(self, rows: NDArray[np.int64]) -> 'Seen':
+        """Some of the images."""
+        cells = None if self.cells is None else self.cells[rows]
+        return Seen(self.descriptors[rows], cells, self.grid)
+
+    def rank(
+        self, queries: 'Seen', earlier_than: NDArray[np.int64] | None, count: int
+    ) -> NDArray[np.int64]:
+        """The `count` best rows of these for each query, [Q, count]; matched where cells are."""
+        if self.cells is None or queries.cells is None:
+            return rank(self.descriptors, queries.descriptors, earlier_than, count)
+        ranked = rank(self.descriptors, queries.descriptors, earlier_than, max(count, BEST))
+        return ranked_anew(
+            ranked,
+            database=self.descriptors,
+            queries=queries.descriptors,
+            database_bits=self.cells,
+            query_bits=queries.cells,
+            grid=self.grid,
+            best=BEST,
+        )[:, :count]
 
 
 class _Last:
@@ -85,18 +124,27 @@ def contenders(models: Sequence[Path]) -> Iterator[list[Contender]]:
         things = network.backbone.channels[-1]
         both = _Last(lambda image: halves.describe([image])[0])
         yield [
-            Contender('hog', hog),
-            Contender('gem32', lambda image: unit(both(image)[:things])),
-            Contender('gem16', lambda image: gem16.describe([image])[0]),
-            Contender('grid16', lambda image: unit(both(image)[things:])),
-            *(of_folder(path) for path in models),
+            Contender('hog', lambda image: Described(hog(image))),
+            Contender('gem32', lambda image: Described(unit(both(image)[:things]))),
+            Contender('gem16', lambda image: Described(gem16.describe([image])[0])),
+            Contender('grid16', lambda image: Described(unit(both(image)[things:]))),
+            *(one for path in models for one in of_folder(path)),
         ]
 
 
-def of_folder(path: Path) -> Contender:
-    """A model folder."""
+def of_folder(path: Path) -> list[Contender]:
+    """A model folder by its descriptor, and with its cells where it has some."""
     describer = OnnxDescriber(Model.open(path, precision='fp32'), threads=1)
-    return Contender(path.name, lambda image: describer.describe([image])[0])
+    plain = Contender(
+        path.name, lambda image: describe_as_kept(describer, image, with_cells=False)
+    )
+    cells = describer.model.card.cells
+    if cells is None:
+        return [plain]
+    matched = Contender(
+        f'{path.name} with cells', lambda image: describe_as_kept(describer, image), cells[:2]
+    )
+    return [plain, matched]
 
 
 def open_sets(data: Path, names: Sequence[str]) -> list[RecallSet]:
@@ -110,16 +158,23 @@ def describe_all(
     *,
     disturb: Callable[[Image], Image] | None = None,
     label: str = '',
-) -> dict[str, Descriptors]:
-    """Descriptors [N, D] of image files by each contender, every image read once."""
-    rows: dict[str, list[Descriptors]] = {one.name: [] for one in described_by}
+) -> dict[str, Seen]:
+    """What each contender makes of image files, every image read once."""
+    rows: dict[str, list[Described]] = {one.name: [] for one in described_by}
     for path in tqdm(paths, desc=label, unit='image', disable=None, leave=False):
         image = resize(read(path), SIZE_HW)
         if disturb:
             image = disturb(image)
         for one in described_by:
             rows[one.name].append(one.describe(image))
-    return {name: np.stack(found) for name, found in rows.items()}
+    return {one.name: _stacked(rows[one.name], one.grid) for one in described_by}
+
+
+def _stacked(rows: Sequence[Described], grid: tuple[int, int] | None) -> Seen:
+    descriptors = np.stack([row.descriptor for row in rows])
+    if grid is None:
+        return Seen(descriptors)
+    return Seen(descriptors, np.stack([row.cells for row in rows if row.cells is not None]), grid)
 
 
 def add_data_argument(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,6 @@ from contenders import (
 
 from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.recall import Recall, recall_at
-from vpr_training.evaluating.ranking import rank
 
 
 def measured(models: list[Path], data: Path, sets: list[str]) -> dict[str, dict[str, Recall]]:
@@ -35,11 +34,11 @@ def measured(models: list[Path], data: Path, sets: list[str]) -> dict[str, dict[
             queries = (
                 describe_all(all_of_them, images.queries, label=images.name)
                 if images.earlier_than is None
-                else {name: rows[images.earlier_than] for name, rows in database.items()}
+                else {name: rows.of(images.earlier_than) for name, rows in database.items()}
             )
             found[images.name] = {
                 name: recall_at(
-                    rank(database[name], queries[name], images.earlier_than, 5),
+                    database[name].rank(queries[name], images.earlier_than, 5),
                     images.positives,
                     (1, 5),
                 )

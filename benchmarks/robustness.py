@@ -1,4 +1,4 @@
-"""How much a worse picture costs: R@1 over eight disturbances of the queries, models in a row.
+"""How much a worse picture costs: R@1 over nine disturbances of the queries, models in a row.
 
     python benchmarks/robustness.py [--models DIR ...] [--data DIR] [--figure FILE] [--each N]
 
@@ -29,13 +29,12 @@ from vpr_ros.core.recall import recall_at
 from vpr_ros.core.types import Image
 from vpr_training.basics.panels import panels, save
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.evaluating.ranking import rank
 
 SETS = (
     'corridor', 'rtabmap_corridor_loop', 'gardenspoint_thumb', 'lund_street_gps',
     'ie_tower_indoor',
 )  # fmt: skip
-_PER_ROW = 4  # panels
+_PER_ROW = 3  # panels
 FIGURE = ROOT / 'docs' / 'pictures' / 'robustness.png'
 
 
@@ -91,6 +90,14 @@ def noise(image: Image, sigma: float) -> Image:
     return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
 
 
+def small(image: Image, width_px: float) -> Image:
+    """A camera of so few pixels across."""
+    height, width = image.shape[:2]
+    size = round(width_px), round(height * width_px / width)
+    coarse = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(coarse, (width, height)), dtype=np.uint8)
+
+
 DISTURBANCES: Mapping[str, tuple[Callable[[Image, float], Image], Sequence[float], str]] = {
     'brightness': (brightness, (0.1, 0.25, 0.5, 1.0, 2.0, 4.0), 'factor'),
     'blur': (blur, (0, 2, 4, 8), 'sigma, pixels'),
@@ -100,6 +107,7 @@ DISTURBANCES: Mapping[str, tuple[Callable[[Image, float], Image], Sequence[float
     'crop': (crop, (1.0, 0.9, 0.8, 0.6), 'share of a side seen'),
     'occlusion': (occlusion, (0, 0.1, 0.25, 0.5), 'share of the picture'),
     'noise': (noise, (0, 10, 25, 50), 'sigma of 255'),
+    'small picture': (small, (320, 160, 80, 40), 'pixels across'),
 }
 """Name -> (what is done, its strengths, what they are)."""
 
@@ -130,7 +138,7 @@ def curves(models: Sequence[Path], sets: Sequence[RecallSet]) -> dict[str, dict[
                     all_of_them, images.queries, disturb=disturb, label=f'{label} {images.name}'
                 )
                 for name, rows in queries.items():
-                    ranked = rank(database[name], rows, images.earlier_than, 1)
+                    ranked = database[name].rank(rows, images.earlier_than, 1)
                     shares[name].append(recall_at(ranked, images.positives, (1,)).at[1])
             return {name: float(np.mean(found)) for name, found in shares.items()}
 
