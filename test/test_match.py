@@ -1,0 +1,92 @@
+"""Candidates whose cells match come first, alone and in the belief over a drive."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import cell_bits, straight_drive, unit_rows, write_map
+
+from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
+from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.mapping.grid import Background, place_grid
+from vpr_ros.core.mapping.place_map import PlaceMap
+
+COUNT, TRUE, LIKE = 40, 7, 30
+SECOND = 10**9
+
+
+@pytest.fixture
+def place_map(tmp_path: Path) -> PlaceMap:
+    """Places 10 m apart with cells of their own."""
+    poses = straight_drive(COUNT, spacing_m=10.0)
+    return write_map(tmp_path / 'map', unit_rows(COUNT, 16), poses, cells=cell_bits(COUNT))
+
+
+def query(place_map: PlaceMap) -> Query:
+    """Its descriptor is a little more like that of LIKE, its cells are those of TRUE."""
+    both = place_map.descriptors_of(np.array([TRUE, LIKE]))
+    mixed = both[0] + 1.2 * both[1]
+    return Query(mixed / np.linalg.norm(mixed), SECOND, cells=place_map.cells(TRUE))
+
+
+def localizer(place_map: PlaceMap, **settings: object) -> Localizer:
+    return Localizer(None, place_map, LocalizerConfig(**settings))  # type: ignore[arg-type]
+
+
+def test_the_place_whose_cells_match_is_first_and_the_most_similar_is_without_them(
+    place_map: PlaceMap,
+) -> None:
+    found = localizer(place_map, belief=False).locate(query(place_map))
+    assert found.candidates.place_index[0] == TRUE
+    assert found.candidates.match is not None and found.candidates.match.argmax() == 0
+    assert 'match' in found.latency_ms
+    without = localizer(place_map, belief=False, match_cells=False).locate(query(place_map))
+    assert without.candidates.place_index[0] == LIKE
+    assert without.candidates.match is None and 'match' not in without.latency_ms
+
+
+def test_a_query_without_cells_is_ranked_by_similarity(place_map: PlaceMap) -> None:
+    found = localizer(place_map).locate(replace(query(place_map), cells=None))
+    assert found.similar.place_index[0] == LIKE and found.similar.match is None
+
+
+def test_the_belief_listens_to_matches(place_map: PlaceMap) -> None:
+    found = localizer(place_map).locate(query(place_map))
+    without = localizer(place_map, match_cells=False).locate(query(place_map))
+    weight = dict(zip(found.candidates.place_index, found.candidates.weight, strict=True))
+    before = dict(zip(without.candidates.place_index, without.candidates.weight, strict=True))
+    assert weight[TRUE] / weight[LIKE] > 2 * before[TRUE] / before[LIKE]
+
+
+def test_candidates_are_ordered_by_similarity_times_match() -> None:
+    similarity = np.array([0.9, 0.8, -0.2], np.float32)
+    match = np.array([0.1, 0.2, 0.3], np.float32)
+    np.testing.assert_allclose(rank_by(similarity, match), [0.09, 0.16, 0.003], rtol=1e-5)
+    bits = cell_bits(4)
+    order, scores = match_order(np.ones(3, np.float32), bits[2], bits[1:], (3, 4))
+    assert order[0] == 1 and scores.argmax() == 1
+
+
+def test_a_match_counts_by_how_far_it_stands_out_and_never_against_a_place() -> None:
+    match = np.array([0.0, 0.001, 0.001, 0.002, 0.004, 0.1], np.float32)
+    found = log_likelihood(match)
+    assert (np.diff(found) >= 0).all() and (found >= 0).all()
+    assert (found[:3] == 0).all() and found[-1] == 3.0  # never more than so much
+    # By dusk all matches are weaker, and tell the same.
+    np.testing.assert_allclose(log_likelihood(match[1:] / 2), log_likelihood(match[1:]), rtol=1e-5)
+    assert log_likelihood(np.zeros(1, np.float32)).tolist() == [0]
+
+
+def test_what_is_told_of_a_place_multiplies_its_likelihood() -> None:
+    grid = place_grid(np.arange(30)[:, None] * np.array([1.0, 0, 0]), np.arange(30) * SECOND)
+    flat = Background(np.zeros(30, np.float32), np.ones(30, np.float32))
+    row = np.random.default_rng(0).standard_normal(30).astype(np.float32)
+    plain, told = Belief(grid, flat), Belief(grid, flat)
+    plain.step(row, stamp_ns=0)
+    told.step(row, stamp_ns=0, told=(np.array([12]), np.array([1.5], np.float32)))
+    shares = told.cells / plain.cells
+    assert shares[12] / shares[3] == pytest.approx(np.exp(1.5), rel=1e-3)
