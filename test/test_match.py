@@ -11,7 +11,7 @@ from vpr_ros.core.localizing.belief import Belief
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
-from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.mapping.grid import Background, place_grid
 from vpr_ros.core.mapping.place_map import PlaceMap
 
@@ -52,6 +52,25 @@ def test_the_place_whose_cells_match_is_first_and_the_most_similar_is_without_th
 def test_a_query_without_cells_is_ranked_by_similarity(place_map: PlaceMap) -> None:
     found = localizer(place_map).locate(replace(query(place_map), cells=None))
     assert found.similar.place_index[0] == LIKE and found.similar.match is None
+
+
+@pytest.mark.parametrize('belief', [False, True])
+def test_a_single_place_inside_a_prior_is_not_matched(place_map: PlaceMap, belief: bool) -> None:
+    here = Prior(place_map.base_poses()[TRUE, :3], radius_m=4.0)
+    found = localizer(place_map, belief=belief).locate(replace(query(place_map), prior=here))
+    assert found.similar.place_index.tolist() == [TRUE] and found.similar.match is None
+    assert found.candidates.weight is not None and found.candidates.weight[0] > 0.5
+
+
+def test_candidates_that_match_alike_are_weighed_by_similarity(tmp_path: Path) -> None:
+    same = np.repeat(cell_bits(1), COUNT, axis=0)
+    poses = straight_drive(COUNT, spacing_m=10.0)
+    alike = write_map(tmp_path / 'alike', unit_rows(COUNT, 16), poses, cells=same)
+    found = localizer(alike, belief=False).locate(query(alike))
+    without = localizer(alike, belief=False, match_cells=False).locate(query(alike))
+    assert found.candidates.match is not None and not found.candidates.match.any()
+    np.testing.assert_array_equal(found.candidates.place_index, without.candidates.place_index)
+    np.testing.assert_array_equal(found.candidates.weight, without.candidates.weight)
 
 
 def test_the_belief_listens_to_matches(place_map: PlaceMap) -> None:

@@ -38,7 +38,7 @@ class Mode:
 def weighed(candidates: Candidates, config: LocalizerConfig) -> Candidates:
     """Candidates by their images with weights that fall with what ranks them and sum to one."""
     similarity = candidates.similarity.astype(np.float64)
-    if candidates.match is None:
+    if candidates.match is None or not candidates.match.any():  # nothing tells them apart
         weights = np.exp((similarity - similarity[0]) / config.similarity_scale)
     else:
         rank = rank_by(similarity, candidates.match.astype(np.float64))

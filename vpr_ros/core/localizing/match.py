@@ -24,9 +24,12 @@ _SLOPE, _OFFSET, _MOST = 1.8, -1.0, 3.0  # of a log likelihood, in nats
 
 
 def matched(similar: Candidates, query: Query, place_map: PlaceMap) -> Candidates:
-    """The same candidates as `rank_by` ranks them; as they are where there are no cells."""
+    """The same candidates as `rank_by` ranks them; as they are where there are no cells.
+
+    A single one is left as it is: a match tells how far one stands out of others.
+    """
     size = place_map.cells_size
-    if query.cells is None or size is None or len(similar) == 0:
+    if query.cells is None or size is None or len(similar) < 2:
         return similar
     order, match = match_order(
         similar.similarity, query.cells, place_map.cells_of(similar.place_index), size[:2]
