@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -38,6 +39,7 @@ SETS = (
     'lund_street_gps', 'ie_tower_indoor', 'sfxl_toy',
 )  # fmt: skip
 SIZE_HW = 320, 320
+Made = TypeVar('Made')
 REFERENCES = ('hog', 'gem32', 'gem16', 'grid16')
 
 
@@ -84,14 +86,14 @@ class Seen:
         )[:, :count]
 
 
-class _Last:
-    """A describer that remembers the last image: two references are halves of one descriptor."""
+class _Last(Generic[Made]):
+    """Remembers the last image, of which two contenders use what was made: one pass for both."""
 
-    def __init__(self, describe: Callable[[Image], Descriptors]) -> None:
+    def __init__(self, describe: Callable[[Image], Made]) -> None:
         self._describe = describe
-        self._held: tuple[Image, Descriptors] | None = None
+        self._held: tuple[Image, Made] | None = None
 
-    def __call__(self, image: Image) -> Descriptors:
+    def __call__(self, image: Image) -> Made:
         if self._held is None or self._held[0] is not image:
             self._held = image, self._describe(image)
         return self._held[1]
@@ -135,16 +137,12 @@ def contenders(models: Sequence[Path]) -> Iterator[list[Contender]]:
 def of_folder(path: Path) -> list[Contender]:
     """A model folder by its descriptor, and with its cells where it has some."""
     describer = OnnxDescriber(Model.open(path, precision='fp32'), threads=1)
-    plain = Contender(
-        path.name, lambda image: describe_as_kept(describer, image, with_cells=False)
-    )
+    seen = _Last(lambda image: describe_as_kept(describer, image))  # once for both
+    plain = Contender(path.name, lambda image: Described(seen(image).descriptor))
     cells = describer.model.card.cells
     if cells is None:
         return [plain]
-    matched = Contender(
-        f'{path.name} with cells', lambda image: describe_as_kept(describer, image), cells[:2]
-    )
-    return [plain, matched]
+    return [plain, Contender(f'{path.name} with cells', seen, cells[:2])]
 
 
 def open_sets(data: Path, names: Sequence[str]) -> list[RecallSet]:

@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.match import match_order
 from vpr_ros.core.types import CellBits, Descriptors
 
-BEST = 25
+BEST = LocalizerConfig().candidates
 """Candidates that are verified, where a model has cells and nobody says how many."""
 
 

@@ -119,7 +119,9 @@ class NetworkConfig:
                 f'{source}: cells {self.cells}, expected a multiple of 8 up to {MOST_CELLS}'
             )
         if self.aggregates_cells and not self.cells:
-            raise TrainingError(f'{source}: aggregates_cells without cells, expected cells: 64')
+            raise TrainingError(
+                f'{source}: aggregates_cells, but cells is 0; expected 8 or more, such as 64'
+            )
         known = self.taps if self.backbone == LITE0 else ('',)
         if self.cells and self._cells_tap not in known:
             raise TrainingError(

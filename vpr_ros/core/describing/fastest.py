@@ -8,7 +8,7 @@ is busy; one that is hardly faster does not replace the first.
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +39,28 @@ def fastest(
     return (best if taken_ms[first] >= _LEAST_GAIN * taken_ms[best] else first), taken_ms
 
 
-def medians_ms(describers: Mapping[str, Describer]) -> dict[str, float]:
-    """Milliseconds of each for one image; they take turns."""
+def medians_ms(
+    describers: Mapping[str, Describer],
+    *,
+    rounds: Iterable[int] = range(_ROUNDS),
+    in_a_row: int = _IN_A_ROW,
+    with_cells: bool = False,
+) -> dict[str, float]:
+    """Milliseconds of each for one image; they take turns.
+
+    rounds: turns of each, such as a range with a progress bar. with_cells: describe cells, too,
+    where a model has some.
+    """
     taken_s: dict[str, list[float]] = {name: [] for name in describers}
-    for _ in range(_ROUNDS):
+    for _ in rounds:
         for name, describer in describers.items():
             size = describer.model.card.image_size
             image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+            describe = describer.describe_with_cells if with_cells else describer.describe
             time.sleep(_PAUSE_S)
-            describer.describe([image])
-            for _ in range(_IN_A_ROW):
+            describe([image])
+            for _ in range(in_a_row):
                 started_s = time.perf_counter()
-                describer.describe([image])
+                describe([image])
                 taken_s[name].append(time.perf_counter() - started_s)
     return {name: round(1e3 * statistics.median(taken), 3) for name, taken in taken_s.items()}
