@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     spacing = Spacing.parse(arguments.every)
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
-    features = chosen_features(arguments.landmarks)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
+    features = chosen_features(arguments.landmarks, drive, model.card.cells)
     report = build_map(
         drive,
         OnnxDescriber(model, threads=arguments.threads, singly=False),

@@ -89,8 +89,7 @@ def _parser() -> Parser:
     _add_comparison(parser)
     add_landmarks(
         parser,
-        meaning='with --map-bag: map its landmarks too, by sift (default), xfeat or '
-        'xfeat-lighterglue',
+        meaning='with --map-bag: the landmarks to map, as of build_map',
     )
     add_threads(parser)
     add_precision(parser)
@@ -195,7 +194,7 @@ def _made_map(
         folder / 'map',
         max_pose_gap_s=arguments.max_pose_gap,
         command='evaluate_bag --map-bag',
-        features=chosen_features(arguments.landmarks),
+        features=chosen_features(arguments.landmarks, drive, model.card.cells),
     )
     say_drive(drive)
     print(f'{arguments.map_bag}: {"; ".join(report.lines())}')

@@ -91,7 +91,7 @@ def _append(arguments: argparse.Namespace) -> int:
         spacing=spacing,
         max_pose_gap_s=arguments.max_pose_gap,
         command=arguments.said,
-        features=features_to_append(arguments.map, header, arguments.landmarks),
+        features=features_to_append(arguments.map, header, arguments.landmarks, drive),
     )
     say_drive(drive)
     print('\n'.join(report.lines()))

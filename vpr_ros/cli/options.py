@@ -102,9 +102,10 @@ def add_mapping(parser: argparse.ArgumentParser) -> None:
     )
     add_landmarks(
         parser,
-        meaning='triangulate points of the scene, for poses of centimetres from one image '
-        '(needs camera_info); by sift, xfeat or xfeat-lighterglue; default: as in the map, '
-        'else sift',
+        meaning='points of the scene that are triangulated and tell the pose from one image: '
+        'cells (decimetres, in any light), sift (centimetres, in the light of the map), xfeat, '
+        'xfeat-lighterglue or none; default of a new map: cells, where there is camera_info and '
+        'headings; of an appended drive: as in the map',
     )
     add_threads(parser)
     add_precision(parser)

@@ -18,7 +18,7 @@ from vpr_ros.core.errors import ConfigError, DriveError, ImageError, noting
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg, shows_something
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
-from vpr_ros.core.landmarks.features import Features
+from vpr_ros.core.landmarks.features import CellFeatures, Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
 from vpr_ros.core.mapping.graphs import features_of
 from vpr_ros.core.mapping.header import MapHeader, require_cells
@@ -33,6 +33,7 @@ from vpr_ros.map_care.check import blank_said
 from vpr_ros.map_care.edit import append, require_same_headings
 
 THUMBNAIL_PX = 240
+NO_LANDMARKS = 'none'
 _TURN_RAD = np.radians(20.0)
 
 
@@ -234,6 +235,11 @@ def append_drive(
             )
 
 
+def tells_directions(drive: Drive) -> bool:
+    """Whether the pixels of a drive's images are known directions in the map's frame."""
+    return drive.camera is not None and drive.has_heading
+
+
 def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
     """For the images of a drive; raises DriveError for a drive whose images tell no directions."""
     if drive.camera is None or not drive.has_heading:
@@ -245,25 +251,41 @@ def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
     return LandmarkMaker(drive.camera, features)
 
 
-def chosen_features(kind: str | None) -> Features | None:
-    """The features that --landmarks asks for, '' being the default; None without it.
+def chosen_features(
+    kind: str | None, drive: Drive, cells: tuple[int, int, int] | None
+) -> Features | None:
+    """The features that --landmarks asks for, '' being SIFT; None for `none`.
 
-    Raises ConfigError for others than there are, ModelError where their networks have not been
-    exported.
+    kind: None takes cells, where the drive can have landmarks and the map has cells; cells:
+    (h, w, C) of the map. Raises ConfigError for others than there are or fit, ModelError where
+    their networks have not been exported.
     """
-    if kind is None:
+    if kind == NO_LANDMARKS:
         return None
+    if kind is None:
+        return CellFeatures() if cells and tells_directions(drive) else None
     kind = kind or 'sift'
     if kind not in GRAPHS_OF_KIND:
-        raise ConfigError(f'--landmarks {kind}: expected one of {", ".join(GRAPHS_OF_KIND)}')
+        choices = ', '.join((*GRAPHS_OF_KIND, NO_LANDMARKS))
+        raise ConfigError(f'--landmarks {kind}: expected one of {choices}')
+    if kind == CellFeatures.name and cells is None:
+        raise ConfigError(
+            '--landmarks cells: the map has no cells; take a model with cells, or sift'
+        )
     return features_named(kind, shipped_graphs(GRAPHS_OF_KIND[kind]))
 
 
-def features_to_append(folder: Path, header: MapHeader, kind: str | None) -> Features | None:
-    """As `chosen_features`; a map that has landmarks gives its own, unless others are named."""
-    if kind is not None and header.landmark_features and kind in ('', header.landmark_features):
+def features_to_append(
+    folder: Path, header: MapHeader, kind: str | None, drive: Drive
+) -> Features | None:
+    """As `chosen_features`, but a map that has landmarks gives its own, unless others are named.
+
+    A map without landmarks goes on without, unless some are asked for.
+    """
+    held = header.landmark_features
+    if held and (kind in ('', held) or (kind is None and tells_directions(drive))):
         return features_of(folder, header)
-    return chosen_features(kind)
+    return None if kind is None else chosen_features(kind, drive, header.cells)
 
 
 def _header(

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from vpr_ros.core.errors import MapError, ModelError
-from vpr_ros.core.landmarks.features import Features, SiftFeatures
+from vpr_ros.core.landmarks.features import CellFeatures, Features, SiftFeatures
 from vpr_ros.core.landmarks.xfeat import MATCHER_NAME, NETWORK_NAME, XFeatFeatures
 
 GRAPHS_OF_KIND: dict[str, tuple[str, ...]] = {
+    'cells': (),
     'sift': (),
     'xfeat': (NETWORK_NAME,),
     'xfeat-lighterglue': (NETWORK_NAME, MATCHER_NAME),
@@ -27,6 +28,8 @@ def features_named(name: str, graphs: Mapping[str, bytes]) -> Features:
             f'landmarks of {name!r}, this program finds {", ".join(GRAPHS_OF_KIND)}; '
             'rebuild the map with build_map --landmarks'
         )
+    if kind == 'cells':
+        return CellFeatures()
     if kind == 'sift':
         return SiftFeatures()
     try:

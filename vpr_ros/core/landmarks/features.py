@@ -20,6 +20,7 @@ from vpr_ros.core.types import Image
 
 MOST_PIXELS = 500_000
 """Larger images are shrunk: time grows with their area, precision less."""
+_WHOLE = 65535  # an image's width or height, in two bytes
 _ROOT_SCALE = 512.0  # brings roots of a unit histogram to bytes, as OpenCV does with SIFT itself
 
 
@@ -60,6 +61,10 @@ class Features(Protocol):
         self, first: FeatureRays, second: FeatureRays
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of `first` and of `second` that show the same, each at most once."""
+        ...
+
+    def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """What a map keeps of features of an image of (height, width) pixels, [M, F]."""
         ...
 
 
@@ -108,6 +113,34 @@ class SiftFeatures:
         clear = best < self._ratio**2 * distance.min(axis=1)
         kept = np.flatnonzero(mutual & clear)
         return kept, nearest[kept]
+
+    def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """See Features.kept: the descriptors."""
+        return found.descriptors
+
+
+class CellFeatures(SiftFeatures):
+    """Points that SIFT finds while a map is made, and that a query sees by the cells of its image.
+
+    Cells are found again in other light, where SIFT's descriptors are not. A map keeps of each
+    point where its own image shows it, as two shares of the image's size.
+    """
+
+    name = 'cells'
+    descriptor_size = 4
+    least_inlier_ratio = 0.0
+    shared_error = 1.0
+
+    def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """See Features.kept."""
+        share = (found.points_px + 0.5) / np.array(image_hw[::-1])
+        whole = np.rint(np.clip(share, 0, 1) * _WHOLE).astype('<u2')
+        return np.ascontiguousarray(whole).view(np.uint8).reshape(-1, self.descriptor_size)
+
+
+def shares_of_image(kept: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Where CellFeatures saw points [L, 2], as shares of the image's (width, height)."""
+    return np.ascontiguousarray(kept).view('<u2').reshape(-1, 2) / _WHOLE
 
 
 def _squared_distances(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -61,6 +61,7 @@ class _View:
 
     pose: Poses  # [7] map_T_camera
     features: FeatureRays  # M of them
+    kept: NDArray[np.uint8]  # [M, F], what the map keeps of them
     focal_px: float
     depth_m: Array | None = None  # [M] along z, NaN where not measured
     seen_by: list[tuple['_View', NDArray[np.int64], NDArray[np.int64]]] = field(
@@ -111,6 +112,7 @@ class LandmarkMaker:
         view = _View(
             pose,
             FeatureRays(camera.normalized(found.points_px), found.descriptors),
+            self.features.kept(found, (height, width)),
             camera.focal_px,
             None if depth_m is None else _sampled(depth_m, found.points_px),
         )
@@ -176,7 +178,7 @@ def _triangulated(view: _View) -> Landmarks:
     return Landmarks(
         points[good].astype(np.float32),
         sigma_m[good].astype(np.float32),
-        view.features.descriptors[good],
+        view.kept[good],
     )
 
 

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _RANSAC_PX = 4.0
 _RANSAC_STEPS = 300
 _STEPS, _ROUGH_STEPS = 10, 2
-_CONVERGED = 1e-6  # metres and radians
+_CONVERGED = 1e-4  # squared change, in standard deviations of the pose
 _HUBER = 2.0  # of the Mahalanobis distance, beyond which a sighting loses weight
 _GATE = 9.21  # 99 % of a squared Mahalanobis distance in two dimensions
 _MEDIAN = 1.386  # of the same
@@ -101,7 +101,7 @@ def refine(matches: Matches, frame_T_camera: Poses, *, focal_px: float) -> Resec
         change = _step(normal)
         if change is None:
             return None
-        if step >= _ROUGH_STEPS and np.abs(change).max() < _CONVERGED:
+        if step >= _ROUGH_STEPS and _in_sigmas(change, normal) < _CONVERGED:
             break
         pose = compose(np.append(change[:3], quat_of_rotation_vector(change[3:])), pose)
         pose[3:] /= np.linalg.norm(pose[3:])
@@ -131,6 +131,11 @@ def _step(normal: _NormalEquations) -> Array | None:
         return np.asarray(-np.linalg.solve(normal.information, normal.gradient), dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
+
+
+def _in_sigmas(change: Array, normal: _NormalEquations) -> float:
+    """The square of a change of the pose [6], in its standard deviations."""
+    return float(change @ normal.information @ change) / normal.scale
 
 
 def _normal_equations(

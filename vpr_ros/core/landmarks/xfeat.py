@@ -90,6 +90,10 @@ class XFeatFeatures:
         (table,) = self._matcher.run(None, dict(zip(MATCHER_INPUTS, given, strict=True)))
         return _mutual(np.asarray(table[0]), math.log(_LEAST_PROBABILITY))
 
+    def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """See Features.kept: the descriptors."""
+        return found.descriptors
+
     def _maps(
         self, image: Image
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:

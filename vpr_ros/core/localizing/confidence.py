@@ -11,7 +11,7 @@ probability is therefore bounded by how far the answer outweighs its strongest r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -74,6 +74,7 @@ _FITTED_ON = 'shipped: the demo and kitti_clip1, half of the frames where the ma
 _XFEAT = Calibration((1.883261, 1.85301, -1.087045), -13.97105, _FITTED_ON, frames=0)
 LANDMARKS = {
     'root-sift': Calibration((0.10303, 2.990894, -0.682177), -3.214018, _FITTED_ON, frames=883),
+    'cells': replace(_XFEAT, source='not fitted: cells refine what a drive believes'),
     'xfeat': _XFEAT,
     'xfeat-lighterglue': _XFEAT,  # not measured itself
 }

@@ -66,7 +66,8 @@ class Localizer:
     @property
     def needed_hw(self) -> tuple[int, int] | None:
         """Smallest image (height, width) in pixels that loses nothing; None: the full size."""
-        if self._verifier is not None and self.config.use_landmarks:
+        verifier = self._verifier
+        if verifier is not None and not verifier.by_cells and self.config.use_landmarks:
             return None
         return self.describer.model.card.image_size
 

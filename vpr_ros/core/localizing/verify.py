@@ -22,7 +22,7 @@ from vpr_ros.core.geometry import (
     quat_multiply,
     rotation_vector,
 )
-from vpr_ros.core.landmarks.features import FeatureRays
+from vpr_ros.core.landmarks.features import CellFeatures
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
 from vpr_ros.core.localizing.confidence import LANDMARKS, at_most_known, observe_landmarks
@@ -32,8 +32,9 @@ from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.rig import Rig
+from vpr_ros.core.localizing.sightings import ByCells, ByFeatures, Sighter, Sightings
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Image, Poses
+from vpr_ros.core.types import Poses
 
 Array = NDArray[np.float64]
 
@@ -77,11 +78,15 @@ class _Support:
 
     @property
     def inliers(self) -> int:
-        return int(self.resection.inliers.sum())
+        return len(np.unique(self.matches.keypoint[self.resection.inliers]))
+
+    @property
+    def keypoints(self) -> int:
+        return len(np.unique(self.matches.keypoint))
 
     @property
     def ratio(self) -> float:
-        return self.inliers / len(self.matches)
+        return self.inliers / self.keypoints
 
 
 class Verifier:
@@ -91,6 +96,7 @@ class Verifier:
         """place_map: with landmarks; raises MapError for features that are not known."""
         self._map = place_map
         self._features = place_map.features()
+        self.by_cells = isinstance(self._features, CellFeatures)
         self._confidence = LANDMARKS[self._features.name]
 
     def refine(self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig) -> Outcome:
@@ -121,7 +127,7 @@ class Verifier:
         calibration = rig.calibration(query.camera)
         if query.image is None or calibration is None:
             return None
-        verified = self.verify(query.image, calibration, verdict.shown, config)
+        verified = self.verify(query, calibration, verdict.shown, config)
         if verified is None:
             return None
         fix = fix_of(verified, base_T_camera=rig.mounting(query.camera))
@@ -139,28 +145,23 @@ class Verifier:
 
     def verify(
         self,
-        image: Image,
+        query: Query,
         camera: Camera,
         places: NDArray[np.int64],
         config: LocalizerConfig,
     ) -> Verified | None:
         """The pose on which the places [K], best first, agree; None without enough support.
 
-        image: the query in full size; an image of another shape than the camera's gives None.
+        query: with an image; one of another shape than the camera's gives None.
         """
-        if len(places) == 0:
+        sighter = None if len(places) == 0 else self._sighter(query, camera)
+        if sighter is None:
             return None
-        try:
-            camera = camera.scaled_to(image.shape[1], image.shape[0])
-        except VprError:
-            return None
-        found = self._features.extract(image)
-        seen = FeatureRays(camera.normalized(found.points_px), found.descriptors)
         origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
         supports = [
             support
-            for place in places[: config.verified_places].tolist()
-            if (support := self._support(place, seen, origin, camera, config))
+            for place in places[: min(config.verified_places, sighter.most_places)].tolist()
+            if (support := self._support(place, sighter, origin, config))
         ]
         if not supports:
             return None
@@ -168,7 +169,7 @@ class Verifier:
         agreeing = [other for other in supports if _agree(best.resection, other.resection, config)]
         rival = max([other.inliers for other in supports if other not in agreeing], default=0)
         joined = _joined([support.matches for support in agreeing])
-        resection = refine(joined, best.resection.pose, focal_px=camera.focal_px)
+        resection = refine(joined, best.resection.pose, focal_px=sighter.focal_px)
         if resection is None:
             return None
         inliers = len(np.unique(joined.keypoint[resection.inliers]))
@@ -182,27 +183,34 @@ class Verifier:
             best.place_index,
             inliers,
             best.inliers,
-            len(best.matches),
+            best.keypoints,
             rival,
         )
 
+    def _sighter(self, query: Query, camera: Camera) -> Sighter | None:
+        """What finds landmarks in a query; None where its image is not the camera's."""
+        if query.image is None:
+            return None
+        try:
+            camera = camera.scaled_to(query.image.shape[1], query.image.shape[0])
+        except VprError:
+            return None
+        if not self.by_cells:
+            return ByFeatures(self._features, query.image, camera)
+        return None if query.cells is None else ByCells(self._map, query.cells, camera)
+
     def _support(
-        self,
-        place: int,
-        seen: FeatureRays,
-        origin: Poses,
-        camera: Camera,
-        config: LocalizerConfig,
+        self, place: int, sighter: Sighter, origin: Poses, config: LocalizerConfig
     ) -> _Support | None:
         landmarks = self._map.landmarks(place)
         if landmarks is None:
             return None
-        rows, columns = self._features.match(seen, landmarks.seen())
-        if len(rows) < config.min_inliers:
+        seen = sighter.sightings(place, landmarks)
+        if len(np.unique(seen.keypoint)) < config.min_inliers:
             return None
         origin_T_place = compose(invert(origin), self._map.poses[place])
-        matches = _matches(landmarks, rows, columns, seen.rays, origin_T_place)
-        resection = resect(matches, focal_px=camera.focal_px)
+        matches = _matches(landmarks, seen, origin_T_place)
+        resection = resect(matches, focal_px=sighter.focal_px)
         if resection is None:
             return None
         support = _Support(place, matches, resection)
@@ -252,27 +260,21 @@ def _left(probability: float, other: float) -> float:
     return first / max(first + second + neither, 1e-12)
 
 
-def _matches(
-    landmarks: Landmarks,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    rays: Array,
-    frame_T_place: Poses,
-) -> Matches:
-    """Matches of query rows with landmark columns, in a frame."""
+def _matches(landmarks: Landmarks, seen: Sightings, frame_T_place: Poses) -> Matches:
+    """The landmarks that are seen, in a frame."""
     rotation = matrix(frame_T_place[3:])
-    points = landmarks.points_m[columns].astype(np.float64)
-    along = landmarks.sigma_m[columns].astype(np.float64) ** 2
+    points = landmarks.points_m[seen.landmark].astype(np.float64)
+    along = landmarks.sigma_m[seen.landmark].astype(np.float64) ** 2
     range_m = np.linalg.norm(points, axis=1)
     ray = points / range_m[:, None]
     outer = ray[:, :, None] * ray[:, None, :]
     across = (range_m * _LATERAL) ** 2
     covariance = along[:, None, None] * outer + across[:, None, None] * (np.eye(3) - outer)
     return Matches(
-        rays[rows],
+        seen.rays,
         points @ rotation.T + frame_T_place[:3],
         rotation @ covariance @ rotation.T,
-        rows,
+        seen.keypoint,
     )
 
 

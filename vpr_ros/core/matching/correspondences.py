@@ -13,11 +13,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.matching.bits import in_words
 from vpr_ros.core.types import CellBits
 
 Rows: TypeAlias = NDArray[np.int64]
-
-_WORD_BYTES = 8  # what faiss compares at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def correspondences(query: CellBits, places: CellBits) -> Correspondences:
     A single candidate has nothing to be compared with, and none of its cells tells anything.
     """
     numbers = 8 * query.shape[-1]
-    query, places = _in_words(query), _in_words(places)
+    query, places = in_words(query), in_words(places)
     cells, size = query.shape
     every = np.arange(cells)
     apart = np.empty((cells, cells), dtype=np.int32)  # Hamming distances, candidate by candidate
@@ -64,11 +63,3 @@ def correspondences(query: CellBits, places: CellBits) -> Correspondences:
         nearest[candidate, query_cell],
         telling[candidate, query_cell],
     )
-
-
-def _in_words(bits: CellBits) -> CellBits:
-    """Bits [..., n, C / 8] as faiss wants them: whole words of 8 bytes, one after another."""
-    missing = -bits.shape[-1] % _WORD_BYTES
-    if missing:
-        bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, missing)])
-    return np.ascontiguousarray(bits)
