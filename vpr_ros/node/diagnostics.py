@@ -24,6 +24,8 @@ _NEXT_STEP = {
     Reason.OUTSIDE_INITIAL_POSE: 'give another initial pose, or call ~/reset',
     Reason.OUTSIDE_GPS: "check the GPS and the map's datum; GPS is left out after some seconds",
     Reason.NOT_SURE: 'drive on, or give an initial pose',
+    Reason.LOOK_ALIKES: 'drive on to where they differ, or give an initial pose',
+    Reason.LOOKS_ELSEWHERE: 'drive on; was the robot carried? then call ~/reset',
     Reason.ELSEWHERE: 'on the route all the same? map it in this light with `map append`',
     Reason.NOTHING_SEEN: 'check lens, exposure and light',
     Reason.REPEATED: 'check that the camera runs; odometry on `odom` tells a robot that stands',

@@ -36,6 +36,8 @@ _SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
 _UNRELATED = 0.0005  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
 _PULL = 1.0  # towards the prior, in observations that contradict it
+_MOST_RISK_RATIO = 20.0
+_MOST_RISK = 0.5  # of a fix, whatever rate is asked for
 _STEPS = 50
 _TOLERANCE = 1e-9
 
@@ -50,11 +52,19 @@ class Calibration:
     frames: int = 0  # of them
     error: float | None = None  # expected calibration error on frames not used for fitting
     radius_m: float | None = None  # within which an answer was right
+    risk_ratio: float = 1.0  # of the largest risk of a fix to the mean risk of fixes
 
     def probability(self, observed: Array) -> Array:
         """Probability [...] that an answer with observations [..., OBSERVED] is right."""
         heights = observed[..., :-1] @ np.array(self.weights) + self.bias
         return _logistic(np.minimum(heights, _AHEAD * observed[..., -1]))
+
+    def least(self, max_false_fix_rate: float) -> float:
+        """Probability from which on fixes are given, so that at most such a share is false.
+
+        A rate is about all fixes, and most are far surer than the least sure one.
+        """
+        return 1 - min(self.risk_ratio * max_false_fix_rate, _MOST_RISK)
 
 
 SHIPPED = Calibration(
@@ -94,6 +104,7 @@ def observe(
     match: float = 0.0,
     other_match: float = 0.0,
     rival: float = 0.0,
+    contradicted: bool = False,
 ) -> Array:
     """What tells how probable an answer is, [OBSERVED].
 
@@ -101,10 +112,13 @@ def observe(
     ratio: how much farther the descriptor is from the best place outside it, in squared distances;
     spread: of the candidates' positions, in radii; match, other_match: of the best candidate's
     cells in the answer's neighbourhood and outside it, 0 where none was matched; rival: weight of
-    the strongest other neighbourhood.
+    the strongest other neighbourhood; contradicted: the image looks like other places, so that
+    either it or the answer is wrong, and the answer is at best as probable as not.
     """
     share = min(max(belief, 1e-4), 1 - 1e-4)
     ahead = np.log(max(belief, 1e-12) / max(rival, 1e-12))
+    if contradicted:
+        ahead = min(ahead, 0.0)
     matches = np.maximum([match, other_match], _UNRELATED)
     return np.array(
         [
@@ -227,6 +241,7 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
         'source': calibration.source,
         'frames': calibration.frames,
         'error': calibration.error,
+        'risk_ratio': calibration.risk_ratio,
         'radius_m': calibration.radius_m,
     }
 
@@ -245,11 +260,16 @@ def from_dict(values: Mapping[str, Any]) -> Calibration:
             int(values['frames']),
             None if error is None else float(error),
             None if radius_m is None else float(radius_m),
+            float(values.get('risk_ratio', 1.0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'calibration: {type(error).__name__} {error}') from error
     if not np.isfinite([*weights, bias]).all():
         raise ConfigError(f'calibration: weights {weights}, bias {bias}, expected finite numbers')
+    if not 1 <= made.risk_ratio <= _MOST_RISK_RATIO:
+        raise ConfigError(
+            f'calibration: risk_ratio {made.risk_ratio}, expected 1 to {_MOST_RISK_RATIO:g}'
+        )
     return made
 
 

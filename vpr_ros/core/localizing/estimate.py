@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.geometry import mean_quat, quat_conjugate, quat_multiply, rotation_vector
 from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.match import rank_by
+from vpr_ros.core.localizing.match import LEAST_MATCH, rank_by
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.types import Poses
@@ -23,6 +23,8 @@ from vpr_ros.core.types import Poses
 Array: TypeAlias = NDArray[np.float64]
 
 _ROBUST_STEPS = 3
+_BEST_MATCHES = 3  # an image of which none of these lies at a place speaks against that place
+_MATCH_POWER = 0.5  # of a place's match in its weight for the position
 _UNIFORM_ANGLE_VARIANCE = np.pi**2 / 3  # of an angle about which nothing is known
 
 
@@ -83,8 +85,30 @@ def observe_mode(
         match = float(similar.match[~is_outside].max(initial=0.0))
         other = float(similar.match[is_outside].max(initial=0.0))
     return observe(
-        mode.weight, similarity, ratio, spread, match=match, other_match=other, rival=mode.rival
+        mode.weight,
+        similarity,
+        ratio,
+        spread,
+        match=match,
+        other_match=other,
+        rival=mode.rival,
+        contradicted=similar.match is not None and bool(is_outside[:_BEST_MATCHES].all()),
     )
+
+
+def drawn_to_matches(candidates: Candidates, similar: Candidates) -> Candidates:
+    """Candidates of a belief, weighed anew by how well this image's cells match theirs.
+
+    similar: the candidates by this image alone. A belief is spread over neighbouring places, and
+    its mean lies behind the place that the image shows. Without matches nothing changes.
+    """
+    if similar.match is None:
+        return candidates
+    matches = dict(zip(similar.place_index.tolist(), similar.match.tolist(), strict=True))
+    match = np.array([matches.get(place, 0.0) for place in candidates.place_index.tolist()])
+    factor = np.maximum(match, LEAST_MATCH) ** _MATCH_POWER
+    weights = _weights(candidates) * factor
+    return replace(candidates, weight=weights.astype(np.float32))
 
 
 def fix_at(

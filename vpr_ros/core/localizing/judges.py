@@ -14,6 +14,7 @@ from vpr_ros.core.localizing.belief import IDENTICAL, Belief
 from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
+    drawn_to_matches,
     estimate,
     fix_at,
     observe_mode,
@@ -28,6 +29,7 @@ from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
 
 _MOST = 0.5
+_NARROWLY = np.log(4.0)  # of the weights of an answer and its rival
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,21 @@ class Drive:
         if is_identical and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
             return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown, observed)
-        if probability < 1 - config.max_false_fix_rate:
-            reason = Reason.ELSEWHERE if self._belief.elsewhere > _MOST else Reason.NOT_SURE
+        if probability < self._calibration.least(config.max_false_fix_rate):
+            reason = self._doubt(observed)
             return Verdict(candidates, NoFix(reason, probability), shown, observed)
-        fix = fix_at(candidates, mode, probability, config, has_heading=has_heading)
+        drawn = drawn_to_matches(candidates, found.similar)
+        fix = fix_at(drawn, mode, probability, config, has_heading=has_heading)
         return Verdict(candidates, fix, shown, observed)
+
+    def _doubt(self, observed: NDArray[np.float64]) -> Reason:
+        """Why an answer with these observations is refused."""
+        if self._belief.elsewhere > _MOST:
+            return Reason.ELSEWHERE
+        ahead = observed[-1]  # see confidence.observe
+        if ahead <= 0:
+            return Reason.LOOKS_ELSEWHERE
+        return Reason.LOOK_ALIKES if ahead < _NARROWLY else Reason.NOT_SURE
 
     def _weigh(
         self, query: Query, found: Retrieved, config: LocalizerConfig

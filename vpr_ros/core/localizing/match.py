@@ -19,7 +19,7 @@ from vpr_ros.core.types import CellBits
 Values: TypeAlias = NDArray[np.floating[Any]]
 
 _LEAST_SIMILAR = 0.01  # keeps the order of matches where a similarity is not positive
-_LEAST_MATCH = 5e-5
+LEAST_MATCH = 5e-5
 _SLOPE, _OFFSET, _MOST = 1.8, -1.0, 3.0  # of a log likelihood, in nats
 
 
@@ -65,6 +65,6 @@ def log_likelihood(match: NDArray[np.float32]) -> NDArray[np.float32]:
     A match counts by how far it stands out of the others: by dusk all of them are weak. It never
     counts against a place: where places are dense, most candidates are near the right one.
     """
-    usual = max(float(np.median(match)), _LEAST_MATCH)
-    stands_out = np.log(np.maximum(match, _LEAST_MATCH) / usual)
+    usual = max(float(np.median(match)), LEAST_MATCH)
+    stands_out = np.log(np.maximum(match, LEAST_MATCH) / usual)
     return np.asarray(np.clip(_SLOPE * stands_out + _OFFSET, 0, _MOST), dtype=np.float32)

@@ -21,6 +21,8 @@ class Reason(Enum):
     OUTSIDE_INITIAL_POSE = 'no place on the map lies where the initial pose says'
     OUTSIDE_GPS = 'no place on the map lies where GPS says'
     NOT_SURE = 'not sure enough yet'
+    LOOK_ALIKES = 'two places far apart are both likely'
+    LOOKS_ELSEWHERE = 'the image looks like other places than the drive so far leads to'
     ELSEWHERE = 'probably not on the map'
     NOTHING_SEEN = 'the image shows nothing'
     REPEATED = 'the image is the last one again, and no odometry says that the robot stands'

@@ -1,0 +1,171 @@
+"""Landmarks that a query sees by the cells of its image, in any light."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vpr_ros.build_map import main as build_map_main
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.shipped import default_model
+from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.geometry import compose, invert
+from vpr_ros.core.landmarks.features import CellFeatures, Keypoints, shares_of_image
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import NoFix, Reason
+from vpr_ros.core.localizing.retrieve import Candidates
+from vpr_ros.core.localizing.verify import Verifier
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.matching.bits import packed
+from vpr_ros.core.matching.subcell import seen_at
+from vpr_ros.core.types import Frame
+from vpr_ros.drives import open_drive
+from vpr_ros.map import main as map_main
+from vpr_ros.map_care.build import NO_LANDMARKS, chosen_features
+
+ROOT = Path(__file__).resolve().parents[1]
+DRIVES = ROOT / 'demo' / 'drives'
+GRID = (6, 8)
+AT_DUSK = (20, 60, 110)  # frames that look at houses from 1.4 m beside the mapped lane
+
+
+def cells(seed: int = 0) -> np.ndarray:
+    return packed(np.random.default_rng(seed).standard_normal((*GRID, 64)))
+
+
+def moved(bits: np.ndarray, down: int, right: int) -> np.ndarray:
+    """The same scene shifted by whole cells; what comes in is new."""
+    rows, columns = GRID
+    before, after = bits.reshape(rows, columns, -1), cells(99).reshape(rows, columns, -1).copy()
+    after[down:, right:] = before[: rows - down, : columns - right]
+    return after.reshape(rows * columns, -1)
+
+
+def test_cells_are_seen_where_the_scene_moved_to() -> None:
+    place = cells()
+    at, cell, mutual = seen_at(place, moved(place, 1, 2), GRID)
+    row, column = np.divmod(np.arange(len(place)), GRID[1])
+    inside = (row >= 1) & (row < GRID[0] - 2) & (column >= 1) & (column < GRID[1] - 3)
+    assert mutual[inside].all()
+    np.testing.assert_array_equal(cell[inside], ((row + 1) * GRID[1] + column + 2)[inside])
+    np.testing.assert_allclose(at[inside], np.stack([column + 2, row + 1], 1)[inside], atol=0.35)
+
+
+def test_a_scene_that_moved_by_part_of_a_cell_is_seen_between_cells() -> None:
+    random = np.random.default_rng(1)
+    fine = random.standard_normal((GRID[0], 4 * GRID[1] + 8, 64))
+    wide = np.stack(
+        [fine[:, start : start + 8].mean(axis=1) for start in range(fine.shape[1] - 8)], 1
+    )
+    at, _, mutual = seen_at(packed(wide[:, 1:33:4]), packed(wide[:, 0:32:4]), GRID)
+    column = np.tile(np.arange(GRID[1]), GRID[0])
+    inside = mutual & (column > 0) & (column < GRID[1] - 1)
+    assert 0.1 < np.median((at[:, 0] - column)[inside]) < 0.4
+
+
+def test_a_place_is_seen_by_itself_where_it_is() -> None:
+    place = cells()
+    at, cell, mutual = seen_at(place, place, GRID)
+    assert mutual.all()
+    np.testing.assert_array_equal(cell, np.arange(len(place)))
+    assert np.abs(at - np.stack(np.divmod(cell, GRID[1])[::-1], 1)).max() <= 0.5
+
+
+def test_a_map_keeps_where_a_point_is_seen_to_a_hundredth_of_a_pixel() -> None:
+    points = np.array([[0.0, 0.0], [319.0, 239.0], [12.3, 77.7]], np.float32)
+    found = Keypoints(points, np.zeros((3, 128), np.uint8))
+    kept = CellFeatures().kept(found, (240, 320))
+    assert kept.shape == (3, CellFeatures.descriptor_size)
+    np.testing.assert_allclose(shares_of_image(kept) * [320, 240] - 0.5, points, atol=0.01)
+
+
+@pytest.fixture(scope='module')
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's day, as build_map maps it by default, at fewer places."""
+    folder = tmp_path_factory.mktemp('day') / 'map'
+    words = ['--bag', str(DRIVES / 'day'), '--output', str(folder), '--every', '3m']
+    assert build_map_main([*words, '--precision', 'fp32']) == 0
+    return folder
+
+
+@pytest.fixture(scope='module')
+def at_dusk() -> tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]:
+    """Some images of the demo's dusk, and where the robot was."""
+    drive = open_drive(DRIVES / 'dusk')
+    frames = list(drive.frames())
+    assert drive.trajectory is not None
+    stamps_ns = np.array([frame.stamp_ns for frame in frames])
+    bases = compose(drive.trajectory.at(stamps_ns)[0], invert(drive.base_T_camera))
+    model = Model.open(default_model(), precision='fp32')
+    chosen = [(Frame(frames[row].load(), int(stamps_ns[row])), bases[row]) for row in AT_DUSK]
+    return OnnxDescriber(model), chosen
+
+
+def test_a_calibrated_drive_gets_landmarks_by_cells_unless_they_are_refused(
+    day: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place_map = PlaceMap.open(day)
+    assert place_map.header.landmark_features == 'cells'
+    assert np.mean([len(place_map.landmarks(row)) for row in range(len(place_map))]) > 50
+    words = ['--bag', str(DRIVES / 'day'), '--output', str(tmp_path / 'map'), '--every', '60m']
+    assert build_map_main([*words, '--landmarks', NO_LANDMARKS]) == 0
+    assert not PlaceMap.open(tmp_path / 'map').has_landmarks
+    lite0 = str(ROOT / 'models' / 'lite0')
+    assert build_map_main([*words, '--model', lite0, '--landmarks', 'cells']) != 0
+    assert 'the map has no cells' in capsys.readouterr().err
+
+
+def test_an_appended_drive_gets_the_landmarks_of_its_map(day: Path, tmp_path: Path) -> None:
+    for name, words in (('with', []), ('without', ['--landmarks', NO_LANDMARKS])):
+        shutil.copytree(day, tmp_path / name)
+        said = [str(tmp_path / name), '--bag', str(DRIVES / 'dusk'), '--every', '60m', *words]
+        assert map_main(['append', *said]) == 0
+    grown, bare = (PlaceMap.open(tmp_path / name) for name in ('with', 'without'))
+    assert grown.landmarks(len(grown) - 1) is not None
+    assert bare.landmarks(len(bare) - 1) is None
+
+
+def test_cells_place_the_robot_at_dusk_where_the_places_do_not(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
+) -> None:
+    describer, frames = at_dusk
+    place_map = PlaceMap.open(day)
+    localizer = Localizer(describer, place_map, LocalizerConfig(belief=False))
+    verifier = Verifier(place_map)
+    bases = place_map.base_poses()[:, :3]
+    by_cells_m, by_place_m = [], []
+    for frame, base in frames:
+        query = localizer.describe(frame)
+        apart_m = np.linalg.norm(bases - base[:3], axis=1)
+        near = np.argsort(apart_m)[:2]
+        candidates = Candidates(near, np.ones(2, np.float32), place_map.base_poses(near))
+        verdict = Verdict(candidates, NoFix(Reason.NOT_SURE), near)
+        placed = verifier.place(query, verdict, localizer.rig, localizer.config)
+        assert placed is not None
+        by_cells_m.append(np.linalg.norm(placed.fix.pose[:3] - base[:3]))
+        by_place_m.append(apart_m.min())
+    assert np.median(by_cells_m) < 0.75 < 1.3 < np.median(by_place_m)
+
+
+def test_cells_make_no_fix_of_their_own(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
+) -> None:
+    describer, frames = at_dusk
+    localizer = Localizer(describer, PlaceMap.open(day))
+    outcome = localizer.step(frames[0][0]).outcome
+    assert isinstance(outcome, NoFix)  # a drive's first image is not enough
+
+
+def test_landmarks_by_cells_want_no_larger_image(day: Path) -> None:
+    model = Model.open(default_model(), precision='fp32')
+    localizer = Localizer(OnnxDescriber(model), PlaceMap.open(day))
+    assert localizer.needed_hw == model.card.image_size
+
+
+def test_landmarks_by_cells_need_a_map_with_cells() -> None:
+    with pytest.raises(ConfigError, match='no cells'):
+        chosen_features('cells', open_drive(DRIVES / 'day'), None)
