@@ -21,6 +21,7 @@ CONFIRMATIONS = 3  # fixes in a row until LOCALIZED
 PATIENCE = 2  # improbable frames in a row until LOST
 REPETITIONS = 20  # of the same image in a row until TENTATIVE
 _PROBABLE = 0.5
+_DOUBTS = (Reason.ELSEWHERE, Reason.LOOKS_ELSEWHERE)
 
 
 class Tracker:
@@ -68,5 +69,6 @@ class Tracker:
 
 def _is_doubt(outcome: Outcome) -> bool:
     """Whether a frame speaks against what was known before it."""
-    away = isinstance(outcome, NoFix) and outcome.reason is Reason.ELSEWHERE
-    return away or outcome.probability < _PROBABLE
+    if isinstance(outcome, NoFix) and outcome.reason in _DOUBTS:
+        return True
+    return outcome.probability < _PROBABLE
