@@ -46,7 +46,11 @@ class NodeConfig(SessionConfig):
             return [None] * cameras
         return [checked_pose(pose, source='base_T_camera') for pose in given]
 
-    map: str = knob('', 'Map folder, made by build_map.', at_configure=True)
+    map: str = knob(
+        '',
+        'Map folder, made by build_map. Set while active, the node goes over to it as by '
+        '~/load_map.',
+    )
     model: str = knob(
         '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
     )

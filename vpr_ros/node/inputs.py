@@ -91,7 +91,7 @@ class Inputs:
         """Begin to listen; on an error nothing is left behind."""
         self._node = node
         self._config = config
-        self._map = place_map
+        self._datum = place_map.header.datum
         self._mailbox = mailbox
         self._map_frame = map_frame
         self._report = report
@@ -118,7 +118,7 @@ class Inputs:
     def _listen(self) -> None:
         self._subscribe(Odometry, 'odom', self._on_odometry, RECENT)
         self._subscribe(PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT)
-        if self._map.header.datum is not None:
+        if self._datum is not None:
             self._subscribe(NavSatFix, 'gps/fix', self._on_gps, image_qos('sensor_data'))
         for camera, topic in enumerate(self._config.image_topics):
             self._listen_to_camera(camera, topic)
@@ -225,7 +225,7 @@ class Inputs:
         self._mailbox.put(InitialPoseCame(message.header.frame_id, pose, covariance))
 
     def _on_gps(self, message: NavSatFix) -> None:
-        datum = self._map.header.datum
+        datum = self._datum
         if datum is None or message.status.status == NavSatStatus.STATUS_NO_FIX:
             return
         try:
@@ -280,13 +280,14 @@ class Inputs:
         if len(given) != 1:
             raise ImageError(f'{len(given)} of image and compressed_image have data, expected one')
         at_ns = convert.stamp_ns(given[0].header.stamp) or self._now_ns()
-        located = self._reply(LocalizeAsked(at_ns, self._reading(given[0]))).located
-        if located is None:
+        replied = self._reply(LocalizeAsked(at_ns, self._reading(given[0])))
+        located, place_map = replied.located, replied.place_map
+        if located is None or place_map is None:
             raise VprError('the image was not localized')
         header = convert.header(at_ns, self._map_frame)
         count = request.max_matches or len(located.candidates)
         response.success = True
-        response.matches = convert.matches_message(located, self._map, header, count=count)
+        response.matches = convert.matches_message(located, place_map, header, count=count)
         if isinstance(located.outcome, Fix):
             response.pose = convert.fix_message(located.outcome, header)
 

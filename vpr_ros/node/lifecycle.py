@@ -15,22 +15,27 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from vpr_ros.core.describing.backend import Chosen
-from vpr_ros.core.errors import VprError
+from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node import conversions as convert
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
 from vpr_ros.node.inputs import Inputs, check_topics, image_topics
+from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
 from vpr_ros.node.opening import open_localizer
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
 from vpr_ros.node.qos import RECENT
+from vpr_ros.node.spinning import until_shutdown
 from vpr_ros.node.tf import Transforms
 from vpr_ros.session.events import SettingsChanged
 from vpr_ros.session.mailbox import Mailbox
 from vpr_ros.session.session import Session
 from vpr_ros.session.worker import Worker
+
+_MAP_CHECK_S = 0.5  # how long setting the parameter map waits for map.yaml to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,11 @@ class Active:
     worker: Worker
     inputs: Inputs
     outputs: Outputs
+    maps: MapLoader
 
     def close(self) -> None:
         """Finish the event at work, then stop to listen and to send."""
+        self.maps.close()
         self.worker.stop()
         self.inputs.destroy()
         self.outputs.end()
@@ -89,8 +96,12 @@ class LocalizeNode(LifecycleNode):
         if transforms is None and Transforms.available():
             self._transforms = Transforms(self)
         self._settings = Parameters(
-            self, is_configured=lambda: self._configured is not None, on_change=self._on_change
+            self,
+            is_configured=lambda: self._configured is not None,
+            on_change=self._on_change,
+            change_map=self._change_map,
         )
+        serve_maps(self, self._begin_map, self._map_id)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
         # By the wall, because an operator wants to know also why a simulated clock stands.
         wall = Clock(clock_type=ClockType.STEADY_TIME)
@@ -147,8 +158,11 @@ class LocalizeNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
-        """End the worker; called when the process ends without a transition."""
+        """End the threads; called when the process ends without a transition."""
+        maps = self._active.maps if self._active is not None else None
         self._stop()
+        if maps is not None:
+            maps.join()
 
     def _configure(self) -> Configured:
         config = self.config
@@ -173,6 +187,7 @@ class LocalizeNode(LifecycleNode):
         except BaseException:
             chosen.close()
             raise
+        session.counts.say(**{'map opened': now()})
         configured = Configured(session, Mailbox(), outputs, chosen, map_frame)
         self._log_configured(configured)
         return configured
@@ -198,7 +213,13 @@ class LocalizeNode(LifecycleNode):
         except BaseException:
             worker.stop()
             raise
-        return Active(worker, inputs, configured.outputs)
+        maps = MapLoader(
+            configured.session,
+            configured.mailbox,
+            serving=self.config.map,
+            finished=self._on_map_finished,
+        )
+        return Active(worker, inputs, configured.outputs, maps)
 
     def _stop(self) -> None:
         if self._bond is not None:
@@ -233,6 +254,37 @@ class LocalizeNode(LifecycleNode):
         if self._configured is not None:
             self._configured.mailbox.put(SettingsChanged(config))
 
+    # Another map ---------------------------------------------------------------------------------
+
+    def _begin_map(self, folder: str) -> Loading:
+        """Begin to open another map; raises VprError where that cannot be."""
+        if self._active is None:
+            raise ConfigError(
+                'map: the node is not active; set the parameter map while it is unconfigured, or '
+                'activate it first'
+            )
+        return self._active.maps.begin(folder)
+
+    def _change_map(self, folder: str) -> None:
+        """The parameter was set: the same as ~/load_map, but that it does not wait for the end."""
+        if self._active is not None or folder != self.config.map:
+            begin_checked(self._begin_map, folder, patience_s=_MAP_CHECK_S)
+
+    def _on_map_finished(self, loading: Loading, refusal: str) -> None:
+        """Tell the operator; called in the loader's thread."""
+        configured = self._configured
+        if refusal:
+            self.get_logger().error(f'map {loading.folder} refused, the old one stays: {refusal}')
+        elif configured is not None:
+            self._log_map(configured)
+        active, executor = self._active, self.executor
+        if active is not None and executor is not None:
+            with until_shutdown(self.context):
+                executor.create_task(self._settings.settle_map, active.maps.serving)
+
+    def _map_id(self) -> str:
+        return '' if self._configured is None else self._configured.place_map.id
+
     # What the operator reads ---------------------------------------------------------------------
 
     def report(self, error: Exception) -> None:
@@ -243,26 +295,29 @@ class LocalizeNode(LifecycleNode):
         self.get_logger().error(text, throttle_duration_sec=2.0)
 
     def _log_configured(self, configured: Configured) -> None:
-        place_map, chosen = configured.place_map, configured.chosen
-        model = configured.session.localizer.describer.model
-        logger = self.get_logger()
-        logger.info(
-            f'{len(place_map)} places of {place_map.folder}, '
-            f'model {model.card.name} ({model.precision}), {chosen.name}'
-        )
+        chosen, logger = configured.chosen, self.get_logger()
+        self._log_map(configured)
         if chosen.is_failure:
             logger.warning(f'backend {self.config.backend}: {chosen.reason}')
+        if convert.PlaceMatchArray is None:
+            logger.warning(
+                'vpr_msgs is not built: ~/matches, ~/localize and ~/load_map are missing, all '
+                'else works; build it with colcon, or `make setup` where a C++ compiler is'
+            )
+
+    def _log_map(self, configured: Configured) -> None:
+        place_map, logger = configured.place_map, self.get_logger()
+        model = configured.session.localizer.describer.model
+        logger.info(
+            f'{len(place_map)} places of {place_map.folder}, '
+            f'model {model.card.name} ({model.precision}), {configured.chosen.name}'
+        )
         radius_m = configured.session.localizer.calibration.radius_m
         if self.config.belief and radius_m and radius_m != self.config.agreement_radius:
             logger.warning(
                 f'the map was calibrated for answers right within {radius_m:g} m, '
                 f'agreement_radius is {self.config.agreement_radius:g} m; '
                 'set it to the same, or calibrate again with that --radius'
-            )
-        if convert.PlaceMatchArray is None:
-            logger.warning(
-                'vpr_msgs is not built: ~/matches and ~/localize are missing, all else works; '
-                'build it with colcon, or `make setup` where a C++ compiler is'
             )
 
     def _say_doing(self, text: str) -> None:
@@ -323,6 +378,8 @@ def _facts(configured: Configured | None) -> dict[str, str]:
         return {}
     place_map, chosen = configured.place_map, configured.chosen
     facts = {
+        'map': str(place_map.folder),
+        'map id': place_map.id,
         'places': str(len(place_map)),
         'model': place_map.header.model_name,
         'precision': configured.session.localizer.describer.model.precision,

@@ -8,11 +8,16 @@ import numpy as np
 from vpr_ros.core.describing.backend import Chosen, open_describer
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
-from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.described import describe_as_kept
-from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.header import (
+    MapHeader,
+    read_header,
+    require_cells,
+    require_model,
+)
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node.config import NodeConfig
 
@@ -27,15 +32,15 @@ def open_localizer(
     """
     if not config.map:
         raise ConfigError('map: not given; make one with build_map and pass map:=FOLDER')
-    folder = _expanded(config.map)
+    folder = expanded(config.map)
     header = read_header(folder)
     model_folder = (
-        _expanded(config.model)
+        expanded(config.model)
         if config.model
         else model_that_made(header.model_name, header.model_sha256)
     )
     model = Model.open(model_folder, precision=config.precision)
-    place_map = PlaceMap.open(folder, model=model)
+    place_map = open_map(folder, model)
     mountings = config.mountings()
     if not has_tf and any(given is None for given in mountings[1:]):
         raise ConfigError(
@@ -47,7 +52,7 @@ def open_localizer(
         backend=config.backend,
         precision=config.precision,
         threads=config.inference_threads,
-        cache=_expanded(config.engine_cache) if config.engine_cache else None,
+        cache=expanded(config.engine_cache) if config.engine_cache else None,
         progress=progress,
     )
     try:
@@ -61,5 +66,42 @@ def open_localizer(
         raise
 
 
-def _expanded(folder: str) -> Path:
+def open_map(folder: Path, model: Model) -> PlaceMap:
+    """A map whose places a model can find; raises MapError."""
+    place_map = PlaceMap.open(folder, model=model)
+    require_cells(folder, place_map.header, model)
+    given, expected = place_map.header.descriptor_size, model.card.descriptor_size
+    if given != expected:
+        raise MapError(
+            f'{folder}: descriptors of {given} numbers, {model.card.name} gives {expected}; '
+            'rebuild the map with build_map'
+        )
+    return place_map
+
+
+def check_replacement(
+    folder: Path, localizer: Localizer, *, header: MapHeader | None = None
+) -> None:
+    """Raise MapError for a map on which a running localizer cannot go on.
+
+    It must be of the same model, and its poses in the same frame: odometry, tf and all who listen
+    to poses go on. header: what was read; None reads it.
+    """
+    header = header or read_header(folder)
+    model, before = localizer.describer.model, localizer.place_map.header
+    require_model(folder, header, model)
+    require_cells(folder, header, model)
+    for name, here, there in (
+        ('frame', before.frame_id, header.frame_id),
+        ('datum', before.datum, header.datum),
+    ):
+        if here != there:
+            raise MapError(
+                f'{folder}: its poses are in {name} {there}, expected {here} as of the map that '
+                'is served; configure the node anew for another one'
+            )
+
+
+def expanded(folder: str) -> Path:
+    """A folder as it was given, which may begin with ~."""
     return Path(folder).expanduser()

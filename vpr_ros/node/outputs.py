@@ -32,6 +32,7 @@ from vpr_ros.session.answers import (
     Corrected,
     CorrectionLost,
     Localized,
+    MapChanged,
     Noted,
     Refused,
     StartGiven,
@@ -101,11 +102,13 @@ class Outputs:
 
     def begin(self, state: State) -> None:
         """Publish what is known before the first image: the map's places and the state."""
-        now_ns = self._node.get_clock().now().nanoseconds
-        self._places.publish(
-            convert.places_message(self._map, convert.header(now_ns, self._map_frame))
-        )
+        self._publish_places()
         self._state.publish(String(data=state.value))
+
+    def _publish_places(self) -> None:
+        now_ns = self._node.get_clock().now().nanoseconds
+        header = convert.header(now_ns, self._map_frame)
+        self._places.publish(convert.places_message(self._map, header))
 
     def end(self) -> None:
         """Stop what goes out by itself."""
@@ -148,6 +151,9 @@ class Outputs:
             self._correct(answer)
         elif isinstance(answer, CorrectionLost):
             self._forget_correction(answer)
+        elif isinstance(answer, MapChanged):
+            self._map = answer.place_map
+            self._publish_places()
         elif isinstance(answer, Noted):
             self._log(answer)
         elif isinstance(answer, Refused):

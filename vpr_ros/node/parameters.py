@@ -20,7 +20,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.errors import ConfigError, VprError
 from vpr_ros.core.settings import check, checked, default_of
 from vpr_ros.node.config import NodeConfig
 
@@ -39,14 +39,18 @@ class Parameters:
         *,
         is_configured: Callable[[], bool],
         on_change: Callable[[NodeConfig], None],
+        change_map: Callable[[str], None],
     ) -> None:
         """Declare all parameters; raises ConfigError for a bad value given at start.
 
-        on_change: is called with the values after each change.
+        on_change: is called with the values after each change; change_map: with another map of a
+        configured node, raises VprError where it is refused.
         """
         self._node = node
         self._is_configured = is_configured
         self._on_change = on_change
+        self._change_map = change_map
+        self._settles_map = False
         self.config = NodeConfig()
         node.add_on_set_parameters_callback(self._on_set)
         for declared in _FIELDS.values():
@@ -80,6 +84,15 @@ class Parameters:
                     f'parameter {name}: there is none of this name, it is ignored; {advice}'
                 )
 
+    def settle_map(self, folder: str) -> None:
+        """Have the parameter say which map is served."""
+        if folder != self.config.map:
+            self._settles_map = True
+            try:
+                self._node.set_parameters([Parameter('map', value=folder)])
+            finally:
+                self._settles_map = False
+
     def _on_set(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
         """Refuse an illegal change with its reason; take a legal one over at once."""
         values = {name: getattr(self.config, name) for name in _FIELDS}
@@ -96,8 +109,12 @@ class Parameters:
                         'change it after `ros2 lifecycle set <node> cleanup`'
                     )
                 values[change.name] = value
-            self.config = checked(NodeConfig, values)
-        except ConfigError as error:
+            config = checked(NodeConfig, values)
+            asks_map = any(change.name == 'map' for change in changes)
+            if asks_map and self._is_configured() and not self._settles_map:
+                self._change_map(config.map)
+            self.config = config
+        except VprError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._on_change(self.config)
         return SetParametersResult(successful=True)

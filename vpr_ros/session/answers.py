@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.session.tracker import State
 
@@ -50,11 +51,19 @@ class StartGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class MapChanged:
+    """The places of all further answers are those of another map."""
+
+    place_map: PlaceMap
+
+
+@dataclass(frozen=True, slots=True)
 class Replied:
     """The answer to a request."""
 
     text: str
     located: Localization | None = None  # of LocalizeAsked
+    place_map: PlaceMap | None = None  # where it was located
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +82,13 @@ class Refused:
 
 
 Answer: TypeAlias = (
-    Localized | StateChanged | Corrected | CorrectionLost | StartGiven | Replied | Noted | Refused
+    Localized
+    | StateChanged
+    | Corrected
+    | CorrectionLost
+    | StartGiven
+    | MapChanged
+    | Replied
+    | Noted
+    | Refused
 )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.camera import Camera
+from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.session.config import SessionConfig
 
@@ -104,6 +105,15 @@ class LocalizeAsked:
     read: ReadImage
 
 
+@dataclass(frozen=True, slots=True)
+class MapOpened:
+    """Another map, or a new version of it, is open; the drive goes on there."""
+
+    localizer: Localizer  # by Localizer.with_map
+    before_id: str  # of the map that it takes the place of
+    rows_before: NDArray[np.int64]  # [N], of each place on that map; -1 for a new one
+
+
 Event: TypeAlias = (
     ImageCame
     | OdometryCame
@@ -115,6 +125,7 @@ Event: TypeAlias = (
     | ResetAsked
     | TriggerAsked
     | LocalizeAsked
+    | MapOpened
 )
 
 OUTDATES_IMAGES = (ClockSetBack, ResetAsked, TriggerAsked)

@@ -24,6 +24,7 @@ from vpr_ros.session.answers import (
     Corrected,
     CorrectionLost,
     Localized,
+    MapChanged,
     Noted,
     Refused,
     Replied,
@@ -40,6 +41,7 @@ from vpr_ros.session.events import (
     ImageCame,
     InitialPoseCame,
     LocalizeAsked,
+    MapOpened,
     OdometryCame,
     ResetAsked,
     SettingsChanged,
@@ -52,6 +54,7 @@ from vpr_ros.session.whereabouts import Whereabouts
 
 _OTHER_CLOCK_S = 60.0  # apart, from which stamps are of another clock
 _MOST_WAITING = 100  # fixes, for odometry
+_MOST = 0.5  # of what a drive has come to; without it the robot's place is gone with the old map
 
 MountingOf = Callable[[str], Poses | None]
 """base_T_camera [7] of an optical frame as tf knows it now, or None."""
@@ -74,11 +77,10 @@ class Session:
         self._config = config
         self._mounting_of = mounting_of
         self._odometry = Odometry()
-        place_map = localizer.place_map
         self._whereabouts = Whereabouts(
-            place_map.poses[:, :3],
+            localizer.place_map.poses[:, :3],
             map_frame=map_frame,
-            bound_mps=speed_bound_mps(place_map.grid, config.max_speed),
+            bound_mps=_bound_mps(localizer, config),
         )
         self._tracker = Tracker()
         self._map_T_odom = SmoothTransform()
@@ -99,6 +101,7 @@ class Session:
             ResetAsked: self._on_reset,
             TriggerAsked: self._on_trigger,
             LocalizeAsked: self._on_localize,
+            MapOpened: self._on_map_opened,
         }
         self._tell()
 
@@ -323,7 +326,27 @@ class Session:
     def _on_localize(self, event: LocalizeAsked) -> Iterator[Answer]:
         image = event.read(at_least_hw=self.localizer.needed_hw)
         query = self.localizer.describe(Frame(image, event.stamp_ns))
-        yield Replied('', self.localizer.locate_alone(query))
+        yield Replied('', self.localizer.locate_alone(query), self.localizer.place_map)
+
+    def _on_map_opened(self, event: MapOpened) -> Iterator[Answer]:
+        """Go on with the drive on another map; only belief and map know of its places."""
+        localizer = event.localizer
+        if event.before_id != self.localizer.place_map.id:
+            raise VprError('the map was changed meanwhile; ask again')
+        kept = localizer.continue_from(self.localizer, event.rows_before)
+        self.localizer = localizer
+        self._whereabouts.use_map(
+            localizer.place_map.poses[:, :3], bound_mps=_bound_mps(localizer, self._config)
+        )
+        yield MapChanged(localizer.place_map)
+        before = self._tracker.state
+        if kept < _MOST and before is not State.LOST:
+            self._tracker.reset()
+            yield from self._changed(before, State.LOST)
+        new = int((event.rows_before < 0).sum())
+        yield Replied(
+            f'{len(localizer.place_map)} places of {localizer.place_map.folder}, {new} of them new'
+        )
 
     def _set_back(self, by_s: float) -> Iterator[Answer]:
         self.counts.add('time_jumps')
@@ -367,3 +390,8 @@ class Session:
                 'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
             }
         )
+
+
+def _bound_mps(localizer: Localizer, config: SessionConfig) -> float:
+    """Bound on the robot's speed on a localizer's map."""
+    return speed_bound_mps(localizer.place_map.grid, config.max_speed)

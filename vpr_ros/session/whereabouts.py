@@ -116,10 +116,14 @@ class Whereabouts:
         self, positions_m: NDArray[np.float64], *, map_frame: str, bound_mps: float
     ) -> None:
         """positions_m: [N, 3] of the places; bound_mps: on the robot's speed without odometry."""
-        self._positions_m = positions_m
         self._map_frame = map_frame
-        self._bound_mps = bound_mps
+        self.use_map(positions_m, bound_mps=bound_mps)
         self.forget()
+
+    def use_map(self, positions_m: NDArray[np.float64], *, bound_mps: float) -> None:
+        """Take other places [N, 3] in the same frame; what is known stays."""
+        self._positions_m = positions_m
+        self._bound_mps = bound_mps
 
     def forget(self) -> None:
         """Know nothing."""

@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.localizing.standing import Standing
 from vpr_ros.core.mapping.grid import Background, PlaceGrid
 from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.products import products
@@ -91,15 +92,38 @@ class Belief:
     def reset(self) -> None:
         """Know nothing: on the map, anywhere, or elsewhere alike."""
         cells = len(self._grid)
-        self._weight = np.full((len(SPEEDS), cells), 0.5 / (len(SPEEDS) * cells), np.float32)
+        each = 0.5 / (len(SPEEDS) * cells)
+        self._weight: Array = np.full((len(SPEEDS), cells), each, np.float32)
         self._moved = np.zeros_like(self._weight)
         self._scale = 1.0  # of the stored weights: applied by the next frame's passes
-        self._cells = np.full(cells, 0.5 / cells, np.float32)
+        self._cells: Array = np.full(cells, 0.5 / cells, np.float32)
         self.elsewhere = 0.5
         self._seen: dict[int, _Seen] = {}  # by camera
         self._stamp_ns: int | None = None
         self._held_m = 0.0  # travelled, by odometry, while images repeated each other
         self._frames = 0
+
+    def standing(self) -> Standing:
+        """What is known now, in terms of places."""
+        owners = self._grid.place_of_cell  # [M]
+        speeds = self._weight.sum(axis=1) + np.float32(_FLAT)  # [V], also without any weight
+        on_places = owners >= 0
+        weight = np.bincount(owners[on_places], self.cells[on_places], self._grid.places)
+        return Standing(
+            weight=weight.astype(np.float32),
+            elsewhere=self.elsewhere,
+            speeds=speeds / speeds.sum(),
+            stamp_ns=self._stamp_ns,
+            held_m=self._held_m,
+        )
+
+    def begin_at(self, standing: Standing) -> None:
+        """Know what `standing` says of the places of this map, and nothing else."""
+        self.reset()
+        self._cells = self._grid.on_cells(standing.weight)
+        self._weight = np.ascontiguousarray(np.outer(standing.speeds, self._cells), np.float32)
+        self.elsewhere = standing.elsewhere
+        self._stamp_ns, self._held_m = standing.stamp_ns, standing.held_m
 
     def step(
         self,

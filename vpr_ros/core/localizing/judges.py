@@ -91,6 +91,15 @@ class Drive:
         """Forget the drive so far."""
         self._belief.reset()
 
+    def continue_from(self, before: 'Drive', rows: NDArray[np.int64]) -> float:
+        """Go on from a drive on another map; returns the share of its weight that is kept.
+
+        rows: [N], the row of each place there; -1 for a place that is new.
+        """
+        standing = before._belief.standing()
+        self._belief.begin_at(standing.on(rows))
+        return standing.share_kept(rows)
+
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places by the belief after this image."""
         candidates, shown, is_identical = self._weigh(query, found, config)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.image import check, shows_something
 from vpr_ros.core.localizing.confidence import Calibration, calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
@@ -81,6 +82,31 @@ class Localizer:
         """Forget the drive so far."""
         if self._drive is not None:
             self._drive.reset()
+
+    def with_map(self, place_map: PlaceMap) -> 'Localizer':
+        """A further localizer of the same model and cameras on another map, without a drive.
+
+        It has done what would make its first frame slow. Raises MapError where the map cannot be
+        used. `continue_from` hands it the drive.
+        """
+        other = Localizer(self.describer, place_map, self.config, cameras=self.rig.cameras)
+        for camera in range(len(self.rig.cameras)):
+            with suppress(ConfigError):  # a camera that cannot be used is told at its frames
+                other.rig.places_seen(camera)
+        other.locate_alone(Query(place_map.descriptor(0), 0))
+        return other
+
+    def continue_from(self, before: 'Localizer', rows: NDArray[np.int64]) -> float:
+        """Take over settings, cameras and drive of a localizer on another map.
+
+        rows: [N], the row of each place there; -1 for a place that is new. Returns the share of
+        the drive's weight that is at places that both have; 1 without a belief.
+        """
+        self.use(before.config)
+        self.rig.cameras[:] = before.rig.cameras
+        if self._drive is None or before._drive is None:
+            return 1.0
+        return self._drive.continue_from(before._drive, rows)
 
     def step(
         self, frame: Frame, *, prior: Prior | None = None, travelled_m: float | None = None

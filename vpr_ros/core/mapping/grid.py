@@ -39,6 +39,20 @@ class PlaceGrid:
         """Number of cells, M."""
         return len(self.place_of_cell)
 
+    def on_cells(self, weight: Array) -> Array:
+        """Weights of places [N] on the cells [M], in equal shares; all of them are somewhere."""
+        cells = np.flatnonzero(self.place_of_cell >= 0)
+        owners = self.place_of_cell[cells]  # ascending
+        first, behind = (
+            np.searchsorted(owners, np.arange(self.places), side) for side in ('left', 'right')
+        )
+        spread = np.zeros(len(self), np.float32)
+        spread[cells] = (weight / np.maximum(behind - first, 1))[owners]
+        without = np.flatnonzero(behind == first)  # a place that is nobody's nearest
+        beside = cells[np.minimum(first[without], len(cells) - 1)]
+        np.add.at(spread, beside, weight[without])
+        return spread
+
     @cached_property
     def is_regular(self) -> bool:
         """Whether cell k is place k, as where places are equally far apart."""
