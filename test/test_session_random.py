@@ -27,6 +27,8 @@ from session_world import (
 
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.same_places import rows_before
+from vpr_ros.map_care.edit import keep_places
 from vpr_ros.session.answers import Answer, Localized, Replied
 from vpr_ros.session.config import SessionConfig
 from vpr_ros.session.events import (
@@ -34,6 +36,7 @@ from vpr_ros.session.events import (
     ClockSetBack,
     GpsCame,
     LocalizeAsked,
+    MapOpened,
     ResetAsked,
     SettingsChanged,
     TriggerAsked,
@@ -60,6 +63,15 @@ SETTINGS = st.builds(
 @cache
 def the_street() -> PlaceMap:
     return street(Path(tempfile.mkdtemp()) / 'map')
+
+
+@cache
+def the_maps() -> list[PlaceMap]:
+    """The street, its second half, and three places of it."""
+    folder = Path(tempfile.mkdtemp())
+    for name, first in (('half', PLACES // 2), ('three', PLACES - 3)):
+        assert keep_places(the_street(), np.arange(PLACES) >= first, folder / name)
+    return [the_street(), PlaceMap.open(folder / 'half'), PlaceMap.open(folder / 'three')]
 
 
 class AnyEvents(RuleBasedStateMachine):
@@ -143,6 +155,16 @@ class AnyEvents(RuleBasedStateMachine):
         before = self.session.state
         self.session.handle(LocalizeAsked(0, image_at(place, 0).read))
         assert self.session.state is before
+
+    @rule(number=st.integers(0, 2))
+    def another_map(self, number: int) -> None:
+        before = self.session.localizer
+        place_map = the_maps()[number]
+        rows = rows_before(place_map, before.place_map)
+        event = MapOpened(before.with_map(place_map), before.place_map.id, rows)
+        assert isinstance(self.session.handle(event)[-1], Replied)
+        assert self.session.localizer.place_map is place_map
+        self.away = 0
 
     @rule(seen_deg=st.none() | st.floats(1, 170), camera=st.sampled_from([0, 1]))
     def camera_info(self, seen_deg: float | None, camera: int) -> None:

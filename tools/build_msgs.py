@@ -23,7 +23,7 @@ SOURCE = ROOT / 'vpr_msgs'
 REQUIREMENTS = ROOT / 'requirements'
 PREFIX = Path(sys.prefix)
 STAMP = PREFIX / 'share' / 'vpr_msgs' / 'built_from.sha256'
-WITHOUT = 'going on without vpr_msgs: no PlaceMatchArray on ~/matches and no ~/localize service'
+WITHOUT = 'going on without vpr_msgs: no ~/matches, ~/localize and ~/load_map'
 
 
 class BuildError(Exception):
