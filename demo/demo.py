@@ -30,7 +30,7 @@ from vpr_ros.evaluating.figures import evaluate
 from vpr_ros.evaluating.live import run_live
 from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
-from vpr_ros.map_care.build import build_map, chosen_features
+from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
 from vpr_ros.node.conversions import pose_array
 
 DRIVES = Path(__file__).parent / 'drives'
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         day,
         OnnxDescriber(model, singly=False),
         OUTPUT / 'map',
-        features=chosen_features(None, day, model.card.cells),
+        MapOptions(features=chosen_features(None, day, model.card.cells)),
     )
     print('\n'.join(f'   {line}' for line in report.lines()))
     print(f'2. Start the node, play the drive at dusk into it: {DRIVES / "dusk"}', flush=True)

@@ -27,6 +27,7 @@ FLOORS = (
     {'vpr_ros.session'},
     {'vpr_ros.cli'},
     {'vpr_ros.drives'},
+    {'vpr_ros.batch'},
     {'vpr_ros.report'},
     {'vpr_ros.core.localizing'},
     {'vpr_ros.core.mapping'},
@@ -37,7 +38,13 @@ FLOORS = (
 )
 """Rooms from the top down. Rooms of one floor do not import each other."""
 
-WITHOUT_ROS = ('vpr_ros.core', 'vpr_ros.drives', 'vpr_ros.report', 'vpr_ros.session')
+WITHOUT_ROS = (
+    'vpr_ros.core',
+    'vpr_ros.batch',
+    'vpr_ros.drives',
+    'vpr_ros.report',
+    'vpr_ros.session',
+)
 """Rooms that the trainer imports, or that are tested without ROS."""
 
 COMMANDS = {

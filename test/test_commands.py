@@ -273,7 +273,7 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {test!r})
 from worlds import write_tiny_model
-from vpr_ros.map_care.build import build_map
+from vpr_ros.map_care.build import MapOptions, build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.geometry import FORWARD_CAMERA
 from vpr_ros.core.trajectory import Trajectory
@@ -293,7 +293,7 @@ class Drive:
             yield RecordedFrame(row * 10**6, str(row), load)
 
 describer = OnnxDescriber(write_tiny_model(Path({folder!r}) / 'model'), threads=1)
-build_map(Drive(), describer, Path({folder!r}) / 'map', max_pose_gap_s=1e9)
+build_map(Drive(), describer, Path({folder!r}) / 'map', MapOptions(max_pose_gap_s=1e9))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -53,7 +53,7 @@ from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.evaluate_bag import main as evaluate_bag_main
 from vpr_ros.map import main as map_main
-from vpr_ros.map_care.build import build_map
+from vpr_ros.map_care.build import MapOptions, build_map
 from vpr_ros.map_care.edit import keep_places, merge
 
 CAMERA = rendered.camera()
@@ -100,7 +100,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescri
     folder = tmp_path_factory.mktemp('room')
     describer = OnnxDescriber(write_tiny_model(folder / 'model'))
     drive = open_drive(write_folder(folder / 'drive', MAPPED))
-    build_map(drive, describer, folder / 'map', features=SiftFeatures())
+    build_map(drive, describer, folder / 'map', MapOptions(features=SiftFeatures()))
     return PlaceMap.open(folder / 'map'), describer
 
 
@@ -211,7 +211,9 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescr
     describer = OnnxDescriber(write_tiny_model(folder / 'model'))
     for name, shift_m, strange in (('first', 0.0, 0.0), ('second', 100.0, 0.5)):
         write_folder(folder / name, MAPPED, shift_m=shift_m, strange=strange)
-        build_map(open_drive(folder / name), describer, folder / f'{name}_map', features=SIFT)
+        build_map(
+            open_drive(folder / name), describer, folder / f'{name}_map', MapOptions(features=SIFT)
+        )
     merge([PlaceMap.open(folder / f'{name}_map') for name in ('first', 'second')], folder / 'map')
     return PlaceMap.open(folder / 'map'), describer
 
@@ -388,7 +390,9 @@ def test_landmarks_without_a_calibration_are_refused_before_anything_is_written(
     folder = write_folder(tmp_path / 'drive', MAPPED[:2], calibrated=False)
     output = tmp_path / 'map'
     with pytest.raises(DriveError, match='camera_info'):
-        build_map(open_drive(folder), OnnxDescriber(model), output, features=SiftFeatures())
+        build_map(
+            open_drive(folder), OnnxDescriber(model), output, MapOptions(features=SiftFeatures())
+        )
     arguments = ['--bag', folder, '--model', model.folder, '--output', output, '--landmarks']
     assert build_map_main([str(word) for word in arguments]) == 2
     said = capsys.readouterr().err.splitlines()  # notes of what was read, then the error
@@ -473,7 +477,7 @@ def test_depth_of_a_bag_gives_landmarks_without_any_parallax(
         assert frame.depth is not None
         np.testing.assert_allclose(frame.depth(), depth, atol=2e-3)
     describer = OnnxDescriber(write_tiny_model(tmp_path / 'model'))
-    build_map(drive, describer, tmp_path / 'map', features=SiftFeatures())
+    build_map(drive, describer, tmp_path / 'map', MapOptions(features=SiftFeatures()))
     landmarks = PlaceMap.open(tmp_path / 'map').landmarks(0)
     assert landmarks is not None and len(landmarks) > 100
     with pytest.raises(DriveError, match='no topic /nowhere'):
@@ -498,7 +502,7 @@ def test_a_depth_image_that_cannot_be_read_is_counted_and_the_map_is_made(
 
     frames = [replace(frame, depth=broken) for frame in drive.frames()]
     drive.frames = lambda: iter(frames)
-    report = build_map(drive, describer, tmp_path / 'map', features=SiftFeatures())
+    report = build_map(drive, describer, tmp_path / 'map', MapOptions(features=SiftFeatures()))
     assert report.mapped == len(MAPPED) and report.landmarks > 0  # by parallax
     said = f'{len(MAPPED)} depth images could not be used, the first: /depth: 17 bytes'
     assert said in '\n'.join(report.lines())

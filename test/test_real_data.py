@@ -21,7 +21,7 @@ from vpr_ros.drives.writer import WriteOptions, write_bag
 from vpr_ros.evaluating.figures import Evaluation, evaluate
 from vpr_ros.evaluating.live import run_live
 from vpr_ros.evaluating.tolerance import Tolerance
-from vpr_ros.map_care.build import build_map
+from vpr_ros.map_care.build import MapOptions, build_map
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,7 +38,10 @@ def through_the_node(
     for name, source in (('database', database), ('queries', queries)):
         write_bag(source, folder / name, WriteOptions(rate_hz=8.0))
     build_map(
-        open_drive(folder / 'database'), OnnxDescriber(model), folder / 'map', max_pose_gap_s=5
+        open_drive(folder / 'database'),
+        OnnxDescriber(model),
+        folder / 'map',
+        MapOptions(max_pose_gap_s=5),
     )
     place_map = PlaceMap.open(folder / 'map', model=model)
     drive = open_drive(folder / 'queries', DriveOptions(datum=place_map.header.datum))

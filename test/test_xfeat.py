@@ -28,7 +28,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame
 from vpr_ros.drives import open_drive
 from vpr_ros.map import main as map_main
-from vpr_ros.map_care.build import build_map
+from vpr_ros.map_care.build import MapOptions, build_map
 from vpr_ros.map_care.edit import append, keep_places, merge
 
 DRIVE = rendered.drive(4, step_m=0.3)
@@ -51,7 +51,9 @@ def describer(room: Path) -> OnnxDescriber:
 @pytest.fixture(scope='module', params=[False, True], ids=['nearest', 'lighterglue'])
 def made(request: pytest.FixtureRequest, room: Path, describer: OnnxDescriber) -> PlaceMap:
     features = XFeatFeatures(tiny_xfeat.graphs(lighterglue=request.param))
-    build_map(open_drive(room / 'drive'), describer, room / features.name, features=features)
+    build_map(
+        open_drive(room / 'drive'), describer, room / features.name, MapOptions(features=features)
+    )
     return PlaceMap.open(room / features.name)
 
 
@@ -144,7 +146,7 @@ def test_maps_of_different_features_are_not_joined(
     made: PlaceMap, room: Path, describer: OnnxDescriber, tmp_path: Path
 ) -> None:
     drive = open_drive(room / 'drive')
-    build_map(drive, describer, tmp_path / 'sift', features=SiftFeatures())
+    build_map(drive, describer, tmp_path / 'sift', MapOptions(features=SiftFeatures()))
     sift = PlaceMap.open(tmp_path / 'sift')
     assert sift.landmark_graphs == {} and sift.features().name == SiftFeatures.name
     with pytest.raises(MapError, match='root-sift'):
@@ -332,7 +334,7 @@ def test_a_view_beside_the_mapped_path_is_placed_to_centimetres(
 ) -> None:
     features = features_named(kind, exported)
     drive = open_drive(write_folder(tmp_path / 'drive', rendered.drive(4)))
-    build_map(drive, describer, tmp_path / 'map', features=features)
+    build_map(drive, describer, tmp_path / 'map', MapOptions(features=features))
     place_map = PlaceMap.open(tmp_path / 'map')
     pose = rendered.drive(1, start_m=2.75, sway_m=0.5)[0]
     localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY)])

@@ -1,5 +1,6 @@
 """Make a map from a drive: describe its images, take their poses, write both down."""
 
+import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -7,23 +8,36 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.cli.command import Parser, command, say_drive
-from vpr_ros.cli.options import add_mapping, add_model, drive_options
+from vpr_ros.cli.command import Parser, command, say_drive, say_notes
+from vpr_ros.cli.options import (
+    add_mapping,
+    add_model,
+    add_workers,
+    count,
+    drive_options,
+    workers_of,
+)
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
+from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.drives import open_drive
-from vpr_ros.map_care.build import Spacing, build_map, chosen_features
+from vpr_ros.drives import drives_in, open_drive
+from vpr_ros.map_care.archive import STRETCH, Recipe, broken_lines, build_archive
+from vpr_ros.map_care.build import MapOptions, Spacing, build_map, chosen_features
+
+_ARCHIVE = ('work', 'workers', 'ray', 'stretch', 'leave_out_broken')
+_MOST_SAID = 20  # bags in a map's command
 
 
 def _parser() -> Parser:
     parser = Parser(prog='build_map', description=__doc__)
-    add_mapping(parser)
+    add_mapping(parser, many=True)
     parser.add_argument(
         '--output', required=True, type=Path, metavar='MAP', help='the map folder to write'
     )
     add_model(parser)
+    _add_archive(parser)
     return parser
 
 
@@ -31,6 +45,11 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = _parser().parse_args(argv)
+    said = shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)])
+    if arguments.bags:
+        return _build_archive(arguments)
+    if given := [name for name in _ARCHIVE if getattr(arguments, name) not in (None, 0, False)]:
+        raise ConfigError(f'--{given[0].replace("_", "-")}: goes with --bags, not with one drive')
     spacing = Spacing.parse(arguments.every)
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
@@ -39,10 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         drive,
         OnnxDescriber(model, threads=arguments.threads, singly=False),
         arguments.output,
-        spacing=spacing,
-        max_pose_gap_s=arguments.max_pose_gap,
-        features=features,
-        command=shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)]),
+        MapOptions(spacing=spacing, max_pose_gap_s=arguments.max_pose_gap, features=features),
+        command=said,
     )
     say_drive(drive)
     for line in report.lines():
@@ -54,6 +71,73 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print(_extent(PlaceMap.open(arguments.output)))
     return 0
+
+
+def _build_archive(arguments: argparse.Namespace) -> int:
+    model = Model.open(arguments.model or default_model(), precision=arguments.precision)
+    recipe = Recipe(
+        model=model.folder,
+        precision=model.precision,
+        drive=drive_options(arguments),
+        spacing=Spacing.parse(arguments.every),
+        max_pose_gap_s=arguments.max_pose_gap,
+        landmarks=arguments.landmarks,
+        stretch=arguments.stretch or STRETCH,
+    )
+    output: Path = arguments.output
+    found = build_archive(
+        drives_in(arguments.bags),
+        output,
+        arguments.work or output.absolute().with_name(f'{output.absolute().name}.work'),
+        recipe,
+        workers=workers_of(arguments, threads=arguments.threads),
+        command=_told(arguments),
+        leave_out_broken=arguments.leave_out_broken,
+    )
+    say_notes([*broken_lines(found.broken), *found.notes])
+    for line in found.lines():
+        print(line)
+    print(_extent(PlaceMap.open(output)))
+    return 1 if found.broken else 0
+
+
+def _told(arguments: argparse.Namespace) -> str:
+    """The command without what leaves the map as it is: who works on it, and in which folder."""
+    ours = vars(arguments)
+    words = ['build_map', '--bags', *map(str, arguments.bags[:_MOST_SAID])]
+    if more := len(arguments.bags) - _MOST_SAID:
+        words += [f'... and {more} more'] if more > 0 else []
+    for name in sorted(ours.keys() - {*_ARCHIVE, 'bags', 'output', 'threads'} | {'stretch'}):
+        if ours[name] not in (None, _parser().get_default(name)):
+            values = ours[name] if isinstance(ours[name], list) else [ours[name]]
+            words += [f'--{name.replace("_", "-")}', *map(str, values)]
+    return shlex.join(words)
+
+
+def _add_archive(parser: Parser) -> None:
+    group = parser.add_argument_group('many drives (--bags)')
+    add_workers(group, what='drive')
+    group.add_argument(
+        '--work',
+        type=Path,
+        metavar='DIR',
+        help='where finished pieces are kept, which the same command takes up again, and one with '
+        'more bags, too (default: MAP.work beside the map; can be deleted at any time)',
+    )
+    group.add_argument(
+        '--stretch',
+        type=count,
+        default=0,
+        metavar='N',
+        help='images of a piece, which is what a killed worker loses at most '
+        f'(default: {STRETCH})',
+    )
+    group.add_argument(
+        '--leave-out-broken',
+        action='store_true',
+        help='make the map of the drives that can be read, and end with status 1 if others cannot '
+        '(default: no map before all can)',
+    )
 
 
 def _extent(place_map: PlaceMap) -> str:

@@ -37,7 +37,7 @@ from vpr_ros.evaluating.setups import ModelledMap, opened_maps, settings_of, set
 from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.evaluating.written import write_figures, write_fixes
-from vpr_ros.map_care.build import build_map, chosen_features
+from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
 from vpr_ros.report.page import write_page
 
 
@@ -192,9 +192,11 @@ def _made_map(
         drive,
         OnnxDescriber(model, threads=arguments.threads, singly=False),
         folder / 'map',
-        max_pose_gap_s=arguments.max_pose_gap,
+        MapOptions(
+            max_pose_gap_s=arguments.max_pose_gap,
+            features=chosen_features(arguments.landmarks, drive, model.card.cells),
+        ),
         command='evaluate_bag --map-bag',
-        features=chosen_features(arguments.landmarks, drive, model.card.cells),
     )
     say_drive(drive)
     print(f'{arguments.map_bag}: {"; ".join(report.lines())}')

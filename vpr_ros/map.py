@@ -34,7 +34,7 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.tolerance import Tolerance
-from vpr_ros.map_care.build import Spacing, append_drive, features_to_append
+from vpr_ros.map_care.build import MapOptions, Spacing, append_drive, features_to_append
 from vpr_ros.map_care.check import check, damages
 from vpr_ros.map_care.edit import merge
 from vpr_ros.map_care.export import EXPORTS
@@ -88,10 +88,12 @@ def _append(arguments: argparse.Namespace) -> int:
         header,
         drive,
         OnnxDescriber(model, threads=arguments.threads, singly=False),
-        spacing=spacing,
-        max_pose_gap_s=arguments.max_pose_gap,
+        MapOptions(
+            spacing=spacing,
+            max_pose_gap_s=arguments.max_pose_gap,
+            features=features_to_append(arguments.map, header, arguments.landmarks, drive),
+        ),
         command=arguments.said,
-        features=features_to_append(arguments.map, header, arguments.landmarks, drive),
     )
     say_drive(drive)
     print('\n'.join(report.lines()))

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from vpr_ros.batch.workers import Workers
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
@@ -82,9 +83,45 @@ def add_landmarks(parser: argparse.ArgumentParser, *, meaning: str) -> None:
     parser.add_argument('--landmarks', nargs='?', const='', metavar='FEATURES', help=meaning)
 
 
-def add_mapping(parser: argparse.ArgumentParser) -> None:
-    """Add what says which images are mapped: --bag or --images, --every, and how to read them."""
+def add_workers(parser: argparse._ActionsContainer, *, what: str) -> None:
+    """Add --workers and --ray, which say who works on many of `what`."""
+    parser.add_argument(
+        '--workers',
+        type=count,
+        default=0,
+        metavar='N',
+        help=f'processes that each work on their own {what} (default: 1; with --ray, one for '
+        'every core)',
+    )
+    parser.add_argument(
+        '--ray',
+        nargs='?',
+        const='',
+        metavar='ADDRESS',
+        help='let Ray run the workers: of this machine alone, or of the cluster at ADDRESS '
+        "(HOST:PORT, auto), which has to see the same files; needs pip install 'vpr_ros[batch]'",
+    )
+
+
+def workers_of(arguments: argparse.Namespace, *, threads: int = 0) -> Workers:
+    """What --workers and --ray say; threads: of each worker, 0: its share of the cores."""
+    return Workers(count=arguments.workers, threads=threads, ray=arguments.ray)
+
+
+def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """Add what says which images are mapped: --bag or --images, --every, and how to read them.
+
+    many: add --bags, too.
+    """
     source = parser.add_mutually_exclusive_group(required=True)
+    if many:
+        source.add_argument(
+            '--bags',
+            type=Path,
+            nargs='+',
+            metavar='BAG',
+            help='many bags and posed folders, or folders that hold some',
+        )
     source.add_argument(
         '--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder'
     )

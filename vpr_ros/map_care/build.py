@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
 from vpr_ros.core.mapping.graphs import features_of
 from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
-from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
@@ -31,6 +31,9 @@ from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.map_care.check import blank_said
 from vpr_ros.map_care.edit import append, require_same_headings
+
+PosedFrame: TypeAlias = tuple[RecordedFrame, Poses]
+"""A frame and map_T_camera [7]."""
 
 THUMBNAIL_PX = 240
 NO_LANDMARKS = 'none'
@@ -73,6 +76,19 @@ class Spacing:
         return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOptions:
+    """How a drive becomes places."""
+
+    spacing: Spacing = Spacing()
+    max_pose_gap_s: float | None = None  # None: as the drive's poses tell, see Trajectory.at
+    features: Features | None = None  # of landmarks; None: the places have none
+
+
+ALL_IMAGES = MapOptions()
+"""Every image becomes a place, without landmarks."""
+
+
 @dataclass
 class Report:
     """What became of the drive's images."""
@@ -86,6 +102,15 @@ class Report:
     thinned: int = 0
     unusable: Unusable = field(default_factory=Unusable)
     depths: Unusable = field(default_factory=Unusable)  # depth images that are not
+
+    def add(self, other: 'Report') -> None:
+        """Count what became of further images."""
+        for name in ('images', 'mapped', 'blank', 'landmarks', 'without_pose', 'thinned'):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.why_without = self.why_without or other.why_without
+        for mine, others in ((self.unusable, other.unusable), (self.depths, other.depths)):
+            mine.count += others.count
+            mine.first = mine.first or others.first
 
     def lines(self) -> list[str]:
         """The counts as sentences, zeros left out."""
@@ -116,62 +141,58 @@ def build_map(
     drive: Drive,
     describer: Describer,
     output: Path,
+    options: MapOptions = ALL_IMAGES,
     *,
-    spacing: Spacing = Spacing(),
-    max_pose_gap_s: float | None = None,
     command: str = '',
-    features: Features | None = None,
 ) -> Report:
-    """Write a map of a drive, with landmarks if features for them are given.
+    """Write a map of a drive, with landmarks if the options have features for them.
 
     Raises DriveError without poses, MapError where the map cannot be written. Whatever goes wrong,
     a map that was at `output` before stays as it was.
     """
     report = Report()
     with noting(lambda: notes_of(drive), report.known):
-        maker = landmark_maker(drive, features) if features else None
-        header = _header(drive, describer, maker, command)
-        with build(output, header, features=features) as writer:
-            return add_places(
-                drive,
-                describer,
-                writer,
-                spacing=spacing,
-                max_pose_gap_s=max_pose_gap_s,
-                maker=maker,
-                report=report,
-            )
+        maker = landmark_maker(drive, options.features) if options.features else None
+        header = map_header(drive, describer, maker, command)
+        with build(output, header, features=options.features) as writer:
+            _add_drive(drive, describer, writer, options, maker, report)
+    return report
 
 
-def add_places(
+def _add_drive(
     drive: Drive,
     describer: Describer,
     writer: MapWriter,
-    *,
-    spacing: Spacing = Spacing(),
-    max_pose_gap_s: float | None = None,
-    maker: LandmarkMaker | None = None,
-    report: Report | None = None,
-) -> Report:
-    """Describe a drive's images and write them as places; raises DriveError without poses.
+    options: MapOptions,
+    maker: LandmarkMaker | None,
+    report: Report,
+) -> None:
+    """Write all places of a drive; raises DriveError where it has none."""
+    frames = posed_frames(drive, frames_of(drive), options, report)
+    add_places(frames, describer, writer, maker, report)
+    require_mapped(drive, report)
+
+
+def add_places(
+    frames: Iterable[PosedFrame],
+    describer: Describer,
+    writer: MapWriter,
+    maker: LandmarkMaker | None,
+    report: Report,
+) -> None:
+    """Describe frames of a drive, with their map_T_camera, and write them as places.
 
     maker: of landmarks, for a part that has some. report: what is counted into, where the caller
     wants to know it of a failure, too.
     """
-    if drive.trajectory is None:
-        raise DriveError(
-            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
-        )
-    report = Report() if report is None else report
-    chosen = _posed(drive, drive.trajectory, spacing, max_pose_gap_s, report)
 
-    def load(posed: tuple[RecordedFrame, Poses], needed_hw: tuple[int, int]) -> Image:
+    def load(posed: PosedFrame, needed_hw: tuple[int, int]) -> Image:
         if maker is not None:
             return posed[0].load()
         height, width = needed_hw
         return posed[0].load(at_least_hw=(max(height, THUMBNAIL_PX), max(width, THUMBNAIL_PX)))
 
-    results = described_with_cells(chosen, load, describer, with_cells=writer.has_cells)
+    results = described_with_cells(frames, load, describer, with_cells=writer.has_cells)
     for (frame, pose), (image, seen) in usable(results, report.unusable):
         writer.add(
             seen.descriptor,
@@ -188,12 +209,15 @@ def add_places(
             report.landmarks += _written(writer, maker.add(image, pose, depth_m=depth_m))
     if maker is not None:
         report.landmarks += _written(writer, maker.finish())
+
+
+def require_mapped(drive: Drive, report: Report) -> None:
+    """Raise DriveError where not one of a drive's images became a place."""
     if report.images and not report.mapped:
         raise DriveError(
             f'{drive.name}: not one of its {report.images} images can be mapped, '
             f'{report.without_pose} have no pose and {report.unusable.count} cannot be used'
         )
-    return report
 
 
 def append_drive(
@@ -201,17 +225,15 @@ def append_drive(
     header: MapHeader,
     drive: Drive,
     describer: Describer,
+    options: MapOptions = ALL_IMAGES,
     *,
-    spacing: Spacing = Spacing(),
-    max_pose_gap_s: float | None = None,
     command: str = '',
-    features: Features | None = None,
 ) -> Report:
-    """Add a drive to a map as a further part, with landmarks if features for them are given.
+    """Add a drive to a map as a further part, with landmarks if the options have features.
 
     header: of the map before. A map without cells goes on without, whatever the model has. Raises
-    MapError where the drive's poses or the model's cells cannot stand beside the map's, and as
-    `edit.append` and `add_places`.
+    MapError where the drive's poses or the model's cells cannot stand beside the map's, DriveError
+    without poses, and as `edit.append`.
     """
     report = Report()
     with noting(lambda: notes_of(drive), report.known):
@@ -219,20 +241,13 @@ def append_drive(
         if drive.trajectory is not None:
             require_frame_of_map(header, drive)
             require_same_headings(header, drive.has_heading, where=drive.name)
-        maker = landmark_maker(drive, features) if features else None
+        maker = landmark_maker(drive, options.features) if options.features else None
         landmarks = (maker.camera, maker.features) if maker else None
         with append(
             folder, header, command=command, source=drive.name, landmarks=landmarks
         ) as writer:
-            return add_places(
-                drive,
-                describer,
-                writer,
-                spacing=spacing,
-                max_pose_gap_s=max_pose_gap_s,
-                maker=maker,
-                report=report,
-            )
+            _add_drive(drive, describer, writer, options, maker, report)
+    return report
 
 
 def tells_directions(drive: Drive) -> bool:
@@ -260,10 +275,15 @@ def chosen_features(
     (h, w, C) of the map. Raises ConfigError for others than there are or fit, ModelError where
     their networks have not been exported.
     """
-    if kind == NO_LANDMARKS:
-        return None
     if kind is None:
         return CellFeatures() if cells and tells_directions(drive) else None
+    return features_of_kind(kind, cells)
+
+
+def features_of_kind(kind: str, cells: tuple[int, int, int] | None) -> Features | None:
+    """As `chosen_features` of a kind that is named."""
+    if kind == NO_LANDMARKS:
+        return None
     kind = kind or 'sift'
     if kind not in GRAPHS_OF_KIND:
         choices = ', '.join((*GRAPHS_OF_KIND, NO_LANDMARKS))
@@ -288,9 +308,10 @@ def features_to_append(
     return None if kind is None else chosen_features(kind, drive, header.cells)
 
 
-def _header(
+def map_header(
     drive: Drive, describer: Describer, maker: LandmarkMaker | None, command: str
 ) -> MapHeader:
+    """What a map of a drive says of itself; maker: of its landmarks, None: it has none."""
     card = describer.model.card
     return MapHeader(
         model_name=card.name,
@@ -329,27 +350,31 @@ def _written(writer: MapWriter, found: Iterable[Landmarks]) -> int:
     return count
 
 
-def _posed(
-    drive: Drive,
-    trajectory: Trajectory,
-    spacing: Spacing,
-    max_pose_gap_s: float | None,
-    report: Report,
-) -> Iterator[tuple[RecordedFrame, Poses]]:
-    """The frames to map, with map_T_camera [7]; the others are counted."""
+def posed_frames(
+    drive: Drive, frames: Iterable[RecordedFrame], options: MapOptions, report: Report
+) -> Iterator[PosedFrame]:
+    """The frames of a drive that are to be mapped, with map_T_camera [7]; others are counted.
+
+    Raises DriveError for a drive without poses.
+    """
+    if drive.trajectory is None:
+        raise DriveError(
+            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
+        )
     last: tuple[int, Poses] | None = None
     unposed_ns: list[int] = []
-    for frame in frames_of(drive):
+    gap_s = options.max_pose_gap_s
+    for frame in frames:
         report.images += 1
-        poses, known = trajectory.at(np.array([frame.stamp_ns]), max_gap_s=max_pose_gap_s)
+        poses, known = drive.trajectory.at(np.array([frame.stamp_ns]), max_gap_s=gap_s)
         if not known[0]:
             report.without_pose += 1
             unposed_ns.append(frame.stamp_ns)
-        elif not spacing.is_reached(last, frame.stamp_ns, poses[0]):
+        elif not options.spacing.is_reached(last, frame.stamp_ns, poses[0]):
             report.thinned += 1
         else:
             last = frame.stamp_ns, poses[0]
             yield frame, poses[0]
     report.why_without = why_unposed(
-        drive, np.array(unposed_ns, dtype=np.int64), max_pose_gap_s=max_pose_gap_s
+        drive, np.array(unposed_ns, dtype=np.int64), max_pose_gap_s=gap_s
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +20,32 @@ from tqdm import tqdm
 
 from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.camera import Camera
+from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import no_landmarks
-from vpr_ros.core.mapping.files import load_array, open_regular
+from vpr_ros.core.mapping.files import check_file, load_array, open_regular
 from vpr_ros.core.mapping.graphs import graph_digests, write_graphs
 from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import MapWriter
+from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.same_frame import require_same_frame
+
+
+class OnDisk(Protocol):
+    """A map, opened or with its header alone."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def header(self) -> MapHeader:
+        """What its map.yaml says."""
+        ...
 
 
 class _DeclinedError(Exception):
@@ -87,42 +103,66 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     maps of one UTM zone may have different origins: the first one's is taken. A recording that
     several of them hold is taken once.
     """
-    first = maps[0].header
-    for other in maps[1:]:
-        _require_alike(maps[0], other)
-    mapped = _landmarks_held(maps)
     notes = _differences(maps)
+    _require_all_alike(maps)
     with _staged(Path(output)) as staging:
-        held: set[tuple[str, ...]] = set()
-        files = dict(mapped.header.graphs)
-        for name in files:
-            _link(mapped.folder / name, staging / name)
-        places = 0
-        for place_map in maps:
-            header = place_map.header
-            for part, count in zip(header.parts, np.diff(place_map.part_starts).tolist()):
-                digests = _part_digests(header, part)
-                if tuple(digests.values()) in held:
-                    notes.append(f'{place_map.folder}/{part}: {count} places, held already')
-                    continue
-                name = _part_name(len(held))
-                held.add(tuple(digests.values()))
-                for file in digests:
-                    _link(place_map.folder / part / file, staging / name / file)
-                if _shift_poses(staging / name, header.datum, first.datum):
-                    del digests['poses.npy']
-                files |= {f'{name}/{file}': digest for file, digest in digests.items()}
-                places += count
+        joined = _linked(maps, staging, notes)
         source = ', '.join(str(place_map.folder) for place_map in maps)
-        joined = replace(
-            first,
-            files=files,
-            camera=mapped.header.camera,
-            landmark_features=mapped.header.landmark_features,
-        )
-        changed = _changed(joined, places, command, source)
-        write_header(staging, changed)
+        write_header(staging, _changed(joined, joined.places, command, source))
     return notes
+
+
+def assemble(
+    maps: Sequence[OnDisk], output: Path | str, *, card: ModelCard, source: str, command: str
+) -> list[str]:
+    """Write one map of all places of maps that are pieces of one work; see `merge` for the rest.
+
+    The map says nothing of when and where it was made: whoever does the same work gets the same
+    map, byte for byte. card: of the model that made all of them.
+    """
+    notes: list[str] = []
+    _require_all_alike(maps)
+    for piece in maps:
+        for name, digest in (piece.header.files or {}).items():
+            check_file(piece.folder / name, digest)
+    with _staged(Path(output)) as staging:
+        joined = replace(_linked(maps, staging, notes), source=source, command=command, made_at='')
+        calibrated = replace(joined, model_name=card.name, model_calibration=card.calibration)
+        write_header(staging, calibrated)
+    return notes
+
+
+def _linked(maps: Sequence[OnDisk], staging: Path, notes: list[str]) -> MapHeader:
+    """Link the parts of all maps into a staged one; its header without a change added."""
+    first, mapped = maps[0].header, _landmarks_held(maps)
+    held: set[tuple[str, ...]] = set()
+    files = dict(mapped.header.graphs)
+    for name in files:
+        _link(mapped.folder / name, staging / name)
+    places = 0
+    for place_map in maps:
+        header = place_map.header
+        for part in header.parts:
+            digests = _part_digests(header, part)
+            count = len(load_array(place_map.folder / part, 'stamps_ns', mapped=True))
+            if tuple(digests.values()) in held:
+                notes.append(f'{place_map.folder}/{part}: {count} places, held already')
+                continue
+            name = _part_name(len(held))
+            held.add(tuple(digests.values()))
+            for file in digests:
+                _link(place_map.folder / part / file, staging / name / file)
+            if _shift_poses(staging / name, header.datum, first.datum):
+                del digests['poses.npy']
+            files |= {f'{name}/{file}': digest for file, digest in digests.items()}
+            places += count
+    return replace(
+        first,
+        files=files,
+        places=places,
+        camera=mapped.header.camera,
+        landmark_features=mapped.header.landmark_features,
+    )
 
 
 def keep_places(
@@ -187,6 +227,7 @@ def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
     """A staged folder whose failures name the map."""
+    require_replaceable(folder)
     try:
         with staged_folder(folder) as staging:
             yield staging
@@ -244,7 +285,12 @@ def _require_unchanged(folder: Path, header: MapHeader) -> None:
         )
 
 
-def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
+def _require_all_alike(maps: Sequence[OnDisk]) -> None:
+    for other in maps[1:]:
+        _require_alike(maps[0], other)
+
+
+def _require_alike(first: OnDisk, other: OnDisk) -> None:
     ours, theirs = first.header, other.header
     where = f'{first.folder} and {other.folder}'
     if ours.model_sha256 != theirs.model_sha256:
@@ -273,9 +319,13 @@ def _require_features(folder: Path, header: MapHeader, features: Features) -> No
         )
 
 
-def _landmarks_held(maps: Sequence[PlaceMap]) -> PlaceMap:
+def _has_landmarks(header: MapHeader) -> bool:
+    return bool(header.landmark_features) and header.camera is not None
+
+
+def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
     """The first map with landmarks, else the first; raises MapError where they differ in kind."""
-    first, *others = [each for each in maps if each.has_landmarks] or maps[:1]
+    first, *others = [each for each in maps if _has_landmarks(each.header)] or maps[:1]
     for other in others:
         kinds = [
             (each.header.landmark_features, tuple(each.header.graphs.items()))
@@ -297,13 +347,13 @@ def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -
         raise MapError(f'{where}: {has} has headings and {lacks} has none; expected the same')
 
 
-def _differences(maps: Sequence[PlaceMap]) -> list[str]:
+def _differences(maps: Sequence[OnDisk]) -> list[str]:
     first = maps[0]
     return [
         f'{other.folder}: its camera is mounted otherwise; robots without a mounting of their own '
         f'take that of {first.folder}'
         for other in maps[1:]
-        if not np.allclose(other.base_T_camera, first.base_T_camera, atol=1e-6)
+        if not np.allclose(other.header.base_T_camera, first.header.base_T_camera, atol=1e-6)
     ]
 
 

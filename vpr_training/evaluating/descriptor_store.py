@@ -7,7 +7,6 @@ cells, their signs (8 bytes a cell of 64 numbers) go to a second file beside the
 """
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.atomic import place_file
-from vpr_ros.core.cache import cache_folder
+from vpr_ros.core.cache import cache_folder, files_digest
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
@@ -112,16 +111,11 @@ def described_files(
 
 
 def images_digest(paths: Sequence[Path]) -> str:
-    """Hex digest of files' paths, sizes and times of change; ImageError names a missing one."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise ImageError(f'{path}: {error.strerror or error}') from error
-        digest.update(os.fsencode(path.absolute()))  # a name need not be text
-        digest.update(f'\0{found.st_size}\0{found.st_mtime_ns}\n'.encode())
-    return digest.hexdigest()
+    """See files_digest; raises ImageError naming a missing image."""
+    try:
+        return files_digest(paths)
+    except OSError as error:
+        raise ImageError(f'{error.filename}: {error.strerror or error}') from error
 
 
 def _describe_rest(

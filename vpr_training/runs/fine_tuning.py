@@ -15,7 +15,7 @@ from pathlib import Path
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
 from vpr_ros.drives import notes_of, open_drive
-from vpr_ros.map_care.build import build_map
+from vpr_ros.map_care.build import MapOptions, build_map
 from vpr_training.basics.files import write_json
 from vpr_training.data import own_drive
 from vpr_training.data.recall_set import RecallSet
@@ -74,7 +74,7 @@ def map_drive(config: TrainConfig, model: Path, folder: RunFolder) -> str:
             drive,
             open_describer(model, InputForm(), scratch, precision='fp32'),
             output,
-            max_pose_gap_s=config.data.max_pose_gap or None,
+            MapOptions(max_pose_gap_s=config.data.max_pose_gap or None),
             command=shlex.join(['python', '-m', 'vpr_training.train', *sys.argv[1:]]),
         )
     notes = '; '.join(notes_of(drive))

@@ -9,6 +9,8 @@ of samples, because opening a map must be quick.
 import hashlib
 import mmap
 import os
+import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ LARGE_BYTES = 64_000_000
 """Files from this size on are checked by samples when a map is opened, which must be quick."""
 _BLOCKS, _BLOCK_BYTES = 256, 4096  # of the samples
 _READ_BYTES = 1 << 20
+_SPARE_FILES = 200  # that whoever opens a map opens besides
 RESTORE = 'restore it or rebuild the map with build_map'
 """What to do about a damaged file."""
 
@@ -96,6 +99,21 @@ def mapped_file(path: Path) -> mmap.mmap | bytes:
     with open_regular(path) as file:
         is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
         return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def allow_open_files(number: int) -> None:
+    """Let this process hold so many files more than now, as far as the system lets it.
+
+    A map holds its files, some for each part, and a process may have 1024 unless it asks for more.
+    """
+    held = sum(1 for _ in Path('/proc/self/fd').iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = held + number + _SPARE_FILES
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, soft), hard))
 
 
 def _whole_sha256(path: Path) -> str:

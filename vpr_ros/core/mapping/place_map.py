@@ -18,7 +18,7 @@ from vpr_ros.core.image import decode
 from vpr_ros.core.landmarks.feature_kinds import features_named
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import Landmarks
-from vpr_ros.core.mapping.files import RESTORE, check_file, mapped_file
+from vpr_ros.core.mapping.files import RESTORE, allow_open_files, check_file, mapped_file
 from vpr_ros.core.mapping.grid import Background, PlaceGrid, map_background, place_grid
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, require_model
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
@@ -68,6 +68,7 @@ class PlaceMap:
             require_model(folder, header, model)
         for name, expected in (header.files or {}).items():
             check_file(folder / name, expected)
+        allow_open_files(len(header.files or {}))
         try:
             parts = [
                 open_part(

@@ -144,6 +144,14 @@ class MapWriter:
             raise MapError(f'{self.places} places, landmarks of {ends.rows}')
 
 
+def require_replaceable(folder: Path) -> None:
+    """Raise MapError where a map would take the place of something that is none."""
+    if folder.is_dir() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
+        raise MapError(
+            f'{folder}: exists and is not a map; give --output a new folder or an old map'
+        )
+
+
 @contextmanager
 def build(
     folder: Path | str, header: MapHeader, *, features: Features | None = None
@@ -155,10 +163,7 @@ def build(
     the header are filled in here. features: of a map with landmarks.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
-        raise MapError(
-            f'{folder}: exists and is not a map; give --output a new folder or an old map'
-        )
+    require_replaceable(folder)
     try:
         with staged_folder(folder) as staging:
             with ExitStack() as stack:
