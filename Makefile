@@ -58,7 +58,7 @@ help:
 
 setup: $(STAMP)/package msgs
 
-setup-test: setup $(STAMP)/test $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
+setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
 
 setup-training: setup $(STAMP)/training
 
@@ -115,6 +115,12 @@ $(STAMP)/test: requirements/test.txt $(STAMP)/robot
 	@echo 'setup: installing the test tools ...'
 	@$(PIP) -r requirements/test.txt
 	@touch '$@'
+
+# Where there are no wheels of Ray the tests that need it skip and say so.
+$(STAMP)/batch: requirements/batch.txt $(STAMP)/robot
+	@echo 'setup: installing Ray for its tests (80 MB to load, 0.25 GB on disk) ...'
+	@if $(PIP) -r requirements/batch.txt; then touch '$@'; else \
+	    echo 'setup: Ray cannot be had here; its tests will be skipped'; fi
 
 # The parser and the builder of TensorRT-RTX, in a folder of their own that only tests look into. Where there are no such
 # wheels (they are for Linux x86_64) the tests that need them skip and say so.

@@ -107,6 +107,8 @@ setup(
             'cuda-python>=12,<13',
             'onnx>=1.16',
         ],
+        # For --ray of build_map and vpr_training.evaluate; without it they use processes.
+        'batch': ['ray>=2.52'],
         # Where it is installed, `backend: auto` measures whether it is faster than onnxruntime.
         'openvino': ['openvino>=2025.0'],
         # What builds engines for a named GPU and reads graphs, where there is no GPU.

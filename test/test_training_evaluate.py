@@ -14,11 +14,15 @@ import pytest
 from onnx import TensorProto, helper
 from worlds import unit_rows, write_tiny_model
 
+from vpr_ros.batch.workers import Workers
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
+from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import encode_jpeg, read
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluate import main
+from vpr_training.evaluating import descriptor_store
+from vpr_training.evaluating.descriptor_store import described_files
 from vpr_training.evaluating.ranking import rank_blocks, rank_earlier
 from vpr_training.evaluating.recall import RECALL_NS, examine
 from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
@@ -228,6 +232,25 @@ def test_a_changed_image_or_model_is_described_anew(
     assert other.count == PLACES + QUERIES
 
 
+def test_several_workers_write_the_same_bytes_and_keep_what_is_done(
+    tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptor_store, 'SHARD', 15)
+    describer = OnnxDescriber(write_tiny_model(tmp_path / 'tiny', cells=True), singly=False)
+    paths, two = sorted((walk / 'database').iterdir()), Workers(count=2, threads=1)
+    paths[-1].write_bytes(b'no image')
+    store = tmp_path / 'two'
+    with pytest.raises(ImageError, match=paths[-1].name):
+        described_files(describer, paths, store, workers=two)
+    assert list(store.glob('shards/*.cells.npy'))  # of the others, as far as they were
+    paths[-1].write_bytes(picture(39))
+    found = described_files(describer, paths, store, workers=two)
+    assert not list((store / 'shards').glob('*.npy'))
+    alone = described_files(describer, paths, tmp_path / 'alone')
+    for mine, theirs in ((found.path, alone.path), (found.cells_path, alone.cells_path)):
+        assert mine.read_bytes() == theirs.read_bytes()
+
+
 def test_without_a_cache_nothing_is_left(
     model_folder: Path, walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +266,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from vpr_training.evaluating.descriptor_store import DescriptorFile
+from vpr_training.evaluating import descriptor_store
+from vpr_training.evaluating.descriptor_store import described_files
 from vpr_training.evaluating.ranking import rank_blocks
 queries = np.random.default_rng(0).standard_normal((20, 512)).astype(np.float32)
 database = DescriptorFile(Path(sys.argv[1]), int(sys.argv[2]), 512)

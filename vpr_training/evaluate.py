@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import command
-from vpr_ros.cli.options import add_precision
+from vpr_ros.cli.options import add_precision, add_workers, workers_of
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f'where descriptors are kept (default: {default_cache()})',
     )
     parser.add_argument('--no-cache', action='store_true', help='keep no descriptors')
+    add_workers(parser, what='images')
     group = parser.add_argument_group('ONNX files that are not of this package')
     group.add_argument(
         '--layout', choices=LAYOUTS, help='order of the axes; default: as the graph says'
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verify is not None and arguments.verify < 0:
         raise TrainingError(f'--verify {arguments.verify}: expected 0 or more candidates')
     images = open_recall_set(arguments.dataset, radius_m=arguments.radius, split=arguments.split)
+    workers = workers_of(arguments)
     form = InputForm(arguments.layout, arguments.scaling, arguments.image_size)
     with ExitStack() as scratch:
         store = arguments.cache or default_cache()
@@ -120,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for path in arguments.model
         ]
         measured = [
-            examine(describer, images, store, verify=arguments.verify) for describer in models
+            examine(describer, images, store, verify=arguments.verify, workers=workers)
+            for describer in models
         ]
         for found in measured:
             print(as_table(found, images))

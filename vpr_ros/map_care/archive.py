@@ -18,6 +18,7 @@ before, and its poses are in memory.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -253,6 +254,8 @@ def _write_piece(
 ) -> Report:
     """Write the places of a stretch as a map, after what became of its images."""
     report = Report()
+    if not (piece / HEADER_NAME).is_file():
+        shutil.rmtree(piece, ignore_errors=True)  # somebody has deleted some of it
     maker = landmark_maker(drive, options.features) if options.features else None
     header = map_header(drive, describer, maker, command='')
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.batch.workers import ALONE, Workers
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.describing.precision import Precision
@@ -103,13 +104,19 @@ class Measured:
 
 
 def examine(
-    describer: Describer, images: RecallSet, store: Path, *, verify: int | None = 0
+    describer: Describer,
+    images: RecallSet,
+    store: Path,
+    *,
+    verify: int | None = 0,
+    workers: Workers = ALONE,
 ) -> Measured:
     """All figures of a model on a set; descriptors are kept in, and taken from, `store`.
 
     verify: how many of each query's best are ordered anew by their cells, 0: none, None: as many
-    as is usual where the model has cells. Raises ImageError naming an unreadable image,
-    TrainingError where the store cannot be written, or a model without cells is to verify.
+    as is usual where the model has cells. workers: who describes. Raises ImageError
+    naming an unreadable image, TrainingError where the store cannot be written, or a model without
+    cells is to verify.
     """
     card = describer.model.card
     if verify and card.cells is None:
@@ -119,9 +126,13 @@ def examine(
         )
     best = (BEST if card.cells else 0) if verify is None else verify
     deepest = max(*RECALL_NS, best)
-    database = described_files(describer, images.database, store, label='database')
+    database = described_files(
+        describer, images.database, store, label='database', workers=workers
+    )
     if images.earlier_than is None:
-        queries = described_files(describer, images.queries, store, label='queries')
+        queries = described_files(
+            describer, images.queries, store, label='queries', workers=workers
+        )
         ranked = rank_blocks(database.blocks(), queries.array(), deepest)
     else:
         queries = None

@@ -6,8 +6,9 @@ pixels are scaled no graph says; the caller has to, because a guess would be a w
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -51,6 +52,7 @@ class OnnxFile:
         Weights may lie in files beside it, as exports of large networks have them.
         """
         self._at_once = len(os.sched_getaffinity(0))
+        self._again = partial(type(self), path, form)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
@@ -78,6 +80,10 @@ class OnnxFile:
             summary=f'{path.name}: {self._layout}, {self._scaling}',
         )
         self._model = Model(path.parent, card)
+
+    def __reduce__(self) -> tuple[Callable[[], 'OnnxFile'], tuple[()]]:
+        """Another process opens the file anew."""
+        return self._again, ()
 
     @property
     def model(self) -> Model:

@@ -5,7 +5,8 @@ onnxruntime on the CPU is the form that runs everywhere; other engines need only
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -66,6 +67,9 @@ class OnnxDescriber:
         threads = threads or len(os.sched_getaffinity(0))
         self._model = model
         self._at_once = 1 if singly else threads
+        self._again = partial(
+            type(self), model, threads=threads, singly=singly, providers=tuple(providers)
+        )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads if singly else 1
         options.inter_op_num_threads = 1
@@ -83,6 +87,10 @@ class OnnxDescriber:
         except Exception as error:  # onnxruntime's own classes share no public base
             raise ModelError(f'{model.graph}: onnxruntime cannot run it ({error})') from error
         self._check_signature()
+
+    def __reduce__(self) -> tuple[Callable[[], 'OnnxDescriber'], tuple[()]]:
+        """Another process opens the model's files anew."""
+        return self._again, ()
 
     @property
     def model(self) -> Model:

@@ -1,0 +1,240 @@
+"""A map of many drives: the same bytes whoever makes it, however often a worker is killed."""
+
+import importlib.util
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from worlds import straight_drive, unit_rows, write_map, write_tiny_model
+
+from vpr_ros.batch.workers import ATTEMPTS, WorkerLost, Workers, carried_out
+from vpr_ros.build_map import main
+from vpr_ros.core.errors import DriveError
+from vpr_ros.core.mapping.place_map import PlaceMap
+
+DRIVES = ROOT / 'demo' / 'drives'
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec('ray') is None, reason='needs ray: make setup-test'
+)
+
+
+def cut(target: Path, images: range, *, of: str = 'day') -> Path:
+    """A bag with some of the images of a drive of the demo, and all of its poses."""
+    seen = 0
+    with (
+        Reader(DRIVES / of) as reader,
+        Writer(target, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        connections = {
+            each.id: writer.add_connection(
+                each.topic, each.msgtype, msgdef=each.msgdef.data, rihs01=each.digest
+            )
+            for each in reader.connections
+        }
+        for connection, stamp_ns, data in reader.messages():
+            if 'image' in connection.topic:
+                seen += 1
+                if seen - 1 not in images:
+                    continue
+            writer.write(connections[connection.id], stamp_ns, data)
+    return target
+
+
+@pytest.fixture(scope='module')
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four bags of 12 images each."""
+    folder = tmp_path_factory.mktemp('archive')
+    for number in range(4):
+        cut(folder / f'drive_{number}', range(12 * number, 12 * number + 12))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny', cells=True).folder
+
+
+@pytest.fixture(scope='module')
+def undisturbed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The map that this process makes alone, by the shipped model."""
+    output = tmp_path_factory.mktemp('alone') / 'map'
+    assert main(['--bags', str(archive), '--output', str(output), '--stretch', '3']) == 0
+    assert len(PlaceMap.open(output)) == 48
+    return content(output)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = sorted(path for path in folder.rglob('*') if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def started(archive: Path, output: Path, *words: str) -> subprocess.Popen[str]:
+    """The command in a process of its own, whose home is empty."""
+    home = output.parent / 'home'
+    home.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, '-m', 'vpr_ros.build_map', '--bags', str(archive), '--stretch', '3',
+         '--output', str(output), *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        env={**os.environ, 'HOME': str(home)},
+    )  # fmt: skip
+
+
+def kill_a_worker(work: Path, process: subprocess.Popen[str]) -> int:
+    """Kill who writes the second piece of a drive or a later one, as its lock tells."""
+    while process.poll() is None:
+        for lock in work.glob('*/.000[1-9].lock'):
+            try:
+                found = re.search(r'\(process (\d+) on ', lock.read_text())
+            except FileNotFoundError:
+                continue
+            if found:
+                os.kill(int(found[1]), signal.SIGKILL)
+                return int(found[1])
+        time.sleep(0.005)
+    raise AssertionError(f'ended before a worker could be killed: {process.communicate()[0]}')
+
+
+@pytest.mark.parametrize('by', [(), pytest.param(('--ray',), marks=needs_ray)])
+def test_a_killed_worker_leaves_the_map_as_it_would_be(
+    archive: Path, undisturbed: dict[str, bytes], tmp_path: Path, by: tuple[str, ...]
+) -> None:
+    output, work = tmp_path / 'map', tmp_path / 'map.work'
+    process = started(archive, output, '--workers', '2', *by)
+    killed = kill_a_worker(work, process)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert killed != process.pid
+    assert content(output) == undisturbed
+    assert not (tmp_path / 'home' / '.ray').exists()  # where Ray would keep its secret
+    # Again: all is found, so that not even a cluster that does not exist is asked.
+    words = ['--workers', '2', *([*by, '127.0.0.1:1'] if by else [])]
+    process = started(archive, tmp_path / 'again', '--work', str(work), *words)
+    said, _ = process.communicate()
+    assert process.returncode == 0 and '4 recordings mapped, 4 of them found' in said, said
+    assert content(tmp_path / 'again') == undisturbed
+
+
+def test_an_interrupted_archive_goes_on_with_the_piece_that_is_missing(
+    archive: Path, model: Path, tmp_path: Path
+) -> None:
+    words = ['--bags', str(archive), '--model', str(model), '--stretch', '5']
+    assert main([*words, '--output', str(tmp_path / 'map')]) == 0
+    first = content(tmp_path / 'map')
+    drives = sorted((tmp_path / 'map.work').iterdir())
+    assert [len(list(drive.glob('0*/map.yaml'))) for drive in drives] == [3] * 4
+    (drives[0] / 'drive.json').unlink()
+    (drives[0] / '0001' / 'map.yaml').unlink()
+    (drives[0] / '0002.json').write_text('{"mapped": -')  # damaged
+    before = {path: path.stat().st_ino for path in drives[0].glob('0*/parts/0000/poses.npy')}
+    assert main([*words, '--output', str(tmp_path / 'map')]) == 0
+    after = {path: path.stat().st_ino for path in before}
+    assert [before[path] == after[path] for path in sorted(before)] == [True, False, False]
+    assert content(tmp_path / 'map') == first
+
+
+def test_other_options_or_another_model_are_other_work(
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, work = str(archive / 'drive_0'), tmp_path / 'work'
+    other = write_tiny_model(tmp_path / 'other', name='other', grid=4, cells=True).folder
+    made = 0
+    for extra in (['--model', str(model)], ['--model', str(other)],
+                  ['--model', str(model), '--every', '2m']):  # fmt: skip
+        assert main(['--bags', bag, '--output', str(tmp_path / 'map'), '--work', str(work),
+                     *extra]) == 0  # fmt: skip
+        made += 1
+        assert len(list(work.iterdir())) == made
+        assert 'found as they are' not in capsys.readouterr().out
+    os.utime(next(Path(bag).glob('*.mcap')), ns=(1, 1))
+    assert main(['--bags', bag, '--output', str(tmp_path / 'map'), '--work', str(work),
+                 *extra]) == 0  # fmt: skip
+    assert len(list(work.iterdir())) == made + 1
+
+
+def test_broken_drives_are_all_named_and_the_others_are_kept(
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / 'broken'
+    broken.mkdir()
+    (broken / 'broken.mcap').write_bytes(b'\x89MCAP0\r\n' + bytes(100))
+    words = ['--bags', str(archive), str(broken), str(tmp_path / 'none.mcap'),
+             '--model', str(model), '--output', str(tmp_path / 'map')]  # fmt: skip
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert 'error: 2 of 6 recordings cannot be mapped' in said and '--leave-out-broken' in said
+    assert re.search(r'note: .*broken', said) and re.search(r'note: .*none\.mcap', said)
+    assert not (tmp_path / 'map').exists()
+    assert main([*words, '--leave-out-broken']) == 1
+    out, err = capsys.readouterr()
+    assert '4 recordings mapped, 4 of them found' in out and 'none.mcap' in err
+    assert len(PlaceMap.open(tmp_path / 'map')) == 48
+
+
+def test_options_of_many_drives_are_refused_for_one(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ['--bag', str(archive / 'drive_0'), '--output', str(tmp_path / 'map')]
+    assert main([*words, '--workers', '2']) == 2
+    assert '--workers: goes with --bags' in capsys.readouterr().err
+
+
+def doubled(item: int, threads: int) -> tuple[int, int]:
+    """A piece of work; 3 kills whoever does it, and 13 cannot be done."""
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == 13:
+        raise DriveError('thirteen')
+    return 2 * item, threads
+
+
+def test_work_that_kills_every_worker_does_not_stop_the_rest() -> None:
+    found = dict(carried_out(doubled, range(6), Workers(count=2, threads=1)))
+    assert isinstance(lost := found.pop(3), WorkerLost)
+    assert f'killed {ATTEMPTS} times' in str(lost)
+    assert found == {item: (2 * item, 1) for item in (0, 1, 2, 4, 5)}
+
+
+def test_an_error_of_a_worker_is_the_error_of_the_command() -> None:
+    with pytest.raises(DriveError, match=r'^thirteen$'):
+        list(carried_out(doubled, [1, 13], Workers(count=2, threads=1)))
+
+
+OPENING = """
+import resource, sys
+from vpr_ros.core.mapping.place_map import PlaceMap
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+print(len(PlaceMap.open(sys.argv[1])))
+"""
+
+
+def test_a_map_of_more_files_than_a_process_may_usually_open_is_opened(tmp_path: Path) -> None:
+    from vpr_ros.map_care.edit import merge
+
+    maps = [write_map(tmp_path / f'{n}', unit_rows(2, 8, n), straight_drive(2)) for n in range(50)]
+    merge(maps, tmp_path / 'all')
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1000:
+        pytest.skip('this machine allows no process 1000 open files')
+    command = [sys.executable, '-c', OPENING, str(tmp_path / 'all')]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.returncode) == ('100\n', 0), done.stderr
+
+
+def test_ray_that_is_not_installed_is_one_line(
+    archive: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    words = ['--bags', str(archive), '--output', str(tmp_path / 'map'), '--model', str(model)]
+    assert main([*words, '--ray']) == 2
+    said = capsys.readouterr().err
+    assert "pip install 'vpr_ros[batch]'" in said and 'Traceback' not in said
