@@ -43,7 +43,7 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
         ('size on disk', size_on_disk(header, place_map.folder)),
         ('a place', bytes_a_place(header, place_map.folder)),
         ('id', place_map.id),
-        ('made at', f'{header.made_at} from {header.source}'),
+        ('made at', f'{header.made_at or "a time that is not kept"} from {header.source}'),
         ('made by', header.command),
         *(
             ('then', f'{change.places} places at {change.made_at} by {change.command}')
