@@ -3,8 +3,8 @@
     python benchmarks/batch.py [--quick] [--json]
 
 Bare: onnxruntime on images that are decoded and scaled already, one thread a core, each with its
-own image, which is the most that the model gives on this machine. Ours: everything, from the start of
-the workers and the opening of the bags to the map on disk. Each round takes all of them in turns.
+own image, which is the most that the model gives on this machine. Ours: everything, from the start
+of the workers and the opening of the bags to the map on disk. Each round takes all in turns.
 Beside the rates stands what an image takes of the processors, which other programs on the machine
 change less; Ray's workers are not our children, so that theirs is not known.
 """
@@ -57,7 +57,7 @@ def measure(quick: bool) -> list[Section]:
     )
     model = Model.open(default_model())
     calls = {'bare': bare(model)}
-    calls |= {way: archive(model, workers, 1 if quick else 4) for way, workers in WAYS.items()}
+    calls |= {way: archive(model, workers, 2 if quick else 4) for way, workers in WAYS.items()}
     rounds = [{way: spent(call) for way, call in calls.items()} for _ in range(1 if quick else 3)]
 
     def median(way: str, of: Callable[[Spent], float]) -> float:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.mapping.place_map import PlaceMap
 
 DRIVES = ROOT / 'demo' / 'drives'
+LOOPBACK = {'0100007F', '0000000000000000FFFF00000100007F', '00000000000000000000000001000000'}
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec('ray') is None, reason='needs ray: make setup-test'
 )
@@ -103,6 +105,32 @@ def kill_a_worker(work: Path, process: subprocess.Popen[str]) -> int:
     raise AssertionError(f'ended before a worker could be killed: {process.communicate()[0]}')
 
 
+def listening(pid: int) -> set[str]:
+    """Addresses, as the kernel writes them, on which a process and its descendants listen."""
+    parent_of = {}
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        with suppress(OSError):
+            parent_of[int(stat.parent.name)] = int(stat.read_text().rpartition(')')[2].split()[1])
+    family = {pid}
+    while grown := {one for one, parent in parent_of.items() if parent in family} - family:
+        family |= grown
+    sockets = set()
+    for one in family:
+        for link in Path(f'/proc/{one}/fd').glob('*'):
+            with suppress(OSError):
+                sockets.add(str(link.readlink()))
+    rows = [
+        line.split()
+        for name in ('tcp', 'tcp6')
+        for line in Path(f'/proc/net/{name}').read_text().splitlines()[1:]
+    ]
+    return {
+        row[1].partition(':')[0]
+        for row in rows
+        if row[3] == '0A' and f'socket:[{row[9]}]' in sockets
+    }
+
+
 @pytest.mark.parametrize('by', [(), pytest.param(('--ray',), marks=needs_ray)])
 def test_a_killed_worker_leaves_the_map_as_it_would_be(
     archive: Path, undisturbed: dict[str, bytes], tmp_path: Path, by: tuple[str, ...]
@@ -110,6 +138,8 @@ def test_a_killed_worker_leaves_the_map_as_it_would_be(
     output, work = tmp_path / 'map', tmp_path / 'map.work'
     process = started(archive, output, '--workers', '2', *by)
     killed = kill_a_worker(work, process)
+    found = listening(process.pid)
+    assert found <= LOOPBACK and bool(found) == bool(by)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert killed != process.pid
