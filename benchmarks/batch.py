@@ -27,6 +27,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import resize
 from vpr_ros.drives import open_drive
 from vpr_ros.map_care.archive import Recipe, build_archive
+from vpr_ros.map_care.build import NO_LANDMARKS
 
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 WORKERS = 2
@@ -107,7 +108,7 @@ def archive(model: Model, workers: Workers, times: int) -> Callable[[], int]:
                 drives,
                 Path(folder) / 'map',
                 Path(folder) / 'work',
-                Recipe(model=model.folder, precision=model.precision),
+                Recipe(model=model.folder, precision=model.precision, landmarks=NO_LANDMARKS),
                 workers=workers,
             )
         return sum(each.report.mapped for each in found.finished)
