@@ -65,6 +65,19 @@ def test_an_appended_map_has_the_old_places_and_then_the_new_ones(folder: Path) 
     assert (change.command, change.source, change.places) == ('map append', 'more', 25)
 
 
+def test_a_folder_that_is_no_map_is_not_replaced_by_one(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / 'papers').mkdir()
+    (tmp_path / 'papers' / 'thesis.txt').write_text('years')
+    place_map = PlaceMap.open(folder)
+    for change in (
+        lambda output: merge([place_map], output),
+        lambda output: keep_places(place_map, np.ones(20, dtype=bool), output),
+    ):
+        with pytest.raises(MapError, match='exists and is not a map'):
+            change(tmp_path / 'papers')
+        assert (tmp_path / 'papers' / 'thesis.txt').read_text() == 'years'
+
+
 def written_bytes() -> int:
     """Bytes that this process has handed to write calls."""
     counters = Path('/proc/self/io').read_text().split()

@@ -58,17 +58,16 @@ def by_processes(
                     busy[worker.submit(guarded, *arguments)] = index, worker
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     index, worker = busy.pop(future)
+                    idle.append(worker)
                     try:
                         result = future.result()
                     except BrokenProcessPool:
+                        idle[-1] = _Worker()
                         worker.end()
-                        idle.append(_Worker())
                         if begun[index] < ATTEMPTS:
                             waiting.appendleft(index)
                             continue
                         result = WorkerLost()
-                    else:
-                        idle.append(worker)
                     yield index, result
         finally:
             for worker in [*idle, *(worker for _, worker in busy.values())]:
