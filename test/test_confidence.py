@@ -81,6 +81,29 @@ def test_of_two_places_with_the_same_weight_at_most_one_is_right() -> None:
     assert SHIPPED.probability(observe(**sure, rival=0.05)) == pytest.approx(0.99, abs=0.002)
 
 
+def test_an_image_that_looks_like_elsewhere_leaves_an_answer_at_best_as_probable_as_not() -> None:
+    seen = {'match': 0.01, 'other_match': 0.001, 'rival': 1e-6}
+    believed = observe(0.999, 0.9, 1.2, 0.1, **seen)
+    contradicted = observe(0.999, 0.9, 1.2, 0.1, **seen, contradicted=True)
+    assert SHIPPED.probability(contradicted) <= 0.5 < SHIPPED.probability(believed)
+
+
+def test_fixes_are_given_down_to_a_risk_above_their_mean_risk() -> None:
+    assert replace(SHIPPED, risk_ratio=1.0).least(0.01) == pytest.approx(0.99)
+    assert replace(SHIPPED, risk_ratio=4.0).least(0.01) == pytest.approx(0.96)
+    assert replace(SHIPPED, risk_ratio=4.0).least(0.4) == 0.5
+
+
+def test_the_ratio_of_risks_is_kept_and_a_senseless_one_is_refused() -> None:
+    kept = as_dict(replace(SHIPPED, risk_ratio=4.0))
+    assert from_dict(kept).risk_ratio == 4.0
+    del kept['risk_ratio']
+    assert from_dict(kept).risk_ratio == 1.0  # of a map from before
+    for ratio in (0.5, 100.0, float('nan')):
+        with pytest.raises(ConfigError, match='risk_ratio'):
+            from_dict(kept | {'risk_ratio': ratio})
+
+
 def test_a_fit_finds_the_probabilities_that_made_the_answers() -> None:
     observed, right = made_up(4000)
     unseen, answers = made_up(4000, seed=1)

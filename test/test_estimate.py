@@ -9,7 +9,13 @@ from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_of, yaw_quat
 from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import estimate, weighed
+from vpr_ros.core.localizing.estimate import (
+    drawn_to_matches,
+    estimate,
+    fix_at,
+    strongest_mode,
+    weighed,
+)
 from vpr_ros.core.localizing.judges import Alone
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
@@ -71,6 +77,26 @@ def test_a_crowd_of_agreeing_candidates_outvotes_the_single_best(place_map: Plac
 def test_nothing_similar_gives_no_fix(place_map: PlaceMap) -> None:
     outcome = judged(place_map, [10], [0.2])
     assert isinstance(outcome, NoFix) and outcome.reason is Reason.NOTHING_SIMILAR
+
+
+def test_a_position_is_drawn_to_the_place_whose_cells_match(place_map: PlaceMap) -> None:
+    rows = np.array([50, 51, 52])
+    believed = Candidates(
+        rows, np.full(3, 0.9, np.float32), place_map.base_poses(rows), np.full(3, 0.3, np.float32)
+    )
+    matches = np.array([0.01, 0.0001], np.float32)
+    similar = replace(
+        believed, place_index=np.array([52, 90]), similarity=np.ones(2, np.float32), match=matches
+    )
+    drawn = drawn_to_matches(believed, similar)
+    assert drawn.weight is not None and drawn.weight[2] == drawn.weight.max()
+    assert drawn_to_matches(believed, replace(similar, match=None)) is believed
+    modes = [strongest_mode(each, CONFIG, has_heading=True) for each in (believed, drawn)]
+    before, after = (
+        fix_at(each, mode, 0.99, CONFIG, has_heading=True).pose[0]
+        for each, mode in zip((believed, drawn), modes, strict=True)
+    )
+    assert before == pytest.approx(51, abs=0.01) and after > 51.5
 
 
 def test_opposite_headings_at_one_spot_disagree(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_improbable_frames_in_a_row_lose_it() -> None:
     assert states(AWAY)[0] is State.LOST
 
 
+def test_images_in_a_row_that_look_like_other_places_lose_it() -> None:
+    carried = NoFix(Reason.LOOKS_ELSEWHERE, 0.5)
+    assert states(*[FIX] * CONFIRMATIONS, *[carried] * PATIENCE)[-1] is State.LOST
+
+
 def at(x_m: float) -> np.ndarray:
     return IDENTITY + np.array([x_m, 0, 0, 0, 0, 0, 0])
 
