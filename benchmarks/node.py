@@ -217,7 +217,7 @@ def start_up(section: Section, place_map: Path, folder: Path) -> None:
             bag,
             None,
             {'map': str(place_map)},
-            on_answer=lambda stamp_ns, message: answered_s.append(time.monotonic()),
+            on_answer=lambda stamp_ns, message, doubt: answered_s.append(time.monotonic()),
         )
     section.rows.append(
         (

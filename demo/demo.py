@@ -47,18 +47,20 @@ class Commentary:
     first_ns: int | None = None
     last_ns: int = field(default=-(10**18))
 
-    def on_answer(self, stamp_ns: int, message: PoseWithCovarianceStamped | None) -> None:
+    def on_answer(
+        self, stamp_ns: int, message: PoseWithCovarianceStamped | None, doubt: str
+    ) -> None:
         """One line for the answer, unless the last line is less than a second old."""
         if stamp_ns - self.last_ns < 10**9:
             return
         self.first_ns = stamp_ns if self.first_ns is None else self.first_ns
         self.last_ns = stamp_ns
         seconds = (stamp_ns - self.first_ns) / 1e9
-        print(f'  {seconds:5.1f} s   {self._answer(stamp_ns, message)}', flush=True)
+        print(f'  {seconds:5.1f} s   {self._answer(stamp_ns, message, doubt)}', flush=True)
 
-    def _answer(self, stamp_ns: int, message: PoseWithCovarianceStamped | None) -> str:
+    def _answer(self, stamp_ns: int, message: PoseWithCovarianceStamped | None, doubt: str) -> str:
         if message is None:
-            return 'I do not know where I am'
+            return f'I do not know where I am{": " if doubt else ""}{doubt}'
         pose = pose_array(message.pose.pose, source='pose')
         camera_poses, _ = self.trajectory.at(np.array([stamp_ns]))
         error_m = np.linalg.norm(

@@ -11,7 +11,15 @@ from test_localize import assert_reported
 
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.node import diagnostics
-from vpr_ros.node.diagnostics import Camera, Health, Stage, judge, latencies_of, status_message
+from vpr_ros.node.diagnostics import (
+    Camera,
+    Health,
+    Stage,
+    doubt_of,
+    judge,
+    latencies_of,
+    status_message,
+)
 from vpr_ros.session.counts import Counted
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -65,6 +73,14 @@ def test_the_first_thing_that_is_wrong_is_said(
 def test_every_reason_for_no_fix_has_a_next_step(reason: Reason) -> None:
     level, text = judge(replace(GOOD, counted=lost(reason)))
     assert level == WARN and text.startswith(f'no fix: {reason.value}; ')
+
+
+def test_the_reason_for_no_fix_is_read_back() -> None:
+    stamp = DiagnosticArray().header.stamp
+    doubtful = replace(GOOD, counted=lost(Reason.LOOK_ALIKES))
+    assert doubt_of(status_message(doubtful, stamp=stamp)) == Reason.LOOK_ALIKES.value
+    assert doubt_of(status_message(GOOD, stamp=stamp)) == ''
+    assert doubt_of(DiagnosticArray()) == ''
 
 
 def values(health: Health) -> dict[str, str]:

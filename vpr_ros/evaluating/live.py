@@ -33,13 +33,13 @@ from vpr_ros.core.types import Poses
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.domain import free_domain
 from vpr_ros.node.conversions import pose_array, stamp_ns
-from vpr_ros.node.diagnostics import latencies_of
+from vpr_ros.node.diagnostics import doubt_of, latencies_of
 from vpr_ros.node.large_images import room_for_large_images
 from vpr_ros.node.player import Player, opened
 from vpr_ros.node.qos import LATCHED, RECENT
 from vpr_ros.node.spinning import until_shutdown
 
-OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None], None]
+OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None, str], None]
 
 _READY_S = 60.0
 _QUIET_S = 1.5  # at least, in which the node's diagnostics come too
@@ -69,6 +69,7 @@ class _Listener(Node):
         self.poses: dict[int, PoseWithCovarianceStamped] = {}
         self.arrived_s: dict[int, float] = {}
         self.node_latency_ms: dict[str, dict[str, float]] = {}
+        self.doubt = ''  # why there is no fix, as the node said last
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RECENT)
         self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
         self.create_subscription(
@@ -82,12 +83,12 @@ class _Listener(Node):
         before = next(reversed(self.candidates), None)
         self.candidates[at_ns] = np.array(poses).reshape(-1, 7)
         if self._on_answer and before is not None:
-            self._on_answer(
-                before, self.poses.get(before)
-            )  # whose pose, on its own topic, has come by now
+            # Its pose, on a topic of its own, has come by now.
+            self._on_answer(before, self.poses.get(before), self.doubt)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.node_latency_ms.update(latencies_of(message))
+        self.doubt = doubt_of(message)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         at_ns = stamp_ns(message.header.stamp)
@@ -105,8 +106,9 @@ def run_live(
 ) -> LiveRun:
     """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
 
-    on_answer: called with each image's stamp in ns and its pose message, None without a fix, while
-    the bag plays. Raises DriveError when the node ends early, with the last line it said.
+    on_answer: called while the bag plays with each image's stamp in ns, its pose message, None
+    without a fix, and why there was none when the node last said so. Raises DriveError when the
+    node ends early, with the last line it said.
     """
     with free_domain() as domain, opened(bag) as reader:
         connections = {entry.topic: entry for entry in reader.connections}

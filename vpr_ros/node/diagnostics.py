@@ -30,6 +30,7 @@ _NEXT_STEP = {
     Reason.NOTHING_SEEN: 'check lens, exposure and light',
     Reason.REPEATED: 'check that the camera runs; odometry on `odom` tells a robot that stands',
 }
+_NO_FIX = 'no fix: '
 
 
 class Stage(Enum):
@@ -104,7 +105,7 @@ def judge(health: Health) -> tuple[bytes, str]:
     if not counted.localized:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
-        return warn, f'no fix: {counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
+        return warn, f'{_NO_FIX}{counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
     if health.wants_odometry and not counted.facts.get('odometry'):
         return warn, (
             'localized, but publish_tf has no odometry; remap odom to the topic that has it'
@@ -140,7 +141,7 @@ def _values(health: Health) -> dict[str, str]:
         values['map -> odom'] = f'sent; corrected {age_s:.1f} s ago'
     if counted.uncorrected:
         values['fixes without odometry'] = str(counted.uncorrected)
-    values |= {f'no fix: {reason}': str(count) for reason, count in counted.no_fixes.items()}
+    values |= {f'{_NO_FIX}{reason}': str(count) for reason, count in counted.no_fixes.items()}
     for stage, spread in counted.latency_ms.items():
         values[f'{_LATENCY}{stage}{_UNIT}'] = '/'.join(f'{value:.2f}' for value in spread)
     if counted.probability is not None:
@@ -151,6 +152,12 @@ def _values(health: Health) -> dict[str, str]:
     if counted.last_error and counted.error_age_s <= _ERROR_LASTS_S:
         values['last error'] = f'{counted.last_error} ({counted.error_age_s:.0f} s ago)'
     return values
+
+
+def doubt_of(message: DiagnosticArray) -> str:
+    """Why there was no fix when `status_message` wrote this; empty where there was one."""
+    said = message.status[0].message if message.status else ''
+    return said.removeprefix(_NO_FIX).partition(';')[0] if said.startswith(_NO_FIX) else ''
 
 
 def latencies_of(message: DiagnosticArray) -> dict[str, dict[str, float]]:

@@ -128,7 +128,9 @@ class CellFeatures(SiftFeatures):
 
     name = 'cells'
     descriptor_size = 4
-    shared_error = 9.0  # neighbouring cells err together; fitted on a rendered town, not the demo's
+    shared_error = (
+        9.0  # neighbouring cells err together; fitted on a rendered town, not the demo's
+    )
 
     def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
         """See Features.kept."""
