@@ -144,7 +144,8 @@ def _round_corners(
         enter = (corner - before) / np.linalg.norm(corner - before)
         leave = (after - corner) / np.linalg.norm(after - corner)
         turns_left = enter[0] * leave[1] - enter[1] * leave[0] > 0
-        radius = left_radius_m if turns_left else right_radius_m
+        room = min(np.linalg.norm(corner - before), np.linalg.norm(after - corner)) / 2
+        radius = min(left_radius_m if turns_left else right_radius_m, float(room))
         start = corner - radius * enter
         pieces.append(_segment(at, start))
         angle = np.arange(0.0, pi / 2, _STEP_M / radius)[:, None]

@@ -286,7 +286,7 @@ def _read_track(path: Path) -> Track:
 def _read_mounting(path: Path) -> Floats:
     found = yaml.safe_load(path.read_text())
     return _matrix(
-        np.array(found['position_m'], dtype=float), np.array(found['quat_xyzw'], dtype=float)
+        np.array(found['position'], dtype=float), np.array(found['quaternion_xyzw'], dtype=float)
     )
 
 

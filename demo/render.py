@@ -7,10 +7,10 @@ extra: the demo plays the recorded drives and never needs it.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,57 +22,80 @@ from world import CONDITIONS, DRIVES, Camera, Condition, Drive, World
 
 ODOMETRY_HZ = 20.0
 JPEG_QUALITY = 85
+POSES_NAME = 'poses.csv'
 POSE_COLUMNS = ('stamp_s', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
+
+
+@dataclass(frozen=True, slots=True)
+class Filming:
+    """One drive to photograph: the town, how it looks that day, and where each picture is taken.
+
+    times_s [N] from the start of the drive; map_T_camera [N, 4, 4] of the optical frame.
+    """
+
+    world: World
+    condition: Condition
+    camera: Camera
+    motion: drive.Motion
+    times_s: NDArray[np.float64]
+    map_T_camera: NDArray[np.float64]
+
+
+def plan_filming(world: World, condition: Condition, plan: Drive, camera: Camera) -> Filming:
+    """Return the exact poses and times of a drive; equal arguments give equal plans."""
+    motion = drive.plan_motion(world.corners(plan.route), plan)
+    times_s = drive.frame_times(motion, plan)
+    map_T_camera = drive.base_matrices(*motion.at(times_s)) @ drive.mounting(camera)
+    return Filming(world, condition, camera, motion, times_s, map_T_camera)
+
+
+def missing_frames(filming: Filming, folder: Path) -> list[int]:
+    """Return the numbers of the frames that have no picture yet."""
+    return [k for k in range(len(filming.times_s)) if not _frame_path(folder, k).exists()]
+
+
+def photograph(
+    filming: Filming, folder: Path, frames: Sequence[int], *, samples: int, threads: int
+) -> Iterator[Path]:
+    """Draw these frames into a posed folder one by one; yields the path of each finished one."""
+    from scene import Scene  # here, so that the descriptions can be written without the renderer
+
+    world, condition = filming.world, filming.condition
+    with QuietStdout():
+        scene = Scene(world, condition, filming.camera, samples=samples, threads=threads)
+    for k in frames:
+        path = _frame_path(folder, k)
+        raw = path.with_suffix('.raw.png')
+        with QuietStdout():
+            scene.photograph(filming.map_T_camera[k], raw)
+        develop(raw, path, condition, seed=world.seed * 100_003 + k)
+        yield path
 
 
 def main() -> None:
     """Render the frames of one condition, or only the chosen ones."""
     args = _arguments()
-    world, camera = World.generate(args.seed), Camera(horizontal_fov_deg=args.fov)
-    condition, plan = (
-        CONDITIONS[args.condition],
-        DRIVES[args.drive or ('mapping' if args.condition == 'day' else 'revisit')],
-    )
+    plan = DRIVES[args.drive or ('mapping' if args.condition == 'day' else 'revisit')]
     if args.lane is not None:
         plan = replace(plan, lane_m=args.lane)
-    motion = drive.plan_motion(world.detour_route if plan.detour else world.mapped_route, plan)
-    times = drive.frame_times(motion, plan)
-    xy, yaw = motion.at(times)
-    map_T_camera = drive.base_matrices(xy, yaw) @ drive.mounting(camera)
-    (args.output / 'images').mkdir(parents=True, exist_ok=True)
-    _write_descriptions(args.output, camera, condition, motion, plan, times, map_T_camera)
-    chosen = args.frames if args.frames else range(len(times))
-    missing = [k for k in chosen if not _frame_path(args.output, k).exists()]
+    filming = plan_filming(
+        World.generate(args.seed),
+        CONDITIONS[args.condition],
+        plan,
+        Camera(horizontal_fov_deg=args.fov),
+    )
+    write_descriptions(filming, args.output)
+    missing = missing_frames(filming, args.output)
+    if args.frames:
+        missing = [k for k in args.frames if k in missing]
     print(
-        f'{args.condition}: {len(times)} frames over {motion.length_m:.0f} m, '
+        f'{args.condition}: {len(filming.times_s)} frames over {filming.motion.length_m:.0f} m, '
         f'{len(missing)} to render',
         flush=True,
     )
-    if missing:
-        _render(world, condition, camera, map_T_camera, missing, args)
-
-
-def _render(
-    world: World,
-    condition: Condition,
-    camera: Camera,
-    map_T_camera: NDArray[np.float64],
-    missing: list[int],
-    args: argparse.Namespace,
-) -> None:
-    from scene import Scene  # here, so that the descriptions can be written without the renderer
-
     began = time.monotonic()
-    with QuietStdout():
-        scene = Scene(world, condition, camera, samples=args.samples, threads=args.threads)
-    print(f'scene built in {time.monotonic() - began:.1f} s', flush=True)
-    began = time.monotonic()
-    for done, k in enumerate(missing, start=1):
-        path = _frame_path(args.output, k)
-        raw = path.with_suffix('.raw.png')
-        with QuietStdout():
-            scene.photograph(map_T_camera[k], raw)
-        develop(raw, path, condition, seed=args.seed * 100_003 + k)
+    options = {'samples': args.samples, 'threads': args.threads}
+    for done, path in enumerate(photograph(filming, args.output, missing, **options), start=1):
         each = (time.monotonic() - began) / done
         print(
             f'{path.name}  {done}/{len(missing)}  {each:.2f} s each  '
@@ -101,35 +124,37 @@ def _frame_path(folder: Path, k: int) -> Path:
     return folder / 'images' / f'{k:06d}.jpg'
 
 
-def _write_descriptions(
-    folder: Path,
-    camera: Camera,
-    condition: Condition,
-    motion: drive.Motion,
-    plan: Drive,
-    times: NDArray[np.float64],
-    map_T_camera: NDArray[np.float64],
-) -> None:
-    start_s = datetime.fromisoformat(condition.start_utc).timestamp()
-    rows = [
-        [f'{k:06d}.jpg', *_pose_row(start_s + t, m)]
-        for k, (t, m) in enumerate(zip(times, map_T_camera))
-    ]
-    _write_csv(folder / 'poses.csv', ('image', *POSE_COLUMNS), rows)
-    ticks = np.arange(int(motion.duration_s * ODOMETRY_HZ) + 1) / ODOMETRY_HZ
-    poses = drive.base_matrices(*motion.at(ticks))
-    _write_csv(
-        folder / 'odometry.csv',
-        POSE_COLUMNS,
-        [_pose_row(start_s + t, m) for t, m in zip(ticks, poses)],
-    )
+def write_descriptions(filming: Filming, folder: Path) -> None:
+    """Make a posed folder with all but the pictures; what is there is written anew."""
+    (folder / 'images').mkdir(parents=True, exist_ok=True)
+    (folder / POSES_NAME).write_text(poses_table(filming))
+    start_s = _start_s(filming.condition)
+    ticks = np.arange(int(filming.motion.duration_s * ODOMETRY_HZ) + 1) / ODOMETRY_HZ
+    poses = drive.base_matrices(*filming.motion.at(ticks))
+    rows = [_pose_row(start_s + t, m) for t, m in zip(ticks, poses)]
+    (folder / 'odometry.csv').write_text(_table(POSE_COLUMNS, rows))
+    camera = filming.camera
     (folder / 'camera_info.yaml').write_text(_camera_info(camera))
     m = drive.mounting(camera)
     quat = ', '.join(f'{c:.9f}' for c in drive.quaternion_xyzw(m[:3, :3]))
     position = ', '.join(f'{c:.6f}' for c in m[:3, 3])
     (folder / 'mounting.yaml').write_text(
-        f'# base_T_camera, optical frame\nposition_m: [{position}]\nquat_xyzw: [{quat}]\n'
+        f'# base_T_camera, optical frame\nposition: [{position}]\nquaternion_xyzw: [{quat}]\n'
     )
+
+
+def poses_table(filming: Filming) -> str:
+    """Return the text of poses.csv: each picture's stamp and map_T_camera."""
+    start_s = _start_s(filming.condition)
+    rows = [
+        [f'{k:06d}.jpg', *_pose_row(start_s + t, m)]
+        for k, (t, m) in enumerate(zip(filming.times_s, filming.map_T_camera))
+    ]
+    return _table(('image', *POSE_COLUMNS), rows)
+
+
+def _start_s(condition: Condition) -> float:
+    return datetime.fromisoformat(condition.start_utc).timestamp()
 
 
 def _pose_row(stamp_s: float, matrix: NDArray[np.float64]) -> list[str]:
@@ -137,11 +162,8 @@ def _pose_row(stamp_s: float, matrix: NDArray[np.float64]) -> list[str]:
     return [f'{stamp_s:.6f}', *(f'{number:.9f}' for number in numbers)]
 
 
-def _write_csv(path: Path, header: tuple[str, ...], rows: list[list[str]]) -> None:
-    with path.open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(header)
-        writer.writerows(rows)
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return ''.join(','.join(row) + '\n' for row in (header, *rows))
 
 
 def _camera_info(camera: Camera) -> str:

@@ -23,6 +23,8 @@ import houses
 from shapes import Shape, Surface
 from world import Camera, Condition, House, Thing, World, clutter
 
+FOG_TOP_M = 60.0  # how high the fog reaches above the camera
+
 
 class Scene:
     """One town under one condition, ready to be photographed from any pose."""
@@ -344,6 +346,10 @@ def _add_sky(scene: Any, condition: Condition) -> None:
     dome = n.mix(
         n.spread(parts.outputs[2], -0.02, 0.0), (0.02, 0.02, 0.02, 1.0), n.mix(share, blue, cloud)
     )
+    if condition.fog_visibility_m > 0:
+        path = n.math('DIVIDE', FOG_TOP_M, n.math('MAXIMUM', parts.outputs[2], 0.001))
+        share = n.math('SUBTRACT', 1.0, _clear(n, path, condition))
+        dome = n.mix(share, dome, _fog_colour(condition))
     n.add('OutputWorld', Surface=n.add('Background', Color=dome, Strength=1.0).outputs[0])
 
 
@@ -411,8 +417,31 @@ def make_material(surface: Surface, condition: Condition) -> Any:
     coat = makers[surface.kind](n, surface, condition)
     if condition.snow > 0:
         coat = _snowed(n, coat, condition.snow)
+    if condition.fog_visibility_m > 0:
+        coat = _fogged(n, coat, condition)
+        material.cycles.emission_sampling = 'NONE'  # the fog is seen, it lights nothing
     n.add('OutputMaterial', Surface=coat)
     return material
+
+
+def _fogged(n: _Nodes, coat: Any, condition: Condition) -> Any:
+    """Let a surface fade into the fog with its distance from the camera (Koschmieder's law)."""
+    distance = n.add('CameraData').outputs['View Distance']
+    share = n.math('SUBTRACT', 1.0, _clear(n, distance, condition))
+    share = n.math('MULTIPLY', share, n.add('LightPath').outputs['Is Camera Ray'])
+    fog = n.add('Emission', Color=_fog_colour(condition), Strength=1.0).outputs[0]
+    return n.add('MixShader', _0=share, _1=coat, _2=fog).outputs[0]
+
+
+def _clear(n: _Nodes, distance_m: Any, condition: Condition) -> Any:
+    """Return the share of light that crosses this distance; at the visibility it is 2 %."""
+    thickness = n.math('MULTIPLY', distance_m, -3.912 / condition.fog_visibility_m)
+    return n.math('EXPONENT', thickness)
+
+
+def _fog_colour(condition: Condition) -> tuple[float, float, float, float]:
+    r, g, b = (channel * 2.4 * condition.sky_strength for channel in condition.cloud_rgb)
+    return r, g, b, 1.0
 
 
 def _snowed(n: _Nodes, coat: Any, share: float) -> Any:

@@ -26,6 +26,8 @@ from render import QuietStdout, develop
 from world import CONDITIONS, Camera, Condition, House, Rgb, World
 
 APART_M = 8.0
+# By name and not all of CONDITIONS: a plan draws from this list, and equal seeds give equal plans.
+WEATHERS = ('day', 'dusk', 'night', 'overcast', 'rain', 'snow')
 END_MARGIN_M = 14.0  # from a street's end, where a house closes the view
 COLUMNS = ('image', 'place_id', 'city', 'east_m', 'north_m')
 
@@ -107,12 +109,12 @@ def plan_views(world: World, *, places: int, views: int) -> list[View]:
     Equal seeds give equal plans, and the first places and conditions do not depend on `views`.
     Raises ValueError if there are fewer conditions than views, or no room for the places.
     """
-    if not 1 <= views <= len(CONDITIONS):
-        raise ValueError(f'{views} views of a place, but there are {len(CONDITIONS)} conditions')
+    if not 1 <= views <= len(WEATHERS):
+        raise ValueError(f'{views} views of a place, but there are {len(WEATHERS)} conditions')
     planned = []
     for number, place in enumerate(choose_places(world, places)):
         rng = Random(world.seed * 1_000_003 + number)
-        for condition in rng.sample(sorted(CONDITIONS), len(CONDITIONS))[:views]:
+        for condition in rng.sample(WEATHERS, len(WEATHERS))[:views]:
             planned.append(_look(rng, world.seed, number, place, condition))
     return planned
 
@@ -177,7 +179,7 @@ def _varied_house(house: House, rng: Random, tint: Rgb, taller: int) -> House:
 def weather(name: str, seed: int) -> Condition:
     """Return a condition as it is in this town: another sun, other clouds, other parked cars."""
     condition = CONDITIONS[name]
-    rng = Random(seed * 101 + sorted(CONDITIONS).index(name))
+    rng = Random(seed * 101 + WEATHERS.index(name))
     high = condition.sun_elevation_deg > 40
     return replace(
         condition,
@@ -231,7 +233,7 @@ def main() -> None:
     print(f'{len(views)} frames of {args.towns} towns, {len(wanted)} to render', flush=True)
     began, done = time.monotonic(), 0
     for seed in seeds:
-        for name in sorted(CONDITIONS):
+        for name in WEATHERS:
             here = [view for view in wanted if (view.town, view.condition) == (seed, name)]
             if not here:
                 continue

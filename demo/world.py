@@ -12,11 +12,17 @@ name says otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import cos, hypot, pi, sin
 from random import Random
+from typing import Literal
 
 Rgb = tuple[float, float, float]  # linear light, each in [0, 1]
 Rectangle = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max in metres
+# What is driven: the mapped streets; the same, but it ends where no map reaches; the same with a
+# turn there and back onto the map; the mapped streets from their end to their start.
+Route = Literal['mapped', 'leaving', 'returning', 'oncoming']
+Corners = tuple[tuple[float, float], ...]  # corner points of a route in the map frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +159,27 @@ class World:
     houses: tuple[House, ...]
     things: tuple[Thing, ...]
     look_alikes: tuple[LookAlike, ...]
-    mapped_route: tuple[tuple[float, float], ...]  # corner points of the mapping drive
-    detour_route: tuple[
-        tuple[float, float], ...
-    ]  # the same start, but it ends where no map reaches
+    mapped_route: Corners  # of the mapping drive
+    detour_route: Corners  # the same start, but it ends where no map reaches
 
     @staticmethod
     def generate(seed: int) -> World:
         """Return the town of this seed; equal seeds give equal towns."""
         return _Town(seed).build()
+
+    def corners(self, route: Route) -> Corners:
+        """Return the corner points of a route, in the order of travel."""
+        match route:
+            case 'mapped':
+                return self.mapped_route
+            case 'leaving':
+                return self.detour_route
+            case 'oncoming':
+                return self.mapped_route[::-1]
+            case 'returning':
+                x, y = self.detour_route[-1]
+                back_x = x - U_TURN_M
+                return (*self.detour_route, (back_x, y), (back_x, self.mapped_route[-1][1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +203,12 @@ class Condition:
     snow: float = 0.0  # share of what faces the sky that is white
     leaf_rgb: Rgb = (0.10, 0.20, 0.035)
     leaf_share: float = 1.0  # 1 summer, 0 bare branches
+    fog_visibility_m: float = 0.0  # how far a dark thing can be told from the fog; 0: clear air
     sensor_noise: float = 0.0  # standard deviation in 8-bit grey levels
     clutter_seed: int = 0  # other parked cars and bins for another number
     parked_share: float = 0.5
+    van_share: float = 0.09  # of the parked vehicles
+    oncoming_every_m: float = 0.0  # vehicles in the left lane of the mapped route; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +221,7 @@ class Drive:
     rate_hz: float
     weave_m: float
     heading_noise_deg: float
-    detour: bool
+    route: Route
     seed: int
 
 
@@ -304,6 +325,26 @@ CONDITIONS: dict[str, Condition] = {
         sensor_noise=1.0,
         clutter_seed=67,
     ),
+    'fog': Condition(
+        name='fog',
+        start_utc='2026-11-05T09:30:00+00:00',
+        sun_elevation_deg=20.0,
+        sun_azimuth_deg=150.0,
+        sun_strength=0.0,
+        sun_rgb=(1.0, 1.0, 1.0),
+        sky_strength=0.42,
+        sky_tint=(1.0, 1.0, 1.0),
+        cloud_cover=1.0,
+        cloud_rgb=(0.72, 0.74, 0.77),
+        exposure_stops=0.4,
+        lit_windows=0.1,
+        wetness=0.3,
+        fog_visibility_m=150.0,
+        leaf_rgb=(0.26, 0.16, 0.03),
+        leaf_share=0.4,
+        sensor_noise=1.5,
+        clutter_seed=97,
+    ),
     'snow': Condition(
         name='snow',
         start_utc='2026-01-15T11:00:00+00:00',
@@ -334,7 +375,7 @@ DRIVES: dict[str, Drive] = {
         rate_hz=3.0,
         weave_m=0.08,
         heading_noise_deg=0.6,
-        detour=False,
+        route='mapped',
         seed=1,
     ),
     'revisit': Drive(
@@ -344,10 +385,14 @@ DRIVES: dict[str, Drive] = {
         rate_hz=4.3,
         weave_m=0.15,
         heading_noise_deg=1.6,
-        detour=True,
+        route='leaving',
         seed=2,
     ),
 }
+
+U_TURN_M = 0.4  # from one leg of the turn to the other, middle to middle, before the lane's shift
+ONCOMING_LEFT_M = 1.75  # from the middle of the road to the middle of an oncoming vehicle
+END_CLEAR_M = 14.0  # no oncoming vehicle nearer than this to a corner of the route
 
 _BRICKS: tuple[Rgb, ...] = (
     (0.33, 0.10, 0.06),
@@ -437,7 +482,7 @@ def clutter(world: World, condition: Condition) -> list[Thing]:
                 if rng.random() < condition.parked_share and not _near_junction(
                     world, street, x, y, 15.0
                 ):
-                    kind = 'van' if rng.random() < 0.09 else 'car'
+                    kind = 'van' if rng.random() < condition.van_share else 'car'
                     turned = yaw + (0 if side < 0 else pi) + rng.gauss(0, 0.015)
                     found.append(
                         Thing(kind, x, y, turned, rng.uniform(0.94, 1.06), rng.choice(_CARS))
@@ -459,6 +504,23 @@ def clutter(world: World, condition: Condition) -> list[Thing]:
                     found.append(
                         Thing('bin', x, y, yaw + rng.gauss(0, 0.3), rng.uniform(0.9, 1.1), rgb)
                     )
+    return found + _oncoming(world, condition, rng)
+
+
+def _oncoming(world: World, condition: Condition, rng: Random) -> list[Thing]:
+    """Return vehicles that stand in the left lane of the mapped route and face its traveller."""
+    found: list[Thing] = []
+    if condition.oncoming_every_m <= 0:
+        return found
+    for (x0, y0), (x1, y1) in pairwise(world.mapped_route):
+        leg = Street('', (x0, y0), (x1, y1))
+        along = END_CLEAR_M
+        while along < leg.length_m - END_CLEAR_M:
+            x, y = leg.at(along, ONCOMING_LEFT_M)
+            kind = 'van' if rng.random() < condition.van_share else 'car'
+            facing = _yaw(*leg.direction) + pi + rng.gauss(0, 0.03)
+            found.append(Thing(kind, x, y, facing, rng.uniform(0.94, 1.06), rng.choice(_CARS)))
+            along += condition.oncoming_every_m * rng.uniform(0.7, 1.3)
     return found
 
 

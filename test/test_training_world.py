@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'demo'))
 import training_world
 from vpr_training.data.config import DataConfig
 from vpr_training.data.place_table import read
-from world import CONDITIONS, World
+from world import World
 
 
 @pytest.fixture(scope='module')
@@ -63,8 +63,9 @@ def test_the_camera_stands_at_its_height_and_looks_along_its_yaw(town: World) ->
 
 
 def test_parked_cars_differ_between_conditions_and_towns() -> None:
-    seeds = {training_world.weather(n, s).clutter_seed for n in CONDITIONS for s in (100, 101)}
-    assert len(seeds) == 2 * len(CONDITIONS)
+    names = training_world.WEATHERS
+    seeds = {training_world.weather(n, s).clutter_seed for n in names for s in (100, 101)}
+    assert len(seeds) == 2 * len(names)
 
 
 def test_a_varied_town_keeps_its_streets_and_unlearns_its_look_alikes(town: World) -> None:
