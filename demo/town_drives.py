@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='DRIVE',
         help=f'all unless named: {", ".join(JUDGED_DRIVES)}',
     )
-    parser.add_argument('--samples', type=int, default=4, help='light paths per pixel')
+    parser.add_argument('--samples', type=int, default=2, help='light paths per pixel')
     parser.add_argument('--threads', type=int, default=1)
     return parser
 
