@@ -16,7 +16,8 @@ Pose = tuple[
 ]  # image name, position [3], optical axis [3]
 Cell = tuple[Path | None, str]  # picture, label; no picture leaves a white field
 ELSEWHERE_M = 20.0  # farther from every place of the first drive than this is elsewhere
-SAME_VIEW_M = 8.0  # see _nearest
+SAME_PLACE_M = 3.0  # see _nearest
+SAME_VIEW_M = 8.0
 
 
 def main() -> None:
@@ -39,10 +40,9 @@ def _pairs(first_folder: Path, second_folder: Path, places: int) -> list[Cell]:
     """Return pairs of one place each, then two frames that leave the mapped route."""
     first, second = _read(first_folder), _read(second_folder)
     cells: list[Cell] = []
-    shared = [k for k, pose in enumerate(first) if _nearest(pose, second)[0] < 3.0]
-    for k in np.take(shared, np.linspace(2, len(shared) - 3, places).astype(int)):
-        twin = _nearest(first[k], second)[1]
-        for folder, (name, (x, y, _), _) in ((first_folder, first[k]), (second_folder, twin)):
+    for place in _shared_places(first, second, places):
+        twin = _nearest(place, second)[1]
+        for folder, (name, (x, y, _), _) in ((first_folder, place), (second_folder, twin)):
             cells.append((folder / 'images' / name, f'{folder.name}  x {x:.0f}  y {y:.0f}'))
     for name, (x, y, _), _ in (second[-12], second[-3]):
         cells.append((second_folder / 'images' / name, f'elsewhere  x {x:.0f}  y {y:.0f}'))
@@ -50,9 +50,9 @@ def _pairs(first_folder: Path, second_folder: Path, places: int) -> list[Cell]:
 
 
 def _rows(folders: Sequence[Path], places: int) -> list[Cell]:
-    """Return for each drive a row of the first drive's places, then its farthest way off them."""
-    first = _read(folders[0])
-    chosen = [first[k] for k in np.linspace(4, len(first) - 8, places).astype(int)]
+    """Return a row for each drive: places of the first two drives, then its farthest off them."""
+    first, second = _read(folders[0]), _read(folders[1])
+    chosen = _shared_places(first, second, places)
     cells: list[Cell] = []
     for folder in folders:
         poses = _read(folder)
@@ -63,6 +63,12 @@ def _rows(folders: Sequence[Path], places: int) -> list[Cell]:
         label = f'elsewhere  x {x:.0f}  y {y:.0f}'
         cells.append((folder / 'images' / name, label) if away_m > ELSEWHERE_M else (None, ''))
     return cells
+
+
+def _shared_places(first: list[Pose], second: list[Pose], count: int) -> list[Pose]:
+    """Return this many poses of the first drive, spread over what the second one sees too."""
+    shared = [pose for pose in first if _nearest(pose, second)[0] < SAME_PLACE_M]
+    return [shared[k] for k in np.linspace(2, len(shared) - 3, count).astype(int)]
 
 
 def _row_cell(folder: Path, place: Pose, pose: Pose) -> Cell:
