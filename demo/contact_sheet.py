@@ -29,10 +29,13 @@ def main() -> None:
     parser.add_argument('--places', type=int, default=11)
     parser.add_argument('--width', type=int, default=320, help='of each picture, in pixels')
     args = parser.parse_args()
-    if len(args.others) == 1:
-        cells, columns = _pairs(args.first, args.others[0], args.places), 4
-    else:
-        cells, columns = _rows([args.first, *args.others], args.places), args.places + 1
+    try:
+        if len(args.others) == 1:
+            cells, columns = _pairs(args.first, args.others[0], args.places), 4
+        else:
+            cells, columns = _rows([args.first, *args.others], args.places), args.places + 1
+    except ValueError as error:
+        parser.error(str(error))
     _paste(cells, columns=columns, width_px=args.width).save(args.output, quality=80)
 
 
@@ -132,6 +135,8 @@ def _read(folder: Path) -> list[Pose]:
         x, y, z, w = (float(row[c]) for c in ('qx', 'qy', 'qz', 'qw'))
         axis = np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
         found.append((row['image'], np.array([float(row[c]) for c in 'xyz']), axis))
+    if not found:
+        raise ValueError(f'{folder}: has no picture yet; draw some or leave this drive out')
     return found
 
 

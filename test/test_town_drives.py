@@ -191,3 +191,17 @@ def test_a_sheet_has_a_row_for_each_drive_and_a_gap_for_what_was_not_drawn(
     drawn, elsewhere = [False, False, False], [True, False, True]
     assert white[:2] == [[*drawn, elsewhere[0]], [*drawn, elsewhere[1]]]
     assert white[2] == [False, True, True, elsewhere[2]]
+
+
+def test_a_sheet_names_a_drive_without_pictures(
+    town: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prepare(plan_drive(town, 'day'), tmp_path)
+    options = [str(tmp_path), str(tmp_path), '--output', str(tmp_path / 'sheet.png')]
+    monkeypatch.setattr(sys, 'argv', ['contact_sheet.py', *options])
+    with pytest.raises(SystemExit):
+        contact_sheet.main()
+    assert f'{tmp_path}: has no picture yet' in capsys.readouterr().err
