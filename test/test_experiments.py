@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -12,9 +13,10 @@ pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
 from vpr_training.experiments import main
 from vpr_training.paper import figures as experiment_figures
+from vpr_training.paper import forecast
 from vpr_training.paper import published as paper
 from vpr_training.paper import tables
-from vpr_training.paper.plan import runs_of_grid, runs_of_table
+from vpr_training.paper.plan import as_text, runs_of_grid, runs_of_table
 from vpr_training.paper.seeded_run import Run, duration
 
 
@@ -86,6 +88,43 @@ def test_the_papers_tables_are_the_published_ones() -> None:
         for row in rows:
             assert len(row.recall) == len(paper.SETS)
             assert all(one < five for one, five in row.recall)
+
+
+def write_places(folder: Path) -> None:
+    """Eight places of four images, as places.csv lists them."""
+    lines = ['image,place_id']
+    for place in range(8):
+        for view in range(4):
+            lines.append(f'{place}_{view}.png,{place}')
+            picture = np.full((8, 8, 3), place * 8 + view, np.uint8)
+            cv2.imwrite(str(folder / f'{place}_{view}.png'), picture)
+    (folder / 'places.csv').write_text('\n'.join(lines) + '\n')
+
+
+def test_a_plan_measures_each_network_once_for_all_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_places(tmp_path)
+    measured = []
+
+    def per_image(network: object) -> float:
+        measured.append(network)
+        return 0.5
+
+    monkeypatch.setattr(forecast, 'seconds_per_image', per_image)
+    flags = (f'--data.root={tmp_path}', '--data.places_per_batch=2', '--epochs=5')
+    runs = runs_of_table('optimizers', tmp_path / 'runs', 3, flags)
+    text = as_text([run for same in runs.values() for run in same])
+    assert len(measured) == 2  # GeM and MixVPR, with three optimizers and three seeds each
+    seconds = 0.5 * (2 * 4) * 4 * 5  # of an image; images, batches, epochs
+    assert text.count(f': new, {duration(seconds)}') == 18
+    assert text.endswith(f'18 runs, about {duration(18 * seconds)} on this machine')
+
+
+def test_the_time_of_an_image_is_measured_on_its_network(tmp_path: Path) -> None:
+    small = ('--network.image_height=32', '--network.image_width=32')
+    (run,) = runs_of_table('pooling', tmp_path, 1, small)['resnet18_gem']
+    assert 0 < forecast.seconds_per_image(run.settings().network) < 60
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def started(*ros_arguments: str) -> subprocess.CompletedProcess[str]:
         (('-r', '__node'), ("'-r __node'", '-r FROM:=TO')),
         (('--colour',), ('--colour', '--params-file')),
         (('-p', 'base_T_camera:=5'), ('base_T_camera: 5 is int, expected list',)),
+        (('-p', 'candidates:=0'), ('candidates', 'Min: 1, Max: 1000, value: 0')),
         (('-p', 'base_T_camera:=[a]'), ("base_T_camera: ['a'], expected a list of numbers",)),
     ],
     ids=lambda value: ' '.join(value),
@@ -75,6 +76,8 @@ def test_an_argument_that_cannot_be_used_is_told_in_one_line(
     lines = [line for line in done.stderr.splitlines() if line.startswith('localize: ')]
     assert len(lines) == 1 and all(part in lines[0] for part in told)
     assert 'Traceback' not in done.stderr and '.c:' not in lines[0]
+    name = arguments[-1].partition(':=')[0]
+    assert not lines[0].endswith(f': {name}')  # as rclpy ends each of its sentences
 
 
 def test_names_that_the_node_does_not_have_are_told_with_the_nearest_one(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Parameters:
             try:
                 node.declare_parameter(declared.name, default_of(declared), _descriptor(declared))
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-                raise ConfigError(_reason(error)) from error
+                raise ConfigError(_reason(error, declared.name)) from error
         self._give_empty_lists_a_type()
         self._tell_unknown()
 
@@ -149,7 +149,10 @@ def _descriptor(declared: Field[Any]) -> ParameterDescriptor:
     return descriptor
 
 
-def _reason(error: Exception) -> str:
-    """The sentence of our own check inside rclpy's exception, else rclpy's."""
-    text = str(error)
+def _reason(error: Exception, name: str) -> str:
+    """The sentence of our own check inside rclpy's exception, else rclpy's.
+
+    rclpy ends every such sentence with the parameter's name, which the sentence already has.
+    """
+    text = str(error).removesuffix(f': {name}')
     return text.partition('Reason: ')[2].rstrip('.') or text

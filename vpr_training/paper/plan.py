@@ -7,6 +7,7 @@ from pathlib import Path
 from vpr_ros.core.describing.shipped import share_folders
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.recall_set import RecallSet
+from vpr_training.paper.forecast import Forecast
 from vpr_training.paper.published import GRID, TABLES
 from vpr_training.paper.seeded_run import Run, duration
 
@@ -72,10 +73,11 @@ def complete(
 
 def as_text(runs: Sequence[Run]) -> str:
     """What would run, and for how long on this machine."""
-    lines, total = [], 0.0
+    lines, total, forecast = [], 0.0, Forecast()
     for run in runs:
-        state = run.state()
-        seconds = 0.0 if state in ('trained', 'measured') else run.seconds_left()
+        seconds = forecast.seconds_left(run)
         total += seconds
-        lines.append(f'  {run.folder}: {state}' + (f', {duration(seconds)}' if seconds else ''))
+        lines.append(
+            f'  {run.folder}: {run.state()}' + (f', {duration(seconds)}' if seconds else '')
+        )
     return '\n'.join([*lines, f'{len(runs)} runs, about {duration(total)} on this machine'])

@@ -3,9 +3,8 @@
 import csv
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +12,9 @@ import torch
 
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_file, write_json
-from vpr_training.data.layouts import open_places
-from vpr_training.data.loader import training_batches
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.learning.losses import PlaceLoss
 from vpr_training.models.checkpoints import load_checkpoint
-from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.models.network import ExportedNetwork
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.settings_parser import read_settings
@@ -85,19 +81,9 @@ class Run:
                 for row in csv.DictReader(file)
             ]
 
-    def seconds_left(self) -> float:
-        """Time it would still train here: from its own epochs, or from two steps on noise."""
-        config, history = self._settings(), [row for row in self.history() if 'seconds' in row]
-        if history:
-            return history[-1]['seconds'] * (config.epochs - len(history))
-        batches = training_batches(
-            open_places(config.data),
-            config.data,
-            height=config.network.image_height,
-            width=config.network.image_width,
-            seed=config.seed,
-        )
-        return seconds_per_step(config) * len(batches) * config.epochs
+    def settings(self) -> TrainConfig:
+        """The file of settings with what differs from it; raises TrainingError."""
+        return read_settings(self.config, self.overrides)
 
     @property
     def _figures(self) -> Path:
@@ -107,9 +93,6 @@ class Run:
     def _given(self) -> Path:
         return self.folder / 'overrides.json'
 
-    def _settings(self) -> TrainConfig:
-        return read_settings(self.config, self.overrides)
-
     def _check_settings(self) -> None:
         held: Any = json.loads(self._given.read_text(encoding='utf-8'))
         if tuple(held) != self.overrides:
@@ -117,24 +100,6 @@ class Run:
                 f'{self.folder}: was run with {" ".join(held) or "no flags"}, now it is '
                 f'{" ".join(self.overrides) or "none"}; choose another --output'
             )
-
-
-def seconds_per_step(config: TrainConfig) -> float:
-    """Time of one training step on this machine's CPU, on noise; data reading not included."""
-    network = ExportedNetwork(Network(replace(config.network, weights=None)), cells=False)
-    images = config.data.places_per_batch * config.data.images_per_place
-    size = (images, config.network.image_height, config.network.image_width, 3)
-    noise = torch.randint(0, 256, size, dtype=torch.uint8)
-    labels = torch.arange(config.data.places_per_batch).repeat_interleave(
-        config.data.images_per_place
-    )
-    loss = PlaceLoss(config.loss)
-    took = []
-    for _ in range(2):
-        started = time.monotonic()
-        loss(network(noise), labels)[0].backward()
-        took.append(time.monotonic() - started)
-    return min(took)
 
 
 def duration(seconds: float) -> str:
