@@ -55,9 +55,7 @@ def anchors(page: Path) -> set[str]:
 def _slug(heading: str) -> str:
     plain = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', heading).lower()
     kept = (
-        letter
-        for letter in plain
-        if letter in ' -_' or unicodedata.category(letter)[0] in 'LN'
+        letter for letter in plain if letter in ' -_' or unicodedata.category(letter)[0] in 'LN'
     )
     return ''.join(kept).replace(' ', '-')
 

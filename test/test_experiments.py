@@ -13,9 +13,8 @@ pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
 from vpr_training.experiments import main
 from vpr_training.paper import figures as experiment_figures
-from vpr_training.paper import forecast
+from vpr_training.paper import forecast, tables
 from vpr_training.paper import published as paper
-from vpr_training.paper import tables
 from vpr_training.paper.plan import as_text, runs_of_grid, runs_of_table
 from vpr_training.paper.seeded_run import Run, duration
 

@@ -1,7 +1,7 @@
 """How long runs will train on this machine, answered in seconds.
 
-A step of a full batch takes half a minute on a busy processor, and a table has dozens of runs. So a
-few images go through each network once, and the time of one image stands for all of them. Networks
+A step of a full batch takes half a minute on a busy processor, and a table has dozens of runs. So
+a few images go through each network, and the time of one image stands for all of them. Networks
 and training sets that runs share are looked at once.
 """
 
