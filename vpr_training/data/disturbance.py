@@ -81,6 +81,6 @@ def _coarser(x: Tensor, strength: float, dice: _Dice) -> Tensor:
             mode='bilinear',
             align_corners=False,
         )
-        for one, scale in zip(x.split(1), scales.tolist(), strict=True)
+        for one, scale in zip(torch.split(x, 1), scales.tolist(), strict=True)
     ]
     return torch.cat(coarse)

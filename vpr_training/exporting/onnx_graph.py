@@ -109,7 +109,7 @@ def traced(
         torch.onnx.export(
             module,
             example,
-            file,
+            file,  # type: ignore[arg-type]  # the older exporter takes it
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes=free,

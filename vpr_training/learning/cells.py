@@ -76,7 +76,7 @@ def turned_to_signs(whitened: Tensor, *, steps: int, seed: int = 0) -> Tensor:
         return torch.eye(size, dtype=whitened.dtype)
     chance = torch.Generator().manual_seed(seed)
     start = torch.randn(size, size, generator=chance, dtype=whitened.dtype)
-    turn = torch.linalg.qr(start).Q
+    turn: Tensor = torch.linalg.qr(start).Q
     units = normalize(whitened, dim=1)
     for _ in range(steps):
         signs = torch.where(units @ turn > 0, 1.0, -1.0).to(whitened.dtype)

@@ -18,7 +18,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.learning.config import DistillationConfig
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.model_file import network_of_file
-from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.models.network import ExportedNetwork, Network, channels_last
 
 _LEAST_VARIANCE = 1e-8
 
@@ -49,7 +49,7 @@ class Distillation:
         """Load the teacher; raises TrainingError."""
         self._config = config
         self._teacher = ExportedNetwork(read_teacher(Path(config.teacher)))
-        self._teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        channels_last(self._teacher.eval().requires_grad_(False))
         self.channels = self._teacher.network.backbone.channels
 
     def teach(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -79,7 +79,9 @@ def unexplained_maps(read: Tensor, maps: Sequence[Tensor]) -> Tensor:
     batch, to mean 0 and variance 1, so that no channel is louder than another. The c add up to C.
     """
     losses = []
-    for part, target in zip(read.split([one.shape[1] for one in maps], dim=1), maps, strict=True):
+    for part, target in zip(
+        torch.split(read, [one.shape[1] for one in maps], dim=1), maps, strict=True
+    ):
         same_size = F.interpolate(
             target, size=part.shape[2:], mode='bilinear', align_corners=False
         )

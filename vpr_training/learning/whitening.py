@@ -18,8 +18,8 @@ from vpr_training.data.disturbance import disturbed
 from vpr_training.data.loader import TrainingBatches
 from vpr_training.learning.cells import CellSamples, learn_cells, unit_centres
 from vpr_training.learning.config import WhiteningConfig
-from vpr_training.models.aggregators import NetVLAD, VladLayout, Whitened
-from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.models.aggregators import NetVLAD, VladLayout, Whitened, WhitenedGrid
+from vpr_training.models.network import ExportedNetwork, Network, channels_last
 
 _WIDE = 2048
 """Of a covariance: wider ones give their strongest components alone, by iteration."""
@@ -159,7 +159,7 @@ def _maps(
     network: Network, batches: TrainingBatches, *, epochs: int, disturb: float, seed: int
 ) -> Iterator[list[Tensor]]:
     """What the backbone makes of the images, batch by batch."""
-    exported = ExportedNetwork(network).eval().to(memory_format=torch.channels_last)
+    exported = channels_last(ExportedNetwork(network).eval())
     with torch.inference_mode(), _bar(epochs * len(batches)) as bar:
         for epoch in range(epochs):
             batches.set_epoch(epoch)
@@ -193,11 +193,12 @@ class _Parts:
     def __init__(self, aggregator: Whitened, config: WhiteningConfig) -> None:
         self._aggregator, self._least = aggregator, config.least_variance
         self._things = Moments(len(aggregator.mean), 1)
-        self._grids = [Moments(*one.mean.shape) for one in aggregator.grids]
+        self._parts = [one for one in aggregator.grids if isinstance(one, WhitenedGrid)]
+        self._grids = [Moments(*one.mean.shape) for one in self._parts]
 
     def add(self, maps: list[Tensor]) -> None:
         self._things.add(self._aggregator.plain_things(maps)[:, :, None])
-        for moments, one in zip(self._grids, self._aggregator.grids, strict=True):
+        for moments, one in zip(self._grids, self._parts, strict=True):
             moments.add(one.plain(maps[0]))
 
     def finish(self) -> None:
@@ -209,7 +210,7 @@ class _Parts:
             )
             aggregator.things.weight.copy_(components)
             aggregator.typical_length.copy_(_typical_length(components, things.over_channels))
-            for moments, one in zip(self._grids, aggregator.grids, strict=True):
+            for moments, one in zip(self._grids, self._parts, strict=True):
                 one.mean.copy_(moments.mean)
                 one.over_channels.copy_(
                     whitening(moments.over_channels, len(one.over_channels), least_variance=least)

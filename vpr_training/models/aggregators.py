@@ -99,7 +99,8 @@ class FeatureMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h * w] -> the same."""
-        return x + self.leave(F.relu(self.enter(self.norm(x))))
+        mixed: Tensor = x + self.leave(F.relu(self.enter(self.norm(x))))
+        return mixed
 
 
 class MixVPR(nn.Module):
@@ -137,7 +138,8 @@ class MixVPR(nn.Module):
             )
         x = self.mix(features.flatten(2))  # [B, C, h * w]
         x = self.channels(x.permute(0, 2, 1)).permute(0, 2, 1)  # [B, out_channels, h * w]
-        return self.rows(x).flatten(1)
+        flat: Tensor = self.rows(x).flatten(1)
+        return flat
 
 
 class ConvAP(nn.Module):
@@ -170,7 +172,8 @@ class CosPlace(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """[B, C, h, w] -> [B, out_channels]."""
         pooled = self.pool([F.normalize(maps[-1], dim=1)])
-        return self.linear(F.normalize(pooled, dim=1))
+        described: Tensor = self.linear(F.normalize(pooled, dim=1))
+        return described
 
 
 class NetVLAD(nn.Module):

@@ -160,7 +160,8 @@ class _SamePadConv(nn.Conv2d):
             kernel, stride = self.kernel_size[side - 2], self.stride[side - 2]
             missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [missing // 2, missing - missing // 2]
-        return self._conv_forward(F.pad(x, pads), self.weight, self.bias)
+        filtered: Tensor = self._conv_forward(F.pad(x, pads), self.weight, self.bias)
+        return filtered
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -190,8 +191,8 @@ class _InvertedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
-        return y + x if self.adds else y
+        projected: Tensor = self._bn2(self._project_conv(y))
+        return projected + x if self.adds else projected
 
 
 class EfficientNetLite0(Backbone):

@@ -204,6 +204,9 @@ class ExportedNetwork(nn.Module):
     And cells, float16 [B, h, w, C] of unit norm, where the network has some.
     """
 
+    mean: Tensor  # [1, 3, 1, 1]
+    std: Tensor
+
     def __init__(self, network: Network, *, cells: bool = True) -> None:
         """Put the backbone's normalization in front of a network.
 
@@ -236,6 +239,12 @@ class ExportedNetwork(nn.Module):
         floats = images.permute(0, 3, 1, 2).to(torch.float32)
         maps: list[Tensor] = self.network.backbone((floats - self.mean) / self.std)
         return maps
+
+
+def channels_last(network: ExportedNetwork) -> ExportedNetwork:
+    """The network, whose weights now lie in memory as processors convolve them fastest."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return network
 
 
 def _backbone(config: NetworkConfig) -> Backbone:

@@ -21,7 +21,7 @@ class ExportedXFeat(nn.Module):
         super().__init__()
         self.network = network
         # The same cells; the package's way of cutting them out has no ONNX form of free size.
-        network._unfold2d = _cells
+        network._unfold2d = _cells  # type: ignore[assignment]  # a method of the package's
 
     def forward(self, grey: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Grey float32 [1, 1, H, W] -> descriptors, keypoint scores, reliability.
@@ -75,7 +75,8 @@ class ExportedLighterGlue(nn.Module):
         matchable = log_sigmoid(assign.matchability(first)) + log_sigmoid(
             assign.matchability(second)
         ).transpose(1, 2)
-        return likeness.log_softmax(1) + likeness.log_softmax(2) + matchable
+        table: torch.Tensor = likeness.log_softmax(1) + likeness.log_softmax(2) + matchable
+        return table
 
 
 def _turns(glue: Any, points: torch.Tensor) -> torch.Tensor:

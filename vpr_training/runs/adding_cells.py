@@ -29,7 +29,7 @@ from vpr_training.exporting.network_from_graph import LEAST_COSINE, load_model
 from vpr_training.exporting.onnx_graph import ParityError, checked_graph, images_for_parity
 from vpr_training.learning.cells import CellSamples, learn_cells
 from vpr_training.learning.config import WhiteningConfig
-from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.models.network import ExportedNetwork, Network, channels_last
 
 FEWEST_IMAGES = 16
 MOST_IMAGES = 3000
@@ -72,7 +72,7 @@ def _learn(network: Network, sources: Sequence[Path], config: WhiteningConfig) -
     chosen = set(np.linspace(0, total - 1, min(total, MOST_IMAGES)).astype(int).tolist())
     samples = CellSamples(len(chosen), most=config.cells_samples, seed=0)
     size = network.config.image_height, network.config.image_width
-    exported = ExportedNetwork(network).eval().to(memory_format=torch.channels_last)
+    exported = channels_last(ExportedNetwork(network).eval())
     loads = (load for _, loads in pictures for load in loads)
     bar = tqdm(enumerate(loads), total=total, desc='cells', unit='image', disable=None, delay=2)
     with torch.inference_mode():

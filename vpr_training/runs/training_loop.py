@@ -25,7 +25,7 @@ from vpr_training.learning import schedules
 from vpr_training.learning.distillation import Distillation, Student
 from vpr_training.learning.losses import PlaceLoss
 from vpr_training.models.checkpoints import contents
-from vpr_training.models.network import ExportedNetwork, Network
+from vpr_training.models.network import ExportedNetwork, Network, channels_last
 from vpr_training.runs.run_folder import RunFolder, StepLog
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.validation import Validation
@@ -81,7 +81,7 @@ class Training:
         self._batches, self._validation, self._folder = batches, validation, folder
         self.network = network
         # Images come as [B, H, W, C]; weights in that order save a copy of each map.
-        self._plain = ExportedNetwork(network, cells=False).to(memory_format=torch.channels_last)
+        self._plain = channels_last(ExportedNetwork(network, cells=False))
         if network.cells is not None:  # no loss sees them
             network.cells.requires_grad_(False)
         learning = [one for one in network.parameters() if one.requires_grad]
@@ -307,8 +307,8 @@ class Training:
         """Over the processes."""
         if self._fabric.world_size == 1:
             return value
-        reduced: float = self._fabric.all_reduce(torch.tensor(value), reduce_op='mean').item()
-        return reduced
+        reduced = self._fabric.all_reduce(torch.tensor(value), reduce_op='mean')
+        return float(reduced)  # type: ignore[arg-type]  # a tensor gives a tensor
 
     def _must_stop(self) -> bool:
         """Whether any process was told to stop; with several, they ask each other now and then."""
