@@ -12,6 +12,7 @@ MSGS ?= 1
 TRAINING ?= 0
 SECONDS ?= 60
 
+LINT_FILES := $(VENV)/lint_files
 PY := $(VENV)/bin/python
 # Told apart once: with ROS 2 sourced its rclpy is used, otherwise the pinned wheels are.
 ifneq ($(ROS_DISTRO),)
@@ -36,7 +37,8 @@ SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 SHARED := package.xml launch config models
 EXECUTABLES = $(shell sed -n "/^EXECUTABLES = (/,/^)/s/^ *'\(.*\)',$$/\1/p" setup.py)
 
-.PHONY: help setup setup-test setup-training demo test lint format fuzz bench clean msgs workspace
+.PHONY: help environment setup setup-test setup-training setup-lint demo test coverage lint lint-code lint-files format fuzz bench wheel \
+    release clean msgs workspace
 
 help:
 	@echo 'make setup            Python environment in $(VENV) with what the robot needs, without torch; asks nothing.'
@@ -45,9 +47,13 @@ help:
 	@echo 'make setup-training   the same and torch and what else the trainer needs.'
 	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
-	@echo 'make lint             ruff and mypy --strict on both packages. make format lets ruff rewrite the files.'
+	@echo 'make lint             ruff, mypy --strict on both packages, and checks of workflows, containers and scripts.'
+	@echo '                      make format lets ruff rewrite the files.'
+	@echo 'make coverage         the tests, and which lines they run; fails where that fell below the floor of pyproject.toml.'
 	@echo 'make fuzz             broken input of every kind for SECONDS=60; ARGS="--target bag" chooses, see tools/fuzz.py.'
 	@echo 'make bench            speed and memory beside what one would take instead; writes docs/performance.md.'
+	@echo 'make wheel            builds the wheel into dist/ and tests it in a clean environment.'
+	@echo 'make release VERSION=X.Y.Z  the same with a new version: in package.xml and CHANGELOG.md, a commit and a tag.'
 	@echo 'make workspace WS=DIR links this clone and its vpr_msgs into DIR/src, where colcon and rosdep find both.'
 	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
 	@echo
@@ -56,11 +62,16 @@ help:
 
 # ---- environment. Each stamp holds until a file it was made from changes.
 
+# What both packages need, without the packages: what a container has before it builds them.
+environment: $(STAMP)/robot
+
 setup: $(STAMP)/package msgs
 
 setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
 
 setup-training: setup $(STAMP)/training
+
+setup-lint: setup-test $(STAMP)/stubs $(STAMP)/lint-files
 
 $(STAMP)/$(KIND):
 	@python=; for candidate in $(PYTHONS); do \
@@ -142,6 +153,13 @@ $(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot
 	    '$(VENV)/stubs/tensorrt_bindings/tensorrt.pyi'  # two slips of syntax, at which mypy would stop
 	@touch '$@'
 
+# In an environment of its own, because nothing else needs it. They are programs for Linux x86_64 and arm64.
+$(STAMP)/lint-files: requirements/lint-files.txt $(STAMP)/robot
+	@$(PY) -m venv --clear '$(LINT_FILES)'
+	@if '$(LINT_FILES)/bin/python' -m pip install --quiet --disable-pip-version-check --no-input \
+	    -r requirements/lint-files.txt; then touch '$@'; else \
+	    echo 'setup: the linters of workflows and containers cannot be had here; those files will not be checked'; fi
+
 $(STAMP)/training: requirements/training.txt requirements/torchvision.txt $(STAMP)/robot
 	@echo 'setup: installing what the trainer needs (torch and more, some minutes) ...'
 	@$(PIP) -r requirements/training.txt
@@ -163,12 +181,27 @@ demo: setup
 test: setup-test
 	@$(PY) -m pytest $(ARGS)
 
-lint: setup-test $(STAMP)/stubs
+# The slower way of `test`: nightly, because tracing costs more than a change should wait for (see pyproject.toml).
+coverage: setup-test
+	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-report=html:outputs/coverage $(ARGS)
+
+lint: setup-lint
+	@status=0; \
+	$(MAKE) --no-print-directory lint-code || status=1; \
+	$(MAKE) --no-print-directory lint-files || status=1; \
+	exit $$status
+
+lint-code: setup-lint
 	@status=0; \
 	$(PY) -m ruff check . || status=1; \
 	$(PY) -m ruff format --check . || status=1; \
 	MYPYPATH='$(VENV)/stubs' $(PY) -m mypy --strict || status=1; \
 	exit $$status
+
+# Workflows, containers, scripts and the forms of the repository, where the linters could be installed.
+lint-files: setup-lint
+	@if [ -e '$(STAMP)/lint-files' ]; then PATH="$$(realpath '$(LINT_FILES)')/bin:$$PATH" tools/lint_files.sh; \
+	else echo 'lint: workflows, containers and scripts are not checked: their linters cannot be had here'; fi
 
 format: setup-test
 	@$(PY) -m ruff check --fix .
@@ -179,6 +212,12 @@ fuzz: setup-test
 
 bench: setup-test $(STAMP)/bench
 	@$(PY) benchmarks/performance.py $(ARGS)
+
+wheel: setup-test
+	@$(PY) tools/release.py wheel
+
+release: setup-test
+	@$(PY) tools/release.py release '$(VERSION)'
 
 # For a person with ROS 2; needs no environment of ours.
 workspace:
