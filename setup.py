@@ -1,10 +1,13 @@
-"""The one home of the package's metadata, read by colcon (ament_python) and by pip alike.
+"""The one home of the package's metadata but its version, read by colcon and by pip alike.
+
+The version's home is package.xml, where ROS looks for it.
 
 pyproject.toml has no [project] table: one there breaks `colcon build --symlink-install`.
 """
 
 import os
 import sys
+import xml.etree.ElementTree as ElementTree
 
 from setuptools import find_packages, setup
 
@@ -53,7 +56,7 @@ def relays() -> list[tuple[str, list[str]]]:
 
 setup(
     name=NAME,
-    version='0.1.0',
+    version=ElementTree.parse('package.xml').findtext('version'),
     description=(
         'Visual place recognition for ROS 2: from a camera image to a pose on a map made of images'
     ),

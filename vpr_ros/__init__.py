@@ -1,3 +1,1 @@
 """Say from one camera image where on a mapped route the robot is, how sure it is, or nothing."""
-
-__version__ = '0.1.0'
