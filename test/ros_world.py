@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from geometry_msgs.msg import PoseArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -26,6 +27,7 @@ class Peer:
         self.node = Node('peer', context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
+        self._answered: list[Any] | None = None
 
     def listen(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:
         """A list that grows by each message that comes."""
@@ -56,6 +58,23 @@ class Peer:
         deadline = time.monotonic() + timeout_s
         while not until():
             assert time.monotonic() < deadline, otherwise
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def show(self, images: Any, message: Any) -> None:
+        """Publish an image and handle messages until the node has answered it.
+
+        The node drops an image while it is at work on another, and a busy machine makes it slow:
+        waiting for the answer is what keeps every image. Go on after a while where none comes.
+        """
+        if self._answered is None:
+            self._answered = self.listen(PoseArray, '/localize/candidates')
+            self.spin(0.3)  # the node learns of the listener a moment later
+        answered, stamp = self._answered, message.header.stamp
+        images.publish(message)
+        deadline = time.monotonic() + 3.0
+        while not (answered and answered[-1].header.stamp == stamp):
+            if time.monotonic() > deadline:
+                return
             self._executor.spin_once(timeout_sec=0.05)
 
     def spin(self, seconds: float) -> None:

@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import until_begun
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
@@ -161,7 +161,7 @@ def test_a_killed_append_leaves_the_old_map_and_the_next_one_removes_its_remains
     command = [sys.executable, '-c', code]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as adder:
         assert adder.stdout is not None and adder.stdout.readline() == b'started\n'
-        time.sleep(0.1)
+        until_begun(folder)
         os.kill(adder.pid, signal.SIGKILL)
     assert len(PlaceMap.open(folder)) == 20
     assert len(list(folder.parent.iterdir())) == 3  # the map, what was begun, and its lock

@@ -91,8 +91,7 @@ def drive(peer: Peer, images: Any, odometry: Any, places: range) -> None:
         moved.pose.pose.orientation.w = 1.0
         odometry.publish(moved)
         peer.spin(0.1)
-        images.publish(raw(place, stamp_s=100 + row))
-        peer.spin(0.15)
+        peer.show(images, raw(place, stamp_s=100 + row))
 
 
 def test_map_to_odom_goes_out_steadily_from_the_first_sure_fix_on(world: dict[str, Any]) -> None:

@@ -58,8 +58,7 @@ def clicked(x: float, *, frame_id: str = 'map', variance: float = 0.25) -> Any:
 def drive(peer: Peer, images: Any, places: range, *, start_s: int = 100) -> None:
     """Pictures of places, one a second by their stamps."""
     for row, place in enumerate(places):
-        images.publish(raw(place, stamp_s=start_s + row))
-        peer.spin(0.15)
+        peer.show(images, raw(place, stamp_s=start_s + row))
 
 
 def test_a_click_on_a_hill_is_understood(world: dict[str, Any]) -> None:
@@ -126,8 +125,7 @@ def test_standing_still_before_a_noiseless_camera_keeps_the_fix(world: dict[str,
             still = Odometry(header=message.header)
             still.pose.pose.orientation.w = 1.0
             odometry.publish(still)
-            images.publish(message)
-            peer.spin(0.1)
+            peer.show(images, message)
         peer.wait(lambda: len(fixes) - before >= 30, f'{len(fixes) - before} fixes of 40')
         assert states[-1].data == 'LOCALIZED'
 
@@ -155,8 +153,7 @@ def test_a_clock_that_goes_back_forgets_the_drive(world: dict[str, Any]) -> None
             now = Clock()
             now.clock.sec = 100 + row
             clock.publish(now)
-            images.publish(raw(row, stamp_s=100 + row))
-            peer.spin(0.2)
+            peer.show(images, raw(row, stamp_s=100 + row))
         peer.wait(lambda: bool(states) and states[-1].data == 'LOCALIZED', f'{states}')
         now.clock.sec = 50
         clock.publish(now)

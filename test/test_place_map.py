@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import until_begun
 from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.describing.model import Model, ModelCard
@@ -166,7 +166,7 @@ def test_a_killed_builder_leaves_the_old_map_and_the_next_one_removes_its_remain
 ) -> None:
     with start_builder(folder) as builder:
         assert builder.stdout is not None and builder.stdout.readline() == b'started\n'
-        time.sleep(0.2)
+        until_begun(folder)
         os.kill(builder.pid, signal.SIGKILL)
     assert len(PlaceMap.open(folder)) == 20
     assert len(list(folder.parent.iterdir())) == 3  # the map, what was begun, and its lock
