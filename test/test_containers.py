@@ -102,3 +102,27 @@ def test_workflows_call_targets_that_the_makefile_has() -> None:
     called = {word for text in texts for word in re.findall(r'\bmake ([a-z-]+) ', text)}
     assert called and called <= set(targets)
     assert shutil.which('make')
+
+
+@pytest.mark.parametrize(
+    ('failing', 'status'),
+    [('', 0), ('setup-lint', 1), ('lint', 1), ('test', 2)],
+    ids=lambda value: str(value) or 'nothing',
+)
+def test_ci_always_tests_last_and_fails_where_lint_failed(
+    tmp_path: Path, failing: str, status: int
+) -> None:
+    """With a stand-in for make, which tells what it was asked for."""
+    (tmp_path / 'chromium').touch(0o755)
+    make = tmp_path / 'make'
+    make.write_text(f'#!/bin/sh\necho "$@"\n[ "$1" != "{failing}" ] || exit {status}\n')
+    make.chmod(0o755)
+    variables = os.environ | {'PATH': f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'}
+    done = subprocess.run(
+        [ROOT / '.ci/run'], env=variables, text=True, capture_output=True, check=False
+    )
+    lines = done.stdout.splitlines()
+    assert (done.returncode == 0) is (failing == '')
+    assert lines[0] == 'setup-lint TRAINING=1' and lines[-1] == 'test TRAINING=1'
+    assert ('lint TRAINING=1' in lines) is (failing != 'setup-lint')
+    assert any('lint failed' in line for line in lines) is ('lint' in failing)

@@ -101,7 +101,9 @@ def test_both_packages_have_one_version_one_licence_and_one_maintainer():
         assert ours[field] == messages[field]
 
 
-def test_setup_py_is_the_only_home_of_the_metadata():
+def test_setup_py_is_the_only_home_of_the_metadata_but_of_the_version():
+    setup = (ROOT / 'setup.py').read_text()
+    assert manifest(ROOT)['version'] not in setup
     lines = (ROOT / 'pyproject.toml').read_text().splitlines()
     assert '[build-system]' in lines
     assert not [line for line in lines if line.startswith('[project')]
