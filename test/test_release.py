@@ -77,3 +77,49 @@ def test_a_release_of_a_version_that_cannot_be_ends_in_one_line_and_changes_noth
     assert done.returncode == 2 and done.stderr.count('\n') == 1
     assert 'release: 0.0.1: comes before' in done.stderr
     assert before == {name: (ROOT / name).read_text() for name in before}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the files that a release writes; the wheel is a stand-in that is well."""
+    for name in (*release.MANIFESTS, 'CHANGELOG.md'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    for key, value in (('NAME', 'a'), ('EMAIL', 'a@example.org')):
+        monkeypatch.setenv(f'GIT_AUTHOR_{key}', value)
+        monkeypatch.setenv(f'GIT_COMMITTER_{key}', value)
+    monkeypatch.setattr(release, 'ROOT', tmp_path)
+    monkeypatch.setattr(release, 'tested_wheel', lambda: ['tested'])
+    for arguments in (('init', '-q'), ('add', '.'), ('commit', '-qm', 'before')):
+        release._run('git', *arguments)
+    return tmp_path
+
+
+def test_a_release_commits_and_tags_the_version_of_both_packages(tree: Path) -> None:
+    lines = release.release('9.9.9')
+    assert lines[0] == 'tested' and 'git push --follow-tags' in lines[-1]
+    assert release._run('git', 'show', '-s', '--format=%s', 'v9.9.9^{commit}') == 'Release 9.9.9\n'
+    assert not release._run('git', 'status', '--porcelain')
+    assert all('<version>9.9.9<' in (tree / name).read_text() for name in release.MANIFESTS)
+    with pytest.raises(release.ReleaseError, match='is a tag already'):
+        release.release('9.9.9')
+
+
+def test_a_release_whose_wheel_fails_leaves_the_tree_as_it_was(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> list[str]:
+        raise release.WheelError('no recall')
+
+    monkeypatch.setattr(release, 'tested_wheel', fails)
+    with pytest.raises(release.WheelError):
+        release.release('9.9.9')
+    assert not release._run('git', 'status', '--porcelain')
+    assert not release._run('git', 'tag', '--list')
+
+
+def test_a_tree_with_changes_is_not_released(tree: Path) -> None:
+    with (tree / 'CHANGELOG.md').open('a') as file:
+        file.write('more\n')
+    with pytest.raises(release.ReleaseError, match=r'has changes.*CHANGELOG'):
+        release.release('9.9.9')
