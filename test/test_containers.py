@@ -16,6 +16,7 @@ STEPS = ROOT / 'docker' / 'steps'
 DOCKERFILES = (ROOT / 'docker' / 'Dockerfile', ROOT / 'docker' / 'Dockerfile.jetpack')
 
 
+@pytest.mark.timeout(400)
 def test_the_steps_build_a_workspace_whose_commands_map_and_evaluate_the_demo(
     tmp_path: Path,
 ) -> None:
