@@ -35,7 +35,7 @@ def test_the_steps_build_a_workspace_whose_commands_map_and_evaluate_the_demo(
             env=variables,
             text=True,
             capture_output=True,
-            timeout=170,
+            timeout=380,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
