@@ -67,7 +67,7 @@ environment: $(STAMP)/robot
 
 setup: $(STAMP)/package msgs
 
-setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
+setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/fleet $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
 
 setup-training: setup $(STAMP)/training
 
@@ -145,6 +145,12 @@ $(STAMP)/test-openvino: requirements/test-openvino.txt $(STAMP)/robot
 	@echo 'setup: installing OpenVINO for its tests (60 MB to load, 0.2 GB on disk) ...'
 	@if $(PIP) --no-deps --upgrade --target '$(VENV)/openvino' -r requirements/test-openvino.txt; then touch '$@'; else \
 	    echo 'setup: OpenVINO cannot be had here; its tests will be skipped'; fi
+
+# Where there are no such wheels the fleet's tests skip and say so.
+$(STAMP)/fleet: requirements/fleet.txt $(STAMP)/robot
+	@echo 'setup: installing LanceDB for the fleet and its tests (130 MB to load, 0.4 GB on disk) ...'
+	@if $(PIP) -r requirements/fleet.txt; then touch '$@'; else \
+	    echo 'setup: LanceDB cannot be had here; the tests of the fleet will be skipped'; fi
 
 # Types alone, without the gigabytes of TensorRT that they name as their dependency; only mypy looks there.
 $(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot

@@ -114,6 +114,8 @@ setup(
         'batch': ['ray>=2.52'],
         # Where it is installed, `backend: auto` measures whether it is faster than onnxruntime.
         'openvino': ['openvino>=2025.0'],
+        # The store of a fleet's maps, for `map push`, `map pull` and `map fleet`; needs AVX2 on x86.
+        'fleet': ['lancedb>=0.40,<1', 'pyarrow>=16'],
         # What builds engines for a named GPU and reads graphs, where there is no GPU.
         'test-tensorrt': [
             'tensorrt_rtx_cu12_libs>=1.7',

@@ -22,6 +22,7 @@ TORCH = {'torch', 'torchvision', 'lightning', 'pytorch_metric_learning'}
 FLOORS = (
     {'vpr_ros'},  # the commands
     {'vpr_ros.map_care'},
+    {'vpr_ros.fleet'},
     {'vpr_ros.evaluating'},
     {'vpr_ros.node'},
     {'vpr_ros.session'},
@@ -145,6 +146,16 @@ def test_no_torch_is_reached_from_the_robots_package() -> None:
     for module in modules('vpr_ros'):
         for name, through in reached(module).items():
             assert name.split('.')[0] not in TORCH | {'vpr_training'}, (module, name, through)
+
+
+def test_the_fleets_engine_is_never_on_the_frames_path() -> None:
+    known = modules('vpr_ros')
+    rooms = ('vpr_ros.core', 'vpr_ros.session', 'vpr_ros.node')
+    frames = [module for module in known if module.startswith(rooms)]
+    for module in [*frames, 'vpr_ros.localize']:
+        for name, through in reached(module).items():
+            is_engine = name.split('.')[0] in {'lancedb', 'pyarrow'}
+            assert not is_engine and not name.startswith('vpr_ros.fleet'), (module, name, through)
 
 
 def test_the_core_knows_no_recordings() -> None:

@@ -34,6 +34,7 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.fleet.commands import add_verbs as add_fleet_verbs
 from vpr_ros.map_care.build import MapOptions, Spacing, append_drive, features_to_append
 from vpr_ros.map_care.check import check, damages
 from vpr_ros.map_care.edit import merge
@@ -236,6 +237,7 @@ def _parser() -> Parser:
     one = verb('export', _export, 'Poses, thumbnails and descriptors for other tools.')
     for name, form in EXPORTS.items():
         one.add_argument(f'--{name}', type=Path, metavar=form.metavar, help=form.sentence)
+    add_fleet_verbs(verbs)
     return parser
 
 

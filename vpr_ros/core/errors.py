@@ -41,6 +41,10 @@ class ConfigError(VprError):
     """A setting outside its legal range, or one that does not exist."""
 
 
+class FleetError(VprError):
+    """A fleet's store that cannot be used, or a map that does not belong into it."""
+
+
 class BackendError(VprError):
     """What runs networks faster (TensorRT, CUDA) is missing, or fails."""
 

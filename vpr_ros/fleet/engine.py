@@ -1,0 +1,219 @@
+"""LanceDB, asked by one way: the only module that imports it.
+
+It is imported when a store is opened, because a robot without the extra has none, and because the
+library ends the process (SIGILL) on a processor without AVX2. Errors of the library become
+FleetError, without secrets. Two kinds matter to the caller and have classes of their own: another
+program changed the table meanwhile, and there is no such table.
+"""
+
+import importlib
+import platform
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vpr_ros.core.errors import FleetError, VprError
+from vpr_ros.fleet.address import checked_address, without_secrets
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Value = TypeVar('Value')
+
+MOST_ATTEMPTS = 8
+"""To commit where others commit too."""
+
+_CONFLICT = re.compile(r'conflict|incompatible transaction|concurrent', re.I)
+_EXISTS = re.compile(r'already exists', re.I)
+_MISSING = re.compile(r'was not found|does not exist|no longer exists', re.I)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_EXTRA = "pip install 'vpr_ros[fleet]'"
+
+
+class ConflictError(FleetError):
+    """Another program changed the table at the same time."""
+
+
+class MissingTableError(FleetError):
+    """There is no such table, or no such version of it."""
+
+
+def require_processor(cpuinfo: Path = Path('/proc/cpuinfo'), *, machine: str = '') -> None:
+    """Raise FleetError where the library would end the process at its first instruction.
+
+    machine: the processor's architecture; the one of this process where it is not given.
+    """
+    if (machine or platform.machine()) not in ('x86_64', 'AMD64'):
+        return
+    try:
+        text = cpuinfo.read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return
+    flags = re.search(r'^flags\s*:(.*)$', text, re.M)
+    if flags and 'avx2' not in flags[1].split():
+        raise FleetError(
+            'this processor has no AVX2, expected one that has: the engine of the fleet '
+            '(lancedb) does not run without; push and pull on another computer'
+        )
+
+
+def arrow() -> Any:
+    """The module pyarrow; raises FleetError where the extra is not installed."""
+    return _imported('pyarrow')
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise FleetError(f'{name} cannot be imported ({error}); {_EXTRA}') from error
+
+
+def ask(what: str, call: Callable[[], Value]) -> Value:
+    """What the engine answers; its errors become FleetError that says `what` failed."""
+    try:
+        return call()
+    except VprError:
+        raise
+    except Exception as error:  # the library raises ValueError, RuntimeError and OSError alike
+        said = without_secrets(str(error))
+        raise _kind(said)(f'{what}: {_first_sentence(said)}') from error
+
+
+def _kind(said: str) -> type[FleetError]:
+    if _MISSING.search(said):
+        return MissingTableError
+    return ConflictError if _CONFLICT.search(said) or _EXISTS.search(said) else FleetError
+
+
+def _first_sentence(said: str) -> str:
+    """Without the place in the library's source that follows."""
+    return said.partition(', /')[0].removeprefix('lance error: ')[:500]
+
+
+def insistently(what: str, attempt: Callable[[], Value]) -> Value:
+    """Try again, a bounded number of times, while others change the table.
+
+    attempt: reads the newest state and commits. Raises FleetError after the last one.
+    """
+    pause_s = _FIRST_PAUSE_S
+    for _ in range(MOST_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except ConflictError:
+            time.sleep(pause_s * (0.5 + random.random()))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    try:
+        return attempt()
+    except ConflictError as error:
+        raise FleetError(
+            f'{what}: other programs write the fleet all the time, gave up after '
+            f'{MOST_ATTEMPTS} tries; nothing was changed, try again'
+        ) from error
+
+
+class Database:
+    """The tables of one store."""
+
+    def __init__(self, address: str) -> None:
+        """Nothing is written; raises FleetError for a bad address and without the library."""
+        self.address = checked_address(address)
+        require_processor()
+        lancedb = _imported('lancedb')
+        self._database = ask(self.address, lambda: lancedb.connect(self.address))
+
+    def table(self, name: str) -> 'Table':
+        """A table, newest version; raises MissingTableError."""
+        where = f'{self.address}/{name}'
+        return Table(where, ask(where, lambda: self._database.open_table(name)))
+
+    def created(self, name: str, schema: 'pa.Schema') -> 'Table':
+        """The table of this name, made by this program or by another one at the same time."""
+
+        def attempt() -> Table:
+            try:
+                return self.table(name)
+            except MissingTableError:
+                ask(self.address, lambda: self._database.create_table(name, schema=schema))
+            return self.table(name)
+
+        return insistently(self.address, attempt)
+
+
+class Table:
+    """One table at one version."""
+
+    def __init__(self, where: str, table: Any) -> None:
+        """Use Database.table."""
+        self.where = where
+        self._table = table
+
+    @property
+    def schema(self) -> 'pa.Schema':
+        """Columns, and the notes that were given when the table was made."""
+        return ask(self.where, lambda: self._table.schema)
+
+    @property
+    def version(self) -> int:
+        """Number of the version that is open."""
+        return int(ask(self.where, lambda: self._table.version))
+
+    def at(self, version: int) -> 'Table':
+        """The same table at one version, for reading; raises MissingTableError."""
+        ask(self.where, lambda: self._table.checkout(version))
+        return self
+
+    def versions(self) -> list[tuple[int, str]]:
+        """Numbers and times of all versions, oldest first."""
+        found = ask(self.where, lambda: self._table.list_versions())
+        times = [(int(one['version']), one['timestamp'].astimezone()) for one in found]
+        return [(version, at.isoformat(timespec='seconds')) for version, at in sorted(times)]
+
+    def add(self, schema: 'pa.Schema', batches: Iterator['pa.RecordBatch']) -> None:
+        """Append all batches in one commit, taking one after the other.
+
+        An error of `batches` comes out as it is, and nothing is appended.
+        """
+        failed: list[BaseException] = []
+
+        def guarded() -> Iterator['pa.RecordBatch']:
+            try:
+                yield from batches
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        reader = arrow().RecordBatchReader.from_batches(schema, guarded())
+        try:
+            ask(self.where, lambda: self._table.add(reader))
+        except FleetError:
+            if failed:
+                raise failed[0] from None
+            raise
+
+    def restore(self, version: int) -> None:
+        """Make a new version that equals an older one."""
+        ask(self.where, lambda: self._table.restore(version))
+
+    def rows(self, columns: list[str], where: str = '') -> Iterator['pa.RecordBatch']:
+        """Some columns and `_rowid` of the rows that a condition of SQL holds for, in batches."""
+
+        def reader() -> Any:
+            query = self._table.search()
+            if where:
+                query = query.where(where)
+            return query.select(columns).with_row_id(True).to_batches(8192)
+
+        batches = iter(ask(self.where, reader))
+        while (batch := ask(self.where, lambda: next(batches, None))) is not None:
+            yield batch
+
+    def take(self, row_ids: list[int], columns: list[str]) -> 'pa.Table':
+        """Rows by `_rowid`, in that order."""
+        return ask(
+            self.where,
+            lambda: self._table.take_row_ids(row_ids).select(columns).to_arrow(),
+        )

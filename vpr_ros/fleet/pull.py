@@ -1,0 +1,258 @@
+"""Cut an ordinary map out of a fleet's store.
+
+The parts of one version, in their order, each with its places in their order, so that the belief
+finds the drives as they were driven. Which version of the table of places is read does not matter:
+it only grows. Everything is checked before it is written (places.py, the part's digest), the map
+is opened once before it gets its name, and the same content gives the same bytes.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.describing.model import Model
+from vpr_ros.core.errors import FleetError, MapError
+from vpr_ros.core.mapping.header import MapHeader, map_id, require_model, write_header
+from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.fleet.address import printable
+from vpr_ros.fleet.engine import MissingTableError, Table
+from vpr_ros.fleet.places import Form, batches, from_table, part_digest
+from vpr_ros.fleet.store import Fleet, Frame, PartRecord, content_id
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Places whose camera stood within a radius of a point, the edge included."""
+
+    x_m: float
+    y_m: float
+    radius_m: float
+
+    def holds(self, x_m: NDArray[np.float64], y_m: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Of positions [n]."""
+        return np.asarray(np.hypot(x_m - self.x_m, y_m - self.y_m) <= self.radius_m)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull wrote."""
+
+    version: int
+    content: str  # id of what the version holds
+    map_id: str
+    places: int
+    parts: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The places of a part that are wanted, in their order."""
+
+    record: PartRecord
+    row_ids: NDArray[np.int64]  # [n], of the table
+    rows: NDArray[np.int64]  # [n], numbers within the part
+
+
+def pull(
+    address: str,
+    output: Path,
+    *,
+    near: Circle | None = None,
+    version: int | None = None,
+    condition: str | None = None,
+    model: str | None = None,
+    opened_model: Model | None = None,
+) -> Pulled:
+    """Write a map of what a version holds near a point; it replaces an old map in one step.
+
+    model: name, or start of the digest, of the model whose places are wanted; opened_model: the
+    map must be this one's. Raises FleetError where there is no such version or no such place, and
+    where rows are damaged; MapError where the map cannot be written.
+    """
+    fleet = Fleet.open(address)
+    number, records = fleet.parts(version)
+    content = content_id(records)
+    chosen_model = _of_one_model(records, model, opened_model, fleet)
+    wanted = [one for one in chosen_model if condition is None or one.condition == condition]
+    if not wanted:
+        raise FleetError(f'{address}: version {number} has nothing{_asked(None, condition)}')
+    form = _one_form(wanted)
+    try:
+        table = fleet.places(form)
+    except MissingTableError as error:
+        raise FleetError(f'{address}: the table {form.table} is missing') from error
+    cut = _chosen(table, wanted, near)
+    if not cut:
+        raise FleetError(
+            f'{address}: version {number} has no place{_asked(near, condition)}; '
+            f'map fleet {address} lists where its parts are'
+        )
+    header = _header(fleet.frame, [one.record for one in cut], content, _asked(near, condition))
+    if opened_model is not None:
+        require_model(output, header, opened_model)
+    written, places = _write(table, cut, header, form, output)
+    return Pulled(number, content, written, places, len(cut), tuple(_notes(cut)))
+
+
+def _asked(near: Circle | None, condition: str | None) -> str:
+    """What was asked for, to follow a sentence."""
+    where = f' within {near.radius_m:g} m of {near.x_m:g}, {near.y_m:g}' if near else ''
+    return where + (f' of condition {printable(condition)}' if condition is not None else '')
+
+
+def _of_one_model(
+    records: Sequence[PartRecord], model: str | None, opened_model: Model | None, fleet: Fleet
+) -> list[PartRecord]:
+    """The parts of the model that was asked for, or of the only one; raises FleetError."""
+    found = [
+        one
+        for one in records
+        if (opened_model is None or opened_model.card.reads_maps_of(one.model_sha256))
+        and (model is None or one.model_name == model or one.model_sha256.startswith(model))
+    ]
+    models = {one.model_sha256: one.model_name for one in found or records}
+    said = ', '.join(f'{printable(name)} ({sha[:12]})' for sha, name in sorted(models.items()))
+    if not found and records:
+        asked = model or (opened_model.card.name if opened_model else '')
+        raise FleetError(f'{fleet.address}: has no places of model {asked}, but of {said}')
+    if len(models) > 1:
+        raise FleetError(f'{fleet.address}: has places of {said}; choose one with --model')
+    return found
+
+
+def _one_form(records: Sequence[PartRecord]) -> Form:
+    forms = {one.form: one for one in records}
+    if len(forms) > 1:
+        parts = ' and '.join(one.part[:12] for one in list(forms.values())[:2])
+        raise FleetError(
+            f'parts {parts}: descriptors or cells of another size, expected the same of one model'
+        )
+    return records[0].form
+
+
+def _chosen(table: Table, records: Sequence[PartRecord], near: Circle | None) -> list[_Chosen]:
+    """The places that are wanted; a place that several parts hold is taken from the first."""
+    taken: set[bytes] = set()
+    cut = []
+    for record in records:
+        if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
+            continue
+        chosen, ids = _chosen_of(table, record, near, taken)
+        taken |= ids
+        if len(chosen.rows):
+            cut.append(chosen)
+    if len(cut) > MOST_PARTS:
+        raise FleetError(f'{len(cut)} parts, a map holds at most {MOST_PARTS}; ask for less')
+    return cut
+
+
+def _chosen_of(
+    table: Table, record: PartRecord, near: Circle | None, taken: set[bytes]
+) -> tuple[_Chosen, set[bytes]]:
+    where = f'{table.where}, part {record.part[:12]}'
+    columns = ['row', 'x', 'y', 'id']
+    found = list(table.rows(columns, f"upload = '{record.upload}'"))
+    row, x, y, row_ids = (
+        np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for batch in found])
+        if found
+        else np.zeros(0)
+        for name in ('row', 'x', 'y', '_rowid')
+    )
+    order = np.argsort(row, kind='stable')
+    ids = [one for batch in found for one in batch.column('id').to_pylist()]
+    ids = [ids[number] for number in order.tolist()]
+    complete = len(row) == record.places and np.array_equal(row[order], np.arange(len(row)))
+    if not complete or part_digest(ids) != record.part:
+        raise FleetError(
+            f'{where}: {len(row)} places whose digest differs, expected {record.places}; the '
+            'table is damaged, push the map again to another fleet'
+        )
+    inside = np.ones(len(row), bool) if near is None else near.holds(x[order], y[order])
+    inside &= np.array([one not in taken for one in ids], dtype=bool)
+    rows = np.flatnonzero(inside)
+    kept = {ids[number] for number in rows.tolist()}
+    return _Chosen(record, row_ids[order][rows].astype(np.int64), rows), kept
+
+
+def _header(frame: Frame, records: Sequence[PartRecord], content: str, asked: str) -> MapHeader:
+    """What map.yaml says of a cut: nothing that differs between two pulls of the same content."""
+    first = records[0]
+    robots = ', '.join(sorted({printable(one.robot) for one in records if one.robot}))
+    return MapHeader(
+        model_name=printable(first.model_name),
+        model_sha256=first.model_sha256,
+        frame_id=frame.frame_id,
+        datum=frame.datum,
+        has_heading=frame.has_heading,
+        source=f'fleet content {content}, {len(records)} parts' + (f' of {robots}' * bool(robots)),
+        command=f'map pull{asked}',
+        made_at=max(printable(one.pushed_at) for one in records),
+        **first.known_details,
+    )
+
+
+def _notes(cut: Sequence[_Chosen]) -> list[str]:
+    first, *others = (one.record.known_details['base_T_camera'] for one in cut)
+    if all(np.allclose(other, first, atol=1e-6) for other in others):
+        return []
+    return [
+        'the parts were mapped by cameras mounted in different ways; robots without a mounting of '
+        'their own take that of the first part'
+    ]
+
+
+def _write(
+    table: Table, cut: Sequence[_Chosen], header: MapHeader, form: Form, output: Path
+) -> tuple[str, int]:
+    """Write the map; its id, and how many places it has."""
+    require_replaceable(output)
+    try:
+        with staged_folder(output) as staging:
+            places = 0
+            for number, chosen in enumerate(cut):
+                with ExitStack() as stack:
+                    writer = MapWriter(
+                        staging,
+                        form.descriptor_size,
+                        stack,
+                        part=part_name(number),
+                        cells=form.cells,
+                    )
+                    _write_part(table, chosen, form, writer)
+                    writer.finish()
+                places += writer.places
+            write_header(staging, replace(header, places=places))
+            opened = PlaceMap.open(staging)  # checks what came from the store as any other map
+            return map_id(opened.header), places
+    except OSError as error:
+        raise MapError(f'{output}: cannot be written ({error.strerror or error})') from error
+
+
+def _write_part(table: Table, chosen: _Chosen, form: Form, writer: MapWriter) -> None:
+    columns = form.schema().names
+    where = f'{table.where}, part {chosen.record.part[:12]}'
+    with tqdm(total=len(chosen.rows), unit='place', disable=None, delay=2) as progress:
+        for piece in batches(np.arange(len(chosen.rows))):
+            rows = table.take(chosen.row_ids[piece].tolist(), columns)
+            if rows.column('row').to_pylist() != chosen.rows[piece].tolist():
+                raise FleetError(f'{where}: rows in another order than asked for; try again')
+            places = from_table(rows, form, where=where)
+            for row, name in enumerate(places.names):
+                writer.add(
+                    places.descriptors[row],
+                    places.poses[row],
+                    stamp_ns=int(places.stamps_ns[row]),
+                    name=name,
+                    thumbnail=places.thumbnails[row],
+                    cells=None if places.cells is None else places.cells[row],
+                )
+            progress.update(len(piece))

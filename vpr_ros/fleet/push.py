@@ -1,0 +1,217 @@
+"""Bring a map's parts into a fleet's store.
+
+The places of a part are appended first, in one commit, then all parts of the map become visible in
+one more. So a push is there as a whole or not at all, and one that was killed is completed by the
+same command: places that are in the store already are not sent again.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vpr_ros.core.errors import FleetError
+from vpr_ros.core.mapping.header import now
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.fleet.engine import Table
+from vpr_ros.fleet.places import (
+    POSE_COLUMNS,
+    Form,
+    as_batch,
+    batches,
+    part_digest,
+    places_of,
+    require_sound,
+)
+from vpr_ros.fleet.store import Fleet, Frame, PartRecord, details_of, uploads_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MOST_SAID = 200  # characters of a name or a note
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did."""
+
+    version: int  # of the fleet, afterwards
+    is_new: bool  # whether the push made it
+    parts: int  # of the map
+    added_parts: int
+    added_places: int
+    resumed: int  # parts whose places an interrupted push had brought
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalPart:
+    """A part of the map that is pushed."""
+
+    rows: NDArray[np.int64]  # [n], of the map
+    ids: list[bytes]
+    digest: str
+    low_m: NDArray[np.float64]  # [2], corner of its extent
+    high_m: NDArray[np.float64]
+
+
+def push(
+    folder: Path, address: str, *, robot: str = '', condition: str = '', note: str = ''
+) -> Pushed:
+    """Bring all parts of a map into a store, which is made where there is none.
+
+    Raises MapError for a map that cannot be opened, and FleetError where the store cannot be used
+    or lies in another frame.
+    """
+    said = {'robot': robot, 'condition': condition, 'note': note}
+    for name, text in said.items():
+        if len(text) > _MOST_SAID or not text.isprintable():
+            raise FleetError(
+                f'--{name}: {text[:40]!a}, expected one line of at most {_MOST_SAID} characters'
+            )
+    place_map = PlaceMap.open(folder)
+    header = place_map.header
+    form = Form(header.model_sha256, header.descriptor_size, header.cells)
+    fleet = Fleet.created(address, Frame.of(header))
+    shift_m = fleet.frame.shift_of(Frame.of(header), where=str(folder))
+    table = fleet.places_created(form)
+    version, held = fleet.parts()
+    _require_one_form(held, form, folder)
+    added: list[PartRecord] = []
+    resumed = 0
+    for number, rows in enumerate(_rows_of_parts(place_map)):
+        part = _local_part(place_map, rows, form, shift_m)
+        if part.digest in {one.part for one in (*held, *added)} or _is_within(part, table, held):
+            continue
+        upload = next(uploads_of(table, part.digest), '')
+        resumed += bool(upload)
+        if not upload:
+            upload = secrets.token_hex(16)
+            table.add(form.schema(), _uploaded(place_map, part, form, shift_m, upload))
+        added.append(
+            PartRecord(
+                part=part.digest,
+                upload=upload,
+                model_name=header.model_name,
+                model_sha256=header.model_sha256,
+                pushed_at=now(),
+                source=header.source,
+                made_at=header.made_at,
+                details=details_of(header),
+                places=len(rows),
+                first_stamp_ns=int(place_map.stamps_ns[rows].min()),
+                last_stamp_ns=int(place_map.stamps_ns[rows].max()),
+                x_min=float(part.low_m[0]),
+                y_min=float(part.low_m[1]),
+                x_max=float(part.high_m[0]),
+                y_max=float(part.high_m[1]),
+                sequence=0,  # publish() gives it
+                number=number,
+                **said,
+            )
+        )
+    made = fleet.publish(added)
+    return Pushed(
+        version=version if made is None else made,
+        is_new=made is not None,
+        parts=len(header.parts),
+        added_parts=len(added) if made is not None else 0,
+        added_places=sum(one.places for one in added) if made is not None else 0,
+        resumed=resumed,
+        notes=tuple(_left_out(place_map)),
+    )
+
+
+def _left_out(place_map: PlaceMap) -> Iterator[str]:
+    if place_map.has_landmarks:
+        yield (
+            f'{place_map.folder}: its landmarks are left out, a fleet holds none; cuts answer by '
+            'retrieval'
+        )
+    if place_map.header.calibration is not None:
+        yield (
+            f'{place_map.folder}: its calibration is left out, because it is of this map as a '
+            'whole; calibrate a cut by itself'
+        )
+
+
+def _require_one_form(held: list[PartRecord], form: Form, folder: Path) -> None:
+    """Raise FleetError where the fleet has places of this model that look otherwise."""
+    for one in held:
+        if one.model_sha256 == form.model_sha256 and one.form != form:
+            raise FleetError(
+                f'{folder}: descriptors of {form.descriptor_size} numbers and cells '
+                f'{form.cells}, expected {one.form.descriptor_size} and {one.form.cells} as the '
+                f'fleet has of model {form.model_sha256[:12]}; rebuild the map with build_map'
+            )
+
+
+def _rows_of_parts(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
+    ends = place_map.part_starts.tolist()
+    for start, end in pairwise(ends):
+        if end > start:
+            yield np.arange(start, end)
+
+
+def _local_part(
+    place_map: PlaceMap, rows: NDArray[np.int64], form: Form, shift_m: NDArray[np.float64]
+) -> _LocalPart:
+    ids: list[bytes] = []
+    low_m, high_m = np.full(2, np.inf), np.full(2, -np.inf)
+    for piece in batches(rows):
+        places = places_of(place_map, piece, shift_m=shift_m)
+        require_sound(places, where=str(place_map.folder))
+        ids += places.ids(form)
+        low_m = np.minimum(low_m, places.poses[:, :2].min(axis=0))
+        high_m = np.maximum(high_m, places.poses[:, :2].max(axis=0))
+    return _LocalPart(rows, ids, part_digest(ids), low_m, high_m)
+
+
+def _is_within(part: _LocalPart, table: Table, held: list[PartRecord]) -> bool:
+    """Whether the fleet shows all places of a part already, as of a cut that it gave."""
+    near = {
+        one.upload
+        for one in held
+        if one.x_min <= part.high_m[0]
+        and one.x_max >= part.low_m[0]
+        and one.y_min <= part.high_m[1]
+        and one.y_max >= part.low_m[1]
+    }
+    if not near:
+        return False
+    x, y = POSE_COLUMNS[:2]
+    (west, south), (east, north) = part.low_m.tolist(), part.high_m.tolist()
+    inside = f'{x} >= {west!r} AND {x} <= {east!r} AND {y} >= {south!r} AND {y} <= {north!r}'
+    missing = set(part.ids)
+    for batch in table.rows(['upload', 'id'], inside):
+        uploads, ids = batch.column('upload').to_pylist(), batch.column('id').to_pylist()
+        missing.difference_update(one for upload, one in zip(uploads, ids) if upload in near)
+        if not missing:
+            return True
+    return False
+
+
+def _uploaded(
+    place_map: PlaceMap, part: _LocalPart, form: Form, shift_m: NDArray[np.float64], upload: str
+) -> Iterator['pa.RecordBatch']:
+    mounting = place_map.base_T_camera if place_map.header.has_heading else None
+    with tqdm(total=len(part.rows), unit='place', disable=None, delay=2) as progress:
+        sent = 0
+        for piece in batches(part.rows):
+            yield as_batch(
+                places_of(place_map, piece, shift_m=shift_m),
+                form,
+                upload=upload,
+                part=part.digest,
+                first_row=sent,
+                ids=part.ids[sent : sent + len(piece)],
+                base_T_camera=mounting,
+            )
+            sent += len(piece)
+            progress.update(len(piece))

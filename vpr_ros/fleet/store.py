@@ -1,0 +1,379 @@
+"""What a store holds: one table of parts, and one of places for each model.
+
+    parts                    a row for each part of the fleet's map; its versions are the fleet's
+    places_1_<model>_...     the places of all parts of one model, only ever appended to
+
+A part is there when `parts` says so. Its places are appended first, all in one commit, under an id
+of their own (`upload`); then one commit to `parts` makes all parts of a push visible. A kill
+between the two leaves rows that nobody sees, whole, and the next push of that part takes them.
+Nothing is ever deleted, so that every older version stays readable and going back is one commit.
+
+Two programs may push the same part at once. Then its row stands twice in `parts`, with two
+uploads, and the first one is read: both hold the same places.
+
+The coordinate frame is written into the table `parts` when it is made, which happens once, whoever
+comes first.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vpr_ros.core.describing.model import checked_cells
+from vpr_ros.core.documents import parse_json
+from vpr_ros.core.errors import DocumentError, FleetError, VprError
+from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.types import Datum, Poses
+from vpr_ros.fleet.address import printable
+from vpr_ros.fleet.engine import Database, MissingTableError, Table, arrow, insistently
+from vpr_ros.fleet.places import Form, require_form
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+"""Of the tables; a later program that writes other ones raises it."""
+
+PARTS = 'parts'
+_NOTE = b'vpr_ros'  # key of the frame in the schema's notes
+_DIGEST = re.compile(r'[0-9a-f]{64}')
+_UPLOAD = re.compile(r'[0-9a-f]{32}')
+_MOST_DESCRIPTOR = 65_536
+_TEXTS = ('part', 'upload', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
+_SAID = ('pushed_at', 'source', 'made_at', 'details')
+_NUMBERS = ('x_min', 'y_min', 'x_max', 'y_max')
+_COUNTS = ('sequence', 'number', 'places', 'first_stamp_ns', 'last_stamp_ns')
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the positions of a fleet's map are relative to."""
+
+    frame_id: str
+    datum: Datum | None
+    has_heading: bool
+
+    @classmethod
+    def of(cls, header: MapHeader) -> 'Frame':
+        """That of a map."""
+        return cls(header.frame_id, header.datum, header.has_heading)
+
+    def __str__(self) -> str:
+        """For people."""
+        where = f'frame {printable(self.frame_id)}'
+        if self.datum is not None:
+            where = f'UTM zone {self.datum.utm_zone}{printable(self.datum.utm_letter)}'
+        return where if self.has_heading else f'{where}, without headings'
+
+    def shift_of(self, other: 'Frame', *, where: str) -> 'np.ndarray[Any, np.dtype[np.float64]]':
+        """Metres east and north [2] that bring positions of `other` into this frame.
+
+        Raises FleetError where nothing does.
+        """
+        if str(self) != str(other):
+            raise FleetError(
+                f'{where}: positions in {other}, expected {self} as the fleet has them; '
+                'push it to a fleet of its own'
+            )
+        if self.datum is None or other.datum is None:
+            return np.zeros(2)
+        ours, theirs = self.datum, other.datum
+        return np.array([theirs.east_m - ours.east_m, theirs.north_m - ours.north_m])
+
+    def as_json(self) -> str:
+        """For the table's notes."""
+        return json.dumps({'format': FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: bytes, *, where: str) -> 'Frame':
+        """From the table's notes; raises FleetError."""
+        try:
+            found = parse_json(text)
+            version = found['format']
+            if version == FORMAT:
+                datum = None if found['datum'] is None else _datum(found['datum'])
+                return cls(
+                    _typed(found['frame_id'], str), datum, _typed(found['has_heading'], bool)
+                )
+        except (DocumentError, KeyError, TypeError, ValueError) as error:
+            raise FleetError(f'{where}: no frame of a fleet ({error})') from error
+        raise FleetError(
+            f'{where}: format {str(version)[:20]} of a fleet, this program knows {FORMAT}; '
+            'update the program'
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRecord:
+    """One part of the fleet's map: a row of the table `parts`."""
+
+    part: str  # digest of its places
+    upload: str  # which rows of the table of places
+    model_name: str
+    model_sha256: str
+    robot: str
+    condition: str
+    note: str
+    pushed_at: str
+    source: str  # the drive, as the map names it
+    made_at: str
+    details: str  # JSON: what else map.yaml says that a cut needs
+    places: int
+    first_stamp_ns: int
+    last_stamp_ns: int
+    x_min: float  # metres, of the cameras' positions
+    y_min: float
+    x_max: float
+    y_max: float
+    sequence: int  # rises with each push
+    number: int  # within its push
+
+    @property
+    def form(self) -> Form:
+        """What its places are."""
+        details = self.known_details
+        return Form(self.model_sha256, details['descriptor_size'], details['cells'])
+
+    @property
+    def known_details(self) -> dict[str, Any]:
+        """What else map.yaml says, checked; raises FleetError."""
+        try:
+            found = parse_json(self.details)
+            size = _typed(found['descriptor_size'], int)
+            if not 1 <= size <= _MOST_DESCRIPTOR:
+                raise ValueError(f'descriptor_size is {size}')
+            view = found['field_of_view_deg']
+            if view is not None and not 0 < _typed(view, float) < 360:
+                raise ValueError(f'field_of_view_deg is {view}')
+            calibration = found['model_calibration']
+            return {
+                'descriptor_size': size,
+                'cells': checked_cells(found['cells']),
+                'base_T_camera': _mounting(found['base_T_camera']),
+                'mounting_known': _typed(found['mounting_known'], bool),
+                'field_of_view_deg': view,
+                'model_calibration': None if calibration is None else _typed(calibration, dict),
+            }
+        except (DocumentError, KeyError, TypeError, ValueError, VprError) as error:
+            raise FleetError(f'part {self.part[:12]}: damaged details ({error})') from error
+
+    def is_near(self, x: float, y: float, radius_m: float) -> bool:
+        """Whether the part's extent reaches into a circle."""
+        across = max(self.x_min - x, 0.0, x - self.x_max)
+        along = max(self.y_min - y, 0.0, y - self.y_max)
+        return math.hypot(across, along) <= radius_m * (1 + 1e-9)
+
+
+def details_of(header: MapHeader) -> str:
+    """The details of a record, from a map's header."""
+    view = header.field_of_view_deg
+    return json.dumps(
+        {
+            'descriptor_size': header.descriptor_size,
+            'cells': header.cells and list(header.cells),
+            'base_T_camera': list(header.base_T_camera),
+            'mounting_known': header.mounting_known,
+            'field_of_view_deg': None if view is None else float(view),
+            'model_calibration': header.model_calibration,
+        },
+        sort_keys=True,
+    )
+
+
+def content_id(records: Sequence[PartRecord]) -> str:
+    """A short name of what a version holds: equal versions have equal ones."""
+    return hashlib.sha256('\n'.join(one.part for one in records).encode()).hexdigest()[:12]
+
+
+class Fleet:
+    """A store, opened."""
+
+    def __init__(self, database: Database, frame: Frame) -> None:
+        """Use Fleet.open or Fleet.created."""
+        self._database = database
+        self.frame = frame
+
+    @property
+    def address(self) -> str:
+        """Where it is; has no secret in it."""
+        return self._database.address
+
+    @classmethod
+    def open(cls, address: str) -> 'Fleet':
+        """A store that is there; raises FleetError."""
+        database = Database(address)
+        try:
+            table = database.table(PARTS)
+        except MissingTableError as error:
+            raise FleetError(
+                f'{address}: no fleet here; make one with map push FOLDER --fleet {address}'
+            ) from error
+        return cls(database, _frame(table))
+
+    @classmethod
+    def created(cls, address: str, frame: Frame) -> 'Fleet':
+        """A store that is there, or a new one of this frame."""
+        database = Database(address)
+        schema = parts_schema().with_metadata({_NOTE: frame.as_json().encode()})
+        return cls(database, _frame(database.created(PARTS, schema)))
+
+    def parts(self, version: int | None = None) -> tuple[int, list[PartRecord]]:
+        """A version's number and its parts in the order of the pushes, each part once.
+
+        version: the newest one where it is not given. Raises FleetError where there is none.
+        """
+        table = self._database.table(PARTS)
+        try:
+            if version is not None:
+                table.at(version)
+            found = table.version, _records(table)
+        except MissingTableError as error:
+            raise FleetError(
+                f'{self.address}: no version {version}; map fleet {self.address} lists them'
+            ) from error
+        return found
+
+    def versions(self) -> list[tuple[int, str]]:
+        """Numbers and times of all versions, oldest first."""
+        return self._database.table(PARTS).versions()
+
+    def places(self, form: Form) -> Table:
+        """The table of places of one model; raises MissingTableError."""
+        table = self._database.table(form.table)
+        require_form(table.schema, form.schema(), where=table.where)
+        return table
+
+    def places_created(self, form: Form) -> Table:
+        """The same, made where it is missing."""
+        table = self._database.created(form.table, form.schema())
+        require_form(table.schema, form.schema(), where=table.where)
+        return table
+
+    def publish(self, records: Sequence[PartRecord]) -> int | None:
+        """Make parts visible in one commit; the new version, None where all were there already.
+
+        Raises FleetError where others commit all the time.
+        """
+
+        def attempt() -> int | None:
+            table = self._database.table(PARTS)
+            held = _records(table)
+            known = {one.part for one in held}
+            missing = [one for one in records if one.part not in known]
+            if not missing:
+                return None
+            sequence = 1 + max((one.sequence for one in held), default=0)
+            rows = [asdict(one) | {'sequence': sequence} for one in missing]
+            schema = parts_schema()
+            table.add(schema, iter([arrow().RecordBatch.from_pylist(rows, schema=schema)]))
+            return table.version
+
+        return insistently(self.address, attempt)
+
+    def roll_back(self, version: int) -> int:
+        """Make a new version that equals an older one; returns its number.
+
+        Raises FleetError where there is no such version, and where others commit all the time.
+        """
+
+        def attempt() -> int:
+            newest, _ = self.parts()
+            if version == newest:
+                raise FleetError(f'{self.address}: version {version} is the newest already')
+            self.parts(version)  # says that there is none, or that it is damaged
+            table = self._database.table(PARTS)
+            table.restore(version)
+            return table.version
+
+        return insistently(self.address, attempt)
+
+
+def parts_schema() -> 'pa.Schema':
+    """Columns of the table `parts`, those of a record."""
+    pa = arrow()
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    return pa.schema(
+        [(name, kinds[kind]) for name, kind in PartRecord.__annotations__.items()],
+    )
+
+
+def _records(table: Table) -> list[PartRecord]:
+    require_form(table.schema, parts_schema(), where=table.where)
+    columns = list(PartRecord.__annotations__)
+    found = [
+        _record(row, table.where)
+        for batch in table.rows(columns)
+        for row in batch.select(columns).to_pylist()
+    ]
+    found.sort(key=lambda one: (one.sequence, one.upload, one.number))
+    first: dict[str, PartRecord] = {}
+    for one in found:
+        first.setdefault(one.part, one)
+    return list(first.values())
+
+
+def _record(row: dict[str, Any], where: str) -> PartRecord:
+    record = PartRecord(**row)
+    wrong = [
+        *(name for name in (*_TEXTS, *_SAID) if type(row[name]) is not str),
+        *(name for name in _COUNTS if type(row[name]) is not int),
+        *(
+            name
+            for name in _NUMBERS
+            if type(row[name]) is not float or not math.isfinite(row[name])
+        ),
+    ]
+    if wrong:
+        raise FleetError(f'{where}: {wrong[0]} of a part is {str(row[wrong[0]])[:40]}')
+    for name, form in (('part', _DIGEST), ('model_sha256', _DIGEST), ('upload', _UPLOAD)):
+        if not form.fullmatch(row[name]):
+            raise FleetError(f'{where}: {name} of a part is {row[name][:80]!a}, expected a digest')
+    if record.places < 1:
+        raise FleetError(f'{where}: part {record.part[:12]} of {record.places} places')
+    return record
+
+
+def _frame(table: Table) -> Frame:
+    notes = table.schema.metadata or {}
+    return Frame.from_json(notes.get(_NOTE, b''), where=table.where)
+
+
+def _datum(found: Any) -> Datum:
+    datum = Datum(
+        _typed(found['utm_zone'], int),
+        _typed(found['utm_letter'], str),
+        *(float(found[name]) for name in ('east_m', 'north_m', 'altitude_m')),
+    )
+    if not all(math.isfinite(one) for one in (datum.east_m, datum.north_m, datum.altitude_m)):
+        raise ValueError(f'{datum}')
+    return datum
+
+
+def _mounting(found: Any) -> tuple[float, ...]:
+    pose: Poses = checked_pose(found, source='base_T_camera')
+    if pose.ndim != 1:
+        raise ValueError(f'base_T_camera of shape {pose.shape}')
+    return tuple(pose.tolist())
+
+
+def _typed(found: Any, kind: type) -> Any:
+    if type(found) is not kind:
+        raise ValueError(f'{str(found)[:40]!a}, expected {kind.__name__}')
+    return found
+
+
+def uploads_of(table: Table, part: str) -> Iterator[str]:
+    """Uploads that hold a part, whole, visible or not, in a fixed order."""
+    found = {
+        str(upload)
+        for batch in table.rows(['upload'], f"part = '{part}' AND row = 0")
+        for upload in batch.column('upload').to_pylist()
+    }
+    yield from sorted(one for one in found if _UPLOAD.fullmatch(one))
