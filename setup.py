@@ -114,7 +114,7 @@ setup(
         'batch': ['ray>=2.52'],
         # Where it is installed, `backend: auto` measures whether it is faster than onnxruntime.
         'openvino': ['openvino>=2025.0'],
-        # The store of a fleet's maps, for `map push`, `map pull` and `map fleet`; needs AVX2 on x86.
+        # The store of a fleet's maps: `map push`, `map pull`, `map fleet`. Needs AVX2 on x86.
         'fleet': ['lancedb>=0.40,<1', 'pyarrow>=16'],
         # What builds engines for a named GPU and reads graphs, where there is no GPU.
         'test-tensorrt': [

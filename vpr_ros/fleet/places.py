@@ -216,8 +216,7 @@ def from_table(rows: 'pa.Table', form: Form, *, where: str) -> Places:
     """Places of rows of the table, all columns; raises FleetError for what is none."""
     require_form(rows.schema, form.schema(), where=where)
     for name in rows.schema.names:
-        if rows.column(name).null_count:
-            raise FleetError(f'{where}: column {name!r} has empty values, expected none')
+        require_full(rows.column(name), name, where=where)
     count = rows.num_rows
     cells = None
     if form.cells is not None:
@@ -240,6 +239,12 @@ def from_table(rows: 'pa.Table', form: Form, *, where: str) -> Places:
                 'the row was changed, push the map again from the robot that made it'
             )
     return places
+
+
+def require_full(column: 'pa.Array', name: str, *, where: str) -> None:
+    """Raise FleetError for a column with empty values."""
+    if column.null_count:
+        raise FleetError(f'{where}: column {name!r} has empty values, expected none')
 
 
 def _descriptors(rows: 'pa.Table', form: Form, where: str) -> Descriptors:

@@ -24,7 +24,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
 from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.engine import MissingTableError, Table
-from vpr_ros.fleet.places import Form, batches, from_table, part_digest
+from vpr_ros.fleet.places import Form, batches, from_table, part_digest, require_full
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, content_id
 
 
@@ -161,6 +161,8 @@ def _chosen_of(
     where = f'{table.where}, part {record.part[:12]}'
     columns = ['row', 'x', 'y', 'id']
     found = list(table.rows(columns, f"upload = '{record.upload}'"))
+    for batch, name in ((batch, name) for batch in found for name in columns):
+        require_full(batch.column(name), name, where=where)
     row, x, y, row_ids = (
         np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for batch in found])
         if found
@@ -195,7 +197,7 @@ def _header(frame: Frame, records: Sequence[PartRecord], content: str, asked: st
         has_heading=frame.has_heading,
         source=f'fleet content {content}, {len(records)} parts' + (f' of {robots}' * bool(robots)),
         command=f'map pull{asked}',
-        made_at=max(printable(one.pushed_at) for one in records),
+        made_at=max(printable(one.made_at) for one in records),
         **first.known_details,
     )
 

@@ -83,6 +83,7 @@ def push(
     table = fleet.places_created(form)
     version, held = fleet.parts()
     _require_one_form(held, form, folder)
+    this_push = secrets.token_hex(16)
     added: list[PartRecord] = []
     resumed = 0
     for number, rows in enumerate(_rows_of_parts(place_map)):
@@ -98,6 +99,7 @@ def push(
             PartRecord(
                 part=part.digest,
                 upload=upload,
+                push=this_push,
                 model_name=header.model_name,
                 model_sha256=header.model_sha256,
                 pushed_at=now(),

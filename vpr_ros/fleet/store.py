@@ -46,7 +46,7 @@ _NOTE = b'vpr_ros'  # key of the frame in the schema's notes
 _DIGEST = re.compile(r'[0-9a-f]{64}')
 _UPLOAD = re.compile(r'[0-9a-f]{32}')
 _MOST_DESCRIPTOR = 65_536
-_TEXTS = ('part', 'upload', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
+_TEXTS = ('part', 'upload', 'push', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
 _SAID = ('pushed_at', 'source', 'made_at', 'details')
 _NUMBERS = ('x_min', 'y_min', 'x_max', 'y_max')
 _COUNTS = ('sequence', 'number', 'places', 'first_stamp_ns', 'last_stamp_ns')
@@ -116,6 +116,7 @@ class PartRecord:
 
     part: str  # digest of its places
     upload: str  # which rows of the table of places
+    push: str  # id of the push; of two at once, it says whose parts come first
     model_name: str
     model_sha256: str
     robot: str
@@ -312,7 +313,7 @@ def _records(table: Table) -> list[PartRecord]:
         for batch in table.rows(columns)
         for row in batch.select(columns).to_pylist()
     ]
-    found.sort(key=lambda one: (one.sequence, one.upload, one.number))
+    found.sort(key=lambda one: (one.sequence, one.push, one.number))
     first: dict[str, PartRecord] = {}
     for one in found:
         first.setdefault(one.part, one)
@@ -332,7 +333,12 @@ def _record(row: dict[str, Any], where: str) -> PartRecord:
     ]
     if wrong:
         raise FleetError(f'{where}: {wrong[0]} of a part is {str(row[wrong[0]])[:40]}')
-    for name, form in (('part', _DIGEST), ('model_sha256', _DIGEST), ('upload', _UPLOAD)):
+    for name, form in (
+        ('part', _DIGEST),
+        ('model_sha256', _DIGEST),
+        ('upload', _UPLOAD),
+        ('push', _UPLOAD),
+    ):
         if not form.fullmatch(row[name]):
             raise FleetError(f'{where}: {name} of a part is {row[name][:80]!a}, expected a digest')
     if record.places < 1:

@@ -1,0 +1,482 @@
+"""A fleet's maps in a store, by the real LanceDB in a process of its own."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fleet_world import FleetProcess
+from worlds import CELLS, cell_bits, straight_drive, unit_rows, write_map
+
+from vpr_ros.core.errors import FleetError
+from vpr_ros.core.mapping.header import MapHeader, map_id, read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import build
+from vpr_ros.core.types import Datum
+from vpr_ros.fleet.address import checked_address, without_secrets
+from vpr_ros.fleet.engine import require_processor
+from vpr_ros.map_care.edit import merge
+
+SIZE = 16
+needs_engine = pytest.mark.skipif(
+    not importlib.util.find_spec('lancedb'), reason='lancedb is missing (requirements/fleet.txt)'
+)
+
+
+def drive(
+    folder: Path,
+    *,
+    places: int = 10,
+    seed: int = 0,
+    north_m: float = 0.0,
+    model: str = 'a' * 64,
+    frame_id: str = 'map',
+    datum: Datum | None = None,
+    cells: bool = True,
+) -> Path:
+    """A map of one straight drive of random places, a metre apart."""
+    header = MapHeader(
+        model_name=f'model-{model[0]}',
+        model_sha256=model,
+        descriptor_size=SIZE,
+        cells=CELLS if cells else None,
+        frame_id=frame_id,
+        datum=datum,
+        source=f'{folder.name}.bag',
+        made_at='2026-01-01T00:00:00+00:00',
+    )
+    poses = straight_drive(places)
+    poses[:, 1] += north_m
+    rows, bits = unit_rows(places, SIZE, seed), cell_bits(places, seed)
+    with build(folder, header) as writer:
+        for row in range(places):
+            writer.add(
+                rows[row],
+                poses[row],
+                stamp_ns=row * 10**9,
+                name=f'{seed}/{row}.jpg',
+                thumbnail=bytes([row % 256, seed]) * 50,
+                cells=bits[row] if cells else None,
+            )
+    return folder
+
+
+@pytest.fixture(scope='module')
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcess]:
+    process = FleetProcess(
+        tmp_path_factory.mktemp('fleet'), {'AWS_SECRET_ACCESS_KEY': 'very-secret-value'}
+    )
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    return tmp_path / 'fleet'
+
+
+def listed(engine: FleetProcess, fleet: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads(engine.done('fleet', fleet, '--json'))
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def require_same_places(first: PlaceMap, other: PlaceMap) -> None:
+    everything = np.arange(len(first))
+    assert first.names == other.names
+    np.testing.assert_array_equal(first.poses, other.poses)
+    np.testing.assert_array_equal(first.stamps_ns, other.stamps_ns)
+    np.testing.assert_array_equal(
+        first.descriptors_of(everything), other.descriptors_of(everything)
+    )
+    np.testing.assert_array_equal(first.cells_of(everything), other.cells_of(everything))
+    thumbnails = ([one.thumbnail_jpeg(row) for row in everything] for one in (first, other))
+    assert len({tuple(each) for each in thumbnails}) == 1
+
+
+@needs_engine
+def test_a_pushed_map_comes_back_as_it_was(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    parts = [drive(tmp_path / f'{n}', seed=n, north_m=50.0 * n) for n in range(3)]
+    merge([PlaceMap.open(part) for part in parts], tmp_path / 'all')
+    said = engine.done('push', tmp_path / 'all', '--fleet', fleet, '--robot', 'r2')
+    assert said == f'{fleet}: version 2, 30 places in 3 parts added\n'
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'back')
+    sent, back = PlaceMap.open(tmp_path / 'all'), PlaceMap.open(tmp_path / 'back')
+    require_same_places(sent, back)
+    assert back.part_starts.tolist() == [0, 10, 20, 30]
+    assert map_id(back.header) == map_id(sent.header)
+    assert back.header.model_sha256 == sent.header.model_sha256
+    np.testing.assert_array_equal(back.grid.place_of_cell, sent.grid.place_of_cell)
+
+
+@needs_engine
+def test_what_is_there_already_is_not_added_again(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    day = drive(tmp_path / 'day')
+    engine.done('push', day, '--fleet', fleet)
+    for robot in ('same', 'other'):
+        said = engine.done('push', day, '--fleet', fleet, '--robot', robot)
+        assert said == f'{fleet}: version 2 has all 1 parts already, nothing added\n'
+    engine.done('pull', '--fleet', fleet, '--near', '3,0,2.5', '--output', tmp_path / 'cut')
+    said = engine.done('push', tmp_path / 'cut', '--fleet', fleet)
+    assert 'nothing added' in said
+    assert engine.do('rows', fleet=str(fleet)) == 10
+
+    merge([PlaceMap.open(day), PlaceMap.open(drive(tmp_path / 'b', seed=1))], tmp_path / 'both')
+    said = engine.done('push', tmp_path / 'both', '--fleet', fleet)
+    assert 'version 3, 10 places in 1 parts added' in said
+    assert engine.do('rows', fleet=str(fleet)) == 20
+
+
+@needs_engine
+def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    everything = []
+    for n in range(3):
+        folder = drive(tmp_path / f'{n}', places=40, seed=n, north_m=3.0 * n)
+        engine.done('push', folder, '--fleet', fleet)
+        everything.append(PlaceMap.open(folder))
+    x, y, radius = 17.0, 4.0, 5.0  # 14, 0 and 21, 1 lie on its edge: 3, 4 and 5
+    engine.done('pull', '--fleet', fleet, f'--near={x},{y},{radius}', '--output', tmp_path / 'cut')
+    cut = PlaceMap.open(tmp_path / 'cut')
+    wanted = [
+        f'{n}/{row}.jpg'
+        for n, place_map in enumerate(everything)
+        for row in range(40)
+        if (place_map.poses[row, 0] - x) ** 2 + (place_map.poses[row, 1] - y) ** 2 <= radius**2
+    ]
+    assert cut.names == wanted
+    assert '0/14.jpg' in wanted and '0/20.jpg' in wanted and '0/13.jpg' not in wanted
+    assert len(cut.header.parts) == 3
+
+    engine.done('pull', '--fleet', fleet, '--near=-3,0,3', '--output', tmp_path / 'edge')
+    assert PlaceMap.open(tmp_path / 'edge').names == ['0/0.jpg']
+    before = contents(tmp_path / 'cut')
+    said = engine.refused(
+        'pull', '--fleet', fleet, '--near', '0,90,5', '--output', tmp_path / 'cut'
+    )
+    assert 'version 4 has no place within 5 m of 0, 90' in said
+    assert contents(tmp_path / 'cut') == before
+
+
+@needs_engine
+def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    for n in range(2):
+        folder = drive(tmp_path / f'{n}', seed=n, north_m=9.0 * n)
+        engine.done('push', folder, '--fleet', fleet, '--robot', f'r{n}')
+
+    def pulled(name: str, *options: str) -> dict[str, bytes]:
+        engine.done('pull', '--fleet', fleet, *options, '--output', tmp_path / name)
+        return contents(tmp_path / name)
+
+    newest = pulled('a')
+    assert pulled('b') == newest == pulled('c', '--version', '3')
+    older = pulled('d', '--version', '2')
+    assert older != newest
+    said = engine.done('fleet', fleet, '--rollback', '2')
+    assert said == f'{fleet}: version 4 equals version 2\n'
+    assert pulled('e') == older and pulled('f', '--version', '3') == newest
+    said = engine.done('push', tmp_path / '1', '--fleet', fleet, '--robot', 'r1')
+    assert 'version 5, 10 places in 1 parts added, 1 of them sent before' in said
+    assert pulled('g') == newest
+    assert engine.do('rows', fleet=str(fleet)) == 20
+    assert 'version 5 is the newest already' in engine.refused('fleet', fleet, '--rollback', '5')
+    assert 'no version 9' in engine.refused('fleet', fleet, '--rollback', '9')
+    said = engine.refused('pull', '--fleet', fleet, '--version', '9', '--output', tmp_path / 'h')
+    assert 'no version 9' in said and not (tmp_path / 'h').exists()
+
+    changes = {one['version']: one['change'] for one in listed(engine, fleet)['versions']}
+    assert changes == {
+        1: 'empty',
+        2: '1 parts of r0',
+        3: '1 parts of r1',
+        4: 'rolled back to 2',
+        5: '1 parts of r1',
+    }
+
+
+@needs_engine
+def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    day = drive(tmp_path / 'day', north_m=2.0)
+    dusk = drive(tmp_path / 'dusk', seed=1)
+    engine.done('push', day, '--fleet', fleet, '--robot', 'r1', '--condition', 'day')
+    engine.done(
+        'push', dusk, '--fleet', fleet, '--robot', 'r2', '--condition', 'dusk', '--note', 'wet'
+    )
+    said = engine.done('fleet', fleet)
+    assert re.search(r'version +3, content [0-9a-f]{12}: 20 places in 2 parts', said)
+    assert re.search(r'model +model-a \(a{12}\) 20', said)
+    assert re.search(r'condition +day 10, dusk 10', said)
+    assert re.search(r'0\.0\.\.9\.0, 2\.0\.\.2\.0 +day +r1 +2\S+ +day\.bag', said)
+    assert re.search(r'dusk +r2 +2\S+ +dusk\.bag +wet', said)
+    parts = listed(engine, fleet)['parts']
+    assert [(one['robot'], one['condition'], one['y_max'], one['note']) for one in parts] == [
+        ('r1', 'day', 2.0, ''),
+        ('r2', 'dusk', 0.0, 'wet'),
+    ]
+    engine.done('pull', '--fleet', fleet, '--condition', 'dusk', '--output', tmp_path / 'cut')
+    assert PlaceMap.open(tmp_path / 'cut').names[0] == '1/0.jpg'
+    said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
+    assert 'nothing of condition x' in said
+    assert 'and 1 older' in engine.done('fleet', fleet, '--versions', '2')
+
+
+@needs_engine
+def test_several_models_live_side_by_side_and_a_cut_is_of_one(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    for model in 'ab':
+        folder = drive(tmp_path / model, model=model * 64, cells=model == 'a')
+        engine.done('push', folder, '--fleet', fleet)
+    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'x')
+    assert 'model-a (aaaaaaaaaaaa), model-b (bbbbbbbbbbbb); choose one with --model' in said
+    for asked in ('model-b', 'bbbb'):
+        engine.done('pull', '--fleet', fleet, '--model', asked, '--output', tmp_path / asked)
+        assert PlaceMap.open(tmp_path / asked).header.model_sha256 == 'b' * 64
+    said = engine.refused('pull', '--fleet', fleet, '--model', 'c', '--output', tmp_path / 'x')
+    assert 'no places of model c' in said
+
+    other = drive(tmp_path / 'other', seed=3, model='a' * 64, cells=False)
+    said = engine.refused('push', other, '--fleet', fleet)
+    assert 'cells None, expected 16 and (3, 4, 16)' in said
+
+
+@needs_engine
+def test_another_coordinate_frame_is_refused_and_another_origin_is_shifted(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    datum = Datum(33, 'U', 1000.0, 2000.0)
+    engine.done('push', drive(tmp_path / 'first', datum=datum), '--fleet', fleet)
+    moved = Datum(33, 'U', 1100.0, 1950.0)
+    engine.done('push', drive(tmp_path / 'moved', seed=1, datum=moved), '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'all')
+    both = PlaceMap.open(tmp_path / 'all')
+    assert both.header.datum == datum
+    np.testing.assert_allclose(both.poses[10:13, :2], [[100, -50], [101, -50], [102, -50]])
+    for number, stranger in enumerate(
+        (
+            drive(tmp_path / 'zone', datum=Datum(32, 'U', 1000.0, 2000.0)),
+            drive(tmp_path / 'local', frame_id='map'),
+        )
+    ):
+        said = engine.refused('push', stranger, '--fleet', fleet)
+        assert ('UTM zone 32U', 'frame map')[number] in said
+        assert 'expected UTM zone 33U as the fleet has them' in said
+
+
+@needs_engine
+def test_landmarks_and_calibrations_are_said_to_be_left_out(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    golden = Path(__file__).parent / 'golden_maps'
+    status, _, notes = engine.map('push', golden / 'sift_landmarks', '--fleet', fleet)
+    assert status == 0 and 'its landmarks are left out' in notes
+    for name in ('first', 'appended', 'newest', 'calibrated'):
+        engine.done('push', golden / name, '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'all')
+    assert not PlaceMap.open(tmp_path / 'all').has_landmarks
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ('what', 'said'),
+    [
+        ('infinite descriptor', 'a descriptor of norm inf, expected 1'),
+        ('long descriptor', 'a descriptor of norm 3, expected 1'),
+        ('nan pose', 'contains NaN'),
+        ('no quaternion', 'quaternion norm 0, expected 1'),
+        ('path upwards', "the name '../../etc/passwd'"),
+        ('escape', r"the name 'a\x1b[2Jb.jpg'"),
+        ('two lines', r"the name 'a.jpg\nb.jpg'"),
+        ('large thumbnail', 'a thumbnail of 1048577 bytes'),
+    ],
+)
+def test_hostile_places_are_refused_and_the_old_map_stays(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, what: str, said: str
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    engine.do('forge', fleet=str(fleet), what=what)
+    write_map(tmp_path / 'old', unit_rows(3, 4), straight_drive(3))
+    before = contents(tmp_path / 'old')
+    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'old')
+    assert contents(tmp_path / 'old') == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['day', 'fleet', 'old']
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ('column', 'value', 'said'),
+    [
+        ('z', '1000.0', 'is not what its id says'),
+        ('name', "'x.jpg'", 'is not what its id says'),
+        ('id', 'NULL', "'id' has empty values"),
+        ('x', 'NULL', "'x' has empty values"),
+        ('thumbnail', 'NULL', "'thumbnail' has empty values"),
+        ('row', '0', 'whose digest differs'),
+    ],
+)
+def test_places_that_were_changed_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, column: str, value: str, said: str
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    engine.do('tamper', fleet=str(fleet), column=column, value=value)
+    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ('column', 'value', 'said'),
+    [
+        ('upload', "'x'' OR true --'", 'expected a digest'),
+        ('part', "'../../x'", 'expected a digest'),
+        ('places', '-1', 'of -1 places'),
+        ('places', '12', 'expected 12'),
+        ('x_max', "CAST('NaN' AS DOUBLE)", 'x_max of a part'),
+        ('robot', 'NULL', 'robot of a part is None'),
+        ('details', "'{}'", 'damaged details'),
+        ('details', "'[[['", 'damaged details'),
+        ('model_sha256', f"'{'b' * 64}'", 'is missing'),
+    ],
+)
+def test_parts_that_were_changed_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, column: str, value: str, said: str
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    engine.do('tamper_parts', fleet=str(fleet), column=column, value=value)
+    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@needs_engine
+def test_words_of_strangers_do_not_reach_the_terminal_raw(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    engine.do('tamper_parts', fleet=str(fleet), column='note', value="'\x1b[2J'")
+    assert '\x1b' not in engine.done('fleet', fleet) + engine.done('fleet', fleet, '--json')
+    said = engine.refused('push', tmp_path / 'day', '--fleet', fleet, '--note', 'two\nlines')
+    assert '--note' in said
+
+
+@needs_engine
+def test_missing_places_and_other_columns_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    engine.do('other_columns', fleet=str(fleet))
+    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert "column 'descriptor' is fixed_size_list<item: double>" in said
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', tmp_path / 'second')
+    engine.do('forget_rows', fleet=str(tmp_path / 'second'), where='row = 3')
+    said = engine.refused('pull', '--fleet', tmp_path / 'second', '--output', tmp_path / 'out')
+    assert '9 places whose digest differs, expected 10' in said
+
+
+@needs_engine
+def test_a_folder_without_a_fleet_is_said_to_be_none(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    for arguments in (('fleet', fleet), ('pull', '--fleet', fleet, '--output', tmp_path / 'out')):
+        assert 'no fleet here; make one with map push' in engine.refused(*arguments)
+    assert 'X,Y,R in metres' in engine.refused(
+        'pull', '--fleet', fleet, '--near', '1,2', '--output', tmp_path / 'out'
+    )
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    'address',
+    [
+        's3://user:hunter22@bucket/x',
+        's3://bucket/x?token=hunter22',
+        'db://hunter22',
+        'gs://b/#hunter22',
+    ],
+)
+def test_addresses_with_secrets_are_refused_without_repeating_them(
+    engine: FleetProcess, tmp_path: Path, address: str
+) -> None:
+    day = drive(tmp_path / 'day')
+    for arguments in (
+        ('push', day, '--fleet', address),
+        ('pull', '--fleet', address, '--output', tmp_path / 'out'),
+        ('fleet', address),
+    ):
+        status, out, err = engine.map(*arguments)
+        assert status == 2 and 'hunter22' not in out + err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['day']
+
+
+@needs_engine
+def test_no_credential_of_the_environment_is_in_a_map_or_a_store(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    for content in (contents(tmp_path / 'out') | contents(fleet)).values():
+        assert b'very-secret-value' not in content
+    assert str(fleet) not in (tmp_path / 'out' / 'map.yaml').read_text()
+
+
+def test_what_the_engine_says_is_cleaned_of_secrets() -> None:
+    said = 'PUT https://me:pw1234@host/x?sig=abc%20 failed\n with key s3cr3t-key-value, true'
+    environment = {'AWS_SECRET_ACCESS_KEY': 's3cr3t-key-value', 'USE_KEYS': 'true'}
+    cleaned = without_secrets(said, environment)
+    assert cleaned == 'PUT https://***@host/x?*** failed with key ***, true'
+    assert checked_address('/a folder/x@y?z') == '/a folder/x@y?z'
+
+
+def test_a_processor_without_avx2_is_told_before_the_library_is_loaded(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / 'cpuinfo'
+    cpuinfo.write_text('processor: 0\nflags\t\t: fpu sse4_2 avx\n')
+    with pytest.raises(FleetError, match='no AVX2'):
+        require_processor(cpuinfo, machine='x86_64')
+    require_processor(cpuinfo, machine='aarch64')
+    require_processor(tmp_path / 'none', machine='x86_64')
+    cpuinfo.write_text('processor: 0\nflags\t\t: fpu sse4_2 avx avx2\n')
+    require_processor(cpuinfo, machine='x86_64')
+
+
+@needs_engine
+def test_a_pulled_map_says_its_model_and_a_model_folder_must_be_that(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    from worlds import write_tiny_model
+
+    model = write_tiny_model(tmp_path / 'model')
+    day = drive(tmp_path / 'day')
+    engine.done('push', day, '--fleet', fleet)
+    said = engine.refused(
+        'pull', '--fleet', fleet, '--model', tmp_path / 'model', '--output', tmp_path / 'out'
+    )
+    assert 'no places of model tiny, but of model-a' in said
+    write_map(
+        tmp_path / 'own',
+        unit_rows(3, model.card.descriptor_size),
+        straight_drive(3),
+        model_sha256=model.card.sha256,
+    )
+    engine.done('push', tmp_path / 'own', '--fleet', fleet)
+    engine.done(
+        'pull', '--fleet', fleet, '--model', tmp_path / 'model', '--output', tmp_path / 'out'
+    )
+    assert read_header(tmp_path / 'out').model_sha256 == model.card.sha256
