@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from vpr_ros.core.errors import FleetError
 
-SCHEMES = ('file', 's3', 'gs', 'az')
-"""Of stores that are no plain folder."""
+SCHEMES = ('s3', 'gs', 'az')
+"""Of object storage."""
 
 _HIDDEN = '***'
 _SECRET_NAME = re.compile(r'SECRET|TOKEN|PASSW|KEY|CREDENTIAL|SIGNATURE|SAS|CONNECTION', re.I)
@@ -31,7 +31,7 @@ def checked_address(text: str) -> str:
     """
     if not text.strip() or '\0' in text:
         raise FleetError('--fleet: an empty address, expected a folder or s3://bucket/fleet')
-    if not _SCHEME.match(text):
+    if not has_scheme(text):
         return text  # a folder; any name is one
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES:
@@ -46,6 +46,11 @@ def checked_address(text: str) -> str:
             'logs; give credentials by environment variables, such as AWS_ACCESS_KEY_ID'
         )
     return text
+
+
+def has_scheme(text: str) -> bool:
+    """Whether an address is another kind of store than a folder."""
+    return bool(_SCHEME.match(text))
 
 
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:

@@ -27,6 +27,12 @@ def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
     one.add_argument('--condition', default='', metavar='NAME', help='such as day, dusk, rain')
     one.add_argument('--note', default='', metavar='TEXT', help='one line, for people')
 
+    one.add_argument(
+        '--new',
+        action='store_true',
+        help='make the store where there is none, in object storage; once, from one computer',
+    )
+
     sentence = "Cut an ordinary map out of a fleet's store."
     one = verbs.add_parser('pull', help=sentence, description=sentence)
     one.set_defaults(run=_pull)
@@ -95,6 +101,7 @@ def _push(arguments: argparse.Namespace) -> int:
         robot=socket.gethostname() if arguments.robot is None else arguments.robot,
         condition=arguments.condition,
         note=arguments.note,
+        is_new=arguments.new,
     )
     say_notes(pushed.notes)
     resumed = f', {pushed.resumed} of them sent before' if pushed.resumed else ''

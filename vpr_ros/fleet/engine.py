@@ -12,11 +12,13 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vpr_ros.core.atomic import only_writer
 from vpr_ros.core.errors import FleetError, VprError
-from vpr_ros.fleet.address import checked_address, without_secrets
+from vpr_ros.fleet.address import checked_address, has_scheme, without_secrets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,22 +127,44 @@ class Database:
         lancedb = _imported('lancedb')
         self._database = ask(self.address, lambda: lancedb.connect(self.address))
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this computer's file systems, not object storage."""
+        return not has_scheme(self.address)
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[None]:
+        """Be the one program that makes a table, until the block ends; in folders alone.
+
+        Another one is waited for. Raises OSError where the folder cannot be written.
+        """
+        if not self.is_folder:
+            yield
+            return
+        folder = Path(self.address)
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder / f'{name}.lance', waits=True):
+            yield
+
     def table(self, name: str) -> 'Table':
         """A table, newest version; raises MissingTableError."""
         where = f'{self.address}/{name}'
         return Table(where, ask(where, lambda: self._database.open_table(name)))
 
-    def created(self, name: str, schema: 'pa.Schema') -> 'Table':
-        """The table of this name, made by this program or by another one at the same time."""
+    def create(self, name: str, schema: 'pa.Schema', batches: Iterator['pa.RecordBatch']) -> None:
+        """Make a table with all batches in one commit, taking one after the other.
 
-        def attempt() -> Table:
-            try:
-                return self.table(name)
-            except MissingTableError:
-                ask(self.address, lambda: self._database.create_table(name, schema=schema))
-            return self.table(name)
-
-        return insistently(self.address, attempt)
+        An error of `batches` comes out as it is, and there is no table then. Raises ConflictError
+        where the table is there. But the library looks for it first and makes it later, in place
+        of what another program has made in between: the caller must see to it that both would
+        make the same, or that there is no other.
+        """
+        _streamed(
+            self.address,
+            schema,
+            batches,
+            lambda reader: self._database.create_table(name, reader, schema=schema),
+        )
 
 
 class Table:
@@ -177,37 +201,19 @@ class Table:
 
         An error of `batches` comes out as it is, and nothing is appended.
         """
-        failed: list[BaseException] = []
-
-        def guarded() -> Iterator['pa.RecordBatch']:
-            try:
-                yield from batches
-            except BaseException as error:
-                failed.append(error)
-                raise
-
-        reader = arrow().RecordBatchReader.from_batches(schema, guarded())
-        try:
-            ask(self.where, lambda: self._table.add(reader))
-        except FleetError:
-            if failed:
-                raise failed[0] from None
-            raise
+        _streamed(self.where, schema, batches, self._table.add)
 
     def restore(self, version: int) -> None:
         """Make a new version that equals an older one."""
         ask(self.where, lambda: self._table.restore(version))
 
-    def rows(self, columns: list[str], where: str = '') -> Iterator['pa.RecordBatch']:
-        """Some columns and `_rowid` of the rows that a condition of SQL holds for, in batches."""
-
-        def reader() -> Any:
-            query = self._table.search()
-            if where:
-                query = query.where(where)
-            return query.select(columns).with_row_id(True).to_batches(8192)
-
-        batches = iter(ask(self.where, reader))
+    def rows(self, columns: list[str]) -> Iterator['pa.RecordBatch']:
+        """Some columns of all rows, and `_rowid`, in batches; in any order."""
+        found = ask(
+            self.where,
+            lambda: self._table.search().select(columns).with_row_id(True).to_batches(8192),
+        )
+        batches = iter(found)
         while (batch := ask(self.where, lambda: next(batches, None))) is not None:
             yield batch
 
@@ -217,3 +223,28 @@ class Table:
             self.where,
             lambda: self._table.take_row_ids(row_ids).select(columns).to_arrow(),
         )
+
+
+def _streamed(
+    what: str,
+    schema: 'pa.Schema',
+    batches: Iterator['pa.RecordBatch'],
+    write: Callable[[Any], Any],
+) -> None:
+    """Let the engine take batches; an error of theirs comes out as it is."""
+    failed: list[BaseException] = []
+
+    def guarded() -> Iterator['pa.RecordBatch']:
+        try:
+            yield from batches
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    reader = arrow().RecordBatchReader.from_batches(schema, guarded())
+    try:
+        ask(what, lambda: write(reader))
+    except FleetError:
+        if failed:
+            raise failed[0] from None
+        raise

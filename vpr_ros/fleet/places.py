@@ -46,25 +46,17 @@ class Form:
     cells: tuple[int, int, int] | None = None  # (h, w, C); None: there are none
 
     @property
-    def table(self) -> str:
-        """Name of the table with these places."""
-        cells = '_'.join(map(str, self.cells)) if self.cells else 'none'
-        return f'places_1_{self.model_sha256}_{self.descriptor_size}_{cells}'
-
-    @property
     def cell_bytes(self) -> int:
         """Bytes of a place's cells."""
         rows, columns, numbers = self.cells or (0, 0, 0)
         return rows * columns * numbers // 8
 
     def schema(self) -> 'pa.Schema':
-        """Columns of the table."""
+        """Columns of a part's table."""
         pa = arrow()
         cells = [('cells', pa.binary(self.cell_bytes))] if self.cells else []
         return pa.schema(
             [
-                ('upload', pa.string()),
-                ('part', pa.string()),
                 ('row', pa.int32()),
                 ('id', pa.binary(ID_BYTES)),
                 ('stamp_ns', pa.int64()),
@@ -157,8 +149,6 @@ def as_batch(
     places: Places,
     form: Form,
     *,
-    upload: str,
-    part: str,
     first_row: int,
     ids: Sequence[bytes],
     base_T_camera: Poses | None,
@@ -170,8 +160,6 @@ def as_batch(
     if base_T_camera is not None:
         heading[:] = yaw_of(compose(places.poses, invert(base_T_camera)))
     columns: dict[str, Any] = {
-        'upload': pa.array([upload] * count, pa.string()),
-        'part': pa.array([part] * count, pa.string()),
         'row': np.arange(first_row, first_row + count, dtype=np.int32),
         'id': pa.array(list(ids), pa.binary(ID_BYTES)),
         'stamp_ns': np.asarray(places.stamps_ns, dtype=np.int64),

@@ -1,9 +1,9 @@
 """Cut an ordinary map out of a fleet's store.
 
 The parts of one version, in their order, each with its places in their order, so that the belief
-finds the drives as they were driven. Which version of the table of places is read does not matter:
-it only grows. Everything is checked before it is written (places.py, the part's digest), the map
-is opened once before it gets its name, and the same content gives the same bytes.
+finds the drives as they were driven. Everything is checked before it is written (places.py, the
+part's digest), the map is opened once before it gets its name, and the same content gives the same
+bytes.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
 from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.engine import MissingTableError, Table
-from vpr_ros.fleet.places import Form, batches, from_table, part_digest, require_full
+from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, content_id
 
 
@@ -58,6 +58,7 @@ class _Chosen:
     """The places of a part that are wanted, in their order."""
 
     record: PartRecord
+    table: Table
     row_ids: NDArray[np.int64]  # [n], of the table
     rows: NDArray[np.int64]  # [n], numbers within the part
 
@@ -86,11 +87,7 @@ def pull(
     if not wanted:
         raise FleetError(f'{address}: version {number} has nothing{_asked(None, condition)}')
     form = _one_form(wanted)
-    try:
-        table = fleet.places(form)
-    except MissingTableError as error:
-        raise FleetError(f'{address}: the table {form.table} is missing') from error
-    cut = _chosen(table, wanted, near)
+    cut = _chosen(fleet, wanted, form, near)
     if not cut:
         raise FleetError(
             f'{address}: version {number} has no place{_asked(near, condition)}; '
@@ -99,7 +96,7 @@ def pull(
     header = _header(fleet.frame, [one.record for one in cut], content, _asked(near, condition))
     if opened_model is not None:
         require_model(output, header, opened_model)
-    written, places = _write(table, cut, header, form, output)
+    written, places = _write(cut, header, form, output)
     return Pulled(number, content, written, places, len(cut), tuple(_notes(cut)))
 
 
@@ -139,50 +136,35 @@ def _one_form(records: Sequence[PartRecord]) -> Form:
     return records[0].form
 
 
-def _chosen(table: Table, records: Sequence[PartRecord], near: Circle | None) -> list[_Chosen]:
+def _chosen(
+    fleet: Fleet, records: Sequence[PartRecord], form: Form, near: Circle | None
+) -> list[_Chosen]:
     """The places that are wanted; a place that several parts hold is taken from the first."""
     taken: set[bytes] = set()
     cut = []
     for record in records:
         if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
             continue
-        chosen, ids = _chosen_of(table, record, near, taken)
-        taken |= ids
-        if len(chosen.rows):
-            cut.append(chosen)
+        try:
+            part = fleet.places(record.part, form)
+        except MissingTableError as error:
+            raise FleetError(
+                f'{fleet.address}: the places of part {record.part[:12]} are missing; restore the '
+                'store from a copy'
+            ) from error
+        if len(part) != record.places:
+            raise FleetError(
+                f'{part.table.where}: holds {len(part)} places, expected {record.places}'
+            )
+        inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
+        inside &= np.array([one not in taken for one in part.ids], dtype=bool)
+        rows = np.flatnonzero(inside)
+        if len(rows):
+            taken.update(part.ids[row] for row in rows.tolist())
+            cut.append(_Chosen(record, part.table, part.row_ids[rows], rows))
     if len(cut) > MOST_PARTS:
         raise FleetError(f'{len(cut)} parts, a map holds at most {MOST_PARTS}; ask for less')
     return cut
-
-
-def _chosen_of(
-    table: Table, record: PartRecord, near: Circle | None, taken: set[bytes]
-) -> tuple[_Chosen, set[bytes]]:
-    where = f'{table.where}, part {record.part[:12]}'
-    columns = ['row', 'x', 'y', 'id']
-    found = list(table.rows(columns, f"upload = '{record.upload}'"))
-    for batch, name in ((batch, name) for batch in found for name in columns):
-        require_full(batch.column(name), name, where=where)
-    row, x, y, row_ids = (
-        np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for batch in found])
-        if found
-        else np.zeros(0)
-        for name in ('row', 'x', 'y', '_rowid')
-    )
-    order = np.argsort(row, kind='stable')
-    ids = [one for batch in found for one in batch.column('id').to_pylist()]
-    ids = [ids[number] for number in order.tolist()]
-    complete = len(row) == record.places and np.array_equal(row[order], np.arange(len(row)))
-    if not complete or part_digest(ids) != record.part:
-        raise FleetError(
-            f'{where}: {len(row)} places whose digest differs, expected {record.places}; the '
-            'table is damaged, push the map again to another fleet'
-        )
-    inside = np.ones(len(row), bool) if near is None else near.holds(x[order], y[order])
-    inside &= np.array([one not in taken for one in ids], dtype=bool)
-    rows = np.flatnonzero(inside)
-    kept = {ids[number] for number in rows.tolist()}
-    return _Chosen(record, row_ids[order][rows].astype(np.int64), rows), kept
 
 
 def _header(frame: Frame, records: Sequence[PartRecord], content: str, asked: str) -> MapHeader:
@@ -212,9 +194,7 @@ def _notes(cut: Sequence[_Chosen]) -> list[str]:
     ]
 
 
-def _write(
-    table: Table, cut: Sequence[_Chosen], header: MapHeader, form: Form, output: Path
-) -> tuple[str, int]:
+def _write(cut: Sequence[_Chosen], header: MapHeader, form: Form, output: Path) -> tuple[str, int]:
     """Write the map; its id, and how many places it has."""
     require_replaceable(output)
     try:
@@ -229,7 +209,7 @@ def _write(
                         part=part_name(number),
                         cells=form.cells,
                     )
-                    _write_part(table, chosen, form, writer)
+                    _write_part(chosen, form, writer)
                     writer.finish()
                 places += writer.places
             write_header(staging, replace(header, places=places))
@@ -239,12 +219,12 @@ def _write(
         raise MapError(f'{output}: cannot be written ({error.strerror or error})') from error
 
 
-def _write_part(table: Table, chosen: _Chosen, form: Form, writer: MapWriter) -> None:
+def _write_part(chosen: _Chosen, form: Form, writer: MapWriter) -> None:
     columns = form.schema().names
-    where = f'{table.where}, part {chosen.record.part[:12]}'
+    where = chosen.table.where
     with tqdm(total=len(chosen.rows), unit='place', disable=None, delay=2) as progress:
         for piece in batches(np.arange(len(chosen.rows))):
-            rows = table.take(chosen.row_ids[piece].tolist(), columns)
+            rows = chosen.table.take(chosen.row_ids[piece].tolist(), columns)
             if rows.column('row').to_pylist() != chosen.rows[piece].tolist():
                 raise FleetError(f'{where}: rows in another order than asked for; try again')
             places = from_table(rows, form, where=where)

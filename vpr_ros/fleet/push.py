@@ -1,6 +1,6 @@
 """Bring a map's parts into a fleet's store.
 
-The places of a part are appended first, in one commit, then all parts of the map become visible in
+The places of a part are written first, in one commit, then all parts of the map become visible in
 one more. So a push is there as a whole or not at all, and one that was killed is completed by the
 same command: places that are in the store already are not sent again.
 """
@@ -19,9 +19,8 @@ from tqdm import tqdm
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.fleet.engine import Table
+from vpr_ros.fleet.engine import MissingTableError
 from vpr_ros.fleet.places import (
-    POSE_COLUMNS,
     Form,
     as_batch,
     batches,
@@ -29,7 +28,7 @@ from vpr_ros.fleet.places import (
     places_of,
     require_sound,
 )
-from vpr_ros.fleet.store import Fleet, Frame, PartRecord, details_of, uploads_of
+from vpr_ros.fleet.store import Fleet, Frame, PartRecord, details_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,12 +61,18 @@ class _LocalPart:
 
 
 def push(
-    folder: Path, address: str, *, robot: str = '', condition: str = '', note: str = ''
+    folder: Path,
+    address: str,
+    *,
+    robot: str = '',
+    condition: str = '',
+    note: str = '',
+    is_new: bool = False,
 ) -> Pushed:
     """Bring all parts of a map into a store, which is made where there is none.
 
-    Raises MapError for a map that cannot be opened, and FleetError where the store cannot be used
-    or lies in another frame.
+    is_new: it may be made in object storage, too. Raises MapError for a map that cannot be opened,
+    and FleetError where the store cannot be used or lies in another frame.
     """
     said = {'robot': robot, 'condition': condition, 'note': note}
     for name, text in said.items():
@@ -78,9 +83,8 @@ def push(
     place_map = PlaceMap.open(folder)
     header = place_map.header
     form = Form(header.model_sha256, header.descriptor_size, header.cells)
-    fleet = Fleet.created(address, Frame.of(header))
+    fleet = Fleet.created(address, Frame.of(header), is_new=is_new)
     shift_m = fleet.frame.shift_of(Frame.of(header), where=str(folder))
-    table = fleet.places_created(form)
     version, held = fleet.parts()
     _require_one_form(held, form, folder)
     this_push = secrets.token_hex(16)
@@ -88,17 +92,18 @@ def push(
     resumed = 0
     for number, rows in enumerate(_rows_of_parts(place_map)):
         part = _local_part(place_map, rows, form, shift_m)
-        if part.digest in {one.part for one in (*held, *added)} or _is_within(part, table, held):
+        if part.digest in {one.part for one in (*held, *added)} or _is_within(
+            part, fleet, form, held
+        ):
             continue
-        upload = next(uploads_of(table, part.digest), '')
-        resumed += bool(upload)
-        if not upload:
-            upload = secrets.token_hex(16)
-            table.add(form.schema(), _uploaded(place_map, part, form, shift_m, upload))
+        try:
+            fleet.places(part.digest, form)
+            resumed += 1
+        except MissingTableError:
+            fleet.write_places(part.digest, form, _rows(place_map, part, form, shift_m))
         added.append(
             PartRecord(
                 part=part.digest,
-                upload=upload,
                 push=this_push,
                 model_name=header.model_name,
                 model_sha256=header.model_sha256,
@@ -175,32 +180,27 @@ def _local_part(
     return _LocalPart(rows, ids, part_digest(ids), low_m, high_m)
 
 
-def _is_within(part: _LocalPart, table: Table, held: list[PartRecord]) -> bool:
+def _is_within(part: _LocalPart, fleet: Fleet, form: Form, held: list[PartRecord]) -> bool:
     """Whether the fleet shows all places of a part already, as of a cut that it gave."""
-    near = {
-        one.upload
+    near = [
+        one
         for one in held
-        if one.x_min <= part.high_m[0]
+        if one.model_sha256 == form.model_sha256
+        and one.x_min <= part.high_m[0]
         and one.x_max >= part.low_m[0]
         and one.y_min <= part.high_m[1]
         and one.y_max >= part.low_m[1]
-    }
-    if not near:
-        return False
-    x, y = POSE_COLUMNS[:2]
-    (west, south), (east, north) = part.low_m.tolist(), part.high_m.tolist()
-    inside = f'{x} >= {west!r} AND {x} <= {east!r} AND {y} >= {south!r} AND {y} <= {north!r}'
+    ]
     missing = set(part.ids)
-    for batch in table.rows(['upload', 'id'], inside):
-        uploads, ids = batch.column('upload').to_pylist(), batch.column('id').to_pylist()
-        missing.difference_update(one for upload, one in zip(uploads, ids) if upload in near)
+    for one in near:
+        missing.difference_update(fleet.places(one.part, form).ids)
         if not missing:
             return True
     return False
 
 
-def _uploaded(
-    place_map: PlaceMap, part: _LocalPart, form: Form, shift_m: NDArray[np.float64], upload: str
+def _rows(
+    place_map: PlaceMap, part: _LocalPart, form: Form, shift_m: NDArray[np.float64]
 ) -> Iterator['pa.RecordBatch']:
     mounting = place_map.base_T_camera if place_map.header.has_heading else None
     with tqdm(total=len(part.rows), unit='place', disable=None, delay=2) as progress:
@@ -209,8 +209,6 @@ def _uploaded(
             yield as_batch(
                 places_of(place_map, piece, shift_m=shift_m),
                 form,
-                upload=upload,
-                part=part.digest,
                 first_row=sent,
                 ids=part.ids[sent : sent + len(piece)],
                 base_T_camera=mounting,

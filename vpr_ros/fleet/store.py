@@ -1,18 +1,19 @@
-"""What a store holds: one table of parts, and one of places for each model.
+"""What a store holds: one table of parts, and a table of places for each part.
 
-    parts                    a row for each part of the fleet's map; its versions are the fleet's
-    places_1_<model>_...     the places of all parts of one model, only ever appended to
+    parts              a row for each part of the fleet's map; its versions are the fleet's
+    places_<digest>    the places of one part, named by what they say; never changed
 
-A part is there when `parts` says so. Its places are appended first, all in one commit, under an id
-of their own (`upload`); then one commit to `parts` makes all parts of a push visible. A kill
-between the two leaves rows that nobody sees, whole, and the next push of that part takes them.
-Nothing is ever deleted, so that every older version stays readable and going back is one commit.
+A part is there when `parts` says so. Its places are written first, all in one commit. Then one
+commit to `parts` makes all parts of a push visible. A kill between the two leaves a table that
+nobody sees, whole, and the next push of that part takes it. Nothing is ever deleted, so that every
+older version stays readable and going back is one commit.
 
-Two programs may push the same part at once. Then its row stands twice in `parts`, with two
-uploads, and the first one is read: both hold the same places.
+Two programs may push the same part at once. Both then write the same places under the same name,
+and it does not matter whose stay. Its row may stand twice in `parts`, and counts once.
 
-The coordinate frame is written into the table `parts` when it is made, which happens once, whoever
-comes first.
+Only the making of `parts` has to happen once, because the library lets a late maker replace what
+is in a table by then. In a folder a lock sees to that. Object storage has no locks, so that there
+a person says when a store is new.
 """
 
 import hashlib
@@ -20,10 +21,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import checked_cells
 from vpr_ros.core.documents import parse_json
@@ -32,8 +35,15 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.fleet.address import printable
-from vpr_ros.fleet.engine import Database, MissingTableError, Table, arrow, insistently
-from vpr_ros.fleet.places import Form, require_form
+from vpr_ros.fleet.engine import (
+    ConflictError,
+    Database,
+    MissingTableError,
+    Table,
+    arrow,
+    insistently,
+)
+from vpr_ros.fleet.places import Form, part_digest, require_form, require_full
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,9 +54,9 @@ FORMAT = 1
 PARTS = 'parts'
 _NOTE = b'vpr_ros'  # key of the frame in the schema's notes
 _DIGEST = re.compile(r'[0-9a-f]{64}')
-_UPLOAD = re.compile(r'[0-9a-f]{32}')
+_PUSH = re.compile(r'[0-9a-f]{32}')
 _MOST_DESCRIPTOR = 65_536
-_TEXTS = ('part', 'upload', 'push', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
+_TEXTS = ('part', 'push', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
 _SAID = ('pushed_at', 'source', 'made_at', 'details')
 _NUMBERS = ('x_min', 'y_min', 'x_max', 'y_max')
 _COUNTS = ('sequence', 'number', 'places', 'first_stamp_ns', 'last_stamp_ns')
@@ -72,7 +82,7 @@ class Frame:
             where = f'UTM zone {self.datum.utm_zone}{printable(self.datum.utm_letter)}'
         return where if self.has_heading else f'{where}, without headings'
 
-    def shift_of(self, other: 'Frame', *, where: str) -> 'np.ndarray[Any, np.dtype[np.float64]]':
+    def shift_of(self, other: 'Frame', *, where: str) -> NDArray[np.float64]:
         """Metres east and north [2] that bring positions of `other` into this frame.
 
         Raises FleetError where nothing does.
@@ -115,7 +125,6 @@ class PartRecord:
     """One part of the fleet's map: a row of the table `parts`."""
 
     part: str  # digest of its places
-    upload: str  # which rows of the table of places
     push: str  # id of the push; of two at once, it says whose parts come first
     model_name: str
     model_sha256: str
@@ -219,11 +228,31 @@ class Fleet:
         return cls(database, _frame(table))
 
     @classmethod
-    def created(cls, address: str, frame: Frame) -> 'Fleet':
-        """A store that is there, or a new one of this frame."""
+    def created(cls, address: str, frame: Frame, *, is_new: bool = False) -> 'Fleet':
+        """A store that is there, or a new one of this frame.
+
+        is_new: a new one may be made in object storage; in a folder it always may. Raises
+        FleetError.
+        """
         database = Database(address)
+        try:
+            return cls(database, _frame(database.table(PARTS)))
+        except MissingTableError as error:
+            if not (database.is_folder or is_new):
+                raise FleetError(
+                    f'{address}: no fleet here; the first push of all, from one computer alone, '
+                    'says --new'
+                ) from error
         schema = parts_schema().with_metadata({_NOTE: frame.as_json().encode()})
-        return cls(database, _frame(database.created(PARTS, schema)))
+        try:
+            with database.making(PARTS):
+                with suppress(ConflictError):  # made by another program meanwhile
+                    database.create(PARTS, schema, iter([]))
+                return cls(database, _frame(database.table(PARTS)))
+        except OSError as error:
+            raise FleetError(
+                f'{address}: cannot be written ({error.strerror or error})'
+            ) from error
 
     def parts(self, version: int | None = None) -> tuple[int, list[PartRecord]]:
         """A version's number and its parts in the order of the pushes, each part once.
@@ -245,17 +274,16 @@ class Fleet:
         """Numbers and times of all versions, oldest first."""
         return self._database.table(PARTS).versions()
 
-    def places(self, form: Form) -> Table:
-        """The table of places of one model; raises MissingTableError."""
-        table = self._database.table(form.table)
+    def places(self, part: str, form: Form) -> 'PartTable':
+        """The table with a part's places, checked; raises MissingTableError and FleetError."""
+        table = self._database.table(f'places_{part}')
         require_form(table.schema, form.schema(), where=table.where)
-        return table
+        return PartTable(table, part)
 
-    def places_created(self, form: Form) -> Table:
-        """The same, made where it is missing."""
-        table = self._database.created(form.table, form.schema())
-        require_form(table.schema, form.schema(), where=table.where)
-        return table
+    def write_places(self, part: str, form: Form, rows: Iterator['pa.RecordBatch']) -> None:
+        """Write a part's places in one commit; what another program wrote of it is the same."""
+        with suppress(ConflictError):
+            self._database.create(f'places_{part}', form.schema(), rows)
 
     def publish(self, records: Sequence[PartRecord]) -> int | None:
         """Make parts visible in one commit; the new version, None where all were there already.
@@ -294,6 +322,39 @@ class Fleet:
             return table.version
 
         return insistently(self.address, attempt)
+
+
+class PartTable:
+    """The places of one part: which there are and where, read and compared with its digest."""
+
+    def __init__(self, table: Table, part: str) -> None:
+        """Raises FleetError where they are not the part's."""
+        self.table = table
+        columns = ['row', 'x', 'y', 'id']
+        found = list(table.rows(columns))
+        for batch, name in ((batch, name) for batch in found for name in columns):
+            require_full(batch.column(name), name, where=table.where)
+        row, x_m, y_m, row_ids = (
+            np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for batch in found])
+            if found
+            else np.zeros(0)
+            for name in ('row', 'x', 'y', '_rowid')
+        )
+        order = np.argsort(row, kind='stable')
+        ids = [one for batch in found for one in batch.column('id').to_pylist()]
+        self.ids: list[bytes] = [ids[number] for number in order.tolist()]
+        is_counted = np.array_equal(row[order], np.arange(len(row)))
+        if not is_counted or part_digest(self.ids) != part:
+            raise FleetError(
+                f'{table.where}: {len(row)} places whose digest differs from the name of the '
+                'table; it is damaged, restore it from a copy or push the maps to another fleet'
+            )
+        self.x_m, self.y_m = x_m[order], y_m[order]  # [n]
+        self.row_ids: NDArray[np.int64] = row_ids[order].astype(np.int64)  # [n]
+
+    def __len__(self) -> int:
+        """Number of places, n."""
+        return len(self.ids)
 
 
 def parts_schema() -> 'pa.Schema':
@@ -336,8 +397,7 @@ def _record(row: dict[str, Any], where: str) -> PartRecord:
     for name, form in (
         ('part', _DIGEST),
         ('model_sha256', _DIGEST),
-        ('upload', _UPLOAD),
-        ('push', _UPLOAD),
+        ('push', _PUSH),
     ):
         if not form.fullmatch(row[name]):
             raise FleetError(f'{where}: {name} of a part is {row[name][:80]!a}, expected a digest')
@@ -373,13 +433,3 @@ def _typed(found: Any, kind: type) -> Any:
     if type(found) is not kind:
         raise ValueError(f'{str(found)[:40]!a}, expected {kind.__name__}')
     return found
-
-
-def uploads_of(table: Table, part: str) -> Iterator[str]:
-    """Uploads that hold a part, whole, visible or not, in a fixed order."""
-    found = {
-        str(upload)
-        for batch in table.rows(['upload'], f"part = '{part}' AND row = 0")
-        for upload in batch.column('upload').to_pylist()
-    }
-    yield from sorted(one for one in found if _UPLOAD.fullmatch(one))
