@@ -92,37 +92,16 @@ def push(
     resumed = 0
     for number, rows in enumerate(_rows_of_parts(place_map)):
         part = _local_part(place_map, rows, form, shift_m)
-        if part.digest in {one.part for one in (*held, *added)} or _is_within(
-            part, fleet, form, held
-        ):
+        if part.digest in {one.part for one in (*held, *added)}:
+            continue
+        if _is_within(part, fleet, form, held):
             continue
         try:
             fleet.places(part.digest, form)
             resumed += 1
         except MissingTableError:
             fleet.write_places(part.digest, form, _rows(place_map, part, form, shift_m))
-        added.append(
-            PartRecord(
-                part=part.digest,
-                push=this_push,
-                model_name=header.model_name,
-                model_sha256=header.model_sha256,
-                pushed_at=now(),
-                source=header.source,
-                made_at=header.made_at,
-                details=details_of(header),
-                places=len(rows),
-                first_stamp_ns=int(place_map.stamps_ns[rows].min()),
-                last_stamp_ns=int(place_map.stamps_ns[rows].max()),
-                x_min=float(part.low_m[0]),
-                y_min=float(part.low_m[1]),
-                x_max=float(part.high_m[0]),
-                y_max=float(part.high_m[1]),
-                sequence=0,  # publish() gives it
-                number=number,
-                **said,
-            )
-        )
+        added.append(_record(place_map, part, push=this_push, number=number, said=said))
     made = fleet.publish(added)
     return Pushed(
         version=version if made is None else made,
@@ -132,6 +111,33 @@ def push(
         added_places=sum(one.places for one in added) if made is not None else 0,
         resumed=resumed,
         notes=tuple(_left_out(place_map)),
+    )
+
+
+def _record(
+    place_map: PlaceMap, part: _LocalPart, *, push: str, number: int, said: dict[str, str]
+) -> PartRecord:
+    header, stamps_ns = place_map.header, place_map.stamps_ns[part.rows]
+    (x_min, y_min), (x_max, y_max) = part.low_m.tolist(), part.high_m.tolist()
+    return PartRecord(
+        part=part.digest,
+        push=push,
+        model_name=header.model_name,
+        model_sha256=header.model_sha256,
+        pushed_at=now(),
+        source=header.source,
+        made_at=header.made_at,
+        details=details_of(header),
+        places=len(part.rows),
+        first_stamp_ns=int(stamps_ns.min()),
+        last_stamp_ns=int(stamps_ns.max()),
+        x_min=x_min,
+        y_min=y_min,
+        x_max=x_max,
+        y_max=y_max,
+        sequence=0,  # publish() gives it
+        number=number,
+        **said,
     )
 
 
