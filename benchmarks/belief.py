@@ -14,142 +14,43 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from driven import (
+    PERIOD_NS,
+    RADII_M,
+    ROOT,
+    Bench,
+    Pass,
+    carried,
+    drive_pass,
+    folder_pass,
+    localized,
+    written,
+)
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
-from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
-from vpr_ros.core.image import read, shows_something
+from vpr_ros.core.image import shows_something
+from vpr_ros.core.intervals import drive_interval
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import (
-    CHI_SQUARE_95,
-    OBSERVATIONS,
-    OBSERVED,
-    SHIPPED,
-    Calibration,
-    fit,
-    model_calibration_of,
-)
+from vpr_ros.core.localizing.confidence import OBSERVATIONS, SHIPPED, fit
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.localizing.outcome import Fix
-from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.grid import Background, place_grid
-from vpr_ros.core.mapping.header import MapHeader
-from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import build
-from vpr_ros.core.recall import share_interval
-from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import PosedImages
 from vpr_ros.evaluating.calibration import BLOCK, calibrate
-from vpr_ros.session.tracker import State, Tracker
+from vpr_ros.session.tracker import State
 
-ROOT = Path(__file__).resolve().parents[1]
-PERIOD_NS = 125_000_000
 FOREIGN_FRAMES = 200
-RADII_M = {'corridor': 2.0, 'gardenspoint_thumb': 2.0, 'nordland_64x32': 1.0}
+TWO_PARTS = ('corridor', 'gardenspoint_thumb', 'nordland_64x32')
 ONLY_FOREIGN = ('rtabmap_corridor_loop', 'ie_tower_indoor')
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One drive: what was seen where and when."""
-
-    descriptors: np.ndarray  # [Q, D]
-    cells: np.ndarray | None  # [Q, h * w, C / 8]
-    bases: np.ndarray  # [Q, 7]
-    stamps_ns: np.ndarray  # [Q]
-    loads: np.ndarray  # [Q], what gives the images
-
-    def __getitem__(self, rows: np.ndarray | slice) -> 'Pass':
-        """Some of the images, in the order given, at the first stamps."""
-        bases = self.bases[rows]
-        stamps_ns = self.stamps_ns[: len(bases)]
-        cells = None if self.cells is None else self.cells[rows]
-        return Pass(self.descriptors[rows], cells, bases, stamps_ns, self.loads[rows])
-
-    def __len__(self) -> int:
-        return len(self.bases)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A mapped drive and one to be localized on it."""
-
-    name: str
-    mapped: Pass
-    driven: Pass
-    radius_m: float
-    place_map: PlaceMap
-
-    @property
-    def rounding_m(self) -> float:
-        """Half a frame where truth is in whole frames and a pose lies between them."""
-        return 0.5 if self.name in RADII_M else 0.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a drive got, frame by frame, [Q] each."""
-
-    best: np.ndarray  # whether the best place is true
-    single: np.ndarray  # the same from the image alone
-    matchable: np.ndarray  # whether there is a true place
-    observed: np.ndarray  # [Q, OBSERVED], NaN where nothing was seen
-    probability: np.ndarray
-    fixed: np.ndarray
-    right: np.ndarray  # whether there is a fix and it is true
-    inside: np.ndarray  # of a true fix: whether the truth is in its 95 % ellipsoid; else NaN
-    states: list[State]
-
-
-def described(
-    name: str, images: np.ndarray, model: Model, cache: Path | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Descriptors [Q, D] and cells of a list of images, from the cache if they are there."""
-    kept = cache / f'{name}-{model.graph_sha256[:12]}.npz' if cache else None
-    if kept and kept.is_file():
-        with np.load(kept, allow_pickle=False) as arrays:
-            return arrays['descriptors'], arrays.get('cells')
-    describer = OnnxDescriber(model)
-    seen = [
-        describe_as_kept(describer, load())
-        for load in tqdm(images, desc=name, unit='image', disable=None, delay=2)
-    ]
-    arrays = {'descriptors': np.array([one.descriptor for one in seen])}
-    if model.card.cells is not None:
-        arrays['cells'] = np.array([one.cells for one in seen])
-    if kept:
-        np.savez(kept, **arrays)
-    return arrays['descriptors'], arrays.get('cells')
-
-
-def folder_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
-    """A folder of images as a drive along x."""
-    loads = np.array([partial(read, file) for file in sorted(folder.iterdir())])
-    rows, cells = described(f'{folder.parent.name}-{folder.name}', loads, model, cache)
-    bases = np.tile(IDENTITY, (len(rows), 1))
-    bases[:, 0] = np.arange(len(rows))
-    return Pass(rows, cells, bases, np.arange(len(rows)) * PERIOD_NS, loads)
-
-
-def drive_pass(folder: Path, model: Model, cache: Path | None) -> Pass:
-    """A recording with poses."""
-    drive = open_drive(folder)
-    frames = list(drive.frames())
-    loads = np.array([frame.load for frame in frames])
-    rows, cells = described(folder.name, loads, model, cache)
-    stamps_ns = np.array([frame.stamp_ns for frame in frames])
-    cameras, _ = drive.trajectory.at(stamps_ns)
-    return Pass(rows, cells, compose(cameras, invert(drive.base_T_camera)), stamps_ns, loads)
 
 
 def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
@@ -163,12 +64,12 @@ def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Itera
             replace(kitti[start::2], stamps_ns=kitti.stamps_ns[start::2]) for start in (0, 1)
         ]
         found.append(('kitti_clip1', *halves, 3.0))
-    for name, radius_m in RADII_M.items():
+    for name in TWO_PARTS:
         if (data / name).is_dir():
             parts = (
                 folder_pass(data / name / part, model, cache) for part in ('database', 'queries')
             )
-            found.append((name, *parts, radius_m))
+            found.append((name, *parts, RADII_M[name]))
     for name in ONLY_FOREIGN:
         if (data / name).is_dir():
             parts = (
@@ -181,99 +82,9 @@ def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Itera
         yield Bench(name, mapped, driven, radius_m, place_map)
 
 
-def written(mapped: Pass, model: Model, folder: Path) -> PlaceMap:
-    header = MapHeader(
-        model_name=model.card.name,
-        model_sha256=model.card.sha256,
-        descriptor_size=mapped.descriptors.shape[1],
-        model_calibration=model.card.calibration,
-        cells=model.card.cells,
-    )
-    with build(folder, header) as writer:
-        for row, (descriptor, base) in enumerate(
-            zip(mapped.descriptors, mapped.bases, strict=True)
-        ):
-            writer.add(
-                descriptor,
-                compose(base, FORWARD_CAMERA),
-                stamp_ns=int(mapped.stamps_ns[row]),
-                name=str(row),
-                thumbnail=b'',
-                cells=None if mapped.cells is None else mapped.cells[row],
-            )
-    return PlaceMap.open(folder)
-
-
-def localized(
-    bench: Bench,
-    driven: Pass,
-    *,
-    seen: np.ndarray | None = None,
-    foreign: bool = False,
-    calibration: Calibration | None = None,
-) -> Outcome:
-    """A drive along a map, frame by frame; foreign: no answer can be right.
-
-    calibration: None takes that of the model.
-    """
-    made = calibration or model_calibration_of(bench.place_map.header)
-    config = LocalizerConfig(agreement_radius=bench.radius_m)
-    localizer, tracker = Localizer(None, bench.place_map, config, calibration=made), Tracker()
-    places = bench.place_map.base_poses()[:, :3]
-    rows = []
-    states = []
-    for frame, (descriptor, base) in enumerate(zip(driven.descriptors, driven.bases, strict=True)):
-        shows_something = bool(seen is None or seen[frame])
-        query = Query(
-            descriptor,
-            int(driven.stamps_ns[frame]),
-            cells=None if driven.cells is None else driven.cells[frame],
-            shows_something=shows_something,
-        )
-        located = localizer.locate(query)
-        near = np.linalg.norm(places - base[:3], axis=1) <= bench.radius_m
-        near &= not foreign
-        outcome = located.outcome
-        fixed = isinstance(outcome, Fix)
-        within_m = bench.radius_m + bench.rounding_m
-        right = fixed and not foreign and _apart_m(outcome.pose, base) <= within_m
-        first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
-        inside = np.nan
-        if right:
-            away_m = outcome.pose[:3] - base[:3]
-            inside = away_m @ np.linalg.solve(outcome.covariance[:3, :3], away_m) <= CHI_SQUARE_95
-        observed = np.full(OBSERVED, np.nan) if located.observed is None else located.observed
-        facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right, inside)
-        rows.append((*facts, *observed))
-        states.append(tracker.step(outcome))
-    table = np.array(rows, dtype=float)
-    flags = table.astype(bool)
-    return Outcome(
-        flags[:, 0],
-        flags[:, 1],
-        flags[:, 2],
-        table[:, 7:],
-        table[:, 3],
-        flags[:, 4],
-        flags[:, 5],
-        table[:, 6],
-        states,
-    )
-
-
-def _apart_m(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.linalg.norm(first[:3] - second[:3]))
-
-
 def halves(driven: Pass) -> tuple[Pass, Pass]:
     middle = len(driven) // 2
     return driven[:middle], driven[middle:]
-
-
-def carried(driven: Pass) -> Pass:
-    """The first and the last of three thirds: the robot is carried over the second."""
-    third = len(driven) // 3
-    return driven[np.r_[0:third, 2 * third : len(driven)]]
 
 
 def training(found: list[Bench]) -> tuple[np.ndarray, np.ndarray]:
@@ -304,7 +115,7 @@ def recall_rows(found: list[Bench]) -> Iterator[str]:
             continue
         whole = localized(bench, bench.driven)
         can = whole.matchable
-        low, high = share_interval(whole.best[can])
+        low, high = drive_interval(whole.best[can])
         yield (
             f'{bench.name} | {len(bench.mapped)} | {can.sum()} | {whole.single[can].mean():.3f} | '
             f'{whole.best[can].mean():.3f} [{low:.3f}, {high:.3f}]'

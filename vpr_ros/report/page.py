@@ -6,6 +6,7 @@ reader's light or dark theme and prints light.
 """
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -44,6 +45,27 @@ class Table:
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """A cell of a heat table: words on a colour."""
+
+    said: str
+    share: float  # of the colour, in [0, 1]; NaN: none
+    tone: Tone = 's0'
+    title: str = ''  # when pointed at
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """A table whose cells are coloured by what they say."""
+
+    title: str
+    corner: str  # what the rows and the columns are
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Shade]]]
     note: str = ''
 
 
@@ -100,7 +122,7 @@ class Text:
     paragraphs: Sequence[str]
 
 
-Section: TypeAlias = Headline | Table | Chart | PathMap | Gallery | Drawing | Facts | Text
+Section: TypeAlias = Headline | Table | Heat | Chart | PathMap | Gallery | Drawing | Facts | Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +175,8 @@ def _section(section: Section) -> str:
             content, kind = _headline(section), 'wide bare'
         case Table():
             content, kind = _table(section), 'wide'
+        case Heat():
+            content, kind = _heat(section), 'wide'
         case Chart():
             content, kind = draw_chart(section), 'wide' if section.wide else 'narrow'
         case PathMap():
@@ -194,6 +218,29 @@ def _table(table: Table) -> str:
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f'<tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _heat(heat: Heat) -> str:
+    head = ''.join(f'<th scope="col">{escape(name)}</th>' for name in (heat.corner, *heat.columns))
+    rows = ''.join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_shade, cells))}</tr>'
+        for name, cells in heat.rows
+    )
+    return (
+        f'<div class="scroll"><table class="heat"><thead><tr>{head}</tr></thead>'
+        f'<tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _shade(shade: Shade) -> str:
+    title = f' title="{escape(shade.title)}"' if shade.title else ''
+    if math.isnan(shade.share):
+        return f'<td{title}>{escape(shade.said)}</td>'
+    share = round(100 * min(max(shade.share, 0.0), 1.0))
+    return (
+        f'<td class="shade {shade.tone}" style="--share: {share}%"{title}>'
+        f'{escape(shade.said)}</td>'
     )
 
 
