@@ -6,10 +6,14 @@ runs, by the digest of the model's graph.
 """
 
 import csv
-from collections.abc import Sequence
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +24,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.documents import parse_yaml
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
 from vpr_ros.core.image import read
+from vpr_ros.core.localizing import match
 from vpr_ros.core.localizing.confidence import OBSERVED, Calibration, model_calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
@@ -33,6 +38,8 @@ from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.evaluating.ellipse import is_inside, tested_axes
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.session.tracker import State, Tracker
+
+T = TypeVar('T')
 
 ROOT = Path(__file__).resolve().parents[1]
 PERIOD_NS = 125_000_000
@@ -273,6 +280,115 @@ def localized(
         states,
         table[:, 7],
     )
+
+
+class Maps:
+    """Maps of drives, each written once into a folder."""
+
+    def __init__(self, model: Model, folder: Path) -> None:
+        self._model = model
+        self._folder = folder
+        self._folders: dict[str, Path] = {}
+
+    def write(self, name: str, mapped: Pass) -> Path:
+        """The folder of the map of a drive, of which the name tells it from others."""
+        if name not in self._folders:
+            self._folders[name] = self._folder / f'map-{len(self._folders)}'
+            written(mapped, self._model, self._folders[name])
+        return self._folders[name]
+
+    def bench(self, place: str, name: str, mapped: Pass, driven: Pass, radius_m: float) -> Bench:
+        """A drive on the map of another."""
+        place_map = PlaceMap.open(self.write(name, mapped))
+        return Bench(place, mapped, driven, radius_m, place_map)
+
+
+class Matches:
+    """Matches of cells, remembered by what was matched: they take most of the time of a frame.
+
+    Kept in a file between runs, for as long as the matching itself stays as it is.
+    """
+
+    def __init__(self, cache: Path | None) -> None:
+        package = Path(match.__file__).parent.parent
+        sources = [Path(match.__file__), *sorted((package / 'matching').glob('*.py'))]
+        made = hashlib.sha256(b''.join(file.read_bytes() for file in sources)).hexdigest()
+        self._file = cache / f'matches-{made[:12]}.npz' if cache else None
+        self._known: dict[bytes, np.ndarray] = {}
+        self._new: dict[bytes, np.ndarray] = {}
+        if self._file and self._file.is_file():
+            with np.load(self._file, allow_pickle=False) as arrays:
+                keys, starts, scores = (arrays[name] for name in ('keys', 'starts', 'scores'))
+            ends = np.append(starts[1:], len(scores))
+            for key, start, end in zip(keys, starts.tolist(), ends.tolist()):
+                self._known[key.tobytes()] = scores[start:end]
+
+    @contextmanager
+    def remembered(self) -> Iterator[None]:
+        """Within it, the localizer looks here before it matches."""
+        matches = match.match_scores
+
+        def remembering(
+            query: np.ndarray, places: np.ndarray, grid: tuple[int, int]
+        ) -> np.ndarray:
+            digest = hashlib.blake2b(query.tobytes(), digest_size=16)
+            digest.update(places.tobytes())
+            key = digest.digest()
+            if key not in self._known:
+                self._known[key] = self._new[key] = matches(query, places, grid)
+            return self._known[key]
+
+        match.match_scores = remembering
+        try:
+            yield
+        finally:
+            match.match_scores = matches
+
+    def new(self) -> dict[bytes, np.ndarray]:
+        """What has been matched since the last call."""
+        new, self._new = self._new, {}
+        return new
+
+    def add(self, found: dict[bytes, np.ndarray]) -> None:
+        """Know what another process matched."""
+        self._known |= found
+
+    def save(self) -> None:
+        """Write all into the file."""
+        if self._file is None or not self._known:
+            return
+        keys = np.frombuffer(b''.join(self._known), dtype=np.uint8).reshape(-1, 16)
+        scores = list(self._known.values())
+        starts = np.cumsum([0, *map(len, scores[:-1])])
+        with staged_file(self._file) as staged, staged.open('wb') as file:
+            np.savez(file, keys=keys, starts=starts, scores=np.concatenate(scores))
+
+
+_WORK: tuple[Callable[[int], Any], Matches] | None = None
+
+
+def spread(
+    work: Callable[[int], T],
+    count: int,
+    matches: Matches | None = None,
+    *,
+    workers: int,
+    unit: str,
+) -> Iterator[T]:
+    """work(0) to work(count - 1) by forked processes, in order, with their matches remembered."""
+    global _WORK  # which the workers inherit: no large arguments go to them
+    _WORK = (work, matches or Matches(None))
+    with multiprocessing.get_context('fork').Pool(workers) as pool:
+        found = pool.imap(_one, range(count))
+        for result, new in tqdm(found, total=count, unit=unit, disable=None):
+            _WORK[1].add(new)
+            yield result
+
+
+def _one(number: int) -> tuple[Any, dict[bytes, np.ndarray]]:
+    work, matches = _WORK
+    with matches.remembered():
+        return work(number), matches.new()
 
 
 def carried(driven: Pass) -> Pass:

@@ -27,7 +27,7 @@ def pairs_page(whole: dict, *, command: str) -> Page:
         _foreign(rows),
         _groups(whole['groups']),
         *_kidnappings(whole.get('kidnapping')),
-        *_reliability(whole['reliability']),
+        *_reliability(whole['reliability']['maps of their own place']),
         _list([row for row in rows if row['group'] != 'foreign' or row['fixes']]),
         Facts(
             'How to repeat it',
@@ -49,8 +49,8 @@ def pairs_page(whole: dict, *, command: str) -> Page:
 
 
 def _headline(whole: dict) -> Headline:
-    every, own = whole['groups']['all'], whole['groups'].get('own', whole['groups']['all'])
-    rate, inside = every['false_rate'], every['inside_ellipse']
+    every, own = whole['groups']['all'], whole['groups']['maps of their own place']
+    rate, inside = every['false_rate'], own['inside_ellipse']
     held = every['pairs_within_interval']
     return Headline(
         [
@@ -68,8 +68,8 @@ def _headline(whole: dict) -> Headline:
             ),
             Figure(
                 'calibration error',
-                f'{whole["reliability"]["error"]:.3f}',
-                'over all frames of all pairs',
+                f'{own["calibration_error"]:.3f}',
+                'over the frames of drives on maps of their own place',
             ),
             Figure('inside the ellipse', percent(inside['share']), interval(inside['interval'])),
         ]
@@ -164,7 +164,7 @@ def _groups(groups: dict) -> Table:
                 NONE
                 if part['first_fix_frames'] is None
                 else f'frame {part["first_fix_frames"] + 1:g}',
-                f'{part["calibration_error_mean"]:.3f}',
+                f'{part["calibration_error"]:.3f}',
                 f'{percent(inside["share"])}\n{interval(inside["interval"])}',
             ]
         )
@@ -175,7 +175,30 @@ def _groups(groups: dict) -> Table:
 
 
 def _kidnappings(found: dict | None) -> list[Section]:
-    return []
+    if not found or not found['groups']:
+        return []
+    header = [
+        '', 'trials', 'LOST in 5', 'found in 15', 'nothing wrong', 'all three', 'unsure after',
+        'LOST after', 'found after', 'wrong fixes',
+    ]  # fmt: skip
+    lines = []
+    for name, part in found['groups'].items():
+        shares = [part[kind] for kind in ('lost', 'found', 'no_wrong', 'all')]
+        frames = [part[f'{kind}_frames'] for kind in ('unsure', 'lost', 'found')]
+        lines.append(
+            [
+                name,
+                str(part['trials']),
+                *(f'{percent(share["share"])}\n{interval(share["interval"])}' for share in shares),
+                *(NONE if frame is None else f'{frame:g}' for frame in frames),
+                str(part['wrong_fixes']),
+            ]
+        )
+    note = (
+        'While LOCALIZED, the robot is carried to another place of the same map. Frames are '
+        'medians, counted from 1 after that; wrong fixes are those before it is found again.'
+    )
+    return [Table('Carried away', header, lines, note=note)]
 
 
 def _reliability(trust: dict) -> list[Chart]:

@@ -29,18 +29,21 @@ Bools: TypeAlias = NDArray[np.bool_]
 Interval: TypeAlias = tuple[float, float]
 
 BLOCK = 10
-"""Frames of a stretch at least: neighbours that see much the same."""
+"""Frames of a drive's stretch at least: neighbours that see much the same."""
 
 FEWEST = 5
 """Stretches with a hit, and with a miss, from which on a bootstrap can tell."""
 
 UNKNOWN: Interval = (float('nan'), float('nan'))
 
-_RESAMPLES = 1000
+RESAMPLES = 1000
+
 _Z = 1.959964  # of a normal distribution, 97.5 %
 _TAIL = 0.025
 _STEPS = 60  # of bisection: all digits of a double
-_SEEN = 2.0  # sqrt(log10(n) / n): an autocorrelation below this is noise (Politis and White)
+_SEEN = 2.0  # times sqrt(log10(n) / n): a smaller autocorrelation is noise (Politis and White)
+_IN_A_ROW = 5  # lags without autocorrelation after which there is none
+_AT_ONCE = 10**6  # stretches drawn at once
 
 
 def wilson(share: float, count: float) -> Interval:
@@ -69,97 +72,99 @@ def clopper_pearson(hits: int, count: int) -> Interval:
     return low, high
 
 
-def block_length(values: Array) -> int:
+def block_length(values: Array, *, least: int = BLOCK) -> int:
     """Frames of a stretch of one drive's values [Q]: what their autocorrelation asks for.
 
-    BLOCK at least, and a third of the drive at most, so that there is something to draw from.
+    `least` at least, and a third of the drive at most, so that there is something to draw from.
     """
     count = len(values)
     most = max(count // 3, 1)
     centred = values - values.mean() if count else values
-    if count < 2 * BLOCK or not np.abs(centred).max(initial=0.0) > 0:
-        return min(BLOCK, most)
-    lags = min(int(np.ceil(np.sqrt(count))) + BLOCK, count - 1)
+    if count < 4 * _IN_A_ROW or not np.abs(centred).max(initial=0.0) > 0:
+        return min(least, most)
+    lags = min(int(np.ceil(np.sqrt(count))) + 2 * _IN_A_ROW, count - 1)
     covariance = np.array([centred[lag:] @ centred[: count - lag] for lag in range(lags + 1)])
-    covariance /= count
-    is_noise = np.abs(covariance[1:] / covariance[0]) < _SEEN * np.sqrt(np.log10(count) / count)
-    width = 2 * _first_run(is_noise, max(5, int(np.ceil(np.sqrt(np.log10(count))))))
-    lag = np.arange(-min(width, lags), min(width, lags) + 1)
+    limit = _SEEN * np.sqrt(np.log10(count) / count)
+    width = min(2 * _last_seen(np.abs(covariance[1:] / covariance[0]) >= limit), lags)
+    lag = np.arange(-width, width + 1)
     weighted = np.clip(2 * (1 - np.abs(lag) / max(width, 1)), 0, 1) * covariance[np.abs(lag)]
     bend, spectrum = float(np.abs(lag) @ weighted), float(weighted.sum())
-    asked = (1.5 * (bend / max(spectrum, 1e-12)) ** 2 * count) ** (1 / 3)
-    return min(max(int(np.ceil(asked)), BLOCK), most)
+    if not spectrum > 0:
+        return min(least, most)
+    asked = (1.5 * (bend / spectrum) ** 2 * count) ** (1 / 3)
+    return min(max(int(np.ceil(asked)), least), most)
 
 
 def drive_interval(
     values: NDArray[Any],
     *,
     drive: NDArray[np.int64] | None = None,
-    resamples: int = _RESAMPLES,
+    least: int = BLOCK,
     seed: int = 0,
 ) -> Interval:
-    """95 % interval of the share of true ones among answers [Q] to the frames of drives.
+    """95 % interval of the share of true ones among answers [Q], in the order of their frames.
 
-    In the order of the frames. drive: [Q], the number of each frame's drive; None: all of one. NaN
-    for none.
+    NaN for none. drive: [Q], the number of each frame's drive; None: all are of one. least: frames
+    of a stretch; 1 for images of which it is not known whether they are a drive, whose
+    autocorrelation alone decides.
     """
     if not len(values):
         return UNKNOWN
     hits = np.asarray(values, dtype=np.float64)
     parts = _parts(hits, drive)
-    lengths = [block_length(part) for part in parts]
-    stretches = sum(len(part) / length for part, length in zip(parts, lengths, strict=True))
+    lengths = [block_length(part, least=least) for part in parts]
     fewest = min(_stretches_with(value, parts, lengths) for value in (0.0, 1.0))
     if fewest < FEWEST:
+        stretches = sum(len(part) / length for part, length in zip(parts, lengths, strict=True))
         return wilson(float(hits.mean()), stretches)
-    return bootstrap_interval(parts, lengths=lengths, resamples=resamples, seed=seed)
+    return _percentiles(_drawn_means(parts, lengths, seed))
 
 
-def bootstrap_interval(
-    parts: Sequence[Array],
-    *,
-    of: Callable[[Array], float] = lambda values: float(values.mean()),
-    lengths: Sequence[int] | None = None,
-    resamples: int = _RESAMPLES,
-    seed: int = 0,
+def difference_interval(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], *, seed: int = 0
 ) -> Interval:
-    """95 % interval of a figure of the values of drives, drawn anew in stretches.
+    """95 % bootstrap interval of how much a share rose, from the same queries before and after.
 
-    parts: of each drive the values [q, ...] in the order of its frames; where there are several,
-    drives are drawn first. of: the figure of such values, their mean unless another is given.
-    lengths: of a drive's stretches, in frames; None: what its first column asks for.
+    before, after: [Q], in the order of the images. Queries are drawn as pairs, so that those which
+    both find, or both miss, say nothing; and in stretches, where neighbours go together.
     """
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return UNKNOWN
+    if before.size == 0:
+        return 0.0, 0.0
+    rose = after.astype(np.float64) - before
+    return _percentiles(_drawn_means([rose], [block_length(rose, least=1)], seed))
+
+
+def _drawn_means(parts: Sequence[Array], lengths: Sequence[int], seed: int) -> Array:
+    """Means [RESAMPLES] of drives' values, of drives and of stretches in them drawn anew."""
     random = np.random.default_rng(seed)
-    chosen = lengths or [block_length(part.reshape(len(part), -1)[:, 0]) for part in parts]
-    drawn = np.empty(resamples)
-    for sample in range(resamples):
-        which = random.integers(len(parts), size=len(parts)) if parts[1:] else [0]
-        rows = [
-            parts[number][_drawn(len(parts[number]), chosen[number], random)] for number in which
-        ]
-        drawn[sample] = of(np.concatenate(rows))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    shape = (RESAMPLES, len(parts))
+    chosen = random.integers(len(parts), size=shape) if parts[1:] else np.zeros(shape, np.int64)
+    sums, counts = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for number, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+        samples = np.nonzero(chosen == number)[0]
+        if length == 1:
+            np.add.at(sums, samples, _drawn_sums(part, len(samples), random))
+            np.add.at(counts, samples, len(part))
+            continue
+        stretches = -(-len(part) // length)
+        running = np.concatenate([[0.0], np.cumsum(np.concatenate([part, part[:length]]))])
+        step = max(_AT_ONCE // stretches, 1)
+        for start in range(0, len(samples), step):
+            rows = samples[start : start + step]
+            starts = random.integers(len(part), size=(len(rows), stretches))
+            np.add.at(sums, rows, (running[starts + length] - running[starts]).sum(axis=1))
+            np.add.at(counts, rows, stretches * length)
+    return sums / counts
 
 
-def pooled_interval(hits: Sequence[float], counts: Sequence[float], *, seed: int = 0) -> Interval:
-    """95 % interval of a share over units that are drawn as wholes, such as drives.
+def _drawn_sums(values: Array, samples: int, random: np.random.Generator) -> Array:
+    """Sums [samples] of as many single values as there are, of which few are distinct."""
+    distinct, counts = np.unique(values, return_counts=True)
+    drawn = random.multinomial(len(values), counts / len(values), size=samples)
+    return np.asarray(drawn @ distinct)
 
-    hits, counts: of each unit, how many of how many.
-    """
-    table = np.array([hits, counts], dtype=np.float64)
-    table = table[:, table[1] > 0]
-    units = table.shape[1]
-    if not units:
-        return UNKNOWN
-    share = float(table[0].sum() / table[1].sum())
-    if min((table[0] > 0).sum(), (table[0] < table[1]).sum()) < FEWEST:
-        return wilson(share, units)
-    rows = np.random.default_rng(seed).integers(units, size=(_RESAMPLES, units))
-    drawn = table[0][rows].sum(axis=1) / table[1][rows].sum(axis=1)
+
+def _percentiles(drawn: Array) -> Interval:
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
@@ -178,21 +183,15 @@ def _stretches_with(value: float, parts: Sequence[Array], lengths: Sequence[int]
     )
 
 
-def _drawn(count: int, length: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Rows of a drive of `count` frames, drawn in stretches; after its end comes its start."""
-    starts = random.integers(count, size=-(-count // length))
-    rows = (starts[:, None] + np.arange(length)).reshape(-1)[:count]
-    return np.asarray(rows % count)
-
-
-def _first_run(flags: Bools, length: int) -> int:
-    """Where the first run of `length` true flags begins, from 1; the last flag where none does."""
-    run = 0
-    for place, flag in enumerate(flags.tolist(), start=1):
-        run = run + 1 if flag else 0
-        if run == length:
-            return max(place - length, 1)
-    return max(len(flags) // 2, 1)
+def _last_seen(is_seen: Bools) -> int:
+    """The last lag, from 1, before a run of lags without autocorrelation; 0: none is seen."""
+    last = 0
+    for lag, seen in enumerate(is_seen.tolist(), start=1):
+        if seen:
+            last = lag
+        elif lag - last >= _IN_A_ROW:
+            break
+    return last
 
 
 def _where(is_above: Callable[[float], bool]) -> float:
