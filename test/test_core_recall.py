@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpr_ros.core.mapping.index import ExactIndex, best_of
-from vpr_ros.core.recall import precision_recall, recall_at, share_interval
+from vpr_ros.core.recall import precision_recall, recall_at, recall_of_ranks
 
 
 def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
@@ -44,11 +44,14 @@ def test_missing_answers_are_not_mistaken_for_the_last_place() -> None:
     assert recall_at(np.array([[-1, -1]]), [np.array([-1, 3])], (1,)).at[1] == 0.0
 
 
-def test_the_interval_of_a_share_covers_it_and_narrows_with_more_queries() -> None:
-    few = share_interval(np.arange(40) % 4 == 0)
-    many = share_interval(np.arange(4000) % 4 == 0)
-    assert few[0] < 0.25 < few[1] and many[0] < 0.25 < many[1]
-    assert many[1] - many[0] < (few[1] - few[0]) / 5
+def test_recall_of_a_drive_is_less_sure_than_that_of_as_many_photos() -> None:
+    ranks = np.where(np.arange(400) % 80 < 60, 0, -1)  # right and wrong in long stretches
+    nothing = np.zeros(400, dtype=bool)
+    alone = recall_of_ranks(np.random.default_rng(0).permutation(ranks), nothing, (1,))
+    driven = recall_of_ranks(ranks, nothing, (1,), least=10)
+    assert alone.at[1] == driven.at[1] == 0.75
+    widths = [high - low for low, high in (alone.interval[1], driven.interval[1])]
+    assert widths[1] > 1.5 * widths[0]
 
 
 @pytest.mark.parametrize('queries', [1, 7])

@@ -246,6 +246,11 @@ def test_figures_equal_a_count_by_hand() -> None:
     assert found.recall.unmatchable == sum(second > 51 for second in range(60))
     assert found.answered == pytest.approx(40 / 60)
     assert found.false_fixes == pytest.approx(sum(e > 2 for e in expected_errors) / 40)
+    right = [second for second in range(60) if second % 3 and second % 7]
+    assert found.answerable == 52
+    on_map = [second for second in right if second <= 51]
+    assert found.answered_of_answerable == pytest.approx(len(on_map) / 52)
+    assert found.fixes_not_on_map == sum(second % 3 != 0 for second in range(52, 60))
     assert found.position_error_m['median'] == np.median(expected_errors)
     assert found.time_to_first_fix_s == 1.0
     low, high = found.answered_interval
@@ -255,6 +260,36 @@ def test_figures_equal_a_count_by_hand() -> None:
     twice = pooled([found, found])
     assert twice.recall.at[1] == found.recall.at[1] and twice.recall.queries == 120
     assert twice.time_to_first_fix_s == 1.0
+
+
+def test_what_a_probability_promises_is_held_against_the_fix_that_it_came_with() -> None:
+    """Landmarks may refute the best place; then their pose is what is promised."""
+    answers = [
+        Answer(
+            second * 10**9,
+            np.array([at(second + 30)]),  # the best place is wrong
+            at(second) if second < 20 else None,  # the landmarks' pose is right
+            0.95 if second < 20 else 0.05,
+            {},
+            is_calibrated=second < 30,
+        )
+        for second in range(40)
+    ]
+    trust = evaluate(answers, Line(40), Places(), Tolerance(2.0)).reliability
+    assert trust is not None and trust.count.sum() == 30
+    assert trust.true[9] == 1.0 and trust.true[0] == 0.0
+    assert trust.error == pytest.approx(0.05)
+
+
+def test_on_a_line_the_ellipse_is_tested_along_it() -> None:
+    wide = np.diag([1.0, 1e4, 1e4, 1.0, 1.0, 1.0])
+    answers = [
+        Answer(second * 10**9, np.array([at(second)]), at(second + off), 1.0, {}, wide)
+        for second, off in enumerate([1.9, 2.1] * 20)
+    ]
+    found = evaluate(answers, Line(40), Places(), Tolerance(5.0))
+    assert found.provenance.tested_axes.shape == (1, 3)
+    assert found.inside_ellipse == 0.5  # 1.96 standard deviations; with three, 2.8 would do
 
 
 def test_the_fixes_are_read_by_evo(world: Path, tmp_path: Path) -> None:

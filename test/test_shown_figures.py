@@ -17,8 +17,10 @@ SPREAD, SHARES = {'median', 'p90'}, {'1', '5', '10', '20'}
 KEYS = [
     'recall', 'single_image', 'recall_interval', 'queries', 'unmatchable', 'database', 'frames',
     'without_pose', 'unusable', 'dropped', 'calibration', 'answered', 'answered_interval',
+    'answerable', 'answered_of_answerable', 'answered_of_answerable_interval', 'fixes_not_on_map',
     'false_fixes', 'false_fixes_interval', 'average_precision', 'recall_at_full_precision',
-    'time_to_first_fix_s', 'position_error_m', 'heading_error_deg', 'inside_ellipse', 'latency_ms',
+    'time_to_first_fix_s', 'position_error_m', 'heading_error_deg', 'inside_ellipse',
+    'inside_ellipse_interval', 'inside_ellipse_axes', 'latency_ms',
 ]  # fmt: skip
 TOLERANCE = Tolerance(2.0)
 
@@ -27,7 +29,7 @@ def answers(count: int, *, fixes: bool, told: bool) -> list[Answer]:
     """One a second along the line, 10 cm off; told: all that the core tells and the node not."""
     more = {'covariance': np.eye(6)} if fixes else {}
     if told:
-        more |= {'similarity': 0.5, 'observed': np.ones(5)}
+        more |= {'similarity': 0.5, 'is_calibrated': True}
     return [
         Answer(
             second * 10**9,
@@ -58,7 +60,7 @@ def test_the_json_has_the_keys_that_it_always_had_in_their_order() -> None:
     assert set(found['calibration']) == {'error', 'promised', 'true', 'count'}
     assert found['latency_ms']['total'] == {'p50': 5.0, 'p95': 6.0}
     assert set(found['latency_ms']['search']) == {'p50', 'p95', 'p99'}
-    for name in ('recall_interval', 'answered_interval', 'false_fixes_interval'):
+    for name in ('recall_interval', *(key for key in KEYS[1:] if key.endswith('_interval'))):
         ends = found[name]['1'] if name == 'recall_interval' else found[name]
         assert isinstance(ends, list) and len(ends) == 2
     counts = {'queries': 20, 'database': 50, 'frames': 20, 'unusable': 2, 'dropped': 3}
@@ -102,8 +104,9 @@ def test_the_headline_shows_the_same_words_as_the_table() -> None:
     found = evaluated()
     table, shown = as_table(found, TOLERANCE), headline(found).figures
     assert [figure.label for figure in shown] == [
-        'Recall@1', 'not on the map', 'dropped', 'answered', 'false fixes', 'average precision',
-        'time to first fix', 'position error', 'heading error', 'inside the ellipse',
+        'Recall@1', 'not on the map', 'dropped', 'answered', 'of the answerable', 'false fixes',
+        'average precision', 'time to first fix', 'position error', 'heading error',
+        'inside the ellipse',
     ]  # fmt: skip
     for figure in shown:
         assert f'{figure.label:<22}{figure.value}   {figure.note}'.rstrip() in table.splitlines()

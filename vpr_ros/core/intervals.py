@@ -38,6 +38,12 @@ UNKNOWN: Interval = (float('nan'), float('nan'))
 
 RESAMPLES = 1000
 
+SAID = (
+    f'95 %, circular block bootstrap over stretches and drives, {RESAMPLES} resamples, seed 0; '
+    f"Wilson's where fewer than {FEWEST} stretches have a hit or a miss"
+)
+"""What a page says of them."""
+
 _Z = 1.959964  # of a normal distribution, 97.5 %
 _TAIL = 0.025
 _STEPS = 60  # of bisection: all digits of a double

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.intervals import drive_interval
+
 STANDARD_N = (1, 5, 10)
 
 
@@ -19,7 +21,7 @@ class Recall:
     """Share of queries with a true match among the first N answers."""
 
     at: dict[int, float]  # N -> share in [0, 1]
-    interval: dict[int, tuple[float, float]]  # N -> 95 % bootstrap interval
+    interval: dict[int, tuple[float, float]]  # N -> 95 %, see intervals.drive_interval
     queries: int
     unmatchable: int  # queries without any true match; misses in `at`
 
@@ -51,16 +53,26 @@ def recall_at(
 
 
 def recall_of_ranks(
-    ranks: NDArray[np.int64], unmatchable: NDArray[np.bool_], ns: Sequence[int] = STANDARD_N
+    ranks: NDArray[np.int64],
+    unmatchable: NDArray[np.bool_],
+    ns: Sequence[int] = STANDARD_N,
+    *,
+    drive: NDArray[np.int64] | None = None,
+    least: int = 1,
 ) -> Recall:
-    """The same from each query's rank of its first true match [Q] (-1: none).
+    """The same from each query's rank of its first true match [Q] (-1: none), in their order.
 
-    unmatchable: whether a query could have none [Q].
+    unmatchable: whether a query could have none [Q]. drive, least: of the interval, see
+    intervals.drive_interval; without them nobody says that the queries are a drive, and only their
+    own autocorrelation tells.
     """
     hits = {n: (ranks >= 0) & (ranks < n) for n in ns}
     return Recall(
         at={n: float(hit.mean()) if hit.size else 0.0 for n, hit in hits.items()},
-        interval={n: share_interval(hit) for n, hit in hits.items()},
+        interval={
+            n: drive_interval(hit, drive=drive, least=least) if hit.size else (0.0, 0.0)
+            for n, hit in hits.items()
+        },
         queries=len(ranks),
         unmatchable=int(unmatchable.sum()),
     )
@@ -99,38 +111,3 @@ def precision_recall(
         average_precision=float(np.sum(np.diff(recall, prepend=0.0) * precision)),
         recall_at_full_precision=float(recall[precision == 1].max(initial=0.0)),
     )
-
-
-def share_interval(
-    hits: NDArray[np.bool_], *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the share of true values; hits: [Q].
-
-    Resampling Q yes-no answers with replacement is a draw from a binomial distribution, so that is
-    drawn.
-    """
-    if hits.size == 0:
-        return 0.0, 0.0
-    drawn = (
-        np.random.default_rng(seed).binomial(hits.size, hits.mean(), size=resamples) / hits.size
-    )
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def difference_interval(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of how much a share rose, from the same queries before and after.
-
-    before, after: [Q]. Queries are drawn as pairs, so that those which both find, or both miss,
-    say nothing.
-    """
-    if before.size == 0:
-        return 0.0, 0.0
-    won, lost = float((after & ~before).mean()), float((before & ~after).mean())
-    drawn = np.random.default_rng(seed).multinomial(
-        before.size, [won, lost, max(1 - won - lost, 0.0)], size=resamples
-    )
-    low, high = np.percentile((drawn[:, 0] - drawn[:, 1]) / before.size, [2.5, 97.5])
-    return float(low), float(high)

@@ -32,6 +32,7 @@ class Answer:
     similarity: float = float('nan')  # of the first candidate; NaN where it is not told
     similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
     observed: NDArray[np.float64] | None = None  # see confidence.observe
+    is_calibrated: bool = False  # the probability promises how often such an answer is right
 
 
 def fixes(answers: Sequence[Answer]) -> Poses:
@@ -65,11 +66,14 @@ def answers_offline(
 
     ahead = prefetched(frames, describe, workers=localizer.describer.at_once)
     for _, (latency_ms, query) in usable(ahead, Unusable() if unusable is None else unusable):
-        yield _answer(localizer.locate(query), latency_ms)
+        yield _answer(localizer.locate(query), latency_ms, along_a_drive=localizer.config.belief)
 
 
-def _answer(located: Localization, before_ms: dict[str, float]) -> Answer:
-    """What a frame got; before_ms: latency of the stages before its turn."""
+def _answer(located: Localization, before_ms: dict[str, float], *, along_a_drive: bool) -> Answer:
+    """What a frame got; before_ms: latency of the stages before its turn.
+
+    along_a_drive: judged by a belief, whose probabilities are calibrated, those of landmarks too.
+    """
     outcome, candidates = located.outcome, located.candidates
     fix = outcome if isinstance(outcome, Fix) else None
     return Answer(
@@ -82,4 +86,5 @@ def _answer(located: Localization, before_ms: dict[str, float]) -> Answer:
         covariance=None if fix is None else fix.covariance,
         similar=located.similar.map_T_base,
         observed=located.observed,
+        is_calibrated=along_a_drive and (located.observed is not None or fix is not None),
     )

@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.intervals import SAID
 from vpr_ros.core.types import Poses
 from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.evaluating.failures import failures
@@ -72,8 +73,8 @@ def _courses(
 
 
 _HEADER = (
-    '', 'queries', 'not on map', 'R@1', 'R@5', 'R@10', 'R@20', 'answered', 'false',
-    'error m', 'turn deg',
+    '', 'queries', 'not on map', 'R@1', 'R@5', 'R@10', 'R@20', 'answered', 'of answerable',
+    'false',    'error m', 'turn deg',
 )  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def _rows(evaluations: Mapping[str, Evaluation]) -> list[list[str]]:
                 for n in (1, 5, 10, 20)
             ),
             _with_interval(found.answered, found.answered_interval),
+            _with_interval(found.answered_of_answerable, found.answered_of_answerable_interval),
             _with_interval(found.false_fixes, found.false_fixes_interval),
             f'{number(found.position_error_m["median"])}\n{number(found.position_error_m["p90"])}',
             number(found.heading_error_deg['median']),
@@ -101,9 +103,10 @@ def _comparison(variants: Sequence[Variant]) -> Table:
         'Figures' if not variants[1:] else 'Side by side',
         _HEADER,
         _rows({variant.name: variant.evaluation for variant in variants}),
-        note='Second lines are 95 % bootstrap intervals; errors are medians, the second line '
+        note='Second lines are 95 % intervals; errors are medians, the second line '
         'of the position error is what 90 % of the fixes stay within. '
-        'Queries that are not on the map count as misses.',
+        'Queries that are not on the map count as misses; the answerable ones are the others, and '
+        'a right fix answers them.',
     )
 
 
@@ -257,7 +260,7 @@ def _facts(
     facts = [
         ('drives', ', '.join(drive.name for drive in drives)),
         ('right within', str(tolerance)),
-        ('intervals', '95 %, bootstrap over queries, 1000 resamples, seed 0'),
+        ('intervals', SAID),
         *(
             (f'{variant.name}: {name}', value)
             for variant in variants

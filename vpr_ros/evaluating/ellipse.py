@@ -18,7 +18,7 @@ LEAST_SHARE = 0.1
 """Of the radius within which an answer is right: the least variation that counts."""
 
 
-def tested_axes(positions_m: Array, radius_m: float) -> Array:
+def axes_that_count(positions_m: Array, radius_m: float) -> Array:
     """The directions [A, 3] in which positions [N, 3] vary, 1 to 3 of them, orthogonal.
 
     positions_m: of the map's places and of the drive together. radius_m: within which an answer is

@@ -12,23 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError
-from vpr_ros.core.localizing.confidence import CHI_SQUARE_95, Reliability, reliability
+from vpr_ros.core.intervals import BLOCK, UNKNOWN, Interval, drive_interval
+from vpr_ros.core.localizing.confidence import Reliability, reliability
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import (
     PrecisionRecall,
     Recall,
     precision_recall,
     recall_of_ranks,
-    share_interval,
 )
 from vpr_ros.core.types import Poses
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluating.answers import Answer
+from vpr_ros.evaluating.ellipse import axes_that_count, is_inside
 from vpr_ros.evaluating.judging import Judged, judge
 from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
 RECALL_NS = (1, 5, 10, 20)
-_NAN_INTERVAL = (float('nan'), float('nan'))
 _NO_LATENCY: Mapping[str, dict[str, float]] = MappingProxyType({})
 
 
@@ -39,6 +39,7 @@ class Provenance:
     database: int  # places
     frames: int  # images of the drive
     has_heading: bool  # the map and the drive both have headings
+    tested_axes: NDArray[np.float64]  # [A, 3], directions of the ellipse test, see ellipse
     without_pose: int = 0  # images without a true pose; not queries
     unusable: int = 0  # images that could not be decoded; not queries
     dropped: int = 0  # images the node skipped for newer ones; not queries
@@ -51,6 +52,7 @@ class Provenance:
             database=parts[0].database,
             frames=sum(part.frames for part in parts),
             has_heading=all(part.has_heading for part in parts),
+            tested_axes=max((part.tested_axes for part in parts), key=len),
             without_pose=sum(part.without_pose for part in parts),
             unusable=sum(part.unusable for part in parts),
             dropped=sum(part.dropped for part in parts),
@@ -68,12 +70,17 @@ class Evaluation:
     reliability: Reliability | None  # of the probabilities, where they are calibrated ones
     precision_recall: PrecisionRecall | None  # of the first candidates, by similarity
     answered: float  # share of queries that got a fix
-    answered_interval: tuple[float, float]  # 95 %
+    answered_interval: Interval  # 95 %, as all others here
+    answerable: int  # queries with a true place on the map
+    answered_of_answerable: float  # share of them that got a right fix; NaN where there are none
+    answered_of_answerable_interval: Interval
+    fixes_not_on_map: int  # of the other queries, all of them false
     false_fixes: float  # share of fixes outside the tolerance; NaN without a fix
-    false_fixes_interval: tuple[float, float]  # 95 %
+    false_fixes_interval: Interval
     position_error_m: dict[str, float]  # of the fixes: median, p90
     heading_error_deg: dict[str, float]
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
+    inside_ellipse_interval: Interval
     time_to_first_fix_s: float  # median over the drives that had one; NaN without a fix
     latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99
     judged: Judged = field(repr=False)
@@ -112,6 +119,7 @@ def evaluate(
         database=len(place_map),
         frames=len(drive),
         has_heading=place_map.header.has_heading and drive.has_heading,
+        tested_axes=_tested_axes(judged, place_map, tolerance),
         without_pose=len(answers) - int(judged.known.sum()),
         unusable=unusable,
         dropped=dropped,
@@ -124,8 +132,12 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
     """The figures of judged answers."""
     known, fixed = judged.known, judged.fixed
     counted = known if known.any() else np.ones_like(known)  # without any truth: all answers
-    fixes, queries = known & fixed, judged.of(known)
-    right = judged.right[fixes]
+    fixes, able, queries = known & fixed, known & ~judged.unmatchable, judged.of(known)
+
+    def interval(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Interval:
+        return drive_interval(hits[rows], drive=judged.drive[rows])
+
+    inside, has_ellipse = _inside_ellipse(judged, provenance)
     return Evaluation(
         provenance=provenance,
         recall=_recall(queries, provenance.database),
@@ -133,12 +145,17 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         reliability=_reliability(queries),
         precision_recall=_precision_recall(queries),
         answered=float(fixed[counted].mean()),
-        answered_interval=share_interval(fixed[counted]),
-        false_fixes=float(1 - right.mean()) if right.size else float('nan'),
-        false_fixes_interval=share_interval(~right) if right.size else _NAN_INTERVAL,
+        answered_interval=interval(fixed, counted),
+        answerable=int(able.sum()),
+        answered_of_answerable=_share(judged.right[able]),
+        answered_of_answerable_interval=interval(judged.right, able),
+        fixes_not_on_map=int((fixes & judged.unmatchable).sum()),
+        false_fixes=_share(~judged.right[fixes]),
+        false_fixes_interval=interval(~judged.right, fixes),
         position_error_m=_spread(judged.error_m[fixes]),
         heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
-        inside_ellipse=_inside_ellipse(queries),
+        inside_ellipse=_share(inside[has_ellipse]),
+        inside_ellipse_interval=interval(inside, has_ellipse),
         time_to_first_fix_s=_time_to_first_fix(judged),
         latency_ms={**provenance.node_latency_ms, **_latencies(judged.answers)},
         judged=judged,
@@ -169,7 +186,10 @@ def by_time(evaluation: Evaluation, every_s: float) -> dict[str, Evaluation]:
 def _part(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> Evaluation:
     whole = evaluation.provenance
     provenance = Provenance(
-        database=whole.database, frames=int(chosen.sum()), has_heading=whole.has_heading
+        database=whole.database,
+        frames=int(chosen.sum()),
+        has_heading=whole.has_heading,
+        tested_axes=whole.tested_axes,
     )
     found = figures_of(evaluation.judged.of(chosen), provenance)
     return replace(found, time_to_first_fix_s=float('nan'))
@@ -189,13 +209,13 @@ def _recall(judged: Judged, database: int) -> Recall:
     """
     if not judged.answers:
         unknown = float('nan')
-        intervals = dict.fromkeys(RECALL_NS, _NAN_INTERVAL)
+        intervals = dict.fromkeys(RECALL_NS, UNKNOWN)
         return Recall(dict.fromkeys(RECALL_NS, unknown), intervals, queries=0, unmatchable=0)
-    found = recall_of_ranks(judged.rank, judged.unmatchable, RECALL_NS)
+    found = _recall_of_ranks(judged.rank, judged)
     deepest = max(len(answer.candidates) for answer in judged.answers)
     for n in RECALL_NS:
         if deepest < min(n, database):
-            found.at[n], found.interval[n] = float('nan'), _NAN_INTERVAL
+            found.at[n], found.interval[n] = float('nan'), UNKNOWN
     return found
 
 
@@ -206,15 +226,31 @@ def _precision_recall(judged: Judged) -> PrecisionRecall | None:
     return precision_recall(scores, judged.rank == 0, ~judged.unmatchable)
 
 
-def _inside_ellipse(judged: Judged) -> float:
-    """Share of true positions inside the 95 % ellipsoid of the fix; NaN without any fix."""
-    inside = []
-    for answer, true in zip(judged.answers, judged.truth, strict=True):
-        if answer.pose is not None and answer.covariance is not None:
-            apart = true[:3] - answer.pose[:3]
-            distance = apart @ np.linalg.solve(answer.covariance[:3, :3], apart)
-            inside.append(distance <= CHI_SQUARE_95)
-    return float(np.mean(inside)) if inside else float('nan')
+def _recall_of_ranks(ranks: NDArray[np.int64], judged: Judged) -> Recall:
+    return recall_of_ranks(ranks, judged.unmatchable, RECALL_NS, drive=judged.drive, least=BLOCK)
+
+
+def _share(hits: NDArray[np.bool_]) -> float:
+    """NaN of none."""
+    return float(hits.mean()) if hits.size else float('nan')
+
+
+def _tested_axes(judged: Judged, place_map: PlaceMap, tolerance: Tolerance) -> NDArray[np.float64]:
+    positions_m = np.concatenate([place_map.base_poses()[:, :3], judged.truth[judged.known, :3]])
+    return axes_that_count(positions_m, tolerance.radius_m)
+
+
+def _inside_ellipse(
+    judged: Judged, provenance: Provenance
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether the truth is inside the 95 % ellipsoid of a fix, and of which that is known, [Q]."""
+    inside, told = np.zeros((2, len(judged.answers)), dtype=bool)
+    for row, (answer, true) in enumerate(zip(judged.answers, judged.truth, strict=True)):
+        if answer.pose is not None and answer.covariance is not None and judged.known[row]:
+            told[row] = True
+            error_m = true[:3] - answer.pose[:3]
+            inside[row] = is_inside(error_m, answer.covariance[:3, :3], provenance.tested_axes)
+    return inside, told
 
 
 def _time_to_first_fix(judged: Judged) -> float:
@@ -229,16 +265,20 @@ def _time_to_first_fix(judged: Judged) -> float:
 def _single_image(judged: Judged) -> Recall | None:
     if not judged.answers or any(answer.similar is None for answer in judged.answers):
         return None
-    return recall_of_ranks(judged.single_rank, judged.unmatchable, RECALL_NS)
+    return _recall_of_ranks(judged.single_rank, judged)
 
 
 def _reliability(judged: Judged) -> Reliability | None:
-    """Of the answers whose best place has a calibrated probability."""
-    calibrated = np.array([answer.observed is not None for answer in judged.answers], dtype=bool)
+    """Of the answers whose probability is calibrated.
+
+    It is about the fix, or where none was given, about the best place.
+    """
+    calibrated = np.array([answer.is_calibrated for answer in judged.answers], dtype=bool)
     if not calibrated.any():
         return None
     probability = np.array([answer.probability for answer in judged.answers])
-    return reliability(probability[calibrated], judged.rank[calibrated] == 0)
+    true = np.where(judged.fixed, judged.right, judged.rank == 0)
+    return reliability(probability[calibrated], true[calibrated])
 
 
 def _spread(errors: NDArray[np.float64]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.core.intervals import BLOCK
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.match import match_order
 from vpr_ros.core.mapping.index import ExactIndex
@@ -68,4 +69,4 @@ def recall_of(
         not np.setdiff1d(right.rows(pose), left_out).size
         for pose, left_out in zip(queries.poses, own)
     ]
-    return recall_of_ranks(found, np.array(unmatchable, dtype=bool))
+    return recall_of_ranks(found, np.array(unmatchable, dtype=bool), least=BLOCK)

@@ -132,6 +132,12 @@ def _unmatchable(found: Evaluation) -> Iterator[Line]:
     yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
 
 
+def _not_on_map(found: Evaluation) -> Iterator[Line]:
+    if found.fixes_not_on_map:
+        note = 'where the map has no place; they count as false'
+        yield Line('fixes off the map', f'{found.fixes_not_on_map}', note, 'bad')
+
+
 def _images(
     key: str, label: str, note: str, count: Callable[[Provenance], int], *, is_main: bool = False
 ) -> Shown:
@@ -219,6 +225,20 @@ FIGURES = (
         is_main=True,
     ),
     Shown(key='answered_interval', value=lambda found: list(found.answered_interval)),
+    Shown(key='answerable', value=lambda found: found.answerable),
+    Shown(
+        key='answered_of_answerable',
+        value=lambda found: found.answered_of_answerable,
+        label='of the answerable',
+        form='{:.1%}',
+        note='of the queries with a place on the map got a right fix',
+        is_main=True,
+    ),
+    Shown(
+        key='answered_of_answerable_interval',
+        value=lambda found: list(found.answered_of_answerable_interval),
+    ),
+    Shown(key='fixes_not_on_map', value=lambda found: found.fixes_not_on_map, lines=_not_on_map),
     Shown(
         key='false_fixes',
         value=lambda found: found.false_fixes,
@@ -263,6 +283,8 @@ FIGURES = (
         note='of the true positions, expected 95 %',
         is_main=True,
     ),
+    Shown(key='inside_ellipse_interval', value=lambda found: list(found.inside_ellipse_interval)),
+    Shown(key='inside_ellipse_axes', value=lambda found: found.provenance.tested_axes.shape[0]),
     Shown(key='latency_ms', value=lambda found: found.latency_ms, lines=_latency),
 )
 """Every figure, in the order in which it is shown."""

@@ -41,5 +41,5 @@ def recall_chart(rows: Mapping[str, Recall]) -> Chart:
         'recall',
         series,
         y_range=(0, 1),
-        note='The band is the 95 % bootstrap interval.',
+        note='The band is the 95 % interval.',
     )

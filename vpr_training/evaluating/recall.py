@@ -17,6 +17,7 @@ from vpr_ros.batch.workers import ALONE, Workers
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.describing.precision import Precision
+from vpr_ros.core.intervals import BLOCK
 from vpr_ros.core.recall import Recall, first_hit_rank, recall_of_ranks
 from vpr_ros.core.types import Descriptors
 from vpr_training.basics.errors import TrainingError
@@ -41,12 +42,17 @@ class Answers:
 
     @classmethod
     def of(cls, ranked: NDArray[np.int64], images: RecallSet) -> 'Answers':
-        """The figures of a ranking [Q, K] of a set's queries."""
+        """The figures of a ranking [Q, K] of a set's queries.
+
+        Intervals go by the order of the files, in which neighbours are often neighbours in place:
+        their autocorrelation tells how far, see intervals.drive_interval.
+        """
         first_hit = first_hit_rank(ranked, images.positives)
         unmatchable = np.array([len(rows) == 0 for rows in images.positives], dtype=bool)
+        least = 1 if images.earlier_than is None else BLOCK  # a sequence is a drive
 
         def recall_of(rows: NDArray[Any]) -> Recall:
-            return recall_of_ranks(first_hit[rows], unmatchable[rows], RECALL_NS)
+            return recall_of_ranks(first_hit[rows], unmatchable[rows], RECALL_NS, least=least)
 
         conditions = by_condition(images.queries).items()
         return cls(

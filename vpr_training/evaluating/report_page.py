@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.image import encode_jpeg, read
+from vpr_ros.core.intervals import SAID
 from vpr_ros.core.recall import Recall
 from vpr_ros.report.charts import SERIES_TONES, Chart, Series, Tone
 from vpr_ros.report.page import (
@@ -213,7 +214,7 @@ def _facts(measured: Sequence[Measured], images: RecallSet, command: str) -> Fac
         ('right is', images.truth),
         *(('left out', said) for said in images.left_out),
         ('search', 'exact, by cosine similarity'),
-        ('intervals', '95 %, bootstrap over queries, 1000 resamples, seed 0'),
+        ('intervals', SAID),
     ]
     for found in measured:
         card = found.card

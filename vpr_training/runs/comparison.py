@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.core.recall import Recall, difference_interval
+from vpr_ros.core.intervals import difference_interval
+from vpr_ros.core.recall import Recall
 from vpr_training.basics.panels import panels, save
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.recall import Measured
