@@ -403,13 +403,13 @@ def strayed(driven: Pass, elsewhere: Pass) -> tuple[Pass, np.ndarray]:
     And which frames are the other's, [Q]. Stamps go on; the way driven does not, of which there is
     no odometry.
     """
-    third = min(len(driven) // 3, len(elsewhere))
-    middle = slice(third, 2 * third)
+    start = len(driven) // 3
+    end = start + min(start, len(elsewhere))
     foreign = np.zeros(len(driven), dtype=bool)
-    foreign[middle] = True
+    foreign[start:end] = True
 
     def mixed(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.concatenate([own[:third], other[:third], own[2 * third :]])
+        return np.concatenate([own[:start], other[: end - start], own[end:]])
 
     cells = None if driven.cells is None else mixed(driven.cells, elsewhere.cells)
     made = replace(

@@ -18,6 +18,7 @@ from vpr_ros.core.image_files import is_image_file
 
 FRAMES = 300  # of a drive at most, so that the whole matrix takes minutes
 FOREIGN_FRAMES = 150
+SHORTEST_MIXTURE = 60  # frames
 LAP = 40  # frames, after which rtabmap_corridor_loop repeats itself
 
 
@@ -30,6 +31,7 @@ class Journey:
     driven: Pass
     radius_m: float
     is_rendered: bool
+    is_metric: bool = True  # False: truth in whole frames or by GPS, too coarse for an ellipse
 
     @property
     def name(self) -> str:
@@ -40,7 +42,7 @@ class Journey:
 class Pair:
     """A drive on a map."""
 
-    group: str  # rendered, real, foreign or mixture
+    group: str  # rendered, real, foreign, twin or mixture
     mapped: Journey
     asked: Journey
     driven: Pass  # of it, what is localized
@@ -84,14 +86,14 @@ def _real(model: Model, data: Path, cache: Path | None) -> Iterator[Journey]:
         if (data / name).is_dir():
             for part, condition in zip(('database', 'queries'), _CONDITIONS[name], strict=True):
                 driven = folder_pass(data / name / part, model, cache)
-                yield Journey(name, condition, driven, RADII_M[name], False)
+                yield Journey(name, condition, driven, RADII_M[name], False, is_metric=False)
     loop = 'rtabmap_corridor_loop'
     if (data / loop).is_dir():
         whole = folder_pass(data / loop / 'images', model, cache)
         for lap, condition in enumerate(('lap 1', 'lap 2')):
             driven = whole[lap * LAP : (lap + 1) * LAP]
             driven = replace(driven, bases=whole.bases[:LAP])
-            yield Journey(loop, condition, driven, RADII_M[loop], False)
+            yield Journey(loop, condition, driven, RADII_M[loop], False, is_metric=False)
     if (data / 'kitti_clip1').is_dir():
         whole = drive_pass(data / 'kitti_clip1', model, cache)
         for start, condition in enumerate(('even', 'odd')):
@@ -99,10 +101,11 @@ def _real(model: Model, data: Path, cache: Path | None) -> Iterator[Journey]:
             yield Journey('kitti_clip1', condition, half, 3.0, False)
     if (data / 'lund_street_gps').is_dir():
         for part in ('database', 'queries'):
-            yield Journey('lund_street_gps', part, _lund(data, part, model, cache), 15.0, False)
+            driven = _lund(data, part, model, cache)
+            yield Journey('lund_street_gps', part, driven, 15.0, False, is_metric=False)
     if (data / 'ie_tower_indoor').is_dir():
         driven = folder_pass(data / 'ie_tower_indoor' / 'queries', model, cache)
-        yield Journey('ie_tower_indoor', 'floors', driven, 2.0, False)
+        yield Journey('ie_tower_indoor', 'floors', driven, 2.0, False, is_metric=False)
 
 
 _CONDITIONS = {
@@ -147,31 +150,32 @@ def _own_pairs(mapped: Journey, asked: Journey) -> Iterator[Pair]:
 
 
 def _foreign_pairs(found: Sequence[Journey]) -> Iterator[Pair]:
-    """The first map of each place with a drive of each other place.
+    """The first map of each place with the last drive of each other place.
 
-    Of two rendered towns, which look most alike, all drives.
+    Rendered towns have one plan of roads and some houses in common, whatever their seed is: they
+    are twins, and all drives of one go along the map of the other.
     """
     first = {journey.place: journey for journey in reversed(found)}
+    last = {journey.place: journey for journey in found}
     for mapped in first.values():
         for asked in found:
-            alike = mapped.is_rendered and asked.is_rendered
-            is_last = asked is {journey.place: journey for journey in found}[asked.place]
-            if asked.place != mapped.place and (alike or is_last):
+            is_twin = mapped.is_rendered and asked.is_rendered
+            if asked.place != mapped.place and (is_twin or asked is last[asked.place]):
                 driven = replace(asked.driven.cut(0, FOREIGN_FRAMES), travelled_m=None)
-                yield Pair('foreign', mapped, asked, driven, np.ones(len(driven), dtype=bool))
+                group = 'twin' if is_twin else 'foreign'
+                yield Pair(group, mapped, asked, driven, np.ones(len(driven), dtype=bool))
 
 
 def _mixtures(found: Sequence[Journey]) -> Iterator[Pair]:
     """Each drive on the first map of its place, with another place's images in its middle."""
     first = {journey.place: journey for journey in reversed(found)}
-    places = list(first)
-    for asked in found:
+    real = [place for place, journey in first.items() if not journey.is_rendered]
+    for number, asked in enumerate(found):
         mapped = first[asked.place]
-        if asked is mapped or len(asked.driven) < 60:
+        if asked is mapped or len(asked.driven) < SHORTEST_MIXTURE:
             continue
-        others = [place for place in places if place != asked.place]
-        alike = [name for name in others if first[name].is_rendered == asked.is_rendered]
-        others = alike or others
-        other = first[others[places.index(asked.place) % len(others)]]
-        driven, foreign = strayed(asked.driven.cut(0, FRAMES), other.driven)
-        yield Pair('mixture', mapped, asked, driven, foreign)
+        others = [place for place in real if place != asked.place]
+        if others:
+            other = first[others[number % len(others)]]
+            driven, foreign = strayed(asked.driven.cut(0, FRAMES), other.driven)
+            yield Pair('mixture', mapped, asked, driven, foreign)

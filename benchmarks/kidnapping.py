@@ -5,7 +5,8 @@ FOLLOWED frames from another place of the drive, without a word to the localizer
 stamps. All is seeded.
 """
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from driven import Maps, Matches, Outcome, localized, spread
 from journeys import Journey, Pair
 
 from vpr_ros.core.intervals import drive_interval, wilson
+from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.session.tracker import State
 
 TRIALS = 10  # of each drive
@@ -41,13 +43,22 @@ class Trial:
 
 
 def kidnapped(
-    pairs: Sequence[Pair], maps: Maps, *, matches: Matches | None = None, workers: int = 2
+    pairs: Sequence[Pair],
+    maps: Maps,
+    *,
+    calibration: Callable[[Pair], Calibration | None] = lambda pair: None,
+    matches: Matches | None = None,
+    workers: int = 2,
 ) -> list[Trial]:
-    """TRIALS kidnappings on each drive that is asked of the first map of its place."""
+    """TRIALS kidnappings on each drive that is asked of the first map of its place.
+
+    calibration: of a pair, None takes the model's.
+    """
     chosen = list(_chosen(pairs))
 
     def trials(number: int) -> list[Trial]:
-        return list(_trials(chosen[number], maps, seed=number))
+        pair = chosen[number]
+        return list(_trials(pair, maps, calibration(pair)))
 
     found = spread(trials, len(chosen), matches, workers=workers, unit='kidnapped drive')
     return [trial for part in found for trial in part]
@@ -64,11 +75,12 @@ def _chosen(pairs: Sequence[Pair]) -> Iterator[Pair]:
             yield pair
 
 
-def _trials(pair: Pair, maps: Maps, *, seed: int) -> Iterator[Trial]:
+def _trials(pair: Pair, maps: Maps, calibration: Calibration | None) -> Iterator[Trial]:
+    """The same draws whatever the calibration is; those that begin LOCALIZED are taken."""
     mapped, driven = pair.mapped, pair.driven
     bench = maps.bench(mapped.place, mapped.name, mapped.driven, driven, mapped.radius_m)
-    random = np.random.default_rng(seed)
-    alone = localized(bench, driven)
+    random = np.random.default_rng(zlib.crc32(pair.name.encode()))
+    alone = localized(bench, driven, calibration=calibration)
     able = alone.matchable
     made = 0
     for _ in range(ATTEMPTS):
@@ -80,7 +92,9 @@ def _trials(pair: Pair, maps: Maps, *, seed: int) -> Iterator[Trial]:
         if len(after) < SHORTEST or not able[after[:SHORTEST]].all():
             continue
         before = np.arange(max(at - RUN_IN, 0), at + 1)
-        outcome = localized(bench, driven[np.concatenate([before, after])])
+        outcome = localized(
+            bench, driven[np.concatenate([before, after])], calibration=calibration
+        )
         if outcome.states[len(before) - 1] is not State.LOCALIZED:
             continue
         yield _trial(pair, outcome, len(before), carried_m)
@@ -131,6 +145,10 @@ def _summary(trials: Sequence[Trial]) -> dict[str, object]:
     kinds = {
         'unsure': [_within(trial.unsure, LOST_WITHIN) for trial in trials],
         'lost': [_within(trial.lost, LOST_WITHIN) for trial in trials],
+        'noticed': [
+            _within(trial.lost, LOST_WITHIN) or _within(trial.found, LOST_WITHIN)
+            for trial in trials
+        ],
         'found': [_within(trial.found, FOUND_WITHIN) for trial in trials],
         'no_wrong': [trial.wrong == 0 for trial in trials],
     }

@@ -45,6 +45,7 @@ def figures(pair: Pair, outcome: Outcome, *, target: float = TARGET) -> dict[str
         'drive_condition': pair.asked.condition,
         'odometry': pair.with_odometry,
         'radius_m': pair.mapped.radius_m,
+        'is_metric': pair.mapped.is_metric,
         'places': len(pair.mapped.driven),
         'frames': len(can),
         'answerable': int(can.sum()),
@@ -86,6 +87,7 @@ def summary(part: Sequence[Made], rows: Sequence[dict]) -> dict[str, object]:
         return np.concatenate([getattr(outcome, name) for _, outcome in part])
 
     can, fixed, right, inside = map(joined, ('matchable', 'fixed', 'right', 'inside'))
+    metric = np.concatenate([np.full(len(o.best), pair.mapped.is_metric) for pair, o in part])
     trust = reliability(joined('probability'), np.where(fixed, right, joined('best')))
 
     def pooled(flags: np.ndarray, chosen: np.ndarray) -> dict[str, object]:
@@ -112,7 +114,7 @@ def summary(part: Sequence[Made], rows: Sequence[dict]) -> dict[str, object]:
         'first_fix_s': _median_or_none([row['first_fix_s'] for row in answerable]),
         'calibration_error': trust.error,
         'calibration_error_mean': float(np.mean([row['calibration_error'] for row in rows])),
-        'inside_ellipse': pooled(inside == 1, right),
+        'inside_ellipse': pooled(inside == 1, right & metric),  # where truth is exact enough
     }
 
 
@@ -138,7 +140,8 @@ def groups(made: Sequence[Made], rows: Sequence[dict]) -> dict[str, dict[str, ob
 
 def _groups_of(row: dict) -> Iterator[str]:
     odometry = ', odometry' if row['odometry'] else ''
-    yield 'all'
+    if row['group'] != 'twin':
+        yield 'all'
     if row['group'] in ('rendered', 'real'):
         yield OWN
     yield row['group'] + odometry

@@ -3,12 +3,13 @@
     python benchmarks/pairs.py [--data ../shared/data] [--worlds outputs/worlds] [--cache DIR]
                                [--output outputs/pairs] [--model MODEL]
 
-A pair is a drive that is mapped and a drive that is localized on it. Four groups:
+A pair is a drive that is mapped and a drive that is localized on it. Five groups:
 
 - rendered: all ordered pairs of the drives of a rendered town (by day, at night, in snow, ...) and
   of the demo's, also with odometry where there is some;
 - real: the sets of real images that are sequences, in both directions;
 - foreign: drives along maps of other places, where every fix is false;
+- twin: the same between rendered towns, which share their roads and some houses;
 - mixture: drives whose middle third is another place's: they leave the map and return.
 
 And the robot is carried away in the middle of drives. Writes pairs.json, pairs.html and

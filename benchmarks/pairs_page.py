@@ -24,7 +24,8 @@ def pairs_page(whole: dict, *, command: str) -> Page:
         Text('What this is', [LEGEND]),
         *_heats(rows, odometry=False),
         *_heats(rows, odometry=True),
-        _foreign(rows),
+        *_foreign('Drives on maps of other places', 'foreign', rows),
+        *_foreign('Drives on maps of towns with the same roads', 'twin', rows),
         _groups(whole['groups']),
         *_kidnappings(whole.get('kidnapping')),
         *_reliability(whole['reliability']['maps of their own place']),
@@ -57,7 +58,7 @@ def _headline(whole: dict) -> Headline:
             Figure(
                 'target held',
                 f'{held} of {every["pairs"]}',
-                f'pairs whose interval reaches down to {whole["target"]:.0%}',
+                f'pairs whose interval reaches down to {whole["target"]:.0%}, without twin towns',
                 'good' if held >= 0.95 * every['pairs'] else 'bad',
             ),
             Figure('false fixes', percent(rate['share']), interval(rate['interval'])),
@@ -125,8 +126,8 @@ def _answered(row: dict) -> Shade:
     return Shade(f'{share:.0%}', share, 's0', f'95 %: {interval(row["answered_interval"])}')
 
 
-def _foreign(rows: Sequence[dict]) -> Table:
-    foreign = [row for row in rows if row['group'] == 'foreign']
+def _foreign(title: str, group: str, rows: Sequence[dict]) -> list[Table]:
+    foreign = [row for row in rows if row['group'] == group]
     maps = list(dict.fromkeys(row['map_place'] for row in foreign))
     lines = []
     for name in maps:
@@ -135,11 +136,8 @@ def _foreign(rows: Sequence[dict]) -> Table:
         worst = max(part, key=lambda row: row['fixes'])
         named = worst['drive_place'] + '/' + worst['drive_condition'] if worst['fixes'] else NONE
         lines.append([name, str(len(part)), str(frames), str(fixes), named])
-    return Table(
-        'Drives on maps of other places',
-        ['map', 'drives', 'frames', 'fixes, all false', 'most of them from'],
-        lines,
-    )
+    header = ['map', 'drives', 'frames', 'fixes, all false', 'most of them from']
+    return [Table(title, header, lines)] if lines else []
 
 
 def _groups(groups: dict) -> Table:

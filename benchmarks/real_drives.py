@@ -32,7 +32,8 @@ COLUMNS = (
     'R@1',
     'R@5',
     'answered',
-    'false',
+    'of answerable [95 %]',
+    'false [95 %]',
     'error m',
     'heading deg',
     'dropped',
@@ -92,6 +93,10 @@ def row(name: str, figures: dict) -> str:
     def number(value: float | None, digits: int) -> str:
         return '-' if value is None else f'{value:.{digits}f}'
 
+    def interval(key: str) -> str:
+        low, high = (number(end, 2) for end in figures[f'{key}_interval'])
+        return f'{number(figures[key], 2)} [{low}, {high}]'
+
     cells = [
         name,
         str(figures['database']),
@@ -99,7 +104,8 @@ def row(name: str, figures: dict) -> str:
         number(figures['recall']['1'], 3),
         number(figures['recall']['5'], 3),
         number(figures['answered'], 2),
-        number(figures['false_fixes'], 2),
+        interval('answered_of_answerable'),
+        interval('false_fixes'),
         number(figures['position_error_m']['median'], 2),
         number(figures['heading_error_deg']['median'], 2),
         str(figures['dropped']),
