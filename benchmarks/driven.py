@@ -35,7 +35,7 @@ from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.drives import DriveOptions, open_drive
-from vpr_ros.evaluating.ellipse import axes_that_count, is_inside
+from vpr_ros.evaluating.ellipse import Extent, is_inside
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.session.tracker import State, Tracker
 
@@ -239,7 +239,7 @@ def localized(
     fix_near_by = Tolerance(bench.radius_m + bench.rounding_m, SAME_WAY_RAD)
     own = ~np.broadcast_to(foreign, len(driven))
     truth = [bench.mapped.bases[:, :3], driven.bases[own, :3]]
-    axes = axes_that_count(np.concatenate(truth), bench.radius_m)
+    extent = Extent.of(np.concatenate(truth))
     rows = []
     states = []
     for frame, (descriptor, base) in enumerate(zip(driven.descriptors, driven.bases, strict=True)):
@@ -261,7 +261,7 @@ def localized(
             away_m = outcome.pose[:3] - base[:3]
             error_m = float(np.linalg.norm(away_m))
             if right:
-                inside = is_inside(away_m, outcome.covariance[:3, :3], axes)
+                inside = is_inside(away_m, outcome.covariance[:3, :3], extent)
         observed = np.full(OBSERVED, np.nan) if located.observed is None else located.observed
         facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right)
         rows.append((*facts, inside, error_m, *observed))

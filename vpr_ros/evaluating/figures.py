@@ -24,7 +24,7 @@ from vpr_ros.core.recall import (
 from vpr_ros.core.types import Poses
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluating.answers import Answer
-from vpr_ros.evaluating.ellipse import axes_that_count, is_inside
+from vpr_ros.evaluating.ellipse import Extent, is_inside
 from vpr_ros.evaluating.judging import Judged, judge
 from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
@@ -39,7 +39,7 @@ class Provenance:
     database: int  # places
     frames: int  # images of the drive
     has_heading: bool  # the map and the drive both have headings
-    tested_axes: NDArray[np.float64]  # [A, 3], directions of the ellipse test, see ellipse
+    extent: Extent  # of the map's places and the true positions
     without_pose: int = 0  # images without a true pose; not queries
     unusable: int = 0  # images that could not be decoded; not queries
     dropped: int = 0  # images the node skipped for newer ones; not queries
@@ -52,7 +52,7 @@ class Provenance:
             database=parts[0].database,
             frames=sum(part.frames for part in parts),
             has_heading=all(part.has_heading for part in parts),
-            tested_axes=max((part.tested_axes for part in parts), key=len),
+            extent=max((part.extent for part in parts), key=_size_m),
             without_pose=sum(part.without_pose for part in parts),
             unusable=sum(part.unusable for part in parts),
             dropped=sum(part.dropped for part in parts),
@@ -81,6 +81,7 @@ class Evaluation:
     heading_error_deg: dict[str, float]
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     inside_ellipse_interval: Interval
+    inside_ellipse_axes: float  # directions that are tested, mean of the fixes; or NaN
     time_to_first_fix_s: float  # median over the drives that had one; NaN without a fix
     latency_ms: dict[str, dict[str, float]]  # by stage: p50, p95, p99
     judged: Judged = field(repr=False)
@@ -119,7 +120,7 @@ def evaluate(
         database=len(place_map),
         frames=len(drive),
         has_heading=place_map.header.has_heading and drive.has_heading,
-        tested_axes=_tested_axes(judged, place_map, tolerance),
+        extent=_extent(judged, place_map),
         without_pose=len(answers) - int(judged.known.sum()),
         unusable=unusable,
         dropped=dropped,
@@ -156,6 +157,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
         inside_ellipse=_share(inside[has_ellipse]),
         inside_ellipse_interval=interval(inside, has_ellipse),
+        inside_ellipse_axes=_tested_axes(judged.of(has_ellipse), provenance),
         time_to_first_fix_s=_time_to_first_fix(judged),
         latency_ms={**provenance.node_latency_ms, **_latencies(judged.answers)},
         judged=judged,
@@ -189,7 +191,7 @@ def _part(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> Evaluation:
         database=whole.database,
         frames=int(chosen.sum()),
         has_heading=whole.has_heading,
-        tested_axes=whole.tested_axes,
+        extent=whole.extent,
     )
     found = figures_of(evaluation.judged.of(chosen), provenance)
     return replace(found, time_to_first_fix_s=float('nan'))
@@ -235,9 +237,22 @@ def _share(hits: NDArray[np.bool_]) -> float:
     return float(hits.mean()) if hits.size else float('nan')
 
 
-def _tested_axes(judged: Judged, place_map: PlaceMap, tolerance: Tolerance) -> NDArray[np.float64]:
-    positions_m = np.concatenate([place_map.base_poses()[:, :3], judged.truth[judged.known, :3]])
-    return axes_that_count(positions_m, tolerance.radius_m)
+def _extent(judged: Judged, place_map: PlaceMap) -> Extent:
+    true_m = judged.truth[judged.known, :3]
+    return Extent.of(np.concatenate([place_map.base_poses()[:, :3], true_m]))
+
+
+def _size_m(extent: Extent) -> float:
+    return float(extent.deviations_m.sum())
+
+
+def _tested_axes(fixes: Judged, provenance: Provenance) -> float:
+    tested = [
+        len(provenance.extent.tested(answer.covariance[:3, :3]))
+        for answer in fixes.answers
+        if answer.covariance is not None
+    ]
+    return float(np.mean(tested)) if tested else float('nan')
 
 
 def _inside_ellipse(
@@ -249,7 +264,7 @@ def _inside_ellipse(
         if answer.pose is not None and answer.covariance is not None and judged.known[row]:
             told[row] = True
             error_m = true[:3] - answer.pose[:3]
-            inside[row] = is_inside(error_m, answer.covariance[:3, :3], provenance.tested_axes)
+            inside[row] = is_inside(error_m, answer.covariance[:3, :3], provenance.extent)
     return inside, told
 
 

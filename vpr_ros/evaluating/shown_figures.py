@@ -284,7 +284,7 @@ FIGURES = (
         is_main=True,
     ),
     Shown(key='inside_ellipse_interval', value=lambda found: list(found.inside_ellipse_interval)),
-    Shown(key='inside_ellipse_axes', value=lambda found: found.provenance.tested_axes.shape[0]),
+    Shown(key='inside_ellipse_axes', value=lambda found: found.inside_ellipse_axes),
     Shown(key='latency_ms', value=lambda found: found.latency_ms, lines=_latency),
 )
 """Every figure, in the order in which it is shown."""
