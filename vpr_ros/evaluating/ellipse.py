@@ -3,7 +3,7 @@
 A drive on a plane tests two directions, one along a line only one. In the others places, truth and
 fix are the same by construction, and a test with three degrees of freedom would pass too often. A
 direction counts for a fix where map and drive vary by its own standard deviation at least: a road
-that rises by a foot tests a fix by landmarks, good to centimetres, and none by places metres apart.
+that rises by a foot tests a fix by landmarks, which is good to centimetres, and none by places.
 """
 
 from dataclasses import dataclass
