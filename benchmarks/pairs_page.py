@@ -58,7 +58,8 @@ def _headline(whole: dict) -> Headline:
             Figure(
                 'target held',
                 f'{held} of {every["pairs"]}',
-                f'pairs whose interval reaches down to {whole["target"]:.0%}, without twin towns',
+                f'pairs whose interval reaches down to {whole["target"]:.0%}; on maps of their '
+                f'own place {own["pairs_within_interval"]} of {own["pairs"]}; twin towns apart',
                 'good' if held >= 0.95 * every['pairs'] else 'bad',
             ),
             Figure('false fixes', percent(rate['share']), interval(rate['interval'])),
@@ -142,7 +143,7 @@ def _foreign(title: str, group: str, rows: Sequence[dict]) -> list[Table]:
 
 def _groups(groups: dict) -> Table:
     header = [
-        '', 'pairs', 'answerable', 'fixes', 'false', 'false share', 'target held', 'answered',
+        '', 'pairs', 'answerable', 'false fixes', 'false share', 'target held', 'answered',
         'error m', 'first fix', 'ECE', 'inside',
     ]  # fmt: skip
     lines = []
@@ -153,10 +154,9 @@ def _groups(groups: dict) -> Table:
                 name,
                 str(part['pairs']),
                 f'{part["answerable"]} of {part["frames"]}',
-                str(part['fixes']),
-                str(part['false_fixes']),
+                f'{part["false_fixes"]} of {part["fixes"]}',
                 f'{percent(rate["share"])}\n{interval(rate["interval"])}',
-                f'{part["pairs_within_interval"]}/{part["pairs"]}',
+                f'{part["pairs_within_interval"]}/{part["pairs"]}\n{part["pairs_at_most_target"]}',
                 percent(part['answered_mean']),
                 number(part['error_m']),
                 NONE
@@ -167,7 +167,10 @@ def _groups(groups: dict) -> Table:
             ]
         )
     note = (
-        'Answered, error, first fix (of the answerable frames) and ECE: over the pairs of a group.'
+        'Second lines are 95 % intervals over pairs and stretches in them. Below the pairs whose '
+        'interval reaches down to the target stand those that keep the target itself. Answered, '
+        'error and first fix, which is counted in answerable frames, are means and medians over '
+        'the pairs.'
     )
     return Table('By condition', header, lines, note=note)
 
@@ -261,7 +264,7 @@ def percent(share: float | None) -> str:
 
 
 def interval(ends: Sequence[float | None]) -> str:
-    return NONE if ends[0] is None else f'{ends[0]:.1%} to {ends[1]:.1%}'
+    return NONE if ends[0] is None else f'{ends[0]:.1%}–{ends[1]:.1%}'
 
 
 def number(value: float | None) -> str:
