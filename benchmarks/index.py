@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from sections import PAUSE_S, Section, run
 
-SIZE, ROUTE, QUERIES, KEPT = 512, 1000, 500, 20
+SIZE, ROUTE, QUERIES, KEPT = 512, 1000, 500, 25
 MOST_HNSW = 100_000  # a graph of more takes a quarter of an hour to build on two cores
 COMMON, NEIGHBOUR, QUERY = 0.4, 0.83, 0.72  # shares of the energy; similarities
 
@@ -174,17 +174,18 @@ def hnsw(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda query: index.knn_query(query, k=KEPT)[0][0]
 
 
+NEED_NOT_BE = ('hnswlib', 'usearch f16')  # installed
 RIVALS = {'faiss IndexFlatL2': flat, 'numpy scan': numpy_scan, 'hnswlib': hnsw}
 
 
-def run_part(threads: int, *arguments: str) -> dict[str, Any]:
-    """Run a part of this file in its own process."""
+def part_of(file: str, threads: int, *arguments: str) -> dict[str, Any]:
+    """Run a part of a benchmark file in a process of its own."""
     environment = os.environ | {
         name: str(threads) for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
     }
-    command = ['taskset', '-c', f'0-{threads - 1}', sys.executable, __file__, *arguments]
+    command = ['taskset', '-c', f'0-{threads - 1}', sys.executable, file, '--part', *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode and arguments[1] == 'hnswlib':  # the only one that need not be installed
+    if done.returncode and arguments[0] in NEED_NOT_BE:
         return {'failed': done.stderr.strip().splitlines()[-1]}
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -193,17 +194,17 @@ def run_part(threads: int, *arguments: str) -> dict[str, Any]:
 
 def measured(places: int, threads: int, folder: Path, section: Section) -> None:
     """Rows of one number of places."""
-    run_part(threads, '--part', 'build', str(folder), str(places))
-    flat_l2 = run_part(threads, '--part', 'faiss IndexFlatL2', str(folder))
-    our = run_part(threads, '--part', 'ours', str(folder))
+    part_of(__file__, threads, 'build', str(folder), str(places))
+    flat_l2 = part_of(__file__, threads, 'faiss IndexFlatL2', str(folder))
+    our = part_of(__file__, threads, 'ours', str(folder))
     found = np.load(folder / 'found.npy', allow_pickle=False)
     same = float(np.mean(found[:, 0] == np.load(folder / 'exact.npy', allow_pickle=False)))
     others = {
         'faiss IndexFlatL2': flat_l2,
-        'numpy scan': run_part(threads, '--part', 'numpy scan', str(folder)),
+        'numpy scan': part_of(__file__, threads, 'numpy scan', str(folder)),
     }
     if places <= MOST_HNSW:
-        others['hnswlib'] = run_part(threads, '--part', 'hnswlib', str(folder))
+        others['hnswlib'] = part_of(__file__, threads, 'hnswlib', str(folder))
     for name, other in others.items():
         if 'failed' in other:
             section.notes.append(f'{name}: {other["failed"]}')

@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / 'docs' / 'performance.md'
-PARTS = ('describing', 'index', 'node', 'throughput', 'engines')
+PARTS = ('describing', 'index', 'scale', 'node', 'throughput', 'engines')
 PACKAGES = (
     'onnxruntime',
     'openvino',
     'torch',
     'faiss-cpu',
     'hnswlib',
+    'usearch',
     'numpy',
     'opencv-python-headless',
 )

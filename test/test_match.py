@@ -12,7 +12,8 @@ from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
 from vpr_ros.core.localizing.query import Prior, Query
-from vpr_ros.core.mapping.grid import Background, place_grid
+from vpr_ros.core.mapping.background import WholeBackground
+from vpr_ros.core.mapping.grid import place_grid
 from vpr_ros.core.mapping.place_map import PlaceMap
 
 COUNT, TRUE, LIKE = 40, 7, 30
@@ -102,7 +103,7 @@ def test_a_match_counts_by_how_far_it_stands_out_and_never_against_a_place() -> 
 
 def test_what_is_told_of_a_place_multiplies_its_likelihood() -> None:
     grid = place_grid(np.arange(30)[:, None] * np.array([1.0, 0, 0]), np.arange(30) * SECOND)
-    flat = Background(np.zeros(30, np.float32), np.ones(30, np.float32))
+    flat = WholeBackground(np.zeros(30, np.float32), np.ones(30, np.float32))
     row = np.random.default_rng(0).standard_normal(30).astype(np.float32)
     plain, told = Belief(grid, flat), Belief(grid, flat)
     plain.step(row, stamp_ns=0)

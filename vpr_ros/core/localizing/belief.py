@@ -6,12 +6,14 @@ state is therefore a place and a speed along the mapped drive (forwards or backw
 state "elsewhere", off the map. A walk without a speed would lag behind a moving robot, because
 standing still is its likeliest move.
 
-Evidence is the whole row of similarities, not its best few, in two steps:
+Evidence is how far a place stands out of the whole row of similarities, in two steps:
 
 - From each place's similarity its background is subtracted: the mean over the drive so far, which
   begins at the place's mean similarity to the map. What is left is what this image has that the
   others have not; light, weather and season, which all images of a drive share, are gone. In terms
   of descriptors this is the cosine between query and place, each centred by the mean of its drive.
+  A mean of rows is the row of a mean: the background is one vector, and the row at any place costs
+  one product with the query less that vector.
 - The row is brought to mean 0 and variance 1. "Elsewhere" is a fixed height in that scale, so that
   an image that fits no place better than chance speaks for "elsewhere".
 
@@ -21,11 +23,14 @@ the last one that counted. A camera that repeats itself proves nothing, neither 
 robot moves all the same moves the belief without a new image. Whether a fix may be repeated is for
 the judge to say: without odometry, the camera may have stopped while the robot drives.
 
-All is kept on a regular grid along the mapped drive, where moving is a shift of an array: a frame
-costs a few passes over [V, M] (V speeds, M grid cells, about one per place). OpenCV's arithmetic
-takes half the passes that numpy's does.
+All is kept on a regular grid along the mapped drive, M cells, about one per place, in blocks of
+some cells. A map of some thousand places is one block, always at work, and the filter is exact. Of
+a larger map those blocks are at work that stand out: where a search finds what is like the image,
+and where weight has gathered. All other cells share one weight for each speed, which changes as
+the weight of the usual place does. A block that no longer stands out goes back to them.
 """
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import cv2
@@ -33,8 +38,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.standing import Standing
-from vpr_ros.core.mapping.grid import Background, PlaceGrid
+from vpr_ros.core.mapping.background import Background
+from vpr_ros.core.mapping.grid import PlaceGrid
 from vpr_ros.core.mapping.index import best_of
+from vpr_ros.core.mapping.positions import stretches
 from vpr_ros.core.mapping.products import products
 
 Array: TypeAlias = NDArray[np.float32]
@@ -62,6 +69,14 @@ _FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping 
 _FLAT = 1e-6  # a row that varies less than this tells nothing
 _CELLS_OF_A_PLACE = 4  # looked at for each place asked for
 
+_BLOCK = 16  # cells, of a large map; a small one is a single block
+_MOST_BLOCKS = 256  # at work at a time, of a large map
+_LOOKS_AT, _LOOKS_AT_SETTLED = 256, 64  # places found by contrast
+_SETTLED = 0.5  # weight at work
+_STANDS_OUT = 1.5  # times the usual weight, from which on a block stays at work
+_OFF_GRID, _USUAL = 0, 1  # the first two rows of the weights: no cells, and a block not at work
+_NONE: Rows = np.empty(0, np.int64)
+
 
 def speed_bound_mps(grid: PlaceGrid, max_speed_mps: float) -> float:
     """Bound on the robot's speed: the one that is given, or for 0 twice the mapping speed."""
@@ -72,9 +87,19 @@ class _Seen:
     """What one camera has seen of a drive so far."""
 
     def __init__(self, background: Array) -> None:
-        self.background = background.copy()  # [N], mean similarity of its images to each place
+        self.background = background.copy()  # mean of its images, as a query
         self.frames = _BACKGROUND_FRAMES  # that weigh in it
-        self.row: Array | None = None  # [N], of its last image
+        self.row: Array | None = None  # heights of its last image
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One image's row of similarities less their background, scaled to mean 0 and variance 1."""
+
+    contrast: Array  # the query less the mean of its drive: [N], or [D] of a large map
+    heights: Array  # [N], or [S] of the places that stand for a large map
+    mean: float  # before it was scaled
+    spread: float  # before
 
 
 class Belief:
@@ -85,18 +110,35 @@ class Belief:
     ) -> None:
         """max_speed_mps: bound on the robot's speed; 0 takes twice the mapping speed."""
         self._grid = grid
-        self._map_background = background
+        self._map = background
         self._speeds_mps = speed_bound_mps(grid, max_speed_mps) * SPEEDS
+        self._size = len(grid) if background.has_all else _BLOCK  # cells of a block
+        count = -(-len(grid) // self._size)
+        places = np.full(count * self._size, -1, np.int32)
+        places[: len(grid)] = grid.place_of_cell
+        self._places = places.reshape(count, self._size)  # of each block's cells; -1 for none
+        self._mapped_cells = int((places >= 0).sum())
+        self._links = np.searchsorted(
+            grid.link_from, np.arange(count + 1) * self._size
+        )  # of blocks
+        self._owners = np.maximum.accumulate(grid.place_of_cell)  # [M], also inside breaks
+        self._shown: dict[int, _Shown] = {}  # by camera
         self.reset()
 
     def reset(self) -> None:
         """Know nothing: on the map, anywhere, or elsewhere alike."""
-        cells = len(self._grid)
-        each = 0.5 / (len(SPEEDS) * cells)
-        self._weight: Array = np.full((len(SPEEDS), cells), each, np.float32)
-        self._moved = np.zeros_like(self._weight)
-        self._scale = 1.0  # of the stored weights: applied by the next frame's passes
-        self._cells: Array = np.full(cells, 0.5 / cells, np.float32)
+        count = len(self._places)
+        self._slots = np.full(count + 2, _USUAL, np.int32)  # row of each block's weights, and
+        self._slots[[0, -1]] = _OFF_GRID  # before the first block and behind the last
+        self._blocks: Rows = np.empty(0, np.int64)  # [A] at work, ascending
+        # [V, 2 + A, cells]
+        self._weight: Array = np.zeros((len(SPEEDS), 2, self._size), np.float32)
+        self._weight[:, _USUAL] = 0.5 / (len(SPEEDS) * len(self._grid))
+        self._usual_cells = self._mapped_cells  # that share the usual weight
+        self._closed_cells = 0  # that have none, outside of where the robot is known to be
+        self._is_restricted = False  # since the last frame
+        if self._map.has_all:
+            self._put_to_work(np.arange(count))
         self.elsewhere = 0.5
         self._seen: dict[int, _Seen] = {}  # by camera
         self._stamp_ns: int | None = None
@@ -106,7 +148,9 @@ class Belief:
     def standing(self) -> Standing:
         """What is known now, in terms of places."""
         owners = self._grid.place_of_cell  # [M]
-        speeds = self._weight.sum(axis=1) + np.float32(_FLAT)  # [V], also without any weight
+        at_work = self._weight[:, _USUAL + 1 :].sum(axis=(1, 2))
+        usual = self._weight[:, _USUAL, 0] * self._usual_cells
+        speeds = at_work + usual + np.float32(_FLAT)  # [V], also without any weight
         on_places = owners >= 0
         weight = np.bincount(owners[on_places], self.cells[on_places], self._grid.places)
         return Standing(
@@ -120,16 +164,41 @@ class Belief:
     def begin_at(self, standing: Standing) -> None:
         """Know what `standing` says of the places of this map, and nothing else."""
         self.reset()
-        self._cells = self._grid.on_cells(standing.weight)
-        self._weight = np.ascontiguousarray(np.outer(standing.speeds, self._cells), np.float32)
+        cells = np.zeros(self._places.shape, np.float32)  # [blocks, cells]
+        cells.ravel()[: len(self._grid)] = self._grid.on_cells(standing.weight)
+        if not self._map.has_all:
+            highest = cells.max(axis=1)
+            stand_out = np.flatnonzero(highest > _STANDS_OUT * cells.sum() / self._mapped_cells)
+            heaviest = stand_out[np.argsort(-highest[stand_out], kind='stable')[:_MOST_BLOCKS]]
+            self._put_to_work(np.sort(heaviest))
+        speeds = standing.speeds[:, None, None]
+        self._weight[:, _USUAL + 1 :] = speeds * cells[self._blocks]
+        left = float(cells.sum() - cells[self._blocks].sum()) / max(self._usual_cells, 1)
+        self._weight[:, _USUAL] = max(left, 0.0) * standing.speeds[:, None]
         self.elsewhere = standing.elsewhere
         self._stamp_ns, self._held_m = standing.stamp_ns, standing.held_m
 
+    @property
+    def needs_every_place(self) -> bool:
+        """Whether a query is its similarity to all places: the map is small enough for that."""
+        return self._map.has_all
+
+    def contrast(self, query: Array, camera: int = 0) -> Array:
+        """What a query has that others of its drive have not, to search a large map for."""
+        return np.asarray(query - self._of(camera).background)
+
+    @property
+    def looks_at(self) -> int:
+        """How many places a search by contrast should find, fewer once it knows where it is."""
+        at_work = float(self._weight[:, _USUAL + 1 :].sum())
+        return _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
+
     def step(
         self,
-        similarity: Array,
+        query: Array,
         *,
         stamp_ns: int,
+        likely: Rows | None = None,
         travelled_m: float | None = None,
         evidence: float = 1.0,
         camera: int = 0,
@@ -138,19 +207,18 @@ class Belief:
     ) -> float:
         """Take one frame; returns how new it was, in [0, 1]: below IDENTICAL, it is the last one.
 
-        similarity: [N], of its descriptor to all places; travelled_m: how far odometry says the
-        robot moved since the last frame; evidence: in [0, 1], less for an image that shows little;
+        query: [N], the similarity of its descriptor to all places, and of a large map, which does
+        not need every place, the descriptor [D]; likely: places [L] of a large map that it may
+        speak for, found by itself and by `contrast`; travelled_m: how far odometry says the robot
+        moved since the last frame; evidence: in [0, 1], less for an image that shows little;
         camera: the number of its camera, the same for all that look the same way; places_seen:
         [N], the place that it sees at each place, -1 for none, where it looks another way than the
-        first (see rig.py); told: some of the N rows [K], and how much likelier the image is there
+        first (see rig.py); told: some places [K], and how much likelier the image is there
         than elsewhere, in nats [K], by more than its similarity.
         """
-        if camera not in self._seen:
-            self._seen[camera] = _Seen(self._map_background.similarity)
-        seen = self._seen[camera]
-        row = np.asarray(similarity, np.float32)
-        height = self._height(row, seen)
-        novelty = 1.0 if evidence == 0 or height is None else _novelty(height, seen)
+        seen = self._of(camera)
+        row = self._row(self.contrast(query, camera))
+        novelty = 1.0 if evidence == 0 or row is None else _novelty(row, seen)
         if travelled_m is not None:
             travelled_m += self._held_m
         before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
@@ -160,115 +228,254 @@ class Belief:
             self._held_m = travelled_m or 0.0
             return novelty
         self._held_m = 0.0
-        likelihood = self._likelihood(row, height, evidence * novelty, seen)
-        if told is not None:
-            likelihood[told[0]] *= np.exp(np.float32(evidence * novelty) * told[1])
-        if places_seen is not None:  # where nothing is mapped, an image says nothing
-            likelihood = np.where(places_seen >= 0, likelihood[places_seen], np.float32(1))
-        self._move(elapsed_s, travelled_m, self._on_cells(likelihood))
+        counts = evidence * novelty
+        if row is not None and counts > 0:
+            seen.row = row.heights
+            seen.frames = min(seen.frames + counts, _REMEMBERED_FRAMES)
+            seen.background += np.float32(counts / seen.frames) * row.contrast
+        shown = None if places_seen is None else self._shown_to(camera, places_seen)
+        found = [likely, None if told is None else told[0]]
+        likely = np.concatenate([rows for rows in found if rows is not None] or [_NONE])
+        self._move(elapsed_s, travelled_m, self._blocks_of(likely, shown))
+        self._weigh(row, counts, told, shown)
         return novelty
 
-    def restrict(self, inside: NDArray[np.bool_], *, on_map: bool) -> None:
-        """Take the weight of all but some of the places [N]; without one of them nothing changes.
+    def restrict(self, inside: Rows, *, on_map: bool) -> None:
+        """Take the weight of all but some places [K], ascending; without any nothing changes.
 
         on_map: the robot is at one of these, and not elsewhere.
         """
-        grid = self._grid
-        allowed = inside[grid.place_of_cell] & (grid.place_of_cell >= 0)  # [M]
-        if not allowed.any():
+        cells = self._cells_of(inside)
+        if not len(cells):
             return
+        blocks = np.unique(cells // self._size)
+        if not self._map.has_all:
+            self._put_to_work(blocks if len(blocks) <= _MOST_BLOCKS else _NONE)
+        slots = self._slots[cells // self._size + 1]
+        allowed = np.zeros(self._weight.shape[1:], np.bool_)
+        allowed[slots, cells % self._size] = True
+        elsewhere_inside = int((slots == _USUAL).sum())
+        allowed[_USUAL] = elsewhere_inside > 0
+        self._closed_cells += self._usual_cells - elsewhere_inside
+        self._usual_cells = elsewhere_inside
+        self._is_restricted = True
         self._weight *= allowed
         if on_map:
-            if not (self._cells * allowed).sum() > 0:
+            if not self._total() > 0:
                 self._weight[:, allowed] = 1.0
             self.elsewhere = 0.0
-        total = self._scale * float(self._weight.sum(dtype=np.float64)) + self.elsewhere
-        self._scale, self.elsewhere = self._scale / total, self.elsewhere / total
+        self._scale_to_one()
 
     @property
     def cells(self) -> Array:
         """Weight of each grid cell [M]; with `elsewhere` they sum to one."""
-        return self._cells
+        weight = self._weight.sum(axis=0)[self._slots[1:-1]]  # [blocks, cells]
+        weight[self._places < 0] = 0
+        return np.asarray(weight.ravel()[: len(self._grid)])
 
     def places(self, count: int) -> tuple[Rows, Array]:
-        """The `count` places of most weight and their weights, best first; equal ones in order."""
-        best, cells = best_of(self._cells, _CELLS_OF_A_PLACE * count)
-        owners = self._grid.place_of_cell[cells]
+        """The `count` places of most weight and their weights, best first; equal ones in order.
+
+        Of places that share the usual weight none is named.
+        """
+        best, cells = best_of(
+            self._weight[:, _USUAL + 1 :].sum(axis=0).ravel(), _CELLS_OF_A_PLACE * count
+        )
+        owners = self._places[self._blocks].ravel()[cells]
         rows, inverse = np.unique(owners[owners >= 0], return_inverse=True)
         weight = np.bincount(inverse, best[owners >= 0], minlength=len(rows)).astype(np.float32)
         order = np.argsort(-weight, kind='stable')[:count]
-        return rows[order], weight[order]
+        return rows[order].astype(np.int64), weight[order]
 
-    def _height(self, similarity: Array, seen: _Seen) -> Array | None:
-        """How far each place [N] stands out of a row [N]: mean 0, variance 1.
+    def _of(self, camera: int) -> _Seen:
+        if camera not in self._seen:
+            self._seen[camera] = _Seen(self._map.mean)
+        return self._seen[camera]
 
-        None for a flat row, which tells nothing.
+    def _shown_to(self, camera: int, places_seen: Rows) -> '_Shown':
+        known = self._shown.get(camera)
+        if known is None or known.places_seen is not places_seen:
+            known = self._shown[camera] = _Shown(places_seen)
+        return known
+
+    def _row(self, contrast: Array) -> _Row | None:
+        """How far places stand out of a row; None for a flat one, which tells nothing."""
+        row = self._map.row(contrast)
+        mean, spread = float(row.mean(dtype=np.float64)), float(row.std(dtype=np.float64))
+        if spread <= _FLAT:
+            return None
+        return _Row(contrast, (row - np.float32(mean)) * np.float32(1 / spread), mean, spread)
+
+    def _weigh(
+        self,
+        row: _Row | None,
+        counts: float,
+        told: tuple[Rows, Array] | None,
+        shown: '_Shown | None',
+    ) -> None:
+        """Multiply by how much likelier an image is at each place than elsewhere.
+
+        counts: the image's evidence, in [0, 1].
         """
-        row = similarity - seen.background
-        row -= row.mean()
-        row /= self._map_background.distance
-        mean, spread = (float(value.item()) for value in cv2.meanStdDev(row))
-        return None if spread <= _FLAT else (row - mean) * np.float32(1 / spread)
+        places = self._places[self._blocks]  # [A, cells]
+        mapped = places >= 0
+        of_cells = np.zeros(places.shape, np.float32)
+        rows = places[mapped].astype(np.int64)
+        if shown is not None:
+            rows = shown.places_seen[rows]
+        sees = rows >= 0  # where nothing is mapped, an image says nothing
+        likelihood = np.ones(len(rows), np.float32)
+        likelihood[sees] = self._likelihood(row, counts, rows[sees])
+        if told is not None:
+            likelihood *= np.exp(np.float32(counts) * _at(rows, *told))
+        of_cells[mapped] = likelihood
+        self._weight[:, _USUAL + 1 :] *= of_cells
+        self._weight[:, _USUAL] *= self._usual_likelihood(row, counts, shown)
+        self._scale_to_one()
 
-    def _likelihood(
-        self, similarity: Array, height: Array | None, evidence: float, seen: _Seen
-    ) -> Array:
-        """How much likelier a row [N] is at each place [N] than elsewhere."""
-        if height is None or evidence == 0:
-            return np.ones_like(similarity)
-        seen.row = height
-        seen.frames = min(seen.frames + evidence, _REMEMBERED_FRAMES)
-        cv2.accumulateWeighted(similarity, seen.background, evidence / seen.frames)
-        likelihood: Array = height - np.float32(_ELSEWHERE_HEIGHT)
-        likelihood *= np.float32(_SHARPNESS * evidence)
-        np.exp(likelihood, out=likelihood)
-        return likelihood
+    def _likelihood(self, row: _Row | None, counts: float, places: Rows) -> Array:
+        """How much likelier a row is at places [K] than elsewhere."""
+        if row is None or counts == 0:
+            return np.ones(len(places), np.float32)
+        if self._map.has_all:
+            return _likelier(row.heights[places], counts)
+        found = self._map.row_at(places, row.contrast)
+        return _likelier((found - np.float32(row.mean)) * np.float32(1 / row.spread), counts)
 
-    def _on_cells(self, likelihood: Array) -> Array:
-        """A value of each place [N] at each cell [M]; 0 inside a break."""
-        if self._grid.is_regular:
-            return likelihood
-        on_cells = likelihood[self._grid.place_of_cell]
-        on_cells[self._grid.place_of_cell < 0] = 0
-        return on_cells
+    def _usual_likelihood(self, row: _Row | None, counts: float, shown: '_Shown | None') -> float:
+        """The same of all other places together."""
+        if row is None or counts == 0:
+            return 1.0
+        likelihood = float(_likelier(row.heights, counts).mean())
+        return likelihood if shown is None else 1 + shown.share * (likelihood - 1)
 
-    def _move(self, elapsed_s: float, travelled_m: float | None, likelihood: Array) -> None:
-        """Predict and weigh in one go, speed by speed.
+    def _move(self, elapsed_s: float, travelled_m: float | None, likely: Rows) -> None:
+        """Predict, and put blocks to work that are likely, or that weight moves to.
 
-        Speeds change only now and then, up and down in turn, which saves half the passes.
+        Speeds change only now and then, up and down in turn.
         """
         self._frames += 1
+        if not self._is_restricted:
+            self._open()
+        self._is_restricted = False
         leaves = min(_GETS_LOST + _LOST_PER_S * elapsed_s, 0.5)
-        arrives = _COMES_BACK * self.elsewhere / self._weight.size
-        stays = (1 - leaves) * self._scale
+        arrives = _COMES_BACK * self.elsewhere / (len(SPEEDS) * len(self._grid))
         self._enter_branches()
         if self._frames % _ACCELERATES_EVERY == 0:
             self._accelerate(1 if self._frames % (2 * _ACCELERATES_EVERY) else -1)
-        for speed, shift in enumerate(self._shifts(elapsed_s, travelled_m).tolist()):
-            moved = self._moved[speed]
-            _shifted(self._weight[speed], shift, moved, times=stays, plus=arrives)
-            cv2.multiply(moved, likelihood, dst=moved)
-        gone = (1 - _COMES_BACK) * self.elsewhere + leaves * (1 - self.elsewhere)
-        self._weight, self._moved = self._moved, self._weight
-        self._cells = self._weight.sum(axis=0)
-        self._scale = 1 / (float(self._cells.sum()) + gone)
-        self._cells *= np.float32(self._scale)
-        self.elsewhere = gone * self._scale
+        shifts = self._shifts(elapsed_s, travelled_m)
+        blocks = self._blocks
+        if not self._map.has_all:
+            blocks = self._reached(shifts, likely)
+        self._weight = self._shifted(blocks, shifts, stays=1 - leaves, arrives=arrives)
+        self._use(blocks)
+        self.elsewhere = (1 - _COMES_BACK) * self.elsewhere + leaves * (1 - self.elsewhere)
+        if not self._map.has_all:
+            self._let_go(likely)
+
+    def _shifted(
+        self, blocks: Rows, shifts: NDArray[np.float64], *, stays: float, arrives: float
+    ) -> Array:
+        """Weights [V, 2 + B, cells] of blocks [B], moved on by so many cells at each speed [V].
+
+        What leaves the grid is gone, and what comes in at its end is only what arrives.
+        """
+        whole = np.floor(shifts).astype(np.int64)
+        part = (shifts - whole).astype(np.float32)
+        # A cell takes from two cells, the first of which is 1 + whole cells before it.
+        ahead, first = np.divmod(-whole - 1, self._size)
+        sources = blocks + ahead[:, None] + 1  # [V, B], and 1 as the slots have it
+        slots = self._slots[
+            np.clip(np.stack([sources, sources + 1], axis=2), 0, len(self._slots) - 1)
+        ]
+        moved = np.empty((len(SPEEDS), 2 + len(blocks), self._size), np.float32)
+        moved[:, _OFF_GRID] = 0
+        moved[:, _USUAL] = stays * self._weight[:, _USUAL] + arrives
+        for speed, (begin, share) in enumerate(zip(first.tolist(), part.tolist())):
+            pieces = self._weight[speed][slots[speed]].reshape(-1, 2 * self._size)
+            cv2.addWeighted(
+                pieces[:, begin + 1 : begin + 1 + self._size],
+                stays * (1 - share),
+                pieces[:, begin : begin + self._size],
+                stays * share,
+                arrives,
+                dst=moved[speed, _USUAL + 1 :],
+            )
+        return moved
+
+    def _reached(self, shifts: NDArray[np.float64], likely: Rows) -> Rows:
+        """Blocks, ascending, that weight at work may move to, and likely ones."""
+        reach = int(np.abs(shifts).max()) + 1
+        if reach < self._size:  # only from a block's ends to its neighbours
+            weight = self._weight[:, _USUAL + 1 :].sum(axis=0)  # [A, cells]
+            stands_out = weight > _STANDS_OUT * self._weight[:, _USUAL, 0].sum()
+            before = self._blocks[stands_out[:, :reach].any(axis=1)] - 1
+            after = self._blocks[stands_out[:, -reach:].any(axis=1)] + 1
+            reached = np.concatenate([before, self._blocks, after])
+        else:
+            behind = np.unique(np.floor(shifts) // self._size).astype(np.int64)
+            reached = (self._blocks[:, None] + np.unique([behind, behind + 1])).ravel()
+        inside = (reached >= 0) & (reached < len(self._places))
+        return np.asarray(np.unique(np.concatenate([reached[inside], likely])))
+
+    def _use(self, blocks: Rows) -> None:
+        """Have the weights in rows that are for these blocks."""
+        self._slots[self._blocks + 1] = _USUAL
+        self._slots[blocks + 1] = _USUAL + 1 + np.arange(len(blocks))
+        self._blocks = blocks
+        at_work = int((self._places[blocks] >= 0).sum())
+        self._usual_cells = max(self._mapped_cells - at_work - self._closed_cells, 0)
+
+    def _put_to_work(self, blocks: Rows) -> None:
+        """Give further blocks weights of their own, which begin at the usual one."""
+        wanted = np.union1d(self._blocks, blocks)
+        slots = np.concatenate([[_OFF_GRID, _USUAL], self._slots[wanted + 1]])
+        self._weight = self._weight[:, slots]
+        self._use(wanted)
+
+    def _let_go(self, likely: Rows) -> None:
+        """Give the weight of blocks that do not stand out to the usual one."""
+        weight = self._weight.sum(axis=0)  # [2 + A, cells]
+        highest = weight[_USUAL + 1 :].max(axis=1, initial=0)
+        stays = highest > _STANDS_OUT * weight[_USUAL, 0]
+        if stays.sum() > _MOST_BLOCKS:
+            stays[:] = False
+            stays[np.argpartition(-highest, _MOST_BLOCKS)[:_MOST_BLOCKS]] = True
+        stays[np.isin(self._blocks, likely, assume_unique=True)] = True
+        if stays.all():
+            return
+        mapped = self._places[self._blocks[~stays]] >= 0
+        gone = (self._weight[:, _USUAL + 1 :][:, ~stays] * mapped).sum(axis=(1, 2))  # [V]
+        before = self._usual_cells
+        self._weight = self._weight[:, np.concatenate([[True, True], stays])]
+        self._use(self._blocks[stays])
+        usual = self._weight[:, _USUAL, 0] * before + gone
+        self._weight[:, _USUAL] = (usual / max(self._usual_cells, 1))[:, None]
+
+    def _open(self) -> None:
+        """Share the usual weight with cells that had none."""
+        every = self._usual_cells + self._closed_cells
+        if self._closed_cells:
+            self._weight[:, _USUAL] *= np.float32(self._usual_cells / every)
+        self._usual_cells, self._closed_cells = every, 0
+
+    def _total(self) -> float:
+        """Weight on the map, before it is scaled."""
+        at_work = self._weight[:, _USUAL + 1 :].sum(dtype=np.float64)
+        usual = self._weight[:, _USUAL, 0].sum(dtype=np.float64) * self._usual_cells
+        return float(at_work + usual)
+
+    def _scale_to_one(self) -> None:
+        total = self._total() + self.elsewhere
+        self._weight *= np.float32(1 / total)
+        self.elsewhere /= total
 
     def _accelerate(self, towards: int) -> None:
         """Let a share of each speed's weight go over to the next one, up (1) or down (-1)."""
-        share, last = _ACCELERATION * _ACCELERATES_EVERY, len(SPEEDS) - 1
-        for speed in range(len(SPEEDS)):
-            source = min(max(speed - towards, 0), last)
-            cv2.addWeighted(
-                self._weight[speed],
-                1 - share,
-                self._weight[source],
-                share,
-                0,
-                dst=self._moved[speed],
-            )
-        self._weight, self._moved = self._moved, self._weight
+        share = np.float32(_ACCELERATION * _ACCELERATES_EVERY)
+        source = np.clip(np.arange(len(SPEEDS)) - towards, 0, len(SPEEDS) - 1)
+        self._weight *= 1 - share
+        self._weight += share / (1 - share) * self._weight[source]
 
     def _shifts(self, elapsed_s: float, travelled_m: float | None) -> NDArray[np.float64]:
         """How many cells each speed moves on [V].
@@ -283,43 +490,79 @@ class Belief:
 
     def _enter_branches(self) -> None:
         """Let a little weight go over to other branches that pass nearby, and turn with them."""
-        grid = self._grid
-        if len(grid.link_from) == 0:
+        links = stretches(self._links[self._blocks], self._links[self._blocks + 1])
+        if not self._map.has_all:  # between cells of usual weight nothing changes
+            slots, inside = self._slot_of(self._grid.link_from[links])
+            weight = self._weight[:, slots, inside].sum(axis=0)
+            links = links[weight > _STANDS_OUT * self._weight[:, _USUAL, 0].sum()]
+            self._put_to_work(np.unique(self._grid.link_to[links] // self._size))
+        if len(links) == 0:
             return
-        going = _CHANGES_BRANCH * self._weight[:, grid.link_from]  # [V, L]
-        self._weight[:, grid.link_from] -= going
-        going = np.where(grid.link_turns, going[::-1], going)
+        slots, inside = self._slot_of(self._grid.link_from[links])
+        going = _CHANGES_BRANCH * self._weight[:, slots, inside]  # [V, L]
+        self._weight[:, slots, inside] -= going
+        going = np.where(self._grid.link_turns[links], going[::-1], going)
+        slots, inside = self._slot_of(self._grid.link_to[links])
         for weight, arriving in zip(self._weight, going, strict=True):
-            np.add.at(weight, grid.link_to, arriving)
+            np.add.at(weight, (slots, inside), arriving)
+
+    def _slot_of(self, cells: Rows) -> tuple[NDArray[np.int32], Rows]:
+        """Where the weights of cells [K] are: row and column."""
+        return self._slots[cells // self._size + 1], cells % self._size
+
+    def _cells_of(self, places: Rows) -> Rows:
+        """Cells of places [K], ascending as these are."""
+        starts = np.searchsorted(self._owners, places, 'left')
+        cells = stretches(starts, np.searchsorted(self._owners, places, 'right'))
+        return np.asarray(cells[self._grid.place_of_cell[cells] >= 0])
+
+    def _blocks_of(self, places: Rows, shown: '_Shown | None') -> Rows:
+        """Blocks, ascending, where a camera sees places [K]; of a small map none is asked for."""
+        if self._map.has_all:
+            return _NONE
+        if shown is not None:
+            places = shown.where_seen(places)
+        cells = np.searchsorted(self._owners, places, 'left')
+        return np.asarray(np.unique(np.minimum(cells, len(self._owners) - 1) // self._size))
 
 
-def _novelty(row: Array, seen: _Seen) -> float:
-    """How far a camera's row of mean 0 and variance 1 is new evidence, in [0, 1]."""
+class _Shown:
+    """What a camera that looks another way sees of the map."""
+
+    def __init__(self, places_seen: Rows) -> None:
+        """places_seen: [N], see Belief.step."""
+        self.places_seen = places_seen
+        self.share = float((places_seen >= 0).mean())  # of the map that it sees something of
+        self._order = np.argsort(places_seen)
+        self._sorted = places_seen[self._order]
+
+    def where_seen(self, places: Rows) -> Rows:
+        """All places where one of some places [K] is seen."""
+        starts = np.searchsorted(self._sorted, places, 'left')
+        ends = np.searchsorted(self._sorted, places, 'right')
+        return np.asarray(self._order[stretches(starts, ends)])
+
+
+def _novelty(row: _Row, seen: _Seen) -> float:
+    """How far a camera's row is new evidence, in [0, 1]."""
     if seen.row is None:
         return 1.0
-    correlation = float(products(seen.row[None], row)[0]) / len(row)
+    correlation = float(products(seen.row[None], row.heights)[0]) / len(row.heights)
     return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
 
 
-def _shifted(
-    row: Array, cells: float, out: Array, *, times: float = 1.0, plus: float = 0.0
-) -> None:
-    """Write `row` [M] moved on by a number of cells, `times` and `plus`, into `out`.
+def _likelier(heights: Array, counts: float) -> Array:
+    """How much likelier an image is at places of heights [K] than elsewhere."""
+    above = heights - np.float32(_ELSEWHERE_HEIGHT)
+    return np.asarray(np.exp(np.float32(_SHARPNESS * counts) * above))
 
-    What leaves the grid is gone, and what comes in at its end is only `plus`.
-    """
-    whole = int(np.floor(cells))
-    stays, goes, size = (1 - cells + whole) * times, (cells - whole) * times, len(row)
-    if 0 <= whole < size:
-        out[:whole] = plus
-        out[whole] = stays * row[0] + plus
-        source, target = row[: size - whole], out[whole + 1 :]
-    elif -size <= whole < 0:
-        out[size + whole] = goes * row[-1] + plus
-        out[size + whole + 1 :] = plus
-        source, target = row[-whole - 1 :], out[: size + whole]
-    else:
-        out[:] = plus
-        return
-    if len(target):
-        cv2.addWeighted(source[1:], stays, source[:-1], goes, plus, dst=target)
+
+def _at(rows: Rows, places: Rows, values: Array) -> Array:
+    """The value of each row [R] that is one of places [K] with values [K], and 0 elsewhere."""
+    found = np.zeros(len(rows), np.float32)
+    if len(places):
+        order = np.argsort(places)
+        at = order[np.minimum(np.searchsorted(places, rows, sorter=order), len(places) - 1)]
+        same = places[at] == rows
+        found[same] = values[at[same]]
+    return found

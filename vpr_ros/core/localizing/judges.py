@@ -24,9 +24,10 @@ from vpr_ros.core.localizing.estimate import (
 from vpr_ros.core.localizing.match import log_likelihood
 from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.core.localizing.retrieve import Candidates, Retrieved
+from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, Sought
 from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Descriptors
 
 _MOST = 0.5
 _NARROWLY = np.log(4.0)  # of the weights of an answer and its rival
@@ -45,8 +46,14 @@ class Verdict:
 class Judge(Protocol):
     """Weighs what retrieval found."""
 
-    needs_every_place: bool
-    """Whether `judge` wants the similarity of every place."""
+    @property
+    def needs_every_place(self) -> bool:
+        """Whether `judge` wants the similarity of every place."""
+        ...
+
+    def sought(self, query: Query) -> Sought | None:
+        """What else `judge` wants to be found; None for nothing."""
+        ...
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places; raises ConfigError for a camera that cannot be used."""
@@ -56,11 +63,17 @@ class Judge(Protocol):
 class Alone:
     """Judges each image by itself and remembers nothing."""
 
-    needs_every_place = False
-
     def __init__(self, place_map: PlaceMap) -> None:
         """place_map: that is searched."""
         self._has_heading = place_map.header.has_heading
+
+    def sought(self, query: Query) -> None:
+        """Nothing else."""
+
+    @property
+    def needs_every_place(self) -> bool:
+        """The best are enough."""
+        return False
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places by their similarity."""
@@ -75,8 +88,6 @@ class Alone:
 
 class Drive:
     """Judges each image by the drive so far."""
-
-    needs_every_place = True
 
     def __init__(
         self, place_map: PlaceMap, rig: Rig, calibration: Calibration, *, max_speed_mps: float
@@ -99,6 +110,18 @@ class Drive:
         standing = before._belief.standing()
         self._belief.begin_at(standing.on(rows))
         return standing.share_kept(rows)
+
+    def sought(self, query: Query) -> Sought | None:
+        """Places like what this image alone has; of a small map all places are compared."""
+        if self.needs_every_place:
+            return None
+        contrast = self._belief.contrast(query.descriptor, self._camera(query))
+        return Sought(contrast, self._belief.looks_at)
+
+    @property
+    def needs_every_place(self) -> bool:
+        """Of a small map."""
+        return self._belief.needs_every_place
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places by the belief after this image."""
@@ -137,31 +160,44 @@ class Drive:
 
         And whether the image is the camera's last one again.
         """
-        row, shown = found.row, self._rig.places_seen(query.camera)
-        if row is None:
-            raise ValueError('a drive is judged by the similarity of every place')
-        if query.prior is not None:
-            inside = query.prior.allows(self._map.poses[:, :3])
-            self._belief.restrict(inside, on_map=query.prior.on_map)
+        shown = self._rig.places_seen(query.camera)
+        if query.prior is not None and found.inside is not None:
+            self._belief.restrict(found.inside, on_map=query.prior.on_map)
         similar = found.similar
         told = None
         if similar.match is not None:
             told = similar.place_index, log_likelihood(similar.match)
         novelty = self._belief.step(
-            row,
+            query.descriptor if found.row is None else found.row,
             stamp_ns=query.stamp_ns,
+            likely=found.likely,
             travelled_m=query.travelled_m,
             evidence=1.0 if query.shows_something else 0.0,
-            camera=0 if shown is None else query.camera,
+            camera=self._camera(query),
             places_seen=shown,
             told=told,
         )
         places, weight = self._belief.places(config.candidates)
         seen = places if shown is None else shown[places]  # -1 where nothing is mapped
-        similarity = np.where(seen >= 0, row[seen], row.mean())
+        similarity = self._similarity(query.descriptor, found.row, seen)
         # A belief is about places as the robot's first camera took them.
         poses = self._rig.base_poses(0, places)
         return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
+
+    def _camera(self, query: Query) -> int:
+        """The camera that a query's counts as: cameras that look the same way are one."""
+        return 0 if self._rig.places_seen(query.camera) is None else query.camera
+
+    def _similarity(
+        self, query: Descriptors, row: NDArray[np.float32] | None, seen: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Of a query [D] to what is seen at places [K]; where nothing is, its mean to all."""
+        if row is not None:
+            return np.where(seen >= 0, row[seen], row.mean())
+        similarity = np.full(len(seen), query @ self._map.background.mean, np.float32)
+        is_seen = seen >= 0
+        similarity[is_seen] = self._map.index.similarities_of(seen[is_seen], query)
+        return similarity
 
 
 def _nothing_inside(query: Query, found: Retrieved) -> Verdict:

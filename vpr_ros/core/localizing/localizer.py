@@ -177,6 +177,7 @@ class Localizer:
             count=self.config.candidates,
             poses_of=partial(self.rig.base_poses, query.camera),
             every_place=judge.needs_every_place,
+            sought=judge.sought(query),
         )
 
     def _asks_landmarks(self, query: Query, verdict: Verdict) -> bool:

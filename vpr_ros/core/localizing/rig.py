@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import angle_between, compose, invert, rotate
+from vpr_ros.core.mapping.background import EVERY_PLACE
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
@@ -60,9 +61,11 @@ class Rig:
     def base_poses(self, camera: int, places: NDArray[np.int64]) -> Poses:
         """map_T_base [K, 7] of this robot where a camera is where places [K] were taken.
 
-        Those of all places are kept, because each frame asks for some.
+        Those of all places of a small map are kept, because each frame asks for some.
         """
         mounting = self.mounting(camera)
+        if len(self._map) > EVERY_PLACE:
+            return self._map.base_poses(places, base_T_camera=mounting)
         key = mounting.tobytes()
         if key not in self._bases:
             self._bases[key] = self._map.base_poses(base_T_camera=mounting)

@@ -15,6 +15,7 @@ themselves are read row by row and never become resident.
 
 import os
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.mapping.products import products
 from vpr_ros.core.types import Descriptors
 
-CODED_FROM_BYTES, CODED_FROM_PLACES = 64_000_000, 10_000  # an exact scan of less takes a few ms
+CODED_FROM_BYTES, CODED_FROM_PLACES = 8_000_000, 5_000  # less is scanned in a millisecond
 SHARDS = 4  # scanned at the same time where there are as many cores
 _FILES = tuple(f'codes_{shard}.faiss' for shard in range(SHARDS))
 CODE_FILES = (*_FILES, 'bytes.npy', 'byte_scales.npy')
@@ -33,8 +34,9 @@ _MOST_DIMENSIONS, _MOST_GROUPS = 512, 128  # above, the table look-ups leave the
 _SAMPLE = 20_000_000  # numbers of the rows that the codes are trained on, 80 MB
 _PASSES = 4  # over the sample, to find its principal axes
 _CHUNK = 32_000_000  # numbers of the rows that are encoded at a time
-_SCANNED_SHARE, _FEWEST_SCANNED = 500, 1000
-_COMPARED = 64  # rows read exactly, beyond those that are asked for
+_SCANNED_SHARE, _FEWEST_SCANNED = 500, 500
+_THREAD_SCANS = 100_000  # rows, which pay for waking threads
+COMPARED = 16  # rows read exactly, beyond those that are asked for
 
 
 class CodedRows:
@@ -43,26 +45,45 @@ class CodedRows:
     def __init__(self, part: Path) -> None:
         """Open what write_codes has written; raises OSError, ValueError or RuntimeError."""
         self._shards = [faiss.read_index(str(part / name)) for name in _FILES]
-        self._bytes = np.load(part / 'bytes.npy', mmap_mode='r', allow_pickle=False)
+        mapped = np.load(part / 'bytes.npy', mmap_mode='r', allow_pickle=False)
+        self._bytes = np.asarray(mapped)  # still mapped, and indexed sooner than a memmap
         self._scales = np.load(part / 'byte_scales.npy', allow_pickle=False)
         self._rows = _RowFile(part / 'descriptors.npy')
         self._require_fit()
         self._pool = ThreadPoolExecutor(min(SHARDS, os.cpu_count() or 1), 'scan')
 
-    def search(self, query: Descriptors, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Exact similarity [K] and row [K] of the rows most similar to a query [D], best first.
+    def search(
+        self, asked: Sequence[tuple[Descriptors, int]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Exact product [K] and row [K] of the best rows for vectors [D], best first.
 
-        A row may be missed, the more likely the lower it ranks; what is found is exact.
+        asked: each vector, and how many rows are wanted. One scan serves all. A row may be missed,
+        the more likely the lower it ranks; what is found is exact for the first vector, and to the
+        accuracy of the bytes for the others.
         """
-        rows = self._scanned(
-            query, max(len(self._scales) // _SCANNED_SHARE, _FEWEST_SCANNED, 4 * k)
-        )
-        halves = np.array_split(rows, 2)
-        near = np.concatenate(list(self._pool.map(lambda half: self._near(half, query), halves)))
-        rows = rows[_largest(near, k + _COMPARED)]
-        similarity = products(self._rows.read(rows), query)
-        order = np.lexsort((rows, -similarity))[:k]
-        return similarity[order], rows[order]
+        fewest = max(len(self._scales) // _SCANNED_SHARE, _FEWEST_SCANNED)
+        wanted = max(fewest, *(4 * k for _, k in asked))
+        scanned = self._scanned(np.array([vector for vector, _ in asked]), wanted)
+        first = True
+        found = []
+        for (vector, k), rows in zip(asked, scanned):
+            near = self.near(rows, vector)
+            if first:
+                rows = rows[_largest(near, k + COMPARED)]
+                near = products(self.read(rows), vector)
+                first = False
+            order = np.lexsort((rows, -near))[:k]
+            found.append((near[order], rows[order]))
+        return found
+
+    def near(self, rows: NDArray[np.int64], vector: Descriptors) -> NDArray[np.float32]:
+        """Product [K] of some rows [K] with a vector [D], by their bytes."""
+        product = products(self._bytes[rows].astype(np.float32), vector)
+        return np.asarray(product * self._scales[rows])
+
+    def read(self, rows: NDArray[np.int64]) -> Descriptors:
+        """Descriptors [K, D] of some rows [K]; nothing else becomes resident."""
+        return self._rows.read(rows)
 
     def _require_fit(self) -> None:
         """Raise ValueError where the codes are not those of the descriptors [n, D]."""
@@ -83,22 +104,27 @@ class CodedRows:
                     f'{name}: {shard.ntotal} rows of {shard.d} numbers, expected {rows} of {size}'
                 )
 
-    def _near(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
-        """Similarity [K] of some rows [K] by their bytes."""
-        similarity = products(self._bytes[rows].astype(np.float32), query)
-        return np.asarray(similarity * self._scales[rows])
-
-    def _scanned(self, query: Descriptors, count: int) -> NDArray[np.int64]:
-        """The rows whose codes are most similar, ascending."""
+    def _scanned(self, vectors: Descriptors, count: int) -> list[NDArray[np.int64]]:
+        """The rows whose codes are most similar to each vector [Q, D], ascending."""
         # The rows lie evenly in the shards; a few more of each make up for chance.
         share = count / SHARDS
         each = int(share + 4 * share**0.5)
-        found = list(self._pool.map(lambda shard: shard.search(query[None], each), self._shards))
-        similarity = np.concatenate([scores[0] for scores, _ in found])
-        rows = np.concatenate([ids[0] * SHARDS + shard for shard, (_, ids) in enumerate(found)])
-        real = np.concatenate([ids[0] >= 0 for _, ids in found])
-        similarity, rows = similarity[real], rows[real]
-        return np.sort(rows[_largest(similarity, count)])
+
+        def scan(shard: faiss.Index) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+            # One by one: for several, OpenMP would wake threads and wait for them in a loop.
+            return [shard.search(vector[None], each) for vector in vectors]
+
+        each_of = self._pool.map if len(self._scales) > _THREAD_SCANS else map
+        shards = list(each_of(scan, self._shards))
+        found = []
+        for query in range(len(vectors)):
+            values = np.concatenate([found_of[query][0][0] for found_of in shards])
+            ids = [found_of[query][1][0] for found_of in shards]
+            rows = np.concatenate([rows * SHARDS + shard for shard, rows in enumerate(ids)])
+            real = np.concatenate(ids) >= 0
+            values, rows = values[real], rows[real]
+            found.append(np.sort(rows[_largest(values, count)]))
+        return found
 
 
 def codes_pay(descriptors: Descriptors) -> bool:

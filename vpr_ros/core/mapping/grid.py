@@ -1,8 +1,4 @@
-"""What a map knows of itself before any query: its drive on a regular grid, and its background.
-
-A belief moves along the grid, where moving is a shift of an array, and subtracts the background
-from what a query is like.
-"""
+"""The mapped drive on a regular grid, along which a belief moves: there, moving is a shift."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +6,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from vpr_ros.core.mapping.index import ExactIndex
 
 Array: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
@@ -119,34 +113,20 @@ def _branches(
     sizes = cubes.max(axis=0) + 2
     keys = (cubes[:, 0] * sizes[1] + cubes[:, 1]) * sizes[2] + cubes[:, 2]
     order = np.argsort(keys, kind='stable')
-    sorted_keys = keys[order]
+    known, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
+    cube = np.repeat(np.arange(len(known)), counts)  # of each place in this order
     nearest = np.full(len(keys), -1, dtype=np.int64)
     nearest_m = np.full(len(keys), radius_m)
     for offset in np.ndindex(3, 3, 3):
-        wanted = keys + ((offset[0] - 1) * sizes[1] + offset[1] - 1) * sizes[2] + offset[2] - 1
-        start, end = (np.searchsorted(sorted_keys, wanted, side) for side in ('left', 'right'))
-        for rank in range(min(int((end - start).max()), _CROWD)):
-            here = np.flatnonzero(start + rank < end)
-            there = order[start[here] + rank]
+        wanted = known + ((offset[0] - 1) * sizes[1] + offset[1] - 1) * sizes[2] + offset[2] - 1
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        crowd = np.where(known[at] == wanted, counts[at], 0)  # of each cube's neighbour there
+        for rank in range(min(int(crowd.max()), _CROWD)):
+            with_one = np.flatnonzero(crowd[cube] > rank)
+            here, there = order[with_one], order[starts[at[cube[with_one]]] + rank]
             apart_m = np.linalg.norm(positions_m[here] - positions_m[there], axis=1)
             branch = np.abs(cell_of_place[here] - cell_of_place[there]) > _BRANCH_CELLS
             better = branch & (apart_m < nearest_m[here])
             nearest[here[better]], nearest_m[here[better]] = there[better], apart_m[better]
     linked = np.flatnonzero(nearest >= 0)
     return linked, nearest[linked]
-
-
-@dataclass(frozen=True, slots=True)
-class Background:
-    """What every place of a map looks like to the map itself, see `map_background`."""
-
-    similarity: Array  # [N], mean similarity of a place to all places
-    distance: Array  # [N], of a place's descriptor from the mean descriptor
-
-
-def map_background(index: ExactIndex) -> Background:
-    """One pass over the descriptors of a map."""
-    mean = index.mean()
-    similarity = index.similarities(mean)
-    distance = np.sqrt(np.maximum(1 - 2 * similarity + mean @ mean, 1e-6))
-    return Background(similarity, distance.astype(np.float32))

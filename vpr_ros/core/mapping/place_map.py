@@ -18,12 +18,14 @@ from vpr_ros.core.image import decode
 from vpr_ros.core.landmarks.feature_kinds import features_named
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import Landmarks
+from vpr_ros.core.mapping.background import Background, map_background
 from vpr_ros.core.mapping.files import RESTORE, allow_open_files, check_file, mapped_file
-from vpr_ros.core.mapping.grid import Background, PlaceGrid, map_background, place_grid
+from vpr_ros.core.mapping.grid import PlaceGrid, place_grid
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, require_model
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.layout import GRAPHS_FOLDER
 from vpr_ros.core.mapping.part import Part, open_part
+from vpr_ros.core.mapping.positions import Positions
 from vpr_ros.core.types import CellBits, Descriptors, Image, Poses, Stamps
 
 _ATTEMPTS = 3  # to open a map that is being replaced
@@ -160,8 +162,13 @@ class PlaceMap:
 
     @cached_property
     def background(self) -> Background:
-        """What the places look like to the map itself; one pass over the descriptors."""
+        """What the places look like to the map itself; reads the descriptors of a small map."""
         return map_background(self.index)
+
+    @cached_property
+    def positions(self) -> Positions:
+        """Where the places' cameras were, sorted when first asked for."""
+        return Positions(self.poses[:, :3])
 
     @cached_property
     def id(self) -> str:

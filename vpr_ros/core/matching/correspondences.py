@@ -37,23 +37,19 @@ def correspondences(query: CellBits, places: CellBits) -> Correspondences:
     numbers = 8 * query.shape[-1]
     query, places = in_words(query), in_words(places)
     cells, size = query.shape
-    every = np.arange(cells)
+    starts = np.arange(cells) * cells  # of the rows of `apart`
     apart = np.empty((cells, cells), dtype=np.int32)  # Hamming distances, candidate by candidate
-    nearest = np.empty((len(places), cells), dtype=np.int64)
+    nearest = np.empty((len(places), cells), dtype=np.int64)  # the place's, to each of the query's
     distance = np.empty((len(places), cells), dtype=np.int32)
-    mutual = np.empty((len(places), cells), dtype=np.bool_)
-    for row, place in enumerate(places):
-        faiss.hammings(  # type: ignore[attr-defined]
-            faiss.swig_ptr(query),
-            faiss.swig_ptr(place),
-            cells,
-            cells,
-            size,
-            faiss.swig_ptr(apart),
-        )
-        nearest[row] = apart.argmin(axis=1)
-        distance[row] = apart[every, nearest[row]]
-        mutual[row] = distance[row] == apart.min(axis=0)[nearest[row]]
+    least = np.empty((len(places), cells), dtype=np.int32)  # from each of the place's cells
+    ours, theirs = faiss.swig_ptr(query), [faiss.swig_ptr(place) for place in places]
+    between = faiss.swig_ptr(apart)
+    for row, place in enumerate(theirs):
+        faiss.hammings(ours, place, cells, cells, size, between)  # type: ignore[attr-defined]
+        apart.argmin(axis=1, out=nearest[row])
+        apart.take(starts + nearest[row], out=distance[row], mode='clip')
+        apart.min(axis=0, out=least[row])
+    mutual = distance == np.take_along_axis(least, nearest, axis=1)
     usual = distance.mean(axis=0, dtype=np.float32) if len(places) else np.float32(0)
     telling = (usual - distance) / np.float32(numbers / 2)
     candidate, query_cell = np.nonzero(mutual & (telling > 0))

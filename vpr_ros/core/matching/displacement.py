@@ -6,6 +6,7 @@ agree. Each votes for its displacement at each of some scales, and the best wind
 tells how well the images match.
 """
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -18,6 +19,7 @@ Scores: TypeAlias = NDArray[np.float32]
 
 SCALES = (0.7, 0.84, 1.0, 1.19, 1.4)  # of the place's image to the query's
 WINDOW = 5  # cells of displacement, high and wide, that count as one
+_OUTSIDE = 2**40  # no vote
 
 
 def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) -> Scores:
@@ -29,18 +31,15 @@ def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) ->
     if candidates == 0:
         return np.empty(0, np.float32)
     rows, columns = grid
-    high, wide = 2 * rows - 1, 2 * columns - 1  # displacements
-    # Zeros behind each candidate's votes keep the windows of one out of the next one's.
-    padded = high + WINDOW - 1, wide + WINDOW - 1
+    padded = _padded(grid)
     weight = np.square(found.telling)
     best = np.zeros(candidates, np.float32)
     size = candidates * padded[0] * padded[1]
-    for scale in SCALES:
-        down = _displacement(found, columns, rows, scale, axis=0)
-        right = _displacement(found, columns, columns, scale, axis=1)
-        inside = (down >= 0) & (down < high) & (right >= 0) & (right < wide)
-        at = (found.candidate * padded[0] + down) * padded[1] + right
-        votes = np.bincount(at[inside], weight[inside], minlength=size).astype(np.float32)
+    pair = found.query_cell * (rows * columns) + found.place_cell
+    start = found.candidate * (padded[0] * padded[1])
+    for displaced in _displacements(grid):
+        at = np.minimum(start + displaced[pair], size)
+        votes = np.bincount(at, weight, minlength=size + 1)[:size].astype(np.float32)
         sums = cv2.boxFilter(
             votes.reshape(-1, padded[1]),
             -1,
@@ -52,12 +51,34 @@ def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) ->
     return best / np.float32(rows * columns)
 
 
-def _displacement(
-    found: Correspondences, columns: int, size: int, scale: float, *, axis: int
-) -> NDArray[np.int64]:
-    """Of each correspondence along an axis of `size` cells, counted from -(size - 1)."""
-    ours = np.divmod(found.query_cell, columns)[axis]
-    theirs = np.divmod(found.place_cell, columns)[axis]
-    centre = (size - 1) / 2
-    moved = (theirs - centre) - scale * (ours - centre)
-    return np.rint(moved).astype(np.int64) + size - 1
+def _padded(grid: tuple[int, int]) -> tuple[int, int]:
+    """Displacements, high and wide, and zeros that keep one candidate's windows out of the next's.
+
+    The zeros are behind the votes.
+    """
+    rows, columns = grid
+    return 2 * rows - 1 + WINDOW - 1, 2 * columns - 1 + WINDOW - 1
+
+
+@lru_cache(maxsize=8)
+def _displacements(grid: tuple[int, int]) -> list[NDArray[np.int64]]:
+    """Where each pair of cells [h * w * h * w] votes, in a candidate's window, at each scale.
+
+    The query's cell comes first. A pair whose displacement is too large votes beyond all windows.
+    """
+    rows, columns = grid
+    high, wide = 2 * rows - 1, 2 * columns - 1
+    found: list[NDArray[np.int64]] = []
+    for scale in SCALES:
+        down = _moved(rows, scale)[:, None, :, None]
+        right = _moved(columns, scale)[None, :, None, :]
+        inside = (down >= 0) & (down < high) & (right >= 0) & (right < wide)
+        at = np.where(inside, down * _padded(grid)[1] + right, _OUTSIDE)
+        found.append(at.ravel())
+    return found
+
+
+def _moved(size: int, scale: float) -> NDArray[np.int64]:
+    """Displacement along an axis of `size` cells, counted from -(size - 1): [query's, place's]."""
+    cell = np.arange(size) - (size - 1) / 2
+    return np.rint(cell[None, :] - scale * cell[:, None]).astype(np.int64) + size - 1

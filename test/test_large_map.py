@@ -1,0 +1,222 @@
+"""On a large map the filter works on what stands out, and answers as the exact one does."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_codes import another_look, clustered_rows
+from worlds import straight_drive, write_map
+
+from vpr_ros.core.localizing import belief as belief_module
+from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.query import Prior, Query
+from vpr_ros.core.localizing.retrieve import places_inside
+from vpr_ros.core.mapping import background as background_module
+from vpr_ros.core.mapping import codes as codes_module
+from vpr_ros.core.mapping.background import SampledBackground, map_background
+from vpr_ros.core.mapping.grid import PlaceGrid, place_grid
+from vpr_ros.core.mapping.index import CodedIndex, ExactIndex, best_of
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.positions import Positions, stretches
+from vpr_ros.core.types import Descriptors
+
+PLACES, SIZE = 100_000, 32
+SECOND = 10**9
+LOOK_ALIKES = 40  # stretches of 60 places that are found a second time elsewhere
+
+
+def routes(count: int, size: int) -> Descriptors:
+    """Descriptors along a drive, in which neighbours are alike and some stretches come twice."""
+    rng = np.random.default_rng(0)
+    scales = (1 / np.sqrt(np.arange(1, size + 1))).astype(np.float32)
+    rows = rng.standard_normal((count, size), dtype=np.float32)
+    for place in range(1, count):
+        rows[place] = 0.9 * rows[place - 1] + np.sqrt(1 - 0.9**2) * rows[place]
+    for here, there in rng.integers(0, count - 60, (LOOK_ALIKES, 2)).tolist():
+        rows[there : there + 60] = rows[here : here + 60] + 0.15 * rng.standard_normal((60, size))
+    rows *= scales
+    rows[:, 0] += 1.2
+    return unit(rows)
+
+
+def unit(rows: Descriptors) -> Descriptors:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def seen_again(rows: Descriptors, seed: int) -> Descriptors:
+    """Another drive along places: noise in each image, and what all images of the drive share."""
+    scales = 1 / np.sqrt(np.arange(1, rows.shape[1] + 1))
+    rng = np.random.default_rng(seed)
+    shared = 0.3 * rng.standard_normal(rows.shape[1]) * scales
+    noise = rng.standard_normal(rows.shape) * scales
+    return unit(rows * np.linalg.norm(scales) + shared + noise)
+
+
+def line(count: int) -> PlaceGrid:
+    """Places a metre and a second apart."""
+    positions = np.arange(count)[:, None] * np.array([1.0, 0, 0])
+    return place_grid(positions, np.arange(count) * SECOND)
+
+
+def test_frame_by_frame_it_agrees_with_the_exact_filter_among_look_alikes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, grid = routes(PLACES, SIZE), line(PLACES)
+    index = ExactIndex([rows])
+    large = map_background(index)
+    monkeypatch.setattr(background_module, 'EVERY_PLACE', PLACES)
+    whole = map_background(index)
+    assert whole.has_all and not large.has_all
+    begun = 7_000 + np.arange(30)
+    carried = np.concatenate([begun, 71_000 + 2 * np.arange(40)])
+    same, apart, sure, right = [], [], [], []
+    exact, sparse = Belief(grid, whole), Belief(grid, large)
+    for frame, query in enumerate(seen_again(rows[carried], seed=1)):
+        row = index.similarities(query)
+        found = [best_of(row, 25)[1]]
+        found.append(best_of(index.similarities(sparse.contrast(query)), sparse.looks_at)[1])
+        exact.step(row, stamp_ns=frame * SECOND)
+        sparse.step(query, stamp_ns=frame * SECOND, likely=np.concatenate(found))
+        (best, weight), (place, share) = exact.places(1), sparse.places(1)
+        same.append(best[0] == place[0])
+        apart.append(abs(weight[0] - share[0]))
+        sure.append(weight[0] > 0.2)
+        right.append(abs(place[0] - carried[frame]) <= 2)
+    assert np.mean(same) >= 0.9
+    assert np.mean(np.array(same)[sure]) >= 0.98
+    assert np.median(apart) < 0.01
+    assert all(right[20:30]) and all(right[-15:])
+    assert sparse.cells.sum() + sparse.elsewhere == pytest.approx(1, abs=1e-3)
+
+
+def test_its_work_does_not_grow_with_the_map() -> None:
+    rows = routes(20_000, SIZE)
+    belief = Belief(line(20_000), SampledBackground(ExactIndex([rows])))
+    for frame, query in enumerate(seen_again(rows[500:530], seed=2)):
+        likely = best_of(rows @ query, 25)[1]
+        belief.step(query, stamp_ns=frame * SECOND, likely=likely)
+    assert belief.places(1)[0][0] in range(527, 532)
+    assert len(belief._blocks) <= 25 + belief_module._MOST_BLOCKS
+    for frame in range(30):  # once it is sure, hardly anything but what is found is at work
+        belief.step(rows[530 + frame], stamp_ns=(30 + frame) * SECOND, likely=np.array([530]))
+    assert len(belief._blocks) < 20
+
+
+def test_a_known_region_takes_all_weight_of_a_large_map_and_gives_it_back() -> None:
+    rows = routes(20_000, SIZE)
+    belief = Belief(line(20_000), SampledBackground(ExactIndex([rows])))
+    for inside in (np.arange(300, 340), np.arange(2_000, 12_000)):  # few, and more than fit
+        belief.reset()
+        belief.restrict(inside, on_map=True)
+        cells = belief.cells
+        assert cells[inside[-1] + 20 :].max() <= (0 if len(inside) < 100 else cells[inside].max())
+        assert belief.elsewhere == 0
+        belief.restrict(inside, on_map=False)
+        belief.step(rows[inside[5]], stamp_ns=0, likely=inside[:20])
+        assert belief.places(1)[0][0] in inside
+        belief.step(rows[inside[6]], stamp_ns=SECOND, likely=inside[:20])
+        total = belief._total() + belief.elsewhere
+        assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_a_sample_tells_what_the_whole_row_tells() -> None:
+    rows = routes(20_000, SIZE)
+    index = ExactIndex([rows])
+    sampled = SampledBackground(index)
+    contrast = rows[77] - sampled.mean
+    centred = rows - rows.mean(axis=0)
+    exact = (centred / np.linalg.norm(centred, axis=1, keepdims=True)) @ contrast
+    row = sampled.row(contrast)
+    assert row.std() == pytest.approx(exact.std(), rel=0.05)
+    assert row.mean() == pytest.approx(exact.mean(), abs=0.1 * exact.std())
+    places = np.array([3, 77, 19_999])
+    np.testing.assert_allclose(
+        sampled.row_at(places, contrast), exact[places], atol=0.1 * exact.std()
+    )
+
+
+@given(
+    st.integers(1, 200),
+    st.floats(-30, 130),
+    st.floats(-30, 130),
+    st.floats(0.01, 300),
+    st.integers(0, 5),
+)
+def test_places_inside_a_circle_are_found_without_a_look_at_all(
+    count: int, x: float, y: float, radius_m: float, seed: int
+) -> None:
+    places = np.random.default_rng(seed).uniform(0, 100, (count, 3)).round(seed)
+    near = Positions(places).near(np.array([x, y]), radius_m)
+    assert (np.diff(near) > 0).all()
+    inside = np.flatnonzero(np.hypot(*(places[:, :2] - [x, y]).T) <= radius_m)
+    assert set(inside.tolist()) <= set(near.tolist())
+
+
+def test_stretches_are_ranges_one_after_another() -> None:
+    found = stretches(np.array([3, 7, 7, 1]), np.array([5, 7, 9, 0]))
+    assert found.tolist() == [3, 4, 7, 8]
+    assert len(stretches(np.empty(0, np.int64), np.empty(0, np.int64))) == 0
+
+
+@pytest.fixture(scope='module')
+def coded_map(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
+    """6,000 places a metre apart in two parts of a map, one of them with codes."""
+    folder = tmp_path_factory.mktemp('large') / 'map'
+    with pytest.MonkeyPatch.context() as limits:
+        limits.setattr(codes_module, 'CODED_FROM_BYTES', 100_000)
+        return write_map(folder, clustered_rows(6000, 64), straight_drive(6000))
+
+
+def test_one_scan_finds_what_two_searches_find(coded_map: PlaceMap) -> None:
+    rows = np.asarray(coded_map.blocks[0])
+    index, exact = coded_map.index, ExactIndex([rows])
+    assert isinstance(index, CodedIndex)
+    mean = rows.mean(axis=0)
+    shares = []
+    for query in another_look(rows[::300]):
+        contrast = query - mean
+        similarity, found, beside = index.search_beside(query, 25, contrast, 64)
+        best, truth, others = exact.search_beside(query, 25, contrast, 64)
+        assert found[0] == truth[0]
+        np.testing.assert_allclose(similarity, rows[found] @ query, atol=1e-5)
+        shares.append(np.isin(others, beside).mean())
+        some = np.arange(100, 900)
+        similarity, found = index.search_among(some, query, 10)
+        best, truth = exact.search_among(some, query, 10)
+        assert found[0] == truth[0]
+        np.testing.assert_allclose(similarity, best, atol=1e-3)
+        np.testing.assert_allclose(index.similar_about(some, query), rows[some] @ query, atol=5e-3)
+    assert np.mean(shares) > 0.97
+
+
+def test_a_prior_is_searched_and_nothing_else(
+    coded_map: PlaceMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.asarray(coded_map.blocks[0])
+    localizer = Localizer(None, coded_map, LocalizerConfig())  # type: ignore[arg-type]
+    prior = Prior(coded_map.poses[2000, :3], radius_m=30.0)
+    inside = places_inside(prior, coded_map)
+    assert inside.tolist() == np.flatnonzero(prior.allows(coded_map.poses[:, :3])).tolist()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError('searched the whole map')
+
+    for whole in ('search', 'search_beside', 'similarities'):
+        monkeypatch.setattr(CodedIndex, whole, refuse)
+    for frame in range(4):
+        query = Query(rows[2005 + frame], frame * SECOND, prior=prior)
+        located = localizer.locate(query)
+        assert located.candidates.place_index[0] == 2005 + frame
+        assert np.isin(located.similar.place_index, inside).all()
+
+
+def test_a_drive_is_localized_on_a_large_map(coded_map: PlaceMap) -> None:
+    rows = np.asarray(coded_map.blocks[0])
+    localizer = Localizer(None, coded_map, LocalizerConfig())  # type: ignore[arg-type]
+    best = [
+        int(localizer.locate(Query(query, frame * SECOND)).candidates.place_index[0])
+        for frame, query in enumerate(another_look(rows[1000:1040], noise=0.4))
+    ]
+    assert np.abs(np.array(best[10:]) - np.arange(1010, 1040)).max() <= 2
