@@ -220,3 +220,42 @@ def test_a_drive_is_localized_on_a_large_map(coded_map: PlaceMap) -> None:
         for frame, query in enumerate(another_look(rows[1000:1040], noise=0.4))
     ]
     assert np.abs(np.array(best[10:]) - np.arange(1010, 1040)).max() <= 2
+
+
+def test_what_is_known_goes_on_in_another_belief_about_the_same_large_map() -> None:
+    rows = routes(20_000, SIZE)
+    background = SampledBackground(ExactIndex([rows]))
+    before, after = Belief(line(20_000), background), Belief(line(20_000), background)
+    for frame, query in enumerate(seen_again(rows[500:520], seed=2)):
+        likely = best_of(rows @ query, 25)[1]
+        before.step(query, stamp_ns=frame * SECOND, likely=likely)
+    after.begin_at(before.standing())
+    places, weight = before.places(10)
+    again, shares = after.places(10)
+    assert again[0] == places[0]
+    np.testing.assert_allclose(shares[:3], weight[:3], rtol=0.01)
+    assert after._total() + after.elsewhere == pytest.approx(1, abs=1e-3)
+
+
+def test_a_camera_that_looks_another_way_counts_as_in_the_exact_filter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 8_000
+    rows, grid = routes(count, SIZE), line(count)
+    index = ExactIndex([rows])
+    sparse = Belief(grid, SampledBackground(index))
+    monkeypatch.setattr(background_module, 'EVERY_PLACE', count)
+    exact = Belief(grid, map_background(index))
+    sees = np.roll(np.arange(count), 300)  # at place k, this camera sees place k - 300
+    sees[:1000] = -1
+    best = []
+    for frame, query in enumerate(seen_again(rows[4_000:4_030], seed=3)):
+        seen = {'stamp_ns': frame * SECOND, 'camera': 1, 'places_seen': sees}
+        row = index.similarities(query)
+        exact.step(row, **seen)
+        contrast = index.similarities(sparse.contrast(query, camera=1))
+        likely = np.concatenate([best_of(row, 25)[1], best_of(contrast, sparse.looks_at)[1]])
+        sparse.step(query, likely=likely, **seen)
+        best.append((int(exact.places(1)[0][0]), int(sparse.places(1)[0][0])))
+    assert abs(best[-1][0] - 4_329) <= 2
+    assert all(abs(first - second) <= 1 for first, second in best[15:])
