@@ -4,9 +4,7 @@
 
 One setting for all sets, no odometry, no look-ahead. A set's radius is its own truth: two frames,
 one for nordland, 3 m for KITTI, 5 m for the demo; frame k of a set without poses is at (k, 0, 0)
-at 8 Hz. --fit prints the weights for the model's card, fitted on the first halves of the drives,
-on the same halves with the robot carried away in their middle, and on drives along the maps of
-other sets.
+at 8 Hz. --fit prints the weights for the model's card (benchmarks/fitting.py).
 """
 
 import argparse
@@ -20,18 +18,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from driven import (
-    PERIOD_NS,
-    RADII_M,
-    ROOT,
-    Bench,
-    Pass,
-    carried,
-    drive_pass,
-    folder_pass,
-    localized,
-    written,
-)
+from driven import PERIOD_NS, ROOT, Bench, Pass, carried, localized
+from fitting import FOREIGN_FRAMES, ONLY_FOREIGN, benches, halves, training
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -39,7 +27,6 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.intervals import drive_interval
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import OBSERVATIONS, SHIPPED, fit
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.background import EVERY_PLACE, WholeBackground
@@ -48,60 +35,6 @@ from vpr_ros.core.mapping.grid import place_grid
 from vpr_ros.drives.posed_images import PosedImages
 from vpr_ros.evaluating.calibration import BLOCK, calibrate
 from vpr_ros.session.tracker import State
-
-FOREIGN_FRAMES = 200
-TWO_PARTS = ('corridor', 'gardenspoint_thumb', 'nordland_64x32')
-ONLY_FOREIGN = ('rtabmap_corridor_loop', 'ie_tower_indoor')
-
-
-def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
-    day, dusk = (
-        drive_pass(ROOT / 'demo' / 'drives' / name, model, cache) for name in ('day', 'dusk')
-    )
-    found = [('demo', day, dusk, 5.0)]
-    if (data / 'kitti_clip1').is_dir():
-        kitti = drive_pass(data / 'kitti_clip1', model, cache)
-        halves = [
-            replace(kitti[start::2], stamps_ns=kitti.stamps_ns[start::2]) for start in (0, 1)
-        ]
-        found.append(('kitti_clip1', *halves, 3.0))
-    for name in TWO_PARTS:
-        if (data / name).is_dir():
-            parts = (
-                folder_pass(data / name / part, model, cache) for part in ('database', 'queries')
-            )
-            found.append((name, *parts, RADII_M[name]))
-    for name in ONLY_FOREIGN:
-        if (data / name).is_dir():
-            parts = (
-                ('images',) * 2 if (data / name / 'images').is_dir() else ('database', 'queries')
-            )
-            passes = (folder_pass(data / name / part, model, cache) for part in parts)
-            found.append((name, *passes, 2.0))
-    for name, mapped, driven, radius_m in found:
-        place_map = written(mapped, model, folder / name)
-        yield Bench(name, mapped, driven, radius_m, place_map)
-
-
-def halves(driven: Pass) -> tuple[Pass, Pass]:
-    middle = len(driven) // 2
-    return driven[:middle], driven[middle:]
-
-
-def training(found: list[Bench]) -> tuple[np.ndarray, np.ndarray]:
-    """Observations and truths of all first halves."""
-    observed, right = [], []
-    for bench in found:
-        for other in found:
-            own = other.name == bench.name
-            if own and bench.name in ONLY_FOREIGN:
-                continue
-            first = halves(other.driven if own else other.driven[:FOREIGN_FRAMES])[0]
-            for driven in (first, carried(first)) if own else (first,):
-                outcome = localized(bench, driven, foreign=not own)
-                observed.append(outcome.observed)
-                right.append(outcome.best)
-    return np.concatenate(observed), np.concatenate(right)
 
 
 def show(title: str, header: str, rows: list[str]) -> None:
@@ -290,8 +223,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = list(benches(model, arguments.data, arguments.cache, Path(folder)))
         if arguments.fit:
-            flat = replace(SHIPPED, weights=(0.0,) * len(OBSERVATIONS), bias=0.0)
-            print(fit(*training(found), prior=flat, source='first halves'))
+            print(training(found).fitted())
             return
         header = 'set | places | queries | R@1, one image | R@1, belief'
         show('Recall', header, list(recall_rows(found)))

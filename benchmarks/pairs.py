@@ -1,7 +1,8 @@
 """Every drive on every map: false fixes, answers and errors of the ordered pairs, on one page.
 
     python benchmarks/pairs.py [--data ../shared/data] [--worlds outputs/worlds] [--cache DIR]
-                               [--output outputs/pairs] [--model MODEL]
+                               [--output outputs/pairs] [--model MODEL] [--risk-ratio R]
+                               [--as-shipped]
 
 A pair is a drive that is mapped and a drive that is localized on it. Five groups:
 
@@ -12,8 +13,9 @@ A pair is a drive that is mapped and a drive that is localized on it. Five group
 - twin: the same between rendered towns, which share their roads and some houses;
 - mixture: drives whose middle third is another place's: they leave the map and return.
 
-And the robot is carried away in the middle of drives. Writes pairs.json, pairs.html and
-observations.npz, from which calibrations are fitted.
+And the robot is carried away in the middle of drives. Each pair is judged by a calibration that
+was fitted without its places (benchmarks/fitting.py), unless --as-shipped asks for the model's
+own. Writes pairs.json, pairs.html and observations.npz.
 """
 
 import argparse
@@ -23,10 +25,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from driven import ROOT, Maps, Matches, Outcome, localized, spread
+from fitting import benches, training
 from journeys import Pair, journeys, pairs_of
 from kidnapping import kidnapped, kidnapping_summary
 from pair_figures import measured, save_observations
@@ -34,7 +39,7 @@ from pairs_page import pairs_page
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
-from vpr_ros.core.localizing.confidence import Calibration
+from vpr_ros.core.localizing.confidence import SHIPPED, Calibration, from_dict
 from vpr_ros.report.page import write_page
 
 
@@ -70,14 +75,26 @@ def main() -> None:
     output = ROOT / 'outputs' / 'pairs'
     parser.add_argument('--output', type=Path, default=output, help='default: %(default)s')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        '--as-shipped',
+        action='store_true',
+        help="judge by the model's own calibration, which knows half of each real drive",
+    )
+    parser.add_argument(
+        '--risk-ratio', type=float, metavar='R', help="default: that of the model's card"
+    )
     arguments = parser.parse_args()
     started_s = time.monotonic()
     model = Model.open(arguments.model, precision='fp32')
     found = journeys(model, arguments.data, arguments.worlds, arguments.cache)
     pairs, matches = pairs_of(found), Matches(arguments.cache)
-    options = {'matches': matches, 'workers': arguments.workers}
     with tempfile.TemporaryDirectory() as folder:
         maps = Maps(model, Path(folder))
+        options = {
+            'matches': matches,
+            'workers': arguments.workers,
+            'calibration': _calibration(arguments, model, matches, Path(folder)),
+        }
         made = list(outcomes(pairs, maps, **options))
         trials = kidnapped(pairs, maps, **options)
     matches.save()
@@ -97,6 +114,24 @@ def main() -> None:
     for name, part in whole['groups'].items():
         print(said(name, part))
     print(f'{len(pairs)} pairs in {time.monotonic() - started_s:.0f} s: {arguments.output}')
+
+
+def _calibration(
+    arguments: argparse.Namespace, model: Model, matches: Matches, folder: Path
+) -> Callable[[Pair], Calibration]:
+    """What gives each pair's calibration."""
+    shipped = from_dict(model.card.calibration) if model.card.calibration else SHIPPED
+    ratio = arguments.risk_ratio or shipped.risk_ratio
+    if arguments.as_shipped:
+        return lambda pair: replace(shipped, risk_ratio=ratio)
+    with matches.remembered():
+        frames = training(list(benches(model, arguments.data, arguments.cache, folder)))
+
+    @cache
+    def without(places: frozenset[str]) -> Calibration:
+        return replace(frames.fitted(without=sorted(places)), risk_ratio=ratio)
+
+    return lambda pair: without(frozenset({pair.mapped.place, pair.asked.place}))
 
 
 def said(name: str, part: dict) -> str:
