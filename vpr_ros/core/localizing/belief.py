@@ -144,7 +144,6 @@ class Belief:
         self._stamp_ns: int | None = None
         self._held_m = 0.0  # travelled, by odometry, while images repeated each other
         self._frames = 0
-        self._row_now: _Row | None = None  # of the last image
 
     def standing(self) -> Standing:
         """What is known now, in terms of places."""
@@ -218,7 +217,7 @@ class Belief:
         than elsewhere, in nats [K], by more than its similarity.
         """
         seen = self._of(camera)
-        row = self._row_now = self._row(self.contrast(query, camera))
+        row = self._row(self.contrast(query, camera))
         novelty = 1.0 if evidence == 0 or row is None else _novelty(row, seen)
         if travelled_m is not None:
             travelled_m += self._held_m
@@ -288,12 +287,6 @@ class Belief:
         order = np.argsort(-weight, kind='stable')[:count]
         return rows[order].astype(np.int64), weight[order]
 
-    def heights(self, places: Rows) -> Array:
-        """How far places [K] stand out of all for the last image, in standard deviations [K]."""
-        if self._row_now is None:
-            return np.zeros(len(places), np.float32)
-        return self._heights(self._row_now, places)
-
     def _of(self, camera: int) -> _Seen:
         if camera not in self._seen:
             self._seen[camera] = _Seen(self._map.mean)
@@ -344,14 +337,10 @@ class Belief:
         """How much likelier a row is at places [K] than elsewhere."""
         if row is None or counts == 0:
             return np.ones(len(places), np.float32)
-        return _likelier(self._heights(row, places), counts)
-
-    def _heights(self, row: _Row, places: Rows) -> Array:
-        """How far places [K] stand out of a row [K]."""
         if self._map.has_all:
-            return row.heights[places]
+            return _likelier(row.heights[places], counts)
         found = self._map.row_at(places, row.contrast)
-        return np.asarray((found - np.float32(row.mean)) * np.float32(1 / row.spread))
+        return _likelier((found - np.float32(row.mean)) * np.float32(1 / row.spread), counts)
 
     def _usual_likelihood(self, row: _Row | None, counts: float, shown: '_Shown | None') -> float:
         """The same of all other places together."""

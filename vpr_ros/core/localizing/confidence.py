@@ -24,24 +24,15 @@ from vpr_ros.core.mapping.layout import HEADER_NAME
 
 Array: TypeAlias = NDArray[np.float64]
 
-OBSERVATIONS = (
-    'belief',
-    'similarity',
-    'ratio',
-    'spread',
-    'match',
-    'match_ratio',
-    'height',
-    'lead',
-)
-MAY_LACK = OBSERVATIONS[4:]
-"""What a calibration from before may not weigh; without cells, matches are 0."""
+OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread', 'match', 'match_ratio')
+MATCHES = OBSERVATIONS[4:]
+"""Those of maps with cells; they are 0, and their weights may be absent, without."""
 OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
 BINS = 10
 CHI_SQUARE_95 = 7.815  # of three dimensions
 
-_CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 3.0, 1.0])  # about which one varies
-_SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5, 1.0, 0.5])  # by how much
+_CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observation varies
+_SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
 _UNRELATED = 0.0005  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
 _PULL = 1.0  # towards the prior, in observations that contradict it
@@ -77,7 +68,7 @@ class Calibration:
 
 
 SHIPPED = Calibration(
-    weights=(0.799, 26.51, 12.10, -0.067, 0.0, 0.0, 0.0, 0.0),
+    weights=(0.799, 26.51, 12.10, -0.067, 0.0, 0.0),
     bias=-27.69,
     source='shipped: the first halves of five drives',
 )
@@ -112,8 +103,6 @@ def observe(
     *,
     match: float = 0.0,
     other_match: float = 0.0,
-    height: float = 0.0,
-    other_height: float = 0.0,
     rival: float = 0.0,
     contradicted: bool = False,
 ) -> Array:
@@ -122,10 +111,8 @@ def observe(
     belief: weight of the answer's neighbourhood, in [0, 1]; similarity: of the best place in it;
     ratio: how much farther the descriptor is from the best place outside it, in squared distances;
     spread: of the candidates' positions, in radii; match, other_match: of the best candidate's
-    cells in the answer's neighbourhood and outside it, 0 where none was matched; height,
-    other_height: how far its best place stands out of all places for this image, and the best
-    outside it do, in standard deviations, which light changes less than it does similarities;
-    rival: weight of the strongest other neighbourhood; contradicted: the image looks like other places, so that
+    cells in the answer's neighbourhood and outside it, 0 where none was matched; rival: weight of
+    the strongest other neighbourhood; contradicted: the image looks like other places, so that
     either it or the answer is wrong, and the answer is at best as probable as not.
     """
     share = min(max(belief, 1e-4), 1 - 1e-4)
@@ -141,8 +128,6 @@ def observe(
             min(spread, 5.0),
             np.log(matches[0] / _UNRELATED),
             np.log(matches[0] / matches[1]),
-            height,
-            height - other_height,
             ahead,
         ]
     )
@@ -264,7 +249,7 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Calibration:
     """The inverse; raises ConfigError for what as_dict does not write."""
     try:
-        said = dict.fromkeys(MAY_LACK, 0.0) | dict(values['weights'])
+        said = dict.fromkeys(MATCHES, 0.0) | dict(values['weights'])
         weights = tuple(float(said[name]) for name in OBSERVATIONS)
         bias = float(values['bias'])
         error, radius_m = values['error'], values['radius_m']

@@ -24,7 +24,6 @@ Array: TypeAlias = NDArray[np.float64]
 
 _ROBUST_STEPS = 3
 _BEST_MATCHES = 3  # an image of which none of these lies at a place speaks against that place
-_BEST_OUTSIDE = 5  # places, whose mean tells how high others stand
 _MATCH_POWER = 0.5  # of a place's match in its weight for the position
 _UNIFORM_ANGLE_VARIANCE = np.pi**2 / 3  # of an angle about which nothing is known
 
@@ -70,8 +69,6 @@ def observe_mode(
     similar: the candidates by this image alone; the best of them outside the mode is the next
     distinct place, or else the last of them, which is then no less similar.
     """
-    if candidates.height is None or similar.height is None:
-        raise ValueError('candidates without heights: no belief has weighed them')
     weights, positions_m = _weights(candidates), candidates.map_T_base[:, :3]
     similarity = float(candidates.similarity[mode.agreeing].max())
     centre_m = positions_m[np.flatnonzero(mode.agreeing)[0]]
@@ -83,9 +80,6 @@ def observe_mode(
     share = weights / max(float(weights.sum()), 1e-12)
     away_m = positions_m - share @ positions_m
     spread = float(np.sqrt(share @ (away_m**2).sum(axis=1))) / config.agreement_radius
-    height = float(candidates.height[mode.agreeing].max())
-    rivals = np.sort(similar.height[is_outside])[-_BEST_OUTSIDE:]
-    other_height = float(rivals.mean() if len(rivals) else similar.height.min())
     match = other = 0.0
     if similar.match is not None:
         match = float(similar.match[~is_outside].max(initial=0.0))
@@ -97,8 +91,6 @@ def observe_mode(
         spread,
         match=match,
         other_match=other,
-        height=height,
-        other_height=other_height,
         rival=mode.rival,
         contradicted=similar.match is not None and bool(is_outside[:_BEST_MATCHES].all()),
     )

@@ -4,7 +4,7 @@ Two judges with one method. What one image gives is decided by thresholds; along
 weighs the places and a calibrated probability decides.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -128,8 +128,6 @@ class Drive:
         candidates, shown, is_identical = self._weigh(query, found, config)
         if len(found.similar) == 0:
             return _nothing_inside(query, found)
-        heights = self._belief.heights(found.similar.place_index)
-        found = replace(found, similar=replace(found.similar, height=heights))
         if not query.shows_something:
             return Verdict(candidates, NoFix(Reason.NOTHING_SEEN), shown)
         has_heading = self._map.header.has_heading
@@ -184,9 +182,7 @@ class Drive:
         similarity = self._similarity(query.descriptor, found.row, seen)
         # A belief is about places as the robot's first camera took them.
         poses = self._rig.base_poses(0, places)
-        height = np.where(seen >= 0, self._belief.heights(np.maximum(seen, 0)), np.float32(0))
-        candidates = Candidates(places, similarity, poses, weight, height=height)
-        return candidates, seen[seen >= 0], novelty < IDENTICAL
+        return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
 
     def _camera(self, query: Query) -> int:
         """The camera that a query's counts as: cameras that look the same way are one."""

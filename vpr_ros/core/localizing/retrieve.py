@@ -26,7 +26,6 @@ class Candidates:
     map_T_base: Poses  # [K, 7], where this robot would be at each
     weight: NDArray[np.float32] | None = None  # [K], of the judge, non-increasing; sums to <= 1
     match: NDArray[np.float32] | None = None  # [K], of cells, in [0, 1]; NaN where not matched
-    height: NDArray[np.float32] | None = None  # [K], see Belief.heights; None without a belief
 
     def __len__(self) -> int:
         """K."""
