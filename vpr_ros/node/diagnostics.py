@@ -25,6 +25,7 @@ _NEXT_STEP = {
     Reason.OUTSIDE_GPS: "check the GPS and the map's datum; GPS is left out after some seconds",
     Reason.NOT_SURE: 'drive on, or give an initial pose',
     Reason.LOOK_ALIKES: 'drive on to where they differ, or give an initial pose',
+    Reason.DOES_NOT_FIT: 'drive on; check that camera_info is that of this camera',
     Reason.LOOKS_ELSEWHERE: 'drive on; was the robot carried? then call ~/reset',
     Reason.ELSEWHERE: 'on the route all the same? map it in this light with `map append`',
     Reason.NOTHING_SEEN: 'check lens, exposure and light',

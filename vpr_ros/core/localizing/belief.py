@@ -266,6 +266,13 @@ class Belief:
             self.elsewhere = 0.0
         self._scale_to_one()
 
+    def hear(self, places: Rows, nats: float) -> None:
+        """Take what something else than the image's similarities says of places [K], in nats."""
+        slots, inside = self._slot_of(self._cells_of(np.sort(places)))
+        at_work = slots > _USUAL
+        self._weight[:, slots[at_work], inside[at_work]] *= np.float32(np.exp(nats))
+        self._scale_to_one()
+
     @property
     def cells(self) -> Array:
         """Weight of each grid cell [M]; with `elsewhere` they sum to one."""

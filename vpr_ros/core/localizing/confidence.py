@@ -11,7 +11,7 @@ probability is therefore bounded by how far the answer outweighs its strongest r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -78,13 +78,15 @@ LANDMARK_OBSERVATIONS = ('inliers', 'odds', 'sigma')
 LANDMARKS_OBSERVED = len(LANDMARK_OBSERVATIONS) + 1  # and by how far the place outdoes its rival
 LANDMARK_CENTRES = np.array([4.0, 1.0, -4.0])
 LANDMARK_SCALES = np.array([0.7, 1.0, 1.0])
+_CELL_EVIDENCE = (-8.775, 1.625, 1.833)  # constant, and by the log of inliers and their odds
+_EVIDENCE_BOUNDS = -6.0, 3.0
+_FEWEST_LANDMARKS = 30
 _MOST_INLIERS, _LEAST_SIGMA = 400, 0.003  # beyond these nothing that looks alike was ever seen
 
 _FITTED_ON = 'shipped: the demo and kitti_clip1, half of the frames where the map has no place'
 _XFEAT = Calibration((1.883261, 1.85301, -1.087045), -13.97105, _FITTED_ON, frames=0)
 LANDMARKS = {
     'root-sift': Calibration((0.10303, 2.990894, -0.682177), -3.214018, _FITTED_ON, frames=883),
-    'cells': replace(_XFEAT, source='not fitted: cells refine what a drive believes'),
     'xfeat': _XFEAT,
     'xfeat-lighterglue': _XFEAT,  # not measured itself
 }
@@ -145,6 +147,26 @@ def observe_landmarks(*, inliers: int, matches: int, sigma: float, rival: int) -
     return np.array(
         [np.log(min(inliers, _MOST_INLIERS)), odds, np.log(max(sigma, _LEAST_SIGMA)), ahead]
     )
+
+
+def cell_evidence(*, inliers: int, matches: int, landmarks: int) -> float:
+    """How much cells of landmarks speak for a place, in nats; negative: against it.
+
+    inliers, matches: cells of the query that agree on a pose, and all that show landmarks of the
+    place; landmarks: of the place, of which few say nothing.
+    """
+    if landmarks < _FEWEST_LANDMARKS:
+        return 0.0
+    odds = np.log((inliers + 0.5) / (matches - inliers + 0.5))
+    constant, by_inliers, by_odds = _CELL_EVIDENCE
+    nats = constant + by_inliers * np.log(inliers + 1) + by_odds * odds
+    return float(np.clip(nats, *_EVIDENCE_BOUNDS))
+
+
+def with_odds(probability: float, nats: float) -> float:
+    """A probability after something that makes its odds exp(nats) times as large."""
+    share = min(max(probability, 1e-9), 1 - 1e-9)
+    return float(_logistic(np.log(share / (1 - share)) + nats))
 
 
 def at_most_known(calibration: Calibration, observed: Array) -> Array:

@@ -4,14 +4,14 @@ Two judges with one method. What one image gives is decided by thresholds; along
 weighs the places and a calibrated probability decides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.belief import IDENTICAL, Belief
-from vpr_ros.core.localizing.confidence import Calibration
+from vpr_ros.core.localizing.confidence import Calibration, with_odds
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
@@ -22,7 +22,7 @@ from vpr_ros.core.localizing.estimate import (
     weighed,
 )
 from vpr_ros.core.localizing.match import log_likelihood
-from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, Sought
 from vpr_ros.core.localizing.rig import Rig
@@ -30,6 +30,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors
 
 _MOST = 0.5
+_HEARD = 0.5  # share of what landmarks say that the drive remembers
 _NARROWLY = np.log(4.0)  # of the weights of an answer and its rival
 
 
@@ -41,6 +42,20 @@ class Verdict:
     outcome: Outcome
     shown: NDArray[np.int64]  # places whose images show what the query's camera sees, best first
     observed: NDArray[np.float64] | None = None  # see confidence.observe; None: not calibrated
+    likeliest: Fix | None = None  # the answer, whether it is probable enough or not
+    least: float = 1.0  # probability from which it is
+    agreeing: NDArray[np.int64] | None = None  # places [A] that agree on it
+
+    def with_evidence(self, nats: float) -> Outcome:
+        """What the outcome is where something else speaks for the answer, in nats."""
+        if self.likeliest is None:
+            return self.outcome
+        probability = with_odds(self.likeliest.probability, nats)
+        if probability >= self.least:
+            return replace(self.likeliest, probability=probability)
+        if isinstance(self.outcome, Fix):
+            return NoFix(Reason.DOES_NOT_FIT, probability)
+        return replace(self.outcome, probability=probability)
 
 
 class Judge(Protocol):
@@ -57,6 +72,10 @@ class Judge(Protocol):
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places; raises ConfigError for a camera that cannot be used."""
+        ...
+
+    def hear(self, verdict: Verdict, nats: float) -> None:
+        """Take what landmarks say of the likeliest answer, in nats; negative: against it."""
         ...
 
 
@@ -84,6 +103,9 @@ class Alone:
             return Verdict(candidates, NoFix(Reason.NOTHING_SEEN), candidates.place_index)
         outcome = estimate(candidates, config, has_heading=self._has_heading)
         return Verdict(candidates, outcome, candidates.place_index)
+
+    def hear(self, verdict: Verdict, nats: float) -> None:
+        """Nothing is remembered."""
 
 
 class Drive:
@@ -137,12 +159,18 @@ class Drive:
         if is_identical and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
             return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown, observed)
-        if probability < self._calibration.least(config.max_false_fix_rate):
-            reason = self._doubt(observed)
-            return Verdict(candidates, NoFix(reason, probability), shown, observed)
         drawn = drawn_to_matches(candidates, found.similar)
         fix = fix_at(drawn, mode, probability, config, has_heading=has_heading)
-        return Verdict(candidates, fix, shown, observed)
+        least = self._calibration.least(config.max_false_fix_rate)
+        is_probable = probability >= least
+        outcome = fix if is_probable else NoFix(self._doubt(observed), probability)
+        agreeing = candidates.place_index[mode.agreeing]
+        return Verdict(candidates, outcome, shown, observed, fix, least, agreeing)
+
+    def hear(self, verdict: Verdict, nats: float) -> None:
+        """See Judge.hear: of several images in a row it counts in part, for they show the same."""
+        if verdict.agreeing is not None and nats:
+            self._belief.hear(verdict.agreeing, _HEARD * nats)
 
     def _doubt(self, observed: NDArray[np.float64]) -> Reason:
         """Why an answer with these observations is refused."""

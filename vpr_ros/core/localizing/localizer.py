@@ -160,7 +160,11 @@ class Localizer:
         refined = None
         if self._verifier is not None and self._asks_landmarks(query, verdict):
             with _timed(latency_ms, 'landmarks'):
-                refined = self._verifier.refine(query, verdict, self.rig, self.config)
+                if self._verifier.by_cells:
+                    refined, nats = self._verifier.supported(query, verdict, self.rig, self.config)
+                    judge.hear(verdict, nats)
+                else:
+                    refined = self._verifier.refine(query, verdict, self.rig, self.config)
         return Localization(
             query.stamp_ns,
             verdict.candidates,

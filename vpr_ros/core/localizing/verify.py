@@ -7,6 +7,7 @@ known well and lies near the place. The places that agree on where the camera is
 together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +26,12 @@ from vpr_ros.core.geometry import (
 from vpr_ros.core.landmarks.features import CellFeatures
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
-from vpr_ros.core.localizing.confidence import LANDMARKS, at_most_known, observe_landmarks
+from vpr_ros.core.localizing.confidence import (
+    LANDMARKS,
+    at_most_known,
+    cell_evidence,
+    observe_landmarks,
+)
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import agreement
 from vpr_ros.core.localizing.judges import Verdict
@@ -84,10 +90,6 @@ class _Support:
     def keypoints(self) -> int:
         return len(np.unique(self.matches.keypoint))
 
-    @property
-    def ratio(self) -> float:
-        return self.inliers / self.keypoints
-
 
 class Verifier:
     """Landmarks of a map, ready to place a camera among them."""
@@ -97,7 +99,36 @@ class Verifier:
         self._map = place_map
         self._features = place_map.features()
         self.by_cells = isinstance(self._features, CellFeatures)
-        self._confidence = LANDMARKS[self._features.name]
+
+    def supported(
+        self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig
+    ) -> tuple[Outcome, float]:
+        """The verdict's outcome as the cells of landmarks speak for or against it, in nats.
+
+        They make no fix of their own: they change how probable the drive's answer is, and where
+        they mean the same place, they give its pose.
+        """
+        camera = rig.calibration(query.camera)
+        sighter = None if camera is None else self._sighter(query, camera)
+        places = verdict.shown[: 0 if sighter is None else sighter.most_places]
+        known = [self._map.landmarks(place) for place in places.tolist()]
+        if sighter is None or not any(each is not None and len(each) for each in known):
+            return verdict.outcome, 0.0
+        origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
+        supports = self._supports(places, sighter, origin)
+        best = max(supports, key=lambda support: support.inliers, default=None)
+        nats = cell_evidence(
+            inliers=0 if best is None else best.inliers,
+            matches=0 if best is None else best.keypoints,
+            landmarks=max(len(each) for each in known if each is not None),
+        )
+        judged = verdict.with_evidence(nats)
+        verified = self._verified(supports, sighter, origin, config)
+        if verified is None or not isinstance(judged, Fix):
+            return judged, nats
+        placed = fix_of(verified, base_T_camera=rig.mounting(query.camera))
+        same = agreement(judged.pose[None], placed.pose[None], config, has_heading=True).all()
+        return (replace(placed, probability=judged.probability) if same else judged), nats
 
     def refine(self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig) -> Outcome:
         """The robot's pose by landmarks where they support one, else the verdict's outcome.
@@ -140,7 +171,7 @@ class Verifier:
             sigma=float(sigma_m) / config.agreement_radius,
             rival=verified.rival_inliers,
         )
-        probability = float(at_most_known(self._confidence, observed))
+        probability = float(at_most_known(LANDMARKS[self._features.name], observed))
         return Placed(replace(fix, probability=probability), observed)
 
     def verify(
@@ -157,12 +188,20 @@ class Verifier:
         sighter = None if len(places) == 0 else self._sighter(query, camera)
         if sighter is None:
             return None
+        looked_at = places[: min(config.verified_places, sighter.most_places)]
         origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
-        supports = [
-            support
-            for place in places[: min(config.verified_places, sighter.most_places)].tolist()
-            if (support := self._support(place, sighter, origin, config))
-        ]
+        supports = self._supports(looked_at, sighter, origin)
+        return self._verified(supports, sighter, origin, config)
+
+    def _verified(
+        self,
+        found: Sequence['_Support'],
+        sighter: Sighter,
+        origin: Poses,
+        config: LocalizerConfig,
+    ) -> Verified | None:
+        """The pose on which places agree that hold."""
+        supports = [support for support in found if self._holds(support, origin, config)]
         if not supports:
             return None
         best = max(supports, key=lambda support: support.inliers)
@@ -199,23 +238,26 @@ class Verifier:
             return ByFeatures(self._features, query.image, camera)
         return None if query.cells is None else ByCells(self._map, query.cells, camera)
 
-    def _support(
-        self, place: int, sighter: Sighter, origin: Poses, config: LocalizerConfig
-    ) -> _Support | None:
-        landmarks = self._map.landmarks(place)
-        if landmarks is None:
-            return None
-        seen = sighter.sightings(place, landmarks)
-        if len(np.unique(seen.keypoint)) < config.min_inliers:
-            return None
-        origin_T_place = compose(invert(origin), self._map.poses[place])
-        matches = _matches(landmarks, seen, origin_T_place)
-        resection = resect(matches, focal_px=sighter.focal_px)
-        if resection is None:
-            return None
-        support = _Support(place, matches, resection)
+    def _supports(
+        self, places: NDArray[np.int64], sighter: Sighter, origin: Poses
+    ) -> list['_Support']:
+        """What those of some places [K] say whose landmarks agree on a pose."""
+        found = []
+        for place in places.tolist():
+            landmarks = self._map.landmarks(place)
+            if landmarks is None or len(landmarks) == 0:
+                continue
+            seen = sighter.sightings(place, landmarks)
+            matches = _matches(landmarks, seen, compose(invert(origin), self._map.poses[place]))
+            resection = resect(matches, focal_px=sighter.focal_px)
+            if resection is not None:
+                found.append(_Support(place, matches, resection))
+        return found
+
+    def _holds(self, support: '_Support', origin: Poses, config: LocalizerConfig) -> bool:
+        origin_T_place = compose(invert(origin), self._map.poses[support.place_index])
         least_ratio = max(config.min_inlier_ratio, self._features.least_inlier_ratio)
-        return support if _holds(support, origin_T_place, config, least_ratio) else None
+        return _holds(support, origin_T_place, config, least_ratio)
 
 
 def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
@@ -287,7 +329,7 @@ def _holds(
     apart_m = np.linalg.norm(support.resection.pose[:3] - origin_T_place[:3])
     return bool(
         support.inliers >= config.min_inliers
-        and support.ratio >= least_ratio
+        and support.inliers >= least_ratio * support.keypoints
         and sigma_m < config.agreement_radius / 2
         and apart_m < np.percentile(range_m[support.resection.inliers], 90)
     )
