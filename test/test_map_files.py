@@ -268,8 +268,8 @@ def test_parts_that_are_not_numbered_one_by_one_are_refused(folder: Path) -> Non
 @pytest.mark.parametrize(
     ('version', 'said'),
     [
-        (versions.FORMAT_VERSION + 1, 'reads up to 2; update the program'),
-        (0, r'format_version 0, expected one of \[1, 2\]'),
+        (versions.FORMAT_VERSION + 1, 'reads up to 3; update the program'),
+        (0, r'format_version 0, expected one of \[1, 2, 3\]'),
         ('1', r"format_version '1', expected one of"),
         (None, 'format_version None, expected'),
         ([1], r'format_version \[1\], expected'),
@@ -301,12 +301,14 @@ def test_the_map_of_an_older_version_is_upgraded_and_written_as_the_newest(
         values = dict(found)
         return values | {'frame_id': values.pop('frame')}
 
-    monkeypatch.setattr(versions, 'FORMAT_VERSION', 3)
-    monkeypatch.setattr(versions, 'UPGRADES', {2: renamed, 3: dict})
+    newest = versions.FORMAT_VERSION + 1
+    monkeypatch.setattr(versions, 'FORMAT_VERSION', newest)
+    monkeypatch.setattr('vpr_ros.core.mapping.header.version_saying', lambda values: newest)
+    monkeypatch.setattr(versions, 'UPGRADES', {2: renamed, newest: dict})
     header = read_header(with_cells)
-    assert (header.frame_id, header.format_version) == ('hall', 3)
+    assert (header.frame_id, header.format_version) == ('hall', newest)
     write_calibration(with_cells, {'bias': 1.0})
-    assert yaml.safe_load(path.read_text())['format_version'] == 3
+    assert yaml.safe_load(path.read_text())['format_version'] == newest
     assert read_header(with_cells).frame_id == 'hall'
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vpr_ros.cli.command import Parser, command, say_drive, say_notes
 from vpr_ros.cli.options import (
+    add_half,
     add_mapping,
     add_model,
     add_workers,
@@ -24,7 +25,14 @@ from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import drives_in, open_drive
 from vpr_ros.map_care.archive import STRETCH, Recipe, broken_lines, build_archive
-from vpr_ros.map_care.build import MapOptions, Spacing, build_map, chosen_features
+from vpr_ros.map_care.build import (
+    MapOptions,
+    Spacing,
+    build_map,
+    chosen_features,
+    most_places,
+)
+from vpr_ros.map_care.costs import available_bytes, unserved
 
 _ARCHIVE = ('work', 'workers', 'ray', 'stretch', 'leave_out_broken')
 _MOST_SAID = 20  # bags in a map's command
@@ -37,6 +45,7 @@ def _parser() -> Parser:
         '--output', required=True, type=Path, metavar='MAP', help='the map folder to write'
     )
     add_model(parser)
+    add_half(parser)
     _add_archive(parser)
     return parser
 
@@ -54,11 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
     features = chosen_features(arguments.landmarks, drive, model.card.cells)
+    _warn([most_places(drive, spacing)], model.card.descriptor_size, at_most=True)
     report = build_map(
         drive,
         OnnxDescriber(model, threads=arguments.threads, singly=False),
         arguments.output,
-        MapOptions(spacing=spacing, max_pose_gap_s=arguments.max_pose_gap, features=features),
+        MapOptions(
+            spacing=spacing,
+            max_pose_gap_s=arguments.max_pose_gap,
+            features=features,
+            half=arguments.half,
+            thumbnails=arguments.thumbnails,
+        ),
         command=said,
     )
     say_drive(drive)
@@ -69,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             'note: camera mounting unknown, taken as looking forward; '
             'give --mounting, or record /tf_static'
         )
-    print(_extent(PlaceMap.open(arguments.output)))
+    _tell(PlaceMap.open(arguments.output))
     return 0
 
 
@@ -82,6 +98,8 @@ def _build_archive(arguments: argparse.Namespace) -> int:
         spacing=Spacing.parse(arguments.every),
         max_pose_gap_s=arguments.max_pose_gap,
         landmarks=arguments.landmarks,
+        half=arguments.half,
+        thumbnails=arguments.thumbnails,
         stretch=arguments.stretch or STRETCH,
     )
     output: Path = arguments.output
@@ -97,7 +115,7 @@ def _build_archive(arguments: argparse.Namespace) -> int:
     say_notes([*broken_lines(found.broken), *found.notes])
     for line in found.lines():
         print(line)
-    print(_extent(PlaceMap.open(output)))
+    _tell(PlaceMap.open(output))
     return 1 if found.broken else 0
 
 
@@ -110,7 +128,9 @@ def _told(arguments: argparse.Namespace) -> str:
     for name in sorted(ours.keys() - {*_ARCHIVE, 'bags', 'output', 'threads'} | {'stretch'}):
         if ours[name] not in (None, _parser().get_default(name)):
             values = ours[name] if isinstance(ours[name], list) else [ours[name]]
-            words += [f'--{name.replace("_", "-")}', *map(str, values)]
+            no = 'no-' if ours[name] is False else ''
+            said = [] if isinstance(ours[name], bool) else map(str, values)
+            words += [f'--{no}{name.replace("_", "-")}', *said]
     return shlex.join(words)
 
 
@@ -138,6 +158,19 @@ def _add_archive(parser: Parser) -> None:
         help='make the map of the drives that can be read, and end with status 1 if others cannot '
         '(default: no map before all can)',
     )
+
+
+def _tell(place_map: PlaceMap) -> None:
+    """Print where a new map lies, and whether this machine can serve it."""
+    print(_extent(place_map))
+    parts = np.diff(place_map.part_starts).tolist()
+    _warn(parts, place_map.header.descriptor_size)
+
+
+def _warn(part_places: Sequence[int], descriptor_size: int, *, at_most: bool = False) -> None:
+    """Say where this machine has too little memory to serve parts of so many places."""
+    said = unserved(part_places, descriptor_size, available_bytes(), at_most=at_most)
+    say_notes([said] if said else [])
 
 
 def _extent(place_map: PlaceMap) -> str:

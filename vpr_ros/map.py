@@ -14,8 +14,10 @@ from pathlib import Path
 from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import (
     add_drive,
+    add_half,
     add_mapping,
     add_model,
+    add_no_thumbnails,
     add_precision,
     add_radius,
     between,
@@ -37,7 +39,7 @@ from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.fleet.commands import add_verbs as add_fleet_verbs
 from vpr_ros.map_care.build import MapOptions, Spacing, append_drive, features_to_append
 from vpr_ros.map_care.check import check, damages
-from vpr_ros.map_care.edit import merge
+from vpr_ros.map_care.edit import merge, slimmed
 from vpr_ros.map_care.export import EXPORTS
 from vpr_ros.map_care.facts import facts, recall_rows, size_on_disk, table, weaknesses
 from vpr_ros.map_care.page import damaged_page, sound_page
@@ -93,6 +95,7 @@ def _append(arguments: argparse.Namespace) -> int:
             spacing=spacing,
             max_pose_gap_s=arguments.max_pose_gap,
             features=features_to_append(arguments.map, header, arguments.landmarks, drive),
+            thumbnails=arguments.thumbnails,
         ),
         command=arguments.said,
     )
@@ -160,9 +163,24 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     wanted = {name: path for name in EXPORTS if (path := getattr(arguments, name))}
-    if not wanted:
-        raise ConfigError(f'nothing to export; expected at least one of --{", --".join(EXPORTS)}')
+    if not wanted and not arguments.slim:
+        names = ', --'.join([*EXPORTS, 'slim'])
+        raise ConfigError(f'nothing to export; expected at least one of --{names}')
+    has_less = arguments.half or not arguments.thumbnails
+    if bool(arguments.slim) != has_less:
+        raise ConfigError('--slim goes with --half, --no-thumbnails or both, and they with it')
     place_map = PlaceMap.open(arguments.map)
+    if arguments.slim:
+        slimmed(
+            place_map,
+            arguments.slim,
+            half=arguments.half,
+            thumbnails=arguments.thumbnails,
+            command=arguments.said,
+        )
+        before = size_on_disk(place_map.header, arguments.map)
+        print(f'{arguments.slim}: {size_on_disk(read_header(arguments.slim), arguments.slim)}')
+        print(f'{arguments.map}: {before}')
     for name, path in wanted.items():
         EXPORTS[name].write(place_map, path)
         print(f'{len(place_map)} places in {path}')
@@ -234,9 +252,21 @@ def _parser() -> Parser:
     one.add_argument('--output', type=Path, required=True, metavar='MAP')
     _add_recall(one)
 
-    one = verb('export', _export, 'Poses, thumbnails and descriptors for other tools.')
+    one = verb(
+        'export',
+        _export,
+        'Poses, thumbnails and descriptors for other tools; or the map with less in it.',
+    )
     for name, form in EXPORTS.items():
         one.add_argument(f'--{name}', type=Path, metavar=form.metavar, help=form.sentence)
+    one.add_argument(
+        '--slim',
+        type=Path,
+        metavar='MAP',
+        help='the map itself with less: with --half, --no-thumbnails or both',
+    )
+    add_half(one)
+    add_no_thumbnails(one)
     add_fleet_verbs(verbs)
     return parser
 

@@ -144,9 +144,30 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         'xfeat-lighterglue or none; default of a new map: cells, where there is camera_info and '
         'headings; of an appended drive: as in the map',
     )
+    add_no_thumbnails(parser)
     add_threads(parser)
     add_precision(parser)
     add_drive(parser)
+
+
+def add_no_thumbnails(parser: argparse.ArgumentParser) -> None:
+    """Add --no-thumbnails, of a map that is written."""
+    parser.add_argument(
+        '--no-thumbnails',
+        dest='thumbnails',
+        action='store_false',
+        help='keep no small pictures, which are most of a map; check-ups and the debug image do '
+        'without them',
+    )
+
+
+def add_half(parser: argparse.ArgumentParser) -> None:
+    """Add --half, of a map that is written."""
+    parser.add_argument(
+        '--half',
+        action='store_true',
+        help='keep descriptors in half precision; programs before map format 3 refuse such a map',
+    )
 
 
 def add_drive(parser: argparse.ArgumentParser) -> None:

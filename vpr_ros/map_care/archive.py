@@ -86,6 +86,8 @@ class Recipe:
     spacing: Spacing = ALL_IMAGES.spacing
     max_pose_gap_s: float | None = None
     landmarks: str | None = None  # kind of features, see chosen_features
+    half: bool = False  # descriptors in half precision
+    thumbnails: bool = True
     stretch: int = STRETCH  # images of a piece
 
 
@@ -220,6 +222,8 @@ def _map_recording(task: Task, threads: int) -> Finished:
         features=chosen_features(None, drive, cells)
         if recipe.landmarks is None
         else _features(recipe.landmarks, cells),
+        half=recipe.half,
+        thumbnails=recipe.thumbnails,
     )
     pieces: list[Path] = []
     with noting(lambda: notes_of(drive), total.known):
@@ -257,10 +261,10 @@ def _write_piece(
     if not (piece / HEADER_NAME).is_file():
         shutil.rmtree(piece, ignore_errors=True)  # somebody has deleted some of it
     maker = landmark_maker(drive, options.features) if options.features else None
-    header = map_header(drive, describer, maker, command='')
+    header = map_header(drive, describer, maker, command='', half=options.half)
     try:
         with build(piece, header, features=options.features) as writer:
-            add_places(stretch, describer, writer, maker, report)
+            add_places(stretch, describer, writer, maker, report, thumbnails=options.thumbnails)
             if not report.mapped:
                 raise _NoPlaceError
             _write_json(piece.with_suffix('.json'), asdict(report))

@@ -83,10 +83,32 @@ class MapOptions:
     spacing: Spacing = Spacing()
     max_pose_gap_s: float | None = None  # None: as the drive's poses tell, see Trajectory.at
     features: Features | None = None  # of landmarks; None: the places have none
+    half: bool = False  # descriptors in half precision; of a new map
+    thumbnails: bool = True
 
 
 ALL_IMAGES = MapOptions()
-"""Every image becomes a place, without landmarks."""
+"""Every image becomes a place, without landmarks, with its thumbnail."""
+
+
+def most_places(drive: Drive, spacing: Spacing) -> int:
+    """A bound on the places that a drive becomes, known before an image is read.
+
+    A place needs an image, and with a spacing a stretch of the way, a turn or a time since the
+    last one.
+    """
+    images, trajectory = len(drive), drive.trajectory
+    if trajectory is None or len(trajectory.stamps_ns) < 2:
+        return images
+    if spacing.seconds:
+        passed_s = float(np.ptp(trajectory.stamps_ns)) / 1e9
+        return min(images, int(passed_s / spacing.seconds) + 1)
+    if spacing.metres:
+        poses = trajectory.poses
+        way_m = float(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1).sum())
+        turned_rad = float(angle_between(poses[:-1, 3:], poses[1:, 3:]).sum())
+        return min(images, int(way_m / spacing.metres + turned_rad / _TURN_RAD) + 1)
+    return images
 
 
 @dataclass
@@ -153,7 +175,7 @@ def build_map(
     report = Report()
     with noting(lambda: notes_of(drive), report.known):
         maker = landmark_maker(drive, options.features) if options.features else None
-        header = map_header(drive, describer, maker, command)
+        header = map_header(drive, describer, maker, command, half=options.half)
         with build(output, header, features=options.features) as writer:
             _add_drive(drive, describer, writer, options, maker, report)
     return report
@@ -169,7 +191,7 @@ def _add_drive(
 ) -> None:
     """Write all places of a drive; raises DriveError where it has none."""
     frames = posed_frames(drive, frames_of(drive), options, report)
-    add_places(frames, describer, writer, maker, report)
+    add_places(frames, describer, writer, maker, report, thumbnails=options.thumbnails)
     require_mapped(drive, report)
 
 
@@ -179,6 +201,8 @@ def add_places(
     writer: MapWriter,
     maker: LandmarkMaker | None,
     report: Report,
+    *,
+    thumbnails: bool = True,
 ) -> None:
     """Describe frames of a drive, with their map_T_camera, and write them as places.
 
@@ -199,7 +223,7 @@ def add_places(
             pose,
             stamp_ns=frame.stamp_ns,
             name=frame.name,
-            thumbnail=encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75),
+            thumbnail=_thumbnail(image) if thumbnails else b'',
             cells=seen.cells,
         )
         report.mapped += 1
@@ -209,6 +233,10 @@ def add_places(
             report.landmarks += _written(writer, maker.add(image, pose, depth_m=depth_m))
     if maker is not None:
         report.landmarks += _written(writer, maker.finish())
+
+
+def _thumbnail(image: Image) -> bytes:
+    return encode_jpeg(image, longest_side_px=THUMBNAIL_PX, quality=75)
 
 
 def require_mapped(drive: Drive, report: Report) -> None:
@@ -309,7 +337,12 @@ def features_to_append(
 
 
 def map_header(
-    drive: Drive, describer: Describer, maker: LandmarkMaker | None, command: str
+    drive: Drive,
+    describer: Describer,
+    maker: LandmarkMaker | None,
+    command: str,
+    *,
+    half: bool = False,
 ) -> MapHeader:
     """What a map of a drive says of itself; maker: of its landmarks, None: it has none."""
     card = describer.model.card
@@ -318,6 +351,7 @@ def map_header(
         model_sha256=card.sha256,
         descriptor_size=card.descriptor_size,
         cells=card.cells,
+        half_descriptors=half,
         model_calibration=card.calibration,
         frame_id=drive.frame_id,
         datum=drive.datum,

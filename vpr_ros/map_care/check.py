@@ -222,6 +222,8 @@ def find_poor_images(place_map: PlaceMap, rows: NDArray[np.int64]) -> list[PoorI
         except ImageError:
             found.append(PoorImage(row, 'unreadable'))
             continue
+        if image is None:
+            continue  # the map was made without
         is_blank = not shows_something(image)
         if reason := _lack(image) or ('flat' if is_blank else ''):
             found.append(PoorImage(row, reason, is_blank))

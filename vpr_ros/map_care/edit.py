@@ -26,12 +26,16 @@ from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import no_landmarks
 from vpr_ros.core.mapping.files import check_file, load_array, open_regular
 from vpr_ros.core.mapping.graphs import graph_digests, write_graphs
+from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.same_frame import require_same_frame
+
+_AT_ONCE = 4_000_000  # numbers of descriptors that are rewritten at a time
 
 
 class OnDisk(Protocol):
@@ -81,6 +85,7 @@ def append(
                 stack,
                 part=part,
                 cells=header.cells,
+                half=header.half_descriptors,
                 landmark_descriptor_size=landmarks[1].descriptor_size if landmarks else None,
             )
             yield writer
@@ -160,6 +165,7 @@ def _linked(maps: Sequence[OnDisk], staging: Path, notes: list[str]) -> MapHeade
         first,
         files=files,
         places=places,
+        half_descriptors=any(each.header.half_descriptors for each in maps),
         camera=mapped.header.camera,
         landmark_features=mapped.header.landmark_features,
     )
@@ -190,6 +196,7 @@ def keep_places(
                     header.descriptor_size,
                     stack,
                     cells=header.cells,
+                    half=header.half_descriptors,
                     landmark_descriptor_size=size,
                 )
                 _copy_rows(place_map, np.flatnonzero(kept), writer)
@@ -205,6 +212,53 @@ def keep_places(
     except _DeclinedError:
         return False
     return True
+
+
+def slimmed(
+    place_map: PlaceMap,
+    output: Path | str,
+    *,
+    half: bool = False,
+    thumbnails: bool = True,
+    command: str = '',
+) -> None:
+    """Write the same map with less: descriptors in half precision, no thumbnails.
+
+    Its parts, their rows and their codes stay; what does not change is linked. Raises MapError
+    where the map cannot be written.
+    """
+    header = place_map.header
+    with _staged(Path(output)) as staging:
+        files = dict(header.files or {})
+        for name in header.files or {}:
+            source, target = place_map.folder / name, staging / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if half and source.name == 'descriptors.npy':
+                _write_halves(source, target)
+            elif not thumbnails and source.name == 'thumbnails.bin':
+                target.touch()
+            elif not thumbnails and source.name == 'thumbnail_ends.npy':
+                ends = load_array(source.parent, source.stem, mapped=True)
+                np.save(target, np.zeros_like(ends))
+            else:
+                _link(source, target)
+                continue
+            del files[name]  # its digest is another now
+        slim = replace(header, files=files, half_descriptors=half or header.half_descriptors)
+        write_header(staging, _changed(slim, header.places, command, ''))
+        if place_map.folder.resolve() == Path(output).resolve():
+            _require_unchanged(place_map.folder, header)
+
+
+def _write_halves(source: Path, target: Path) -> None:
+    """Write the descriptors of a part anew in half precision."""
+    rows = load_array(source.parent, source.stem, mapped=True)
+    with target.open('wb') as file:
+        writer = NpyWriter(file, HALF, rows.shape[1])
+        step = max(_AT_ONCE // rows.shape[1], 1)
+        for start in tqdm(range(0, len(rows), step), unit='chunk', disable=None, delay=2):
+            writer.append(rows[start : start + step])
+        writer.finish()
 
 
 def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) -> None:

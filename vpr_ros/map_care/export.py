@@ -19,6 +19,7 @@ import numpy as np
 
 from vpr_ros.core.atomic import staged_file, staged_folder
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
@@ -69,7 +70,16 @@ def export_geojson(place_map: PlaceMap, path: Path) -> None:
 
 
 def export_images(place_map: PlaceMap, folder: Path) -> None:
-    """A posed folder of the thumbnails; raises MapError where `folder` is something else."""
+    """A posed folder of the thumbnails.
+
+    Raises MapError where `folder` is something else, and for places without a thumbnail.
+    """
+    without = sum(not place_map.thumbnail_jpeg(place) for place in range(len(place_map)))
+    if without:
+        raise MapError(
+            f'{place_map.folder}: {without} of {len(place_map)} places have no thumbnail, which '
+            '--images needs; the map was made with --no-thumbnails'
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / POSES_NAME).is_file():
         raise MapError(f'{folder}: exists and is not a posed folder; give a new one')
     names = [f'{place:06d}.jpg' for place in range(len(place_map))]
@@ -98,7 +108,7 @@ def export_npz(place_map: PlaceMap, path: Path) -> None:
     with _staged_file(path) as staging, staging.open('wb') as file:
         np.savez(
             file,
-            descriptors=np.concatenate(place_map.blocks),
+            descriptors=np.concatenate([as_floats(block) for block in place_map.blocks]),
             poses=place_map.poses,
             stamps_ns=place_map.stamps_ns,
             names=np.array(place_map.names),
@@ -111,7 +121,7 @@ def export_faiss(place_map: PlaceMap, path: Path) -> None:
     index = faiss.IndexFlatIP(place_map.header.descriptor_size)
     for block in place_map.blocks:
         for start in range(0, len(block), _ADDED_AT_ONCE):
-            index.add(np.ascontiguousarray(block[start : start + _ADDED_AT_ONCE]))
+            index.add(np.ascontiguousarray(as_floats(block[start : start + _ADDED_AT_ONCE])))
     with _staged_file(path) as staging:
         faiss.write_index(index, str(staging))
 

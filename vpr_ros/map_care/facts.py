@@ -1,31 +1,31 @@
 """What `map` says of a map in the terminal: what is in it, what is wrong with it, its recall."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import Recall
 from vpr_ros.map_care.check import Findings, blank_said, spacing_m
+from vpr_ros.map_care.costs import (
+    available_bytes,
+    bytes_by_kind,
+    cost_of_million,
+    file_sizes,
+    gigabytes,
+    unserved,
+)
 from vpr_ros.map_care.page import called
 
 _SHOWN = 10  # findings of each kind
-_KINDS = {
-    'descriptors': 'descriptors',
-    'codes': 'codes',
-    'bytes': 'codes',
-    'byte': 'codes',
-    'cells': 'cells',
-    'landmark': 'landmarks',
-    'thumbnails': 'thumbnails',
-    'thumbnail': 'thumbnails',
-}
-"""What a file of a part is a kind of, by the first word of its name."""
 
 
 def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
     """What is in a map: names and values."""
     header = place_map.header
+    kinds = bytes_by_kind(header, place_map.folder)
     low, high = place_map.poses[:, :3].min(axis=0), place_map.poses[:, :3].max(axis=0)
     view = header.field_of_view_deg
     return [
@@ -38,10 +38,12 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
         ('camera', f'sees {view:.0f} deg' if view else 'of unknown field of view'),
         ('mounting', 'known' if header.mounting_known else 'not known, taken as looking forward'),
         ('model', f'{header.model_name} ({header.model_sha256[:12]})'),
-        ('descriptors', f'{header.descriptor_size} numbers each'),
+        ('descriptors', f'{header.descriptor_size} numbers each{_halves(place_map)}'),
         ('cells', _cells(header)),
         ('size on disk', size_on_disk(header, place_map.folder)),
-        ('a place', bytes_a_place(header, place_map.folder)),
+        ('a place', bytes_a_place(header, kinds)),
+        ('a million places', a_million(header, kinds)),
+        *_unserved(place_map),
         ('id', place_map.id),
         ('made at', f'{header.made_at or "a time that is not kept"} from {header.source}'),
         ('made by', header.command),
@@ -91,25 +93,26 @@ def _blank(findings: Findings) -> str:
 
 def size_on_disk(header: MapHeader, folder: Path) -> str:
     """The size of a map, and its three largest files by their names within a part."""
-    sizes = _file_sizes(header, folder)
+    sizes = file_sizes(header, folder)
     largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:3]
     shares = ', '.join(f'{name} {size / 1e6:.1f}' for name, size in largest)
     return f'{sum(sizes.values()) / 1e6:.1f} MB ({shares})'
 
 
-def bytes_a_place(header: MapHeader, folder: Path) -> str:
-    """What a place takes on the disk in the mean, by kind; what there is none of is left out."""
-    sizes: dict[str, int] = {}
-    for name, size in _file_sizes(header, folder).items():
-        kind = _KINDS.get(name.partition('_')[0].partition('.')[0], 'the rest')
-        sizes[kind] = sizes.get(kind, 0) + size
-    each = {kind: round(size / header.places) for kind, size in sizes.items()}
-    shown = [
-        f'{kind} {each[kind]}'
-        for kind in dict.fromkeys([*_KINDS.values(), 'the rest'])
-        if kind in each
-    ]
-    return f'{sum(each.values())} bytes ({", ".join(shown)})'
+def bytes_a_place(header: MapHeader, kinds: Mapping[str, int]) -> str:
+    """What a place takes on the disk in the mean; kinds: the map's bytes by kind."""
+    each = {kind: round(size / header.places) for kind, size in kinds.items()}
+    shown = ', '.join(f'{kind} {size}' for kind, size in each.items())
+    return f'{sum(each.values())} bytes ({shown})'
+
+
+def a_million(header: MapHeader, kinds: Mapping[str, int]) -> str:
+    """What a million places like a map's take; kinds: the map's bytes by kind."""
+    cost = cost_of_million(header, kinds)
+    return (
+        f'{gigabytes(cost.disk_bytes)} on the disk, {gigabytes(cost.resident_bytes)} of memory of '
+        'the node that serves them in one part'
+    )
 
 
 def recall_rows(found: Sequence[tuple[str, Recall]], *, own: bool) -> list[tuple[str, str]]:
@@ -125,20 +128,26 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     return '\n'.join(f'{name:<22}{value}'.rstrip() for name, value in rows)
 
 
-def _file_sizes(header: MapHeader, folder: Path) -> dict[str, int]:
-    """Bytes of a map's files by their names within a part, all parts together."""
-    sizes: dict[str, int] = {}
-    for name in header.files or {}:
-        path = folder / name
-        sizes[path.name] = sizes.get(path.name, 0) + path.stat().st_size
-    return sizes
-
-
 def _cells(header: MapHeader) -> str:
     if header.cells is None:
         return 'none'
     rows, columns, numbers = header.cells
     return f'{rows} x {columns} of {numbers} bits each'
+
+
+def _halves(place_map: PlaceMap) -> str:
+    """Whether some of the descriptors are kept in half precision."""
+    halves = place_map.half_places
+    if not halves:
+        return ''
+    whole = halves == len(place_map)
+    return ', in half precision' if whole else f', {halves} of them in half precision'
+
+
+def _unserved(place_map: PlaceMap) -> list[tuple[str, str]]:
+    parts = np.diff(place_map.part_starts).tolist()
+    said = unserved(parts, place_map.header.descriptor_size, available_bytes())
+    return [('memory', said)] if said else []
 
 
 def _datum(header: MapHeader) -> list[tuple[str, str]]:

@@ -247,15 +247,17 @@ class Outputs:
             place, headline = outcome.place_index, f'fix, probability {outcome.probability:.2f}'
         else:
             headline = f'no fix: {outcome.reason.value}'
+        kept = None if place is None else self._map.thumbnail(place)
+        without = '' if place is None or kept is not None else ', no picture kept'
         verdict = Verdict(
             headline=headline,
             details=self._details(located) if len(candidates) else '',
-            match_title='map' if place is None else f'map, place {place}',
+            match_title='map' if place is None else f'map, place {place}{without}',
             is_fix=isinstance(outcome, Fix),
         )
         return glance(
             answer.frame.image,
-            None if place is None else self._map.thumbnail(place),
+            kept,
             verdict,
             history=tuple(self._history),
             height_px=self._config().debug_image_height,

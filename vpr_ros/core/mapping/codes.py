@@ -23,6 +23,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.products import products
 from vpr_ros.core.types import Descriptors
 
@@ -130,14 +131,14 @@ class CodedRows:
 def codes_pay(descriptors: Descriptors) -> bool:
     """Whether a part with descriptors [n, D] is searched sooner by codes."""
     many = len(descriptors) >= CODED_FROM_PLACES
-    return many and descriptors.nbytes >= CODED_FROM_BYTES
+    return many and 4 * descriptors.size >= CODED_FROM_BYTES
 
 
 def write_codes(part: Path, descriptors: Descriptors) -> None:
     """Write the codes of descriptors [n, D] into a part's folder."""
     count, size = descriptors.shape
     sampled = min(count, _SAMPLE // size)
-    sample = descriptors[np.linspace(0, count - 1, sampled).astype(np.int64)]
+    sample = as_floats(descriptors[np.linspace(0, count - 1, sampled).astype(np.int64)])
     trained = _trained(np.ascontiguousarray(sample))
     shards = [faiss.clone_index(trained) for _ in _FILES]
     rows_as_bytes: NDArray[np.int8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
@@ -146,7 +147,7 @@ def write_codes(part: Path, descriptors: Descriptors) -> None:
     scales = np.empty(count, dtype=np.float32)
     step = max(_CHUNK // size // SHARDS, 1) * SHARDS  # each chunk begins with the first shard
     for start in range(0, count, step):
-        chunk = np.ascontiguousarray(descriptors[start : start + step])
+        chunk = np.ascontiguousarray(as_floats(descriptors[start : start + step]))
         done = slice(start, start + len(chunk))
         scales[done] = np.abs(chunk).max(axis=1) / 127
         rows_as_bytes[done] = np.rint(chunk / np.maximum(scales[done, None], 1e-30))
@@ -212,4 +213,5 @@ class _RowFile:
         read = [
             os.pread(self._descriptor, width, self._offset + row * width) for row in rows.tolist()
         ]
-        return np.frombuffer(b''.join(read), dtype=self._dtype).reshape(len(rows), -1)
+        found = np.frombuffer(b''.join(read), dtype=self._dtype)
+        return as_floats(found.reshape(len(rows), self.shape[1]))

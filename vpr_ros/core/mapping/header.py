@@ -39,6 +39,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     'frame_id': (str,),
     'has_heading': (bool,),
     'mounting_known': (bool,),
+    'half_descriptors': (bool,),
     'field_of_view_deg': (float, int, type(None)),
     'landmark_features': (str,),
     'source': (str,),
@@ -70,6 +71,7 @@ class MapHeader:
     model_sha256: str
     descriptor_size: int
     cells: tuple[int, int, int] | None = None  # h, w, C of each place's; None: there are none
+    half_descriptors: bool = False  # new parts have float16 rows, and older ones may
     frame_id: str = 'map'
     datum: Datum | None = None
     has_heading: bool = (

@@ -3,11 +3,12 @@
 A map is a folder:
 
     map.yaml                  what it is, and the sha256 of every file below
-    parts/0000/descriptors.npy      float32 [n, D], unit rows, opened by memory map
+    parts/0000/descriptors.npy      float32 [n, D], unit rows, opened by memory map; float16
+                                    where map.yaml says half_descriptors (halves.py)
     parts/0000/poses.npy            float64 [n, 7], map_T_camera (optical frame)
     parts/0000/stamps_ns.npy        int64 [n]
     parts/0000/names.txt            n lines: the image's name in its recording
-    parts/0000/thumbnails.bin       JPEGs, one after another
+    parts/0000/thumbnails.bin       JPEGs, one after another; of no bytes: there is none
     parts/0000/thumbnail_ends.npy   int64 [n], where each ends
 
 and, where it was built with landmarks, the points that each place's image shows, L in all:
@@ -39,6 +40,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.core.mapping.codes import CODE_FILES
+from vpr_ros.core.mapping.halves import HALF
 
 HEADER_NAME = 'map.yaml'
 FIRST_PART = 'parts/0000'
@@ -58,10 +60,10 @@ class ArrayForm:
         return (rows,) if self.columns is None else (rows, self.columns)
 
 
-def place_arrays(descriptor_size: int) -> dict[str, ArrayForm]:
-    """The arrays of every part by name, [n, ...] each."""
+def place_arrays(descriptor_size: int, *, half: bool = False) -> dict[str, ArrayForm]:
+    """The arrays of every part by name, [n, ...] each; half: descriptors in half precision."""
     return {
-        'descriptors': ArrayForm(np.dtype('<f4'), descriptor_size),
+        'descriptors': ArrayForm(HALF if half else np.dtype('<f4'), descriptor_size),
         'poses': ArrayForm(np.dtype('<f8'), 7),
         'stamps_ns': ArrayForm(np.dtype('<i8')),
         'thumbnail_ends': ArrayForm(np.dtype('<i8')),

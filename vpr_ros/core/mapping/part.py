@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,14 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.codes import CODE_FILES, CodedRows
 from vpr_ros.core.mapping.files import RESTORE, load_array, mapped_file, require_form
+from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.layout import (
     LANDMARK_FILES,
     cell_arrays,
     landmark_arrays,
     place_arrays,
 )
-from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
+from vpr_ros.core.types import CellBits, Poses, Stamps
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Part:
 
     poses: Poses  # [n, 7] map_T_camera
     stamps_ns: Stamps  # [n]
-    descriptors: Descriptors  # [n, D], by memory map
+    descriptors: NDArray[Any]  # [n, D], by memory map; float32 or float16
     cells: CellBits | None  # [n, h * w * C / 8], by memory map
     codes: CodedRows | None  # None: searched row by row
     names_txt: mmap.mmap | bytes
@@ -69,7 +71,7 @@ class Part:
         return bytes(self.names_txt).decode('utf-8').split('\n')[:-1]
 
     def thumbnail_jpeg(self, row: int) -> bytes:
-        """The small picture of a place as it is kept."""
+        """The small picture of a place as it is kept; empty: there is none."""
         return self.thumbnails[_between(self.thumbnail_ends, row)]
 
 
@@ -79,19 +81,21 @@ def open_part(
     *,
     descriptor_size: int,
     cells: tuple[int, int, int] | None = None,
+    half: bool = False,
 ) -> Part:
     """Open a part whose files have the digests of map.yaml.
 
     files: what map.yaml lists of it; others in the folder are left alone. cells: (h, w, C) of a
-    part that has some. Raises MapError that
+    part that has some; half: whether descriptors may be float16. Raises MapError that
     names the file, what came and what was expected.
     """
     poses = load_array(folder, 'poses')
     count = len(poses) if poses.ndim else 0
-    forms = place_arrays(descriptor_size)
+    descriptors = load_array(folder, 'descriptors', mapped=True)
+    forms = place_arrays(descriptor_size, half=half and descriptors.dtype == HALF)
     arrays = {
         'poses': poses,
-        'descriptors': load_array(folder, 'descriptors', mapped=True),
+        'descriptors': descriptors,
         'stamps_ns': load_array(folder, 'stamps_ns'),
         'thumbnail_ends': load_array(folder, 'thumbnail_ends'),
     }

@@ -7,6 +7,7 @@ stays what it is when its folder is replaced. What a map is on disk: layout.py.
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.background import Background, map_background
 from vpr_ros.core.mapping.files import RESTORE, allow_open_files, check_file, mapped_file
 from vpr_ros.core.mapping.grid import PlaceGrid, place_grid
+from vpr_ros.core.mapping.halves import HALF, as_floats
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, require_model
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.layout import GRAPHS_FOLDER
@@ -29,6 +31,7 @@ from vpr_ros.core.mapping.positions import Positions
 from vpr_ros.core.types import CellBits, Descriptors, Image, Poses, Stamps
 
 _ATTEMPTS = 3  # to open a map that is being replaced
+_MOST_WIDENED_BYTES = 1 << 30  # of half descriptors that are held as float32
 
 
 class PlaceMap:
@@ -42,7 +45,7 @@ class PlaceMap:
         self.poses: Poses = np.concatenate([part.poses for part in parts])  # [N, 7]
         self.stamps_ns: Stamps = np.concatenate([part.stamps_ns for part in parts])  # [N]
         self.part_starts = np.cumsum([0, *(len(part) for part in parts)])  # and N at the end
-        self.blocks: list[Descriptors] = [part.descriptors for part in parts]  # [n, D] of each
+        self.blocks: list[NDArray[Any]] = _blocks(parts)  # [n, D] of each, see _blocks
         self.cell_blocks = [part.cells for part in parts if part.cells is not None]  # of each
         codes = [part.codes for part in parts]
         self.index = CodedIndex(self.blocks, codes) if any(codes) else ExactIndex(self.blocks)
@@ -78,6 +81,7 @@ class PlaceMap:
                     files,
                     descriptor_size=header.descriptor_size,
                     cells=header.cells,
+                    half=header.half_descriptors,
                 )
                 for part, files in header.part_files.items()
             ]
@@ -113,6 +117,11 @@ class PlaceMap:
     def has_landmarks(self) -> bool:
         """Whether places have landmarks."""
         return bool(self.header.landmark_features) and self.header.camera is not None
+
+    @property
+    def half_places(self) -> int:
+        """How many places have their descriptor in half precision."""
+        return sum(len(part) for part in self._parts if part.descriptors.dtype == HALF)
 
     @property
     def landmark_graphs(self) -> dict[str, bytes]:
@@ -191,26 +200,28 @@ class PlaceMap:
         """Name of each place's image in its recording, N of them."""
         return [name for part in self._parts for name in part.names()]
 
-    def thumbnail(self, place_index: int) -> Image:
-        """The small picture of a place, RGB."""
-        return decode(self.thumbnail_jpeg(place_index), source=f'{self.folder}, {place_index}')
+    def thumbnail(self, place_index: int) -> Image | None:
+        """The small picture of a place, RGB; None: the map was made without."""
+        jpeg = self.thumbnail_jpeg(place_index)
+        return decode(jpeg, source=f'{self.folder}, {place_index}') if jpeg else None
 
     def thumbnail_jpeg(self, place_index: int) -> bytes:
-        """The small picture of a place as it is kept."""
+        """The small picture of a place as it is kept; empty: the map was made without."""
         part, row = self._part_row(place_index)
         return part.thumbnail_jpeg(row)
 
     def descriptor(self, place_index: int) -> Descriptors:
         """A place's descriptor [D]."""
         part, row = self._part_row(place_index)
-        return np.asarray(part.descriptors[row])
+        return as_floats(part.descriptors[row])
 
     def descriptors_of(self, places: NDArray[np.int64]) -> Descriptors:
         """Descriptors [K, D] of places [K], copied."""
+        parts = np.searchsorted(self.part_starts, places, side='right') - 1
         found = np.empty((len(places), self.header.descriptor_size), dtype=np.float32)
-        for start, block in zip(self.part_starts, self.blocks):
-            inside = (places >= start) & (places < start + len(block))
-            found[inside] = block[places[inside] - start]
+        for part in np.unique(parts).tolist():
+            inside = np.flatnonzero(parts == part)
+            found[inside] = as_floats(self.blocks[part][places[inside] - self.part_starts[part]])
         return found
 
     def cells(self, place_index: int) -> CellBits | None:
@@ -242,3 +253,25 @@ class PlaceMap:
             raise IndexError(f'place {place_index} of {len(self)}')
         part = int(np.searchsorted(self.part_starts, place_index, side='right')) - 1
         return self._parts[part], place_index - int(self.part_starts[part])
+
+
+def _blocks(parts: Sequence[Part]) -> list[NDArray[Any]]:
+    """The descriptors [n, D] of each part, so that rows are compared soonest.
+
+    Half precision is turned into float32 once where every frame reads all rows: in parts without
+    codes, as far as that takes at most a gigabyte. Of parts with codes few rows are read at a
+    time, and they stay as they are, as does what goes beyond that.
+    """
+    blocks, held = [], 0
+    for part in parts:
+        wide = 4 * part.descriptors.size
+        if (
+            part.descriptors.dtype == HALF
+            and part.codes is None
+            and held + wide <= _MOST_WIDENED_BYTES
+        ):
+            blocks.append(as_floats(part.descriptors))
+            held += wide
+        else:
+            blocks.append(part.descriptors)
+    return blocks

@@ -12,6 +12,7 @@ the machine that makes its maps: one without cells is written as version 1 to th
 
     1   descriptors, poses, stamps, names, thumbnails; codes; landmarks and their networks
     2   and cells: the entry `cells`, a file cells.npy in each part
+    3   and descriptors in half precision: the entry `half_descriptors`
 """
 
 from collections.abc import Callable, Mapping
@@ -20,13 +21,15 @@ from typing import Any
 
 from vpr_ros.core.errors import MapError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The newest one."""
 
 
 def version_saying(values: Mapping[str, Any]) -> int:
     """The oldest version whose programs read a map with these entries as it is meant."""
-    return FORMAT_VERSION if values['cells'] is not None else 1
+    if values['half_descriptors']:
+        return 3
+    return 2 if values['cells'] is not None else 1
 
 
 def _from_1(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,10 +42,18 @@ def _from_1(found: Mapping[str, Any]) -> dict[str, Any]:
         'model_calibration': None,
         'changes': [],
     }
-    return unknown | dict(found) | {'cells': None}  # which version 1 does not know
+    return _from_2(unknown | dict(found) | {'cells': None})  # which version 1 does not know
 
 
-UPGRADES: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_1, 2: dict}
+def _from_2(found: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(found) | {'half_descriptors': False}  # which version 2 does not know
+
+
+UPGRADES: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: _from_2,
+    3: dict,
+}
 """From each version to the newest one; what it is given stays as it is."""
 
 

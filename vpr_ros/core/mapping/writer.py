@@ -43,11 +43,13 @@ class MapWriter:
         *,
         part: str = FIRST_PART,
         cells: tuple[int, int, int] | None = None,
+        half: bool = False,
         landmark_descriptor_size: int | None = None,
     ) -> None:
         """folder: the staged map; part: a folder that is not yet in it.
 
-        cells: (h, w, C) of each place's, in a map that has some;
+        cells: (h, w, C) of each place's, in a map that has some; half: descriptors are kept in
+        half precision;
         landmark_descriptor_size: F, of a part with landmarks.
         """
         self.places = 0
@@ -55,7 +57,7 @@ class MapWriter:
         self._cells_size = cells
         self._part = folder / part
         self._part.mkdir(parents=True)
-        forms = place_arrays(descriptor_size)
+        forms = place_arrays(descriptor_size, half=half)
         if cells is not None:
             forms |= cell_arrays(cells)
         if landmark_descriptor_size is not None:
@@ -85,13 +87,13 @@ class MapWriter:
         *,
         stamp_ns: int,
         name: str,
-        thumbnail: bytes,
+        thumbnail: bytes = b'',
         cells: CellBits | None = None,
     ) -> None:
         """Append one place.
 
         It is given by its descriptor [D], map_T_camera [7], its image's stamp, name and small
-        JPEG, and in a map with cells their signs [h * w, C / 8].
+        JPEG (empty: it has none), and in a map with cells their signs [h * w, C / 8].
         """
         pose = checked_pose(pose, source=name)
         if descriptor.shape != (self._descriptor_size,) or not np.isfinite(descriptor).all():
@@ -172,6 +174,7 @@ def build(
                     header.descriptor_size,
                     stack,
                     cells=header.cells,
+                    half=header.half_descriptors,
                     landmark_descriptor_size=features.descriptor_size if features else None,
                 )
                 yield writer
