@@ -5,8 +5,10 @@ that look like far ones, stretches of the route without a place, the same image 
 in which there is little to see.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from vpr_ros.core.mapping.files import check_file
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image, Poses
+from vpr_ros.evaluating.tolerance import Tolerance, TruePlaces
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
 
 MOST_QUERIES = 20_000
@@ -104,8 +107,9 @@ def damages(folder: Path) -> list[str]:
 
 def spacing_m(place_map: PlaceMap) -> float:
     """Median distance between places that follow each other on a route; 0 for a single place."""
-    steps = [apart for apart in _steps_m(place_map).values() if apart > 0]
-    return float(np.median(steps)) if steps else 0.0
+    apart_m = _steps(place_map)[2]
+    moved = apart_m[apart_m > 0]
+    return float(np.median(moved)) if moved.size else 0.0
 
 
 def check(place_map: PlaceMap, *, near_m: float, far_m: float) -> Findings:
@@ -186,17 +190,26 @@ def _best_near_and_far(
 
 
 def distinct(aliases: list[Alias], place_map: PlaceMap, apart_m: float) -> list[Alias]:
-    """The first of those whose both ends lie within apart_m of the ends of one before it."""
+    """The first of those whose both ends lie within apart_m of the ends of one before it.
+
+    Each is compared with those that have an end in the cells around its own first one.
+    """
     chosen: list[Alias] = []
     ends: list[Poses] = []  # [2, 3] each
+    at_cell: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for alias in aliases:
         pair = place_map.poses[[alias.place, alias.twin], :3]
-        known = np.array(ends).reshape(-1, 2, 3)
+        (x, y), other = np.floor(pair[:, :2] / (1.001 * apart_m)).astype(np.int64).tolist()
+        around = product((x - 1, x, x + 1), (y - 1, y, y + 1))
+        near = sorted({number for cell in around for number in at_cell.get(cell, ())})
+        known = np.array([ends[number] for number in near]).reshape(-1, 2, 3)
         same = [
             (np.linalg.norm(known - ordered, axis=-1) <= apart_m).all(axis=1)
             for ordered in (pair, pair[::-1])
         ]
         if not np.any(same):
+            for cell in {(x, y), (other[0], other[1])}:
+                at_cell[cell].append(len(chosen))
             chosen.append(alias)
             ends.append(pair)
     return chosen
@@ -205,10 +218,16 @@ def distinct(aliases: list[Alias], place_map: PlaceMap, apart_m: float) -> list[
 def find_gaps(place_map: PlaceMap, *, shortest_m: float) -> list[Gap]:
     """Steps of a route longer than shortest_m that no other recording covers; longest first."""
     found = []
-    for (before, after), apart_m in _steps_m(place_map).items():
-        if apart_m > shortest_m and not _is_covered(place_map, before, after, shortest_m / 2):
-            passed_ns = place_map.stamps_ns[after] - place_map.stamps_ns[before]
-            found.append(Gap(before, after, apart_m, float(passed_ns) / 1e9))
+    before, after, apart_m = _steps(place_map)
+    long = apart_m > shortest_m
+    steps = np.stack([before[long], after[long]], axis=1).tolist()
+    near = TruePlaces(place_map.poses, Tolerance(shortest_m / 2)) if steps else None
+    for (start, end), length_m in zip(
+        tqdm(steps, unit='step', disable=None, delay=2), apart_m[long].tolist()
+    ):
+        if near is None or not _is_covered(near, place_map.poses[[start, end]], shortest_m / 2):
+            passed_ns = place_map.stamps_ns[end] - place_map.stamps_ns[start]
+            found.append(Gap(start, end, length_m, float(passed_ns) / 1e9))
     return sorted(found, key=lambda gap: -gap.length_m)
 
 
@@ -234,13 +253,15 @@ def find_poor_images(place_map: PlaceMap, rows: NDArray[np.int64]) -> list[PoorI
     return sorted(found, key=lambda poor: poor.place)
 
 
-def _steps_m(place_map: PlaceMap) -> dict[tuple[int, int], float]:
-    """Distance of each two places that follow each other in a recording."""
-    steps: dict[tuple[int, int], float] = {}
-    for rows in _routes(place_map):
-        apart_m = np.linalg.norm(np.diff(place_map.poses[rows, :3], axis=0), axis=1)
-        steps |= dict(zip(zip(rows[:-1].tolist(), rows[1:].tolist()), apart_m.tolist()))
-    return steps
+def _steps(
+    place_map: PlaceMap,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Each two places [S], [S] that follow each other in a recording, and their distance [S]."""
+    routes = list(_routes(place_map))
+    before = np.concatenate([rows[:-1] for rows in routes])
+    after = np.concatenate([rows[1:] for rows in routes])
+    positions = place_map.poses[:, :3]
+    return before, after, np.linalg.norm(positions[after] - positions[before], axis=1)
 
 
 def _routes(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
@@ -249,14 +270,16 @@ def _routes(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
         yield start + np.argsort(place_map.stamps_ns[start:end], kind='stable')
 
 
-def _is_covered(place_map: PlaceMap, before: int, after: int, reach_m: float) -> bool:
-    """Whether every point of the line between two places has a place within reach_m."""
-    start, end = place_map.poses[[before, after], :3]
+def _is_covered(near: TruePlaces, ends: Poses, reach_m: float) -> bool:
+    """Whether every point of the line between poses [2, 7] has a place within reach_m.
+
+    near: finds the places within reach_m.
+    """
+    start, end = ends[:, :3]
     count = min(int(np.linalg.norm(end - start) / reach_m) + 1, 100)
-    points = start + np.linspace(0, 1, count + 1)[:, None] * (end - start)
-    return all(
-        np.linalg.norm(place_map.poses[:, :3] - point, axis=1).min() <= reach_m for point in points
-    )
+    points = np.tile(ends[0], (count + 1, 1))
+    points[:, :3] = start + np.linspace(0, 1, count + 1)[:, None] * (end - start)
+    return all(near.rows(point).size for point in points)
 
 
 def _lack(image: Image) -> str:

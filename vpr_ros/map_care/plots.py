@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from vpr_ros.core.geometry import rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.map_care.check import Findings
+from vpr_ros.map_care.check import Findings, sampled
 
 _NAMED_PARTS = 12  # in the legend
+_MOST_VIEWS = 20_000  # lines of a picture
 _VIEWS_PER_EXTENT = 60  # length of a view line
 _POOR, _WRONG, _GAP = '#30363d', '#d1432b', '#e0a030'
 
@@ -58,7 +59,9 @@ def _places_figure(place_map: PlaceMap) -> tuple[Figure, Axes]:
         part = positions[start:end]
         axes.plot(part[:, 0], part[:, 1], '.', color=colour, markersize=5, label=label)
         if place_map.header.has_heading:
-            looks = np.stack([part, part + length_m * views[start:end]], axis=1)  # [n, 2, 2]
+            shown = sampled(end - start, max(_MOST_VIEWS * (end - start) // len(positions), 1))
+            tips = part[shown] + length_m * views[start:end][shown]
+            looks = np.stack([part[shown], tips], axis=1)  # [n, 2, 2]
             axes.add_collection(
                 LineCollection(list(looks), colors=colour, linewidths=0.6, alpha=0.6)
             )

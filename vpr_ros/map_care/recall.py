@@ -6,6 +6,7 @@ from the same drive; the difference between two maps is what it is for.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.check import sampled
 
 MOST_QUERIES = 2_000  # of a map's own places
+_SIDES: tuple[Literal['left', 'right'], ...] = ('left', 'right')
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,13 @@ def cells_of_places(place_map: PlaceMap) -> CellsOfPlaces | None:
 
 
 def _themselves(images: PosedImages, place_map: PlaceMap) -> list[NDArray[np.int64]]:
-    """Rows of the places that each image is, as far as the map holds it."""
+    """Rows of the places that each image is, as far as the map holds it; rising."""
     found = []
-    for descriptor, stamp_ns in zip(images.descriptors, images.stamps_ns):
-        rows = np.flatnonzero(place_map.stamps_ns == stamp_ns)
+    order = np.argsort(place_map.stamps_ns, kind='stable')
+    stamps_ns = place_map.stamps_ns[order]
+    starts, ends = (np.searchsorted(stamps_ns, images.stamps_ns, side) for side in _SIDES)
+    for descriptor, start, end in zip(images.descriptors, starts, ends):
+        rows = order[start:end]
         same = (place_map.descriptors_of(rows) == descriptor).all(axis=1)
         found.append(np.asarray(rows[same]))
     return found

@@ -17,6 +17,8 @@ from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
+_AT_ONCE = 4096  # places compared with one, where very many are near it
+
 
 @dataclass(frozen=True, slots=True)
 class Redundancy:
@@ -59,10 +61,17 @@ def _most_similar(
     place_map: PlaceMap, row: int, near: NDArray[np.int64], limits: Redundancy
 ) -> int | None:
     """The most similar of the places [K] that may stand for a row, None where none may."""
-    near = near[_alike_in_pose(place_map, place_map.poses[row], place_map.poses[near], limits)]
+    if near.size:
+        near = near[_alike_in_pose(place_map, place_map.poses[row], place_map.poses[near], limits)]
     if not near.size:
         return None
-    similarity = place_map.descriptors_of(near) @ place_map.descriptor(row)
+    own = place_map.descriptor(row)
+    similarity = np.concatenate(
+        [
+            place_map.descriptors_of(near[start : start + _AT_ONCE]) @ own
+            for start in range(0, len(near), _AT_ONCE)
+        ]
+    )
     best = int(np.argmax(similarity))
     return int(near[best]) if similarity[best] >= limits.similarity else None
 
