@@ -172,8 +172,10 @@ def test_a_map_without_pictures_says_so_and_is_checked(tmp_path: Path) -> None:
     with build(tmp_path / 'map', header) as writer:
         for row, pose in enumerate(straight_drive(3)):
             writer.add(drifting_rows(3)[row], pose, stamp_ns=row, name='', thumbnail=b'')
-    found = check(PlaceMap.open(tmp_path / 'map'), near_m=5, far_m=20)
-    assert [poor.reason for poor in found.poor_images] == ['unreadable'] * 3
+    place_map = PlaceMap.open(tmp_path / 'map')
+    found = check(place_map, near_m=5, far_m=20)
+    assert (found.poor_images, found.unpictured) == ([], 3)
+    assert ('poor images', '0; 3 of 3 places have no picture') in weaknesses(place_map, found)
 
 
 def test_every_damaged_file_is_named(tmp_path: Path) -> None:

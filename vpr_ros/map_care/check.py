@@ -78,6 +78,7 @@ class Findings:
     gaps: list[Gap]  # longest first
     duplicates: NDArray[np.int64]  # [n, 2]: a place and the newer one that is the same
     poor_images: list[PoorImage]
+    unpictured: int = 0  # of the compared places, those that were mapped without a thumbnail
     blank: int = 0  # of the compared places, those in whose image the localizer sees nothing
 
 
@@ -129,6 +130,7 @@ def check(place_map: PlaceMap, *, near_m: float, far_m: float) -> Findings:
         gaps=find_gaps(place_map, shortest_m=max(near_m, _SPACINGS_OF_A_GAP * spacing)),
         duplicates=np.stack([doubled, keeper[doubled]], axis=1),
         poor_images=poor,
+        unpictured=sum(not place_map.thumbnail_jpeg(row) for row in rows.tolist()),
         blank=sum(image.is_blank for image in poor),
     )
 

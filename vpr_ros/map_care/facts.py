@@ -88,7 +88,9 @@ def weaknesses(place_map: PlaceMap, findings: Findings) -> list[tuple[str, str]]
 
 
 def _blank(findings: Findings) -> str:
-    return f'; {blank_said(findings.blank, findings.compared)}' if findings.blank else ''
+    said = f'; {blank_said(findings.blank, findings.compared)}' if findings.blank else ''
+    without = findings.unpictured
+    return f'{said}; {without} of {findings.compared} places have no picture' if without else said
 
 
 def size_on_disk(header: MapHeader, folder: Path) -> str:

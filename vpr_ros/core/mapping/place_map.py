@@ -217,6 +217,8 @@ class PlaceMap:
 
     def descriptors_of(self, places: NDArray[np.int64]) -> Descriptors:
         """Descriptors [K, D] of places [K], copied."""
+        if len(self.blocks) == 1:
+            return as_floats(np.asarray(self.blocks[0])[places])
         parts = np.searchsorted(self.part_starts, places, side='right') - 1
         found = np.empty((len(places), self.header.descriptor_size), dtype=np.float32)
         for part in np.unique(parts).tolist():
