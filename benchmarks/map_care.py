@@ -15,6 +15,7 @@ commit, whose program does the same in the same run; work beyond the limit is st
     look-alikes distinct, of as many made-up pairs as `map check` looks at: 20,000 at most
     redundant   standing_for, with the limits of `map prune`
     recall      map_recall of 2,000 of the map's own places, as `map prune` and `merge` measure it
+    frames      30 frames of the belief; its memory is that of the opened map, too
     truth       whether 2,000 poses have a right place, as evaluate_bag asks it
 """
 
@@ -76,6 +77,7 @@ def care(folder: Path, work: str) -> None:
     from vpr_ros.evaluating.tolerance import Tolerance, TruePlaces
     from vpr_ros.map_care import check, recall, redundancy
 
+    unopened = peak_mb()
     place_map = PlaceMap.open(folder)
     rng = np.random.default_rng(0)
     pairs = rng.integers(0, len(place_map), (min(len(place_map), 20_000), 2)).tolist()
@@ -88,11 +90,24 @@ def care(folder: Path, work: str) -> None:
         'look-alikes': lambda: check.distinct(aliases, place_map, 20.0),
         'redundant': lambda: redundancy.standing_for(place_map, limits),
         'recall': lambda: recall.map_recall(recall.own_places(place_map), place_map, five),
+        'frames': lambda: localize(place_map),
         'truth': lambda: TruePlaces(place_map.base_poses(), five).missing(asked),
     }
-    before, started = peak_mb(), time.process_time()
+    before = unopened if work == 'frames' else peak_mb()
+    started = time.process_time()
     ways[work]()
     print(json.dumps([time.process_time() - started, peak_mb() - before]))
+
+
+def localize(place_map: PlaceMap) -> None:
+    """Frames that look as places do, by the belief."""
+    from vpr_ros.core.localizing.config import LocalizerConfig
+    from vpr_ros.core.localizing.localizer import Localizer
+    from vpr_ros.core.localizing.query import Query
+
+    localizer = Localizer(None, place_map, LocalizerConfig())  # type: ignore[arg-type]
+    for place in range(1000, 1030):
+        localizer.locate(Query(place_map.descriptor(place), place * 10**9))
 
 
 def peak_mb() -> float:
@@ -129,7 +144,7 @@ def all_care(trees: dict[str, Path], sizes: list[int], limit_s: float) -> None:
     for places in sizes:
         with tempfile.TemporaryDirectory() as folder:
             build_made(Path(folder), places)
-            for work in ('gaps', 'look-alikes', 'redundant', 'recall', 'truth'):
+            for work in ('gaps', 'look-alikes', 'redundant', 'recall', 'frames', 'truth'):
                 took = [
                     cared(tree, Path(folder) / 'map', work, limit_s) for tree in trees.values()
                 ]
