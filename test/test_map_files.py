@@ -671,6 +671,16 @@ def hostile_maps(folder: Path, hostile: Path, outside: Path) -> None:
     (copy('yaml') / 'map.yaml').write_text(f'!!python/object/apply:open [{outside}/secret]')
 
 
+MEMORY = {  # what `map info` asks for the memory that is left
+    f'OUTSIDE open {path}'
+    for path in (
+        '/proc/meminfo',
+        '/sys/fs/cgroup/memory.max',
+        '/sys/fs/cgroup/memory.current',
+    )
+}
+
+
 def network_with_weights_in(location: str) -> bytes:
     graph = onnx.load_from_string(network())
     weight = graph.graph.initializer[0]
@@ -701,7 +711,7 @@ def test_nothing_outside_is_opened_or_written_for_a_hostile_map(
     )
     watched = [line for line in done.stdout.splitlines() if line.startswith(('OUT', 'watched'))]
     assert watched[-1].startswith('watched') and int(watched[-1].split()[1]) > 50
-    assert watched[:-1] == [], done.stderr
+    assert [line for line in watched[:-1] if line not in MEMORY] == [], done.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ['home', 'outside']
 
