@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.mapping.codes import COMPARED, CodedRows
+from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.products import products
 from vpr_ros.core.types import Descriptors
 
@@ -26,7 +27,7 @@ class ExactIndex:
     """Exact cosine search over one or more blocks of descriptors."""
 
     def __init__(self, blocks: Sequence[Descriptors]) -> None:
-        """blocks: float32 [n, D] each, rows numbered through all of them in order."""
+        """blocks: [n, D] each, float32 or half, rows numbered through all of them in order."""
         self._blocks = [block for block in blocks if len(block)]
         self._starts = np.cumsum([0, *(len(block) for block in self._blocks)])
         self._shares = [share for block in self._blocks for share in _shares(block)]
@@ -128,7 +129,7 @@ class ExactIndex:
 
     def _rows_of(self, number: int, rows: NDArray[np.int64]) -> Descriptors:
         """Rows [K, D] of a block."""
-        return self._blocks[number][rows]
+        return as_floats(self._blocks[number][rows])
 
     def _search_block(
         self, number: int, queries: Descriptors, k: int
@@ -136,7 +137,7 @@ class ExactIndex:
         block = self._blocks[number]
         similarity, rows = faiss.knn(
             np.ascontiguousarray(queries),
-            block,
+            as_floats(block),
             min(k, len(block)),
             metric=faiss.METRIC_INNER_PRODUCT,
         )
