@@ -10,8 +10,8 @@ import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,11 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from vpr_ros.core.atomic import staged_file
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.documents import parse_yaml
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert
 from vpr_ros.core.image import read
+from vpr_ros.core.landmarks.features import CellFeatures
+from vpr_ros.core.landmarks.points import LandmarkMaker
 from vpr_ros.core.localizing import match
 from vpr_ros.core.localizing.confidence import OBSERVED, Calibration, model_calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
@@ -65,13 +68,29 @@ class Pass:
     stamps_ns: np.ndarray  # [Q]
     loads: np.ndarray  # [Q], what gives the images
     travelled_m: np.ndarray | None = None  # [Q], by odometry since the frame before
+    camera: Camera | None = None  # None: not calibrated
+    base_T_camera: np.ndarray = field(default_factory=lambda: FORWARD_CAMERA)  # [7]
 
     def __getitem__(self, rows: np.ndarray | slice) -> 'Pass':
         """Some of the images, in the order given, at the first stamps; without odometry."""
         bases = self.bases[rows]
         stamps_ns = self.stamps_ns[: len(bases)]
         cells = None if self.cells is None else self.cells[rows]
-        return Pass(self.descriptors[rows], cells, bases, stamps_ns, self.loads[rows])
+        return replace(
+            self,
+            descriptors=self.descriptors[rows],
+            cells=cells,
+            bases=bases,
+            stamps_ns=stamps_ns,
+            loads=self.loads[rows],
+            travelled_m=None,
+        )
+
+    @cached_property
+    def blank(self) -> np.ndarray:
+        """An image of the drive's size: what it shows is known by its cells."""
+        height, width = self.loads[0]().shape[:2]
+        return np.broadcast_to(np.uint8(0), (height, width, 3))
 
     def __len__(self) -> int:
         return len(self.bases)
@@ -79,13 +98,14 @@ class Pass:
     def cut(self, start: int, end: int) -> 'Pass':
         """A stretch of the drive at its own stamps, with its odometry."""
         part = slice(start, end)
-        return Pass(
-            self.descriptors[part],
-            None if self.cells is None else self.cells[part],
-            self.bases[part],
-            self.stamps_ns[part],
-            self.loads[part],
-            None if self.travelled_m is None else self.travelled_m[part],
+        return replace(
+            self,
+            descriptors=self.descriptors[part],
+            cells=None if self.cells is None else self.cells[part],
+            bases=self.bases[part],
+            stamps_ns=self.stamps_ns[part],
+            loads=self.loads[part],
+            travelled_m=None if self.travelled_m is None else self.travelled_m[part],
         )
 
 
@@ -172,7 +192,9 @@ def drive_pass(folder: Path, model: Model, cache: Path | None, *, name: str = ''
     cameras, _ = drive.trajectory.at(stamps_ns)
     bases = compose(cameras, invert(drive.base_T_camera))
     travelled_m = _travelled_m(folder / 'odometry.csv', stamps_ns)
-    return Pass(rows, cells, bases, stamps_ns, loads, travelled_m)
+    return Pass(
+        rows, cells, bases, stamps_ns, loads, travelled_m, drive.camera, drive.base_T_camera
+    )
 
 
 def _mounting(file: Path) -> np.ndarray | None:
@@ -196,25 +218,37 @@ def _travelled_m(table: Path, stamps_ns: np.ndarray) -> np.ndarray | None:
 
 
 def written(mapped: Pass, model: Model, folder: Path) -> PlaceMap:
+    """A map of a drive, as build_map makes it: with landmarks by cells of a calibrated camera."""
+    features = CellFeatures() if mapped.camera is not None and mapped.cells is not None else None
+    maker = None if features is None else LandmarkMaker(mapped.camera, features)
     header = MapHeader(
         model_name=model.card.name,
         model_sha256=model.card.sha256,
         descriptor_size=mapped.descriptors.shape[1],
         model_calibration=model.card.calibration,
         cells=model.card.cells,
+        base_T_camera=tuple(mapped.base_T_camera.tolist()),
+        camera=None if features is None else mapped.camera,
+        landmark_features='' if features is None else features.name,
     )
-    with build(folder, header) as writer:
+    with build(folder, header, features=features) as writer:
         for row, (descriptor, base) in enumerate(
             zip(mapped.descriptors, mapped.bases, strict=True)
         ):
             writer.add(
                 descriptor,
-                compose(base, FORWARD_CAMERA),
+                compose(base, mapped.base_T_camera),
                 stamp_ns=int(mapped.stamps_ns[row]),
                 name=str(row),
                 thumbnail=b'',
                 cells=None if mapped.cells is None else mapped.cells[row],
             )
+            if maker is not None:
+                pose = compose(base, mapped.base_T_camera)
+                for landmarks in maker.add(mapped.loads[row](), pose):
+                    writer.add_landmarks(landmarks)
+        for landmarks in () if maker is None else maker.finish():
+            writer.add_landmarks(landmarks)
     return PlaceMap.open(folder)
 
 
@@ -248,6 +282,7 @@ def localized(
             int(driven.stamps_ns[frame]),
             cells=None if driven.cells is None else driven.cells[frame],
             shows_something=bool(seen is None or seen[frame]),
+            image=driven.blank if bench.place_map.has_landmarks else None,
             travelled_m=None if driven.travelled_m is None else float(driven.travelled_m[frame]),
         )
         located = localizer.locate(query)

@@ -275,3 +275,16 @@ def test_the_background_is_the_mean_over_the_map() -> None:
     np.testing.assert_allclose(background.mean, (rows @ rows.T).mean(axis=1), atol=1e-5)
     apart = np.linalg.norm(rows - rows.mean(axis=0), axis=1)
     np.testing.assert_allclose(background.distance, apart, atol=1e-5)
+
+
+def test_what_else_is_heard_of_places_moves_weight_to_or_from_them() -> None:
+    belief = fresh()
+    drive(belief, list(range(10, 20)))
+    heard = np.arange(19, 23)
+    before = belief.cells[heard].sum()
+    belief.hear(heard, 1.0)
+    more = belief.cells[heard].sum()
+    assert more > before
+    assert belief.cells.sum() + belief.elsewhere == pytest.approx(1.0, abs=1e-5)
+    belief.hear(heard, -1.0)
+    np.testing.assert_allclose(belief.cells[heard].sum(), before, rtol=1e-4)

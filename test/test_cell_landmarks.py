@@ -16,7 +16,7 @@ from vpr_ros.core.landmarks.features import CellFeatures, Keypoints, shares_of_i
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.localizing.outcome import NoFix, Reason
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.verify import Verifier
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -149,6 +149,32 @@ def test_cells_place_the_robot_at_dusk_where_the_places_do_not(
         by_cells_m.append(np.linalg.norm(placed.fix.pose[:3] - base[:3]))
         by_place_m.append(apart_m.min())
     assert np.median(by_cells_m) < 0.75 < 1.3 < np.median(by_place_m)
+
+
+def test_cells_speak_for_the_true_place_and_against_another(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
+) -> None:
+    describer, frames = at_dusk
+    place_map = PlaceMap.open(day)
+    localizer = Localizer(describer, place_map, LocalizerConfig(belief=False))
+    verifier, bases = Verifier(place_map), place_map.base_poses()
+    for frame, base in frames:
+        query = localizer.describe(frame)
+        apart_m = np.linalg.norm(bases[:, :3] - base[:3], axis=1)
+        order = np.argsort(apart_m)
+        said = []
+        for places in (order[:2], order[-2:]):
+            candidates = Candidates(places, np.ones(2, np.float32), bases[places])
+            likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
+            verdict = Verdict(
+                candidates, likeliest, places, np.zeros(1), likeliest, least=0.97, agreeing=places
+            )
+            said.append(verifier.supported(query, verdict, localizer.rig, localizer.config))
+        (here, for_it), (there, against) = said
+        assert for_it > 0 > against
+        assert isinstance(there, NoFix) and there.reason is Reason.DOES_NOT_FIT
+        if isinstance(here, Fix):
+            assert here.probability > 0.9 and here.inliers > 0
 
 
 def test_cells_make_no_fix_of_their_own(

@@ -16,11 +16,13 @@ from vpr_ros.core.localizing.confidence import (
     Calibration,
     as_dict,
     calibration_of,
+    cell_evidence,
     fit,
     from_dict,
     model_calibration_of,
     observe,
     reliability,
+    with_odds,
 )
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localization, Localizer
@@ -102,6 +104,21 @@ def test_the_ratio_of_risks_is_kept_and_a_senseless_one_is_refused() -> None:
     for ratio in (0.5, 100.0, float('nan')):
         with pytest.raises(ConfigError, match='risk_ratio'):
             from_dict(kept | {'risk_ratio': ratio})
+
+
+def test_points_that_are_seen_where_they_would_be_speak_for_a_place() -> None:
+    many, some, few = (
+        cell_evidence(inliers=inliers, matches=60, landmarks=150) for inliers in (55, 35, 10)
+    )
+    assert 0 < many <= 3 and many > some > few and -6 <= few < -2
+    assert cell_evidence(inliers=0, matches=0, landmarks=150) < -4
+    assert cell_evidence(inliers=0, matches=0, landmarks=10) == 0.0  # a bare wall tells nothing
+
+
+def test_evidence_in_nats_multiplies_the_odds() -> None:
+    assert with_odds(0.5, 0.0) == pytest.approx(0.5)
+    assert with_odds(0.5, np.log(3)) == pytest.approx(0.75)
+    assert 0 < with_odds(0.0, 3.0) < 1e-6 and 0.99 < with_odds(1.0, -6.0) < 1
 
 
 def test_a_fit_finds_the_probabilities_that_made_the_answers() -> None:

@@ -35,7 +35,8 @@ class Localization:
     outcome: Outcome
     latency_ms: dict[str, float]  # by stage: describe, search, match, judge, landmarks
     similar: Candidates  # by this image alone
-    observed: NDArray[np.float64] | None = None  # see confidence.observe; None: not calibrated
+    observed: NDArray[np.float64] | None = None
+    """See confidence.observe; before landmarks by cells spoke. None: not calibrated."""
 
 
 class Localizer:
@@ -157,21 +158,23 @@ class Localizer:
                 found = replace(found, similar=matched(found.similar, query, self.place_map))
         with _timed(latency_ms, 'judge'):
             verdict = judge.judge(query, found, self.config)
-        refined = None
-        if self._verifier is not None and self._asks_landmarks(query, verdict):
+        outcome, observed = verdict.outcome, verdict.observed
+        verifier = self._verifier
+        if verifier is not None and self._asks_landmarks(query, verdict):
             with _timed(latency_ms, 'landmarks'):
-                if self._verifier.by_cells:
-                    refined, nats = self._verifier.supported(query, verdict, self.rig, self.config)
+                if verifier.by_cells:
+                    outcome, nats = verifier.supported(query, verdict, self.rig, self.config)
                     judge.hear(verdict, nats)
                 else:
-                    refined = self._verifier.refine(query, verdict, self.rig, self.config)
+                    outcome = verifier.refine(query, verdict, self.rig, self.config)
+                    observed = observed if outcome is verdict.outcome else None
         return Localization(
             query.stamp_ns,
             verdict.candidates,
-            verdict.outcome if refined is None else refined,
+            outcome,
             latency_ms,
             found.similar,
-            verdict.observed if refined is None or refined is verdict.outcome else None,
+            observed,
         )
 
     def _search(self, query: Query, judge: Judge) -> Retrieved:
