@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile('vpr_ros', deadline=None)  # tests time nothing
+settings.load_profile('vpr_ros')
 
 ROOT = Path(__file__).resolve().parents[1]
 
