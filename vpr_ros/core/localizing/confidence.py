@@ -78,8 +78,8 @@ LANDMARK_OBSERVATIONS = ('inliers', 'odds', 'sigma')
 LANDMARKS_OBSERVED = len(LANDMARK_OBSERVATIONS) + 1  # and by how far the place outdoes its rival
 LANDMARK_CENTRES = np.array([4.0, 1.0, -4.0])
 LANDMARK_SCALES = np.array([0.7, 1.0, 1.0])
-_CELL_EVIDENCE = (-8.775, 1.625, 1.833)  # constant, and by the log of inliers and their odds
-_EVIDENCE_BOUNDS = -6.0, 3.0
+_CELL_EVIDENCE = (-8.275, 1.625, 1.833)  # constant, and by the log of inliers and their odds
+_EVIDENCE_BOUNDS = -6.0, 4.0
 _FEWEST_LANDMARKS = 30
 _MOST_INLIERS, _LEAST_SIGMA = 400, 0.003  # beyond these nothing that looks alike was ever seen
 
