@@ -167,7 +167,7 @@ def test_cells_speak_for_the_true_place_and_against_another(
             candidates = Candidates(places, np.ones(2, np.float32), bases[places])
             likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
             verdict = Verdict(
-                candidates, likeliest, places, np.zeros(1), likeliest, least=0.97, agreeing=places
+                candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
             )
             said.append(verifier.supported(query, verdict, localizer.rig, localizer.config))
         (here, for_it), (there, against) = said

@@ -47,9 +47,14 @@ class Verdict:
     agreeing: NDArray[np.int64] | None = None  # places [A] that agree on it
 
     def with_evidence(self, nats: float) -> Outcome:
-        """What the outcome is where something else speaks for the answer, in nats."""
+        """What the outcome is where something else speaks for the answer, in nats.
+
+        Nothing speaks for an answer that the image itself contradicts.
+        """
         if self.likeliest is None:
             return self.outcome
+        if self.observed is not None and self.observed[-1] <= 0:  # see confidence.observe
+            nats = min(nats, 0.0)
         probability = with_odds(self.likeliest.probability, nats)
         if probability >= self.least:
             return replace(self.likeliest, probability=probability)
