@@ -135,12 +135,22 @@ def forget_rows(fleet: str, where: str) -> None:
     places_table(fleet).delete(where)
 
 
+def tamper_details(fleet: str, changes: dict[str, Any]) -> None:
+    """Set entries of the details of a store's only part."""
+    import lancedb
+
+    parts = lancedb.connect(fleet).open_table('parts')
+    (row,) = parts.to_arrow().to_pylist()
+    parts.update(values={'details': json.dumps(json.loads(row['details']) | changes)})
+
+
 def forge(fleet: str, what: str) -> None:
     """Change a place and make its id and the part's digest true again, as an attacker would."""
     import lancedb
     import numpy as np
 
-    from vpr_ros.fleet import places, store
+    from vpr_ros.core.landmarks.points import Landmarks
+    from vpr_ros.fleet import landmarks, places, store
 
     database = lancedb.connect(fleet)
     parts = database.open_table('parts')
@@ -168,11 +178,36 @@ def forge(fleet: str, what: str) -> None:
         held[1] = 'a.jpg\nb.jpg'
     elif what == 'large thumbnail':
         thumbnails[1] = b'x' * (places.MOST_THUMBNAIL_BYTES + 1)
-    forged = places.Places(poses, honest.stamps_ns, descriptors, honest.cells, held, thumbnails)
-    ids = forged.ids(record.form)
-    digest = places.part_digest(ids)
+    marks = None if honest.landmarks is None else list(honest.landmarks)
+    if marks is not None:
+        points, sigmas = marks[1].points_m.copy(), marks[1].sigma_m.copy()
+        seen = marks[1].descriptors
+        if what == 'landmark behind':
+            points[0, 2] = -1
+        elif what == 'landmark on the lens':
+            points[0, 2] = 0
+        elif what == 'nan landmark':
+            points[0, 0] = np.nan
+        elif what == 'moved landmark':
+            points[0, 0] += 1
+        elif what == 'infinite sigma':
+            sigmas[0] = np.inf
+        elif what == 'negative sigma':
+            sigmas[0] = -1
+        elif what == 'many landmarks':
+            times = landmarks.MOST_LANDMARKS + 1
+            points, sigmas, seen = (np.repeat(one[:1], times, 0) for one in (points, sigmas, seen))
+        marks[1] = Landmarks(points, sigmas, seen)
+    forged = places.Places(
+        poses, honest.stamps_ns, descriptors, honest.cells, held, thumbnails, marks
+    )
+    ids, of_landmarks = forged.ids(record.form), forged.landmark_ids(record.form)
+    if what == 'moved landmark':
+        of_landmarks = honest.landmark_ids(record.form)  # the digest is true, the id is not
+        database.drop_table(table.name)
+    digest = places.part_digest(places.keys_of(ids, of_landmarks))
     batch = places.as_batch(
-        forged, record.form, first_row=0, ids=ids,
+        forged, record.form, first_row=0, ids=ids, ids_of_landmarks=of_landmarks,
         base_T_camera=None,
     )  # fmt: skip
     database.create_table(f'places_{digest}', batch)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 from fleet_world import FleetProcess
 from worlds import CELLS, cell_bits, straight_drive, unit_rows, write_map
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import FleetError
+from vpr_ros.core.landmarks.feature_kinds import features_named
+from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
@@ -36,8 +40,15 @@ def drive(
     frame_id: str = 'map',
     datum: Datum | None = None,
     cells: bool = True,
+    landmarks: str = '',
+    focal_px: float = 50.0,
 ) -> Path:
-    """A map of one straight drive of random places, a metre apart."""
+    """A map of one straight drive of random places, a metre apart.
+
+    landmarks: their kind, of a map that has some; place n has n of them.
+    """
+    features = features_named(landmarks, {}) if landmarks else None
+    matrix = (focal_px, 0.0, 31.5, 0.0, focal_px, 23.5, 0.0, 0.0, 1.0)
     header = MapHeader(
         model_name=f'model-{model[0]}',
         model_sha256=model,
@@ -45,13 +56,15 @@ def drive(
         cells=CELLS if cells else None,
         frame_id=frame_id,
         datum=datum,
+        camera=Camera(64, 48, matrix) if features else None,
+        landmark_features=features.name if features else '',
         source=f'{folder.name}.bag',
         made_at='2026-01-01T00:00:00+00:00',
     )
     poses = straight_drive(places)
     poses[:, 1] += north_m
     rows, bits = unit_rows(places, SIZE, seed), cell_bits(places, seed)
-    with build(folder, header) as writer:
+    with build(folder, header, features=features) as writer:
         for row in range(places):
             writer.add(
                 rows[row],
@@ -61,7 +74,16 @@ def drive(
                 thumbnail=bytes([row % 256, seed]) * 50,
                 cells=bits[row] if cells else None,
             )
+            if features:
+                writer.add_landmarks(some_landmarks(row, features.descriptor_size, seed))
     return folder
+
+
+def some_landmarks(count: int, size: int, seed: int) -> Landmarks:
+    random = np.random.default_rng([seed, count])
+    points = random.uniform(1, 20, (count, 3)).astype(np.float32)
+    sigmas = random.uniform(0.01, 1, count).astype(np.float32)
+    return Landmarks(points, sigmas, random.integers(0, 256, (count, size), dtype=np.uint8))
 
 
 @pytest.fixture(scope='module')
@@ -283,16 +305,180 @@ def test_another_coordinate_frame_is_refused_and_another_origin_is_shifted(
 
 
 @needs_engine
-def test_landmarks_and_calibrations_are_said_to_be_left_out(
+def test_landmarks_of_networks_and_calibrations_are_said_to_be_left_out(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
     golden = Path(__file__).parent / 'golden_maps'
-    status, _, notes = engine.map('push', golden / 'sift_landmarks', '--fleet', fleet)
-    assert status == 0 and 'its landmarks are left out' in notes
-    for name in ('first', 'appended', 'newest', 'calibrated'):
+    status, _, notes = engine.map('push', golden / 'xfeat_landmarks', '--fleet', fleet)
+    assert status == 0 and 'its landmarks are left out' in notes and 'networks' in notes
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'bare')
+    assert not PlaceMap.open(tmp_path / 'bare').has_landmarks
+    for name in ('first', 'appended', 'newest', 'sift_landmarks'):
         engine.done('push', golden / name, '--fleet', fleet)
+    status, _, notes = engine.map('push', golden / 'calibrated', '--fleet', fleet)
+    assert status == 0 and 'its calibration is left out' in notes
     engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'all')
-    assert not PlaceMap.open(tmp_path / 'all').has_landmarks
+    assert PlaceMap.open(tmp_path / 'all').header.landmark_features == 'root-sift'
+
+
+def landmark_files(folder: Path, part: int = 0) -> dict[str, bytes]:
+    place_files = folder / f'parts/{part:04d}'
+    return {path.name: path.read_bytes() for path in sorted(place_files.glob('landmark_*.npy'))}
+
+
+@needs_engine
+@pytest.mark.parametrize('kind', ['cells', 'sift'])
+def test_landmarks_without_networks_come_back_as_they_were(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, kind: str
+) -> None:
+    marked = drive(tmp_path / 'marked', places=20, landmarks=kind)
+    bare = drive(tmp_path / 'bare', seed=1, north_m=30.0)
+    merge([PlaceMap.open(bare), PlaceMap.open(marked)], tmp_path / 'both')
+    status, _, notes = engine.map('push', tmp_path / 'both', '--fleet', fleet)
+    assert (status, notes) == (0, '')
+    for name in ('back', 'again'):
+        engine.done('pull', '--fleet', fleet, '--output', tmp_path / name)
+    sent, back = PlaceMap.open(tmp_path / 'both'), PlaceMap.open(tmp_path / 'back')
+    require_same_places(sent, back)
+    assert len(landmark_files(marked)) == 4
+    assert landmark_files(tmp_path / 'back', 1) == landmark_files(marked)
+    assert landmark_files(tmp_path / 'back', 0) == {}
+    assert map_id(back.header) == map_id(sent.header)
+    assert back.header.camera == sent.header.camera is not None
+    assert back.features().name == sent.features().name
+    assert contents(tmp_path / 'back') == contents(tmp_path / 'again')
+
+    engine.done('pull', '--fleet', fleet, '--near', '8,0,3.5', '--output', tmp_path / 'cut')
+    cut = PlaceMap.open(tmp_path / 'cut')
+    assert cut.names == [f'0/{row}.jpg' for row in range(5, 12)]
+    for row in range(len(cut)):
+        found, wanted = cut.landmarks(row), PlaceMap.open(marked).landmarks(row + 5)
+        assert found is not None and wanted is not None
+        np.testing.assert_array_equal(found.points_m, wanted.points_m)
+    for pulled in ('both', 'back', 'cut'):
+        assert 'nothing added' in engine.done('push', tmp_path / pulled, '--fleet', fleet)
+
+
+@needs_engine
+def test_the_same_places_with_landmarks_are_added_and_a_cut_has_each_place_once_with_them(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    bare, marked = drive(tmp_path / 'bare'), drive(tmp_path / 'marked', landmarks='cells')
+    engine.done('push', bare, '--fleet', fleet)
+    assert '10 places in 1 parts added' in engine.done('push', marked, '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'all')
+    assert len(PlaceMap.open(tmp_path / 'all')) == 10
+    assert landmark_files(tmp_path / 'all') == landmark_files(marked)
+    assert 'nothing added' in engine.done('push', bare, '--fleet', fleet)
+
+    second = tmp_path / 'second'
+    engine.done('push', marked, '--fleet', second)
+    assert 'nothing added' in engine.done('push', bare, '--fleet', second)
+
+
+@needs_engine
+def test_a_cut_keeps_the_landmarks_of_one_kind_and_says_so(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    for number, (kind, focal_px) in enumerate([('cells', 50.0), ('sift', 50.0), ('cells', 51.0)]):
+        folder = drive(
+            tmp_path / f'{number}',
+            seed=number,
+            north_m=9.0 * number,
+            landmarks=kind,
+            focal_px=focal_px,
+        )
+        engine.done('push', folder, '--fleet', fleet)
+    status, _, notes = engine.map('pull', '--fleet', fleet, '--output', tmp_path / 'all')
+    assert status == 0 and '1 of 3 parts have landmarks of another kind than cells' in notes
+    assert 'made by different cameras' in notes
+    header = PlaceMap.open(tmp_path / 'all').header
+    assert header.camera == read_header(tmp_path / '0').camera
+    for number in (0, 2):
+        assert landmark_files(tmp_path / 'all', number) == landmark_files(tmp_path / f'{number}')
+    assert landmark_files(tmp_path / 'all', 1) == {}
+    assert 'nothing added' in engine.done('push', tmp_path / 'all', '--fleet', fleet)
+
+    engine.done('pull', '--fleet', fleet, '--near', '5,9,3', '--output', tmp_path / 'sift')
+    assert PlaceMap.open(tmp_path / 'sift').header.landmark_features == 'root-sift'
+
+
+@needs_engine
+def test_a_store_from_before_landmarks_is_read_and_pushed_to(
+    engine: FleetProcess, tmp_path: Path
+) -> None:
+    # Written by `map push` of the first program that had it, from drive(tmp_path / 'bare').
+    old = Path(__file__).parent / 'golden_fleet'
+    fleet = Path(shutil.copytree(old, tmp_path / 'fleet'))
+    bare = drive(tmp_path / 'bare')
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'back')
+    require_same_places(PlaceMap.open(bare), PlaceMap.open(tmp_path / 'back'))
+    assert not PlaceMap.open(tmp_path / 'back').has_landmarks
+    assert 'nothing added' in engine.done('push', bare, '--fleet', fleet)
+    marked = drive(tmp_path / 'marked', landmarks='cells')
+    assert '10 places in 1 parts added' in engine.done('push', marked, '--fleet', fleet)
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ('what', 'said'),
+    [
+        ('landmark behind', 'a landmark -1 m in front of its camera'),
+        ('landmark on the lens', 'a landmark 0 m in front of its camera'),
+        ('nan landmark', 'a landmark contains NaN'),
+        ('infinite sigma', 'deviation of a landmark is below 0 or not finite'),
+        ('negative sigma', 'deviation of a landmark is below 0 or not finite'),
+        ('moved landmark', 'is not what its id says'),
+        ('many landmarks', '8193 landmarks of a place, expected at most 8192'),
+    ],
+)
+def test_hostile_landmarks_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, what: str, said: str
+) -> None:
+    engine.done('push', drive(tmp_path / 'day', landmarks='cells'), '--fleet', fleet)
+    engine.do('forge', fleet=str(fleet), what=what)
+    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ('column', 'value', 'said'),
+    [
+        ('landmark_points', "X'00'", 'expected 12 and 2 and 4 for each'),
+        ('landmark_sigmas', "X'0000'", 'expected 12 and 2 and 4 for each'),
+        ('landmark_descriptors', "X''", 'expected 12 and 2 and 4 for each'),
+        ('landmark_descriptors', 'NULL', "'landmark_descriptors' has empty values"),
+        ('landmark_id', 'id', 'whose digest differs'),
+    ],
+)
+def test_landmarks_that_were_changed_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, column: str, value: str, said: str
+) -> None:
+    engine.done('push', drive(tmp_path / 'day', landmarks='cells'), '--fleet', fleet)
+    engine.do('tamper', fleet=str(fleet), column=column, value=value)
+    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'landmark_features': ''}, "column 'landmark_descriptors' is binary, expected none"),
+        ({'landmark_features': 'root-sift'}, 'expected 12 and 2 and 128 for each'),
+        ({'landmark_features': 'xfeat'}, "damaged details (landmarks of 'xfeat'"),
+        ({'camera': None}, 'damaged details'),
+        ({'camera': {'width_px': 64}}, 'damaged details'),
+    ],
+)
+def test_a_part_that_says_other_landmarks_than_it_has_is_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, changes: dict[str, object], said: str
+) -> None:
+    engine.done('push', drive(tmp_path / 'day', landmarks='cells'), '--fleet', fleet)
+    engine.do('tamper_details', fleet=str(fleet), changes=changes)
+    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 @needs_engine

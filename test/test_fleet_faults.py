@@ -32,10 +32,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcess]:
 
 @pytest.fixture(scope='module')
 def two_drives(engine: FleetProcess) -> Path:
-    """A map of two parts, of which the store holds none."""
+    """A map of two parts, one with landmarks, of which the store holds none."""
     parts = [
-        PlaceMap.open(drive(engine.folder / f'{n}', places=count, seed=n, north_m=9.0 * n))
-        for n, count in ((1, PLACES), (2, 20))
+        PlaceMap.open(
+            drive(engine.folder / f'{n}', places=count, seed=n, north_m=9.0 * n, landmarks=kind)
+        )
+        for n, count, kind in ((1, PLACES, 'cells'), (2, 20, ''))
     ]
     merge(parts, engine.folder / 'both')
     return engine.folder / 'both'

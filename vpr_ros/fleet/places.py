@@ -1,6 +1,7 @@
 """Places as rows of a table: their columns, their identity, and what a row must be.
 
-A place's id is the sha256 of all that it says, and a part's digest that of its ids in their order.
+A place's id is the sha256 of all that it says but its landmarks, which have an id of their own
+(landmarks.py), and a part's digest that of both ids of its places in their order.
 So what comes out of a store is known to be what went in, the same part has the same digest on
 every robot, and pushing it again adds nothing. Rows from a store are untrusted: form, ids, poses,
 descriptors and names are checked before anything of them is written.
@@ -10,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,18 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.geometry import checked_pose, compose, invert, yaw_of
+from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
 from vpr_ros.fleet.engine import arrow
+from vpr_ros.fleet.landmarks import (
+    LANDMARK_COLUMNS,
+    LANDMARK_ID,
+    landmark_bytes,
+    landmark_ids,
+    landmarks_of,
+    require_sound_landmarks,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,11 +49,12 @@ _UPWARDS = re.compile(r'(^|[/\\])\.\.([/\\]|$)')
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the places of one model are."""
+    """What the places of a part are; parts of one model differ in landmarks alone."""
 
     model_sha256: str
     descriptor_size: int  # D
     cells: tuple[int, int, int] | None = None  # (h, w, C); None: there are none
+    landmarks: str = field(default='', compare=False)  # kind of features; empty: there are none
 
     @property
     def cell_bytes(self) -> int:
@@ -55,6 +66,8 @@ class Form:
         """Columns of a part's table."""
         pa = arrow()
         cells = [('cells', pa.binary(self.cell_bytes))] if self.cells else []
+        landmarks = [(LANDMARK_ID, pa.binary(ID_BYTES))]
+        landmarks += [(name, pa.binary()) for name in LANDMARK_COLUMNS]
         return pa.schema(
             [
                 ('row', pa.int32()),
@@ -66,6 +79,7 @@ class Form:
                 ('descriptor', pa.list_(pa.float32(), self.descriptor_size)),
                 *cells,
                 ('thumbnail', pa.binary()),
+                *(landmarks if self.landmarks else []),
             ]
         )
 
@@ -80,13 +94,14 @@ class Places:
     cells: CellBits | None  # [n, h * w, C / 8]
     names: list[str]
     thumbnails: list[bytes]
+    landmarks: list[Landmarks] | None = None  # [n]; None: the part has none
 
     def __len__(self) -> int:
         """Number of places, n."""
         return len(self.poses)
 
     def ids(self, form: Form) -> list[bytes]:
-        """What each place is known by, 32 bytes."""
+        """What each place is known by, 32 bytes, whatever its landmarks."""
         start = hashlib.sha256(f'vpr_ros place 1 {form.model_sha256} {form.cells}\n'.encode())
         found = []
         for row, (name, thumbnail) in enumerate(zip(self.names, self.thumbnails)):
@@ -102,19 +117,30 @@ class Places:
             found.append(digest.digest())
         return found
 
+    def landmark_ids(self, form: Form) -> list[bytes]:
+        """What each place's landmarks are known by, 32 bytes; of none, empty."""
+        if self.landmarks is None:
+            return [b''] * len(self)
+        return landmark_ids(self.landmarks, form.landmarks)
 
-def part_digest(ids: Iterable[bytes]) -> str:
-    """What a part is known by: its places in their order."""
+
+def keys_of(ids: Sequence[bytes], ids_of_landmarks: Sequence[bytes]) -> list[bytes]:
+    """What each place is known by with its landmarks; without any, its id."""
+    return [one + marks for one, marks in zip(ids, ids_of_landmarks, strict=True)]
+
+
+def part_digest(keys: Iterable[bytes]) -> str:
+    """What a part is known by: the keys of its places in their order."""
     digest = hashlib.sha256(b'vpr_ros part 1\n')
-    for one in ids:
+    for one in keys:
         digest.update(one)
     return digest.hexdigest()
 
 
 def places_of(
-    place_map: PlaceMap, rows: NDArray[np.int64], *, shift_m: NDArray[np.float64]
+    place_map: PlaceMap, rows: NDArray[np.int64], form: Form, *, shift_m: NDArray[np.float64]
 ) -> Places:
-    """Places [n] of a map, with poses from another origin: shift [2] in metres is added."""
+    """Places [n] of a part, with poses from another origin: shift [2] in metres is added."""
     poses = place_map.poses[rows].copy()
     poses[:, :2] += shift_m
     names = place_map.names
@@ -125,7 +151,13 @@ def places_of(
         cells=place_map.cells_of(rows) if place_map.has_cells else None,
         names=[names[row] for row in rows.tolist()],
         thumbnails=[place_map.thumbnail_jpeg(row) for row in rows.tolist()],
+        landmarks=_landmarks_of(place_map, rows) if form.landmarks else None,
     )
+
+
+def _landmarks_of(place_map: PlaceMap, rows: NDArray[np.int64]) -> list[Landmarks]:
+    found = (place_map.landmarks(row) for row in rows.tolist())
+    return [one for one in found if one is not None]  # all rows of a part have some, or none
 
 
 def settled(poses: Poses) -> Poses:
@@ -151,6 +183,7 @@ def as_batch(
     *,
     first_row: int,
     ids: Sequence[bytes],
+    ids_of_landmarks: Sequence[bytes],
     base_T_camera: Poses | None,
 ) -> 'pa.RecordBatch':
     """Rows of the table; first_row: number in the part; base_T_camera: None without headings."""
@@ -176,6 +209,11 @@ def as_batch(
         columns['cells'] = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(form.cell_bytes), count, [None, pa.py_buffer(packed)]
         )
+    if places.landmarks is not None:
+        columns[LANDMARK_ID] = pa.array(list(ids_of_landmarks), pa.binary(ID_BYTES))
+        packed_rows = [landmark_bytes(one) for one in places.landmarks]
+        for number, name in enumerate(LANDMARK_COLUMNS):
+            columns[name] = pa.array([row[number] for row in packed_rows], pa.binary())
     schema = form.schema()
     arrays = [
         found if isinstance(found := columns[field.name], pa.Array) else pa.array(found)
@@ -218,10 +256,15 @@ def from_table(rows: 'pa.Table', form: Form, *, where: str) -> Places:
         cells=cells,
         names=rows.column('name').to_pylist(),
         thumbnails=rows.column('thumbnail').to_pylist(),
+        landmarks=landmarks_of(rows, form.landmarks, where=where) if form.landmarks else None,
     )
     require_sound(places, where=where)
-    for row, (kept, wanted) in enumerate(zip(rows.column('id').to_pylist(), places.ids(form))):
-        if kept != wanted:
+    held = keys_of(
+        rows.column('id').to_pylist(),
+        rows.column(LANDMARK_ID).to_pylist() if form.landmarks else [b''] * count,
+    )
+    for row, wanted in enumerate(keys_of(places.ids(form), places.landmark_ids(form))):
+        if held[row] != wanted:
             raise FleetError(
                 f'{where}: place {printable_name(places.names[row])} is not what its id says; '
                 'the row was changed, push the map again from the robot that made it'
@@ -263,6 +306,8 @@ def require_sound(places: Places, *, where: str) -> None:
         raise FleetError(
             f'{where}: a thumbnail of {largest} bytes, expected at most {MOST_THUMBNAIL_BYTES}'
         )
+    if places.landmarks is not None:
+        require_sound_landmarks(places.landmarks, where=where)
 
 
 def printable_name(name: str) -> str:

@@ -6,7 +6,7 @@ part's digest), the map is opened once before it gets its name, and the same con
 bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import FleetError, MapError
+from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.header import MapHeader, map_id, require_model, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -25,7 +26,7 @@ from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
 from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.engine import MissingTableError, Table
 from vpr_ros.fleet.places import Form, batches, from_table
-from vpr_ros.fleet.store import Fleet, Frame, PartRecord, content_id
+from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class _Chosen:
     """The places of a part that are wanted, in their order."""
 
     record: PartRecord
+    form: Form  # what is taken of them: landmarks of the map's kind alone
     table: Table
     row_ids: NDArray[np.int64]  # [n], of the table
     rows: NDArray[np.int64]  # [n], numbers within the part
@@ -86,17 +88,17 @@ def pull(
     wanted = [one for one in chosen_model if condition is None or one.condition == condition]
     if not wanted:
         raise FleetError(f'{address}: version {number} has nothing{_asked(None, condition)}')
-    form = _one_form(wanted)
-    cut = _chosen(fleet, wanted, form, near)
+    _require_one_form(wanted)
+    cut = _chosen(fleet, wanted, near)
     if not cut:
         raise FleetError(
             f'{address}: version {number} has no place{_asked(near, condition)}; '
             f'map fleet {address} lists where its parts are'
         )
-    header = _header(fleet.frame, [one.record for one in cut], content, _asked(near, condition))
+    header = _header(fleet.frame, cut, content, _asked(near, condition))
     if opened_model is not None:
         require_model(output, header, opened_model)
-    written, places = _write(cut, header, form, output)
+    written, places = _write(cut, header, output)
     return Pulled(number, content, written, places, len(cut), tuple(_notes(cut)))
 
 
@@ -126,25 +128,47 @@ def _of_one_model(
     return found
 
 
-def _one_form(records: Sequence[PartRecord]) -> Form:
+def _require_one_form(records: Sequence[PartRecord]) -> None:
     forms = {one.form: one for one in records}
     if len(forms) > 1:
         parts = ' and '.join(one.part[:12] for one in list(forms.values())[:2])
         raise FleetError(
             f'parts {parts}: descriptors or cells of another size, expected the same of one model'
         )
-    return records[0].form
 
 
-def _chosen(
-    fleet: Fleet, records: Sequence[PartRecord], form: Form, near: Circle | None
-) -> list[_Chosen]:
-    """The places that are wanted; a place that several parts hold is taken from the first."""
+def _chosen(fleet: Fleet, records: Sequence[PartRecord], near: Circle | None) -> list[_Chosen]:
+    """The places that are wanted, in the order of the parts.
+
+    The first part with landmarks says of which kind the map's are. A place that several parts hold
+    is taken from the first that has landmarks of that kind, else from the first.
+    """
+    found = list(_near(fleet, records, near))
+    kind = next((form.landmarks for _, form, _, _ in found if form.landmarks), '')
+    order = sorted(range(len(found)), key=lambda number: found[number][1].landmarks != kind)
     taken: set[bytes] = set()
-    cut = []
+    cut: dict[int, _Chosen] = {}
+    for number in order:
+        record, form, part, inside = found[number]
+        inside &= np.array([one not in taken for one in part.ids], dtype=bool)
+        rows = np.flatnonzero(inside)
+        if len(rows):
+            taken.update(part.ids[row] for row in rows.tolist())
+            kept = form if form.landmarks == kind else replace(form, landmarks='')
+            cut[number] = _Chosen(record, kept, part.table, part.row_ids[rows], rows)
+    if len(cut) > MOST_PARTS:
+        raise FleetError(f'{len(cut)} parts, a map holds at most {MOST_PARTS}; ask for less')
+    return [cut[number] for number in sorted(cut)]
+
+
+def _near(
+    fleet: Fleet, records: Sequence[PartRecord], near: Circle | None
+) -> Iterator[tuple[PartRecord, Form, PartTable, NDArray[np.bool_]]]:
+    """Parts with places that are asked for, and which those are [n]."""
     for record in records:
         if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
             continue
+        form = record.form
         try:
             part = fleet.places(record.part, form)
         except MissingTableError as error:
@@ -157,19 +181,17 @@ def _chosen(
                 f'{part.table.where}: holds {len(part)} places, expected {record.places}'
             )
         inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
-        inside &= np.array([one not in taken for one in part.ids], dtype=bool)
-        rows = np.flatnonzero(inside)
-        if len(rows):
-            taken.update(part.ids[row] for row in rows.tolist())
-            cut.append(_Chosen(record, part.table, part.row_ids[rows], rows))
-    if len(cut) > MOST_PARTS:
-        raise FleetError(f'{len(cut)} parts, a map holds at most {MOST_PARTS}; ask for less')
-    return cut
+        if inside.any():
+            yield record, form, part, inside
 
 
-def _header(frame: Frame, records: Sequence[PartRecord], content: str, asked: str) -> MapHeader:
+def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> MapHeader:
     """What map.yaml says of a cut: nothing that differs between two pulls of the same content."""
+    records = [one.record for one in cut]
     first = records[0]
+    marked = next((one.record for one in cut if one.form.landmarks), first)
+    details, with_landmarks = first.known_details, marked.known_details
+    details |= {name: with_landmarks[name] for name in ('landmark_features', 'camera')}
     robots = ', '.join(sorted({printable(one.robot) for one in records if one.robot}))
     return MapHeader(
         model_name=printable(first.model_name),
@@ -180,21 +202,33 @@ def _header(frame: Frame, records: Sequence[PartRecord], content: str, asked: st
         source=f'fleet content {content}, {len(records)} parts' + (f' of {robots}' * bool(robots)),
         command=f'map pull{asked}',
         made_at=max(printable(one.made_at) for one in records),
-        **first.known_details,
+        **details,
     )
 
 
-def _notes(cut: Sequence[_Chosen]) -> list[str]:
+def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
     first, *others = (one.record.known_details['base_T_camera'] for one in cut)
-    if all(np.allclose(other, first, atol=1e-6) for other in others):
-        return []
-    return [
-        'the parts were mapped by cameras mounted in different ways; robots without a mounting of '
-        'their own take that of the first part'
-    ]
+    if not all(np.allclose(other, first, atol=1e-6) for other in others):
+        yield (
+            'the parts were mapped by cameras mounted in different ways; robots without a '
+            'mounting of their own take that of the first part'
+        )
+    left_out = [one.record for one in cut if one.record.form.landmarks != one.form.landmarks]
+    if left_out:
+        kind = next(one.form.landmarks for one in cut if one.form.landmarks)
+        yield (
+            f'{len(left_out)} of {len(cut)} parts have landmarks of another kind than {kind}; '
+            'they are left out, a map has one kind'
+        )
+    cameras = {one.record.known_details['camera'] for one in cut if one.form.landmarks}
+    if len(cameras) > 1:
+        yield (
+            'the landmarks were made by different cameras; robots without a calibration of their '
+            'own take that of the first part with landmarks'
+        )
 
 
-def _write(cut: Sequence[_Chosen], header: MapHeader, form: Form, output: Path) -> tuple[str, int]:
+def _write(cut: Sequence[_Chosen], header: MapHeader, output: Path) -> tuple[str, int]:
     """Write the map; its id, and how many places it has."""
     require_replaceable(output)
     try:
@@ -204,12 +238,13 @@ def _write(cut: Sequence[_Chosen], header: MapHeader, form: Form, output: Path) 
                 with ExitStack() as stack:
                     writer = MapWriter(
                         staging,
-                        form.descriptor_size,
+                        chosen.form.descriptor_size,
                         stack,
                         part=part_name(number),
-                        cells=form.cells,
+                        cells=chosen.form.cells,
+                        landmark_descriptor_size=size_without_networks(chosen.form.landmarks),
                     )
-                    _write_part(chosen, form, writer)
+                    _write_part(chosen, writer)
                     writer.finish()
                 places += writer.places
             write_header(staging, replace(header, places=places))
@@ -219,15 +254,15 @@ def _write(cut: Sequence[_Chosen], header: MapHeader, form: Form, output: Path) 
         raise MapError(f'{output}: cannot be written ({error.strerror or error})') from error
 
 
-def _write_part(chosen: _Chosen, form: Form, writer: MapWriter) -> None:
-    columns = form.schema().names
+def _write_part(chosen: _Chosen, writer: MapWriter) -> None:
+    columns = chosen.form.schema().names
     where = chosen.table.where
     with tqdm(total=len(chosen.rows), unit='place', disable=None, delay=2) as progress:
         for piece in batches(np.arange(len(chosen.rows))):
             rows = chosen.table.take(chosen.row_ids[piece].tolist(), columns)
             if rows.column('row').to_pylist() != chosen.rows[piece].tolist():
                 raise FleetError(f'{where}: rows in another order than asked for; try again')
-            places = from_table(rows, form, where=where)
+            places = from_table(rows, chosen.form, where=where)
             for row, name in enumerate(places.names):
                 writer.add(
                     places.descriptors[row],
@@ -237,4 +272,6 @@ def _write_part(chosen: _Chosen, form: Form, writer: MapWriter) -> None:
                     thumbnail=places.thumbnails[row],
                     cells=None if places.cells is None else places.cells[row],
                 )
+                if places.landmarks is not None:
+                    writer.add_landmarks(places.landmarks[row])
             progress.update(len(piece))

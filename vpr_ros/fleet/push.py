@@ -7,7 +7,7 @@ same command: places that are in the store already are not sent again.
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.errors import FleetError
+from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.fleet.engine import MissingTableError
@@ -24,6 +25,7 @@ from vpr_ros.fleet.places import (
     Form,
     as_batch,
     batches,
+    keys_of,
     part_digest,
     places_of,
     require_sound,
@@ -54,7 +56,9 @@ class _LocalPart:
     """A part of the map that is pushed."""
 
     rows: NDArray[np.int64]  # [n], of the map
+    form: Form
     ids: list[bytes]
+    ids_of_landmarks: list[bytes]
     digest: str
     low_m: NDArray[np.float64]  # [2], corner of its extent
     high_m: NDArray[np.float64]
@@ -94,13 +98,13 @@ def push(
         part = _local_part(place_map, rows, form, shift_m)
         if part.digest in {one.part for one in (*held, *added)}:
             continue
-        if _is_within(part, fleet, form, held):
+        if _is_within(part, fleet, held):
             continue
         try:
-            fleet.places(part.digest, form)
+            fleet.places(part.digest, part.form)
             resumed += 1
         except MissingTableError:
-            fleet.write_places(part.digest, form, _rows(place_map, part, form, shift_m))
+            fleet.write_places(part.digest, part.form, _rows(place_map, part, shift_m))
         added.append(_record(place_map, part, push=this_push, number=number, said=said))
     made = fleet.publish(added)
     return Pushed(
@@ -127,7 +131,7 @@ def _record(
         pushed_at=now(),
         source=header.source,
         made_at=header.made_at,
-        details=details_of(header),
+        details=details_of(header, has_landmarks=bool(part.form.landmarks)),
         places=len(part.rows),
         first_stamp_ns=int(stamps_ns.min()),
         last_stamp_ns=int(stamps_ns.max()),
@@ -142,16 +146,25 @@ def _record(
 
 
 def _left_out(place_map: PlaceMap) -> Iterator[str]:
-    if place_map.has_landmarks:
+    if place_map.has_landmarks and not _kind_of(place_map):
         yield (
-            f'{place_map.folder}: its landmarks are left out, a fleet holds none; cuts answer by '
-            'retrieval'
+            f'{place_map.folder}: its landmarks are left out, a fleet holds none that need '
+            'networks; cuts answer by retrieval'
         )
     if place_map.header.calibration is not None:
         yield (
             f'{place_map.folder}: its calibration is left out, because it is of this map as a '
             'whole; calibrate a cut by itself'
         )
+
+
+def _kind_of(place_map: PlaceMap) -> str:
+    """Kind of the landmarks that are sent; empty: none are. Raises MapError for damaged ones."""
+    kind = place_map.header.landmark_features
+    if not place_map.has_landmarks or size_without_networks(kind) is None:
+        return ''
+    place_map.features()  # compares their size with the kind's
+    return kind
 
 
 def _require_one_form(held: list[PartRecord], form: Form, folder: Path) -> None:
@@ -175,48 +188,58 @@ def _rows_of_parts(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
 def _local_part(
     place_map: PlaceMap, rows: NDArray[np.int64], form: Form, shift_m: NDArray[np.float64]
 ) -> _LocalPart:
+    has_landmarks = place_map.landmarks(int(rows[0])) is not None
+    form = replace(form, landmarks=_kind_of(place_map) if has_landmarks else '')
     ids: list[bytes] = []
+    ids_of_landmarks: list[bytes] = []
     low_m, high_m = np.full(2, np.inf), np.full(2, -np.inf)
     for piece in batches(rows):
-        places = places_of(place_map, piece, shift_m=shift_m)
+        places = places_of(place_map, piece, form, shift_m=shift_m)
         require_sound(places, where=str(place_map.folder))
         ids += places.ids(form)
+        ids_of_landmarks += places.landmark_ids(form)
         low_m = np.minimum(low_m, places.poses[:, :2].min(axis=0))
         high_m = np.maximum(high_m, places.poses[:, :2].max(axis=0))
-    return _LocalPart(rows, ids, part_digest(ids), low_m, high_m)
+    digest = part_digest(keys_of(ids, ids_of_landmarks))
+    return _LocalPart(rows, form, ids, ids_of_landmarks, digest, low_m, high_m)
 
 
-def _is_within(part: _LocalPart, fleet: Fleet, form: Form, held: list[PartRecord]) -> bool:
-    """Whether the fleet shows all places of a part already, as of a cut that it gave."""
+def _is_within(part: _LocalPart, fleet: Fleet, held: list[PartRecord]) -> bool:
+    """Whether the fleet shows all places of a part already, as of a cut that it gave.
+
+    With their landmarks, where the part has some; others' landmarks do not matter.
+    """
     near = [
         one
         for one in held
-        if one.model_sha256 == form.model_sha256
+        if one.model_sha256 == part.form.model_sha256
         and one.x_min <= part.high_m[0]
         and one.x_max >= part.low_m[0]
         and one.y_min <= part.high_m[1]
         and one.y_max >= part.low_m[1]
     ]
-    missing = set(part.ids)
+    missing = set(keys_of(part.ids, part.ids_of_landmarks))
     for one in near:
-        missing.difference_update(fleet.places(one.part, form).ids)
+        places = fleet.places(one.part, one.form)
+        missing.difference_update(places.keys if part.form.landmarks else places.ids)
         if not missing:
             return True
     return False
 
 
 def _rows(
-    place_map: PlaceMap, part: _LocalPart, form: Form, shift_m: NDArray[np.float64]
+    place_map: PlaceMap, part: _LocalPart, shift_m: NDArray[np.float64]
 ) -> Iterator['pa.RecordBatch']:
     mounting = place_map.base_T_camera if place_map.header.has_heading else None
     with tqdm(total=len(part.rows), unit='place', disable=None, delay=2) as progress:
         sent = 0
         for piece in batches(part.rows):
             yield as_batch(
-                places_of(place_map, piece, shift_m=shift_m),
-                form,
+                places_of(place_map, piece, part.form, shift_m=shift_m),
+                part.form,
                 first_row=sent,
                 ids=part.ids[sent : sent + len(piece)],
+                ids_of_landmarks=part.ids_of_landmarks[sent : sent + len(piece)],
                 base_T_camera=mounting,
             )
             sent += len(piece)

@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import checked_cells
 from vpr_ros.core.documents import parse_json
 from vpr_ros.core.errors import DocumentError, FleetError, VprError
 from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.fleet.address import printable
@@ -43,7 +45,8 @@ from vpr_ros.fleet.engine import (
     arrow,
     insistently,
 )
-from vpr_ros.fleet.places import Form, part_digest, require_form, require_full
+from vpr_ros.fleet.landmarks import LANDMARK_ID
+from vpr_ros.fleet.places import Form, keys_of, part_digest, require_form, require_full
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +59,7 @@ _NOTE = b'vpr_ros'  # key of the frame in the schema's notes
 _DIGEST = re.compile(r'[0-9a-f]{64}')
 _PUSH = re.compile(r'[0-9a-f]{32}')
 _MOST_DESCRIPTOR = 65_536
+_MOST_PIXELS = 65_536  # of a side of an image
 _TEXTS = ('part', 'push', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
 _SAID = ('pushed_at', 'source', 'made_at', 'details')
 _NUMBERS = ('x_min', 'y_min', 'x_max', 'y_max')
@@ -149,7 +153,12 @@ class PartRecord:
     def form(self) -> Form:
         """What its places are."""
         details = self.known_details
-        return Form(self.model_sha256, details['descriptor_size'], details['cells'])
+        return Form(
+            self.model_sha256,
+            details['descriptor_size'],
+            details['cells'],
+            details['landmark_features'],
+        )
 
     @property
     def known_details(self) -> dict[str, Any]:
@@ -163,6 +172,7 @@ class PartRecord:
             if view is not None and not 0 < _typed(view, float) < 360:
                 raise ValueError(f'field_of_view_deg is {view}')
             calibration = found['model_calibration']
+            kind, camera = _landmarks(found)
             return {
                 'descriptor_size': size,
                 'cells': checked_cells(found['cells']),
@@ -170,8 +180,12 @@ class PartRecord:
                 'mounting_known': _typed(found['mounting_known'], bool),
                 'field_of_view_deg': view,
                 'model_calibration': None if calibration is None else _typed(calibration, dict),
+                'landmark_features': kind,
+                'camera': camera,
             }
-        except (DocumentError, KeyError, TypeError, ValueError, VprError) as error:
+        except (
+            DocumentError, KeyError, OverflowError, TypeError, ValueError, VprError
+        ) as error:  # fmt: skip
             raise FleetError(f'part {self.part[:12]}: damaged details ({error})') from error
 
     def is_near(self, x: float, y: float, radius_m: float) -> bool:
@@ -181,11 +195,18 @@ class PartRecord:
         return math.hypot(across, along) <= radius_m * (1 + 1e-9)
 
 
-def details_of(header: MapHeader) -> str:
-    """The details of a record, from a map's header."""
-    view = header.field_of_view_deg
+def details_of(header: MapHeader, *, has_landmarks: bool = False) -> str:
+    """The details of a record, from a map's header.
+
+    has_landmarks: whether the part has some in the store.
+    """
+    view, camera = header.field_of_view_deg, header.camera
+    landmarks: dict[str, Any] = {}
+    if has_landmarks and camera is not None:
+        landmarks = {'landmark_features': header.landmark_features, 'camera': camera.as_mapping()}
     return json.dumps(
-        {
+        landmarks
+        | {
             'descriptor_size': header.descriptor_size,
             'cells': header.cells and list(header.cells),
             'base_T_camera': list(header.base_T_camera),
@@ -278,7 +299,7 @@ class Fleet:
         """The table with a part's places, checked; raises MissingTableError and FleetError."""
         table = self._database.table(f'places_{part}')
         require_form(table.schema, form.schema(), where=table.where)
-        return PartTable(table, part)
+        return PartTable(table, part, has_landmarks=bool(form.landmarks))
 
     def write_places(self, part: str, form: Form, rows: Iterator['pa.RecordBatch']) -> None:
         """Write a part's places in one commit; what another program wrote of it is the same."""
@@ -327,10 +348,10 @@ class Fleet:
 class PartTable:
     """The places of one part: which there are and where, read and compared with its digest."""
 
-    def __init__(self, table: Table, part: str) -> None:
+    def __init__(self, table: Table, part: str, *, has_landmarks: bool) -> None:
         """Raises FleetError where they are not the part's."""
         self.table = table
-        columns = ['row', 'x', 'y', 'id']
+        columns = ['row', 'x', 'y', 'id', *([LANDMARK_ID] if has_landmarks else [])]
         found = list(table.rows(columns))
         for batch, name in ((batch, name) for batch in found for name in columns):
             require_full(batch.column(name), name, where=table.where)
@@ -341,10 +362,16 @@ class PartTable:
             for name in ('row', 'x', 'y', '_rowid')
         )
         order = np.argsort(row, kind='stable')
-        ids = [one for batch in found for one in batch.column('id').to_pylist()]
-        self.ids: list[bytes] = [ids[number] for number in order.tolist()]
+
+        def in_order(name: str) -> list[bytes]:
+            values = [one for batch in found for one in batch.column(name).to_pylist()]
+            return [values[number] for number in order.tolist()]
+
+        self.ids = in_order('id')
+        marks = in_order(LANDMARK_ID) if has_landmarks else [b''] * len(self.ids)
+        self.keys = keys_of(self.ids, marks)
         is_counted = np.array_equal(row[order], np.arange(len(row)))
-        if not is_counted or part_digest(self.ids) != part:
+        if not is_counted or part_digest(self.keys) != part:
             raise FleetError(
                 f'{table.where}: {len(row)} places whose digest differs from the name of the '
                 'table; it is damaged, restore it from a copy or push the maps to another fleet'
@@ -420,6 +447,22 @@ def _datum(found: Any) -> Datum:
     if not all(math.isfinite(one) for one in (datum.east_m, datum.north_m, datum.altitude_m)):
         raise ValueError(f'{datum}')
     return datum
+
+
+def _landmarks(found: Any) -> tuple[str, Camera | None]:
+    """Kind and camera of a part's landmarks; older stores say nothing of them."""
+    kind = _typed(found.get('landmark_features', ''), str)
+    if not kind:
+        return '', None
+    if size_without_networks(kind) is None:
+        raise ValueError(f'landmarks of {kind[:40]!a}, expected a kind without networks')
+    mapping = _typed(found['camera'], dict)
+    sides = [_typed(mapping[name], int) for name in ('width_px', 'height_px')]
+    camera = Camera.checked(mapping)
+    is_finite = all(map(math.isfinite, (*camera.matrix, *camera.distortion)))
+    if max(sides) > _MOST_PIXELS or not is_finite:
+        raise ValueError('camera is no calibration')
+    return kind, camera
 
 
 def _mounting(found: Any) -> tuple[float, ...]:

@@ -17,6 +17,14 @@ GRAPHS_OF_KIND: dict[str, tuple[str, ...]] = {
 _KIND_OF_NAME = {SiftFeatures.name: 'sift'} | {kind: kind for kind in GRAPHS_OF_KIND}
 
 
+def size_without_networks(name: str) -> int | None:
+    """F of a kind by its name in a map; None of one that runs networks, and of an unknown one."""
+    kind = _KIND_OF_NAME.get(name)
+    if kind is None or GRAPHS_OF_KIND[kind]:
+        return None
+    return features_named(name, {}).descriptor_size
+
+
 def features_named(name: str, graphs: Mapping[str, bytes]) -> Features:
     """The features by their name in a map, or of a command, with a map's ONNX files.
 
