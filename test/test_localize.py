@@ -582,7 +582,9 @@ def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
         refused = change('agreement_radius', ParameterValue(type=double, double_value=-1.0))
         assert not refused.successful and refused.reason
         assert change('agreement_radius', ParameterValue(type=integer, integer_value=7)).successful
-        fixed = change('map', ParameterValue(type=string, string_value='/other'))
+        no_map = change('map', ParameterValue(type=string, string_value='/other'))
+        assert not no_map.successful and 'no map here' in no_map.reason
+        fixed = change('model', ParameterValue(type=string, string_value='/other'))
         assert not fixed.successful and 'taken when the node is configured' in fixed.reason
 
 
