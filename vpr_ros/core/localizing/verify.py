@@ -114,7 +114,7 @@ class Verifier:
         known = [self._map.landmarks(place) for place in places.tolist()]
         if sighter is None or not any(each is not None and len(each) for each in known):
             return verdict.outcome, 0.0
-        origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
+        origin = self._origin(places)
         supports = self._supports(places, sighter, origin)
         best = max(supports, key=lambda support: support.inliers, default=None)
         nats = cell_evidence(
@@ -189,7 +189,7 @@ class Verifier:
         if sighter is None:
             return None
         looked_at = places[: min(config.verified_places, sighter.most_places)]
-        origin = np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])  # keeps numbers small
+        origin = self._origin(places)
         supports = self._supports(looked_at, sighter, origin)
         return self._verified(supports, sighter, origin, config)
 
@@ -237,6 +237,10 @@ class Verifier:
         if not self.by_cells:
             return ByFeatures(self._features, query.image, camera)
         return None if query.cells is None else ByCells(self._map, query.cells, camera)
+
+    def _origin(self, places: NDArray[np.int64]) -> Poses:
+        """Where the best of some places is, as a frame [7] in which numbers stay small."""
+        return np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])
 
     def _supports(
         self, places: NDArray[np.int64], sighter: Sighter, origin: Poses
