@@ -51,7 +51,7 @@ help:
 	@echo '                      make format lets ruff rewrite the files.'
 	@echo 'make coverage         the tests, and which lines they run; fails where that fell below the floor of pyproject.toml.'
 	@echo 'make fuzz             broken input of every kind for SECONDS=60; ARGS="--target bag" chooses, see tools/fuzz.py.'
-	@echo 'make bench            speed and memory beside what one would take instead; writes docs/performance.md.'
+	@echo 'make bench            speed and memory beside what one would take instead; writes docs/results/performance.md.'
 	@echo 'make wheel            builds the wheel into dist/ and tests it in a clean environment.'
 	@echo 'make release VERSION=X.Y.Z  the same with a new version: in package.xml and CHANGELOG.md, a commit and a tag.'
 	@echo 'make workspace WS=DIR links this clone and its vpr_msgs into DIR/src, where colcon and rosdep find both.'

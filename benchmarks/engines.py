@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py [--quick]
 
-Running an engine takes a GPU: `build_engine --check` (docs/jetson.md).
+Running an engine takes a GPU: `build_engine --check` (docs/how-to/jetson.md).
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""All speed benchmarks as one table, on the terminal and in docs/performance.md.
+"""All speed benchmarks as one table, on the terminal and in docs/results/performance.md.
 
     make bench [ARGS='--quick --only node throughput']
 
@@ -19,7 +19,7 @@ from sections import Section
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / 'docs' / 'performance.md'
+PAGE = HERE.parent / 'docs/results/performance.md'
 PARTS = ('describing', 'index', 'scale', 'node', 'throughput', 'engines')
 PACKAGES = (
     'onnxruntime',
@@ -68,7 +68,7 @@ def measured(part: str, *, quick: bool) -> list[Section]:
 
 
 def page(sections: list[Section], load: float, taken_s: float, *, quick: bool) -> str:
-    """docs/performance.md."""
+    """docs/results/performance.md."""
     lines = [
         '# Performance',
         '',
@@ -89,7 +89,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--quick', action='store_true', help='fewer and smaller, to see it work')
     parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART')
-    parser.add_argument('--output', type=Path, help='default: docs/performance.md for all parts')
+    parser.add_argument(
+        '--output', type=Path, help='default: docs/results/performance.md for all parts'
+    )
     arguments = parser.parse_args()
     load, started_s = os.getloadavg()[0], time.monotonic()
     sections: list[Section] = []

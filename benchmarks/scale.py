@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from belief import described, folder_pass
+from driven import described, folder_pass
 from index import MOST_HNSW, flat, hnsw, part_of, resident_mb, unit
 from PIL import Image
 from sections import PAUSE_S, Section, run

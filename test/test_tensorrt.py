@@ -444,7 +444,7 @@ def test_the_command_without_tensorrt_names_the_next_step(
 ) -> None:
     assert build_engine.main(['--model', str(model.folder)]) == 2
     said = capsys.readouterr().err
-    assert 'TensorRT cannot be imported' in said and 'docs/jetson.md' in said
+    assert 'TensorRT cannot be imported' in said and 'docs/how-to/jetson.md' in said
 
 
 def test_the_command_builds_and_checks_parity_recall_and_latency(

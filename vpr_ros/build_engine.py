@@ -41,7 +41,7 @@ from vpr_ros.evaluating.engine_check import describe_twice, report
 from vpr_ros.evaluating.tolerance import Tolerance
 
 PRECISIONS = ('auto', 'fp32', 'fp16', 'int8')
-_NEXT_STEP = 'docs/jetson.md says how to install it; without it the node uses onnxruntime'
+_NEXT_STEP = 'docs/how-to/jetson.md says how to install it; without it the node uses onnxruntime'
 
 
 def _parser() -> Parser:

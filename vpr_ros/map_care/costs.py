@@ -1,7 +1,7 @@
 """What a map's places cost: on the disk by kind, and in the memory of the robot that serves them.
 
 The disk is counted. Memory is arithmetic: what is read at every frame is resident, what is read
-row by row is not. docs/scale.md holds it beside measured figures.
+row by row is not. docs/explanation/scale.md holds it beside measured figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ STATE_BYTES = 400
 """Of a place beside its descriptor: poses, stamps, the belief's weights and its grid, measured."""
 
 BASE_BYTES = 250_000_000
-"""Of the node with a small map: ROS, the model and its buffers (docs/performance.md: 223 MB)."""
+"""Of the node with a small map: ROS, the model and its buffers (docs/results/performance.md: 223 MB)."""
 
 _KINDS = {
     'descriptors': 'descriptors',

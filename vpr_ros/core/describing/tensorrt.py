@@ -5,7 +5,7 @@ kept in `engine`. A kept engine is used only if its file is whole and was made f
 version, precision and graph, and if it has once described two pictures as onnxruntime does on this
 GPU; that also holds for an engine that was built elsewhere.
 
-Nothing in here has been run on a GPU: see docs/jetson.md.
+Nothing in here has been run on a GPU: see docs/how-to/jetson.md.
 """
 
 import hashlib
