@@ -1,7 +1,7 @@
 """Start the localizer on a robot: `ros2 launch vpr_ros localize.launch.py map:=~/maps/office`.
 
 The node is the executable that was installed with this file, and so runs by the interpreter that
-the package was installed for, whatever interpreter `ros2` has (docs/explanation/decisions/0025). Only what is
+the package was installed for, whatever interpreter `ros2` has (decision 0025). Only what is
 given on the command line overrides the parameter file.
 """
 

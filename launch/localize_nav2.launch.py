@@ -1,8 +1,8 @@
 """Start the localizer for Nav2: `ros2 launch vpr_ros localize_nav2.launch.py map:=~/maps/office`.
 
 The node waits, and Nav2's lifecycle manager configures and activates it and forms a bond with it.
-It takes AMCL's place, or gives AMCL its first pose (docs/tutorials/nav2.md). All that localize.launch.py
-takes is passed on to it.
+It takes AMCL's place, or gives AMCL its first pose (docs/tutorials/nav2.md). All that
+localize.launch.py takes is passed on to it.
 """
 
 import runpy

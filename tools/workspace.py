@@ -2,7 +2,7 @@
 
 colcon's crawl and the one of catkin_pkg, by which rosdep and bloom look, end at a folder with a
 package.xml. vpr_msgs, which lies in the folder of vpr_ros, is found by neither; beside it, by
-both, because both follow symbolic links (docs/explanation/decisions/0021).
+both, because both follow symbolic links (decision 0021).
 
     python tools/workspace.py ~/ws      # then: cd ~/ws && rosdep install ... && colcon build
 

@@ -3,7 +3,7 @@
 glibc gives blocks of megabytes back to the system when they are freed and gets them anew, so that
 each raw image costs a page fault for every 4 kB of it, three times over: in DDS, in the message
 and in Python. That was nine tenths of the time in which a 1080p image was taken
-(docs/explanation/decisions/0028), and on the same cores as the network.
+(decision 0028), and on the same cores as the network.
 """
 
 import ctypes

@@ -7,7 +7,7 @@ their signs, and a product of 112 or 256 by 64 costs little. The bytes of the im
 what they are, an 8-bit tensor, so that the first layer reads them without a detour through floats.
 
 Activations are unsigned because on x86 onnxruntime has fast kernels for these alone: the same
-graphs with signed ones were slower than fp32 (docs/explanation/decisions/0014). TensorRT takes signed ones
+graphs with signed ones were slower than fp32 (decision 0014). TensorRT takes signed ones
 without a zero point only; the symmetric form is for it.
 """
 

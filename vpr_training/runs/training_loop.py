@@ -2,7 +2,7 @@
 
 It stands on Lightning Fabric: devices, strategies and precision are Lightning's, the loop is ours,
 because a run must resume in the middle of an epoch with the same next steps, including an epoch's
-mean loss, the plateau schedule and the sampler (docs/explanation/decisions/0008).
+mean loss, the plateau schedule and the sampler (decision 0008).
 """
 
 import signal

@@ -75,7 +75,7 @@ class OnnxDescriber:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that spin while they wait take the cores from what they wait for as soon as any
-        # other program runs, such as the DDS that brings the next image (docs/explanation/decisions/0028).
+        # other program runs, such as the DDS that brings the next image (decision 0028).
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         if not multiplies_bytes_fast():
             # Sums of 8-bit products would overflow; this asks for the exact way.

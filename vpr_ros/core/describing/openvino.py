@@ -1,7 +1,7 @@
 """Run a model by Intel's OpenVINO on the processor. The only module that imports openvino.
 
 Left to itself OpenVINO computes float layers in bfloat16 where the processor has it, which is what
-makes it faster than onnxruntime there (docs/explanation/decisions/0027). An fp32 graph is asked for as fp32
+makes it faster than onnxruntime there (decision 0027). An fp32 graph is asked for as fp32
 and computed so; an int8 graph's float layers may take fewer bits, for its others have fewer still.
 """
 

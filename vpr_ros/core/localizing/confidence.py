@@ -90,7 +90,7 @@ LANDMARKS = {
     'xfeat': _XFEAT,
     'xfeat-lighterglue': _XFEAT,  # not measured itself
 }
-"""By the kind of features, how probable a pose is by its landmarks: docs/explanation/decisions/0020.
+"""By the kind of features, how probable a pose is by its landmarks: decision 0020.
 
 No frame vouches for XFeat's: in a town that had no part in the fit its look-alikes were as good as
 true places, so that they never exceed one half, and only refine what a drive believes.
