@@ -3,10 +3,10 @@
 The manager forms a bond with each node that it has activated, and gives the bringup up where no
 heartbeat answers (docs/tutorials/nav2.md). The protocol is bondcpp's: both sides send
 bond/msg/Status on the topic `bond` under one id, which is the node's name; `active: false` ends
-the bond. Nav2's
-nodes do nothing when the manager falls silent, and neither does this one, so that sending is all
-that is needed (decision 0024). A thread sends, because the executor waits while an image
-that was asked for is localized, and a manager that hears nothing for four seconds stops Nav2.
+the bond. Nav2's nodes do nothing when the manager falls silent, and neither does this one, so that
+sending is all that is needed (decision 0024). A thread sends, because the executor waits while an
+image that was asked for is localized, and a manager that hears nothing for four seconds stops
+Nav2.
 
 `bond` comes with bondcpp, which the manager needs, but not with the wheels.
 """
