@@ -1,23 +1,25 @@
 """What a fleet's store costs: push, pull, version and rollback of a map of 100,000 places.
 
-    python benchmarks/fleet.py [--places 100000] [--parts 10] [--folder DIR] [--json]
+    python benchmarks/fleet.py [--quick] [--json]
 
-The places are made up from real ones. The demo's drives are described by the shipped model
-(512 numbers and 3,200 bytes of cells a place). Place k takes the descriptor of real place k modulo
-their number, mixed with another one by chance (0.9 and 0.1) and of norm 1, the cells of the real
-place with one bit in fifty turned, and its thumbnail. They lie a metre apart on streets 20 m
-apart, one part for each street.
+The places are made up from real ones. The demo's day drive is mapped with the defaults: 512
+numbers, 3,200 bytes of cells and some 175 landmarks a place. Place k takes the descriptor of real
+place k modulo their number, mixed with another one by chance (0.9 and 0.1) and of norm 1, the
+cells of the real place with one bit in fifty turned, its landmarks and its thumbnail. They lie a
+metre apart on streets 20 m apart, one part for each street. The store keeps the thumbnails and
+landmarks that repeat once for many places, so that a real store is larger.
 
 Each step runs in a process of its own, as a user would run it, and is timed from its start to its
-end without the start of Python and the imports. `peak` is its largest resident memory, with the
-map's files that are mapped. `moved` is what the kernel counts as written by it. The store is a
-folder on the local disk.
+end without the start of Python and the imports. The peak is its largest resident memory, with the
+map's files that are mapped. What it wrote is what the kernel counts. The store is a folder on the
+local disk (VPR_SCRATCH, else a temporary folder). Beside a push and a pull of all stands a copy of
+the map's folder, which is what one would do without a store.
 """
 
-import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,9 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sections import Section, run
 
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 STREET_M, ONE_BIT_OF = 20.0, 50
+PLACES, PARTS = 100_000, 10
 
 
 def made_map(folder: Path, places: int, parts: int, *, first: int = 0) -> None:
@@ -37,20 +41,24 @@ def made_map(folder: Path, places: int, parts: int, *, first: int = 0) -> None:
     from vpr_ros.core.describing.model import Model
     from vpr_ros.core.describing.shipped import default_model
     from vpr_ros.core.geometry import FORWARD_CAMERA
+    from vpr_ros.core.landmarks.features import CellFeatures
     from vpr_ros.core.mapping.header import read_header
     from vpr_ros.core.mapping.place_map import PlaceMap
     from vpr_ros.core.mapping.writer import MapWriter, build
     from vpr_ros.drives import open_drive
-    from vpr_ros.map_care.build import build_map
+    from vpr_ros.map_care.build import MapOptions, build_map
     from vpr_ros.map_care.edit import append
 
     model = Model.open(default_model())
     real = folder.with_name('real')
-    build_map(open_drive(DRIVES / 'day'), OnnxDescriber(model), real)
+    features = CellFeatures()
+    options = MapOptions(features=features)
+    build_map(open_drive(DRIVES / 'day'), OnnxDescriber(model), real, options)
     source = PlaceMap.open(real)
     everything = np.arange(len(source))
     descriptors, cells = source.descriptors_of(everything), source.cells_of(everything)
     thumbnails = [source.thumbnail_jpeg(row) for row in everything]
+    landmarks = [source.landmarks(row) for row in everything]
     rng = np.random.default_rng(first)
 
     def add(writer: MapWriter, street: int, count: int) -> None:
@@ -70,12 +78,13 @@ def made_map(folder: Path, places: int, parts: int, *, first: int = 0) -> None:
                 thumbnail=thumbnails[own],
                 cells=cells[own] ^ np.packbits(turned).reshape(cells[own].shape),
             )
+            writer.add_landmarks(landmarks[own])
 
-    each = places // parts
-    with build(folder, source.header) as writer:
+    each, kept = places // parts, (source.header.camera, features)
+    with build(folder, source.header, features=features) as writer:
         add(writer, first, each)
     for street in range(first + 1, first + parts):
-        with append(folder, read_header(folder)) as writer:
+        with append(folder, read_header(folder), landmarks=kept) as writer:
             add(writer, street, each)
 
 
@@ -96,7 +105,7 @@ def run_step(argv: list[str]) -> None:
 
     before, started = written_bytes(), time.perf_counter()
     cpu = time.process_time()
-    status = map.main(argv)
+    status = copied(*argv[1:]) if argv[0] == 'copy' else map.main(argv)
     taken = time.perf_counter() - started
     print(
         json.dumps(
@@ -109,6 +118,15 @@ def run_step(argv: list[str]) -> None:
         )
     )
     sys.exit(status)
+
+
+def copied(folder: str, copy: str) -> int:
+    """Copy a map's folder until it is on the disk, as a push and a pull write theirs."""
+    shutil.copytree(folder, copy)
+    for path in Path(copy).rglob('*.*'):
+        with path.open('rb+') as file:
+            os.fsync(file)
+    return 0
 
 
 def written_bytes() -> int:
@@ -130,52 +148,75 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def measure(folder: Path, places: int, parts: int) -> list[tuple[str, dict[str, Any]]]:
+def steps(folder: Path, places: int, parts: int) -> dict[str, dict[str, Any]]:
+    """What each step took."""
     whole, fleet, one = folder / 'map', str(folder / 'fleet'), folder / 'one'
-    started = time.perf_counter()
     made_map(whole, places, parts)
-    print(f'made in {time.perf_counter() - started:.0f} s, {size_mb(whole)} MB', file=sys.stderr)
-    rows: list[tuple[str, dict[str, Any]]] = []
+    found: dict[str, dict[str, Any]] = {}
 
     def done(name: str, *argv: str) -> None:
-        rows.append((name, step(list(argv))))
-        print(name, rows[-1][1], file=sys.stderr)
+        found[name] = step(list(argv))
 
-    done('push of all', 'push', str(whole), '--fleet', fleet)
-    rows[-1][1]['store_mb'] = size_mb(Path(fleet))
+    done('copy', 'copy', str(whole), str(folder / 'copy'))
+    found['copy']['size_mb'] = size_mb(folder / 'copy')
+    shutil.rmtree(folder / 'copy')
+    done('push', 'push', str(whole), '--fleet', fleet)
+    found['push']['size_mb'] = size_mb(Path(fleet))
     done('push again', 'push', str(whole), '--fleet', fleet)
     made_map(one, places // parts, 1, first=parts)
-    done('push of one more part', 'push', str(one), '--fleet', fleet)
-    done('version (list)', 'fleet', fleet)
+    done('push a part', 'push', str(one), '--fleet', fleet)
+    done('versions', 'fleet', fleet)
     middle = f'--near={places / parts / 2},{STREET_M * parts / 2},500'
-    done('pull of 500 m', 'pull', '--fleet', fleet, middle, '--output', str(folder / 'cut'))
-    rows[-1][1]['map_mb'] = size_mb(folder / 'cut')
-    done('pull of all', 'pull', '--fleet', fleet, '--version', '2', '--output', str(folder / 'a'))
-    rows[-1][1]['map_mb'] = size_mb(folder / 'a')
+    done('pull near', 'pull', '--fleet', fleet, middle, '--output', str(folder / 'cut'))
+    found['pull near']['size_mb'] = size_mb(folder / 'cut')
+    done('pull', 'pull', '--fleet', fleet, '--version', '2', '--output', str(folder / 'a'))
+    found['pull']['size_mb'] = size_mb(folder / 'a')
     done('rollback', 'fleet', fleet, '--rollback', '2')
-    done('pull of all again', 'pull', '--fleet', fleet, '--output', str(folder / 'b'))
-    rows[-1][1]['equal_bytes'] = files(folder / 'a') == files(folder / 'b')
-    return rows
+    done('pull again', 'pull', '--fleet', fleet, '--output', str(folder / 'b'))
+    found['pull again']['equal_bytes'] = files(folder / 'a') == files(folder / 'b')
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--places', type=int, default=100_000)
-    parser.add_argument('--parts', type=int, default=10)
-    parser.add_argument('--folder', type=Path, help='for some GB; default: a temporary one')
-    parser.add_argument('--json', action='store_true')
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        rows = measure(Path(folder), arguments.places, arguments.parts)
-    if arguments.json:
-        print(json.dumps(dict(rows), indent=2))
-        return
-    print(f'{arguments.places} places in {arguments.parts} parts, {os.cpu_count()} cores')
-    for name, figures in rows:
-        print(f'{name:<24}', '  '.join(f'{key} {value}' for key, value in figures.items()))
+def measure(quick: bool) -> list[Section]:
+    """All steps on one made-up map."""
+    places = PLACES // 10 if quick else PLACES
+    with tempfile.TemporaryDirectory(dir=os.environ.get('VPR_SCRATCH')) as folder:
+        found = steps(Path(folder), places, PARTS)
+    section = Section(
+        "A fleet's store",
+        'A robot gets its part of a city in seconds, and any version can be had again.',
+    )
+    copy = found['copy']
+    for name, what, is_whole in (
+        ('push', f'push of {places:,} places in {PARTS} parts', True),
+        ('push again', 'the same push again, which adds nothing', False),
+        ('push a part', f'push of one more part, {places // PARTS:,} places', False),
+        ('versions', 'list of versions', False),
+        ('pull near', 'pull within 500 m', False),
+        ('pull', f'pull of {places:,} places', True),
+        ('rollback', 'rollback', False),
+        ('pull again', 'pull of all after the rollback', True),
+    ):
+        one = found[name]
+        took = (
+            f'{one["cpu_s"]} s of the processor, {one["peak_mb"]:,} MB at the peak, '
+            f'{one["written_mb"]:,} MB written'
+        )
+        if is_whole:
+            section.add(what, one['s'], f'copy of the folder ({took} here)', copy['s'], unit='s')
+        else:
+            section.add(what, one['s'], took, unit='s')
+    again = 'the same bytes' if found['pull again']['equal_bytes'] else 'OTHER BYTES'
+    section.notes.append(
+        f'The map takes {copy["size_mb"]:,} MB, the store {found["push"]["size_mb"]:,} MB, the '
+        f'cut of 500 m {found["pull near"]["size_mb"]:,} MB. The pulls before and after the '
+        f'rollback gave {again}.'
+    )
+    return [section]
 
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['--step']:
         run_step(sys.argv[2:])
-    main()
+    else:
+        run(__doc__, measure)
