@@ -166,16 +166,20 @@ def test_a_camera_that_has_come_nearer_is_recognized(scale: float) -> None:
     assert scores[0] > 3 * scores[1:].max()
 
 
-def test_votes_of_one_candidate_do_not_reach_the_next() -> None:
-    """The last rows of displacements of one lie before the first ones of the next."""
-    one = np.array([0, 399])  # the corners, which are farthest apart
+@pytest.mark.parametrize('strong', [0, 1, 5, 11])
+def test_votes_of_one_candidate_do_not_reach_the_others(strong: int) -> None:
+    """The last displacements of one lie before the first ones of the next."""
+    telling = np.full(24, 0.1, np.float32)
+    telling[[2 * strong, 2 * strong + 1]] = 1
     found = Correspondences(
-        candidate=np.array([0, 1]),
-        query_cell=one,
-        place_cell=one[::-1].copy(),
-        telling=np.ones(2, np.float32),
+        candidate=np.repeat(np.arange(12), 2),
+        query_cell=np.tile([0, 399], 12),  # the corners, which are farthest apart
+        place_cell=np.tile([399, 0], 12),
+        telling=telling,
     )
-    np.testing.assert_allclose(agreement(found, GRID, 2), [1 / 400, 1 / 400], rtol=1e-6)
+    expected = np.full(12, 0.01 / 400)
+    expected[strong] = 1 / 400
+    np.testing.assert_allclose(agreement(found, GRID, 12), expected, rtol=1e-5)
 
 
 def test_no_candidate_has_no_score() -> None:

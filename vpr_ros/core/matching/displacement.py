@@ -19,7 +19,8 @@ Scores: TypeAlias = NDArray[np.float32]
 
 SCALES = (0.7, 0.84, 1.0, 1.19, 1.4)  # of the place's image to the query's
 WINDOW = 5  # cells of displacement, high and wide, that count as one
-_OUTSIDE = 2**40  # no vote
+_ABREAST = 5  # candidates whose votes lie side by side, because wide images are filtered sooner
+_OUTSIDE = 2**30  # no vote
 
 
 def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) -> Scores:
@@ -31,24 +32,30 @@ def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) ->
     if candidates == 0:
         return np.empty(0, np.float32)
     rows, columns = grid
-    padded = _padded(grid)
+    high, wide = _padded(grid)
+    levels = -(-candidates // _ABREAST)
+    shape = levels * high, _ABREAST * wide
+    size = shape[0] * shape[1]
     weight = np.square(found.telling)
-    best = np.zeros(candidates, np.float32)
-    size = candidates * padded[0] * padded[1]
     pair = found.query_cell * (rows * columns) + found.place_cell
-    start = found.candidate * (padded[0] * padded[1])
+    level, beside = np.divmod(found.candidate, _ABREAST)
+    start = (level * (high * shape[1]) + beside * wide).astype(np.int32)
+    best = np.zeros(shape, np.float32)
     for displaced in _displacements(grid):
-        at = np.minimum(start + displaced[pair], size)
+        at = np.minimum(start + displaced.take(pair), size)
         votes = np.bincount(at, weight, minlength=size + 1)[:size].astype(np.float32)
         sums = cv2.boxFilter(
-            votes.reshape(-1, padded[1]),
+            votes.reshape(shape),
             -1,
             (WINDOW, WINDOW),
             normalize=False,
             borderType=cv2.BORDER_CONSTANT,
         )
-        np.maximum(best, sums.reshape(candidates, -1).max(axis=1), out=best)
-    return best / np.float32(rows * columns)
+        np.maximum(best, sums, out=best)
+    # A window whose middle is among the zeros would reach into the next candidate's votes.
+    of_columns = best.reshape(levels, high, shape[1])[:, : 2 * rows - 1].max(axis=1)
+    of_candidates = of_columns.reshape(-1, wide)[:, : 2 * columns - 1].max(axis=1)
+    return np.asarray(of_candidates[:candidates] / np.float32(rows * columns))
 
 
 def _padded(grid: tuple[int, int]) -> tuple[int, int]:
@@ -61,20 +68,20 @@ def _padded(grid: tuple[int, int]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _displacements(grid: tuple[int, int]) -> list[NDArray[np.int64]]:
-    """Where each pair of cells [h * w * h * w] votes, in a candidate's window, at each scale.
+def _displacements(grid: tuple[int, int]) -> list[NDArray[np.int32]]:
+    """Where each pair of cells [h * w * h * w] votes, from its candidate's first, at each scale.
 
     The query's cell comes first. A pair whose displacement is too large votes beyond all windows.
     """
     rows, columns = grid
     high, wide = 2 * rows - 1, 2 * columns - 1
-    found: list[NDArray[np.int64]] = []
+    across = _ABREAST * _padded(grid)[1]
+    found: list[NDArray[np.int32]] = []
     for scale in SCALES:
         down = _moved(rows, scale)[:, None, :, None]
         right = _moved(columns, scale)[None, :, None, :]
         inside = (down >= 0) & (down < high) & (right >= 0) & (right < wide)
-        at = np.where(inside, down * _padded(grid)[1] + right, _OUTSIDE)
-        found.append(at.ravel())
+        found.append(np.where(inside, down * across + right, _OUTSIDE).astype(np.int32).ravel())
     return found
 
 
