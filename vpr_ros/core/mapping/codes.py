@@ -79,8 +79,8 @@ class CodedRows:
 
     def near(self, rows: NDArray[np.int64], vector: Descriptors) -> NDArray[np.float32]:
         """Product [K] of some rows [K] with a vector [D], by their bytes."""
-        product = products(self._bytes[rows].astype(np.float32), vector)
-        return np.asarray(product * self._scales[rows])
+        read = self._bytes.take(rows, axis=0).astype(np.float32)
+        return np.asarray(products(read, vector) * self._scales[rows])
 
     def read(self, rows: NDArray[np.int64]) -> Descriptors:
         """Descriptors [K, D] of some rows [K]; nothing else becomes resident."""
