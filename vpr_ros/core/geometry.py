@@ -100,8 +100,15 @@ def invert(a_T_b: Poses) -> Poses:
 
 def matrix(quat: Array) -> Array:
     """Rotation matrices [..., 3, 3] of quaternions [..., 4]."""
-    columns = [rotate(quat, np.broadcast_to(axis, (*quat.shape[:-1], 3))) for axis in np.eye(3)]
-    return np.stack(columns, axis=-1)
+    x, y, z, w = (quat[..., number] for number in range(4))
+    xx, yy, zz = 2 * x * x, 2 * y * y, 2 * z * z
+    xy, xz, yz = 2 * x * y, 2 * x * z, 2 * y * z
+    wx, wy, wz = 2 * w * x, 2 * w * y, 2 * w * z
+    found = np.empty((*quat.shape[:-1], 3, 3))
+    found[..., 0, 0], found[..., 0, 1], found[..., 0, 2] = 1 - yy - zz, xy - wz, xz + wy
+    found[..., 1, 0], found[..., 1, 1], found[..., 1, 2] = xy + wz, 1 - xx - zz, yz - wx
+    found[..., 2, 0], found[..., 2, 1], found[..., 2, 2] = xz - wy, yz + wx, 1 - xx - yy
+    return found
 
 
 def quat_of_matrix(rotation: Array) -> Array:
