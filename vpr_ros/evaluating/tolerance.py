@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.geometry import quat_conjugate, quat_multiply, rotate
+from vpr_ros.core.mapping.positions import stretches
 from vpr_ros.core.types import Poses
 
 _FORWARD = np.array([1.0, 0.0, 0.0])
 _AT_ONCE = 4096  # places compared with a pose, where very many are near it
+_POSES_AT_ONCE, _PAIRS_AT_ONCE = 4096, 50_000  # of many poses
+_FIRST_LOOK = 4  # places of each column that many poses are compared with first
 _MOST_CELLS = 2**20  # on a side, so that the number of a cell fits into 64 bits
 
 
@@ -71,19 +74,56 @@ class TruePlaces:
         return np.sort(np.concatenate([*found, np.empty(0, dtype=np.int64)]))
 
     def missing(self, poses: Poses) -> NDArray[np.bool_]:
-        """Whether no place is right at each of poses [Q, 7], [Q]."""
-        return np.array([not self.rows(pose).size for pose in poses], dtype=bool)
+        """Whether no place is right at each of poses [Q, 7], [Q]; true where a pose is NaN."""
+        found = np.ones(len(poses), dtype=bool)
+        for start in range(0, len(poses), _POSES_AT_ONCE):
+            some = slice(start, start + _POSES_AT_ONCE)
+            found[some] = self._are_missing(poses[some])
+        return found
+
+    def _are_missing(self, poses: Poses) -> NDArray[np.bool_]:
+        """See `missing`: first by a few places around each pose, then by more where none is right.
+
+        So a crowd of places costs little where one of the first is right.
+        """
+        starts, ends = self._stretches(poses[:, :2])
+        is_missing = np.ones(len(poses), dtype=bool)
+        rows, look = np.flatnonzero((starts < ends).any(axis=1)), _FIRST_LOOK
+        while len(rows):
+            look = min(look, max(_PAIRS_AT_ONCE // (3 * len(rows)), 1))
+            upto = np.minimum(starts[rows] + look, ends[rows])
+            counts = np.maximum(upto - starts[rows], 0).sum(axis=1)
+            near = self._order[stretches(starts[rows].ravel(), upto.ravel())]
+            asked = np.repeat(rows, counts)
+            right = self._tolerance.accepts(self._places[near], poses[asked])
+            is_missing[asked[right]] = False
+            starts[rows] = np.maximum(upto, starts[rows])
+            rows = rows[is_missing[rows] & (starts[rows] < ends[rows]).any(axis=1)]
+            look *= 2
+        return is_missing
 
     def _near(self, position: NDArray[np.float64]) -> NDArray[np.int64]:
         """Rows of the places in the nine cells around a position [2]."""
-        cell = np.floor((position - self._low) / self._cell_m)
-        if not np.isfinite(cell).all() or (np.abs(cell) > 2 * _MOST_CELLS).any():
-            return np.empty(0, dtype=np.int64)
-        columns = cell[0] + np.array([-1.0, 0.0, 1.0])
-        first = self._number(np.stack([columns, np.full(3, cell[1] - 1)], axis=1))
+        starts, ends = self._stretches(position[None])
+        return np.asarray(self._order[stretches(starts[0], ends[0])])
+
+    def _stretches(
+        self, positions: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the places of the three columns of cells around positions [Q, 2] are in the order.
+
+        Starts and ends [Q, 3]; empty ones where a position is not finite or far off the map.
+        """
+        cells = np.floor((positions - self._low) / self._cell_m)  # [Q, 2]
+        with np.errstate(invalid='ignore'):
+            off = ~(np.abs(cells) <= 2 * _MOST_CELLS).all(axis=1)
+        cells[off] = 0
+        columns = cells[:, :1] + np.array([-1.0, 0.0, 1.0])  # [Q, 3]
+        first = self._number(np.stack([columns, np.repeat(cells[:, 1:] - 1, 3, axis=1)], axis=2))
         starts = np.searchsorted(self._numbers, first)
         ends = np.searchsorted(self._numbers, first + 2, side='right')
-        return np.concatenate([self._order[start:end] for start, end in zip(starts, ends)])
+        ends[off] = starts[off]
+        return starts, ends
 
     @staticmethod
     def _number(cells: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from vpr_ros.core.image import shows_something
 from vpr_ros.core.mapping.files import check_file
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.positions import stretches
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.evaluating.tolerance import Tolerance, TruePlaces
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
@@ -30,6 +31,7 @@ MOST_QUERIES = 20_000
 
 _NEIGHBOURS = 50  # most similar places of each, among which near and far ones are compared
 _CHUNK = 256
+_STEPS = 4096  # of routes, looked into at a time
 _WEAK_PERCENT = 10
 _SAME_IMAGE = Redundancy(radius_m=0.05, heading_rad=float(np.radians(1.0)), similarity=0.99)
 _SPACINGS_OF_A_GAP = 3.0
@@ -219,17 +221,15 @@ def distinct(aliases: list[Alias], place_map: PlaceMap, apart_m: float) -> list[
 
 def find_gaps(place_map: PlaceMap, *, shortest_m: float) -> list[Gap]:
     """Steps of a route longer than shortest_m that no other recording covers; longest first."""
-    found = []
     before, after, apart_m = _steps(place_map)
     long = apart_m > shortest_m
-    steps = np.stack([before[long], after[long]], axis=1).tolist()
-    near = TruePlaces(place_map.poses, Tolerance(shortest_m / 2)) if steps else None
-    for (start, end), length_m in zip(
-        tqdm(steps, unit='step', disable=None, delay=2), apart_m[long].tolist()
-    ):
-        if near is None or not _is_covered(near, place_map.poses[[start, end]], shortest_m / 2):
-            passed_ns = place_map.stamps_ns[end] - place_map.stamps_ns[start]
-            found.append(Gap(start, end, length_m, float(passed_ns) / 1e9))
+    steps = np.stack([before[long], after[long]], axis=1)  # [S, 2]
+    open_steps = steps[~_are_covered(place_map.poses, steps, shortest_m / 2)]
+    ends_m = place_map.poses[open_steps, :3]  # [G, 2, 3]
+    lengths_m = np.linalg.norm(ends_m[:, 1] - ends_m[:, 0], axis=1)
+    passed_ns = np.diff(place_map.stamps_ns[open_steps], axis=1)[:, 0]
+    rows = zip(open_steps.tolist(), lengths_m.tolist(), (passed_ns / 1e9).tolist())
+    found = [Gap(start, end, length_m, seconds) for (start, end), length_m, seconds in rows]
     return sorted(found, key=lambda gap: -gap.length_m)
 
 
@@ -272,16 +272,25 @@ def _routes(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
         yield start + np.argsort(place_map.stamps_ns[start:end], kind='stable')
 
 
-def _is_covered(near: TruePlaces, ends: Poses, reach_m: float) -> bool:
-    """Whether every point of the line between poses [2, 7] has a place within reach_m.
+def _are_covered(poses: Poses, steps: NDArray[np.int64], reach_m: float) -> NDArray[np.bool_]:
+    """Whether every point of the line of steps [S, 2] between places has one within reach_m, [S].
 
-    near: finds the places within reach_m.
+    poses: [N, 7], of all places.
     """
-    start, end = ends[:, :3]
-    count = min(int(np.linalg.norm(end - start) / reach_m) + 1, 100)
-    points = np.tile(ends[0], (count + 1, 1))
-    points[:, :3] = start + np.linspace(0, 1, count + 1)[:, None] * (end - start)
-    return all(near.rows(point).size for point in points)
+    covered = np.ones(len(steps), dtype=bool)
+    if not len(steps):
+        return covered
+    near = TruePlaces(poses, Tolerance(reach_m))
+    for start in tqdm(range(0, len(steps), _STEPS), unit='chunk', disable=None, delay=2):
+        ends_m = poses[steps[start : start + _STEPS], :3]  # [s, 2, 3]
+        apart_m = ends_m[:, 1] - ends_m[:, 0]
+        pieces = np.minimum(np.linalg.norm(apart_m, axis=1) / reach_m + 1, 100).astype(np.int64)
+        step = np.repeat(np.arange(len(pieces)), pieces + 1)  # of each point
+        within = stretches(np.zeros_like(pieces), pieces + 1)
+        points = np.zeros((len(step), 7))
+        points[:, :3] = ends_m[step, 0] + (within / pieces[step])[:, None] * apart_m[step]
+        covered[start + step[near.missing(points)]] = False
+    return covered
 
 
 def _lack(image: Image) -> str:
