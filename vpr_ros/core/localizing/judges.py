@@ -42,7 +42,7 @@ class Verdict:
     outcome: Outcome
     shown: NDArray[np.int64]  # places whose images show what the query's camera sees, best first
     observed: NDArray[np.float64] | None = None  # see confidence.observe; None: not calibrated
-    likeliest: Fix | None = None  # the answer, whether it is probable enough or not
+    likeliest: Fix | None = None  # the answer, of a map with landmarks also a refused one
     least: float = 1.0  # probability from which it is
     agreeing: NDArray[np.int64] | None = None  # places [A] that agree on it
 
@@ -164,11 +164,14 @@ class Drive:
         if is_identical and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
             return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown, observed)
-        drawn = drawn_to_matches(candidates, found.similar)
-        fix = fix_at(drawn, mode, probability, config, has_heading=has_heading)
         least = self._calibration.least(config.max_false_fix_rate)
         is_probable = probability >= least
-        outcome = fix if is_probable else NoFix(self._doubt(observed), probability)
+        fix = None
+        if is_probable or self._map.has_landmarks:  # which may yet speak for it
+            drawn = drawn_to_matches(candidates, found.similar)
+            fix = fix_at(drawn, mode, probability, config, has_heading=has_heading)
+        doubt = NoFix(self._doubt(observed), probability)
+        outcome = fix if is_probable and fix is not None else doubt
         agreeing = candidates.place_index[mode.agreeing]
         return Verdict(candidates, outcome, shown, observed, fix, least, agreeing)
 

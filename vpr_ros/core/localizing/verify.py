@@ -111,16 +111,16 @@ class Verifier:
         camera = rig.calibration(query.camera)
         sighter = None if camera is None else self._sighter(query, camera)
         places = verdict.shown[: 0 if sighter is None else sighter.most_places]
-        known = [self._map.landmarks(place) for place in places.tolist()]
-        if sighter is None or not any(each is not None and len(each) for each in known):
+        known = self._known(places)
+        if sighter is None or not known:
             return verdict.outcome, 0.0
         origin = self._origin(places)
-        supports = self._supports(places, sighter, origin)
+        supports = self._supports(known, sighter, origin)
         best = max(supports, key=lambda support: support.inliers, default=None)
         nats = cell_evidence(
             inliers=0 if best is None else best.inliers,
             matches=0 if best is None else best.keypoints,
-            landmarks=max(len(each) for each in known if each is not None),
+            landmarks=max(len(landmarks) for _, landmarks in known),
         )
         judged = verdict.with_evidence(nats)
         verified = self._verified(supports, sighter, origin, config)
@@ -190,7 +190,7 @@ class Verifier:
             return None
         looked_at = places[: min(config.verified_places, sighter.most_places)]
         origin = self._origin(places)
-        supports = self._supports(looked_at, sighter, origin)
+        supports = self._supports(self._known(looked_at), sighter, origin)
         return self._verified(supports, sighter, origin, config)
 
     def _verified(
@@ -242,15 +242,17 @@ class Verifier:
         """Where the best of some places is, as a frame [7] in which numbers stay small."""
         return np.append(self._map.poses[places[0], :3], [0, 0, 0, 1.0])
 
+    def _known(self, places: NDArray[np.int64]) -> list[tuple[int, Landmarks]]:
+        """Those of places [K] that have landmarks, with them."""
+        read = ((place, self._map.landmarks(place)) for place in places.tolist())
+        return [(place, found) for place, found in read if found is not None and len(found)]
+
     def _supports(
-        self, places: NDArray[np.int64], sighter: Sighter, origin: Poses
+        self, known: Sequence[tuple[int, Landmarks]], sighter: Sighter, origin: Poses
     ) -> list['_Support']:
-        """What those of some places [K] say whose landmarks agree on a pose."""
+        """What those places say whose landmarks agree on a pose."""
         found = []
-        for place in places.tolist():
-            landmarks = self._map.landmarks(place)
-            if landmarks is None or len(landmarks) == 0:
-                continue
+        for place, landmarks in known:
             seen = sighter.sightings(place, landmarks)
             matches = _matches(landmarks, seen, compose(invert(origin), self._map.poses[place]))
             resection = resect(matches, focal_px=sighter.focal_px)
