@@ -33,6 +33,7 @@ PLACES = {
     'xfeat_landmarks': 4,
     'newest': 5,
     'cells': 5,
+    'half': 5,
 }
 
 
@@ -171,7 +172,7 @@ def test_landmarks_of_an_old_map_are_those_that_were_written(
 
 def test_cells_of_an_old_map_are_those_that_were_written(golden: Path, tmp_path: Path) -> None:
     place_map = PlaceMap.open(golden)
-    if golden.name != 'cells':
+    if golden.name not in ('cells', 'half'):
         assert not place_map.has_cells and place_map.cells(0) is None
         return
     assert place_map.cells_size == (2, 3, 16)
@@ -183,6 +184,14 @@ def test_cells_of_an_old_map_are_those_that_were_written(golden: Path, tmp_path:
     assert keep_places(grown, kept, tmp_path / 'smaller')
     smaller = PlaceMap.open(tmp_path / 'smaller')
     assert smaller.cells_of(np.arange(6))[:, 0, 0].tolist() == [0, 2, 3, 4, 0, 1]
+
+
+def test_half_precision_of_an_old_map_is_kept_by_what_is_added(golden: Path) -> None:
+    is_half = golden.name == 'half'
+    add_a_drive(golden)
+    grown = PlaceMap.open(golden)
+    assert grown.header.half_descriptors == is_half
+    assert grown.half_places == (len(grown) if is_half else 0)
 
 
 def test_calibrations_of_old_maps_are_used() -> None:

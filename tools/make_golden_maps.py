@@ -193,6 +193,20 @@ with append(folder, read_header(folder), command='map append', source='more') as
     add(writer, 3, 5, cells=bits)
 """,
     ),
+    'half': (
+        'ee328f1',
+        """
+from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.map_care.edit import append, slimmed
+bits = lambda n: np.arange(n, n + 12, dtype=np.uint8).reshape(6, 2)
+with build(folder, header(cells=(2, 3, 16))) as writer:
+    add(writer, 0, 3, cells=bits)
+slimmed(PlaceMap.open(folder), folder, half=True, command='map export --half')
+with append(folder, read_header(folder), command='map append', source='more') as writer:
+    add(writer, 3, 5, cells=bits)
+""",
+    ),
 }
 
 
