@@ -22,7 +22,7 @@ from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
 from vpr_ros.fleet.address import checked_address, without_secrets
 from vpr_ros.fleet.engine import require_processor
-from vpr_ros.map_care.edit import merge
+from vpr_ros.map_care.edit import merge, slimmed
 
 SIZE = 16
 needs_engine = pytest.mark.skipif(
@@ -161,6 +161,38 @@ def test_what_is_there_already_is_not_added_again(
     said = engine.done('push', tmp_path / 'both', '--fleet', fleet)
     assert 'version 3, 10 places in 1 parts added' in said
     assert engine.do('rows', fleet=str(fleet)) == 20
+
+
+@needs_engine
+def test_a_map_in_half_precision_comes_back_in_it(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    """Part by part: beside one of single precision, both stay what they were."""
+    slimmed(PlaceMap.open(drive(tmp_path / 'whole')), tmp_path / 'half', half=True)
+    engine.done('push', tmp_path / 'half', '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'back')
+    sent, back = PlaceMap.open(tmp_path / 'half'), PlaceMap.open(tmp_path / 'back')
+    require_same_places(sent, back)
+    assert map_id(back.header) == map_id(sent.header)
+    assert back.header.half_descriptors and back.half_places == 10
+    assert 'nothing added' in engine.done('push', tmp_path / 'back', '--fleet', fleet)
+
+    engine.done('push', drive(tmp_path / 'other', seed=1), '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'both')
+    both = PlaceMap.open(tmp_path / 'both')
+    assert (len(both), both.half_places) == (20, 10)
+    other = PlaceMap.open(tmp_path / 'other').descriptors_of(np.arange(10))
+    np.testing.assert_array_equal(both.descriptors_of(np.arange(10, 20)), other)
+
+
+@needs_engine
+def test_numbers_that_half_precision_would_change_are_not_taken_for_halves(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'whole'), '--fleet', fleet)
+    engine.do('tamper_details', fleet=str(fleet), changes={'half_descriptors': True})
+    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'map')
+    assert 'more digits than half precision has' in said and not (tmp_path / 'map').exists()
 
 
 @needs_engine

@@ -19,10 +19,12 @@ from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import FleetError, MapError
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
+from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import MapHeader, map_id, require_model, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.core.types import Descriptors
 from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.engine import MissingTableError, Table
 from vpr_ros.fleet.places import Form, batches, from_table
@@ -63,6 +65,11 @@ class _Chosen:
     table: Table
     row_ids: NDArray[np.int64]  # [n], of the table
     rows: NDArray[np.int64]  # [n], numbers within the part
+
+    @property
+    def is_half(self) -> bool:
+        """Whether its descriptors were in half precision, and are to be again."""
+        return bool(self.record.known_details['half_descriptors'])
 
 
 def pull(
@@ -192,6 +199,7 @@ def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> M
     marked = next((one.record for one in cut if one.form.landmarks), first)
     details, with_landmarks = first.known_details, marked.known_details
     details |= {name: with_landmarks[name] for name in ('landmark_features', 'camera')}
+    details |= {'half_descriptors': any(one.is_half for one in cut)}
     robots = ', '.join(sorted({printable(one.robot) for one in records if one.robot}))
     return MapHeader(
         model_name=printable(first.model_name),
@@ -242,6 +250,7 @@ def _write(cut: Sequence[_Chosen], header: MapHeader, output: Path) -> tuple[str
                         stack,
                         part=part_name(number),
                         cells=chosen.form.cells,
+                        half=chosen.is_half,
                         landmark_descriptor_size=size_without_networks(chosen.form.landmarks),
                     )
                     _write_part(chosen, writer)
@@ -263,6 +272,8 @@ def _write_part(chosen: _Chosen, writer: MapWriter) -> None:
             if rows.column('row').to_pylist() != chosen.rows[piece].tolist():
                 raise FleetError(f'{where}: rows in another order than asked for; try again')
             places = from_table(rows, chosen.form, where=where)
+            if chosen.is_half:
+                _require_halves(places.descriptors, where)
             for row, name in enumerate(places.names):
                 writer.add(
                     places.descriptors[row],
@@ -275,3 +286,12 @@ def _write_part(chosen: _Chosen, writer: MapWriter) -> None:
                 if places.landmarks is not None:
                     writer.add_landmarks(places.landmarks[row])
             progress.update(len(piece))
+
+
+def _require_halves(descriptors: Descriptors, where: str) -> None:
+    """Raise FleetError for descriptors [n, D] that half precision would change."""
+    if not np.array_equal(descriptors, descriptors.astype(HALF)):
+        raise FleetError(
+            f'{where}: descriptors of more digits than half precision has, which the part is said '
+            'to have; push the map again from the robot that made it'
+        )

@@ -131,7 +131,11 @@ def _record(
         pushed_at=now(),
         source=header.source,
         made_at=header.made_at,
-        details=details_of(header, has_landmarks=bool(part.form.landmarks)),
+        details=details_of(
+            header,
+            has_landmarks=bool(part.form.landmarks),
+            is_half=place_map.is_half(int(part.rows[0])),
+        ),
         places=len(part.rows),
         first_stamp_ns=int(stamps_ns.min()),
         last_stamp_ns=int(stamps_ns.max()),

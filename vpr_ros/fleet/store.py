@@ -175,6 +175,7 @@ class PartRecord:
             kind, camera = _landmarks(found)
             return {
                 'descriptor_size': size,
+                'half_descriptors': _typed(found.get('half_descriptors', False), bool),
                 'cells': checked_cells(found['cells']),
                 'base_T_camera': _mounting(found['base_T_camera']),
                 'mounting_known': _typed(found['mounting_known'], bool),
@@ -195,10 +196,11 @@ class PartRecord:
         return math.hypot(across, along) <= radius_m * (1 + 1e-9)
 
 
-def details_of(header: MapHeader, *, has_landmarks: bool = False) -> str:
+def details_of(header: MapHeader, *, has_landmarks: bool = False, is_half: bool = False) -> str:
     """The details of a record, from a map's header.
 
-    has_landmarks: whether the part has some in the store.
+    has_landmarks: whether the part has some in the store; is_half: whether its descriptors are in
+    half precision in the map.
     """
     view, camera = header.field_of_view_deg, header.camera
     landmarks: dict[str, Any] = {}
@@ -208,6 +210,7 @@ def details_of(header: MapHeader, *, has_landmarks: bool = False) -> str:
         landmarks
         | {
             'descriptor_size': header.descriptor_size,
+            'half_descriptors': is_half,
             'cells': header.cells and list(header.cells),
             'base_T_camera': list(header.base_T_camera),
             'mounting_known': header.mounting_known,

@@ -123,6 +123,10 @@ class PlaceMap:
         """How many places have their descriptor in half precision."""
         return sum(len(part) for part in self._parts if part.descriptors.dtype == HALF)
 
+    def is_half(self, place_index: int) -> bool:
+        """Whether a place's part has descriptors in half precision."""
+        return self._part_row(place_index)[0].descriptors.dtype == HALF
+
     @property
     def landmark_graphs(self) -> dict[str, bytes]:
         """The ONNX files of the landmarks' networks by their names."""
