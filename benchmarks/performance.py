@@ -2,7 +2,9 @@
 
     make bench [ARGS='--quick --only node throughput']
 
-Each runs in its own process, so that one that fails does not take the others along.
+Each runs in its own process, so that one that fails does not take the others along. With --only,
+the sections of these parts are exchanged on the page, each with a line that says where and when it
+was measured; the other sections stay. One that fails leaves what was there.
 """
 
 import argparse
@@ -10,9 +12,12 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from sections import Section
@@ -20,12 +25,14 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / 'docs/results/performance.md'
-PARTS = ('describing', 'index', 'scale', 'node', 'throughput', 'engines')
+PARTS = ('describing', 'index', 'scale', 'node', 'throughput', 'engines', 'fleet', 'batch')
 PACKAGES = (
     'onnxruntime',
     'openvino',
     'torch',
     'faiss-cpu',
+    'lancedb',
+    'ray',
     'hnswlib',
     'usearch',
     'numpy',
@@ -67,6 +74,24 @@ def measured(part: str, *, quick: bool) -> list[Section]:
     ]
 
 
+def updated(text: str, sections: list[Section]) -> str:
+    """A page with these sections in place of those of the same titles; new ones come last."""
+    head, *old = re.split(r'(?m)^(?=## )', text)
+    by_title = {section.partition('\n')[0]: section for section in old}
+    by_title |= {f'## {section.title}': section.markdown() for section in sections}
+    return '\n'.join(f'{part.rstrip()}\n' for part in [head, *by_title.values()])
+
+
+def measured_alone(section: Section, part: str, load: float) -> Section:
+    """A section that says how it came onto a page of another run."""
+    note = (
+        f"Measured by `make bench ARGS='--only {part}'` on {processor()}, on "
+        f'{datetime.now(timezone.utc):%Y-%m-%d}; other programs kept {load:.1f} cores busy when '
+        'it began.'
+    )
+    return replace(section, notes=[*section.notes, note])
+
+
 def page(sections: list[Section], load: float, taken_s: float, *, quick: bool) -> str:
     """docs/results/performance.md."""
     lines = [
@@ -90,22 +115,35 @@ def main() -> int:
     parser.add_argument('--quick', action='store_true', help='fewer and smaller, to see it work')
     parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART')
     parser.add_argument(
-        '--output', type=Path, help='default: docs/results/performance.md for all parts'
+        '--output', type=Path, help='a page of its own; default: docs/results/performance.md'
     )
     arguments = parser.parse_args()
     load, started_s = os.getloadavg()[0], time.monotonic()
-    sections: list[Section] = []
+    sections: dict[str, list[Section]] = {}
     for part in tqdm(arguments.only, unit='part', disable=None):
-        sections += measured(part, quick=arguments.quick)
+        sections[part] = measured(part, quick=arguments.quick)
     taken_s = time.monotonic() - started_s
-    text = page(sections, load, taken_s, quick=arguments.quick)
+    everything = [section for found in sections.values() for section in found]
+    text = page(everything, load, taken_s, quick=arguments.quick)
     print(text)
-    whole = tuple(arguments.only) == PARTS and not arguments.quick
-    output = arguments.output or (PAGE if whole else None)
-    if output:
+    if not arguments.output and tuple(arguments.only) != PARTS:
+        alone = [
+            measured_alone(section, part, load)
+            for part, found in sections.items()
+            for section in found
+            if not has_failed(section)
+        ]
+        text = updated(PAGE.read_text(), alone)
+    if arguments.output or not arguments.quick:
+        output = arguments.output or PAGE
         output.write_text(text)
         print(f'written to {output}')
-    return int(any(section.means.startswith('This part failed') for section in sections))
+    return int(any(map(has_failed, everything)))
+
+
+def has_failed(section: Section) -> bool:
+    """Whether it stands for a part that failed."""
+    return section.means.startswith('This part failed')
 
 
 if __name__ == '__main__':
