@@ -239,6 +239,26 @@ def test_an_error_of_a_worker_is_the_error_of_the_command() -> None:
         list(carried_out(doubled, [1, 13], Workers(count=2, threads=1)))
 
 
+TWICE = """
+from test_archive import doubled
+from vpr_ros.batch.workers import Workers, carried_out
+for _ in range(2):
+    print(sorted(carried_out(doubled, [1, 2], Workers(1, 1, ''))))
+"""
+
+
+@needs_ray
+def test_a_program_may_start_ray_again() -> None:
+    paths = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, '-c', TWICE],
+        env=os.environ | {'PYTHONPATH': paths},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.returncode) == (2 * '[(1, (2, 1)), (2, (4, 1))]\n', 0), done.stderr
+
+
 OPENING = """
 import resource, sys
 from vpr_ros.core.mapping.place_map import PlaceMap

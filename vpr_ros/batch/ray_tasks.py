@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -96,8 +97,12 @@ def _start(ray: Any, workers: Workers, folder: str | None) -> None:
     )
 
 
+@cache
 def _own_environment() -> dict[str, str]:
-    """What Ray's processes read when they start: the loopback interface, and a secret."""
+    """What Ray's processes read when they start: the loopback interface, and a secret.
+
+    It is the same each time, because a process reads its secret only when it first starts Ray.
+    """
     return {
         'RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER': '0',
         'RAY_AUTH_MODE': 'token',
