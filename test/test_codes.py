@@ -15,6 +15,7 @@ from vpr_ros.core.mapping.codes import CodedRows, is_coded, write_codes
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.products import products
 from vpr_ros.core.types import Descriptors
 from vpr_ros.map_care.check import damages
 from vpr_ros.map_care.edit import append, keep_places
@@ -169,3 +170,13 @@ def test_nothing_stays_open_when_the_codes_are_forgotten(tmp_path: Path) -> None
     del index
     gc.collect()
     assert held() == before
+
+
+@pytest.mark.parametrize(('count', 'size'), [(0, 8), (1, 1), (7, 512), (3, 9_761), (2, 20_001)])
+def test_products_are_sums_of_products_for_short_and_long_vectors(count: int, size: int) -> None:
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((count, size), dtype=np.float32)
+    vector = random.standard_normal(size, dtype=np.float32)
+    found = products(rows, vector)
+    assert (found.shape, found.dtype) == ((count,), np.float32)
+    np.testing.assert_allclose(found, rows.astype(np.float64) @ vector, rtol=1e-3, atol=1e-3)
