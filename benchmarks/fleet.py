@@ -199,13 +199,13 @@ def measure(quick: bool) -> list[Section]:
     ):
         one = found[name]
         took = (
-            f'{one["cpu_s"]} s of the processor, {one["peak_mb"]:,} MB at the peak, '
-            f'{one["written_mb"]:,} MB written'
+            f'{what} ({one["cpu_s"]} s of the processor, {one["peak_mb"]:,} MB at the peak, '
+            f'{one["written_mb"]:,} MB written)'
         )
         if is_whole:
-            section.add(what, one['s'], f'copy of the folder ({took} here)', copy['s'], unit='s')
+            section.add(took, one['s'], 'copy of the folder', copy['s'], unit='s')
         else:
-            section.add(what, one['s'], took, unit='s')
+            section.add(took, one['s'], unit='s')
     again = 'the same bytes' if found['pull again']['equal_bytes'] else 'OTHER BYTES'
     section.notes.append(
         f'The map takes {copy["size_mb"]:,} MB, the store {found["push"]["size_mb"]:,} MB, the '
