@@ -44,7 +44,8 @@ PRECISIONS = ('auto', 'fp32', 'fp16', 'int8')
 _NEXT_STEP = 'docs/how-to/jetson.md says how to install it; without it the node uses onnxruntime'
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(prog='build_engine', description=(__doc__ or '').split('\n\n')[0])
     add_model(parser)
     parser.add_argument(
@@ -93,7 +94,7 @@ def _parser() -> Parser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     if arguments.map_bag and not arguments.check:
         raise ConfigError('--map-bag: needs --check BAG, whose images are found in it')
     if arguments.capabilities and (arguments.check or arguments.library == 'TensorRT'):

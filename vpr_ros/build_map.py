@@ -38,7 +38,8 @@ _ARCHIVE = ('work', 'workers', 'ray', 'stretch', 'leave_out_broken')
 _MOST_SAID = 20  # bags in a map's command
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(prog='build_map', description=__doc__)
     add_mapping(parser, many=True)
     parser.add_argument(
@@ -53,7 +54,7 @@ def _parser() -> Parser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     said = shlex.join(['build_map', *(sys.argv[1:] if argv is None else argv)])
     if arguments.bags:
         return _build_archive(arguments)
@@ -126,7 +127,7 @@ def _told(arguments: argparse.Namespace) -> str:
     if more := len(arguments.bags) - _MOST_SAID:
         words += [f'... and {more} more'] if more > 0 else []
     for name in sorted(ours.keys() - {*_ARCHIVE, 'bags', 'output', 'threads'} | {'stretch'}):
-        if ours[name] not in (None, _parser().get_default(name)):
+        if ours[name] not in (None, make_parser().get_default(name)):
             values = ours[name] if isinstance(ours[name], list) else [ours[name]]
             no = 'no-' if ours[name] is False else ''
             said = [] if isinstance(ours[name], bool) else map(str, values)

@@ -33,7 +33,8 @@ from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.calibration import calibrate, calibration_images, table
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(prog='calibrate', description=__doc__)
     parser.add_argument('--map', required=True, type=Path, metavar='MAP', help='made by build_map')
     parser.add_argument('--bag', required=True, metavar='BAG', help='a bag, or a posed folder')
@@ -51,7 +52,7 @@ def _parser() -> Parser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     header = read_header(arguments.map)
     folder = arguments.model or model_that_made(header.model_name, header.model_sha256)
     model = Model.open(folder, precision=arguments.precision)

@@ -41,7 +41,8 @@ from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
 from vpr_ros.report.page import write_page
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(prog='evaluate_bag', description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -130,7 +131,7 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     repeat = shlex.join(['evaluate_bag', *(sys.argv[1:] if argv is None else argv)])
     bags = drives_in(arguments.bag)
     _require_fitting(arguments, bags)

@@ -13,7 +13,8 @@ from vpr_ros.cli.options import add_drive, drive_options, positive
 from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(
         prog='images_to_bag',
         description=__doc__,
@@ -56,7 +57,7 @@ def _parser() -> Parser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     options = WriteOptions(
         storage=arguments.storage,
         rate_hz=arguments.rate,

@@ -209,7 +209,8 @@ def _queries(arguments: argparse.Namespace, place_map: PlaceMap) -> Queries:
     return Queries(images)
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(prog='map', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
 
@@ -319,7 +320,7 @@ def _add_recall(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     given = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_args(given)
+    arguments = make_parser().parse_args(given)
     arguments.said = shlex.join(['map', *given])
     return int(arguments.run(arguments))
 

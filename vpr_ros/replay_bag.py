@@ -21,7 +21,8 @@ from vpr_ros.node.player import Player, opened
 from vpr_ros.node.spinning import until_shutdown
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(
         prog='replay_bag',
         description='Play a recording into ROS 2 topics: ROS 1, sqlite3 and mcap bags, and posed '
@@ -54,7 +55,9 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. ROS arguments (--ros-args -r /a:=/b) are understood as well."""
     given = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser().parse_args(rclpy.utilities.remove_ros_args(['replay_bag', *given])[1:])
+    arguments = make_parser().parse_args(
+        rclpy.utilities.remove_ros_args(['replay_bag', *given])[1:]
+    )
     notes: list[str] = []
     with opened(arguments.bag, warnings=notes) as reader, noting(lambda: notes):
         try:

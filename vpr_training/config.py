@@ -44,14 +44,19 @@ def _attributes(section: type) -> list[DocstringMeta]:
     return [one for one in parse_from_object(section).meta if one.args[0] == 'attribute']
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; see --help."""
-    argparse.ArgumentParser(
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    return argparse.ArgumentParser(
         prog='python -m vpr_training.config',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(argv)
+    )
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help."""
+    make_parser().parse_args(argv)
     print(all_settings(), end='')
     return 0
 

@@ -37,7 +37,8 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog='python -m vpr_training.evaluate',
         description=__doc__,
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         '--cache',
         type=Path,
         metavar='DIR',
-        help=f'where descriptors are kept (default: {default_cache()})',
+        help="where descriptors are kept (default: vpr_ros/descriptors in the user's cache)",
     )
     parser.add_argument('--no-cache', action='store_true', help='keep no descriptors')
     add_workers(parser, what='images')
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     if arguments.radius is not None and not arguments.radius > 0:
         raise TrainingError(f'--radius {arguments.radius:g}: expected more than 0 metres')
     if arguments.verify is not None and arguments.verify < 0:

@@ -38,7 +38,8 @@ def _evaluation_sets(given: Sequence[str], radius_m: float | None) -> dict[str, 
     return sets
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog='python -m vpr_training.experiments',
         description=__doc__,
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
-    arguments, overrides = _parser().parse_known_args(argv)
+    arguments, overrides = make_parser().parse_known_args(argv)
     output: Path = arguments.output
     if arguments.seeds < 1:
         raise TrainingError(f'--seeds {arguments.seeds}: expected 1 or more')

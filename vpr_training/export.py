@@ -105,7 +105,8 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(prog='python -m vpr_training.export', description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', type=Path, metavar='CKPT', help='a trained network')
@@ -213,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Ends with 1, and writes nothing, if torch and ONNX disagree or a graph loses recall.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     wanted = [name for name in PRECISIONS[1:] if name in arguments.precision]
     try:
         source = _reduced(_source(arguments), arguments)

@@ -14,7 +14,8 @@ from vpr_training.exporting.onnx_graph import ParityError
 from vpr_training.exporting.xfeat_graphs import LICENCE, PACKAGE, export_xfeat
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog='python -m vpr_training.export_xfeat', description=__doc__.split('\n\n')[0]
     )
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Ends with 1, and writes nothing, if torch and ONNX disagree."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         written = export_xfeat(arguments.output)
     except ParityError as error:

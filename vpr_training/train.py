@@ -30,7 +30,8 @@ from vpr_training.runs.start import started
 from vpr_training.runs.training_run import train
 
 
-def _parser() -> ArgumentParser:
+def make_parser() -> ArgumentParser:
+    """The options of the command."""
     parser = ArgumentParser(
         prog='python -m vpr_training.train',
         usage='%(prog)s [--config FILE] [--KEY VALUE ...] [--output RUN | --resume RUN]',
@@ -56,7 +57,7 @@ def _parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
+    parser = make_parser()
     arguments = parse(parser, argv)
     resume = bool(arguments.resume)
     folder = RunFolder(

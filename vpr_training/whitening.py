@@ -22,9 +22,8 @@ from vpr_training.runs.settings_parser import HelpFormatter, add_settings, parse
 from vpr_training.runs.whitening_run import whitening_run
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; see --help."""
+def make_parser() -> ArgumentParser:
+    """The options of the command."""
     parser = ArgumentParser(
         prog='python -m vpr_training.whitening',
         usage='%(prog)s --config FILE [--KEY VALUE ...] [--output RUN]',
@@ -36,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--output', type=str, default='runs/whitened', metavar='RUN', help="the run's folder"
     )
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see --help."""
+    parser = make_parser()
     arguments = parse(parser, argv)
     folder = RunFolder(Path(arguments.output))
     config = settings(parser, arguments, source='settings')

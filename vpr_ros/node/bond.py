@@ -19,6 +19,8 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
 
+from vpr_ros.node.topics import BOND
+
 try:
     from bond.msg import Status
 except ImportError:
@@ -37,7 +39,7 @@ class Bond:
         self._node = node
         self._kind = kind
         self._instance_id = str(uuid.uuid4())  # tells this side of the bond from the other
-        self._publisher: Any = node.create_publisher(kind, 'bond', 5)
+        self._publisher: Any = node.create_publisher(kind, BOND.name, BOND.qos)
         self._closed = Event()
         self._thread = Thread(target=self._run, name='bond', daemon=True)
         self._thread.start()

@@ -18,6 +18,41 @@ from vpr_ros.session.counts import Counted
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
 _ERROR_LASTS_S = 30.0
 
+VALUES = {
+    'lifecycle': 'unconfigured, inactive or active',
+    'map': 'folder of the map that is served',
+    'map id': 'digest of that map, which changes with its content',
+    'map opened': 'when it was opened',
+    'map being opened': 'folder of another map, while it is being opened',
+    'map refused': 'the last map that was refused, when, and why',
+    'places': 'places in the map',
+    'model': 'name of the model that made the map',
+    'precision': "the model's graph that runs",
+    'backend': 'what runs the model',
+    'backend, why not faster': 'why it is not a faster one',
+    'calibration': 'where the calibration of the probability comes from',
+    'state': 'LOST, TENTATIVE or LOCALIZED',
+    'initial pose': 'that one restricts the search',
+    'odometry': 'how often it comes; absent where none does',
+    'gps': 'that it is not used, and how far from the images it is',
+    'field of view, camera/map [deg]': 'of this camera and of the mapping camera',
+    'images received': 'since the node was configured',
+    'images dropped': 'that made room for a newer one; a slow model drops many',
+    'images late': 'older than the image before them, and left out',
+    'images unusable': 'that could not be decoded or localized',
+    'fixes': 'images with a pose',
+    'fixes without odometry': 'that could not correct map -> odom',
+    'no fix: *': 'images without a pose, counted for each reason',
+    'time jumps': 'how often the clock went back',
+    'map -> odom': 'that it is sent, and the age of its last correction',
+    'latency * p50/p95/p99 [ms]': 'of the last 200 images, for each step: wait, decode, describe, '
+    'search, match, judge, landmarks, publish, and total',
+    'probability': 'that the last answer is right',
+    'best similarity': 'of the likeliest place to the last image',
+    'last error': 'what went wrong in the last 30 seconds, and how long ago',
+}
+"""What each value of the status means; `*` stands for a reason or a step."""
+
 _NEXT_STEP = {
     Reason.NOTHING_SIMILAR: 'drive on, or map this place with `map append`',
     Reason.CANDIDATES_DISAGREE: 'drive on, or give an initial pose',

@@ -20,7 +20,7 @@ from rclpy.expand_topic_name import expand_topic_name
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, NavSatFix, NavSatStatus
+from sensor_msgs.msg import CameraInfo, NavSatFix, NavSatStatus
 from std_srvs.srv import Trigger
 
 from vpr_ros.core.camera import camera_info_topic, field_of_view_deg, is_rectified, pinhole
@@ -30,8 +30,9 @@ from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives.geographic import degrees_of_fix, east_north_of
 from vpr_ros.node import conversions as convert
+from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
-from vpr_ros.node.qos import RECENT, image_qos
+from vpr_ros.node.qos import image_qos
 from vpr_ros.session.answers import Refused, Replied
 from vpr_ros.session.events import (
     CameraInfoCame,
@@ -48,10 +49,7 @@ from vpr_ros.session.events import (
 )
 from vpr_ros.session.mailbox import Mailbox
 
-try:
-    from vpr_msgs.srv import Localize
-except ImportError:
-    Localize = None
+Localize = topics.LOCALIZE.kind
 
 _USUAL_GPS_SIGMA_M = 10.0  # where the receiver does not say
 _REQUEST_S = 30.0  # a request waits at most this long for the frame at work and its own
@@ -71,8 +69,16 @@ def check_topics(node: LifecycleNode, config: NodeConfig) -> None:
 
 def image_topics(config: NodeConfig) -> list[str]:
     """The topics that carry images, with the transport's suffix."""
-    suffix = '/compressed' if config.image_transport == 'compressed' else ''
-    return [topic + suffix for topic in config.image_topics]
+    return [_image_topic(config, topic) for topic in config.image_topics]
+
+
+def _image_topic(config: NodeConfig, topic: str) -> str:
+    return _image_kind(config).name.replace(topics.IMAGE.name, topic)
+
+
+def _image_kind(config: NodeConfig) -> topics.Topic:
+    is_compressed = config.image_transport == 'compressed'
+    return topics.COMPRESSED_IMAGE if is_compressed else topics.IMAGE
 
 
 class Inputs:
@@ -116,16 +122,16 @@ class Inputs:
         self._subscriptions, self._services, self._jump = [], [], None
 
     def _listen(self) -> None:
-        self._subscribe(Odometry, 'odom', self._on_odometry, RECENT)
-        self._subscribe(PoseWithCovarianceStamped, 'initialpose', self._on_initial_pose, RECENT)
+        self._subscribe(topics.ODOM, self._on_odometry)
+        self._subscribe(topics.INITIALPOSE, self._on_initial_pose)
         if self._datum is not None:
-            self._subscribe(NavSatFix, 'gps/fix', self._on_gps, image_qos('sensor_data'))
+            self._subscribe(topics.GPS, self._on_gps)
         for camera, topic in enumerate(self._config.image_topics):
             self._listen_to_camera(camera, topic)
-        self._serve(Trigger, '~/trigger_localization', self._on_trigger)
-        self._serve(Trigger, '~/reset', self._on_reset)
+        self._serve(topics.TRIGGER, self._on_trigger)
+        self._serve(topics.RESET, self._on_reset)
         if Localize is not None:
-            self._serve(Localize, '~/localize', self._on_localize)
+            self._serve(topics.LOCALIZE, self._on_localize)
         self._jump = self._node.get_clock().create_jump_callback(
             JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
@@ -134,30 +140,27 @@ class Inputs:
         )
 
     def _listen_to_camera(self, camera: int, topic: str) -> None:
-        compressed = self._config.image_transport == 'compressed'
         self._subscribe(
-            CompressedImage if compressed else Image,
-            f'{topic}/compressed' if compressed else topic,
+            _image_kind(self._config).of_camera(
+                _image_topic(self._config, topic), qos=image_qos(self._config.image_qos)
+            ),
             partial(self._on_image, camera),
-            image_qos(self._config.image_qos),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._subscribe(
-            CameraInfo,
-            camera_info_topic(topic),
+            topics.CAMERA_INFO.of_camera(camera_info_topic(topic)),
             partial(self._on_camera_info, camera, topic),
-            RECENT,
         )
 
     def _subscribe(
-        self, kind: Any, topic: str, callback: Callable[[Any], None], qos: Any, **options: Any
+        self, topic: topics.Topic, callback: Callable[[Any], None], **options: Any
     ) -> None:
         subscription = self._node.create_subscription(
-            kind, topic, self._guarded(callback), qos, **options
+            topic.kind, topic.name, self._guarded(callback), topic.qos, **options
         )
         self._subscriptions.append(subscription)
 
-    def _serve(self, kind: Any, name: str, fill: Callable[[Any, Any], None]) -> None:
+    def _serve(self, service: topics.Service, fill: Callable[[Any, Any], None]) -> None:
         """A service whose response `fill` fills in; what it raises becomes its message."""
 
         def serve(request: Any, response: Any) -> Any:
@@ -177,7 +180,8 @@ class Inputs:
                 response.success, response.message = False, str(error)
             return response
 
-        self._services.append(self._node.create_service(kind, name, serve))
+        made = self._node.create_service(service.kind, service.name, serve)
+        self._services.append(made)
 
     def _guarded(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
         """A callback whose errors are reported and end nothing."""

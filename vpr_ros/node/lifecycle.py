@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -19,6 +18,7 @@ from vpr_ros.core.errors import ConfigError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node import conversions as convert
+from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
@@ -27,7 +27,6 @@ from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
 from vpr_ros.node.opening import open_localizer
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
-from vpr_ros.node.qos import RECENT
 from vpr_ros.node.spinning import until_shutdown
 from vpr_ros.node.tf import Transforms
 from vpr_ros.session.events import SettingsChanged
@@ -102,7 +101,9 @@ class LocalizeNode(LifecycleNode):
             change_map=self._change_map,
         )
         serve_maps(self, self._begin_map, self._map_id)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RECENT)
+        self._diagnostics = self.create_publisher(
+            topics.DIAGNOSTICS.kind, topics.DIAGNOSTICS.name, topics.DIAGNOSTICS.qos
+        )
         # By the wall, because an operator wants to know also why a simulated clock stands.
         wall = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.config.diagnostics_period, self._on_timer, clock=wall)

@@ -25,15 +25,13 @@ from vpr_ros.core.errors import ConfigError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.same_places import rows_before
 from vpr_ros.node.opening import check_replacement, expanded, open_map
+from vpr_ros.node.topics import LOAD_MAP
 from vpr_ros.session.answers import Refused, Replied
 from vpr_ros.session.events import MapOpened
 from vpr_ros.session.mailbox import Mailbox
 from vpr_ros.session.session import Session
 
-try:
-    from vpr_msgs.srv import LoadMap
-except ImportError:
-    LoadMap = None
+LoadMap = LOAD_MAP.kind
 
 _POLL_S = 0.002
 _END_S = 5.0  # how long ending the node waits for a map that is being opened
@@ -191,4 +189,4 @@ def serve_maps(node: Node, begin: Callable[[str], Loading], map_id: Callable[[],
         response.map_id = map_id()
         return response
 
-    node.create_service(LoadMap, '~/load_map', serve, callback_group=ReentrantCallbackGroup())
+    node.create_service(LoadMap, LOAD_MAP.name, serve, callback_group=ReentrantCallbackGroup())

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
-from visualization_msgs.msg import Marker, MarkerArray
 
 from vpr_ros.core.encodings import rgb_to_image
 from vpr_ros.core.localizing.localizer import Localization
@@ -23,8 +21,8 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image as RgbImage
 from vpr_ros.core.types import Poses
 from vpr_ros.node import conversions as convert
+from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
-from vpr_ros.node.qos import LATCHED, RECENT
 from vpr_ros.node.tf import SteadyBroadcast, Transforms
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
 from vpr_ros.session.answers import (
@@ -75,21 +73,21 @@ class Outputs:
             raise
 
     def _create(self) -> None:
-        self._pose = self._publisher(PoseWithCovarianceStamped, '~/pose', LATCHED)
-        self._state = self._publisher(String, '~/state', LATCHED)
+        self._pose = self._publisher(topics.POSE)
+        self._state = self._publisher(topics.STATE)
         self._initialpose = None
         if self._config().publish_initialpose:
-            self._initialpose = self._publisher(PoseWithCovarianceStamped, 'initialpose', RECENT)
-        self._candidates = self._publisher(PoseArray, '~/candidates', RECENT)
-        self._markers = self._publisher(MarkerArray, '~/markers', RECENT)
-        self._places = self._publisher(Marker, '~/places', LATCHED)
-        self._debug_image = self._publisher(Image, '~/debug_image', RECENT)
+            self._initialpose = self._publisher(topics.GIVEN_INITIALPOSE)
+        self._candidates = self._publisher(topics.CANDIDATES)
+        self._markers = self._publisher(topics.MARKERS)
+        self._places = self._publisher(topics.PLACES)
+        self._debug_image = self._publisher(topics.DEBUG_IMAGE)
         self._matches = None
         if convert.PlaceMatchArray is not None:
-            self._matches = self._publisher(convert.PlaceMatchArray, '~/matches', RECENT)
+            self._matches = self._publisher(topics.MATCHES)
 
-    def _publisher(self, kind: Any, topic: str, qos: Any) -> Any:
-        made = self._node.create_publisher(kind, topic, qos)
+    def _publisher(self, topic: topics.Topic) -> Any:
+        made = self._node.create_publisher(topic.kind, topic.name, topic.qos)
         self._publishers.append(made)
         return made
 

@@ -4,7 +4,6 @@ ROS 1, sqlite3 and mcap bags are played, and posed folders. Serialized messages 
 ROS 1 messages are converted.
 """
 
-import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from vpr_ros.drives.reader import cdr_converter, is_bag, messages, open_reader
 from vpr_ros.drives.writer import write_bag
 from vpr_ros.node.conversions import stamp_message
 from vpr_ros.node.qos import LATCHED
+from vpr_ros.node.topics import interface
 
 _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000
@@ -54,7 +54,7 @@ class Player:
 
     def _publish(self, topic: str, type_name: str) -> None:
         """Create the publisher of a topic, unless its type is missing or it is there already."""
-        kind = _message_class(type_name)
+        kind = interface(type_name)
         if kind is None:
             self.missing[topic] = type_name
         elif topic not in self._publishers:
@@ -138,15 +138,6 @@ class _Ticker:
         if shown is None or now_ns < shown or now_ns - shown >= _CLOCK_PERIOD_NS:
             self._publisher.publish(Clock(clock=stamp_message(now_ns)))
             self._shown_ns = now_ns
-
-
-def _message_class(type_name: str) -> Any | None:
-    """The Python class of `package/msg/Name`, or None where that package is not installed."""
-    package, _, name = type_name.partition('/msg/')
-    try:
-        return getattr(importlib.import_module(f'{package}.msg'), name, None)
-    except ImportError:
-        return None
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from vpr_training.data.pictures import draw_places, draw_recall_set
 _BROKEN_SHOWN = 20
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     defaults = DataConfig()
     parser = argparse.ArgumentParser(
         prog='python -m vpr_training.data',
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Ends with 1 if --deep found broken images."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     folder: Path = arguments.folder
     picture = arguments.picture or Path(f'inspect-{folder.resolve().name}.png')
     if trains(folder):
