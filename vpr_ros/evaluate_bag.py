@@ -72,14 +72,15 @@ def make_parser() -> Parser:
         default=[],
         type=Path,
         metavar='MODEL',
-        help='default: the shipped one that made the map; with --map-bag several times to compare',
+        help='the model folder (default: the shipped one that made the map); with --map-bag several '
+        'times to compare',
     )
     add_radius(parser)
     parser.add_argument(
         '--heading',
         type=positive,
         metavar='DEG',
-        help='and looks the same way within this (default: any)',
+        help='and is right only if it looks the same way within this angle (default: any)',
     )
     parser.add_argument(
         '--live', action='store_true', help='through the node in its own process (needs ROS 2)'

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from docstring_parser import DocstringMeta, parse_from_object
+from docstring_parser import parse_from_object
 
 from vpr_ros.cli.command import command
 from vpr_training.runs.settings import TrainConfig
@@ -27,11 +27,11 @@ def all_settings() -> str:
 
 
 def _documented(section: Any, *, indent: str) -> list[str]:
-    documents = {one.args[1]: one.description for one in _attributes(type(section))}
+    documents = documents_of(type(section))
     lines = []
     for entry in fields(section):
         value = getattr(section, entry.name)
-        lines.append(f'{indent}# {" ".join((documents[entry.name] or "").split())}')
+        lines.append(f'{indent}# {documents[entry.name]}')
         if is_dataclass(value):
             lines += [f'{indent}{entry.name}:', *_documented(value, indent=f'{indent}  ')]
         else:
@@ -40,8 +40,13 @@ def _documented(section: Any, *, indent: str) -> list[str]:
     return lines
 
 
-def _attributes(section: type) -> list[DocstringMeta]:
-    return [one for one in parse_from_object(section).meta if one.args[0] == 'attribute']
+def documents_of(section: type) -> dict[str, str]:
+    """What each setting of a section means."""
+    return {
+        one.args[1]: ' '.join((one.description or '').split())
+        for one in parse_from_object(section).meta
+        if one.args[0] == 'attribute'
+    }
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -47,7 +47,9 @@ def between(low: float, high: float) -> Callable[[str], float]:
 
 def add_model(parser: argparse.ArgumentParser, *, default: str = 'the shipped model') -> None:
     """Add --model; `default` tells which one is taken without it."""
-    parser.add_argument('--model', type=Path, metavar='MODEL', help=f'default: {default}')
+    parser.add_argument(
+        '--model', type=Path, metavar='MODEL', help=f'the model folder (default: {default})'
+    )
 
 
 def add_radius(parser: argparse.ArgumentParser, *, note: str = '') -> None:
@@ -64,7 +66,11 @@ def add_radius(parser: argparse.ArgumentParser, *, note: str = '') -> None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads, of the model; 0 is a thread for every core."""
     parser.add_argument(
-        '--threads', type=count, default=0, metavar='N', help='default: every core'
+        '--threads',
+        type=count,
+        default=0,
+        metavar='N',
+        help='threads of the model (default: every core)',
     )
 
 
