@@ -325,7 +325,7 @@ def _command(parser: argparse.ArgumentParser) -> list[str]:
         if title == RECORDING:
             blocks.append('And those of [reading a recording](#reading-a-recording).')
             continue
-        blocks += [f'**{title.capitalize()}**'] if title else []
+        blocks += [f'**{title[0].upper()}{title[1:]}**'] if title else []
         blocks.append('\n'.join(_option(parser, one) for one in actions))
     if _has_settings(parser):
         blocks.append(
@@ -340,10 +340,11 @@ def _command(parser: argparse.ArgumentParser) -> list[str]:
 def _groups(parser: argparse.ArgumentParser) -> dict[str, list[argparse.Action]]:
     """The options that a page shows, by the title of their group; '' for those of none."""
     found: dict[str, list[argparse.Action]] = {}
+    shown = {id(one) for one in _shown(parser)}
     for group in parser._action_groups:
         title = '' if group.title in NO_TITLES else group.title or ''
-        if shown := [one for one in group._group_actions if _is_shown(one)]:
-            found.setdefault(title, []).extend(shown)
+        if ours := [one for one in group._group_actions if id(one) in shown]:
+            found.setdefault(title, []).extend(ours)
     return found
 
 
@@ -367,12 +368,14 @@ def _description(parser: argparse.ArgumentParser) -> list[str]:
     ]
 
 
-def _is_shown(action: argparse.Action) -> bool:
-    """Whether a page has this option; those of settings have a page of their own."""
-    ours = '.' not in action.dest and action.dest not in _settings_names()
-    return (
-        ours and action.help != argparse.SUPPRESS and action.dest not in ('help', 'print_config')
-    )
+def _shown(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The options that a page has; those that are settings have a page of their own."""
+    hidden = {'help', 'print_config', *(_settings_names() if _has_settings(parser) else ())}
+    return [
+        one
+        for one in parser._actions
+        if one.dest not in hidden and '.' not in one.dest and one.help != argparse.SUPPRESS
+    ]
 
 
 def _has_settings(parser: argparse.ArgumentParser) -> bool:
@@ -390,7 +393,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
     among = {id(one) for group in either for one in group._group_actions}
     words = [parser.prog]
     words += [f'({" | ".join(_said(one) for one in group._group_actions)})' for group in either]
-    needed = [one for one in parser._actions if id(one) not in among and _is_shown(one)]
+    needed = [one for one in _shown(parser) if id(one) not in among]
     words += [_said(one) for one in needed if one.required and one.option_strings]
     words += [_said(one) for one in needed if not one.option_strings]
     return ' '.join([*words, '[OPTION ...]'])
@@ -437,8 +440,8 @@ def training_settings() -> str:
         'Training settings',
         'Every setting of `python -m vpr_training.train`. In a file, the sections are mappings; '
         'on the command line, each is a flag, such as `--optimizer.name adam`. The same, as a '
-        'file: [config/train/all_settings.yaml](../../config/train/all_settings.yaml); a file of yours '
-        'needs only what differs.',
+        'file: [config/train/all_settings.yaml](../../config/train/all_settings.yaml); a file of '
+        'yours needs only what differs.',
         *_sections(TrainConfig(), prefix=''),
     )
 

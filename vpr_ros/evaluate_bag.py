@@ -72,8 +72,8 @@ def make_parser() -> Parser:
         default=[],
         type=Path,
         metavar='MODEL',
-        help='the model folder (default: the shipped one that made the map); with --map-bag several '
-        'times to compare',
+        help='the model folder (default: the shipped one that made the map); with --map-bag '
+        'several times to compare',
     )
     add_radius(parser)
     parser.add_argument(
