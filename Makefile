@@ -13,6 +13,7 @@ TRAINING ?= 0
 SECONDS ?= 60
 
 LINT_FILES := $(VENV)/lint_files
+DOCS := $(VENV)/docs
 PY := $(VENV)/bin/python
 # Told apart once: with ROS 2 sourced its rclpy is used, otherwise the pinned wheels are.
 ifneq ($(ROS_DISTRO),)
@@ -37,8 +38,8 @@ SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 SHARED := package.xml launch config models
 EXECUTABLES = $(shell sed -n "/^EXECUTABLES = (/,/^)/s/^ *'\(.*\)',$$/\1/p" setup.py)
 
-.PHONY: help environment setup setup-test setup-training setup-lint demo test coverage lint lint-code lint-files format fuzz bench wheel \
-    release clean msgs workspace
+.PHONY: help environment setup setup-test setup-training setup-lint setup-docs demo test coverage lint lint-code lint-files lint-docs docs \
+    docs-serve reference format fuzz bench wheel release clean msgs workspace
 
 help:
 	@echo 'make setup            Python environment in $(VENV) with what the robot needs, without torch; asks nothing.'
@@ -47,8 +48,10 @@ help:
 	@echo 'make setup-training   the same and torch and what else the trainer needs.'
 	@echo 'make demo             setup, then: a map from one drive, the node, a second drive replayed, where the robot is.'
 	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
-	@echo 'make lint             ruff, mypy --strict on both packages, and checks of workflows, containers and scripts.'
-	@echo '                      make format lets ruff rewrite the files.'
+	@echo 'make lint             ruff, mypy --strict on both packages, checks of workflows, containers and scripts, and'
+	@echo '                      the documentation. make format lets ruff rewrite the files.'
+	@echo 'make docs             builds the documentation into site/, make docs-serve shows it while you write, and'
+	@echo '                      make reference writes docs/reference from the code.'
 	@echo 'make coverage         the tests, and which lines they run; fails where that fell below the floor of pyproject.toml.'
 	@echo 'make fuzz             broken input of every kind for SECONDS=60; ARGS="--target bag" chooses, see tools/fuzz.py.'
 	@echo 'make bench            speed and memory beside what one would take instead; writes docs/results/performance.md.'
@@ -71,7 +74,9 @@ setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/fleet $(STAMP)/test-tens
 
 setup-training: setup $(STAMP)/training
 
-setup-lint: setup-test $(STAMP)/stubs $(STAMP)/lint-files
+setup-lint: setup-test $(STAMP)/stubs $(STAMP)/lint-files setup-docs
+
+setup-docs: $(STAMP)/docs
 
 $(STAMP)/$(KIND):
 	@python=; for candidate in $(PYTHONS); do \
@@ -166,6 +171,14 @@ $(STAMP)/lint-files: requirements/lint-files.txt $(STAMP)/robot
 	    -r requirements/lint-files.txt; then touch '$@'; else \
 	    echo 'setup: the linters of workflows and containers cannot be had here; those files will not be checked'; fi
 
+# In an environment of its own as well. They are for Python 3.11 and newer.
+$(STAMP)/docs: requirements/docs.txt $(STAMP)/$(KIND)
+	@echo 'setup: installing MkDocs for the documentation (30 MB to load, 0.2 GB on disk) ...'
+	@$(PY) -m venv --clear '$(DOCS)'
+	@if '$(DOCS)/bin/python' -m pip install --quiet --disable-pip-version-check --no-input \
+	    -r requirements/docs.txt; then touch '$@'; else \
+	    echo 'setup: MkDocs cannot be had here; the documentation will not be built'; fi
+
 $(STAMP)/training: requirements/training.txt requirements/torchvision.txt $(STAMP)/robot
 	@echo 'setup: installing what the trainer needs (torch and more, some minutes) ...'
 	@$(PIP) -r requirements/training.txt
@@ -195,6 +208,7 @@ lint: setup-lint
 	@status=0; \
 	$(MAKE) --no-print-directory lint-code || status=1; \
 	$(MAKE) --no-print-directory lint-files || status=1; \
+	$(MAKE) --no-print-directory lint-docs || status=1; \
 	exit $$status
 
 lint-code: setup-lint
@@ -208,6 +222,23 @@ lint-code: setup-lint
 lint-files: setup-lint
 	@if [ -e '$(STAMP)/lint-files' ]; then PATH="$$(realpath '$(LINT_FILES)')/bin:$$PATH" tools/lint_files.sh; \
 	else echo 'lint: workflows, containers and scripts are not checked: their linters cannot be had here'; fi
+
+# Every warning is an error. The tests compare docs/reference with the code.
+docs: setup-docs
+	@if [ ! -e '$(STAMP)/docs' ]; then \
+	    echo 'make: MkDocs cannot be had here; it needs Python 3.11 or newer and a package index' >&2; exit 2; fi
+	@NO_MKDOCS_2_WARNING=1 '$(DOCS)/bin/mkdocs' build --strict --quiet
+	@echo 'docs: site/index.html'
+
+lint-docs: setup-docs
+	@if [ -e '$(STAMP)/docs' ]; then $(MAKE) --no-print-directory docs; \
+	else echo 'lint: the documentation is not built: MkDocs cannot be had here'; fi
+
+docs-serve: setup-docs
+	@NO_MKDOCS_2_WARNING=1 '$(DOCS)/bin/mkdocs' serve $(ARGS)
+
+reference: setup-test
+	@$(PY) tools/reference.py $(ARGS)
 
 format: setup-test
 	@$(PY) -m ruff check --fix .
@@ -230,5 +261,5 @@ workspace:
 	@$(or $(PYTHON),python3) tools/workspace.py '$(WS)'
 
 clean:
-	rm -rf '$(VENV)' build install log dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf '$(VENV)' build install log dist site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -145,15 +145,15 @@ def topics() -> str:
         '`image_topic`; the others are remapped (`--ros-args -r odom:=/wheel/odom`), or given to '
         '[localize.launch.py](commands.md#localizelaunchpy).',
         '## What it listens to',
-        table(['topic', 'type', 'QoS', 'used for'], [_topic(one) for one in have.LISTENED]),
+        table(['topic', 'type, QoS', 'used for'], [_topic(one) for one in have.LISTENED]),
         'The QoS of images is that of the parameter [`image_qos`](parameters.md#image_qos), here '
         'its default. `default` is reliable.',
         '## What it publishes',
-        table(['topic', 'type', 'QoS', 'when'], [_topic(one) for one in have.PUBLISHED]),
+        table(['topic', 'type, QoS', 'when'], [_topic(one) for one in have.PUBLISHED]),
         '## Services',
         table(
             ['service', 'type', 'what it does'],
-            [(f'`{one.name}`', one.type, one.meaning) for one in have.SERVICES],
+            [(f'`{one.name}`', _type(one.type), one.meaning) for one in have.SERVICES],
         ),
         'As a lifecycle node it has the services `~/change_state`, `~/get_state` and so on, and '
         'the topic `~/transition_event`. With `autostart`, which is the default, it configures '
@@ -179,8 +179,14 @@ def topics() -> str:
     )
 
 
-def _topic(topic: Any) -> tuple[str, str, str, str]:
-    return f'`{topic.name}`', topic.type, _qos(topic.qos), topic.when
+def _topic(topic: Any) -> tuple[str, str, str]:
+    return f'`{topic.name}`', f'{_type(topic.type)}<br>{_qos(topic.qos)}', topic.when
+
+
+def _type(name: str) -> str:
+    """As `package/Name`, which may be broken after the package where a table is narrow."""
+    package, _, short = name.split('/')
+    return f'{package}/<wbr>{short}'
 
 
 def _qos(qos: Any) -> str:
