@@ -141,7 +141,7 @@ def told(site: Path) -> list[dict[str, Any]]:
     frames += [f'index-trial.html?q={words.replace(" ", "%20")}' for words in SOUGHT]
     iframes = [f'<iframe src="{one}" width="{PHONE_PX}" height="700"></iframe>' for one in frames]
     (site / 'page.html').write_text(FRAMES % '\n'.join(iframes))
-    dumped = browse(site, '--dump-dom', '--virtual-time-budget=20000')
+    dumped = browse(site, '--dump-dom', '--virtual-time-budget=8000')
     title = re.search(r'<title>(.*?)</title>', dumped)
     assert title is not None and title[1] != 'nothing'
     said: list[dict[str, Any]] = json.loads(html.unescape(title[1]))
