@@ -34,7 +34,7 @@ _LOST_LIST = re.compile(r'<p>[^<]*\n(?:[-*] |\d+\. |\|)')
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Let `*` in nav stand for the pages of a folder that are not named."""
+    """Let `*` in nav stand for the pages that are not named; leave out what is missing."""
     named = set(_pages_of(config.nav))
     config.nav = _expanded(config.nav, named)
     return config
@@ -81,8 +81,6 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def _expanded(nav: Any, named: set[str]) -> Any:
-    if isinstance(nav, dict):
-        return {title: _expanded(inner, named) for title, inner in nav.items()}
     if not isinstance(nav, list):
         return nav
     entries: list[Any] = []
@@ -90,8 +88,11 @@ def _expanded(nav: Any, named: set[str]) -> Any:
         if isinstance(entry, str) and entry.endswith('*'):
             found = sorted(p.relative_to(ROOT / 'docs').as_posix() for p in _folder(entry))
             entries += [path for path in found if path not in named]
-        elif not isinstance(entry, str) or (ROOT / 'docs' / entry).exists():
-            entries.append(_expanded(entry, named))
+        elif isinstance(entry, dict):
+            inner = {title: _expanded(what, named) for title, what in entry.items()}
+            entries += [inner] if all(inner.values()) else []
+        elif (ROOT / 'docs' / entry).is_file():
+            entries.append(entry)
     return entries
 
 
