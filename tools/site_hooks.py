@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +24,7 @@ TAKEN_IN = {  # file of the repository -> page of the site
     'docker/README.md': 'how-to/containers.md',
 }
 STANDS_FOR = {'README.md': 'index.md'}  # its site is the page that says the same here
-COPIES = 'files'  # where files that are no pages go
+COPIES = 'files'  # where all other files go that a page links to
 
 _LOG = logging.getLogger('mkdocs.hooks.site')
 _CODE = re.compile(r'(^(?:```|~~~).*?^(?:```|~~~)|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`))', re.M | re.S)
@@ -44,11 +44,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Take in the pages from elsewhere, and the files that any page links to."""
     for source, uri in TAKEN_IN.items():
         files.append(_outsider(config, uri, source))
-    for page in list(files.documentation_pages()):
-        for _, target in _links(_text(page)):
+    waiting = list(files.documentation_pages())
+    while waiting:
+        page = waiting.pop()
+        for target in _links(page.content_string):
             source = _in_repository(_origin(page.src_uri), target)
             if _is_copied(source) and files.get_file_from_path(f'{COPIES}/{source}') is None:
-                files.append(_outsider(config, f'{COPIES}/{source}', source))
+                copy = _outsider(config, f'{COPIES}/{source}', source)
+                files.append(copy)
+                waiting += [copy] if copy.is_documentation_page() else []
     return files
 
 
@@ -107,17 +111,16 @@ def _pages_of(nav: Any) -> list[str]:
     return [page for one in inner for page in _pages_of(one)]
 
 
-def _text(page: File) -> str:
-    return page.content_string
-
-
-def _links(markdown: str) -> list[tuple[str, str]]:
+def _links(markdown: str) -> list[str]:
+    """What a page links to in the repository, without anchors."""
     text = ''.join(_CODE.split(markdown)[::3])
-    return [(f[1], f[2]) for f in _LINK.finditer(text) if not _ELSEWHERE.match(f[2])]
+    return [found[2] for found in _LINK.finditer(text) if not _ELSEWHERE.match(found[2])]
 
 
 def _origin(uri: str) -> str:
     """Where a page of the site lies in the repository."""
+    if uri.startswith(f'{COPIES}/'):
+        return uri.removeprefix(f'{COPIES}/')
     return {taken: source for source, taken in TAKEN_IN.items()}.get(uri, f'docs/{uri}')
 
 
@@ -140,4 +143,7 @@ def _is_copied(source: str) -> bool:
 
 
 def _outsider(config: MkDocsConfig, uri: str, source: str) -> File:
-    return File.generated(config, uri, abs_src_path=str(ROOT / source))
+    made = File.generated(config, uri, abs_src_path=str(ROOT / source))
+    if uri.startswith(f'{COPIES}/'):
+        made.inclusion = InclusionLevel.NOT_IN_NAV
+    return made
