@@ -227,7 +227,7 @@ lint-files: setup-lint
 docs: setup-docs
 	@if [ ! -e '$(STAMP)/docs' ]; then \
 	    echo 'make: MkDocs cannot be had here; it needs Python 3.11 or newer and a package index' >&2; exit 2; fi
-	@NO_MKDOCS_2_WARNING=1 '$(DOCS)/bin/mkdocs' build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 '$(DOCS)/bin/python' -m mkdocs build --strict --quiet
 	@echo 'docs: site/index.html'
 
 lint-docs: setup-docs
@@ -235,7 +235,7 @@ lint-docs: setup-docs
 	else echo 'lint: the documentation is not built: MkDocs cannot be had here'; fi
 
 docs-serve: setup-docs
-	@NO_MKDOCS_2_WARNING=1 '$(DOCS)/bin/mkdocs' serve $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 '$(DOCS)/bin/python' -m mkdocs serve $(ARGS)
 
 reference: setup-test
 	@$(PY) tools/reference.py $(ARGS)

@@ -14,21 +14,16 @@ import pytest
 from conftest import ROOT
 from test_report_page import browse, needs_browser
 
-MKDOCS = Path(sys.prefix) / 'docs' / 'bin' / 'mkdocs'
+PYTHON = Path(sys.prefix) / 'docs' / 'bin' / 'python'
 
-needs_mkdocs = pytest.mark.skipif(not MKDOCS.exists(), reason='needs MkDocs (make setup-docs)')
+needs_mkdocs = pytest.mark.skipif(not PYTHON.exists(), reason='needs MkDocs (make setup-docs)')
 
 
 def build(config: Path, output: Path) -> 'subprocess.CompletedProcess[str]':
     return subprocess.run(
         [
-            str(MKDOCS),
-            'build',
-            '--strict',
-            '--config-file',
-            str(config),
-            '--site-dir',
-            str(output),
+            *(str(PYTHON), '-m', 'mkdocs', 'build', '--strict'),
+            *('--config-file', str(config), '--site-dir', str(output)),
         ],
         capture_output=True,
         text=True,
