@@ -91,13 +91,22 @@ def _expanded(nav: Any, named: set[str]) -> Any:
     for entry in nav:
         if isinstance(entry, str) and entry.endswith('*'):
             found = sorted(p.relative_to(ROOT / 'docs').as_posix() for p in _folder(entry))
-            entries += [path for path in found if path not in named]
+            entries += [_titled(path) for path in found if path not in named]
         elif isinstance(entry, dict):
             inner = {title: _expanded(what, named) for title, what in entry.items()}
             entries += [inner] if all(inner.values()) else []
         elif (ROOT / 'docs' / entry).is_file():
             entries.append(entry)
     return entries
+
+
+def _titled(path: str) -> str | dict[str, str]:
+    """A page, with its number before its title where its file has one, as decisions have."""
+    number, _, rest = posixpath.basename(path).partition('-')
+    if not (number.isdigit() and rest):
+        return path
+    first = (ROOT / 'docs' / path).read_text(encoding='utf-8').partition('\n')[0]
+    return {f'{number} {first.removeprefix("# ").removeprefix(f"{number}: ")}': path}
 
 
 def _folder(pattern: str) -> list[Path]:
