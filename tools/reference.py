@@ -376,7 +376,12 @@ def _description(parser: argparse.ArgumentParser) -> list[str]:
 
 def _shown(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     """The options that a page has; those that are settings have a page of their own."""
-    hidden = {'help', 'print_config', *(_settings_names() if _has_settings(parser) else ())}
+    hidden = {
+        'help',
+        'print_config',
+        'print_shtab',
+        *(_settings_names() if _has_settings(parser) else ()),
+    }
     return [
         one
         for one in parser._actions
