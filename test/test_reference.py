@@ -23,7 +23,9 @@ import reference
 
 TROUBLE = (ROOT / 'docs' / 'troubleshooting.md').read_text(encoding='utf-8')
 MESSAGES = [
-    line for block in re.findall(r'```text\n(.*?)```', TROUBLE, re.S) for line in block.split('\n')
+    line
+    for block in re.findall(r'```output\n(.*?)```', TROUBLE, re.S)
+    for line in block.split('\n')
 ]
 GAP = '...'
 
