@@ -70,7 +70,7 @@ environment: $(STAMP)/robot
 
 setup: $(STAMP)/package msgs
 
-setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/fleet $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
+setup-test: setup $(STAMP)/test $(STAMP)/batch $(STAMP)/fleet $(STAMP)/rerun $(STAMP)/test-tensorrt $(STAMP)/test-openvino $(if $(filter 1,$(TRAINING)),$(STAMP)/training)
 
 setup-training: setup $(STAMP)/training
 
@@ -156,6 +156,12 @@ $(STAMP)/fleet: requirements/fleet.txt $(STAMP)/robot
 	@echo 'setup: installing LanceDB for the fleet and its tests (130 MB to load, 0.4 GB on disk) ...'
 	@if $(PIP) -r requirements/fleet.txt; then touch '$@'; else \
 	    echo 'setup: LanceDB cannot be had here; the tests of the fleet will be skipped'; fi
+
+# Where there are no such wheels, or ROS 2 has numpy 1, the tests of the log skip and say so.
+$(STAMP)/rerun: requirements/rerun.txt $(STAMP)/robot
+	@echo 'setup: installing Rerun for the tests of its log (170 MB to load, 0.5 GB on disk) ...'
+	@if $(PIP) -r requirements/rerun.txt "$$($(PY) -c 'import numpy; print("numpy==" + numpy.__version__)')"; then touch '$@'; else \
+	    echo 'setup: Rerun cannot be had here; the tests of its log will be skipped'; fi
 
 # Types alone, without the gigabytes of TensorRT that they name as their dependency; only mypy looks there.
 $(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot

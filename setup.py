@@ -114,6 +114,8 @@ setup(
         'batch': ['ray>=2.52'],
         # Where it is installed, `backend: auto` measures whether it is faster than onnxruntime.
         'openvino': ['openvino>=2025.0'],
+        # Logs for the Rerun viewer: `--rerun`, and the node's parameter `rerun`. Needs numpy 2.
+        'rerun': ['rerun-sdk>=0.39,<1'],
         # The store of a fleet's maps: `map push`, `map pull`, `map fleet`. Needs AVX2 on x86.
         'fleet': ['lancedb>=0.40,<1', 'pyarrow>=16'],
         # What builds engines for a named GPU and reads graphs, where there is no GPU.

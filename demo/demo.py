@@ -16,18 +16,20 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from paths import draw_paths
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import compose, invert, yaw_of
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.settings import Value
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluating.figures import evaluate
 from vpr_ros.evaluating.live import run_live
+from vpr_ros.evaluating.logs import node_logs_to, require_log, require_written
 from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
@@ -75,9 +77,23 @@ class Commentary:
         )
 
 
+def _parser() -> Parser:
+    parser = Parser(prog='demo.py', description=__doc__)
+    parser.add_argument(
+        '--rerun',
+        type=Path,
+        metavar='FILE.rrd',
+        help='write a log for the Rerun viewer here (needs rerun-sdk)',
+    )
+    return parser
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; everything it makes is under outputs/demo."""
+    log = _parser().parse_args(argv).rerun
+    if log is not None:
+        require_log(log)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     model = Model.open(default_model())
     print(f'1. Map the street by day: {DRIVES / "day"}')
@@ -93,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     drive: Drive = open_drive(DRIVES / 'dusk')
     assert drive.trajectory is not None
     commentary = Commentary(drive.trajectory, drive.base_T_camera)
-    parameters = {'map': str(OUTPUT / 'map'), 'model': str(model.folder)}
+    parameters: dict[str, Value] = {'map': str(OUTPUT / 'map'), 'model': str(model.folder)}
+    if log is not None:
+        parameters |= node_logs_to(log)
     found = run_live(DRIVES / 'dusk', None, parameters, on_answer=commentary.on_answer)
     place_map = PlaceMap.open(OUTPUT / 'map', model=model)
     evaluation = evaluate(
@@ -109,6 +127,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     picture = OUTPUT / 'paths.png'
     draw_paths(evaluation, place_map, picture, title='Mapped by day, driven at dusk')
     print(f'4. Look at it: {picture}')
+    if log is not None:
+        require_written(log)
+        print(f'   Step through it: rerun {log}')
     return 0
 
 

@@ -25,6 +25,7 @@ FLOORS = (
     {'vpr_ros.fleet'},
     {'vpr_ros.evaluating'},
     {'vpr_ros.node'},
+    {'vpr_ros.rerun_log'},
     {'vpr_ros.session'},
     {'vpr_ros.cli'},
     {'vpr_ros.drives'},

@@ -170,8 +170,10 @@ def test_cells_speak_for_the_true_place_and_against_another(
                 candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
             )
             said.append(verifier.supported(query, verdict, localizer.rig, localizer.config))
-        (here, for_it), (there, against) = said
+        (here, for_it, seen), (there, against, _) = said
         assert for_it > 0 > against
+        assert seen is not None and seen.place_index in order[:2] and seen.seen.sum() > 3
+        assert len(seen.seen) == len(place_map.landmarks(seen.place_index) or ())
         assert isinstance(there, NoFix) and there.reason is Reason.DOES_NOT_FIT
         if isinstance(here, Fix):
             assert here.probability > 0.9 and here.inliers > 0

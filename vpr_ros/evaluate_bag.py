@@ -32,6 +32,7 @@ from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import Drive, drives_in, open_drive
 from vpr_ros.evaluating.drive_page import drive_report
+from vpr_ros.evaluating.logs import require_log, require_written
 from vpr_ros.evaluating.measuring import Variant, Way, measured
 from vpr_ros.evaluating.setups import ModelledMap, opened_maps, settings_of, setups_of
 from vpr_ros.evaluating.shown_figures import as_table
@@ -125,6 +126,12 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page here')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
     parser.add_argument(
+        '--rerun',
+        type=Path,
+        metavar='FILE.rrd',
+        help='write a log for the Rerun viewer here, of one bag on one map (needs rerun-sdk)',
+    )
+    parser.add_argument(
         '--tum', type=Path, metavar='FILE', help='write the fixes here, in TUM form, for evo'
     )
 
@@ -154,8 +161,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _require_fitting(arguments: argparse.Namespace, bags: Sequence[Path]) -> None:
     """Raise ConfigError for options that do not fit together."""
-    if arguments.tum and (bags[1:] or len(arguments.map or []) > 1 or arguments.compare):
+    several = bags[1:] or len(arguments.map or []) > 1 or arguments.compare
+    if arguments.tum and several:
         raise ConfigError('--tum: writes the fixes of one bag on one map, several were given')
+    if arguments.rerun and (several or len(arguments.model) > 1):
+        raise ConfigError('--rerun: logs one bag on one map, several were given')
+    if arguments.rerun:
+        require_log(arguments.rerun)
     if arguments.landmarks is not None and not arguments.map_bag:
         raise ConfigError(
             '--landmarks: only with --map-bag; of a map, make it with build_map --landmarks'
@@ -173,6 +185,7 @@ def _way(arguments: argparse.Namespace) -> Way:
         image_topic=arguments.image_topic,
         max_pose_gap_s=arguments.max_pose_gap,
         split_every_s=arguments.split_every,
+        rerun=arguments.rerun,
     )
 
 
@@ -218,6 +231,9 @@ def _say(variants: Sequence[Variant], drives: Sequence[Drive], tolerance: Tolera
 
 
 def _write(arguments: argparse.Namespace, variants: Sequence[Variant]) -> None:
+    if arguments.rerun:
+        require_written(arguments.rerun)
+        print(f'log in {arguments.rerun}; look at it: rerun {arguments.rerun}')
     if arguments.tum:
         count = write_fixes(arguments.tum, variants[0].evaluation.answers)
         print(f'{count} poses in {arguments.tum}')

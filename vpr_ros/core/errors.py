@@ -45,6 +45,10 @@ class FleetError(VprError):
     """A fleet's store that cannot be used, or a map that does not belong into it."""
 
 
+class LogError(VprError):
+    """A log of a drive that cannot be written."""
+
+
 class BackendError(VprError):
     """What runs networks faster (TensorRT, CUDA) is missing, or fails."""
 

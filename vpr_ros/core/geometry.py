@@ -129,6 +129,17 @@ def quat_of_matrix(rotation: Array) -> Array:
     return np.asarray(quat * (1.0 if quat[3] >= 0 else -1.0))
 
 
+def principal_axes(covariance: Array) -> tuple[Array, Array]:
+    """Standard deviations [3] along a covariance's axes [3, 3], and the rotation [4] to them.
+
+    The first is the smallest. The rotation turns vectors along the axes into the frame of the
+    covariance.
+    """
+    variances, axes = np.linalg.eigh(covariance)
+    axes[:, 2] *= np.sign(np.linalg.det(axes))
+    return np.sqrt(np.maximum(variances, 0.0)), quat_of_matrix(axes)
+
+
 def yaw_quat(yaw_rad: ArrayLike) -> Array:
     """Quaternions [..., 4] of rotations about z."""
     half = np.asarray(yaw_rad, dtype=np.float64) / 2

@@ -4,8 +4,9 @@ The running node gives the same answers through its topics, see live.py.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ class Answer:
     is_calibrated: bool = False  # the probability promises how often such an answer is right
 
 
+OnLocated: TypeAlias = Callable[[Frame, Localization], None]
+"""Sees each image with what it told, in the order of the drive."""
+
+
 def fixes(answers: Sequence[Answer]) -> Poses:
     """The poses of the answers, NaN where there is no fix, [Q, 7]."""
     nothing = np.full(7, np.nan)
@@ -43,7 +48,11 @@ def fixes(answers: Sequence[Answer]) -> Poses:
 
 
 def answers_offline(
-    frames: Iterable[RecordedFrame], localizer: Localizer, *, unusable: Unusable | None = None
+    frames: Iterable[RecordedFrame],
+    localizer: Localizer,
+    *,
+    unusable: Unusable | None = None,
+    on_located: OnLocated | None = None,
 ) -> Iterator[Answer]:
     """Localize a drive's frames without ROS; one answer for each that can be used.
 
@@ -52,21 +61,26 @@ def answers_offline(
     """
     localizer.reset()
 
-    def describe(recorded: RecordedFrame) -> tuple[dict[str, float], Query]:
+    def describe(recorded: RecordedFrame) -> tuple[dict[str, float], Query, Frame | None]:
         started_s = time.perf_counter()
         image = recorded.load(at_least_hw=localizer.needed_hw)
         decoded_s = time.perf_counter()
-        query = localizer.describe(Frame(image, recorded.stamp_ns))
+        frame = Frame(image, recorded.stamp_ns)
+        query = localizer.describe(frame)
         described_s = time.perf_counter()
         latency_ms = {
             'decode': (decoded_s - started_s) * 1e3,
             'describe': (described_s - decoded_s) * 1e3,
         }
-        return latency_ms, query
+        return latency_ms, query, None if on_located is None else frame
 
     ahead = prefetched(frames, describe, workers=localizer.describer.at_once)
-    for _, (latency_ms, query) in usable(ahead, Unusable() if unusable is None else unusable):
-        yield _answer(localizer.locate(query), latency_ms, along_a_drive=localizer.config.belief)
+    described = usable(ahead, Unusable() if unusable is None else unusable)
+    for _, (latency_ms, query, frame) in described:
+        located = localizer.locate(query)
+        if on_located is not None and frame is not None:
+            on_located(frame, located)
+        yield _answer(located, latency_ms, along_a_drive=localizer.config.belief)
 
 
 def _answer(located: Localization, before_ms: dict[str, float], *, along_a_drive: bool) -> Answer:

@@ -20,8 +20,9 @@ from vpr_ros.core.settings import checked
 from vpr_ros.drives.drive import Drive, add_note, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of
 from vpr_ros.drives.same_frame import require_frame_of_map
-from vpr_ros.evaluating.answers import Answer, answers_offline
+from vpr_ros.evaluating.answers import Answer, OnLocated, answers_offline
 from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
+from vpr_ros.evaluating.logs import logged, node_logs_to
 from vpr_ros.evaluating.setups import Setup, said
 from vpr_ros.evaluating.tolerance import Tolerance
 
@@ -38,6 +39,7 @@ class Way:
     image_topic: str | None = None
     max_pose_gap_s: float | None = None
     split_every_s: float | None = None
+    rerun: Path | None = None  # file of a log, of one drive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,8 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
     for drive in drives:
         unusable = Unusable()
         started_s = time.perf_counter()
-        answers = _answers(drive, localizer, unusable)
+        with logged(way.rerun, setup.place_map, drive) as on_located:
+            answers = _answers(drive, localizer, unusable, on_located)
         taken_s += time.perf_counter() - started_s
         images += len(answers)
         with noting(unusable.lines):
@@ -139,11 +142,14 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
     return _Run(evaluations, images / max(taken_s, 1e-9), _peak_mb(resource.RUSAGE_SELF))
 
 
-def _answers(drive: Drive, localizer: Localizer, unusable: Unusable) -> list[Answer]:
+def _answers(
+    drive: Drive, localizer: Localizer, unusable: Unusable, on_located: OnLocated | None
+) -> list[Answer]:
     """What the images of a drive get; those that cannot be used are counted."""
     localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
     with noting(unusable.lines):
-        return list(answers_offline(frames_of(drive), localizer, unusable=unusable))
+        frames = frames_of(drive)
+        return list(answers_offline(frames, localizer, unusable=unusable, on_located=on_located))
 
 
 def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
@@ -155,6 +161,8 @@ def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
         'threads': way.threads,
         'precision': way.precision,
     }
+    if way.rerun is not None:
+        parameters |= node_logs_to(way.rerun)
     evaluations = []
     for drive in drives:
         found = run_live(Path(drive.name), way.image_topic, parameters, rate=way.rate)

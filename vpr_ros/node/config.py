@@ -142,6 +142,20 @@ class NodeConfig(SessionConfig):
     )
     published_matches: int = knob(5, 'Matches in each PlaceMatchArray.', low=1, high=100)
     debug_image_height: int = knob(240, 'Height of ~/debug_image.', unit='px', low=64, high=2160)
+    rerun: str = knob(
+        '',
+        'File NAME.rrd that gets a log of the drive for the Rerun viewer; empty: none. A file of '
+        'before becomes NAME.before.rrd. Needs the package rerun-sdk.',
+        at_configure=True,
+    )
+    rerun_max_size: float = knob(
+        2000.0,
+        'Size of that log and the one before together; at half of it the next file begins.',
+        unit='MB',
+        low=10.0,
+        high=1e6,
+        at_configure=True,
+    )
     diagnostics_period: float = knob(
         1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, at_configure=True
     )

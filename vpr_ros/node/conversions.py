@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from vpr_ros.core.geometry import IDENTITY, checked_pose, quat_of_matrix
+from vpr_ros.core.geometry import IDENTITY, checked_pose, principal_axes
 from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix, NoFix
 from vpr_ros.core.localizing.retrieve import Candidates
@@ -27,7 +27,7 @@ try:  # built only where a compiler or a ROS workspace is; the node says so once
 except ImportError:
     PlaceMatch = PlaceMatchArray = None
 
-_ELLIPSOID_SIGMAS = 2.0
+_ELLIPSOID_SIGMAS, _LEAST_SIGMA_M = 2.0, 1e-3
 _ALIVE_S = 3  # markers vanish when no new ones come
 _MOST_POINTS = 20_000  # of the map, drawn
 
@@ -174,8 +174,7 @@ def _ellipsoid(
     pose: Poses, covariance: NDArray[np.float64]
 ) -> tuple[Poses, tuple[float, float, float]]:
     """Pose and diameters of the position covariance's ellipsoid."""
-    variances, axes = np.linalg.eigh(covariance[:3, :3])
-    axes[:, 2] *= np.sign(np.linalg.det(axes))
-    diameters = 2 * _ELLIPSOID_SIGMAS * np.sqrt(np.maximum(variances, 1e-6))
-    turned = np.concatenate([pose[:3], quat_of_matrix(axes)])
+    sigmas_m, turn = principal_axes(covariance[:3, :3])
+    diameters = 2 * _ELLIPSOID_SIGMAS * np.maximum(sigmas_m, _LEAST_SIGMA_M)
+    turned = np.concatenate([pose[:3], turn])
     return turned, (float(diameters[0]), float(diameters[1]), float(diameters[2]))

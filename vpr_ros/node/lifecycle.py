@@ -8,13 +8,14 @@ parameters and diagnostics answer while the network runs.
 import math
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from vpr_ros.core.describing.backend import Chosen
-from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.core.errors import ConfigError, LogError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.node import conversions as convert
@@ -29,6 +30,7 @@ from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
 from vpr_ros.node.spinning import until_shutdown
 from vpr_ros.node.tf import Transforms
+from vpr_ros.rerun_log.drive_log import DriveLog
 from vpr_ros.session.events import SettingsChanged
 from vpr_ros.session.mailbox import Mailbox
 from vpr_ros.session.session import Session
@@ -46,6 +48,7 @@ class Configured:
     outputs: Outputs
     chosen: Chosen
     map_frame: str
+    drive_log: DriveLog | None
 
     @property
     def place_map(self) -> PlaceMap:
@@ -53,8 +56,10 @@ class Configured:
         return self.session.localizer.place_map
 
     def close(self) -> None:
-        """Release the topics, and what runs the model."""
+        """Release the topics, the log, and what runs the model."""
         self.outputs.destroy()
+        if self.drive_log is not None:
+            self.drive_log.close()
         self.chosen.close()
 
 
@@ -162,6 +167,8 @@ class LocalizeNode(LifecycleNode):
         """End the threads; called when the process ends without a transition."""
         maps = self._active.maps if self._active is not None else None
         self._stop()
+        if self._configured is not None and self._configured.drive_log is not None:
+            self._configured.drive_log.close()
         if maps is not None:
             maps.join()
 
@@ -176,6 +183,7 @@ class LocalizeNode(LifecycleNode):
             session = Session(
                 localizer, config, map_frame=map_frame, mounting_of=self._mounting_of()
             )
+            drive_log = self._open_log(localizer.place_map)
             outputs = Outputs(
                 self,
                 localizer.place_map,
@@ -184,12 +192,13 @@ class LocalizeNode(LifecycleNode):
                 config=lambda: self.config,
                 transforms=self._transforms,
                 report=self.report,
+                drive_log=drive_log,
             )
         except BaseException:
             chosen.close()
             raise
         session.counts.say(**{'map opened': now()})
-        configured = Configured(session, Mailbox(), outputs, chosen, map_frame)
+        configured = Configured(session, Mailbox(), outputs, chosen, map_frame, drive_log)
         self._log_configured(configured)
         return configured
 
@@ -242,6 +251,27 @@ class LocalizeNode(LifecycleNode):
         self.get_logger().error(self._problem)
         self._on_timer()
         return TransitionCallbackReturn.FAILURE
+
+    def _open_log(self, place_map: PlaceMap) -> DriveLog | None:
+        """The log that the parameter `rerun` asks for; without it the node works as well."""
+        config = self.config
+        if not config.rerun:
+            return None
+        try:
+            return DriveLog(
+                Path(config.rerun).expanduser(),
+                place_map,
+                tell=self._say_log_ended,
+                cameras=len(config.image_topics),
+                most_bytes=round(config.rerun_max_size * 1e6),
+            )
+        except LogError as error:
+            self._say_log_ended(str(error))
+            return None
+
+    def _say_log_ended(self, problem: str) -> None:
+        """Tell once that there is no log; called in the log's thread too."""
+        self.get_logger().warning(f'rerun: no log: {problem}')
 
     def _mounting_of(self) -> Any:
         """How the session asks tf for a camera's mounting; None where there is no tf."""
@@ -387,4 +417,6 @@ def _facts(configured: Configured | None) -> dict[str, str]:
         'backend': chosen.name,
         'calibration': configured.session.localizer.calibration.source,
     }
+    if configured.drive_log is not None:
+        facts['rerun'] = configured.drive_log.said
     return facts | ({'backend, why not faster': chosen.reason} if chosen.reason else {})

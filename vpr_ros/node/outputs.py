@@ -25,6 +25,7 @@ from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.tf import SteadyBroadcast, Transforms
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
+from vpr_ros.rerun_log.drive_log import DriveLog
 from vpr_ros.session.answers import (
     Answer,
     Corrected,
@@ -53,6 +54,7 @@ class Outputs:
         config: Callable[[], NodeConfig],
         transforms: Transforms | None,
         report: Callable[[Exception], None],
+        drive_log: DriveLog | None = None,
     ) -> None:
         """Create the publishers; ~/matches only where vpr_msgs is built."""
         self._node = node
@@ -62,6 +64,7 @@ class Outputs:
         self._config = config
         self._transforms = transforms
         self._report = report
+        self._drive_log = drive_log
         self._history: deque[Moment] = deque(maxlen=MOMENTS)
         self._last_fix: tuple[int, Poses] | None = None  # stamp in ns, map_T_base
         self._tf: SteadyBroadcast | None = None  # made at the first correction
@@ -134,6 +137,8 @@ class Outputs:
                         'total': (ended_s - answer.came_s) * 1e3,
                     }
                 )
+        if self._drive_log is not None:
+            self._try(self._drive_log.take, answers)
 
     def _publish_one(self, answer: Answer) -> None:
         """What navigation needs."""

@@ -20,6 +20,7 @@ from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, retrieve
 from vpr_ros.core.localizing.rig import MountedCamera, Rig
+from vpr_ros.core.localizing.sightings import SeenLandmarks
 from vpr_ros.core.localizing.verify import Verifier
 from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -37,6 +38,8 @@ class Localization:
     similar: Candidates  # by this image alone
     observed: NDArray[np.float64] | None = None
     """See confidence.observe; before landmarks by cells spoke. None: not calibrated."""
+    landmarks: SeenLandmarks | None = None
+    """Of a map with landmarks by cells, where some agree on a pose."""
 
 
 class Localizer:
@@ -160,10 +163,11 @@ class Localizer:
             verdict = judge.judge(query, found, self.config)
         outcome, observed = verdict.outcome, verdict.observed
         verifier = self._verifier
+        seen: SeenLandmarks | None = None
         if verifier is not None and self._asks_landmarks(query, verdict):
             with _timed(latency_ms, 'landmarks'):
                 if verifier.by_cells:
-                    outcome, nats = verifier.supported(query, verdict, self.rig, self.config)
+                    outcome, nats, seen = verifier.supported(query, verdict, self.rig, self.config)
                     judge.hear(verdict, nats)
                 else:
                     outcome = verifier.refine(query, verdict, self.rig, self.config)
@@ -175,6 +179,7 @@ class Localizer:
             latency_ms,
             found.similar,
             observed,
+            seen,
         )
 
     def _search(self, query: Query, judge: Judge) -> Retrieved:

@@ -32,6 +32,14 @@ class Sightings:
     landmark: Rows  # [M], row of the place's landmarks
 
 
+@dataclass(frozen=True, slots=True)
+class SeenLandmarks:
+    """Which landmarks of the place that fits best an image shows where they would be."""
+
+    place_index: int
+    seen: NDArray[np.bool_]  # [L], by row of the place's landmarks
+
+
 class Sighter(Protocol):
     """Finds the landmarks of places in one query."""
 

@@ -7,7 +7,7 @@ known well and lies near the place. The places that agree on where the camera is
 together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,7 +38,13 @@ from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.rig import Rig
-from vpr_ros.core.localizing.sightings import ByCells, ByFeatures, Sighter, Sightings
+from vpr_ros.core.localizing.sightings import (
+    ByCells,
+    ByFeatures,
+    SeenLandmarks,
+    Sighter,
+    Sightings,
+)
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
@@ -81,6 +87,7 @@ class _Support:
     place_index: int
     matches: Matches  # in the map frame, moved to the best candidate's origin
     resection: Resection
+    landmark: NDArray[np.int64]  # [M], row of the place's landmarks, of each match
 
     @property
     def inliers(self) -> int:
@@ -102,18 +109,18 @@ class Verifier:
 
     def supported(
         self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig
-    ) -> tuple[Outcome, float]:
+    ) -> tuple[Outcome, float, SeenLandmarks | None]:
         """The verdict's outcome as the cells of landmarks speak for or against it, in nats.
 
         They make no fix of their own: they change how probable the drive's answer is, and where
-        they mean the same place, they give its pose.
+        they mean the same place, they give its pose. The third value tells which of them are seen.
         """
         camera = rig.calibration(query.camera)
         sighter = None if camera is None else self._sighter(query, camera)
         places = verdict.shown[: 0 if sighter is None else sighter.most_places]
         known = self._known(places)
         if sighter is None or not known:
-            return verdict.outcome, 0.0
+            return verdict.outcome, 0.0, None
         origin = self._origin(places)
         supports = self._supports(known, sighter, origin)
         best = max(supports, key=lambda support: support.inliers, default=None)
@@ -122,13 +129,15 @@ class Verifier:
             matches=0 if best is None else best.keypoints,
             landmarks=max(len(landmarks) for _, landmarks in known),
         )
+        seen = _seen(best, dict(known))
         judged = verdict.with_evidence(nats)
         verified = self._verified(supports, sighter, origin, config)
         if verified is None or not isinstance(judged, Fix):
-            return judged, nats
+            return judged, nats, seen
         placed = fix_of(verified, base_T_camera=rig.mounting(query.camera))
         same = agreement(judged.pose[None], placed.pose[None], config, has_heading=True).all()
-        return (replace(placed, probability=judged.probability) if same else judged), nats
+        placed = replace(placed, probability=judged.probability)
+        return (placed if same else judged), nats, seen
 
     def refine(self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig) -> Outcome:
         """The robot's pose by landmarks where they support one, else the verdict's outcome.
@@ -257,7 +266,7 @@ class Verifier:
             matches = _matches(landmarks, seen, compose(invert(origin), self._map.poses[place]))
             resection = resect(matches, focal_px=sighter.focal_px)
             if resection is not None:
-                found.append(_Support(place, matches, resection))
+                found.append(_Support(place, matches, resection, seen.landmark))
         return found
 
     def _holds(self, support: '_Support', origin: Poses, config: LocalizerConfig) -> bool:
@@ -306,6 +315,15 @@ def _left(probability: float, other: float) -> float:
     neither = (1 - probability) * (1 - other)
     first, second = probability * (1 - other), other * (1 - probability)
     return first / max(first + second + neither, 1e-12)
+
+
+def _seen(best: _Support | None, known: Mapping[int, Landmarks]) -> SeenLandmarks | None:
+    """Which landmarks of the best place agree on its pose; known: the landmarks of each place."""
+    if best is None:
+        return None
+    seen = np.zeros(len(known[best.place_index]), dtype=bool)
+    seen[best.landmark[best.resection.inliers]] = True
+    return SeenLandmarks(best.place_index, seen)
 
 
 def _matches(landmarks: Landmarks, seen: Sightings, frame_T_place: Poses) -> Matches:
