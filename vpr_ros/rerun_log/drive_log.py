@@ -101,29 +101,34 @@ class DriveLog:
         try:
             self._write()
         except Exception as error:  # whatever Rerun raises: the drive goes on
-            self.problem = str(error) if isinstance(error, LogError) else _told(self.path, error)
-            self._tell(self.problem)
+            self._ended_by(error)
         finally:
             self._end()
+
+    def _ended_by(self, error: Exception) -> None:
+        """Tell once why the log ended early."""
+        if not self.problem:
+            self.problem = str(error) if isinstance(error, LogError) else _told(self.path, error)
+            self._tell(self.problem)
 
     def _write(self) -> None:
         """Log moment after moment, until there is no other."""
         self._require_room()
         checked_s = time.monotonic()
         while (moment := self._queue.get()) is not None:
-            self._recording.log(moment)
-            self.images += 1
             if time.monotonic() - checked_s >= _CHECK_S:
                 self._check()
                 checked_s = time.monotonic()
+            self._recording.log(moment)
+            self.images += 1
         self._recording.flush(timeout_s=_PATIENCE_S)
 
     def _check(self) -> None:
         """Raise LogError where no more can be written; begin another file where one is full."""
         self._recording.flush(timeout_s=_PATIENCE_S)
         self._require_room()
-        if self._most_bytes and self.path.stat().st_size >= self._most_bytes // 2:
-            self._recording.close()
+        if self._most_bytes and self._recording.bytes >= self._most_bytes // 2:
+            self._recording.close(timeout_s=_PATIENCE_S)
             self._recording = self._open()
 
     def _require_room(self) -> None:
@@ -152,9 +157,9 @@ class DriveLog:
             except Empty:
                 break
         try:
-            self._recording.close()
+            self._recording.close(timeout_s=_PATIENCE_S)
         except Exception as error:
-            self.problem = self.problem or _told(self.path, error)
+            self._ended_by(error)
 
 
 def before(path: Path) -> Path:
@@ -186,4 +191,5 @@ def recording_class() -> Any:
 
 
 def _told(path: Path, error: Exception) -> str:
-    return f'{path}: cannot be written ({" ".join(str(error).split()) or type(error).__name__})'
+    reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+    return f'{path}: cannot be written ({" ".join(reason.split())})'

@@ -19,6 +19,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 from vpr_ros.rerun_log import layout
 from vpr_ros.rerun_log.moment import Moment
+from vpr_ros.rerun_log.outlet import Outlet
 from vpr_ros.session.tracker import State
 
 _LONGEST_SIDE_PX, _QUALITY = 480, 70
@@ -47,27 +48,44 @@ class Recording:
         places_m: NDArray[np.float64],
         true_path_m: NDArray[np.float64] | None,
     ) -> None:
-        """Open the file; places_m: [N, 3] of the map; true_path_m: [T, 3], where the robot was."""
+        """Make the file; raises OSError, also where there is one.
+
+        places_m: [N, 3] of the map; true_path_m: [T, 3], where the robot was.
+        """
         self._stream = rr.RecordingStream(
             'vpr_ros', batcher_config=rr.ChunkBatcherConfig(flush_tick=_EVERY_S)
         )
         self._stream.set_log_tick_enabled(False)
         self._stream.set_log_time_enabled(False)
-        self._stream.save(path, default_blueprint=layout.blueprint(cameras, places_m))
+        self._outlet = Outlet(path)
+        try:
+            view = layout.blueprint(cameras, places_m)
+            self._stream.save(self._outlet.path, default_blueprint=view)
+        finally:
+            self._outlet.opened()
         self._map_id = ''
         self._shown: dict[str, int | None] = {}  # which place's picture a match has
+        self._visible: set[str] = set()
         self._state: State | None = None
         self._log_styles()
         if true_path_m is not None:
             self._static(layout.TRUE_PATH, rr.LineStrips3D([true_path_m], colors=_BLACK))
 
-    def flush(self, *, timeout_s: float) -> None:
-        """Bring what was logged to the file; raises RuntimeError where that cannot be."""
-        self._stream.flush(timeout_sec=timeout_s)
+    @property
+    def bytes(self) -> int:
+        """The size of the file so far."""
+        return self._outlet.bytes
 
-    def close(self) -> None:
-        """Finish the file."""
+    def flush(self, *, timeout_s: float) -> None:
+        """Bring what was logged to the file; raises OSError or RuntimeError where that fails."""
+        self._stream.flush(timeout_sec=timeout_s)
+        self._outlet.check()
+
+    def close(self, *, timeout_s: float) -> None:
+        """Finish the file; raises OSError where the disk had an error."""
         self._stream.disconnect()
+        self._outlet.join(timeout_s)
+        self._outlet.check()
 
     def log(self, moment: Moment) -> None:
         """Write one moment."""
@@ -82,13 +100,17 @@ class Recording:
         self._log_landmarks(moment)
 
     def _log(self, entity: str, *values: Any) -> None:
+        self._visible.add(entity)
         self._stream.log(entity, *values, strict=True)
 
     def _static(self, entity: str, *values: Any) -> None:
         self._stream.log(entity, *values, static=True, strict=True)
 
     def _clear(self, entity: str) -> None:
-        self._log(entity, rr.Clear(recursive=True))
+        """Show no more of an entity, and of those below it, than what comes later."""
+        if entity in self._visible:
+            self._visible.remove(entity)
+            self._stream.log(entity, rr.Clear(recursive=True), strict=True)
 
     def _log_styles(self) -> None:
         """What does not change: axes, colours and legends."""
