@@ -197,6 +197,13 @@ def has_executable(package: str, name: str) -> bool:
     return os.access(prefix / 'lib' / package / name, os.X_OK)
 
 
+def needs(package: str, executable: str, otherwise: str) -> None:
+    """Raise before anything has started if a package is missing."""
+    if not has_executable(package, executable):
+        deb = f'ros-$ROS_DISTRO-{package.replace("_", "-")}'
+        raise ArgumentError(f'{package} is not installed; install {deb}, {otherwise}')
+
+
 def camera_topics(given: dict[str, str], from_file: dict[str, Any]) -> list[str]:
     """The topic of each camera, as the node will have it."""
     text = given['image_topic'] or str(from_file.get('image_topic', 'image'))

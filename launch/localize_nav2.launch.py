@@ -62,7 +62,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def manager(given: dict[str, str], *, has_map: bool) -> Node:
     """Nav2's lifecycle manager, of this node and of a map server."""
-    needs('nav2_lifecycle_manager', 'lifecycle_manager', 'or take manager:=false')
+    localize['needs']('nav2_lifecycle_manager', 'lifecycle_manager', 'or take manager:=false')
     managed = {
         'autostart': localize['is_true']('autostart', given['autostart']),
         'use_sim_time': localize['is_true']('use_sim_time', given['use_sim_time']),
@@ -87,7 +87,7 @@ def manager(given: dict[str, str], *, has_map: bool) -> Node:
 
 def map_server(given: dict[str, str]) -> list[Node]:
     """Nav2's map server, as nav2_bringup starts it."""
-    needs('nav2_map_server', 'map_server', 'or leave out occupancy_map')
+    localize['needs']('nav2_map_server', 'map_server', 'or leave out occupancy_map')
     path = Path(given['occupancy_map']).expanduser()
     if not path.is_file():
         raise ArgumentError(f'occupancy_map:={path}: no such file; expected the YAML of a map')
@@ -109,13 +109,6 @@ def map_server(given: dict[str, str]) -> list[Node]:
             respawn_delay=localize['checked_seconds']('respawn_delay', given['respawn_delay']),
         )
     ]
-
-
-def needs(package: str, executable: str, otherwise: str) -> None:
-    """Raise before anything has started if a package of Nav2 is missing."""
-    if not localize['has_executable'](package, executable):
-        deb = f'ros-$ROS_DISTRO-{package.replace("_", "-")}'
-        raise ArgumentError(f'{package} is not installed; install {deb}, {otherwise}')
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -13,6 +13,7 @@ from launch.launch_description_sources import get_launch_description_from_python
 
 FILE = Path(__file__).resolve().parents[1] / 'launch' / 'localize.launch.py'
 NAV2 = FILE.with_name('localize_nav2.launch.py')
+EKF = FILE.with_name('localize_ekf.launch.py')
 
 
 def test_it_declares_the_arguments_of_the_contract() -> None:
@@ -38,3 +39,9 @@ def test_the_launch_file_for_nav2_can_be_read() -> None:
     description = get_launch_description_from_python_launch_file(str(NAV2))
     names = {argument.name for argument in description.get_launch_arguments()}
     assert names >= {'map', 'mode', 'manager', 'bond_timeout', 'namespace', 'use_respawn'}
+
+
+def test_the_launch_file_for_robot_localization_can_be_read() -> None:
+    description = get_launch_description_from_python_launch_file(str(EKF))
+    names = {argument.name for argument in description.get_launch_arguments()}
+    assert names >= {'map', 'ekf_params_file', 'imu_topic', 'odom_filter', 'namespace'}

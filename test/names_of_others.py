@@ -1,0 +1,48 @@
+"""The parameters that the nodes of others declare, read from their sources, for config/*.yaml.
+
+robot_localization: src/ros_filter.cpp of github.com/cra-ros-pkg/robot_localization, ROS 2, at commit
+0009b577ef9395a0395797b709ca1be7622244bb, `RosFilter::loadParams`. A later state of that file
+(for rclcpp with typed declarations) declares those used here by the same names.
+
+nav2_lifecycle_manager: src/lifecycle_manager.cpp of github.com/ros-navigation/navigation2, the
+version of 2022 with `bond_respawn_max_duration`, `LifecycleManager::LifecycleManager`.
+
+nav2_map_server: src/map_server/map_server.cpp of the same, `MapServer::MapServer`.
+"""
+
+EKF = {
+    'print_diagnostics', 'gravitational_acceleration', 'debug', 'debug_out_file', 'map_frame',
+    'odom_frame', 'base_link_frame', 'base_link_frame_output', 'world_frame', 'tf_prefix',
+    'publish_tf', 'publish_acceleration', 'permit_corrected_publication',
+    'transform_time_offset', 'transform_timeout', 'frequency', 'sensor_timeout', 'two_d_mode',
+    'smooth_lagged_data', 'history_length', 'reset_on_time_jump', 'use_control',
+    'control_timeout', 'control_config', 'acceleration_limits', 'acceleration_gains',
+    'deceleration_limits', 'deceleration_gains', 'dynamic_process_noise_covariance',
+    'initial_state', 'disabled_at_startup', 'process_noise_covariance',
+    'initial_estimate_covariance',
+}  # fmt: skip
+"""Of ekf_node itself; rclcpp adds use_sim_time."""
+
+EKF_INPUTS = {
+    'odom': {
+        '', '_config', '_differential', '_relative', '_pose_rejection_threshold',
+        '_twist_rejection_threshold', '_queue_size',
+    },
+    'pose': {'', '_config', '_differential', '_relative', '_rejection_threshold', '_queue_size'},
+    'twist': {'', '_config', '_rejection_threshold', '_queue_size'},
+    'imu': {
+        '', '_config', '_differential', '_relative', '_pose_rejection_threshold',
+        '_twist_rejection_threshold', '_linear_acceleration_rejection_threshold',
+        '_remove_gravitational_acceleration', '_queue_size',
+    },
+}  # fmt: skip
+"""Of its inputs: after the kind and the number of one, as `pose0_config`."""
+
+STATES = 15
+"""Numbers of a `*_config`, and rows of a covariance."""
+
+LIFECYCLE_MANAGER = {
+    'node_names', 'autostart', 'bond_timeout', 'bond_respawn_max_duration',
+    'attempt_respawn_reconnection',
+}  # fmt: skip
+MAP_SERVER = {'yaml_filename', 'topic_name', 'frame_id'}
