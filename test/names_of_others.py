@@ -1,13 +1,13 @@
 """The parameters that the nodes of others declare, read from their sources, for config/*.yaml.
 
-robot_localization: src/ros_filter.cpp of github.com/cra-ros-pkg/robot_localization, ROS 2, at commit
-0009b577ef9395a0395797b709ca1be7622244bb, `RosFilter::loadParams`. A later state of that file
-(for rclcpp with typed declarations) declares those used here by the same names.
+robot_localization: `RosFilter::loadParams` of src/ros_filter.cpp, for ROS 2, in
+github.com/cra-ros-pkg/robot_localization at commit 0009b577ef9395a0395797b709ca1be7622244bb. A later
+state of that file, which declares parameters with their types, has the same names.
 
-nav2_lifecycle_manager: src/lifecycle_manager.cpp of github.com/ros-navigation/navigation2, the
-version of 2022 with `bond_respawn_max_duration`, `LifecycleManager::LifecycleManager`.
+nav2_lifecycle_manager: `LifecycleManager::LifecycleManager` of src/lifecycle_manager.cpp in
+github.com/ros-navigation/navigation2, with the diagnostics and the respawn of 2022 and later.
 
-nav2_map_server: src/map_server/map_server.cpp of the same, `MapServer::MapServer`.
+nav2_map_server: `MapServer::MapServer` of src/map_server/map_server.cpp of the same.
 """
 
 EKF = {

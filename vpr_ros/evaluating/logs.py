@@ -30,7 +30,9 @@ def node_logs_to(path: Path) -> dict[str, Value]:
 def require_written(path: Path) -> None:
     """Raise LogError where the node has written no log; it tells why only in its own words."""
     if not path.is_file():
-        raise LogError(f'{path}: the node wrote no log; see what it says with --ros-args -p rerun')
+        raise LogError(
+            f'{path}: the node wrote no log; start it by hand with -p rerun:={path} to see why'
+        )
 
 
 @contextmanager
