@@ -1,8 +1,8 @@
 """The parameters that the nodes of others declare, read from their sources, for config/*.yaml.
 
 robot_localization: `RosFilter::loadParams` of src/ros_filter.cpp, for ROS 2, in
-github.com/cra-ros-pkg/robot_localization at commit 0009b577ef9395a0395797b709ca1be7622244bb. A later
-state of that file, which declares parameters with their types, has the same names.
+github.com/cra-ros-pkg/robot_localization at commit 0009b577ef9395a0395797b709ca1be7622244bb. A
+later state of that file, which declares parameters with their types, has the same names.
 
 nav2_lifecycle_manager: `LifecycleManager::LifecycleManager` of src/lifecycle_manager.cpp in
 github.com/ros-navigation/navigation2, with the diagnostics and the respawn of 2022 and later.

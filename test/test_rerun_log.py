@@ -346,6 +346,35 @@ def test_a_file_that_cannot_grow_ends_the_log_and_not_the_drive(
     assert done.returncode == 0, done.stderr
 
 
+HANGS = """
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, 'test')
+from session_world import answers_of, drive, session_on
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.rerun_log import drive_log, outlet
+# Stands in for a write that never returns, which cannot be made here.
+outlet.Outlet._write = lambda self, piece: threading.Event().wait()
+place_map = PlaceMap.open(sys.argv[1])
+drive_log._CHECK_S, drive_log._PATIENCE_S = 0.0, 0.5
+told = []
+log = drive_log.DriveLog(Path(sys.argv[2]), place_map, tell=told.append, waits=True)
+session = session_on(place_map)
+for event in drive([*range(10, 50)] * 10):
+    log.take(answers_of(session, [event]))
+log.close()
+assert len(told) == 1 and 'cannot be written' in told[0], told
+"""
+
+
+def test_a_write_that_never_returns_does_not_keep_the_process(
+    place_map: PlaceMap, tmp_path: Path
+) -> None:
+    command = [sys.executable, '-c', HANGS, str(place_map.folder), str(tmp_path / 'a.rrd')]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 class Hanging:
     """Stands in for a file on a disk that hangs, which cannot be made here."""
 
@@ -358,6 +387,9 @@ class Hanging:
         assert self.goes_on.wait(60)
 
     def flush(self, *, timeout_s: float) -> None:
+        pass
+
+    def give_up(self) -> None:
         pass
 
     def close(self, *, timeout_s: float) -> None:

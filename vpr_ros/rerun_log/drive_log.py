@@ -156,6 +156,8 @@ class DriveLog:
                 self._queue.get_nowait()
             except Empty:
                 break
+        if self.problem:
+            self._recording.give_up()
         try:
             self._recording.close(timeout_s=_PATIENCE_S)
         except Exception as error:

@@ -1,15 +1,19 @@
-"""What Rerun writes to in place of a file, so that a full disk is an error and no hang.
+"""What Rerun writes to in place of a file, so that a bad disk is an error and no hang.
 
 Rerun's own writer ends at the first error of the disk, tells it to stderr, and whoever then closes
-the recording may wait for ever (rerun-sdk 0.41). So Rerun gets a pipe. A thread takes from it
-whatever comes, brings it to the disk, and keeps the first error for whoever asks.
+the recording may wait for ever (rerun-sdk 0.41), the end of the process included. So Rerun gets a
+pipe. One thread takes from it whatever comes, another brings it to the disk and keeps the first
+error for whoever asks.
 """
 
 import os
 from pathlib import Path
+from queue import Full, Queue
 from threading import Thread
 
 _PIECE_BYTES = 1 << 16
+_MOST_WAITING = 64  # pieces
+_ASK_S = 0.1  # between questions whether to give up
 
 
 class Outlet:
@@ -19,10 +23,13 @@ class Outlet:
         """Make the file; raises OSError, also where it exists."""
         self.bytes = 0
         self._error: OSError | None = None
-        self._file = path.open('xb', buffering=0)  # unbuffered: a kill loses what is in the pipe
+        self._is_given_up = False
+        self._file = path.open('xb', buffering=0)  # so that a kill loses only what waits here
+        self._pieces: Queue[bytes] = Queue(_MOST_WAITING)
         self._read_end, self._write_end = os.pipe()
-        self._thread = Thread(target=self._run, name='rerun file', daemon=True)
-        self._thread.start()
+        self._disk = Thread(target=self._bring, name='rerun disk', daemon=True)
+        for thread in (self._disk, Thread(target=self._take, name='rerun pipe', daemon=True)):
+            thread.start()
 
     @property
     def path(self) -> str:
@@ -38,27 +45,52 @@ class Outlet:
         if self._error is not None:
             raise self._error
 
-    def join(self, timeout_s: float) -> None:
-        """Wait until all is written that the writer gave before it closed the pipe."""
-        self._thread.join(timeout_s)
+    def give_up(self) -> None:
+        """Let nothing wait for the disk any more."""
+        self._is_given_up = True
 
-    def _run(self) -> None:
+    def join(self, timeout_s: float) -> None:
+        """Wait until all is written that the writer gave before it closed the pipe.
+
+        Raises OSError where the disk had an error, or takes longer.
+        """
+        if not self._is_given_up:
+            self._disk.join(timeout_s)
+            if self._disk.is_alive():
+                raise TimeoutError(f'the disk took longer than {timeout_s:g} s')
+        self.check()
+
+    def _take(self) -> None:
+        """Hand on what comes through the pipe, and nothing at its end."""
         with open(self._read_end, 'rb', buffering=0) as pipe:
             while piece := pipe.read(_PIECE_BYTES):
-                self._keep(piece)
+                self._hand_on(piece)
+        self._hand_on(b'')
+
+    def _hand_on(self, piece: bytes) -> None:
+        while not self._is_given_up:
+            try:
+                self._pieces.put(piece, timeout=_ASK_S)
+            except Full:
+                continue
+            return
+
+    def _bring(self) -> None:
+        """Write piece by piece until the end, and nothing more after an error."""
+        while piece := self._pieces.get():
+            if self._error is None:
+                try:
+                    self._write(piece)
+                except OSError as error:
+                    self._error = error
         try:
             self._file.close()
         except OSError as error:
             self._error = self._error or error
 
-    def _keep(self, piece: bytes) -> None:
-        """Write a piece, unless there was an error."""
-        rest = memoryview(piece if self._error is None else b'')
+    def _write(self, piece: bytes) -> None:
+        rest = memoryview(piece)
         while rest:
-            try:
-                written = self._file.write(rest)
-            except OSError as error:
-                self._error = error
-                return
+            written = self._file.write(rest)
             self.bytes += written
             rest = rest[written:]
