@@ -35,15 +35,17 @@ class Moment:
     def said(self) -> str:
         """The answer in words, as Markdown."""
         outcome, candidates = self.located.outcome, self.located.candidates
-        is_fix = isinstance(outcome, Fix)
-        reason = 'fix' if isinstance(outcome, Fix) else f'no fix: {outcome.reason.value}'
-        lines = [f'**{reason}**', f'probability {outcome.probability:.2f}, {self.state.value}']
+        place = int(candidates.place_index[0]) if len(candidates) else None
+        position = ''
+        if isinstance(outcome, Fix):
+            headline, place = 'fix', outcome.place_index
+            position = f', x {outcome.pose[0]:.2f} m, y {outcome.pose[1]:.2f} m'
+        else:
+            headline = f'no fix: {outcome.reason.value}'
+        lines = [f'**{headline}**', f'probability {outcome.probability:.2f}, {self.state.value}']
         if len(candidates):
-            place = outcome.place_index if isinstance(outcome, Fix) else candidates.place_index[0]
-            lines.append(f'place {place}, best similarity {candidates.similarity[0]:.2f}')
-        if isinstance(outcome, Fix) and is_fix:
-            x_m, y_m = outcome.pose[:2]
-            lines.append(f'x {x_m:.2f} m, y {y_m:.2f} m')
+            lines.append(f'best similarity {candidates.similarity[0]:.2f}')
+            lines.append(f'place {place}{position}')
         landmarks = self.located.landmarks
         if landmarks is not None:
             lines.append(f'{landmarks.seen.sum()} of {len(landmarks.seen)} landmarks seen')
