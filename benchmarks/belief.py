@@ -4,28 +4,29 @@
 
 One setting for all sets, no odometry, no look-ahead. A set's radius is its own truth: two frames,
 one for nordland, 3 m for KITTI, 5 m for the demo; frame k of a set without poses is at (k, 0, 0)
-at 8 Hz. --fit prints the weights for the model's card (benchmarks/fitting.py).
+at 8 Hz. --fit prints the weights for the model's card (benchmarks/fitting.py). Maps of other
+places are judged by pairs.py, and a robot that is carried away by kidnapping.py.
 """
 
 import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from driven import PERIOD_NS, ROOT, Bench, Pass, carried, localized
-from fitting import FOREIGN_FRAMES, ONLY_FOREIGN, benches, halves, training
+from driven import PERIOD_NS, ROOT, Bench, Outcome, localized
+from fitting import ONLY_FOREIGN, benches, training
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import shows_something
-from vpr_ros.core.intervals import drive_interval
+from vpr_ros.core.intervals import clopper_pearson, drive_interval
 from vpr_ros.core.localizing.belief import Belief
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
@@ -34,7 +35,6 @@ from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.grid import place_grid
 from vpr_ros.drives.posed_images import PosedImages
 from vpr_ros.evaluating.calibration import BLOCK, calibrate
-from vpr_ros.session.tracker import State
 
 
 def show(title: str, header: str, rows: list[str]) -> None:
@@ -44,22 +44,20 @@ def show(title: str, header: str, rows: list[str]) -> None:
 
 
 def recall_rows(found: list[Bench]) -> Iterator[str]:
+    """R@1 of single images and of the belief, of the frames that have a mapped place."""
     for bench in found:
-        if bench.name in ONLY_FOREIGN:
-            continue
         whole = localized(bench, bench.driven)
         can = whole.matchable
-        low, high = drive_interval(whole.best[can])
-        yield (
-            f'{bench.name} | {len(bench.mapped)} | {can.sum()} | {whole.single[can].mean():.3f} | '
-            f'{whole.best[can].mean():.3f} [{low:.3f}, {high:.3f}]'
-        )
+        shares = [
+            f'{hits[can].mean():.3f} {between(drive_interval(hits[can]))}'
+            for hits in (whole.single, whole.best)
+        ]
+        yield f'{bench.name} | {len(bench.mapped)} | {can.sum()} | ' + ' | '.join(shares)
 
 
 def calibration_rows(found: list[Bench]) -> Iterator[str]:
+    """The shipped calibration and the map's own, on the frames that the latter did not see."""
     for bench in found:
-        if bench.name in ONLY_FOREIGN:
-            continue
         held_out = (np.arange(len(bench.driven)) // BLOCK) % 2 == 1
         driven = bench.driven
         fitted = calibrate(
@@ -68,93 +66,81 @@ def calibration_rows(found: list[Bench]) -> Iterator[str]:
             bench.radius_m,
             source=bench.name,
         )
-        cells = [f'{judged.error:.3f}' for judged in (fitted.before, fitted.after)]
-        for made in (None, fitted.calibration):
-            outcome = localized(bench, bench.driven, calibration=made)
-            fixed, right = outcome.fixed[held_out], outcome.right[held_out]
-            false = int((fixed & ~right).sum())
-            inside = outcome.inside[held_out][right]
-            share = f'{inside.mean():.2f}' if len(inside) else '-'
-            cells.append(f'{fixed.mean():.2f} | {false} of {fixed.sum()} | {share}')
-        yield f'{bench.name} | ' + ' | '.join([cells[0], cells[2], cells[1], cells[3]])
-
-
-def foreign_rows(found: list[Bench]) -> Iterator[str]:
-    for bench in found:
         cells = []
-        for other in found:
-            if other.name == bench.name:
-                cells.append('')
-                continue
-            second = halves(other.driven[:FOREIGN_FRAMES])[1]
-            outcome = localized(bench, second, foreign=True)
-            cells.append(f'{outcome.fixed.sum()}/{len(second)}')
+        for made, judged in ((None, fitted.before), (fitted.calibration, fitted.after)):
+            outcome = localized(bench, bench.driven, calibration=made)
+            can = held_out & outcome.matchable
+            answered = outcome.right[can]
+            fixed, right = outcome.fixed[held_out], outcome.right[held_out]
+            cells.append(
+                f'{judged.error:.3f} | {answered.mean():.2f} {between(drive_interval(answered))}'
+                f' | {said_false(fixed, right)}'
+            )
         yield f'{bench.name} | ' + ' | '.join(cells)
 
 
-def disturbances(bench: Bench) -> Iterator[str]:
+def said_false(fixed: np.ndarray, right: np.ndarray) -> str:
+    """How many fixes are false, and the interval of that share (Clopper and Pearson)."""
+    count, false = int(fixed.sum()), int((fixed & ~right).sum())
+    return f'{false} of {count} {between(clopper_pearson(false, count))}'
+
+
+def between(ends: tuple[float, float]) -> str:
+    """An interval of a share."""
+    return f'[{ends[0]:.2f}, {ends[1]:.2f}]'
+
+
+def disturbances(bench: Bench, describer: OnnxDescriber) -> Iterator[tuple[str, str]]:
+    """What is done to a drive, from its middle on or all along, and what comes of it."""
     driven, random = bench.driven, np.random.default_rng(0)
     count = len(driven)
     half = count // 2
-    third = count // 3
-    kidnapped = localized(bench, carried(driven))
-    after = kidnapped.states[third:]
-    away = next((n for n, state in enumerate(after) if state is not State.LOCALIZED), None)
-    lost = next((n for n, state in enumerate(after) if state is State.LOST), None)
-    back = next(
-        (n for n, state in enumerate(after) if n > (away or 0) and state is State.LOCALIZED), None
-    )
-    wrong = int((kidnapped.fixed & ~kidnapped.right)[third:].sum())
-    yield (
-        f'{bench.name} | carried away, {kidnapped.states[third - 1].value} | no longer LOCALIZED '
-        f'after {_frames(away)}, LOST after {_frames(lost)}, LOCALIZED after {_frames(back)} | '
-        f'{wrong} | {kidnapped.fixed[third:].sum()}'
-    )
-    frozen = np.minimum(np.arange(count), half)
-    yield _disturbed(bench, 'camera frozen from the middle on', driven[frozen], slice(half, None))
+    late = slice(half, None)
+    undisturbed = localized(bench, driven)
+    yield 'nothing, all along', _told(undisturbed, slice(None))
+    yield 'nothing, second half', _told(undisturbed, late)
+    frozen = replace(driven[np.minimum(np.arange(count), half)], bases=driven.bases)  # drives on
+    yield 'camera frozen, second half', _told(localized(bench, frozen), late)
     black = np.arange(count) < half
-    yield _disturbed(bench, 'black from the middle on', driven, slice(half, None), seen=black)
+    yield 'black, second half', _told(localized(bench, driven, seen=black), late)
+    for what, change in LENSES.items():
+        yield f'{what}, second half', _told(_through_lens(bench, describer, change), late)
     for share in (0.1, 0.5):
         kept = np.flatnonzero(random.random(count) >= share)
         thinned = replace(driven[kept], stamps_ns=driven.stamps_ns[kept])
-        yield _disturbed(bench, f'{share:.0%} of the frames lost', thinned, slice(None))
-    yield _disturbed(bench, 'twice as fast', driven[::2], slice(None))
-    yield _disturbed(bench, 'driven backwards', driven[::-1], slice(None))
+        yield f'{share:.0%} of the frames lost', _told(localized(bench, thinned), slice(None))
+    yield 'twice as fast', _told(localized(bench, driven[::2]), slice(None))
+    yield 'driven backwards', _told(localized(bench, driven[::-1]), slice(None))
 
 
-def _disturbed(bench: Bench, what: str, driven: Pass, part: slice, **options: object) -> str:
-    if what.startswith('camera frozen'):
-        driven = replace(driven, bases=bench.driven.bases)  # the robot drives on
-    outcome = localized(bench, driven, **options)
-    can = outcome.matchable[part]
-    best, fixed, right = outcome.best[part], outcome.fixed[part], outcome.right[part]
-    states = [state.value for state in outcome.states[part]]
-    return (
-        f'{bench.name} | {what} | R@1 {best[can].mean():.3f}, answered {fixed.mean():.2f}, '
-        f'ends {states[-1]} | {int((fixed & ~right).sum())} | {fixed.sum()}'
-    )
+def _told(outcome: Outcome, part: slice) -> str:
+    """The share of the frames with a mapped place that got a right fix, and the false fixes."""
+    fixed, right = outcome.fixed[part], outcome.right[part]
+    answered = right[outcome.matchable[part]]
+    return f'{answered.mean():.2f}, {int((fixed & ~right).sum())} of {int(fixed.sum())}'
 
 
-def lens_rows(bench: Bench, describer: OnnxDescriber) -> Iterator[str]:
-    """What a moving or a covered camera does to the probability, from the middle of a drive on."""
+def _through_lens(
+    bench: Bench, describer: OnnxDescriber, change: Callable[[np.ndarray], np.ndarray]
+) -> Outcome:
+    """A drive whose camera moves or is covered from the middle on."""
     half = len(bench.driven) // 2
-    before = localized(bench, bench.driven)
-    for what, change in LENSES.items():
-        changed = [change(load()) for load in bench.driven.loads[half:]]
-        rows, cells = bench.driven.descriptors.copy(), bench.driven.cells
-        kept = [describe_as_kept(describer, image) for image in changed]
-        rows[half:] = [one.descriptor for one in kept]
-        if cells is not None:
-            cells = np.concatenate([cells[:half], [one.cells for one in kept]])
-        seen = np.ones(len(rows), dtype=bool)
-        seen[half:] = [shows_something(image) for image in changed]
-        after = localized(bench, replace(bench.driven, descriptors=rows, cells=cells), seen=seen)
-        clear, marred = before.probability[half:], after.probability[half:]
-        false = int((after.fixed & ~after.right)[half:].sum())
-        yield (
-            f'{bench.name} | {what} | {clear.mean():.2f} | {marred.mean():.2f} | '
-            f'{(marred > clear + 0.05).mean():.2f} | {after.fixed[half:].mean():.2f} | {false}'
-        )
+    changed = [change(load()) for load in bench.driven.loads[half:]]
+    rows, cells = bench.driven.descriptors.copy(), bench.driven.cells
+    kept = [describe_as_kept(describer, image) for image in changed]
+    rows[half:] = [one.descriptor for one in kept]
+    if cells is not None:
+        cells = np.concatenate([cells[:half], [one.cells for one in kept]])
+    seen = np.ones(len(rows), dtype=bool)
+    seen[half:] = [shows_something(image) for image in changed]
+    return localized(bench, replace(bench.driven, descriptors=rows, cells=cells), seen=seen)
+
+
+def disturbed_rows(found: list[Bench], describer: OnnxDescriber) -> Iterator[str]:
+    """A row for each disturbance, a cell for each drive."""
+    columns = [dict(disturbances(bench, describer)) for bench in found]
+    for what in columns[0]:
+        yield f'{what} | ' + ' | '.join(column[what] for column in columns)
 
 
 def _motion_blurred(share: float, image: np.ndarray) -> np.ndarray:
@@ -177,10 +163,6 @@ LENSES = {
     'two thirds covered': partial(_covered, 2 / 3),
     'covered': partial(_covered, 1.0),
 }
-
-
-def _frames(number: int | None) -> str:
-    return 'no frame' if number is None else f'frame {number + 1}'
 
 
 def cost_ms(places: int) -> tuple[float, float]:
@@ -225,31 +207,16 @@ def main() -> None:
         if arguments.fit:
             print(training(found).fitted())
             return
+        judged = [bench for bench in found if bench.name not in ONLY_FOREIGN]
         header = 'set | places | queries | R@1, one image | R@1, belief'
-        show('Recall', header, list(recall_rows(found)))
+        show('Recall', header, list(recall_rows(judged)))
         header = (
-            'set | shipped: error | answered | false fixes | inside 95 % | '
-            'own: error | answered | false fixes | inside 95 %'
+            'set | shipped: error | answered | false fixes | own: error | answered | false fixes'
         )
-        show('Probability', header, list(calibration_rows(found)))
-        header = 'map | ' + ' | '.join(bench.name for bench in found)
-        show('Fixes of drives along the map of another set', header, list(foreign_rows(found)))
-        rows = [
-            row for bench in found if bench.name not in ONLY_FOREIGN for row in disturbances(bench)
-        ]
-        show('Disturbances', 'set | what | outcome | false fixes | fixes', rows)
-        header = (
-            'set | camera | probability before | after | share of frames where it rose by 0.05 | '
-            'answered | false fixes'
-        )
-        describer = OnnxDescriber(model)
-        rows = [
-            row
-            for bench in found
-            if bench.name not in (*ONLY_FOREIGN, 'nordland_64x32')
-            for row in lens_rows(bench, describer)
-        ]
-        show('A moving or covered camera', header, rows)
+        show('Probability', header, list(calibration_rows(judged)))
+        header = 'what | ' + ' | '.join(bench.name for bench in judged)
+        rows = list(disturbed_rows(judged, OnnxDescriber(model)))
+        show('Disturbed: answered of the answerable, false of the fixes', header, rows)
 
 
 if __name__ == '__main__':

@@ -36,8 +36,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LITE0 = ROOT / 'config' / 'models' / 'lite0.yaml'
 SETS = (
     'corridor', 'rtabmap_corridor_loop', 'gardenspoint_thumb', 'nordland_64x32',
-    'lund_street_gps', 'ie_tower_indoor', 'sfxl_toy',
+    'lund_street_gps', 'ie_tower_indoor', 'cambridge_streetview', 'sfxl_toy',
 )  # fmt: skip
+THE_SIX = SETS[:6]
+"""Sets of which tables give the mean."""
 SIZE_HW = 320, 320
 Made = TypeVar('Made')
 REFERENCES = ('hog', 'gem32', 'gem16', 'grid16')

@@ -2,7 +2,7 @@
 
     python benchmarks/real_drives.py [--data ../shared/data]
 
-The table of docs/results/results.md comes from here. Radii are the sets' own: two frames, 15 m,
+The table of docs/results/real-drives.md comes from here. Radii are the sets' own: two frames, 15 m,
 and for KITTI 3 m with every second image as map.
 """
 

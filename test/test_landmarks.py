@@ -538,7 +538,7 @@ def test_landmarks_stay_with_their_places_when_a_map_is_changed(
 def test_every_second_image_of_a_real_drive_is_placed_between_the_others(
     shared_data: Path, tmp_path: Path
 ) -> None:
-    """Through the commands, as docs/results/results.md has it; every query is answered."""
+    """Through the commands, as docs/results/landmarks.md has it; every query is answered."""
     even, odd = split_in_two(shared_data / 'kitti_clip1', tmp_path)
     map_folder, figures = str(tmp_path / 'map'), tmp_path / 'figures.json'
     assert build_map_main(['--bag', str(even), '--output', map_folder, '--landmarks']) == 0

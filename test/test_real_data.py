@@ -1,6 +1,6 @@
 """Real images of four sets, made into bags, mapped, and sent through the real node.
 
-The figures are floors with some slack below what docs/results/results.md reports: a fall is a
+The figures are floors with some slack below what docs/results/real-drives.md reports: a fall is a
 regression, a rise is welcome.
 """
 

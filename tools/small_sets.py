@@ -1,4 +1,4 @@
-"""Make the small data sets that docs/results/results.md trains and evaluates on.
+"""Make the small data sets that docs/results/training.md trains and evaluates on.
 
   python tools/small_sets.py OUTPUT [--data ../shared/data]
 
