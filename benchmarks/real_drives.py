@@ -1,9 +1,11 @@
-"""Four sets of real images as bags, mapped, and localized offline and through the running node.
+"""Real drives as bags, mapped, and localized offline and through the running node.
 
-    python benchmarks/real_drives.py [--data ../shared/data]
+    python benchmarks/real_drives.py [--data ../shared/data] [--sets NAME ...] [--offline]
 
-The table of docs/results/real-drives.md comes from here. Radii are the sets' own: two frames, 15 m,
-and for KITTI 3 m with every second image as map.
+Makes the table of docs/results/real-drives.md. Each set becomes two bags at 8 Hz: a map, and a
+drive. Radii are the sets' own truth: two frames, one for nordland_64x32, 15 m by GPS, and 3 m for
+kitti_clip1, of which every second image is map. Brackets are 95 % intervals, by blocks of a drive;
+those of false fixes are Clopper and Pearson's.
 """
 
 import argparse
@@ -16,27 +18,26 @@ import tempfile
 from pathlib import Path
 
 from vpr_ros import build_map, evaluate_bag, images_to_bag
+from vpr_ros.core.intervals import clopper_pearson
 
 ROOT = Path(__file__).resolve().parents[1]
-ALONE = ['--set', 'belief=false']  # each image: belief.py measures the drives
 SETS = {
-    'corridor': (2.0, ALONE),
-    'gardenspoint_thumb': (2.0, ALONE),
-    'lund_street_gps': (15.0, [*ALONE, 'agreement_radius=30']),
-    'kitti_clip1': (3.0, ALONE),
+    'corridor': (2.0, []),
+    'gardenspoint_thumb': (2.0, []),
+    'nordland_64x32': (1.0, []),
+    'lund_street_gps': (15.0, ['agreement_radius=30']),
+    'kitti_clip1': (3.0, []),
 }
+WAYS = {
+    'each image alone': (['belief=false'], []),
+    'belief': ([], []),
+    'belief, through the node': ([], ['--live']),
+}
+"""Name -> (settings, flags of evaluate_bag)."""
 COLUMNS = (
-    'set',
-    'places',
-    'queries',
-    'R@1',
-    'R@5',
-    'answered',
-    'of answerable [95 %]',
-    'false [95 %]',
-    'error m',
-    'heading deg',
-    'dropped',
+    *('set', 'places', 'queries', 'R@1 [95 %]', 'R@5', 'average precision'),
+    *('answered of the answerable [95 %]', 'false fixes [95 %]'),
+    *('error m, median / 90 %', 'heading deg', 'dropped'),
 )
 
 
@@ -57,8 +58,10 @@ def split_in_two(drive: Path, folder: Path) -> tuple[Path, Path]:
     return halves
 
 
-def measure(name: str, data: Path, folder: Path) -> list[tuple[str, dict]]:
-    """A set's figures, offline and live, by the public commands."""
+def measure(
+    name: str, data: Path, folder: Path, ways: dict[str, tuple[list[str], list[str]]]
+) -> list[tuple[str, dict]]:
+    """A set's figures in each way, by the public commands."""
     radius_m, options = SETS[name]
     halves = data / name / 'database', data / name / 'queries'
     if not halves[0].is_dir():
@@ -69,17 +72,11 @@ def measure(name: str, data: Path, folder: Path) -> list[tuple[str, dict]]:
     fp32 = ['--precision', 'fp32']
     run(build_map.main, '--bag', str(folder / 'map_drive'), '--output', map_folder, *fp32)
     found = []
-    for way in ([], ['--live']):
-        evaluation = [
-            '--map',
-            map_folder,
-            '--bag',
-            str(folder / 'query_drive'),
-            '--radius',
-            str(radius_m),
-        ]
-        run(evaluate_bag.main, *evaluation, *options, *way, *fp32, '--json', str(figures))
-        found.append(('live' if way else 'offline', json.loads(figures.read_text())))
+    asked = ['--map', map_folder, '--bag', str(folder / 'query_drive'), '--radius', str(radius_m)]
+    for way, (settings, flags) in ways.items():
+        chosen = ['--set', *options, *settings] if options or settings else []
+        run(evaluate_bag.main, *asked, *chosen, *flags, *fp32, '--json', str(figures))
+        found.append((way, json.loads(figures.read_text())))
     return found
 
 
@@ -90,23 +87,28 @@ def run(main, *arguments: str) -> None:
 
 
 def row(name: str, figures: dict) -> str:
+    """One line of the table."""
+
     def number(value: float | None, digits: int) -> str:
         return '-' if value is None else f'{value:.{digits}f}'
 
-    def interval(key: str) -> str:
-        low, high = (number(end, 2) for end in figures[f'{key}_interval'])
-        return f'{number(figures[key], 2)} [{low}, {high}]'
+    def between(ends: list[float | None]) -> str:
+        return f'[{number(ends[0], 2)}, {number(ends[1], 2)}]'
 
+    fixes = round(figures['answered'] * figures['queries'])
+    false = round((figures['false_fixes'] or 0) * fixes)
+    error_m = figures['position_error_m']
     cells = [
         name,
         str(figures['database']),
         str(figures['queries']),
-        number(figures['recall']['1'], 3),
+        f'{number(figures["recall"]["1"], 3)} {between(figures["recall_interval"]["1"])}',
         number(figures['recall']['5'], 3),
-        number(figures['answered'], 2),
-        interval('answered_of_answerable'),
-        interval('false_fixes'),
-        number(figures['position_error_m']['median'], 2),
+        number(figures['average_precision'], 3),
+        f'{number(figures["answered_of_answerable"], 2)} '
+        f'{between(figures["answered_of_answerable_interval"])}',
+        f'{false} of {fixes} {between(list(clopper_pearson(false, fixes)))}',
+        f'{number(error_m["median"], 2)} / {number(error_m["p90"], 2)}',
         number(figures['heading_error_deg']['median'], 2),
         str(figures['dropped']),
     ]
@@ -119,16 +121,22 @@ def main() -> int:
     parser.add_argument(
         '--data', type=Path, default=default, help='folder of the sets (default: %(default)s)'
     )
-    data = parser.parse_args().data
+    parser.add_argument('--sets', nargs='*', default=list(SETS), choices=list(SETS))
+    parser.add_argument('--offline', action='store_true', help='not through the running node')
+    arguments = parser.parse_args()
+    data = arguments.data
+    ways = {
+        way: how for way, how in WAYS.items() if not (arguments.offline and '--live' in how[1])
+    }
     if not data.is_dir():
         print(f'real_drives: no real images in {data}; give --data, or set VPR_DATA')
         return 0
     rows = []
-    for name in SETS:
+    for name in arguments.sets:
         with tempfile.TemporaryDirectory() as folder:
             rows += [
                 row(f'{name}, {way}', figures)
-                for way, figures in measure(name, data, Path(folder))
+                for way, figures in measure(name, data, Path(folder), ways)
             ]
     print('\n| ' + ' | '.join(COLUMNS) + ' |')
     print('|' + '---|' * len(COLUMNS))
