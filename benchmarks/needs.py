@@ -72,8 +72,9 @@ def main() -> None:
     each_mb = 1000 * (large_mb - base_mb) / (places - len(place_map))
     answered_hz = RATE_HZ * (1 - found.dropped / found.sent)
     each_ms = 1e3 * small.cores() / answered_hz
+    share = each_ms * RATE_HZ / 1e3
     print(
-        f'processor             {each_ms:.0f} ms an image: {each_ms * RATE_HZ / 1e3:.2f} cores at {RATE_HZ:.0f} Hz'
+        f'processor             {each_ms:.0f} ms an image: {share:.2f} cores at {RATE_HZ:.0f} Hz'
     )
     print(f'publish to pose       {p50:.0f} ms, p95 {p95:.0f} ms, {found.dropped} dropped')
     print(f'memory, {len(place_map)} places    {base_mb:.0f} MB resident')
