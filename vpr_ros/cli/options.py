@@ -255,9 +255,10 @@ def _mounting(text: str | None) -> Poses | None:
     if text is None:
         return None
     try:
-        return checked_pose(
-            [float(word) for word in text.replace(',', ' ').split()], source='--mounting'
-        )
+        numbers = [float(word) for word in text.replace(',', ' ').split()]
+        if len(numbers) != 7:
+            raise ValueError(f'{len(numbers)} numbers came')
+        return checked_pose(numbers, source='pose')
     except (ValueError, VprError) as error:
         raise DriveError(
             f'--mounting {text!r}: expected seven numbers x y z qx qy qz qw ({error})'

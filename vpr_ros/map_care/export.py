@@ -153,7 +153,8 @@ def _staged_file(path: Path) -> Iterator[Path]:
         with staged_file(path) as staging:
             yield staging
     except (OSError, RuntimeError) as error:  # faiss raises RuntimeError for any failed write
-        raise MapError(f'{path}: cannot be written ({error})') from error
+        reason = getattr(error, 'strerror', None) or error  # without the name of the hidden file
+        raise MapError(f'{path}: cannot be written ({reason})') from error
 
 
 def _posed_table(place_map: PlaceMap, names: list[str]) -> str:
