@@ -48,43 +48,44 @@ class NodeConfig(SessionConfig):
 
     map: str = knob(
         '',
-        'Map folder, made by build_map. Set while active, the node goes over to it as by '
-        '~/load_map.',
+        'Map folder, made by build_map. Set it while the node is active to change to another '
+        'map, as ~/load_map does.',
     )
     model: str = knob(
-        '', 'Model folder; empty takes the shipped model that made the map.', at_configure=True
+        '', 'Model folder. Empty means the shipped model that made the map.', at_configure=True
     )
     precision: str = knob(
         'auto',
-        "The model's graph that runs; auto takes the fastest that its card accepts for this "
-        'processor.',
+        "Number format of the network. auto takes the fastest one that the model's card allows on "
+        'this processor.',
         choices=WANTED,
         at_configure=True,
     )
     backend: str = knob(
         'auto',
-        'What runs the model; where it cannot, the next one does, and diagnostics say why. auto: '
-        'TensorRT or TensorRT-RTX, else onnxruntime on a GPU, else the faster of onnxruntime and '
-        'OpenVINO on the CPU.',
+        'Library that runs the network. auto tries TensorRT, TensorRT-RTX, onnxruntime on a GPU, '
+        'then the faster of onnxruntime and OpenVINO on the CPU. A library that cannot run is '
+        'replaced by the next, and diagnostics say why.',
         choices=BACKENDS,
         at_configure=True,
     )
     engine_cache: str = knob(
         '',
-        'Folder of built engines of TensorRT and TensorRT-RTX; empty takes vpr_ros/engines in the '
-        "user's cache.",
+        'Folder for the built engines of TensorRT and TensorRT-RTX. Empty means vpr_ros/engines '
+        "in the user's cache.",
         at_configure=True,
     )
     threads: int = knob(
         0,
-        'Threads of one inference; 0 takes as many as core_share allows.',
+        'Number of threads of one inference. 0 means as many as core_share allows.',
         low=0,
         high=256,
         at_configure=True,
     )
     core_share: float = knob(
         1.0,
-        'Share of the cores that the network may keep busy where threads is 0; at least one core.',
+        'Share of the cores that the network may use, at least one core. Used only if threads is '
+        '0.',
         low=0.0,
         high=1.0,
         at_configure=True,
@@ -92,55 +93,63 @@ class NodeConfig(SessionConfig):
 
     image_topic: str = knob(
         'image',
-        "Camera topic, without the transport's suffix; several cameras separated by commas.",
+        'Camera topic, without the suffix of the transport. Separate several cameras by commas.',
         at_configure=True,
     )
     image_transport: str = knob(
         'raw',
-        'How images arrive: sensor_msgs/Image, or sensor_msgs/CompressedImage '
-        'on <image_topic>/compressed.',
+        'raw takes sensor_msgs/Image on <image_topic>. compressed takes '
+        'sensor_msgs/CompressedImage on <image_topic>/compressed.',
         choices=('raw', 'compressed'),
         at_configure=True,
     )
     image_qos: str = knob(
         'sensor_data',
-        'Quality of service of the image subscription: best effort, or reliable with default.',
+        'Quality of service of the image subscription: sensor_data is best effort, default is '
+        'reliable.',
         choices=('sensor_data', 'default', 'system_default'),
         at_configure=True,
     )
     max_image_size: float = knob(
         100.0,
-        'Largest image that is decoded; a larger one is refused before memory is taken for it.',
+        'Largest image that is decoded. The node refuses a larger one before it takes memory for '
+        'it.',
         unit='Mpx',
         low=0.01,
         high=1000.0,
         at_configure=True,
     )
     map_frame: str = knob(
-        '', "Frame of the published poses; empty takes the map's.", at_configure=True
+        '', 'Frame of the published poses. Empty means the frame of the map.', at_configure=True
     )
     odom_frame: str = knob('odom', 'Child frame of the published transform.', at_configure=True)
     base_frame: str = knob(
-        'base_link', "The robot's frame, which the pose is of.", at_configure=True
+        'base_link',
+        'Base frame of the robot. The published pose is the pose of this frame.',
+        at_configure=True,
     )
     base_T_camera: list[float] = knob(
         (),
-        'Mounting of the camera (optical frame) as x y z qx qy qz qw, of several cameras one '
-        "after another; empty takes tf, else the mapping camera's.",
+        'Pose of the optical frame in base_frame as x y z qx qy qz qw, one after another for '
+        'several cameras. Empty means from tf, or else the mounting of the mapping camera.',
         at_configure=True,
     )
     tf_rate: float = knob(
         20.0,
-        'How often map_frame -> odom_frame is broadcast.',
+        'Rate at which map_frame -> odom_frame is broadcast.',
         unit='Hz',
         low=1.0,
         high=200.0,
         at_configure=True,
     )
     transform_tolerance: float = knob(
-        0.3, 'How far the transform is dated into the future.', unit='s', low=0.0, high=10.0
+        0.3,
+        'Time by which the stamp of the transform lies in the future.',
+        unit='s',
+        low=0.0,
+        high=10.0,
     )
-    published_matches: int = knob(5, 'Matches in each PlaceMatchArray.', low=1, high=100)
+    published_matches: int = knob(5, 'Number of matches in each PlaceMatchArray.', low=1, high=100)
     debug_image_height: int = knob(240, 'Height of ~/debug_image.', unit='px', low=64, high=2160)
     rerun: str = knob(
         '',
@@ -160,7 +169,10 @@ class NodeConfig(SessionConfig):
         1.0, 'Time between diagnostic messages.', unit='s', low=0.1, high=60.0, at_configure=True
     )
     autostart: bool = knob(
-        True, 'Configure and activate at start, without a lifecycle manager.', at_configure=True
+        True,
+        'Configure and activate the node at start. Set it to false if a lifecycle manager does '
+        'so.',
+        at_configure=True,
     )
 
 
@@ -178,7 +190,7 @@ def parameter_file() -> str:
         legal = f'{facts["low"]:g} to {facts["high"]:g}' if facts['low'] is not None else ''
         legal = ' | '.join(facts['choices']) or legal
         remarks = ' '.join(filter(None, [facts['unit'], legal]))
-        when = ' Taken at configure.' if facts['at_configure'] else ''
+        when = ' Takes effect at configure.' if facts['at_configure'] else ''
         lines.append(f'    # {facts["sentence"]}{f" [{remarks}]" if remarks else ""}{when}')
         if default == []:
             lines.append(f'    # {declared.name}: [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5]')

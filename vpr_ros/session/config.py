@@ -11,43 +11,46 @@ class SessionConfig(LocalizerConfig):
     """All that decides what a session answers."""
 
     continuous: bool = knob(
-        True, 'Localize every image; if false, only those after ~/trigger_localization.'
+        True,
+        'Localize every image. If false, localize only after a call of ~/trigger_localization.',
     )
     time_jump: float = knob(
         0.5,
-        'An image that is older than the last one by less than this is dropped; by more, the '
-        'clock was set back, and the drive so far is forgotten.',
+        'The node drops an image that is older than the last one by less than this. If it is '
+        'older by more, the clock was set back, and the node forgets the drive so far.',
         unit='s',
         low=0.01,
         high=60.0,
     )
     initialpose_timeout: float = knob(
         30.0,
-        'An initial pose restricts the search until the next fix, or this long. Its radius grows '
-        'as the robot moves.',
+        'Time for which an initial pose restricts the search, unless a fix comes first. The '
+        'radius of the search grows as the robot moves.',
         unit='s',
         low=0.1,
         high=3600.0,
     )
     publish_tf: bool = knob(
         False,
-        'Broadcast map_frame -> odom_frame at tf_rate from the first fix while LOCALIZED on '
-        '(needs tf2_ros and the odom topic).',
+        'Broadcast map_frame -> odom_frame at tf_rate. It starts with the first fix while '
+        'LOCALIZED. It needs tf2_ros and the odom topic.',
     )
     tf_when_lost: str = knob(
         'keep',
-        'After LOST, keep sending the last map_frame -> odom_frame, as AMCL does, or stop.',
+        'Whether to keep sending the last map_frame -> odom_frame after LOST, as AMCL does, or to '
+        'stop.',
         choices=('keep', 'stop'),
     )
     odometry_wait: float = knob(
         2.0,
-        'How long a fix waits for the odometry of its image; without it, tf is not corrected.',
+        'Time for which a fix waits for the odometry of its image. If none comes, the fix does '
+        'not correct tf.',
         unit='s',
         low=0.0,
         high=30.0,
     )
     publish_initialpose: bool = knob(
         False,
-        'Publish the first fix once LOCALIZED on initialpose, then nothing until lost again.',
+        'Publish one fix on initialpose when LOCALIZED, then none until LOST and LOCALIZED again.',
         at_configure=True,
     )
