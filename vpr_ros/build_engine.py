@@ -52,38 +52,43 @@ def make_parser() -> Parser:
         '--precision',
         choices=PRECISIONS,
         default='auto',
-        help='auto: fp16, or fp32 where the library takes precisions from the graph (TensorRT 11, '
-        'TensorRT-RTX) and the model has none in fp16',
+        help='auto: fp16; or fp32 if the library takes the precision from the graph (TensorRT '
+        '11, TensorRT-RTX) and the model has no fp16 graph',
     )
     parser.add_argument(
         '--library',
         choices=LIBRARIES,
-        help='default: TensorRT where it is installed, else TensorRT-RTX',
+        help='library to use (default: TensorRT if it is installed, or else TensorRT-RTX)',
     )
     parser.add_argument(
         '--for',
         dest='capabilities',
         nargs='+',
         metavar='CAPABILITY',
-        help='build by TensorRT-RTX for these compute capabilities, such as 8.9; needs no GPU',
+        help='build with TensorRT-RTX for these compute capabilities, such as 8.9; needs no GPU',
     )
     parser.add_argument(
-        '--cache', type=Path, metavar='DIR', help="default: vpr_ros/engines in the user's cache"
+        '--cache',
+        type=Path,
+        metavar='DIR',
+        help="folder for the engines (default: vpr_ros/engines in the user's cache)",
     )
     parser.add_argument(
         '--choose',
         action='store_true',
-        help='time all backends that are here, on the CPU with several numbers of threads up to '
-        '--threads, and say which to take',
+        help='time all backends of this machine, on the CPU with up to --threads threads, and '
+        'say which one to use',
     )
-    parser.add_argument('--rebuild', action='store_true', help='also where the engine is kept')
+    parser.add_argument('--rebuild', action='store_true', help='build even if the engine exists')
     parser.add_argument(
-        '--check', metavar='BAG', help='a bag or folder: compare with onnxruntime on the CPU'
+        '--check',
+        metavar='BAG',
+        help='a bag or folder to compare the engine with onnxruntime on the CPU',
     )
     parser.add_argument(
         '--map-bag',
         metavar='BAG',
-        help='with --check: the drive to find its images in (default: every second image)',
+        help='with --check: the drive that serves as the map (default: every second image)',
     )
     add_radius(parser)
     add_threads(parser)

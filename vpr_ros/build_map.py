@@ -142,22 +142,21 @@ def _add_archive(parser: Parser) -> None:
         '--work',
         type=Path,
         metavar='DIR',
-        help='where finished pieces are kept, which the same command takes up again, and one with '
-        'more bags, too (default: MAP.work beside the map; can be deleted at any time)',
+        help='folder for finished pieces; the same command, or one with more bags, continues with '
+        'them (default: MAP.work beside the map; you can delete it at any time)',
     )
     group.add_argument(
         '--stretch',
         type=count,
         default=0,
         metavar='N',
-        help='images of a piece, which is what a killed worker loses at most '
-        f'(default: {STRETCH})',
+        help=f'images in a piece; a killed worker loses at most one piece (default: {STRETCH})',
     )
     group.add_argument(
         '--leave-out-broken',
         action='store_true',
-        help='make the map of the drives that can be read, and end with status 1 if others cannot '
-        '(default: no map before all can)',
+        help='make the map without the drives that cannot be read, and end with status 1 if there '
+        'are some (default: make no map)',
     )
 
 

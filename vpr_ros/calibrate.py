@@ -36,12 +36,14 @@ from vpr_ros.evaluating.calibration import calibrate, calibration_images, table
 def make_parser() -> Parser:
     """The options of the command."""
     parser = Parser(prog='calibrate', description=__doc__)
-    parser.add_argument('--map', required=True, type=Path, metavar='MAP', help='made by build_map')
-    parser.add_argument('--bag', required=True, metavar='BAG', help='a bag, or a posed folder')
-    add_model(parser, default='the shipped one that made the map')
-    add_radius(parser, note='; take the same as agreement_radius')
     parser.add_argument(
-        '--dry-run', action='store_true', help='print the figures, leave the map as it is'
+        '--map', required=True, type=Path, metavar='MAP', help='map folder, made by build_map'
+    )
+    parser.add_argument('--bag', required=True, metavar='BAG', help='a bag or a posed folder')
+    add_model(parser, default='the shipped one that made the map')
+    add_radius(parser, note='; use the value of agreement_radius')
+    parser.add_argument(
+        '--dry-run', action='store_true', help='print the figures and do not change the map'
     )
     add_threads(parser)
     add_precision(parser)

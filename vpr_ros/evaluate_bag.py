@@ -51,13 +51,13 @@ def make_parser() -> Parser:
         action='append',
         type=Path,
         metavar='MAP',
-        help='made by build_map; several times to compare',
+        help='map folder, made by build_map; give several to compare them',
     )
     source.add_argument(
         '--map-bag',
         type=Path,
         metavar='BAG',
-        help='make the map of this bag first, and keep it only for this run',
+        help='make the map from this bag first, and keep it only for this run',
     )
     parser.add_argument(
         '--bag',
@@ -65,7 +65,7 @@ def make_parser() -> Parser:
         nargs='+',
         type=Path,
         metavar='BAG',
-        help='bags or posed folders, or a folder of those in folders of their own',
+        help='bags or posed folders, or a folder that contains them',
     )
     parser.add_argument(
         '--model',
@@ -84,15 +84,21 @@ def make_parser() -> Parser:
         help='and is right only if it looks the same way within this angle (default: any)',
     )
     parser.add_argument(
-        '--live', action='store_true', help='through the node in its own process (needs ROS 2)'
+        '--live',
+        action='store_true',
+        help='send the images through the running node, in its own process (needs ROS 2)',
     )
     parser.add_argument(
-        '--rate', type=positive, default=1.0, metavar='R', help='speed with --live (default: 1)'
+        '--rate',
+        type=positive,
+        default=1.0,
+        metavar='R',
+        help='with --live: speed as a multiple of the recorded speed (default: 1)',
     )
     _add_comparison(parser)
     add_landmarks(
         parser,
-        meaning='with --map-bag: the landmarks to map, as of build_map',
+        meaning='with --map-bag: kind of the landmarks, as in build_map',
     )
     add_threads(parser)
     add_precision(parser)
@@ -107,7 +113,7 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='NAME=VALUE',
-        help='settings of the localizer, as in the node',
+        help='parameters of the node to set',
     )
     parser.add_argument(
         '--compare',
@@ -115,24 +121,30 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='NAME=VALUE',
-        help='measure with these settings too, beside those of --set; may be repeated',
+        help='measure with these parameters too, in addition to those of --set; may be repeated',
     )
     parser.add_argument(
         '--split-every',
         type=positive,
         metavar='S',
-        help='figures of each stretch of so many seconds too',
+        help='show the figures of each stretch of this many seconds, too',
     )
-    parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page here')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+    parser.add_argument(
+        '--report', type=Path, metavar='FILE.html', help='write a report to this file'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures to this file')
     parser.add_argument(
         '--rerun',
         type=Path,
         metavar='FILE.rrd',
-        help='write a log for the Rerun viewer here, of one bag on one map (needs rerun-sdk)',
+        help='write a log for the Rerun viewer to this file, of one bag on one map (needs '
+        'rerun-sdk)',
     )
     parser.add_argument(
-        '--tum', type=Path, metavar='FILE', help='write the fixes here, in TUM form, for evo'
+        '--tum',
+        type=Path,
+        metavar='FILE',
+        help='write the fixes to this file in TUM format, for evo',
     )
 
 

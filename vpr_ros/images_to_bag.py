@@ -24,31 +24,36 @@ def make_parser() -> Parser:
             '/camera/camera_info where the folder has a camera_info.yaml.'
         ),
     )
-    parser.add_argument('folder', type=Path, metavar='FOLDER', help='the images')
+    parser.add_argument('folder', type=Path, metavar='FOLDER', help='folder of the images')
     parser.add_argument(
         '--output',
         required=True,
         type=Path,
         metavar='BAG',
-        help='a folder, or a file NAME.bag with --storage ros1',
+        help='bag to write: a folder, or a file NAME.bag with --storage ros1',
     )
-    parser.add_argument('--storage', choices=STORAGES, default='mcap', help='default: %(default)s')
+    parser.add_argument(
+        '--storage',
+        choices=STORAGES,
+        default='mcap',
+        help='format of the bag (default: %(default)s)',
+    )
     parser.add_argument(
         '--rate',
         type=float,  # write_bag checks it
         metavar='HZ',
-        help='images per second (default: their own stamps, else one)',
+        help='images per second (default: by their own stamps, or else one)',
     )
     parser.add_argument(
         '--raw',
         action='store_true',
-        help='decoded images (default: JPEG and PNG files as they are, others as PNG)',
+        help='write decoded images (default: JPEG and PNG files as they are, others as PNG)',
     )
     parser.add_argument(
         '--spacing',
         type=positive,
         metavar='M',
-        help='metres between images without any pose (default: 1)',
+        help='metres between two images, for images without poses (default: 1)',
     )
     add_drive(parser)
     return parser

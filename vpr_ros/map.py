@@ -221,34 +221,45 @@ def make_parser() -> Parser:
             added.add_argument('map', type=Path, metavar='MAP')
         return added
 
-    one = verb('info', _info, 'Counts, extent, model, size, and how it was made.')
-    one.add_argument('--picture', type=Path, metavar='FILE', help='write a PNG of the places')
+    one = verb('info', _info, 'Show counts, extent, model, size, and how the map was made.')
+    one.add_argument(
+        '--picture', type=Path, metavar='FILE', help='write a picture (PNG) of the places'
+    )
 
     one = verb(
         'check',
         _check,
-        'Look-alike places, gaps, duplicates, poor images, damage; exit status 1 if damaged.',
+        'Find look-alike places, gaps, duplicates, poor images and damage. Exit status 1 means '
+        'damage.',
     )
     for name, default, meaning in (('--near', 5.0, 'the same'), ('--far', 20.0, 'another')):
         said = f'{meaning} place (default: %(default)g m)'
         one.add_argument(name, type=positive, default=default, metavar='M', help=said)
     one.add_argument(
-        '--report', type=Path, metavar='FILE', help='write an HTML page with pictures of it all'
+        '--report', type=Path, metavar='FILE', help='write a report with pictures (HTML)'
     )
 
-    one = verb('append', _append, 'Add a drive; costs what the drive costs.')
+    one = verb('append', _append, 'Add a drive to a map. The time depends only on the drive.')
     add_model(one, default='the shipped one that made the map')
     add_mapping(one)
 
     one = verb(
-        'prune', _prune, 'Leave out places that a newer one near by says again; measures recall.'
+        'prune',
+        _prune,
+        'Drop places that a newer place nearby repeats, and measure recall before and after.',
     )
-    one.add_argument('--output', type=Path, metavar='MAP', help='default: the map itself')
+    one.add_argument(
+        '--output', type=Path, metavar='MAP', help='map folder to write (default: the map itself)'
+    )
     _add_limits(one)
-    one.add_argument('--dry-run', action='store_true', help='measure, but write nothing')
+    one.add_argument('--dry-run', action='store_true', help='measure and write nothing')
     _add_recall(one)
 
-    one = verb('merge', _merge, 'Join maps of one model and frame; measures recall.')
+    one = verb(
+        'merge',
+        _merge,
+        'Join maps of one model and one frame, and measure recall before and after.',
+    )
     one.add_argument('maps', type=Path, nargs='+', metavar='MAP')
     one.add_argument('--output', type=Path, required=True, metavar='MAP')
     _add_recall(one)
@@ -256,7 +267,7 @@ def make_parser() -> Parser:
     one = verb(
         'export',
         _export,
-        'Poses, thumbnails and descriptors for other tools; or the map with less in it.',
+        'Export poses, thumbnails and descriptors for other tools, or write a smaller map.',
     )
     for name, form in EXPORTS.items():
         one.add_argument(f'--{name}', type=Path, metavar=form.metavar, help=form.sentence)
@@ -264,7 +275,7 @@ def make_parser() -> Parser:
         '--slim',
         type=Path,
         metavar='MAP',
-        help='the map itself with less: with --half, --no-thumbnails or both',
+        help='write a smaller map; give --half, --no-thumbnails or both',
     )
     add_half(one)
     add_no_thumbnails(one)
@@ -279,28 +290,28 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         type=between(0, 1000),
         default=limits.radius_m,
         metavar='M',
-        help='redundant within this distance (default: %(default)s m)',
+        help='a place is redundant within this distance of a newer one (default: %(default)s m)',
     )
     parser.add_argument(
         '--heading',
         type=between(0, 180),
         default=round(math.degrees(limits.heading_rad)),
         metavar='DEG',
-        help='and this angle (default: %(default)s deg)',
+        help='and within this angle (default: %(default)s deg)',
     )
     parser.add_argument(
         '--similarity',
         type=between(-1, 1),
         default=limits.similarity,
         metavar='S',
-        help='and from this cosine similarity (default: %(default)s)',
+        help='and at this cosine similarity or more (default: %(default)s)',
     )
     parser.add_argument(
         '--max-recall-drop',
         type=between(-1, 1),
         default=0.01,
         metavar='SHARE',
-        help='write nothing if Recall@1 falls by more (default: %(default)s)',
+        help='write nothing if Recall@1 falls by more than this (default: %(default)s)',
     )
 
 
@@ -308,9 +319,10 @@ def _add_recall(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--bag',
         metavar='BAG',
-        help="measure recall with this drive (default: the map's own places, each left out)",
+        help="measure recall with this drive (default: with the map's own places, leaving each "
+        'out)',
     )
-    parser.add_argument('--model', type=Path, metavar='MODEL', help='for --bag')
+    parser.add_argument('--model', type=Path, metavar='MODEL', help='model folder, for --bag')
     add_precision(parser)
     add_radius(parser)
     add_drive(parser)

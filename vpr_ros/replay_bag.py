@@ -36,17 +36,19 @@ def make_parser() -> Parser:
         type=positive,
         default=1.0,
         metavar='R',
-        help='times the recorded speed (default: 1)',
+        help='speed as a multiple of the recorded speed (default: 1)',
     )
     parser.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
-    parser.add_argument('--loop', action='store_true', help='start again at the end, until Ctrl-C')
-    parser.add_argument('--topics', nargs='+', metavar='T', help='only these topics')
+    parser.add_argument(
+        '--loop', action='store_true', help='start again at the end; stop with Ctrl-C'
+    )
+    parser.add_argument('--topics', nargs='+', metavar='T', help='play only these topics')
     parser.add_argument(
         '--wait',
         nargs='+',
         default=[],
         metavar='T',
-        help='do not start before somebody listens to each of these topics (30 s at most)',
+        help='start when each of these topics has a listener (wait 30 s at most)',
     )
     return parser
 

@@ -80,7 +80,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         '--precision',
         choices=WANTED,
         default='auto',
-        help="the model's graph that runs; auto: the fastest that its card accepts",
+        help="number format of the network; auto takes the fastest that the model's card allows",
     )
 
 
@@ -96,7 +96,7 @@ def add_workers(parser: argparse._ActionsContainer, *, what: str) -> None:
         type=count,
         default=0,
         metavar='N',
-        help=f'processes that each work on their own {what} (default: 1; with --ray, one for '
+        help=f'number of processes, each with its own {what} (default: 1; with --ray, one for '
         'every core)',
     )
     parser.add_argument(
@@ -104,8 +104,8 @@ def add_workers(parser: argparse._ActionsContainer, *, what: str) -> None:
         nargs='?',
         const='',
         metavar='ADDRESS',
-        help='let Ray run the workers: of this machine alone, or of the cluster at ADDRESS '
-        "(HOST:PORT, auto), which has to see the same files; needs pip install 'vpr_ros[batch]'",
+        help='run the workers with Ray, on this machine or on the cluster at ADDRESS (HOST:PORT, '
+        "auto). All machines must see the same files. Needs pip install 'vpr_ros[batch]'",
     )
 
 
@@ -126,7 +126,7 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
             type=Path,
             nargs='+',
             metavar='BAG',
-            help='many bags and posed folders, or folders that hold some',
+            help='several bags and posed folders, or folders that contain them',
         )
     source.add_argument(
         '--bag', metavar='BAG', help='a ROS 1, sqlite3 or mcap bag, or a posed folder'
@@ -134,21 +134,21 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     source.add_argument(
         '--images',
         metavar='DIR',
-        help='a folder: images/ + poses.csv, @utm@ file names, or photos with EXIF GPS',
+        help='a folder: images/ with poses.csv, @utm@ file names, or photos with EXIF GPS',
     )
     parser.add_argument(
         '--every',
         default='0m',
         metavar='DISTANCE',
-        help='leave out images closer than this to the last one, e.g. 1.5m or 0.5s '
-        '(default: keep all)',
+        help='leave out images that are closer than this to the last one, for example 1.5m or '
+        '0.5s (default: keep all)',
     )
     add_landmarks(
         parser,
-        meaning='points of the scene that are triangulated and tell the pose from one image: '
-        'cells (decimetres, in any light), sift (centimetres, in the light of the map), xfeat, '
-        'xfeat-lighterglue or none; default of a new map: cells, where there is camera_info and '
-        'headings; of an appended drive: as in the map',
+        meaning='kind of the landmarks, which make poses exact: cells (to decimetres, in any '
+        'light), sift (to centimetres, in the light of the map), xfeat, xfeat-lighterglue or '
+        'none. Default of a new map: cells if the drive has camera_info and headings. Default '
+        'of an appended drive: as in the map',
     )
     add_no_thumbnails(parser)
     add_threads(parser)
@@ -162,8 +162,8 @@ def add_no_thumbnails(parser: argparse.ArgumentParser) -> None:
         '--no-thumbnails',
         dest='thumbnails',
         action='store_false',
-        help='keep no small pictures, which are most of a map; check-ups and the debug image do '
-        'without them',
+        help='do not store small pictures. They are half of a map; only map check, reports and '
+        'the debug image use them',
     )
 
 
@@ -172,57 +172,62 @@ def add_half(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--half',
         action='store_true',
-        help='keep descriptors in half precision; programs before map format 3 refuse such a map',
+        help='store descriptors in half precision; programs older than map format 3 refuse '
+        'such a map',
     )
 
 
 def add_drive(parser: argparse.ArgumentParser) -> None:
     """Add the options for topics, frames, mounting, datum and gaps between poses."""
     group = parser.add_argument_group('reading the recording')
-    group.add_argument('--image-topic', metavar='T', help='default: the only image topic')
+    group.add_argument(
+        '--image-topic', metavar='T', help='topic of the images (default: the only one)'
+    )
     group.add_argument(
         '--depth-topic',
         metavar='T',
-        help='depth images aligned with the images, for --landmarks; default: one that is named '
-        'so (aligned_depth, depth_registered)',
+        help='topic of depth images that are aligned with the images, for --landmarks '
+        '(default: one with aligned_depth or depth_registered in its name)',
     )
     group.add_argument(
         '--pose-topic',
         metavar='T',
-        help='default: tf from map to the base, else the only topic of poses that can be a track, '
-        'else tf from odom',
+        help='topic of the poses (default: tf from map to the base, or else the only topic of '
+        'poses, or else tf from odom)',
     )
     group.add_argument(
         '--tf-frames',
         nargs=2,
         metavar=('MAP', 'BASE'),
-        help='take poses from /tf between these frames',
+        help='take the poses from /tf, between these two frames',
     )
     group.add_argument(
         '--tf-topic',
         metavar='T',
-        help="default: the tf of the image topic's namespace; its tf_static is taken, too",
+        help='topic of tf; tf_static beside it is read, too (default: in the namespace of the '
+        'image topic)',
     )
     group.add_argument(
         '--pose-frame',
         metavar='FRAME',
-        help='the frame of the poses, where the recording calls it otherwise than the map',
+        help='name of the frame of the poses, if the recording has another name for it than '
+        'the map',
     )
     group.add_argument(
         '--mounting',
         metavar='"X Y Z QX QY QZ QW"',
-        help='base_T_camera (optical frame); '
-        'default: from /tf_static, else a camera that looks forward',
+        help='base_T_camera, of the optical frame (default: from /tf_static, or else a camera '
+        'that looks forward)',
     )
     group.add_argument(
-        '--datum', metavar='LAT,LON', help='origin for GPS positions; default: the first position'
+        '--datum', metavar='LAT,LON', help='origin of GPS positions (default: the first position)'
     )
     group.add_argument(
         '--max-pose-gap',
         type=not_negative,
         metavar='S',
-        help='no pose is interpolated across a longer gap (default: 2.5 times the usual time '
-        'between two poses, from 1 to 15 s)',
+        help='longest gap between two poses in seconds; images in a longer gap get no pose '
+        '(default: 2.5 times the usual time between two poses, from 1 to 15 s)',
     )
 
 

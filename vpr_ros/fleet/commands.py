@@ -18,19 +18,25 @@ from vpr_ros.fleet.store import Fleet
 
 def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
     """Add the three verbs to those of `map`."""
-    sentence = "Bring a map's parts into a fleet's store; what is there already is not sent."
+    sentence = "Send the parts of a map to a fleet's store. Parts that the store has are not "
+    'sent.'
     one = verbs.add_parser('push', help=sentence, description=sentence)
     one.set_defaults(run=_push)
     one.add_argument('map', type=Path, metavar='MAP')
     _add_fleet(one)
     one.add_argument('--robot', metavar='NAME', help='who pushes (default: the host name)')
-    one.add_argument('--condition', default='', metavar='NAME', help='such as day, dusk, rain')
-    one.add_argument('--note', default='', metavar='TEXT', help='one line, for people')
+    one.add_argument(
+        '--condition',
+        default='',
+        metavar='NAME',
+        help='condition of the drive, such as day, dusk or rain',
+    )
+    one.add_argument('--note', default='', metavar='TEXT', help='one line of text for people')
 
     one.add_argument(
         '--new',
         action='store_true',
-        help='make the store where there is none, in object storage; once, from one computer',
+        help='make a new store in object storage; give it once, from one computer',
     )
 
     sentence = "Cut an ordinary map out of a fleet's store."
@@ -41,15 +47,18 @@ def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
         '--near',
         type=circle,
         metavar='X,Y,R',
-        help="only places within R metres of X, Y in the map's frame; write --near=X,Y,R where X "
+        help="only places within R metres of X, Y in the map's frame; write --near=X,Y,R if X "
         'is below 0 (default: all)',
     )
-    one.add_argument('--version', type=count, metavar='V', help='default: the newest')
+    one.add_argument(
+        '--version', type=count, metavar='V', help='version to pull (default: the newest)'
+    )
     one.add_argument('--condition', metavar='NAME', help='only drives of this condition')
     one.add_argument(
         '--model',
         metavar='MODEL',
-        help='a model folder, or the name or digest of one; default: the only one of the fleet',
+        help='a model folder, or the name or digest of a model (default: the only one in the '
+        'fleet)',
     )
     one.add_argument('--output', type=Path, required=True, metavar='MAP')
 
