@@ -137,6 +137,18 @@ def test_a_few_right_answers_do_not_make_everything_certain() -> None:
     assert found.probability(weak) < 0.05
 
 
+def test_a_weight_that_is_held_stays_and_the_others_are_fitted_around_it() -> None:
+    observed, right = made_up(4000)
+    prior = replace(SHIPPED, weights=(0.8, 10.0, 0.0, 0.0, 0.0, 0.0))
+    found = fit(observed, right, prior=prior, source='made up', held=('similarity', 'ratio'))
+    assert found.weights[1:3] == (10.0, 0.0)
+    assert found.weights[0] != 0.8 and found.bias != prior.bias
+    before, after = (
+        reliability(made.probability(observed), right).error for made in (prior, found)
+    )
+    assert after < before
+
+
 def test_the_calibration_error_is_the_gap_between_promise_and_truth() -> None:
     """Against a loop over the answers."""
     random = np.random.default_rng(3)

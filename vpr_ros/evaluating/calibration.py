@@ -16,6 +16,7 @@ from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.localizing.confidence import (
     BINS,
+    LIGHT_BOUND,
     Calibration,
     Reliability,
     fit,
@@ -73,6 +74,7 @@ def calibrate(
         np.concatenate([right for _, right in passes])[~held_out],
         prior=model_calibration_of(place_map.header, folder=place_map.folder),
         source=source,
+        held=LIGHT_BOUND if place_map.has_cells else (),
     )
     observed, right = (values[held_out[: len(whole)]] for values in passes[0])
     before, after = (

@@ -10,7 +10,7 @@ Whatever the regression says, of two distinct places with the same weight at mos
 probability is therefore bounded by how far the answer outweighs its strongest rival.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +27,8 @@ Array: TypeAlias = NDArray[np.float64]
 OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread', 'match', 'match_ratio')
 MATCHES = OBSERVATIONS[4:]
 """Those of maps with cells; they are 0, and their weights may be absent, without."""
+LIGHT_BOUND = ('similarity', 'ratio', 'match_ratio')
+"""Those that change with light, weather and season. Maps with cells do not fit their weights."""
 OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
 BINS = 10
 CHI_SQUARE_95 = 7.815  # of three dimensions
@@ -186,12 +188,13 @@ def fit(
     counts: Array | float = 1.0,
     centres: Array = _CENTRES,
     scales: Array = _SCALES,
+    held: Sequence[str] = (),
 ) -> Calibration:
     """Most probable weights for observations [Q, OBSERVED] and whether each answer was right [Q].
 
     Newton's method on the logistic loss with a Gaussian prior around `prior`'s weights. counts:
     how many answers each stands for [Q]; centres, scales: [OBSERVED - 1], about which and by how
-    much an observation varies.
+    much an observation varies; held: observations whose weights stay as they are in `prior`.
     """
     inputs = np.column_stack([(observed[:, :-1] - centres) / scales, np.ones(len(observed))])
     centre = _standardized(prior, centres, scales)
@@ -202,11 +205,14 @@ def fit(
         return misfit + _PULL / 2 * float(((weights - centre) ** 2).sum())
 
     weights = centre.copy()
+    free = np.array([name not in held for name in OBSERVATIONS[: len(weights) - 1]] + [True])
     for _ in range(_STEPS):
         expected = _logistic(inputs @ weights)
         slope = inputs.T @ (counts * (expected - right)) + _PULL * (weights - centre)
         weighted = inputs.T * (counts * expected * (1 - expected))
-        step = np.linalg.solve(weighted @ inputs + _PULL * np.eye(len(weights)), slope)
+        curvature = weighted @ inputs + _PULL * np.eye(len(weights))
+        step = np.zeros(len(weights))
+        step[free] = np.linalg.solve(curvature[free][:, free], slope[free])
         while loss(weights - step) > loss(weights) and np.abs(step).max() > _TOLERANCE:
             step = step / 2  # far from the minimum Newton's step is too long
         weights = weights - step
