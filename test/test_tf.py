@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from nav_msgs.msg import Odometry
 
-from vpr_ros.core.geometry import matrix, yaw_quat
+from vpr_ros.core.geometry import matrix, quat_of_matrix, yaw_quat
 from vpr_ros.core.localizing.outcome import Fix
-from vpr_ros.node.conversions import fix_message, pose_array, quat_of_matrix
+from vpr_ros.node.conversions import fix_message, pose_array
 from vpr_ros.node.tf import Transforms
 
 

@@ -211,7 +211,7 @@ def fit(
         slope = inputs.T @ (counts * (expected - right)) + _PULL * (weights - centre)
         weighted = inputs.T * (counts * expected * (1 - expected))
         curvature = weighted @ inputs + _PULL * np.eye(len(weights))
-        step = np.zeros(len(weights))
+        step: Array = np.zeros(len(weights))
         step[free] = np.linalg.solve(curvature[free][:, free], slope[free])
         while loss(weights - step) > loss(weights) and np.abs(step).max() > _TOLERANCE:
             step = step / 2  # far from the minimum Newton's step is too long
