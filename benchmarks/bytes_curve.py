@@ -232,7 +232,7 @@ def draw(sets: Sequence[Asked], found: dict[Way, dict[str, Bools]], path: Path) 
                     name if style == '-' else None))  # fmt: skip
             mean = [means([found[way][name] for name in part]) for way in ways]
             axis.plot(size, mean, style, color='black', marker='.', label=f'mean, {label}')
-        axis.set(ylim=(0, 1))
+        axis.set(ylim=(0, 1.02))
         axis.legend(fontsize='x-small', loc='lower right')
     axes[0].set(title='development sets', ylabel='R@1')
     axes[1].set(title='reported sets')
