@@ -121,7 +121,7 @@ class Sheet:
     ) -> None:
         """shown: the whole drive; places_m: [N, 2]; radius_m: within which a fix is right."""
         self._shown, self._places_m, self._radius_m = shown, places_m, radius_m
-        self._large, self._small = ImageFont.load_default(16), ImageFont.load_default(13)
+        self._large, self._small, self._tiny = map(ImageFont.load_default, (16, 13, 11))
         points = np.vstack([places_m, [moment.truth_m for moment in shown]])
         self._low_m, self._high_m = points.min(axis=0), points.max(axis=0)
         self._map_box = (CAMERA_HW[1] + 3 * MARGIN, TITLE + MARGIN, WIDTH - MARGIN, STRIP_TOP - 58)
@@ -173,7 +173,11 @@ class Sheet:
         pen.rounded_rectangle((left, y - 12, left + 108, y + 12), 5, fill=STATES[now.state])
         pen.text((left + 54, y), now.state.value, fill=PAPER, font=self._small, anchor='mm')
         room_px = WIDTH - MARGIN - left - 120
-        font = self._large if self._large.getlength(now.said) <= room_px else self._small
+        font = next(
+            font
+            for font in (self._large, self._small, self._tiny)
+            if font.getlength(now.said) <= room_px or font is self._tiny
+        )
         pen.text((left + 120, y), now.said, fill=INK, font=font, anchor='lm')
 
     def _strip(self, pen: ImageDraw.ImageDraw, past: Sequence[Moment]) -> None:

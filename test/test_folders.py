@@ -765,7 +765,7 @@ def test_the_command_makes_a_bag_and_says_what_is_in_it(tmp_path, capsys):
     [
         (['{tmp}/nothing'], 'no such file or folder'),
         (['{tmp}/in', '--rate', '0'], '--rate 0.0: expected a number above 0'),
-        (['{tmp}/in', '--spacing', '2'], 'has poses of its own'),
+        (['{tmp}/in', '--spacing', '2'], 'has its own poses'),
         (['{tmp}/in', '--datum', 'Lund'], "--datum 'Lund'"),
     ],
 )

@@ -263,7 +263,7 @@ def test_a_fix_at_null_island_is_no_position(tmp_path: Path, row: int) -> None:
     drive = open_drive(gps_bag(tmp_path / 'bag', places))
     assert (drive.datum.utm_zone, drive.datum.utm_letter) == (32, 'U')
     assert np.ptp(drive.trajectory.poses[:, :2], axis=0).max() < 10
-    why = 'latitude and longitude 0, which is no position'
+    why = 'latitude and longitude are 0, expected a position'
     assert f'/fix: 1 poses were skipped ({why})' in drive.warnings
 
 
@@ -306,7 +306,7 @@ def test_a_status_that_nobody_set_is_taken_and_said(tmp_path: Path) -> None:
     ('places', 'status', 'why'),
     [
         (north(3), -1, 'status -1, no fix'),
-        ([(0.0, 0.0)] * 3, -2, 'latitude and longitude 0'),
+        ([(0.0, 0.0)] * 3, -2, 'latitude and longitude are 0'),
         ([(np.nan, 11.0)] * 3, 0, 'NaN'),
     ],
 )

@@ -698,7 +698,7 @@ def test_gps_restricts_the_search_while_it_comes(world: dict[str, Any], tmp_path
         for _ in range(10):  # best effort: the first ones may be lost
             gps.publish(NavSatFix())  # 0, 0: what a receiver says before it knows
             peer.spin(0.1)
-        assert_reported(peer, reports, 'gps/fix: latitude and longitude 0')
+        assert_reported(peer, reports, 'gps/fix: latitude and longitude are 0')
         for _ in range(5):
             gps.publish(message)
             peer.spin(0.1)

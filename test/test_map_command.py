@@ -76,7 +76,7 @@ def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (['append', 'map', '--bag', 'day'], 'not among the shipped ones'),
+        (['append', 'map', '--bag', 'day'], 'that is not a shipped model'),
         (['append', 'map', '--bag', 'nowhere', '--model', 'model'], 'nowhere'),
         (['append', 'map', '--bag', 'day', '--model', 'other'], 'made with model tiny'),
         (['append', 'map', '--images', 'plain', '--model', 'model'], 'no poses in it'),
@@ -84,12 +84,12 @@ def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys
         (['info', 'day'], 'no map here'),
         (['check', 'day'], 'no map here'),
         (['export', 'map'], 'expected at least one of --tum'),
-        (['export', 'map', '--geojson', 'out'], 'no known place on the Earth'),
+        (['export', 'map', '--geojson', 'out'], 'no position on the Earth'),
         (['export', 'map', '--csv', '/nowhere/out'], 'cannot be written'),
         (['export', 'map', '--images', 'model'], 'exists and is not a posed folder'),
         (['merge', 'map', 'nowhere', '--output', 'all'], 'no map here'),
         (['prune', 'map', '--distance', '-1'], '--distance'),
-        (['prune', 'map', '--bag', 'plain', '--model', 'model'], 'no true poses in it'),
+        (['prune', 'map', '--bag', 'plain', '--model', 'model'], 'has no poses, expected true'),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_the_map_stays(
@@ -277,7 +277,7 @@ def test_a_map_of_unknown_zone_has_no_degrees(tmp_path: Path, capsys: Capture) -
         pose = straight_drive(1)[0]
         writer.add(unit_rows(1, 8)[0], pose, stamp_ns=0, name='', thumbnail=b'')
     assert map.main(['export', str(tmp_path / 'map'), '--geojson', str(tmp_path / 'out')]) == 2
-    assert 'no known place' in capsys.readouterr().err
+    assert 'no position on the Earth' in capsys.readouterr().err
 
 
 def test_recall_of_own_places_leaves_each_out(tmp_path: Path, capsys: Capture) -> None:

@@ -91,7 +91,7 @@ def test_a_drive_without_poses_is_an_error(folder: Path, describer: OnnxDescribe
     (folder / 'poses.csv').unlink()
     drive = open_drive(folder / 'images')
     assert np.isnan(base_poses(drive, np.array([0, 1]), max_pose_gap_s=1.0)).all()
-    with pytest.raises(DriveError, match='no true poses in it'):
+    with pytest.raises(DriveError, match='has no poses, expected true poses'):
         posed_images(drive, describer, max_pose_gap_s=1.0)
 
 

@@ -120,7 +120,7 @@ def test_a_camera_of_which_the_map_shows_nothing_is_named(tmp_path: Path) -> Non
     one_way = write_map(tmp_path / 'map', unit_rows(LENGTH, SIZE), straight_drive(LENGTH))
     localizer = Localizer(None, one_way, CONFIG, cameras=RIG)
     row = unit_rows(1, SIZE, seed=5)[0]
-    with pytest.raises(ConfigError, match='camera 2: no place of the map was taken looking its'):
+    with pytest.raises(ConfigError, match='camera 2: no place on the map was seen in its'):
         localizer.locate(Query(row, 0, camera=1))
     localizer = Localizer(None, one_way, CONFIG, cameras=[MountedCamera(), MountedCamera()])
     with pytest.raises(ConfigError, match='camera 2: its mounting is not known'):

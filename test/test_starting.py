@@ -20,6 +20,7 @@ from rclpy.parameter import parameter_value_to_python
 from ros_world import ROOT, Peer, domain, running
 from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
+from vpr_ros import localize
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.settings import checked
 from vpr_ros.evaluating.domain import free_domain
@@ -78,6 +79,13 @@ def test_an_argument_that_cannot_be_used_is_told_in_one_line(
     assert 'Traceback' not in done.stderr and '.c:' not in lines[0]
     name = arguments[-1].partition(':=')[0]
     assert not lines[0].endswith(f': {name}')  # as rclpy ends each of its sentences
+
+
+def test_help_says_how_to_start_the_node_and_starts_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert localize.main(['--help']) == 0
+    assert 'usage: localize --ros-args -p map:=FOLDER' in capsys.readouterr().out
 
 
 def test_names_that_the_node_does_not_have_are_told_with_the_nearest_one(tmp_path: Path) -> None:

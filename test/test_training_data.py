@@ -63,7 +63,7 @@ def test_a_sequence_is_searched_in_its_past(tmp_path: Path) -> None:
         ('query,positives\nnobody.jpg,a.jpg\n', r"gt\.csv:2: 'nobody\.jpg' is not an image"),
         (
             'query,positives\nq1.jpg,a.jpg\nq1.jpg,b.jpg\n',
-            r'gt\.csv:3: query q1\.jpg is there twice',
+            r'gt\.csv:3: query q1\.jpg occurs twice',
         ),
         ('query,truth\nq1.jpg,a.jpg\n', r'lacks the column positives'),
         ('query,positives\n', 'has no rows'),
@@ -79,7 +79,7 @@ def test_a_broken_table_is_refused_by_line(pair: Path, table: str, said: str) ->
 def test_a_sequence_never_matches_its_future(tmp_path: Path) -> None:
     put_images(tmp_path / 'images', '1.jpg', '2.jpg', '3.jpg')
     (tmp_path / 'gt.csv').write_text('query,positives\n2.jpg,3.jpg\n')
-    with pytest.raises(DatasetError, match='not earlier'):
+    with pytest.raises(DatasetError, match='expected an earlier image'):
         open_recall_set(tmp_path)
 
 

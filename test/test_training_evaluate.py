@@ -323,7 +323,7 @@ def test_a_split_of_a_tree_is_chosen_and_zones_are_never_compared(
 ) -> None:
     words = ('--model', str(model_folder), '--dataset', str(tree), '--no-cache')
     assert main([*words]) == 2
-    assert 'has val, test; say --split' in capsys.readouterr().err
+    assert 'has val, test; choose one with --split' in capsys.readouterr().err
     assert main([*words, '--split', 'train']) == 2
     assert 'no train/' in capsys.readouterr().err
     found = figures_of(tmp_path, *words, '--split', 'val')
@@ -416,8 +416,8 @@ def test_scaling_is_what_its_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('form', 'words', 'said'),
     [
-        ({}, [], 'no graph says how pixels are scaled; say --scaling imagenet, unit, bytes'),
-        ({'size': 'S'}, ['--scaling', 'unit'], 'has no fixed size; say --image-size'),
+        ({}, [], 'not say how pixels are scaled; give --scaling imagenet, unit, bytes'),
+        ({'size': 'S'}, ['--scaling', 'unit'], 'has no fixed size; give --image-size'),
         ({}, ['--scaling', 'unit', '--image-size', '32x32'], 'the graph takes 64x64'),
     ],
 )

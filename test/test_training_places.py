@@ -163,7 +163,7 @@ def test_a_table_of_ones_own_names_places(tmp_path: Path) -> None:
         ('image\na/0.png\n', r'places\.csv: lacks the column place_id; found image'),
         ('image,place_id\n', r'has no rows'),
         ('image,place_id\na/0.png,\n', r'places\.csv:2: has no place_id'),
-        ('image,place_id\na/0.png,1\na/0.png,2\n', r'places\.csv:3: a/0\.png is there twice'),
+        ('image,place_id\na/0.png,1\na/0.png,2\n', r'places\.csv:3: a/0\.png occurs twice'),
         ('image,place_id,east_m,north_m\na/0.png,1,nan,2\n', r":2: east_m is 'nan'"),
         ('image,place_id\na/0.png,1\na/1.png,2\n', r'2 places with fewer than 2 images'),
         ('image,place_id\na/8.png,1\na/9.png,1\n', r'2 listed images without a file, .*a/8\.png'),

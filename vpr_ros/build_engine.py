@@ -101,16 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
     if arguments.map_bag and not arguments.check:
-        raise ConfigError('--map-bag: needs --check BAG, whose images are found in it')
+        raise ConfigError('--map-bag: works only with --check BAG')
     if arguments.capabilities and (arguments.check or arguments.library == 'TensorRT'):
         raise ConfigError(
-            '--for: builds by TensorRT-RTX and runs nothing, so that there is no '
-            '--check and no --library TensorRT'
+            '--for: only builds, with TensorRT-RTX; leave out --check and --library TensorRT'
         )
     if arguments.choose and (arguments.capabilities or arguments.check or arguments.library):
-        raise ConfigError(
-            '--choose: builds for no other machine and goes without --for, --check and --library'
-        )
+        raise ConfigError('--choose: times this machine; leave out --for, --check and --library')
     if arguments.choose:
         return _choose(arguments)
     reference = Model.open(arguments.model or default_model(), precision='fp32')

@@ -234,7 +234,7 @@ def _say(variants: Sequence[Variant], drives: Sequence[Drive], tolerance: Tolera
     for drive in drives:
         say_drive(drive)
         if drive.trajectory is None:
-            print(f'note: {drive.name}: no true poses in it; what needs them is not known')
+            print(f'note: {drive.name}: has no true poses; figures that need them are missing')
     for variant in variants:
         if variants[1:]:
             print(f'== {variant.name}')

@@ -11,9 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 
+_HELP = """usage: localize --ros-args -p map:=FOLDER [-p NAME:=VALUE ...]
+
+The node: camera images in, place matches and poses out. config/localize.yaml lists its parameters;
+`ros2 launch vpr_ros localize.launch.py map:=FOLDER` starts it with them.
+"""
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 if it cannot be started."""
+    if {'-h', '--help'} & set(sys.argv[1:] if args is None else args):
+        sys.stdout.write(_HELP)
+        return 0
     with _interruptible():
         from vpr_ros.node.running import run
     return run(args)

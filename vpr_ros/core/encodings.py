@@ -247,8 +247,8 @@ def _refuse_others(name: str, said: str, source: str) -> None:
         )
     if refused is not None:
         raise ImageError(
-            f'{source}: format {said!r} is a video stream, '
-            'whose frames do not decode one by one; republish it as raw or JPEG'
+            f'{source}: format {said!r} is a video stream, expected single images; '
+            'republish it as raw or JPEG'
         )
 
 

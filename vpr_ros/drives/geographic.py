@@ -38,9 +38,7 @@ def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tu
     """Metres east and north of the datum, in its zone; raises DriveError for no position."""
     _check(latitude_deg, longitude_deg)
     if datum.utm_zone == UNKNOWN_ZONE:
-        raise DriveError(
-            'the datum does not say its UTM zone, so that degrees cannot be compared with it'
-        )
+        raise DriveError('the datum has no UTM zone, expected one to compare degrees with it')
     try:
         east_m, north_m, _, _ = utm.from_latlon(
             latitude_deg,
@@ -86,7 +84,7 @@ def degrees_of_fix(message: Any) -> tuple[float, float]:
     if not (math.isfinite(place[0]) and math.isfinite(place[1])):
         raise DriveError('NaN')
     if max(abs(place[0]), abs(place[1])) < _NULL_DEG:
-        raise DriveError('latitude and longitude 0, which is no position')
+        raise DriveError('latitude and longitude are 0, expected a position')
     try:
         datum_at(*place)
     except DriveError as error:

@@ -129,7 +129,7 @@ def posed_images(
     unusable = Unusable()
     with noting(lambda: notes_of(drive), unusable.lines):
         if drive.trajectory is None:
-            raise DriveError(f'{drive.name}: no true poses in it, which are needed here')
+            raise DriveError(f'{drive.name}: has no poses, expected true poses of the images')
         stamps: list[int] = []
         rows: list[Described] = []
         results = described_with_cells(frames_of(drive), load, describer)

@@ -65,7 +65,9 @@ def opened_maps(
     """
     headers = [read_header(folder) for folder in folders]
     if any(header.datum != headers[0].datum for header in headers):
-        raise ConfigError('--map: these maps have different datums, so that no drive fits both')
+        raise ConfigError(
+            '--map: these maps have different datums, expected the same; no drive fits both'
+        )
     chosen = list(models) or [
         model_that_made(header.model_name, header.model_sha256) for header in headers
     ]

@@ -42,8 +42,9 @@ def checked_address(text: str) -> str:
     if '@' in parts.netloc or parts.query or parts.fragment:
         shown = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
         raise FleetError(
-            f'{shown}: the address has a user, a password or a query in it, which would get into '
-            'logs; give credentials by environment variables, such as AWS_ACCESS_KEY_ID'
+            f'{shown}: the address contains a user, a password or a query, and logs would '
+            'show them; give credentials in environment variables such as '
+            'AWS_ACCESS_KEY_ID'
         )
     return text
 

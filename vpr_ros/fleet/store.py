@@ -264,8 +264,8 @@ class Fleet:
         except MissingTableError as error:
             if not (database.is_folder or is_new):
                 raise FleetError(
-                    f'{address}: no fleet here; the first push of all, from one computer alone, '
-                    'says --new'
+                    f'{address}: no fleet here; give --new with the first push, from one '
+                    'computer only'
                 ) from error
         schema = parts_schema().with_metadata({_NOTE: frame.as_json().encode()})
         try:

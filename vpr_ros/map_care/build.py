@@ -284,7 +284,7 @@ def tells_directions(drive: Drive) -> bool:
 
 
 def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
-    """For the images of a drive; raises DriveError for a drive whose images tell no directions."""
+    """For the images of a drive; raises DriveError without calibration or headings."""
     if drive.camera is None or not drive.has_heading:
         missing = 'calibration of its camera' if drive.camera is None else 'headings'
         raise DriveError(

@@ -47,7 +47,7 @@ def export_geojson(place_map: PlaceMap, path: Path) -> None:
     datum = place_map.header.datum
     if datum is None or datum.utm_zone == UNKNOWN_ZONE:
         raise MapError(
-            f'{place_map.folder}: has no known place on the Earth, which --geojson needs; '
+            f'{place_map.folder}: has no position on the Earth, and --geojson needs one; '
             'use --csv or --tum'
         )
     features = []
@@ -77,8 +77,8 @@ def export_images(place_map: PlaceMap, folder: Path) -> None:
     without = sum(not place_map.thumbnail_jpeg(place) for place in range(len(place_map)))
     if without:
         raise MapError(
-            f'{place_map.folder}: {without} of {len(place_map)} places have no thumbnail, which '
-            '--images needs; the map was made with --no-thumbnails'
+            f'{place_map.folder}: {without} of {len(place_map)} places have no thumbnail, '
+            'and --images needs them; the map was made with --no-thumbnails'
         )
     if folder.exists() and any(folder.iterdir()) and not (folder / POSES_NAME).is_file():
         raise MapError(f'{folder}: exists and is not a posed folder; give a new one')

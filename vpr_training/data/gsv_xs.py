@@ -130,7 +130,7 @@ def _chosen(tables: list[Path], wanted: dict[str, dict[str, Listed]]) -> list[Li
                 key = _key(row['panoid'], row['yearMonth'], row['place_id'], row['UTMzone'])
                 found, said = by_fields.get(key, []), f'{row["panoid"]} of place {row["place_id"]}'
             if found and found[0].file in seen:
-                raise DatasetError(f'{where}: {found[0].file} is there twice')
+                raise DatasetError(f'{where}: {found[0].file} occurs twice')
             seen |= {one.file for one in found}
             listed += found or [Listed(said, row['place_id'], table.stem)]
     return listed

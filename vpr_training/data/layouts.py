@@ -136,7 +136,7 @@ def open_recall_set(
                 return read(folder, radius_m=radius_m)
     splits = _splits(folder)
     if split is None and len(splits) > 1:
-        raise DatasetError(f'{folder}: has {", ".join(splits)}; say --split')
+        raise DatasetError(f'{folder}: has {", ".join(splits)}; choose one with --split')
     if split is not None and split not in splits:
         raise DatasetError(
             f'{folder}: no {split}/ or images/{split}/ with database/ and queries/ in it; '

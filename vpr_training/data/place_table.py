@@ -97,7 +97,7 @@ def _listed(folder: Path) -> list[Listed]:
     for where, row in read_rows(folder / TABLE_NAME, ('image', 'place_id')):
         image = row['image']
         if image in seen:
-            raise DatasetError(f'{where}: {image} is there twice, first in {seen[image]}')
+            raise DatasetError(f'{where}: {image} occurs twice, first in {seen[image]}')
         seen[image] = where
         known = row.get('east_m') and row.get('north_m')
         position = [

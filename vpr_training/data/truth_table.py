@@ -68,7 +68,7 @@ def _read_sequence(folder: Path) -> RecallSet:
         if len(found) and found[-1] >= row:
             raise DatasetError(
                 f'{line}: {query} is to match {images[found[-1]].name}, '
-                'which is not earlier in images/'
+                'expected an earlier image in images/'
             )
         queries.append(row)
         positives.append(found)
@@ -88,7 +88,7 @@ def _lines(table: Path) -> Iterator[tuple[str, str, list[str]]]:
     seen: set[str] = set()
     for where, row in read_rows(table, ('query', 'positives'), may_be_empty=('positives',)):
         if row['query'] in seen:
-            raise DatasetError(f'{where}: query {row["query"]} is there twice')
+            raise DatasetError(f'{where}: query {row["query"]} occurs twice')
         seen.add(row['query'])
         names = [name.strip() for name in row['positives'].split(';')]
         yield where, row['query'], [name for name in names if name]

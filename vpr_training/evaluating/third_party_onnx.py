@@ -184,8 +184,8 @@ def _layout(shape: Sequence[int | str | None], form: InputForm) -> Layout:
     agree = [layout for layout in LAYOUTS if fits[layout]]
     if form.layout is None and len(agree) != 1:
         raise TrainingError(
-            f'input of shape {shape} does not tell where its channels are; '
-            'say --layout nchw or nhwc'
+            f'input of shape {shape} does not show where its channels are; give --layout '
+            'nchw or nhwc'
         )
     return form.layout or agree[0]
 
@@ -196,7 +196,7 @@ def _size(shape: Sequence[int | str | None], layout: Layout, form: InputForm) ->
     known = [side for side in sides if isinstance(side, int)]
     if len(known) < 2 and form.size_hw is None:
         raise TrainingError(
-            f'input of shape {shape} has no fixed size; say --image-size HEIGHTxWIDTH'
+            f'input of shape {shape} has no fixed size; give --image-size HEIGHTxWIDTH'
         )
     size_hw = form.size_hw or (known[0], known[1])
     if any(isinstance(side, int) and side != said for side, said in zip(sides, size_hw)):
@@ -214,7 +214,7 @@ def _scaling(kind: str, form: InputForm) -> Scaling:
         return 'bytes'
     if form.scaling is None:
         raise TrainingError(
-            f'takes {kind}, and no graph says how pixels are scaled; '
-            f'say --scaling {", ".join(SCALINGS)}'
+            f'takes {kind}, and a graph does not say how pixels are scaled; give '
+            f'--scaling {", ".join(SCALINGS)}'
         )
     return form.scaling

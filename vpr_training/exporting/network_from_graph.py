@@ -38,8 +38,8 @@ def config_of(card: ModelCard, folder: Path) -> NetworkConfig:
     held = card.provenance.get('network')
     if not isinstance(held, dict):
         raise TrainingError(
-            f'{folder}: its card does not say how the network is built (provenance: network), '
-            'so that it cannot be trained further; export it again from its checkpoint'
+            f'{folder}: its card does not say how the network is built (provenance: '
+            'network), and training needs that; export it again from its checkpoint'
         )
     config = NetworkConfig.from_mapping(held, source=str(folder))
     return replace(config, weights=None, frozen_statistics=True)

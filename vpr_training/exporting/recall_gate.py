@@ -81,8 +81,8 @@ def check_sets(sets: Sequence[RecallSet]) -> None:
             raise TrainingError(f'--validate {images.name}: given twice, or two sets of one name')
         if not any(len(rows) for rows in images.positives):
             raise TrainingError(
-                f'--validate {images.name}: no query of it has a true match, '
-                'so that recall says nothing; choose another set'
+                f'--validate {images.name}: none of its queries has a true match, so '
+                'there is no recall; choose another set'
             )
 
 

@@ -69,8 +69,7 @@ def model_that_made(name: str, sha256: str) -> Path:
             continue
     raise MapError(
         f'the map was made with model {name} ({sha256[:12]}), '
-        'which is not among the shipped ones; '
-        'say where it is with the parameter `model`, or --model'
+        'and that is not a shipped model; give its folder with the parameter `model`, or --model'
     )
 
 

@@ -89,8 +89,8 @@ class Rig:
         found = self._seen[key]
         if found is not None and not (found >= 0).any():
             raise ConfigError(
-                f'camera {camera + 1}: no place of the map was taken looking its way; '
-                'leave it out, or map the route the other way too'
+                f'camera {camera + 1}: no place on the map was seen in its viewing '
+                'direction; leave it out, or map the route in the other direction, too'
             )
         return found
 
