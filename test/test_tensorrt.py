@@ -473,4 +473,4 @@ def test_one_drive_alone_is_checked_against_every_second_of_its_images(
 
 def test_a_map_bag_without_a_bag_to_check_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert build_engine.main(['--map-bag', 'somewhere']) == 2
-    assert 'needs --check' in capsys.readouterr().err
+    assert 'works only with --check' in capsys.readouterr().err
