@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from index import resident_mb
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -35,11 +36,6 @@ def localized(place_map: PlaceMap, bag: Path) -> list[Localized]:
         frame = Frame(recorded.load(at_least_hw=localizer.needed_hw), recorded.stamp_ns)
         answers.append(Localized(frame, localizer.step(frame), 0.0))
     return answers
-
-
-def resident_mb() -> float:
-    """Memory of this process."""
-    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096 / 1e6
 
 
 def main() -> None:

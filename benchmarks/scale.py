@@ -53,7 +53,6 @@ FRAMES, SETTLED = 120, 20  # of a drive, and those before which it may be lost
 FLIPPED = 0.2
 CHUNK = 50_000  # rows that are read at a time
 BUDGETS_MS = {10_000: 1.0, 100_000: 5.0, 1_000_000: 15.0}
-MOST_MB = 1500
 
 
 def real(cache: Path | None) -> dict[str, np.ndarray]:

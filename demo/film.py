@@ -25,7 +25,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import resize
 from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.outcome import Fix, headline
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image as Pixels
@@ -95,19 +95,14 @@ def _moments(session: Session, place_map: PlaceMap, drive: Drive) -> Iterator[Mo
 def _moment(
     answer: Localized, place_map: PlaceMap, truth: Poses, seconds: float, state: State
 ) -> Moment:
-    outcome, candidates = answer.located.outcome, answer.located.candidates
-    place = int(candidates.place_index[0]) if len(candidates) else None
-    if isinstance(outcome, Fix):
-        place, said = outcome.place_index, f'fix, probability {outcome.probability:.2f}'
-    else:
-        said = f'no fix: {outcome.reason.value}'
+    outcome, place = answer.located.outcome, answer.located.shown_place
     return Moment(
         seconds=seconds,
         camera=answer.frame.image,
         match=None if place is None else place_map.thumbnail(place),
         truth_m=truth[:2],
         pose_m=outcome.pose[:2] if isinstance(outcome, Fix) else None,
-        said=said,
+        said=headline(outcome),
         probability=outcome.probability,
         state=state,
     )

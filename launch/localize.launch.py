@@ -8,6 +8,7 @@ given on the command line overrides the parameter file.
 import copy
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,14 @@ def checked_level(text: str) -> str:
     return text
 
 
+def existing(name: str, text: str, expected: str = '') -> Path:
+    """The file that a launch argument names."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ArgumentError(f'{name}:={path}: no such file{expected}')
+    return path
+
+
 def parameters_of(path: Path) -> dict[str, Any]:
     """What a parameter file says of the node, as far as it matters here."""
     like = f'expected a YAML file as {CONFIG / "localize.yaml"}; take a copy of it'
@@ -252,10 +261,18 @@ def with_topic(entry: dict[str, Any], topic: str) -> dict[str, Any]:
     return changed
 
 
-def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` runs."""
+def described(
+    arguments: dict[str, tuple[str, str]],
+    start: Callable[[LaunchContext], list[LaunchDescriptionEntity]],
+) -> LaunchDescription:
+    """Declare arguments (default, text), and start what follows from their values."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in ARGUMENTS.items()
+        for name, (default, text) in arguments.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` runs."""
+    return described(ARGUMENTS, start)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import IncludeLaunchDescription
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -18,7 +18,6 @@ from launch_ros.actions import Node
 
 LOCALIZE = Path(__file__).absolute().with_name('localize.launch.py')
 localize = runpy.run_path(str(LOCALIZE))
-ArgumentError = localize['ArgumentError']
 
 # The filter owns map -> odom. From what comes on initialpose it starts anew.
 FORCED = {'publish_tf': 'false', 'publish_initialpose': 'true'}
@@ -43,9 +42,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     localize['needs'](
         'robot_localization', 'ekf_node', 'or take localize.launch.py publish_tf:=true'
     )
-    params_file = Path(given['ekf_params_file']).expanduser()
-    if not params_file.is_file():
-        raise ArgumentError(f'ekf_params_file:={params_file}: no such file')
+    params_file = localize['existing']('ekf_params_file', given['ekf_params_file'])
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(LOCALIZE)),
         launch_arguments=[*((name, given[name]) for name in PASSED), *FORCED.items()],
@@ -98,8 +95,4 @@ def frames(given: dict[str, str]) -> dict[str, Any]:
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in (PASSED | OWN).items()
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+    return localize['described'](PASSED | OWN, start)

@@ -9,7 +9,7 @@ import runpy
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import IncludeLaunchDescription
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -71,9 +71,7 @@ def manager(given: dict[str, str], *, has_map: bool) -> Node:
     if given['bond_timeout']:
         seconds = localize['checked_seconds']('bond_timeout', given['bond_timeout'])
         managed['bond_timeout'] = seconds
-    params_file = Path(given['manager_params_file']).expanduser()
-    if not params_file.is_file():
-        raise ArgumentError(f'manager_params_file:={params_file}: no such file')
+    params_file = localize['existing']('manager_params_file', given['manager_params_file'])
     return Node(
         package='nav2_lifecycle_manager',
         executable='lifecycle_manager',
@@ -88,9 +86,8 @@ def manager(given: dict[str, str], *, has_map: bool) -> Node:
 def map_server(given: dict[str, str]) -> list[Node]:
     """Nav2's map server, as nav2_bringup starts it."""
     localize['needs']('nav2_map_server', 'map_server', 'or leave out occupancy_map')
-    path = Path(given['occupancy_map']).expanduser()
-    if not path.is_file():
-        raise ArgumentError(f'occupancy_map:={path}: no such file; expected the YAML of a map')
+    like = '; expected the YAML of a map'
+    path = localize['existing']('occupancy_map', given['occupancy_map'], like)
     return [
         Node(
             package='nav2_map_server',
@@ -113,8 +110,4 @@ def map_server(given: dict[str, str]) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in (PASSED | OWN).items()
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+    return localize['described'](PASSED | OWN, start)

@@ -338,12 +338,17 @@ assert log.images < 40, log.images
 """
 
 
+def run_alone(program: str, place_map: PlaceMap, folder: Path) -> None:
+    """Run a program on a map and a log in a process of its own, which has to end well."""
+    command = [sys.executable, '-c', program, str(place_map.folder), str(folder / 'a.rrd')]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_file_that_cannot_grow_ends_the_log_and_not_the_drive(
     place_map: PlaceMap, tmp_path: Path
 ) -> None:
-    command = [sys.executable, '-c', FULL, str(place_map.folder), str(tmp_path / 'a.rrd')]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run_alone(FULL, place_map, tmp_path)
 
 
 HANGS = """
@@ -370,9 +375,7 @@ assert len(told) == 1 and 'cannot be written' in told[0], told
 def test_a_write_that_never_returns_does_not_keep_the_process(
     place_map: PlaceMap, tmp_path: Path
 ) -> None:
-    command = [sys.executable, '-c', HANGS, str(place_map.folder), str(tmp_path / 'a.rrd')]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run_alone(HANGS, place_map, tmp_path)
 
 
 class Hanging:

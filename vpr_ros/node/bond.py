@@ -21,10 +21,7 @@ from rclpy.node import Node
 
 from vpr_ros.node.topics import BOND
 
-try:
-    from bond.msg import Status
-except ImportError:
-    Status = None
+Status = BOND.kind
 
 PERIOD_S = 0.25  # as Nav2's nodes
 TIMEOUT_S = 4.0  # as Nav2's nodes; only told, the manager goes by its own bond_timeout

@@ -178,6 +178,7 @@ class LocalizeNode(LifecycleNode):
         localizer, chosen = open_localizer(
             config, has_tf=self._transforms is not None, progress=self._say_doing
         )
+        drive_log = None
         try:
             map_frame = config.map_frame or localizer.place_map.header.frame_id
             session = Session(
@@ -195,6 +196,8 @@ class LocalizeNode(LifecycleNode):
                 drive_log=drive_log,
             )
         except BaseException:
+            if drive_log is not None:
+                drive_log.close()
             chosen.close()
             raise
         session.counts.say(**{'map opened': now()})

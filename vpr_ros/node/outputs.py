@@ -16,7 +16,7 @@ from std_msgs.msg import Header, String
 
 from vpr_ros.core.encodings import rgb_to_image
 from vpr_ros.core.localizing.localizer import Localization
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.outcome import Fix, headline
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image as RgbImage
 from vpr_ros.core.types import Poses
@@ -245,15 +245,11 @@ class Outputs:
         """The debug image."""
         located = answer.located
         outcome, candidates = located.outcome, located.candidates
-        place = int(candidates.place_index[0]) if len(candidates) else None
-        if isinstance(outcome, Fix):
-            place, headline = outcome.place_index, f'fix, probability {outcome.probability:.2f}'
-        else:
-            headline = f'no fix: {outcome.reason.value}'
+        place = located.shown_place
         kept = None if place is None else self._map.thumbnail(place)
         without = '' if place is None or kept is not None else ', no picture kept'
         verdict = Verdict(
-            headline=headline,
+            headline=headline(outcome),
             details=self._details(located) if len(candidates) else '',
             match_title='map' if place is None else f'map, place {place}{without}',
             is_fix=isinstance(outcome, Fix),

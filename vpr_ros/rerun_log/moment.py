@@ -35,17 +35,16 @@ class Moment:
     def said(self) -> str:
         """The answer in words, as Markdown."""
         outcome, candidates = self.located.outcome, self.located.candidates
-        place = int(candidates.place_index[0]) if len(candidates) else None
         position = ''
         if isinstance(outcome, Fix):
-            headline, place = 'fix', outcome.place_index
+            headline = 'fix'
             position = f', x {outcome.pose[0]:.2f} m, y {outcome.pose[1]:.2f} m'
         else:
             headline = f'no fix: {outcome.reason.value}'
         lines = [f'**{headline}**', f'probability {outcome.probability:.2f}, {self.state.value}']
         if len(candidates):
             lines.append(f'best similarity {candidates.similarity[0]:.2f}')
-            lines.append(f'place {place}{position}')
+            lines.append(f'place {self.located.shown_place}{position}')
         landmarks = self.located.landmarks
         if landmarks is not None:
             lines.append(f'{landmarks.seen.sum()} of {len(landmarks.seen)} landmarks seen')

@@ -43,7 +43,7 @@ class Verdict:
     shown: NDArray[np.int64]  # places whose images show what the query's camera sees, best first
     observed: NDArray[np.float64] | None = None  # see confidence.observe; None: not calibrated
     likeliest: Fix | None = None  # the answer, of a map with landmarks also a refused one
-    least: float = 1.0  # probability from which it is
+    least: float = 1.0  # probability from which the answer is a fix
     agreeing: NDArray[np.int64] | None = None  # places [A] that agree on it
 
     def with_evidence(self, nats: float) -> Outcome:
@@ -170,8 +170,9 @@ class Drive:
         if is_probable or self._map.has_landmarks:  # which may yet speak for it
             drawn = drawn_to_matches(candidates, found.similar)
             fix = fix_at(drawn, mode, probability, config, has_heading=has_heading)
-        doubt = NoFix(self._doubt(observed), probability)
-        outcome = fix if is_probable and fix is not None else doubt
+        outcome: Outcome = NoFix(self._doubt(observed), probability)
+        if is_probable and fix is not None:
+            outcome = fix
         agreeing = candidates.place_index[mode.agreeing]
         return Verdict(candidates, outcome, shown, observed, fix, least, agreeing)
 

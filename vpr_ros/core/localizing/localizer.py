@@ -16,7 +16,7 @@ from vpr_ros.core.localizing.confidence import Calibration, calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Alone, Drive, Judge, Verdict
 from vpr_ros.core.localizing.match import matched
-from vpr_ros.core.localizing.outcome import NoFix, Outcome, Reason
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, retrieve
 from vpr_ros.core.localizing.rig import MountedCamera, Rig
@@ -40,6 +40,13 @@ class Localization:
     """See confidence.observe; before landmarks by cells spoke. None: not calibrated."""
     landmarks: SeenLandmarks | None = None
     """Of a map with landmarks by cells, where some agree on a pose."""
+
+    @property
+    def shown_place(self) -> int | None:
+        """The place of the fix, or else the likeliest one; None where there is none."""
+        if isinstance(self.outcome, Fix):
+            return self.outcome.place_index
+        return int(self.candidates.place_index[0]) if len(self.candidates) else None
 
 
 class Localizer:

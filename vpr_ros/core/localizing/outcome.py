@@ -55,3 +55,10 @@ class NoFix:
 
 
 Outcome: TypeAlias = Fix | NoFix
+
+
+def headline(outcome: Outcome) -> str:
+    """An outcome in a few words, for pictures."""
+    if isinstance(outcome, Fix):
+        return f'fix, probability {outcome.probability:.2f}'
+    return f'no fix: {outcome.reason.value}'
