@@ -14,7 +14,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from sections import medians_ms
+from sections import find_openvino, medians_ms
 
 from vpr_ros.core.describing.backend import (
     default_engine_cache,
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=1, help='images described at once')
     parser.add_argument('--sets', nargs='*', default=[], type=Path, metavar='DIR')
     arguments = parser.parse_args()
+    find_openvino()
     model = Model.open(arguments.model or default_model(), precision='fp32')
     by_gpu = on_gpu(model)
     for threads in (1, 2):

@@ -17,7 +17,6 @@ import numpy as np
 
 COLUMNS = ('', 'vpr_ros', 'beside', '', 'ratio')
 WARM_UP = 3
-sys.path.append(str(Path(sys.prefix) / 'openvino'))  # requirements/test-openvino.txt
 PAUSE_S = 0.03  # between calls, as a camera has it
 
 
@@ -76,12 +75,21 @@ def medians_ms(calls: dict[str, Callable[[], object]], *, rounds: int) -> dict[s
     return {name: float(np.median(times)) * 1e3 for name, times in taken.items()}
 
 
+def find_openvino() -> None:
+    """Let `import` find the OpenVINO that `make setup-test` puts apart; of a benchmark's process.
+
+    Who only imports a benchmark does not get it: OpenVINO's signal stack breaks pytest.
+    """
+    sys.path.append(str(Path(sys.prefix) / 'openvino'))
+
+
 def run(description: str, measure: Callable[[bool], list[Section]]) -> None:
     """The command of a benchmark file; measure: from whether it is to be quick."""
     parser = argparse.ArgumentParser(description=description.split('\n')[0])
     parser.add_argument('--quick', action='store_true', help='fewer and smaller, to see it work')
     parser.add_argument('--json', action='store_true', help='for performance.py')
     arguments = parser.parse_args()
+    find_openvino()
     sections = measure(arguments.quick)
     if arguments.json:
         json.dump([asdict(section) for section in sections], sys.stdout)

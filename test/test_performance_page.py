@@ -1,5 +1,7 @@
 """A part of the speed benchmarks is measured again and the rest of their page stays."""
 
+import sys
+
 from performance import measured_alone, updated
 from sections import Section
 
@@ -45,3 +47,8 @@ def test_a_section_of_another_run_says_how_it_came_there() -> None:
     found = measured_alone(section('Storing'), 'fleet', 3.25)
     assert "make bench ARGS='--only fleet'" in found.markdown()
     assert 'kept 3.2 cores busy' in found.markdown()
+
+
+def test_who_imports_the_benchmarks_finds_no_other_packages_than_before() -> None:
+    """OpenVINO is kept apart for them; in the tests' process it breaks what handles signals."""
+    assert not [path for path in sys.path if path.endswith('/openvino')]
