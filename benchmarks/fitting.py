@@ -13,7 +13,6 @@ from driven import RADII_M, ROOT, Bench, Pass, carried, drive_pass, folder_pass,
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.localizing.confidence import (
-    LIGHT_BOUND,
     OBSERVATIONS,
     SHIPPED,
     Calibration,
@@ -23,6 +22,9 @@ from vpr_ros.core.localizing.confidence import (
 FOREIGN_FRAMES = 200
 TWO_PARTS = ('corridor', 'gardenspoint_thumb', 'nordland_64x32')
 ONLY_FOREIGN = ('rtabmap_corridor_loop', 'ie_tower_indoor')
+
+LIGHT_BOUND = ('similarity', 'ratio', 'match_ratio')
+"""Observations that change with light, weather and season; their weights are not fitted."""
 
 SIMILARITY = 10.0
 """Weight of the similarity, which is not fitted.

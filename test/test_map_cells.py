@@ -360,6 +360,20 @@ def test_evaluating_and_calibrating_ask_with_cells_of_one_pass(
     assert {query.cells.shape for query in localizer.asked} == {(16, 6)}
 
 
+def test_on_a_map_with_cells_only_the_level_is_calibrated(model: Model, tmp_path: Path) -> None:
+    drive = open_drive(write_posed_folder(tmp_path / 'drive', range(48)))
+    describer = OnnxDescriber(model)
+    build_map_of(drive, describer, tmp_path / 'map')
+    localizer = Localizer(describer, PlaceMap.open(tmp_path / 'map'))
+    images = calibration_images(drive, describer, max_pose_gap_s=1.0)
+    elsewhere = replace(images, poses=images.poses + np.array([100.0, 0, 0, 0, 0, 0, 0]))
+    shipped = localizer.calibration
+    own = calibrate(elsewhere, localizer, 5.0, source='x').calibration
+    assert own.weights == pytest.approx(shipped.weights, abs=1e-5)
+    assert own.bias < shipped.bias - 1  # no answer was right
+    assert own.risk_ratio == shipped.risk_ratio
+
+
 def test_images_of_a_drive_come_with_their_cells_where_their_pose_is_known(
     model: Model, plain_model: Model, tmp_path: Path
 ) -> None:

@@ -3,8 +3,9 @@
 The bag is localized four times: as it is, with its middle third cut out, as if the robot had been
 carried away, at twice the speed, and backwards, because a drive without wrong answers cannot tell
 how these look, and one way of driving a route is not all. The probability is
-fitted on every other ten frames and judged on those between them; the map keeps it in map.yaml,
-and the node takes it from there.
+fitted on every other ten frames and judged on those between them. On a map with cells the fit
+raises or lowers all probabilities alike. The map keeps it in map.yaml, and the node takes it from
+there.
 """
 
 import sys

@@ -27,8 +27,6 @@ Array: TypeAlias = NDArray[np.float64]
 OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread', 'match', 'match_ratio')
 MATCHES = OBSERVATIONS[4:]
 """Those of maps with cells; they are 0, and their weights may be absent, without."""
-LIGHT_BOUND = ('similarity', 'ratio', 'match_ratio')
-"""Those that change with light, weather and season. Maps with cells do not fit their weights."""
 OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
 BINS = 10
 CHI_SQUARE_95 = 7.815  # of three dimensions
@@ -37,7 +35,7 @@ _CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observatio
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
 _UNRELATED = 0.0005  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
-_PULL = 1.0  # towards the prior, in observations that contradict it
+PULL = 1.0  # towards the prior, in observations that contradict it
 _MOST_RISK_RATIO = 20.0
 _MOST_RISK = 0.5  # of a fix, whatever rate is asked for
 _STEPS = 50
@@ -189,12 +187,14 @@ def fit(
     centres: Array = _CENTRES,
     scales: Array = _SCALES,
     held: Sequence[str] = (),
+    pull: float = PULL,
 ) -> Calibration:
     """Most probable weights for observations [Q, OBSERVED] and whether each answer was right [Q].
 
     Newton's method on the logistic loss with a Gaussian prior around `prior`'s weights. counts:
     how many answers each stands for [Q]; centres, scales: [OBSERVED - 1], about which and by how
-    much an observation varies; held: observations whose weights stay as they are in `prior`.
+    much an observation varies; held: observations whose weights stay as they are in `prior`; pull:
+    towards `prior`, in observations that contradict it.
     """
     inputs = np.column_stack([(observed[:, :-1] - centres) / scales, np.ones(len(observed))])
     centre = _standardized(prior, centres, scales)
@@ -202,15 +202,15 @@ def fit(
     def loss(weights: Array) -> float:
         heights = inputs @ weights
         misfit = float((counts * (np.logaddexp(0, heights) - right * heights)).sum())
-        return misfit + _PULL / 2 * float(((weights - centre) ** 2).sum())
+        return misfit + pull / 2 * float(((weights - centre) ** 2).sum())
 
     weights = centre.copy()
     free = np.array([name not in held for name in OBSERVATIONS[: len(weights) - 1]] + [True])
     for _ in range(_STEPS):
         expected = _logistic(inputs @ weights)
-        slope = inputs.T @ (counts * (expected - right)) + _PULL * (weights - centre)
+        slope = inputs.T @ (counts * (expected - right)) + pull * (weights - centre)
         weighted = inputs.T * (counts * expected * (1 - expected))
-        curvature = weighted @ inputs + _PULL * np.eye(len(weights))
+        curvature = weighted @ inputs + pull * np.eye(len(weights))
         step: Array = np.zeros(len(weights))
         step[free] = np.linalg.solve(curvature[free][:, free], slope[free])
         while loss(weights - step) > loss(weights) and np.abs(step).max() > _TOLERANCE:
