@@ -37,6 +37,7 @@ class Trial:
     followed: int  # frames after
     unsure: int | None  # first frame that is not LOCALIZED
     lost: int | None  # first frame that is LOST
+    fixed: int | None  # first frame with a right fix
     found: int | None  # first frame that is LOCALIZED with a right fix
     wrong: int  # false fixes before that frame, or at all
     wrong_after: int  # false fixes after it
@@ -116,6 +117,7 @@ def _trial(pair: Pair, outcome: Outcome, start: int, carried_m: float) -> Trial:
         len(states),
         _first([state is not State.LOCALIZED for state in states]),
         _first([state is State.LOST for state in states]),
+        _first(right.tolist()),
         found,
         int(false[:until].sum()),
         int(false[until:].sum()),
@@ -149,6 +151,7 @@ def _summary(trials: Sequence[Trial]) -> dict[str, object]:
             _within(trial.lost, LOST_WITHIN) or _within(trial.found, LOST_WITHIN)
             for trial in trials
         ],
+        'fixed': [_within(trial.fixed, FOUND_WITHIN) for trial in trials],
         'found': [_within(trial.found, FOUND_WITHIN) for trial in trials],
         'no_wrong': [trial.wrong == 0 for trial in trials],
     }
@@ -161,7 +164,7 @@ def _summary(trials: Sequence[Trial]) -> dict[str, object]:
         **{kind: _share(flags, trials) for kind, flags in kinds.items()},
         **{
             f'{name}_frames': _median([getattr(trial, name) for trial in trials])
-            for name in ('unsure', 'lost', 'found')
+            for name in ('unsure', 'lost', 'fixed', 'found')
         },
         'wrong_fixes': sum(trial.wrong for trial in trials),
     }

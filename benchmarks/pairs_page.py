@@ -179,12 +179,12 @@ def _kidnappings(found: dict | None) -> list[Section]:
     if not found or not found['groups']:
         return []
     header = [
-        '', 'trials', 'LOST in 5', 'found in 15', 'nothing wrong', 'all three', 'unsure after',
-        'LOST after', 'found after', 'wrong fixes',
+        '', 'trials', 'LOST in 5', 'right fix in 15', 'found in 15', 'nothing wrong', 'all three',
+        'unsure after', 'LOST after', 'found after', 'wrong fixes',
     ]  # fmt: skip
     lines = []
     for name, part in found['groups'].items():
-        shares = [part[kind] for kind in ('lost', 'found', 'no_wrong', 'all')]
+        shares = [part[kind] for kind in ('lost', 'fixed', 'found', 'no_wrong', 'all')]
         frames = [part[f'{kind}_frames'] for kind in ('unsure', 'lost', 'found')]
         lines.append(
             [
