@@ -215,7 +215,7 @@ def test_options_of_many_drives_are_refused_for_one(
 ) -> None:
     words = ['--bag', str(archive / 'drive_0'), '--output', str(tmp_path / 'map')]
     assert main([*words, '--workers', '2']) == 2
-    assert '--workers: works only with --bags' in capsys.readouterr().err
+    assert '--workers works only with --bags' in capsys.readouterr().err
 
 
 def doubled(item: int, threads: int) -> tuple[int, int]:

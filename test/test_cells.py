@@ -169,7 +169,7 @@ def test_a_graph_with_other_cells_is_refused(
         return graph
 
     monkeypatch.setattr(onnx_graph, 'to_onnx', turned)
-    with pytest.raises(ParityError, match=r'not written, .* of cells -?0\.\d+, at least'):
+    with pytest.raises(ParityError, match=r'not written, .* of cells -?0\.\d+, expected at least'):
         published(tmp_path / 'model', small(aggregator='gem', cells=8))
 
 
@@ -275,7 +275,7 @@ def test_a_model_without_cells_verifies_nothing(
     words = ['--model', str(tmp_path / 'plain'), '--dataset', str(walk), '--no-cache']
     assert figures(words, tmp_path / 'out.json')['verified'] is None
     assert evaluate.main([*words, '--verify', '5']) == 2
-    assert 'cannot verify 5 candidates, it has no cells' in capsys.readouterr().err
+    assert 'the model has no cells, so it cannot verify 5 candidates' in capsys.readouterr().err
 
 
 class Stopping:

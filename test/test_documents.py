@@ -84,7 +84,7 @@ def test_every_reader_of_a_document_is_bounded(tmp_path: Path) -> None:
     text = 'a: ' + '[' * 50 + ']' * 50
     file = tmp_path / 'any.yaml'
     file.write_text(text)
-    with pytest.raises(DriveError, match=r'any\.yaml: not a ROS camera .*\(more than 32'):
+    with pytest.raises(DriveError, match=r'any\.yaml: not a ROS camera .* more than 32'):
         CameraInfo.read(file)
     with pytest.raises(ConfigError, match=r'--set candidates=.*more than 32'):
         settings_of(['candidates=' + '[' * 50])
@@ -105,7 +105,7 @@ def test_the_trainers_reader_is_bounded_too(tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 def test_a_document_that_never_ends_is_not_read(tmp_path: Path) -> None:
     (tmp_path / 'mounting.yaml').symlink_to('/dev/zero')
-    with pytest.raises(DriveError, match='not a regular file, expected one'):
+    with pytest.raises(DriveError, match='it is not a regular file'):
         open_drive(tmp_path)
 
 
@@ -120,7 +120,7 @@ def model(tmp_path: Path) -> Model:
 @pytest.mark.parametrize(
     ('text', 'said'),
     [
-        ('{"a": ' + '[' * 50, 'more than 32 lists and mappings in each other'),
+        ('{"a": ' + '[' * 50, 'nested more than 32 deep'),
         (' ' * (MOST_BYTES + 1), 'more than 1.0 MB'),
         ('{"a": "', 'not valid JSON'),
     ],

@@ -82,7 +82,7 @@ def test_a_graph_that_disagrees_is_not_written_and_the_old_model_stays(
     real = onnx_graph.to_onnx
     monkeypatch.setattr(onnx_graph, 'to_onnx', another)
     assert export.main(arguments) == 1
-    assert 'not written, cosine of torch and ONNX is' in capsys.readouterr().err
+    assert 'not written, because the cosine of torch and ONNX is' in capsys.readouterr().err
     assert Model.open(output).card.sha256 == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ['small', 'small.ckpt']
 

@@ -192,7 +192,10 @@ def test_numbers_that_half_precision_would_change_are_not_taken_for_halves(
     engine.done('push', drive(tmp_path / 'whole'), '--fleet', fleet)
     engine.do('tamper_details', fleet=str(fleet), changes={'half_descriptors': True})
     said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'map')
-    assert 'more digits than half precision has' in said and not (tmp_path / 'map').exists()
+    assert (
+        'descriptors of half precision, but theirs have more digits' in said
+        and not (tmp_path / 'map').exists()
+    )
 
 
 @needs_engine
@@ -250,7 +253,7 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     assert 'version 5, 10 places in 1 parts added, 1 of them sent before' in said
     assert pulled('g') == newest
     assert engine.do('rows', fleet=str(fleet)) == 20
-    assert 'version 5 is the newest already' in engine.refused('fleet', fleet, '--rollback', '5')
+    assert 'version 5 is already the newest' in engine.refused('fleet', fleet, '--rollback', '5')
     assert 'no version 9' in engine.refused('fleet', fleet, '--rollback', '9')
     said = engine.refused('pull', '--fleet', fleet, '--version', '9', '--output', tmp_path / 'h')
     assert 'no version 9' in said and not (tmp_path / 'h').exists()
@@ -301,7 +304,7 @@ def test_several_models_live_side_by_side_and_a_cut_is_of_one(
         folder = drive(tmp_path / model, model=model * 64, cells=model == 'a')
         engine.done('push', folder, '--fleet', fleet)
     said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'x')
-    assert 'model-a (aaaaaaaaaaaa), model-b (bbbbbbbbbbbb); choose one with --model' in said
+    assert 'model-a (aaaaaaaaaaaa), model-b (bbbbbbbbbbbb); choose one model with --model' in said
     for asked in ('model-b', 'bbbb'):
         engine.done('pull', '--fleet', fleet, '--model', asked, '--output', tmp_path / asked)
         assert PlaceMap.open(tmp_path / asked).header.model_sha256 == 'b' * 64
@@ -606,7 +609,7 @@ def test_missing_places_and_other_columns_are_refused(
     engine.done('push', drive(tmp_path / 'day'), '--fleet', tmp_path / 'second')
     engine.do('forget_rows', fleet=str(tmp_path / 'second'), where='row = 3')
     said = engine.refused('pull', '--fleet', tmp_path / 'second', '--output', tmp_path / 'out')
-    assert '9 places whose digest differs' in said
+    assert 'the digest of its 9 places differs' in said
 
 
 @needs_engine
@@ -686,7 +689,7 @@ def test_a_pulled_map_says_its_model_and_a_model_folder_must_be_that(
     said = engine.refused(
         'pull', '--fleet', fleet, '--model', tmp_path / 'model', '--output', tmp_path / 'out'
     )
-    assert 'no places of model tiny, but of model-a' in said
+    assert 'no places of model tiny, only of model-a' in said
     write_map(
         tmp_path / 'own',
         unit_rows(3, model.card.descriptor_size),

@@ -133,7 +133,7 @@ def test_a_conflict_is_tried_again_and_not_for_ever(engine: FleetProcess, held: 
     given = {'fleet': 'contended', 'folder': str(folder)}
     (status, out, err), tries = engine.do('conflicts', **given, always=True)
     assert status == 2 and tries == 8
-    assert 'gave up after 8 tries; nothing was changed, try again' in err
+    assert 'gave up after 8 tries; nothing was changed; try again' in err
     (status, out, err), tries = engine.do('conflicts', **given, always=False)
     assert (status, tries) == (0, 1), err
     assert '10 places in 1 parts added, 1 of them sent before' in out

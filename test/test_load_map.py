@@ -165,7 +165,7 @@ def small() -> tuple[np.ndarray, np.ndarray]:
 KINDS = {
     'no folder': 'no map here',
     'another model': 'this program runs tiny',
-    'another frame': 'expected map as of the map that is served',
+    'another frame': 'expected map as in the served map',
     'a damaged file': 'the file is damaged',
     'a link out of the map': 'link',
 }

@@ -177,7 +177,7 @@ def test_matches_and_the_service_where_vpr_msgs_is_built(world: dict[str, Any]) 
         assert asked.success and asked.matches.matches[0].place_id == 9
         assert asked.pose.pose.pose.position.x == pytest.approx(90, abs=0.5)
         empty = peer.call(services, '/localize/localize', services.Request())
-        assert not empty.success and '0 of image and compressed_image' in empty.message
+        assert not empty.success and '0 of the fields image and compressed_image' in empty.message
 
 
 def test_an_unknown_place_gives_no_pose_and_a_reason(world: dict[str, Any]) -> None:

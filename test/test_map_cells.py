@@ -105,7 +105,7 @@ def test_a_map_without_cells_says_so(tmp_path: Path) -> None:
     place_map = write_map(tmp_path / 'map', unit_rows(3, 16), straight_drive(3))
     assert not place_map.has_cells and place_map.cells_size is None and place_map.cells(0) is None
     assert own_places(place_map).images.cells is None
-    with pytest.raises(MapError, match='has no cells; rebuild it by a model that has some'):
+    with pytest.raises(MapError, match='has no cells; rebuild it with a model that has cells'):
         place_map.cells_of(np.array([0]))
 
 

@@ -194,7 +194,7 @@ def test_the_command_makes_a_map_slim(whole: PlaceMap, tmp_path: Path, capsys) -
     assert map_command.main([*arguments, '--half', '--no-thumbnails']) == 0
     assert PlaceMap.open(target).half_places == 30
     assert map_command.main(arguments) == 2
-    assert '--slim needs --half, --no-thumbnails or both' in capsys.readouterr().err
+    assert '--slim works only with --half, --no-thumbnails or both' in capsys.readouterr().err
     assert map_command.main(['info', str(target)]) == 0
     printed = capsys.readouterr().out
     assert 'a million places' in printed and 'in half precision' in printed

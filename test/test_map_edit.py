@@ -118,7 +118,7 @@ def test_an_append_that_fails_leaves_the_map_and_no_litter(folder: Path) -> None
     with pytest.raises(ZeroDivisionError), append(folder, read_header(folder)) as writer:
         writer.add(unit_rows(1, 16)[0], straight_drive(1)[0], stamp_ns=0, name='', thumbnail=b'')
         raise ZeroDivisionError
-    with pytest.raises(MapError, match='not changed, there is no image'):
+    with pytest.raises(MapError, match='not changed, because no image'):
         add_rows(folder, 0)
     assert map_id(PlaceMap.open(folder).header) == before
     assert [path.name for path in folder.parent.iterdir()] == ['map']

@@ -221,9 +221,9 @@ DATUM = {'utm_zone': 33, 'utm_letter': 'U', 'east_m': 5e5, 'north_m': 5.7e6}
     ('entries', 'said'),
     [
         ({'descriptor_size': 'many'}, "descriptor_size: 'many', expected int"),
-        ({'descriptor_size': 0}, 'descriptor_size: 0, expected one at least'),
+        ({'descriptor_size': 0}, 'descriptor_size: 0, expected at least one'),
         ({'descriptor_size': True}, 'descriptor_size: True, expected int'),
-        ({'places': -1}, 'places: -1, expected one at least'),
+        ({'places': -1}, 'places: -1, expected at least one'),
         ({'model_name': None}, 'model_name: None, expected str'),
         ({'has_heading': 'no'}, "has_heading: 'no', expected bool"),
         ({'field_of_view_deg': 'wide'}, "'wide', expected float or int or null"),
@@ -401,7 +401,11 @@ CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ('stamps_ns', lambda a: a.astype('f8'), r'float64 \[5\], expected int64'),
     ('stamps_ns', lambda a: a[:, None], r'int64 \[5, 1\], expected int64 \[5\]'),
     ('thumbnail_ends', lambda a: a[:4], r'int64 \[4\], expected int64 \[5\]'),
-    ('thumbnail_ends', lambda a: a[::-1], 'ends at .*, or falls before, expected to rise to the'),
+    (
+        'thumbnail_ends',
+        lambda a: a[::-1],
+        'end at .* or fall on the way, expected them to rise to',
+    ),
     ('thumbnail_ends', lambda a: a - 1, r'expected to rise to the \d+ bytes of thumbnails\.bin'),
     ('thumbnail_ends', lambda a: a - a[1], 'expected to rise to the'),
 ]

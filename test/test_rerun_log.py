@@ -420,7 +420,7 @@ def test_a_disk_that_hangs_costs_images_of_the_log_and_no_time(
     [
         ('map.yaml', 'expected a file that ends with .rrd'),
         ('none/a.rrd', 'there is no folder'),
-        ('folder.rrd', 'is there and is no file'),
+        ('folder.rrd', 'exists and is not a file'),
     ],
 )
 def test_a_log_goes_only_where_a_log_may_be(
@@ -491,7 +491,7 @@ def test_evaluate_bag_logs_all_images_and_the_true_path(
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (['--rerun', 'a.rrd', '--compare', 'belief=false'], '--rerun: logs one bag on one map'),
+        (['--rerun', 'a.rrd', '--compare', 'belief=false'], '--rerun logs one bag on one map'),
         (['--rerun', 'a.html'], 'expected a file that ends with .rrd'),
     ],
 )

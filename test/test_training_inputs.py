@@ -55,7 +55,7 @@ def test_a_bag_without_a_usable_image_says_why_and_leaves_nothing(
     for _ in range(2):  # nothing was kept of the first time
         assert inspect.main(['inspect', str(bag)]) == 2
         *notes, error = capsys.readouterr().err.splitlines()
-        assert f'no image of {bag} can be read, the first: /image#0@1.000000000' in error
+        assert f'no image of {bag} can be read; the first one: /image#0@1.000000000' in error
         assert any('poses from /odom' in one for one in notes)
     assert not list(cache.rglob('images.txt'))
 

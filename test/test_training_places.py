@@ -218,7 +218,7 @@ def test_what_is_no_training_set_is_refused_with_what_is_understood(tmp_path: Pa
         open_places(config(tmp_path))
     with pytest.raises(DatasetError, match=r'data\.root: not given'):
         open_places(DataConfig())
-    with pytest.raises(TrainingError, match='no place is sampled short'):
+    with pytest.raises(TrainingError, match='every place gives that many'):
         config(tmp_path, images_per_place=4).check()
 
 
@@ -353,7 +353,7 @@ def test_a_batch_has_all_places_where_there_are_fewer() -> None:
 def test_too_few_places_for_a_batch_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DatasetError, match=r'lower data\.places_per_batch'):
         PlaceSampler(a_place_set([4] * 5), DataConfig(), seed=0, world_size=2)
-    with pytest.raises(DatasetError, match='a batch needs two'):
+    with pytest.raises(DatasetError, match='a batch needs at least two places'):
         PlaceSampler(a_place_set([4]), DataConfig(), seed=0)
 
 

@@ -101,13 +101,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
     if arguments.map_bag and not arguments.check:
-        raise ConfigError('--map-bag: works only with --check BAG')
+        raise ConfigError(
+            '--map-bag works only with --check BAG; add --check or leave out --map-bag'
+        )
     if arguments.capabilities and (arguments.check or arguments.library == 'TensorRT'):
         raise ConfigError(
-            '--for: only builds, with TensorRT-RTX; leave out --check and --library TensorRT'
+            '--for only builds an engine, and only with TensorRT-RTX; leave out --check and '
+            '--library TensorRT'
         )
     if arguments.choose and (arguments.capabilities or arguments.check or arguments.library):
-        raise ConfigError('--choose: times this machine; leave out --for, --check and --library')
+        raise ConfigError(
+            '--choose times this machine only; leave out --for, --check and --library'
+        )
     if arguments.choose:
         return _choose(arguments)
     reference = Model.open(arguments.model or default_model(), precision='fp32')

@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.bags:
         return _build_archive(arguments)
     if given := [name for name in _ARCHIVE if getattr(arguments, name) not in (None, 0, False)]:
-        raise ConfigError(f'--{given[0].replace("_", "-")}: works only with --bags')
+        raise ConfigError(
+            f'--{given[0].replace("_", "-")} works only with --bags; use --bags or leave it out'
+        )
     spacing = Spacing.parse(arguments.every)
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))

@@ -175,14 +175,20 @@ def _require_fitting(arguments: argparse.Namespace, bags: Sequence[Path]) -> Non
     """Raise ConfigError for options that do not fit together."""
     several = bags[1:] or len(arguments.map or []) > 1 or arguments.compare
     if arguments.tum and several:
-        raise ConfigError('--tum: writes the fixes of one bag on one map, several were given')
+        raise ConfigError(
+            '--tum writes the fixes of one bag on one map, but several were given; give one of '
+            'each'
+        )
     if arguments.rerun and (several or len(arguments.model) > 1):
-        raise ConfigError('--rerun: logs one bag on one map, several were given')
+        raise ConfigError(
+            '--rerun logs one bag on one map, but several were given; give one of each'
+        )
     if arguments.rerun:
         require_log(arguments.rerun)
     if arguments.landmarks is not None and not arguments.map_bag:
         raise ConfigError(
-            '--landmarks: only with --map-bag; of a map, make it with build_map --landmarks'
+            '--landmarks works only with --map-bag; to add landmarks to a map, rebuild it with '
+            'build_map --landmarks'
         )
 
 

@@ -168,7 +168,10 @@ def _export(arguments: argparse.Namespace) -> int:
         raise ConfigError(f'nothing to export; expected at least one of --{names}')
     has_less = arguments.half or not arguments.thumbnails
     if bool(arguments.slim) != has_less:
-        raise ConfigError('--slim needs --half, --no-thumbnails or both, and they need --slim')
+        raise ConfigError(
+            '--slim works only with --half, --no-thumbnails or both, and these work only with '
+            '--slim'
+        )
     place_map = PlaceMap.open(arguments.map)
     if arguments.slim:
         slimmed(

@@ -39,8 +39,8 @@ def _source(arguments: argparse.Namespace) -> _Source:
     """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
     if arguments.cells and not (arguments.model and arguments.cells_on):
         raise TrainingError(
-            '--cells: needs a model (--from) and images without labels (--cells-on); '
-            'a network to be trained has them by network.cells'
+            '--cells needs a model (--from) and images without labels (--cells-on); '
+            'to train a network with cells, set network.cells'
         )
     if arguments.cells:
         return _Source(
@@ -71,7 +71,7 @@ def _reduced(source: _Source, arguments: argparse.Namespace) -> _Source:
     if not size:
         return source
     if not arguments.reduce_on:
-        raise TrainingError('--reduce-on: not given; principal components need images')
+        raise TrainingError('--reduce-on: not given, but principal components need images')
     return _Source(*shorter(source.graph, source.card, arguments.reduce_on, size), {})
 
 
@@ -79,7 +79,8 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
     """What --validate, --calibration and --max-recall-drop say; raises VprError."""
     if not arguments.validate:
         raise TrainingError(
-            '--validate: not given; smaller graphs are accepted by their recall on data sets'
+            '--validate: not given, but the recall on a data set decides whether a smaller graph '
+            'is accepted'
         )
     if not 0 <= arguments.max_recall_drop <= 100:
         raise TrainingError(
@@ -93,7 +94,7 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
     if any(name.startswith('int8') for name in arguments.precision):
         if not arguments.calibration:
             raise TrainingError(
-                '--calibration: not given; int8 needs images from where the robot drives'
+                '--calibration: not given, but int8 needs images from where the robot drives'
             )
         images = calibration_images(arguments.calibration, image_size)
     return Gate(

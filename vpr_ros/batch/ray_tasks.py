@@ -61,8 +61,8 @@ def _connected(workers: Workers) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise BackendError(
-            f"--ray: Ray is not installed ({error}); pip install 'vpr_ros[batch]', "
-            'or leave --ray out: --workers works without it'
+            f'--ray: Ray is not installed ({error}); install it with '
+            "pip install 'vpr_ros[batch]', or use --workers, which works without Ray"
         ) from error
     folder = None if workers.on_cluster else tempfile.mkdtemp(prefix='ray-')
     try:
@@ -72,7 +72,7 @@ def _connected(workers: Workers) -> Iterator[Any]:
             where = f'at {workers.ray}' if workers.on_cluster else 'on this machine'
             said = ' '.join(str(error).split())[:300]
             raise BackendError(
-                f'--ray: cannot be used {where} ({said}); leave --ray out to work without it'
+                f'--ray: Ray cannot be used {where} ({said}); leave out --ray to work without it'
             ) from error
         yield ray
     finally:

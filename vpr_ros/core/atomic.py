@@ -96,7 +96,7 @@ def staged_file(target: Path) -> Iterator[Path]:
     """
     target = target.absolute()
     if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, 'it is there and is not a regular file', str(target))
+        raise OSError(errno.EINVAL, 'it exists and is not a regular file', str(target))
     with _locked(target, patience_s=math.inf) as is_alone:
         if is_alone:
             _remove_leftovers(target)
@@ -208,7 +208,8 @@ def _lock(path: Path, patience_s: float) -> int | None:
             if time.monotonic() >= ends_s:
                 raise OSError(
                     errno.EBUSY,
-                    f'{who} is writing it; wait until that has ended, end it, or write elsewhere',
+                    f'{who} is writing it; wait until that program ends, stop it, or choose '
+                    'another place',
                     str(path),
                 ) from error
             time.sleep(_POLL_S)

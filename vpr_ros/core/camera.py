@@ -94,7 +94,7 @@ class Camera:
         across, down = width_px / self.width_px, height_px / self.height_px
         if abs(across * self.height_px - height_px) > 1.0 + across:
             raise VprError(
-                f'image of {width_px}x{height_px} pixels, the calibration is for '
+                f'the image has {width_px}x{height_px} pixels, but the calibration is for '
                 f'{self.width_px}x{self.height_px}'
             )
         fx, skew, cx, _, fy, cy, *_ = self.matrix

@@ -34,9 +34,9 @@ def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
     """
     mode = (path.stat() if follow_links else path.lstat()).st_mode
     if stat.S_ISLNK(mode):
-        raise DocumentError('a symbolic link, expected a file')
+        raise DocumentError('it is a symbolic link, expected a file')
     if not stat.S_ISREG(mode):
-        raise DocumentError('not a regular file, expected one')
+        raise DocumentError('it is not a regular file')
     flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     return os.fdopen(os.open(path, flags), 'rb')
 
@@ -92,7 +92,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth -= 1
         if is_alias:
             if id(node) not in self._sizes:
-                raise DocumentError('has an alias of what it is in itself')
+                raise DocumentError('an alias in it refers to a value that contains the alias')
             values, height = self._sizes[id(node)]
             self._values += values
             _require_depth(self._depth + height)
@@ -102,13 +102,15 @@ class _BoundedLoader(yaml.SafeLoader):
             height = 1 + max(heights, default=0)
             self._sizes[id(node)] = self._values - before, height
         if self._values > _MOST_VALUES:
-            raise DocumentError(f'more than {_MOST_VALUES} values')
+            raise DocumentError(f'it has more than {_MOST_VALUES} values')
         return node
 
     def construct_number(self, node: Any) -> int | float:
         """An integer or a float of a usual length."""
         if len(node.value) > _MOST_DIGITS:
-            raise DocumentError(f'has a number of {len(node.value)} digits')
+            raise DocumentError(
+                f'it has a number of {len(node.value)} digits, expected at most {_MOST_DIGITS}'
+            )
         if node.tag.endswith(':int'):
             return int(self.construct_yaml_int(node))
         return float(self.construct_yaml_float(node))
@@ -132,14 +134,14 @@ def _text(content: bytes | str, most_bytes: int) -> str:
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
-        raise DocumentError(f'no text ({error}), expected UTF-8') from error
+        raise DocumentError(f'it is not UTF-8 text ({error})') from error
 
 
 def _require_size(content: bytes, most_bytes: int) -> None:
     if len(content) > most_bytes:
-        raise DocumentError(f'more than {most_bytes / 1e6:.1f} MB, expected less')
+        raise DocumentError(f'it is larger than {most_bytes / 1e6:.1f} MB, expected less')
 
 
 def _require_depth(depth: int) -> None:
     if depth > MOST_DEPTH:
-        raise DocumentError(f'more than {MOST_DEPTH} lists and mappings in each other')
+        raise DocumentError(f'its lists and mappings are nested more than {MOST_DEPTH} deep')

@@ -187,7 +187,8 @@ def _compressed_depth_m(message: Any, source: str) -> NDArray[np.float32]:
     stored = decode_as_stored(content, source=source)
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise ImageError(
-            f'{source}: a picture of {stored.dtype} {list(stored.shape)}, expected 16 bits, grey'
+            f'{source}: the picture is {stored.dtype} {list(stored.shape)}, expected one grey '
+            'channel of 16 bits'
         )
     if not is_inverse:
         return stored.astype(np.float32) * np.float32(1e-3)
@@ -258,7 +259,7 @@ def _as_encoded(message: Any, name: str, source: str, most_pixels: int) -> Image
     encoding = _ENCODINGS.get(_CASES.get(name, name))
     if encoding is None:
         raise ImageError(
-            f'{source}: format {message.format!r}, the pattern is unknown, '
+            f'{source}: the Bayer pattern of format {message.format!r} is unknown, '
             f'expected one of {", ".join(known for known in ENCODINGS if "bayer" in known)}'
         )
     is_grey = pixels.ndim == 2
@@ -270,8 +271,8 @@ def _as_encoded(message: Any, name: str, source: str, most_pixels: int) -> Image
         rgb = encoding.to_rgb(pixels)
     except cv2.error as error:
         raise ImageError(
-            f'{source}: format {message.format!r}, but a picture of {pixels.dtype} '
-            f'{list(pixels.shape)} ({error.err})'
+            f'{source}: the format is {message.format!r}, which does not fit a picture of '
+            f'{pixels.dtype} {list(pixels.shape)} ({error.err})'
         ) from error
     return _as_bytes(rgb, source)
 
@@ -290,11 +291,13 @@ def _check_fields(
     if width == 0 or height == 0:
         raise ImageError(f'{source}: {width}x{height} pixels, expected an image')
     if (encoding.even_width and width % 2) or (encoding.even_height and height % 2):
-        raise ImageError(f'{source}: {width}x{height} pixels, {message.encoding} needs even sides')
+        raise ImageError(
+            f'{source}: {width}x{height} pixels, but {message.encoding} needs even sides'
+        )
     least = width * encoding.channels * encoding.sample_bytes
     if step < least:
         raise ImageError(
-            f'{source}: step {step}, '
+            f'{source}: step is {step}, but '
             f'{width} pixels of {message.encoding} need at least {least} bytes a row'
         )
     found, expected = memoryview(message.data).nbytes, step * encoding.rows(height)

@@ -217,7 +217,7 @@ def _webp(content: Content) -> ImageHeader:
             side & 0x3FFF for side in struct.unpack('<HH', content[start + 6 : start + 10])
         )
     else:
-        raise ValueError(f'{kind!r} is no chunk of a picture')
+        raise ValueError(f'the chunk {kind!r} holds no picture')
     return ImageHeader('WebP', width, height)
 
 

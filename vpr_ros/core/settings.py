@@ -92,6 +92,6 @@ def checked(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     declared = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(values.keys() - declared.keys()):
         raise ConfigError(
-            f'{", ".join(unknown)}: no such setting; known are {", ".join(declared)}'
+            f'{", ".join(unknown)}: no such setting; the settings are {", ".join(declared)}'
         )
     return kind(**{name: check(declared[name], value) for name, value in values.items()})

@@ -38,7 +38,7 @@ def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tu
     """Metres east and north of the datum, in its zone; raises DriveError for no position."""
     _check(latitude_deg, longitude_deg)
     if datum.utm_zone == UNKNOWN_ZONE:
-        raise DriveError('the datum has no UTM zone, expected one to compare degrees with it')
+        raise DriveError('the datum has no UTM zone, so degrees cannot be compared with it')
     try:
         east_m, north_m, _, _ = utm.from_latlon(
             latitude_deg,

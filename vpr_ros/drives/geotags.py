@@ -165,7 +165,7 @@ def _place(tag: Geotag, datum: Datum) -> tuple[float, float]:
             return tag.utm_m[0] - datum.east_m, tag.utm_m[1] - datum.north_m
         if not hemisphere(tag.utm_letter) and tag.degrees is None:
             raise DriveError(
-                f'UTM zone {tag.utm_zone} without a letter beside zone '
+                f'UTM zone {tag.utm_zone} has no letter, and another position is in zone '
                 f'{datum.utm_zone}{datum.utm_letter}; coordinates of two zones cannot be compared'
             )
         degrees = tag.degrees or degrees_of(*tag.utm_m, tag.utm_zone, tag.utm_letter)
@@ -234,7 +234,7 @@ def _exif_geotag(name: str, exif: Image.Exif, doubts: _Doubts) -> Geotag | None:
     if not (abs(latitude_deg) <= 90 and abs(longitude_deg) <= 180):
         raise DriveError(f'{where} is not on the Earth')
     if latitude_deg == 0 == longitude_deg:
-        raise DriveError(f'{where} is a zeroed one, not a place')
+        raise DriveError(f'{where} is all zeros, so the camera knew no position')
     if _word(gps.get(_STATUS)) == _VOID:
         doubts.void.append(name)
     altitude_m = _finite(gps.get(_ALTITUDE)) or 0.0

@@ -213,8 +213,8 @@ def _say_left_out(
         )
     else:
         raise DriveError(
-            f'{source}: no channel with ROS 2 messages (cdr) in it, but {said}; '
-            'give the recording that it was made from'
+            f'{source}: it has no channel with ROS 2 messages (cdr), only {said}; '
+            'give the recording from which it was made'
         )
 
 

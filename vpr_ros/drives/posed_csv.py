@@ -49,12 +49,13 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DriveError(f'{table}: cannot be read ({error})') from error
     if not rows:
-        raise DriveError(f'{table}: no image of its {missing} rows is in {images}')
+        raise DriveError(f'{table}: none of the images in its {missing} rows is in {images}')
     _require_seconds(table, rows)
     unposed = sum(row.pose is None for row in rows)
     if unposed == len(rows):
         raise DriveError(
-            f'{table}: not one usable pose in {len(rows)} rows (NaN, or no unit quaternion)'
+            f'{table}: no usable pose in {len(rows)} rows (all have NaN or a '
+            'quaternion that is not of unit length)'
         )
     warnings = []
     if missing:

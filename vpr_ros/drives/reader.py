@@ -215,11 +215,13 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
         raise DriveError(f'{path}: no such bag')
     if path.name.endswith('.bag.active'):
         raise DriveError(
-            f'{path}: its recorder was killed; run `rosbag reindex` and rename it to end in .bag'
+            f'{path}: its recorder was killed; run `rosbag reindex` and rename the file to end '
+            'in .bag'
         )
     if path.suffix == '.zstd':
         raise DriveError(
-            f'{path}: a compressed part of a bag; give the folder that holds it and metadata.yaml'
+            f'{path}: this is a compressed part of a bag; give the folder that holds it and '
+            'metadata.yaml'
         )
     if path.suffix not in _SUFFIXES:
         raise DriveError(

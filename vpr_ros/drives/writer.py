@@ -258,7 +258,7 @@ def write_bag(
         raise DriveError(f'--rate {options.rate_hz}: expected a number above 0')
     drive = open_drive(folder, drive_options)
     if drive.trajectory is not None and options.spacing_m is not None:
-        raise DriveError(f'{folder}: has its own poses; leave out --spacing')
+        raise DriveError(f'{folder}: this folder has its own poses; leave out --spacing')
     written = Written()
     with noting(lambda: written.notes), writing(output, options.storage) as bag:
         _write_drive(bag, drive, options, written, drive_options.max_pose_gap_s)

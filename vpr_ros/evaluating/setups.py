@@ -66,7 +66,8 @@ def opened_maps(
     headers = [read_header(folder) for folder in folders]
     if any(header.datum != headers[0].datum for header in headers):
         raise ConfigError(
-            '--map: these maps have different datums, expected the same; no drive fits both'
+            '--map: these maps have different datums, so no drive fits both; evaluate each by '
+            'itself'
         )
     chosen = list(models) or [
         model_that_made(header.model_name, header.model_sha256) for header in headers
@@ -75,7 +76,8 @@ def opened_maps(
         chosen = chosen * len(headers)
     if len(chosen) != len(headers):
         raise ConfigError(
-            f'--model: {len(chosen)} for {len(headers)} maps, expected none, one, or one for each'
+            f'--model: {len(chosen)} models for {len(headers)} maps, expected none, one, or one '
+            'for each map'
         )
     opened = [Model.open(folder, precision=precision) for folder in chosen]
     return [

@@ -57,8 +57,8 @@ def require_processor(cpuinfo: Path = Path('/proc/cpuinfo'), *, machine: str = '
     flags = re.search(r'^flags\s*:(.*)$', text, re.M)
     if flags and 'avx2' not in flags[1].split():
         raise FleetError(
-            'this processor has no AVX2, expected one that has: the engine of the fleet '
-            '(lancedb) does not run without; push and pull on another computer'
+            'this processor has no AVX2, and the engine of the fleet (lancedb) needs it; '
+            'push and pull on another computer'
         )
 
 
@@ -112,8 +112,8 @@ def insistently(what: str, attempt: Callable[[], Value]) -> Value:
         return attempt()
     except ConflictError as error:
         raise FleetError(
-            f'{what}: other programs write the fleet all the time, gave up after '
-            f'{MOST_ATTEMPTS} tries; nothing was changed, try again'
+            f'{what}: other programs kept writing to the fleet, so this one gave up after '
+            f'{MOST_ATTEMPTS} tries; nothing was changed; try again'
         ) from error
 
 

@@ -233,8 +233,8 @@ def require_form(found: 'pa.Schema', wanted: 'pa.Schema', *, where: str) -> None
         name = differing[0] if differing else 'the order'
         raise FleetError(
             f'{where}: column {name!r} is {names.get(name, "missing")}, expected '
-            f'{expected.get(name, "none of that name")}; it was not made by this program, '
-            'or by a newer one'
+            f'{expected.get(name, "none of that name")}; the table was made by '
+            'another program or a newer version of this one'
         )
 
 
@@ -266,8 +266,8 @@ def from_table(rows: 'pa.Table', form: Form, *, where: str) -> Places:
     for row, wanted in enumerate(keys_of(places.ids(form), places.landmark_ids(form))):
         if held[row] != wanted:
             raise FleetError(
-                f'{where}: place {printable_name(places.names[row])} is not what its id says; '
-                'the row was changed, push the map again from the robot that made it'
+                f'{where}: place {printable_name(places.names[row])} is not what its id says, '
+                'so the row was changed; push the map again from the robot that made it'
             )
     return places
 

@@ -94,7 +94,10 @@ def pull(
     chosen_model = _of_one_model(records, model, opened_model, fleet)
     wanted = [one for one in chosen_model if condition is None or one.condition == condition]
     if not wanted:
-        raise FleetError(f'{address}: version {number} has nothing{_asked(None, condition)}')
+        raise FleetError(
+            f'{address}: version {number} has no places{_asked(None, condition)}; '
+            f'map fleet {address} lists what it has'
+        )
     _require_one_form(wanted)
     cut = _chosen(fleet, wanted, near)
     if not cut:
@@ -129,9 +132,13 @@ def _of_one_model(
     said = ', '.join(f'{printable(name)} ({sha[:12]})' for sha, name in sorted(models.items()))
     if not found and records:
         asked = model or (opened_model.card.name if opened_model else '')
-        raise FleetError(f'{fleet.address}: has no places of model {asked}, but of {said}')
+        raise FleetError(
+            f'{fleet.address}: the fleet has no places of model {asked}, only of {said}'
+        )
     if len(models) > 1:
-        raise FleetError(f'{fleet.address}: has places of {said}; choose one with --model')
+        raise FleetError(
+            f'{fleet.address}: the fleet has places of {said}; choose one model with --model'
+        )
     return found
 
 
@@ -140,7 +147,8 @@ def _require_one_form(records: Sequence[PartRecord]) -> None:
     if len(forms) > 1:
         parts = ' and '.join(one.part[:12] for one in list(forms.values())[:2])
         raise FleetError(
-            f'parts {parts}: descriptors or cells of another size, expected the same of one model'
+            f'parts {parts}: their descriptors or cells differ in size, expected one size for '
+            'each model'
         )
 
 
@@ -164,7 +172,10 @@ def _chosen(fleet: Fleet, records: Sequence[PartRecord], near: Circle | None) ->
             kept = form if form.landmarks == kind else replace(form, landmarks='')
             cut[number] = _Chosen(record, kept, part.table, part.row_ids[rows], rows)
     if len(cut) > MOST_PARTS:
-        raise FleetError(f'{len(cut)} parts, a map holds at most {MOST_PARTS}; ask for less')
+        raise FleetError(
+            f'the request gives {len(cut)} parts, but a map holds at most {MOST_PARTS}; ask for '
+            'less'
+        )
     return [cut[number] for number in sorted(cut)]
 
 
@@ -270,7 +281,9 @@ def _write_part(chosen: _Chosen, writer: MapWriter) -> None:
         for piece in batches(np.arange(len(chosen.rows))):
             rows = chosen.table.take(chosen.row_ids[piece].tolist(), columns)
             if rows.column('row').to_pylist() != chosen.rows[piece].tolist():
-                raise FleetError(f'{where}: rows in another order than asked for; try again')
+                raise FleetError(
+                    f'{where}: the rows came in another order than requested; try again'
+                )
             places = from_table(rows, chosen.form, where=where)
             if chosen.is_half:
                 _require_halves(places.descriptors, where)
@@ -292,6 +305,7 @@ def _require_halves(descriptors: Descriptors, where: str) -> None:
     """Raise FleetError for descriptors [n, D] that half precision would change."""
     if not np.array_equal(descriptors, descriptors.astype(HALF)):
         raise FleetError(
-            f'{where}: descriptors of more digits than half precision has, which the part is said '
-            'to have; push the map again from the robot that made it'
+            f'{where}: the part is said to have descriptors of half precision, but theirs have '
+            'more '
+            'digits; push the map again from the robot that made it'
         )

@@ -177,8 +177,8 @@ def _require_one_form(held: list[PartRecord], form: Form, folder: Path) -> None:
         if one.model_sha256 == form.model_sha256 and one.form != form:
             raise FleetError(
                 f'{folder}: descriptors of {form.descriptor_size} numbers and cells '
-                f'{form.cells}, expected {one.form.descriptor_size} and {one.form.cells} as the '
-                f'fleet has of model {form.model_sha256[:12]}; rebuild the map with build_map'
+                f'{form.cells}, expected {one.form.descriptor_size} and {one.form.cells}, which '
+                f'the fleet has for model {form.model_sha256[:12]}; rebuild the map with build_map'
             )
 
 

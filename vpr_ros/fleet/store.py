@@ -117,9 +117,11 @@ class Frame:
                     _typed(found['frame_id'], str), datum, _typed(found['has_heading'], bool)
                 )
         except (DocumentError, KeyError, TypeError, ValueError) as error:
-            raise FleetError(f'{where}: no frame of a fleet ({error})') from error
+            raise FleetError(
+                f'{where}: its notes are not the frame of a fleet ({error})'
+            ) from error
         raise FleetError(
-            f'{where}: format {str(version)[:20]} of a fleet, this program knows {FORMAT}; '
+            f'{where}: the fleet has format {str(version)[:20]}, but this program knows {FORMAT}; '
             'update the program'
         )
 
@@ -167,10 +169,10 @@ class PartRecord:
             found = parse_json(self.details)
             size = _typed(found['descriptor_size'], int)
             if not 1 <= size <= _MOST_DESCRIPTOR:
-                raise ValueError(f'descriptor_size is {size}')
+                raise ValueError(f'descriptor_size is {size}, expected 1 to {_MOST_DESCRIPTOR}')
             view = found['field_of_view_deg']
             if view is not None and not 0 < _typed(view, float) < 360:
-                raise ValueError(f'field_of_view_deg is {view}')
+                raise ValueError(f'field_of_view_deg is {view}, expected above 0 and below 360')
             calibration = found['model_calibration']
             kind, camera = _landmarks(found)
             return {
@@ -187,7 +189,9 @@ class PartRecord:
         except (
             DocumentError, KeyError, OverflowError, TypeError, ValueError, VprError
         ) as error:  # fmt: skip
-            raise FleetError(f'part {self.part[:12]}: damaged details ({error})') from error
+            raise FleetError(
+                f'part {self.part[:12]}: its details are damaged ({error})'
+            ) from error
 
     def is_near(self, x: float, y: float, radius_m: float) -> bool:
         """Whether the part's extent reaches into a circle."""
@@ -339,7 +343,7 @@ class Fleet:
         def attempt() -> int:
             newest, _ = self.parts()
             if version == newest:
-                raise FleetError(f'{self.address}: version {version} is the newest already')
+                raise FleetError(f'{self.address}: version {version} is already the newest')
             self.parts(version)  # says that there is none, or that it is damaged
             table = self._database.table(PARTS)
             table.restore(version)
@@ -376,8 +380,9 @@ class PartTable:
         is_counted = np.array_equal(row[order], np.arange(len(row)))
         if not is_counted or part_digest(self.keys) != part:
             raise FleetError(
-                f'{table.where}: {len(row)} places whose digest differs from the name of the '
-                'table; it is damaged, restore it from a copy or push the maps to another fleet'
+                f'{table.where}: the digest of its {len(row)} places differs from the name of the '
+                'table, so the table is damaged; restore it from a copy, or push the maps to '
+                'another fleet'
             )
         self.x_m, self.y_m = x_m[order], y_m[order]  # [n]
         self.row_ids: NDArray[np.int64] = row_ids[order].astype(np.int64)  # [n]
@@ -432,7 +437,9 @@ def _record(row: dict[str, Any], where: str) -> PartRecord:
         if not form.fullmatch(row[name]):
             raise FleetError(f'{where}: {name} of a part is {row[name][:80]!a}, expected a digest')
     if record.places < 1:
-        raise FleetError(f'{where}: part {record.part[:12]} of {record.places} places')
+        raise FleetError(
+            f'{where}: part {record.part[:12]} has {record.places} places, expected at least one'
+        )
     return record
 
 
@@ -448,7 +455,7 @@ def _datum(found: Any) -> Datum:
         *(float(found[name]) for name in ('east_m', 'north_m', 'altitude_m')),
     )
     if not all(math.isfinite(one) for one in (datum.east_m, datum.north_m, datum.altitude_m)):
-        raise ValueError(f'{datum}')
+        raise ValueError(f'{datum}, expected finite metres')
     return datum
 
 
@@ -464,14 +471,14 @@ def _landmarks(found: Any) -> tuple[str, Camera | None]:
     camera = Camera.checked(mapping)
     is_finite = all(map(math.isfinite, (*camera.matrix, *camera.distortion)))
     if max(sides) > _MOST_PIXELS or not is_finite:
-        raise ValueError('camera is no calibration')
+        raise ValueError('its camera is not a calibration')
     return kind, camera
 
 
 def _mounting(found: Any) -> tuple[float, ...]:
     pose: Poses = checked_pose(found, source='base_T_camera')
     if pose.ndim != 1:
-        raise ValueError(f'base_T_camera of shape {pose.shape}')
+        raise ValueError(f'base_T_camera has shape {pose.shape}, expected [7]')
     return tuple(pose.tolist())
 
 

@@ -423,7 +423,8 @@ def _require_some(
         return
     error = DriveError(
         f'{len(broken)} of {len(broken) + len(finished)} recordings cannot be mapped (see above), '
-        f'{output} was not written; {work} keeps what was done. Mend them, or leave them out with '
+        f'so {output} was not written; {work} keeps what was done. Mend them, or leave them out '
+        'with '
         '--leave-out-broken, and run the same command again'
     )
     error.notes = tuple(broken_lines(broken))

@@ -243,7 +243,7 @@ def require_mapped(drive: Drive, report: Report) -> None:
     """Raise DriveError where not one of a drive's images became a place."""
     if report.images and not report.mapped:
         raise DriveError(
-            f'{drive.name}: not one of its {report.images} images can be mapped, '
+            f'{drive.name}: not one of its {report.images} images can be mapped: '
             f'{report.without_pose} have no pose and {report.unusable.count} cannot be used'
         )
 
@@ -318,7 +318,8 @@ def features_of_kind(kind: str, cells: tuple[int, int, int] | None) -> Features 
         raise ConfigError(f'--landmarks {kind}: expected one of {choices}')
     if kind == CellFeatures.name and cells is None:
         raise ConfigError(
-            '--landmarks cells: the map has no cells; take a model with cells, or sift'
+            '--landmarks cells: the map has no cells; choose a model with cells, or --landmarks '
+            'sift'
         )
     return features_named(kind, shipped_graphs(GRAPHS_OF_KIND[kind]))
 
@@ -393,7 +394,7 @@ def posed_frames(
     """
     if drive.trajectory is None:
         raise DriveError(
-            f'{drive.name}: no poses in it; a map needs to know where its images were taken'
+            f'{drive.name}: no poses in it, and a map needs to know where its images were taken'
         )
     last: tuple[int, Poses] | None = None
     unposed_ns: list[int] = []

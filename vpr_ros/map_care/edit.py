@@ -91,7 +91,7 @@ def append(
             yield writer
             writer.finish()
         if writer.places == 0:
-            raise MapError(f'{folder}: not changed, there is no image with a pose to put into it')
+            raise MapError(f'{folder}: the map was not changed, because no image has a pose')
         places = header.places + writer.places
         now_held = header
         if landmarks is not None and not header.landmark_features:
@@ -185,7 +185,7 @@ def keep_places(
     where nothing is kept or the map cannot be written.
     """
     if not kept.any():
-        raise MapError(f'{place_map.folder}: not one of {len(place_map)} places would be left')
+        raise MapError(f'{place_map.folder}: none of its {len(place_map)} places would be left')
     header = place_map.header
     try:
         with _staged(Path(output)) as staging:
@@ -314,7 +314,8 @@ def _link(source: Path, target: Path) -> None:
         opened = open_regular(source)
     except FileNotFoundError as error:
         raise MapError(
-            f'{source}: missing, the map is damaged; restore it or rebuild the map'
+            f'{source}: this file is missing, so the map is damaged; restore the file or rebuild '
+            'the map'
         ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     with opened:
@@ -335,7 +336,9 @@ def _changed(header: MapHeader, places: int, command: str, source: str) -> MapHe
 def _require_unchanged(folder: Path, header: MapHeader) -> None:
     if read_header(folder) != header:
         raise MapError(
-            f'{folder}: changed by another program meanwhile and left as that made it; try again'
+            f'{folder}: another program changed the map in the meantime, and its version was '
+            'kept; '
+            'try again'
         )
 
 
@@ -368,8 +371,8 @@ def _require_features(folder: Path, header: MapHeader, features: Features) -> No
     held = header.landmark_features, header.graphs
     if held != (features.name, graph_digests(features)):
         raise MapError(
-            f'{folder}: has landmarks of {held[0]}, the new part of {features.name}; '
-            'expected the same, by the same networks'
+            f'{folder}: the map has landmarks of kind {held[0]} and the new part of kind '
+            f'{features.name}; expected one kind, made with the same networks'
         )
 
 
@@ -387,9 +390,10 @@ def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
         ]
         if kinds[0] != kinds[1]:
             raise MapError(
-                f'{first.folder} and {other.folder}: landmarks of {kinds[0][0]} and '
-                f'{kinds[1][0]}, expected the same, by the same networks; '
-                'rebuild one with build_map --landmarks'
+                f'{first.folder} and {other.folder}: their landmarks are of kind {kinds[0][0]} '
+                'and '
+                f'{kinds[1][0]}, expected one kind, made with the same networks; '
+                'rebuild one map with build_map --landmarks'
             )
     return first
 

@@ -40,7 +40,8 @@ class NodeConfig(SessionConfig):
         given = np.array(self.base_T_camera, dtype=np.float64).reshape(-1, 7)
         if len(given) not in (0, cameras):
             raise ConfigError(
-                f'base_T_camera: {len(given)} mountings for the {cameras} of image_topic'
+                f'base_T_camera: {len(given)} mountings for the {cameras} of image_topic, '
+                'expected one for each camera'
             )
         if not len(given):
             return [None] * cameras

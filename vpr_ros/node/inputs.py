@@ -235,7 +235,7 @@ class Inputs:
         try:
             place = degrees_of_fix(message)
         except VprError as error:
-            raise VprError(f'gps/fix: {error}; ignored') from error
+            raise VprError(f'gps/fix: {error}; the position is ignored') from error
         position_m = np.array(east_north_of(*place, datum))
         variance = max(message.position_covariance[0], message.position_covariance[4])
         known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN
@@ -282,7 +282,9 @@ class Inputs:
         """Localize the image of a request, outside the drive."""
         given = [image for image in (request.image, request.compressed_image) if len(image.data)]
         if len(given) != 1:
-            raise ImageError(f'{len(given)} of image and compressed_image have data, expected one')
+            raise ImageError(
+                f'{len(given)} of the fields image and compressed_image have data, expected one'
+            )
         at_ns = convert.stamp_ns(given[0].header.stamp) or self._now_ns()
         replied = self._reply(LocalizeAsked(at_ns, self._reading(given[0])))
         located, place_map = replied.located, replied.place_map

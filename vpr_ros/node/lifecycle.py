@@ -136,7 +136,7 @@ class LocalizeNode(LifecycleNode):
         try:
             self._problem = ''
             if self._configured is None:
-                raise VprError('not configured; nothing to activate')
+                raise VprError('the node is not configured; configure it first')
             self._active = self._activate(self._configured)
             self._bond = open_bond(self, expected=not self.config.autostart)
         except Exception as error:
@@ -274,7 +274,7 @@ class LocalizeNode(LifecycleNode):
 
     def _say_log_ended(self, problem: str) -> None:
         """Tell once that there is no log; called in the log's thread too."""
-        self.get_logger().warning(f'rerun: no log: {problem}')
+        self.get_logger().warning(f'rerun: no log is written: {problem}')
 
     def _mounting_of(self) -> Any:
         """How the session asks tf for a camera's mounting; None where there is no tf."""
@@ -308,7 +308,9 @@ class LocalizeNode(LifecycleNode):
         """Tell the operator; called in the loader's thread."""
         configured = self._configured
         if refusal:
-            self.get_logger().error(f'map {loading.folder} refused, the old one stays: {refusal}')
+            self.get_logger().error(
+                f'map {loading.folder} was refused, and the old map stays: {refusal}'
+            )
         elif configured is not None:
             self._log_map(configured)
         active, executor = self._active, self.executor
@@ -335,8 +337,9 @@ class LocalizeNode(LifecycleNode):
             logger.warning(f'backend {self.config.backend}: {chosen.reason}')
         if convert.PlaceMatchArray is None:
             logger.warning(
-                'vpr_msgs is not built: ~/matches, ~/localize and ~/load_map are missing, all '
-                'else works; build it with colcon, or `make setup` where a C++ compiler is'
+                'vpr_msgs is not built, so ~/matches, ~/localize and ~/load_map are missing; all '
+                'else works. Build it with colcon, or run `make setup` where a C++ compiler is '
+                'installed'
             )
 
     def _log_map(self, configured: Configured) -> None:
@@ -350,8 +353,9 @@ class LocalizeNode(LifecycleNode):
         if self.config.belief and radius_m and radius_m != self.config.agreement_radius:
             logger.warning(
                 f'the map was calibrated for answers right within {radius_m:g} m, '
-                f'agreement_radius is {self.config.agreement_radius:g} m; '
-                'set it to the same, or calibrate again with that --radius'
+                f'but agreement_radius is {self.config.agreement_radius:g} m; set '
+                'agreement_radius '
+                'to the same, or calibrate again with that --radius'
             )
 
     def _say_doing(self, text: str) -> None:

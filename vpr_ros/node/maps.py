@@ -74,7 +74,7 @@ class MapLoader:
         """Begin to open a map; raises ConfigError while another one is being opened."""
         if self._loading is not None:
             raise ConfigError(
-                f'map: {self._loading.folder} is being opened; ask for {folder} again after it'
+                f'map: {self._loading.folder} is still being opened; ask for {folder} again later'
             )
         self._loading = loading = Loading(folder)
         self._session.counts.say(**{'map being opened': folder})

@@ -44,7 +44,8 @@ def open_localizer(
     mountings = config.mountings()
     if not has_tf and any(given is None for given in mountings[1:]):
         raise ConfigError(
-            f'image_topic: {len(mountings)} cameras need a mounting each in base_T_camera, '
+            f'image_topic: base_T_camera needs a mounting for each of the {len(mountings)} '
+            'cameras, '
             'because tf2_ros is not installed'
         )
     chosen = open_describer(
@@ -73,7 +74,7 @@ def open_map(folder: Path, model: Model) -> PlaceMap:
     given, expected = place_map.header.descriptor_size, model.card.descriptor_size
     if given != expected:
         raise MapError(
-            f'{folder}: descriptors of {given} numbers, {model.card.name} gives {expected}; '
+            f'{folder}: descriptors of {given} numbers, but {model.card.name} gives {expected}; '
             'rebuild the map with build_map'
         )
     return place_map
@@ -97,8 +98,9 @@ def check_replacement(
     ):
         if here != there:
             raise MapError(
-                f'{folder}: its poses are in {name} {there}, expected {here} as of the map that '
-                'is served; configure the node anew for another one'
+                f'{folder}: its poses are in {name} {there}, expected {here} as in the served '
+                'map; '
+                'to change to this map, clean up and configure the node again'
             )
 
 

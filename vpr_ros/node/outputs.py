@@ -169,7 +169,9 @@ class Outputs:
 
     def _correct(self, corrected: Corrected) -> None:
         if self._transforms is None:
-            self._node.get_logger().warning('publish_tf: tf2_ros is not installed', once=True)
+            self._node.get_logger().warning(
+                'publish_tf: tf2_ros is not installed, so no transform is published', once=True
+            )
             return
         if self._tf is None:
             config = self._config()

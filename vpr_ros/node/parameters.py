@@ -81,7 +81,7 @@ class Parameters:
                 nearest = difflib.get_close_matches(name, _FIELDS, n=1)
                 advice = f'did you mean {nearest[0]}?' if nearest else 'see config/localize.yaml'
                 self._node.get_logger().warning(
-                    f'parameter {name}: there is none of this name, it is ignored; {advice}'
+                    f'parameter {name}: no parameter has this name, so it is ignored; {advice}'
                 )
 
     def settle_map(self, folder: str) -> None:
@@ -105,7 +105,7 @@ class Parameters:
                 fixed = declared.metadata['at_configure'] and self._is_configured()
                 if fixed and value != values[change.name]:
                     raise ConfigError(
-                        f'{change.name}: taken when the node is configured; '
+                        f'{change.name}: the node reads this parameter when it is configured; '
                         'change it after `ros2 lifecycle set <node> cleanup`'
                     )
                 values[change.name] = value

@@ -136,7 +136,7 @@ class DriveLog:
         if free < FREE_BYTES:
             raise LogError(
                 f'{self.path}: {free >> 20} MB are free on the disk, and {FREE_BYTES >> 20} MB '
-                'have to stay free; make room or log to another disk'
+                'must stay free; make room, or log to another disk'
             )
 
     def _open(self) -> Any:
@@ -174,9 +174,9 @@ def checked(path: Path) -> Path:
     if path.suffix != SUFFIX:
         raise LogError(f'{path}: expected a file that ends with {SUFFIX}, as drive{SUFFIX}')
     if not path.parent.is_dir():
-        raise LogError(f'{path}: there is no folder {path.parent}; make it first')
+        raise LogError(f'{path}: the folder {path.parent} does not exist; create it first')
     if path.exists() and not path.is_file():
-        raise LogError(f'{path}: is there and is no file; expected a name for a new one')
+        raise LogError(f'{path}: it exists and is not a file; choose another name')
     return path
 
 

@@ -332,7 +332,7 @@ class Session:
         """Go on with the drive on another map; only belief and map know of its places."""
         localizer = event.localizer
         if event.before_id != self.localizer.place_map.id:
-            raise VprError('the map was changed meanwhile; ask again')
+            raise VprError('the map changed in the meantime; ask again')
         kept = localizer.continue_from(self.localizer, event.rows_before)
         self.localizer = localizer
         self._whereabouts.use_map(

@@ -139,14 +139,16 @@ class Whereabouts:
         """Search only around it; raises ConfigError that says why it cannot be used."""
         if event.frame_id.removeprefix('/') != self._map_frame.removeprefix('/'):
             raise ConfigError(
-                f'initialpose: in frame {event.frame_id!r}, expected {self._map_frame!r}; ignored'
+                f'initialpose: the pose is in frame {event.frame_id!r}, expected '
+                f'{self._map_frame!r}; '
+                'it is ignored'
             )
         pose = checked_pose(event.map_T_base, source='initialpose')
         variances = np.diag(event.covariance)[:3]
         if not (np.isfinite(variances).all() and (variances >= 0).all()):
             raise ConfigError(
                 f'initialpose: variances of x, y, z are {variances.tolist()}, '
-                'expected finite numbers of at least 0; ignored'
+                'expected finite numbers of at least 0; the pose is ignored'
             )
         sigmas_m = _ONE_SIDED_SIGMAS * np.sqrt(variances)
         radius_m = float(sigmas_m[:2].max()) + config.agreement_radius
@@ -158,14 +160,15 @@ class Whereabouts:
             raise ConfigError(
                 f'initialpose: ({pose[0]:.1f}, {pose[1]:.1f}, {pose[2]:.1f}) is {apart_m:.1f} m '
                 f'from the nearest place of the map, expected at most {radius_m:.1f} m'
-                f'{"" if height_m is None else f", and {height_m:.1f} m in z"}; ignored'
+                f'{"" if height_m is None else f", and {height_m:.1f} m in z"}; the pose is '
+                'ignored'
             )
         self._initial_pose = InitialPose(prior)
 
     def take_gps(self, event: GpsCame, config: SessionConfig) -> None:
         """Search only near it, as long as it says so."""
         if not np.isfinite([*event.position_m, event.sigma_m]).all():
-            raise ConfigError('gps/fix: NaN or infinite; ignored')
+            raise ConfigError('gps/fix: the position has NaN or infinity; it is ignored')
         self.gps.take(event, _ONE_SIDED_SIGMAS * event.sigma_m + config.agreement_radius)
 
     def prior(

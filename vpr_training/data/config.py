@@ -92,5 +92,6 @@ class DataConfig:
         if self.min_images_per_place < self.images_per_place:
             raise TrainingError(
                 f'data.min_images_per_place is {self.min_images_per_place}, expected at least '
-                f'images_per_place, {self.images_per_place}: no place is sampled short'
+                f'images_per_place, {self.images_per_place}: every place gives that many to a '
+                'batch'
             )

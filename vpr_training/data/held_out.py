@@ -21,7 +21,8 @@ def stretches(places: int, share: float) -> NDArray[np.bool_]:
     wanted = max(round(places * share), 1)
     if wanted >= places:
         raise DatasetError(
-            f'data.held_out is {share:g}: of {places} places it leaves none to learn from'
+            f'data.held_out is {share:g}, which leaves none of the {places} places to learn from; '
+            'lower it'
         )
     count = min(max(wanted // _PLACES_IN_STRETCH, 1), _MOST_STRETCHES)
     held = np.zeros(places, dtype=bool)

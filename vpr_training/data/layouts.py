@@ -108,8 +108,8 @@ def _training_layout(root: Path) -> _Layout:
 
 def _no_route(root: Path) -> DatasetError:
     return DatasetError(
-        f'{root}: data.held_out needs places in the order of a route, a drive or places.csv; '
-        'set it to 0 and give validation.roots'
+        f'{root}: data.held_out needs places in the order of a route (a drive or places.csv); '
+        'set data.held_out to 0 and give validation.roots'
     )
 
 

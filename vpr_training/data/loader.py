@@ -60,9 +60,10 @@ class _Images(Dataset[tuple[Image, int]]):
             try:
                 return read(self._places.path(int(other)), at_least_hw=self._size_hw)
             except ImageError as error:
-                warnings.warn(f'{error}; another image of its place is taken', stacklevel=2)
+                warnings.warn(f'{error}; another image of its place is used', stacklevel=2)
         raise DatasetError(
-            f'{self._places.path(row)}: cannot be read, nor any other of its place; '
+            f'{self._places.path(row)}: neither this image nor another one of its place can be '
+            'read; '
             'python -m vpr_training.data inspect --deep lists all broken files'
         )
 

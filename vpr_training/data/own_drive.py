@@ -266,7 +266,9 @@ def _images(
     """Image files, relative to /, with map_T_camera, and what was left out."""
     with noting(lambda: notes_of(drive)):
         if drive.trajectory is None:
-            raise DriveError(f'{path}: no poses in it; places are cut by position and heading')
+            raise DriveError(
+                f'{path}: no poses in it, and position and heading say which images are one place'
+            )
         files, said = _files(path, drive, config)
     stamps = np.array([stamp_ns for stamp_ns, _ in files], dtype=np.int64)
     gap_s = config.max_pose_gap or None
@@ -312,7 +314,7 @@ def _extract(drive: Drive, folder: Path) -> None:
     except OSError as error:
         raise DatasetError(
             f'{folder}: the images of {drive.name} cannot be cached '
-            f'({error.strerror or error}); XDG_CACHE_HOME says where'
+            f'({error.strerror or error}); set XDG_CACHE_HOME to another folder'
         ) from error
 
 
@@ -330,7 +332,9 @@ def _copy_images(drive: Drive, folder: Path) -> None:
         (folder / name).write_bytes(encode_jpeg(image, quality=_JPEG_QUALITY))
         lines.append(f'{frame.stamp_ns} {name}')
     if not lines:
-        raise DatasetError(f'no image of {drive.name} can be read, the first: {unusable.first}')
+        raise DatasetError(
+            f'no image of {drive.name} can be read; the first one: {unusable.first}'
+        )
     said = '\n'.join(' '.join(line.split()) for line in unusable.lines())
     (folder / _LEFT_OUT).write_text(said, encoding='utf-8', errors='replace')
     (folder / _DONE).write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -40,9 +40,14 @@ class PlaceSampler:
         if not self._batches:
             within = 'of one city ' if config.in_city else ''
             raise DatasetError(
-                f'{places.name}: {places.places} places make no batch of {self._p} places '
+                f'{places.name}: {places.places} places are too few for a batch of {self._p} '
+                'places '
                 f'{within}for each of {world_size} processes; '
-                + ('lower data.places_per_batch' if self._p > 2 else 'a batch needs two')
+                + (
+                    'lower data.places_per_batch'
+                    if self._p > 2
+                    else 'a batch needs at least two places'
+                )
             )
 
     def __len__(self) -> int:

@@ -67,7 +67,7 @@ def _read_sequence(folder: Path) -> RecallSet:
         found = _rows(row_of, names, line, folder / 'images')
         if len(found) and found[-1] >= row:
             raise DatasetError(
-                f'{line}: {query} is to match {images[found[-1]].name}, '
+                f'{line}: {query} should match {images[found[-1]].name}, '
                 'expected an earlier image in images/'
             )
         queries.append(row)

@@ -86,7 +86,7 @@ class DescriptorFile:
                 file.seek(start_of_rows(file, _FLOAT, self.size))
             except ValueError as error:
                 raise TrainingError(
-                    f'{self.path}: not a file of descriptors ({error}); delete it'
+                    f'{self.path}: this is not a file of descriptors ({error}); delete it'
                 ) from error
             for start in range(0, self.rows, at_once):
                 count = min(at_once, self.rows - start) * self.size

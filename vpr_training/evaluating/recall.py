@@ -127,8 +127,8 @@ def examine(
     card = describer.model.card
     if verify and card.cells is None:
         raise TrainingError(
-            f'{card.name}: cannot verify {verify} candidates, it has no cells; '
-            'python -m vpr_training.export --cells adds some'
+            f'{card.name}: the model has no cells, so it cannot verify {verify} candidates; '
+            'add cells with python -m vpr_training.export --cells'
         )
     best = (BEST if card.cells else 0) if verify is None else verify
     deepest = max(*RECALL_NS, best)

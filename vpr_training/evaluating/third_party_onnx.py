@@ -134,7 +134,8 @@ class OnnxFile:
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
             found = '; '.join(f'{entry.name}: {entry.type} {entry.shape}' for entry in inputs)
             raise TrainingError(
-                f'{self._path}: inputs are {found}; expected one, uint8 or float of four axes'
+                f'{self._path}: its inputs are {found}, expected one, uint8 or float, with four '
+                'axes'
             )
         (images,) = inputs
         self._input, self._type = images.name, _TYPES[images.type]
@@ -152,12 +153,16 @@ class OnnxFile:
         flat = [entry for entry in outputs if len(entry.shape) == 2] or outputs
         if len(flat) != 1:
             found = '; '.join(f'{entry.name} {entry.shape}' for entry in outputs)
-            raise TrainingError(f'{self._path}: outputs are {found}; expected one of shape [B, D]')
+            raise TrainingError(
+                f'{self._path}: its outputs are {found}, expected one of shape [B, D]'
+            )
         self._output = flat[0].name
         grey = np.full((*self._size_hw, 3), 127, dtype=np.uint8)
         size = self._run(self._pixels(grey)[None]).shape[1]
         if size < 2:
-            raise TrainingError(f'{self._path}: gives {size} number an image, not a descriptor')
+            raise TrainingError(
+                f'{self._path}: it gives {size} number for each image, expected a descriptor'
+            )
         return int(size)
 
 
@@ -184,8 +189,8 @@ def _layout(shape: Sequence[int | str | None], form: InputForm) -> Layout:
     agree = [layout for layout in LAYOUTS if fits[layout]]
     if form.layout is None and len(agree) != 1:
         raise TrainingError(
-            f'input of shape {shape} does not show where its channels are; give --layout '
-            'nchw or nhwc'
+            f'the input of shape {shape} does not show which axis has the channels; give '
+            '--layout nchw or nhwc'
         )
     return form.layout or agree[0]
 
@@ -196,12 +201,12 @@ def _size(shape: Sequence[int | str | None], layout: Layout, form: InputForm) ->
     known = [side for side in sides if isinstance(side, int)]
     if len(known) < 2 and form.size_hw is None:
         raise TrainingError(
-            f'input of shape {shape} has no fixed size; give --image-size HEIGHTxWIDTH'
+            f'the input of shape {shape} has no fixed size; give --image-size HEIGHTxWIDTH'
         )
     size_hw = form.size_hw or (known[0], known[1])
     if any(isinstance(side, int) and side != said for side, said in zip(sides, size_hw)):
         raise TrainingError(
-            f'--image-size {size_hw[0]}x{size_hw[1]}, the graph takes {sides[0]}x{sides[1]}'
+            f'--image-size is {size_hw[0]}x{size_hw[1]}, but the graph takes {sides[0]}x{sides[1]}'
         )
     return size_hw
 
@@ -210,11 +215,13 @@ def _scaling(kind: str, form: InputForm) -> Scaling:
     """How bytes become the graph's numbers; TrainingError where floats come without a word."""
     if _TYPES[kind] is np.uint8:
         if form.scaling not in (None, 'bytes'):
-            raise TrainingError(f'takes bytes, so that --scaling {form.scaling} cannot be')
+            raise TrainingError(
+                f'the graph takes bytes, so --scaling {form.scaling} does not apply; leave it out'
+            )
         return 'bytes'
     if form.scaling is None:
         raise TrainingError(
-            f'takes {kind}, and a graph does not say how pixels are scaled; give '
-            f'--scaling {", ".join(SCALINGS)}'
+            f'the graph takes {kind} and does not say how pixels are scaled; give '
+            f'--scaling with one of {", ".join(SCALINGS)}'
         )
     return form.scaling

@@ -31,7 +31,7 @@ def open_describer(
     except ImportError as error:
         raise TrainingError(
             f'{path}: a checkpoint needs torch and onnx ({error}); '
-            'make setup-training, or give an exported model'
+            'run `make setup-training`, or give an exported model'
         ) from error
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
     return OnnxDescriber(export_checkpoint(path, folder / path.stem), singly=False)

@@ -56,13 +56,17 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
     graph = onnx.load(model.graph)
     in_single(graph)
     weights = dict(_weights(network, _Graph(graph), folder))
-    load_state(network, weights, refusal=f'{folder}: of another architecture', strict=False)
+    load_state(
+        network, weights, refusal=f'{folder}: the model is of another architecture', strict=False
+    )
     describer = OnnxDescriber(model, singly=False)
     found = parity(ExportedNetwork(network).eval(), describer, images_for_parity(model.card))
     if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_COSINE):
         raise TrainingError(
-            f'{folder}: of another architecture: the network made from it gives descriptors of '
-            f'cosine {found} to those of its graph, at least {LEAST_COSINE} is needed'
+            f'{folder}: the model is of another architecture: descriptors of the network made '
+            'from '
+            f'it have a cosine of {found} with those of its graph, expected at least '
+            f'{LEAST_COSINE}'
         )
     return network
 
@@ -118,7 +122,7 @@ def _weights(network: Network, graph: _Graph, folder: Path) -> Iterator[tuple[st
             missing.remove(name)
     if missing:
         raise TrainingError(
-            f'{folder}: of another architecture: its graph has no {missing[0]}'
+            f'{folder}: the model is of another architecture: its graph has no {missing[0]}'
             + (f', and {len(missing) - 1} more are missing' if len(missing) > 1 else '')
         )
 

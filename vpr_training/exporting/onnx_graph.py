@@ -65,8 +65,8 @@ def checked_graph(network: Network, card: ModelCard) -> bytes:
     if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_CELLS_COSINE):
         cells = '' if found.cells is None else f', of cells {LEAST_CELLS_COSINE}'
         raise ParityError(
-            f'{card.name}: not written, cosine of torch and ONNX is {found}, '
-            f'at least {LEAST_COSINE}{cells} is needed'
+            f'{card.name}: the model was not written, because the cosine of torch and ONNX is '
+            f'{found}, expected at least {LEAST_COSINE}{cells}'
         )
     return graph
 

@@ -78,11 +78,13 @@ def check_sets(sets: Sequence[RecallSet]) -> None:
     names = [images.name for images in sets]
     for images in sets:
         if names.count(images.name) > 1:
-            raise TrainingError(f'--validate {images.name}: given twice, or two sets of one name')
+            raise TrainingError(
+                f'--validate {images.name}: this set is given twice, or two sets have this name'
+            )
         if not any(len(rows) for rows in images.positives):
             raise TrainingError(
                 f'--validate {images.name}: none of its queries has a true match, so '
-                'there is no recall; choose another set'
+                'it gives no recall; choose another set'
             )
 
 
@@ -207,7 +209,7 @@ def _accepted(
             if drop > allowed:
                 said = (
                     f'{precision}: R@1 on {name}{way} falls by {drop:.1f} points '
-                    f'({before:.3f} to {after:.3f}), at most {gate.max_drop:g} are allowed'
+                    f'({before:.3f} to {after:.3f}), and at most {gate.max_drop:g} are allowed'
                 )
                 tqdm.write(f'{said}; layers in float: {len(how.get("kept_in_float", ()))}')
                 break

@@ -127,8 +127,8 @@ def _exported(
     apart = max(difference(module, graph, example) for example in examples)
     if not apart <= LARGEST_DIFFERENCE:
         raise ParityError(
-            f'{type(module).__name__}: torch and ONNX differ by {apart:.2g}, '
-            f'at most {LARGEST_DIFFERENCE} is expected; not written'
+            f'{type(module).__name__}: the graph was not written, because torch and ONNX differ '
+            f'by {apart:.2g}, expected at most {LARGEST_DIFFERENCE}'
         )
     return graph
 

@@ -143,7 +143,7 @@ def _passes(
     if not isinstance(projection, nn.Linear) or not 1 < projection.out_features <= most:
         raise TrainingError(
             f'network.descriptor_size is {network.config.descriptor_size}, expected 2 to {most}: '
-            f'what {network.config.aggregator} gives is whitened by a projection'
+            f'a projection to that size whitens what {network.config.aggregator} gives'
         )
     last = _Projection(network, projection, config)
     needs_first = isinstance(aggregator, Whitened) or network.config.aggregates_cells

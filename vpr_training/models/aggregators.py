@@ -133,8 +133,9 @@ class MixVPR(nn.Module):
         features = maps[-1]
         if tuple(features.shape[2:]) != self.map_size:
             raise TrainingError(
-                f'MixVPR: a map of {tuple(features.shape[2:])}, made for {self.map_size}; '
-                'the size of the images is not the one in the configuration'
+                f'MixVPR: the feature map is {tuple(features.shape[2:])}, expected '
+                f'{self.map_size}; '
+                'use images of the size in the configuration'
             )
         x = self.mix(features.flatten(2))  # [B, C, h * w]
         x = self.channels(x.permute(0, 2, 1)).permute(0, 2, 1)  # [B, out_channels, h * w]
@@ -221,7 +222,9 @@ class Layout(nn.Module):
     def __init__(self, channels: Sequence[int], *, power: float = 3.0, cells: int = 4) -> None:
         super().__init__()
         if len(channels) < 2:
-            raise TrainingError('layout: one feature map, expected two (taps: [stride16, head])')
+            raise TrainingError(
+                'layout: the backbone gives one feature map, expected two (taps: [stride16, head])'
+            )
         self.power, self.cells = float(power), cells
         self.descriptor_size = channels[-1] + channels[0] * cells**2
 

@@ -38,7 +38,7 @@ def restored(held: Mapping[str, Any], path: Path) -> Network:
     """The network of a checkpoint's contents, which were read from `path`; TrainingError."""
     if missing := sorted({'network', 'state_dict'} - held.keys()):
         raise TrainingError(
-            f'{path}: lacks {", ".join(missing)}; not a checkpoint of this package'
+            f'{path}: it lacks {", ".join(missing)}, so it is not a checkpoint of this package'
         )
     config = NetworkConfig.from_mapping({**held['network'], 'weights': None}, source=str(path))
     network = Network(config)

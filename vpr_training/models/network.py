@@ -97,7 +97,7 @@ class NetworkConfig:
                 )
         if self.image_height < 32 or self.image_width < 32:
             raise TrainingError(
-                f'{source}: images of {self.image_height} x {self.image_width}, '
+                f'{source}: images are {self.image_height} x {self.image_width}, '
                 'expected at least 32 x 32'
             )
         stages = LITE0_STAGES if self.backbone == LITE0 else self.last_stage
@@ -120,7 +120,8 @@ class NetworkConfig:
             )
         if self.aggregates_cells and not self.cells:
             raise TrainingError(
-                f'{source}: aggregates_cells, but cells is 0; expected 8 or more, such as 64'
+                f'{source}: aggregates_cells is set, but cells is 0; expected 8 or more, such as '
+                '64'
             )
         known = self.taps if self.backbone == LITE0 else ('',)
         if self.cells and self._cells_tap not in known:
@@ -181,7 +182,7 @@ class Network(nn.Module):
     def cells_of(self, maps: list[Tensor]) -> Tensor:
         """The backbone's maps -> cells [B, h, w, C] of unit norm; TrainingError without any."""
         if self.cells is None:
-            raise TrainingError('network.cells is 0: the network gives descriptors alone')
+            raise TrainingError('network.cells is 0, so the network gives no cells')
         found: Tensor = self.cells(maps[self.config.cells_map])
         return found
 
@@ -259,7 +260,8 @@ def _cell_projection(config: NetworkConfig, backbone: Backbone) -> CellProjectio
     channels = backbone.channels[config.cells_map]
     if config.cells > channels:
         raise TrainingError(
-            f'network.cells is {config.cells}, expected at most {channels}, which their map has'
+            f'network.cells is {config.cells}, expected at most {channels}, the channels of '
+            'the feature map'
         )
     return CellProjection(channels, config.cells)
 

@@ -25,9 +25,11 @@ def read_state(path: Path) -> dict[str, Any]:
             if str(error).strip()
             else type(error).__name__
         )
-        raise TrainingError(f'{path}: not a torch file of tensors ({line})') from error
+        raise TrainingError(f'{path}: it is not a torch file of tensors ({line})') from error
     if not isinstance(state, dict):
-        raise TrainingError(f'{path}: holds {type(state).__name__}, expected a dict of tensors')
+        raise TrainingError(
+            f'{path}: it holds a {type(state).__name__}, expected a dict of tensors'
+        )
     return state
 
 

@@ -47,7 +47,9 @@ def _config_file(name: str) -> Path:
     for folder in share_folders():
         if (path := folder / 'config' / 'train' / f'{name}.yaml').is_file():
             return path
-    raise TrainingError(f'config/train/{name}.yaml: not in this installation')
+    raise TrainingError(
+        f'config/train/{name}.yaml: this installation does not have it; install the package again'
+    )
 
 
 def complete(

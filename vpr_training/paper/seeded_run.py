@@ -97,8 +97,9 @@ class Run:
         held: Any = json.loads(self._given.read_text(encoding='utf-8'))
         if tuple(held) != self.overrides:
             raise TrainingError(
-                f'{self.folder}: was run with {" ".join(held) or "no flags"}, now it is '
-                f'{" ".join(self.overrides) or "none"}; choose another --output'
+                f'{self.folder}: its runs had the flags {" ".join(held) or "(none)"}, and now '
+                'they are '
+                f'{" ".join(self.overrides) or "(none)"}; choose another --output'
             )
 
 

@@ -52,7 +52,8 @@ def with_cells(
     old = Model.open(folder, precision='fp32')
     if old.card.cells is not None:
         raise TrainingError(
-            f'{folder}: has cells already, {old.card.cells}; start from one without'
+            f'{folder}: this model already has cells, {old.card.cells}; start from a model '
+            'without cells'
         )
     plain = load_model(folder)
     network = Network(replace(plain.config, cells=numbers, cells_tap=tap))
@@ -89,7 +90,7 @@ def _learn(network: Network, sources: Sequence[Path], config: WhiteningConfig) -
     if found < FEWEST_IMAGES:
         with noting(unusable.lines):
             raise TrainingError(
-                f'--cells-on: {found} images that can be used, expected at least {FEWEST_IMAGES}'
+                f'--cells-on: {found} images can be used, expected at least {FEWEST_IMAGES}'
             )
     assert network.cells is not None
     learn_cells(network.cells, samples.array(), config)
@@ -159,6 +160,6 @@ def _require_same_descriptors(old: Model, graph: bytes, card: ModelCard) -> None
         cosine = float((made.describe(images) * expected).sum(axis=1).min())
     if not cosine >= LEAST_COSINE:
         raise ParityError(
-            f'{old.folder}: not written, descriptors with cells beside them have a cosine of '
-            f'{cosine:.7f} to those before, at least {LEAST_COSINE} is needed'
+            f'{old.folder}: the model was not written, because its descriptors with cells have a '
+            f'cosine of {cosine:.7f} with those before, expected at least {LEAST_COSINE}'
         )

@@ -46,8 +46,8 @@ class RunFolder:
         """Begin a run; TrainingError where the folder already holds one or cannot be written."""
         if self.last.exists() or self.best.exists():
             raise TrainingError(
-                f'{self.folder}: already holds a run; go on with --resume {self.folder}, '
-                'or choose another --output'
+                f'{self.folder}: this folder already holds a run; continue it with '
+                f'--resume {self.folder}, or choose another --output'
             )
         write_file(self.config, config_yaml)
         write_json(self.folder / 'run.json', _provenance(seed))
@@ -62,7 +62,8 @@ class RunFolder:
         """The last checkpoint; TrainingError where there is none or it is damaged."""
         if not self.last.exists():
             raise TrainingError(
-                f'{self.folder}: holds no last.ckpt to go on from; start it again without --resume'
+                f'{self.folder}: this run has no last.ckpt from which to continue; start it again '
+                'without --resume'
             )
         return read_state(self.last)
 

@@ -110,8 +110,12 @@ class TrainConfig:
                 raise TrainingError(f'{source}: {name} is {positive}, expected more than 0')
         self.data.check()
         if self.finish and not self.init:
-            raise TrainingError(f'{source}: finish compares with the start; init is not given')
+            raise TrainingError(
+                f'{source}: finish compares with the model of init, but init is not given; set '
+                'init'
+            )
         if self.finish and not self.data.held_out and not self.validation.roots:
             raise TrainingError(
-                f'{source}: finish measures on nothing; set data.held_out or validation.roots'
+                f'{source}: finish has no images to measure on; set data.held_out or '
+                'validation.roots'
             )

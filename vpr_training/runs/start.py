@@ -28,8 +28,9 @@ def started(config: TrainConfig) -> TrainConfig:
         chosen = wanted != getattr(NetworkConfig(), entry.name)
         if entry.name not in ('frozen_stages', 'weights') and chosen and wanted != held:
             raise TrainingError(
-                f'{init}: of another architecture: network.{entry.name} is {held}, not {wanted}; '
-                'leave it out, or start from a checkpoint of that network'
+                f'{init}: the model is of another architecture: network.{entry.name} is {held}, '
+                'not '
+                f'{wanted}; leave this setting out, or start from a checkpoint of that network'
             )
     network = replace(network, frozen_stages=config.network.frozen_stages)
     network.check(str(init))
@@ -53,5 +54,5 @@ def initial_network(config: TrainConfig) -> Network:
         state.update(network.projection.state_dict(prefix='projection.'))
     if network.cells is not None and held.cells is None:
         state.update(network.cells.state_dict(prefix='cells.'))
-    load_state(network, state, refusal=f'{config.init}: of another architecture')
+    load_state(network, state, refusal=f'{config.init}: the checkpoint is of another architecture')
     return network

@@ -86,7 +86,7 @@ class Training:
             network.cells.requires_grad_(False)
         learning = [one for one in network.parameters() if one.requires_grad]
         if not learning:
-            raise TrainingError('network: nothing in it learns; lower network.frozen_stages')
+            raise TrainingError('network: no part of it learns; lower network.frozen_stages')
         self._student: Student | None = None
         if self._distillation:
             self._student = Student(self._plain, self._distillation.channels)
@@ -120,11 +120,13 @@ class Training:
         """Go on from a checkpoint; TrainingError if it is of another run's form."""
         wanted = self.checkpoint()
         if missing := sorted(wanted.keys() - held.keys()):
-            raise TrainingError(f'{source}: lacks {", ".join(missing)}; not a run to go on with')
+            raise TrainingError(
+                f'{source}: it lacks {", ".join(missing)}, so no run can continue from it'
+            )
         mine, theirs = wanted['network'], held['network']
         if differing := sorted(key for key in mine if mine[key] != theirs.get(key)):
             raise TrainingError(
-                f'{source}: of another architecture: '
+                f'{source}: the checkpoint is of another architecture: '
                 + ', '.join(f'{key} is {theirs.get(key)}, not {mine[key]}' for key in differing)
             )
         try:

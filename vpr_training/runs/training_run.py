@@ -42,7 +42,7 @@ def train(
     if config.data.images_per_place < 2 and not config.distillation.teacher:
         raise TrainingError(
             f'data.images_per_place is {config.data.images_per_place}, expected 2 or more; '
-            'only a distillation.teacher needs no places'
+            'only training with distillation.teacher works without places'
         )
     held = folder.load() if resume else None
     fabric = _fabric(config)

@@ -150,8 +150,8 @@ def build_ahead(
     """
     if not library.builds_ahead:
         raise BackendError(
-            f'{library.full_name} builds on the GPU that is to run the engine, only TensorRT-RTX '
-            'builds ahead for a compute capability'
+            f'{library.full_name} builds an engine only on the GPU that runs it; to build for a '
+            'compute capability, use TensorRT-RTX'
         )
     major, _, minor = capability.partition('.')
     if not (major.isdigit() and minor.isdigit()):
@@ -212,7 +212,8 @@ def cast_first(graph: bytes) -> bytes:
         import onnx
     except ImportError as error:
         raise BackendError(
-            f'onnx cannot be imported ({error}), it prepares graphs for TensorRT; pip install onnx'
+            f'onnx cannot be imported ({error}), and TensorRT needs it to prepare graphs; '
+            'pip install onnx'
         ) from error
     model = onnx.load_from_string(graph)
     nodes = model.graph.node
@@ -254,7 +255,7 @@ def _add_profile(
     profile.set_shape(name, one, one, most)
     if config.add_optimization_profile(profile) < 0:
         raise BackendError(
-            f'{model.graph}: {library.name} refuses {size} images of a dynamic number'
+            f'{model.graph}: {library.name} refuses batches of varying size for images of {size}'
         )
 
 

@@ -122,7 +122,7 @@ class Model:
         if found != model.graph_sha256:
             raise ModelError(
                 f'{model.graph}: sha256 {found[:12]}, the card says {model.graph_sha256[:12]}; '
-                'the file is damaged or was replaced, export the model again'
+                'the file is damaged or was replaced; export the model again'
             )
         require_self_contained(memoryview(graph), source=str(model.graph))
         return model

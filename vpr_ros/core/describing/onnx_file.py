@@ -60,7 +60,8 @@ def require_self_contained(
         )
     if found.compiled:
         raise ModelError(
-            f'{source}: its operator {min(found.compiled)} loads a compiled file, expected a graph'
+            f'{source}: its operator {min(found.compiled)} loads a compiled file, expected a '
+            'plain graph'
         )
     if others := sorted(found.domains - KNOWN_DOMAINS):
         raise ModelError(
@@ -84,7 +85,7 @@ def needs(graph: bytes | memoryview, *, source: str) -> Needs:
 def _read(content: Content, kind: str, found: Needs, own: set[str], depth: int) -> None:
     """Collect from one message; own: domains of the functions that the file brings itself."""
     if depth > 4 * _MOST_DEPTH:
-        raise ValueError('graphs too deep in each other')
+        raise ValueError('its graphs are nested too deeply')
     inner = _GRAPHS[kind]
     texts: dict[int, str] = {}
     for number, value in _fields(content):
@@ -134,7 +135,7 @@ def _fields(content: Content) -> Iterator[tuple[int, int | Content]]:
         else:
             raise ValueError(f'wire type {wire}')
         if place + length > end:
-            raise ValueError(f'a field of {length} bytes ends behind the file')
+            raise ValueError(f'a field of {length} bytes ends beyond the end of the file')
         yield tag >> 3, content[place : place + length]
         place += length
 
@@ -148,4 +149,4 @@ def _varint(content: Content, place: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, place
-    raise ValueError('a number of more than ten bytes')
+    raise ValueError('a number takes more than ten bytes')

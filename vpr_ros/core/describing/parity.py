@@ -38,9 +38,10 @@ def require_parity(describer: Describer, reference: Describer, bits: Bits, *, wh
     for name, cosine in cosines.items():
         if not cosine >= LEAST_COSINE[bits]:  # also where it is NaN
             raise ParityError(
-                f'{reference.model.graph}: cosine {cosine:.3f} between {name} of {what} and of '
-                f'onnxruntime, expected at least {LEAST_COSINE[bits]}; take another precision, '
-                'fp32 is the safe one'
+                f'{reference.model.graph}: the {name} of {what} have a cosine of {cosine:.3f} '
+                'with '
+                f'those of onnxruntime, expected at least {LEAST_COSINE[bits]}; choose another '
+                'precision: fp32 is the safest'
             )
 
 

@@ -81,7 +81,7 @@ def choose(
     there = ', '.join(['fp32', *(name for name in accepted if name != 'fp32')])
     raise ModelError(
         f'{source}: no {wanted} graph was accepted for this model, it has {there}; choose one of '
-        f'these or auto, or make it: python -m vpr_training.export --from {source} '
+        f'these or auto, or make it with: python -m vpr_training.export --from {source} '
         f'--precision {wanted} --validate DATASET --output {source}'
     )
 

@@ -48,7 +48,7 @@ def shipped_graphs(names: Sequence[str]) -> dict[str, bytes]:
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise ModelError(
-                f'{paths[0]}: not there; make it once, where torch is, by '
+                f'{paths[0]}: this file does not exist; make it once, on a computer with torch: '
                 '`pip install -r requirements/xfeat.txt` and '
                 '`python -m vpr_training.export_xfeat --output models/xfeat`'
             )
@@ -69,7 +69,7 @@ def model_that_made(name: str, sha256: str) -> Path:
             continue
     raise MapError(
         f'the map was made with model {name} ({sha256[:12]}), '
-        'and that is not a shipped model; give its folder with the parameter `model`, or --model'
+        'which is not a shipped model; give its folder with the parameter `model`, or --model'
     )
 
 

@@ -33,7 +33,7 @@ def features_named(name: str, graphs: Mapping[str, bytes]) -> Features:
     kind = _KIND_OF_NAME.get(name)
     if kind is None:
         raise MapError(
-            f'landmarks of {name!r}, this program finds {", ".join(GRAPHS_OF_KIND)}; '
+            f'landmarks of kind {name!r}, but this program knows {", ".join(GRAPHS_OF_KIND)}; '
             'rebuild the map with build_map --landmarks'
         )
     if kind == 'cells':

@@ -104,8 +104,8 @@ class LandmarkMaker:
         height, width = image.shape[:2]
         if depth_m is not None and depth_m.shape != (height, width):
             raise VprError(
-                f'depth image of {depth_m.shape[1]}x{depth_m.shape[0]} pixels for an image of '
-                f'{width}x{height}, expected one that is aligned with it'
+                f'the depth image has {depth_m.shape[1]}x{depth_m.shape[0]} pixels and its image '
+                f'{width}x{height}, expected two aligned images of one size'
             )
         camera = self.camera.scaled_to(width, height)
         found = self.features.extract(image)

@@ -54,7 +54,9 @@ class Rig:
             return found
         if camera:
             raise ConfigError(
-                f'camera {camera + 1}: its mounting is not known; give base_T_camera, or tf'
+                f'camera {camera + 1}: its mounting is not known; set the parameter '
+                'base_T_camera, '
+                'or publish the mounting on tf'
             )
         return self._map.base_T_camera
 
@@ -90,7 +92,7 @@ class Rig:
         if found is not None and not (found >= 0).any():
             raise ConfigError(
                 f'camera {camera + 1}: no place on the map was seen in its viewing '
-                'direction; leave it out, or map the route in the other direction, too'
+                'direction; leave this camera out, or map the route in the other direction, too'
             )
         return found
 

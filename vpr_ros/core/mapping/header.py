@@ -154,13 +154,13 @@ def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
     settings = {name: value for name, value in values.items() if name in known}
     for name in _NEEDED:
         if name not in settings:
-            raise ValueError(f'no {name}')
+            raise ValueError(f'the entry {name} is missing')
     for name, types in _TYPES.items():
         if name in settings and type(settings[name]) not in types:
             raise ValueError(f'{name}: {settings[name]!r}, expected {_called(types)}')
     for name in ('descriptor_size', 'places'):
         if settings[name] < 1:
-            raise ValueError(f'{name}: {settings[name]}, expected one at least')
+            raise ValueError(f'{name}: {settings[name]}, expected at least one')
     if settings.get('datum') is not None:
         settings['datum'] = _checked_datum(Datum(**settings['datum']))
     if settings.get('camera') is not None:

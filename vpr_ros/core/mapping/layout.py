@@ -117,7 +117,7 @@ def files_of_parts(names: Iterable[str]) -> dict[str, set[str]]:
             raise ValueError(f'lists {part} as part number {number}, expected {part_name(number)}')
         _require_complete(part, files)
     if not parts:
-        raise ValueError('lists no part, expected one at least')
+        raise ValueError('lists no part, expected at least one')
     return parts
 
 

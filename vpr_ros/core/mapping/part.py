@@ -170,8 +170,8 @@ def _require_ends(path: Path, ends: NDArray[np.int64], total: int, of_what: str)
     if (steps < 0).any() or steps[-1] != 0:
         last = int(ends[-1]) if len(ends) else 0
         raise MapError(
-            f'{path}: ends at {last}, or falls before, expected to rise to the {total} {of_what}; '
-            f'{RESTORE}'
+            f'{path}: its numbers end at {last} or fall on the way, expected them to rise to '
+            f'{total}, the number of {of_what}; {RESTORE}'
         )
 
 
@@ -180,9 +180,9 @@ def _require_names(path: Path, text: bytes, count: int) -> None:
     try:
         text.decode('utf-8')
     except UnicodeDecodeError as error:
-        raise MapError(f'{path}: no text ({error}), expected UTF-8; {RESTORE}') from error
+        raise MapError(f'{path}: it is not UTF-8 text ({error}); {RESTORE}') from error
     if lines != count or not text.endswith(b'\n' if count else b''):
-        raise MapError(f'{path}: {lines} lines, expected {count} as there are poses; {RESTORE}')
+        raise MapError(f'{path}: {lines} lines, expected {count}, one for each pose; {RESTORE}')
 
 
 def _between(ends: NDArray[np.int64], row: int) -> slice:

@@ -244,7 +244,9 @@ class PlaceMap:
         Raises MapError for a map without cells.
         """
         if self.cells_size is None:
-            raise MapError(f'{self.folder}: has no cells; rebuild it by a model that has some')
+            raise MapError(
+                f'{self.folder}: the map has no cells; rebuild it with a model that has cells'
+            )
         rows, columns, numbers = self.cells_size
         parts = np.searchsorted(self.part_starts, places, side='right') - 1
         found = np.empty((len(places), rows * columns * numbers // 8), dtype=np.uint8)

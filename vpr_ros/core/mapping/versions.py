@@ -61,13 +61,14 @@ def upgraded(found: Any, *, path: Path) -> dict[str, Any]:
     """The content of map.yaml in today's form; raises MapError naming `path`."""
     if not isinstance(found, dict):
         raise MapError(
-            f'{path}: holds no entries of a map but {type(found).__name__}; '
+            f'{path}: it holds a {type(found).__name__}, expected the entries of a map; '
             'restore it or rebuild the map with build_map'
         )
     version = found.get('format_version')
     if type(version) is int and version > FORMAT_VERSION:
         raise MapError(
-            f'{path}: map format version {version}, this program reads up to {FORMAT_VERSION}; '
+            f'{path}: map format version {version}, but this program reads up to '
+            f'{FORMAT_VERSION}; '
             'update the program'
         )
     if type(version) is not int or version not in UPGRADES:

@@ -122,7 +122,7 @@ class MapWriter:
             has = 'none' if wanted is None else f'uint8 {list(wanted)}'
             raise MapError(
                 f'{name}: {said}, expected {has} as the map has; '
-                'describe it by the model that made the map or rebuild the map with build_map'
+                'describe it with the model that made the map, or rebuild the map with build_map'
             )
 
     def add_landmarks(self, landmarks: Landmarks) -> None:
@@ -150,7 +150,7 @@ def require_replaceable(folder: Path) -> None:
     """Raise MapError where a map would take the place of something that is none."""
     if folder.is_dir() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
         raise MapError(
-            f'{folder}: exists and is not a map; give --output a new folder or an old map'
+            f'{folder}: exists and is not a map; give --output a new folder or an existing map'
         )
 
 
@@ -182,9 +182,7 @@ def build(
             if features is not None:
                 write_graphs(staging, features)
             if writer.places == 0:
-                raise MapError(
-                    f'{folder}: not written, there is no image with a pose to put into it'
-                )
+                raise MapError(f'{folder}: the map was not written, because no image has a pose')
             write_header(staging, replace(header, files=None, places=writer.places, made_at=now()))
     except OSError as error:
         raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
