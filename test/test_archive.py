@@ -184,7 +184,7 @@ def test_other_options_or_another_model_are_other_work(
                      *PLAIN, *extra]) == 0  # fmt: skip
         made += 1
         assert len(list(work.iterdir())) == made
-        assert 'found as they are' not in capsys.readouterr().out
+        assert 'already done' not in capsys.readouterr().out
     os.utime(next(Path(bag).glob('*.mcap')), ns=(1, 1))
     assert main(['--bags', bag, '--output', str(tmp_path / 'map'), '--work', str(work),
                  *PLAIN, *extra]) == 0  # fmt: skip

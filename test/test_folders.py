@@ -390,7 +390,7 @@ def test_a_photo_whose_position_was_zeroed_has_none_and_is_named(tmp_path):
     drive = open_drive(tmp_path, DriveOptions(max_pose_gap_s=100))
     assert known_at(drive) == [True, True, False, True]
     assert np.ptp(drive.trajectory.poses[:, :2], axis=0).max() < 1
-    assert any(said.startswith('1 photo has a position that cannot be') for said in drive.warnings)
+    assert any(said.startswith('1 photo has an impossible position') for said in drive.warnings)
     assert any('IMG_2.jpg: EXIF position 0.0, 0.0 is all zeros' in w for w in drive.warnings)
     assert '1 of 4 images has no position' in drive.warnings
 
@@ -417,8 +417,12 @@ def test_one_photo_with_an_impossible_position_is_named_and_ends_nothing(tmp_pat
     [
         ({16: 'M', 17: 90.0}, r'2 photos have a direction from magnetic north .*1\.jpg', True),
         ({16: 'T', 17: 90.0}, None, True),
-        ({16: 'T', 17: 4000.0}, r'direction that cannot be.*1\.jpg \(4000 degrees', False),
-        ({1: None, 3: None}, r'without N or S, E or W, taken as north and east.*1\.jpg', False),
+        ({16: 'T', 17: 4000.0}, r'impossible direction.*1\.jpg \(4000 degrees', False),
+        (
+            {1: None, 3: None},
+            r'without N or S, E or W, which is taken as north and east.*1\.jpg',
+            False,
+        ),
         ({9: 'V'}, r'receiver without a fix \(GPSStatus V\).*1\.jpg', False),
     ],
 )

@@ -182,9 +182,9 @@ def test_only_regular_files_are_opened(
     shutil.copy(path, folder / 'copy')
     path.unlink()
     replace(path)
-    with pytest.raises(MapError, match=rf'names\.txt: {said}'):
+    with pytest.raises(MapError, match=rf'names\.txt: it is {said}'):
         PlaceMap.open(folder)
-    with pytest.raises(MapError, match=rf'names\.txt: {said}'), append(folder, header):
+    with pytest.raises(MapError, match=rf'names\.txt: it is {said}'), append(folder, header):
         pass
     assert [entry.name for entry in folder.parent.iterdir()] == ['map']
 
@@ -201,7 +201,7 @@ def test_a_link_in_place_of_a_folder_is_refused(folder: Path, inner: str) -> Non
 def test_a_header_that_is_a_link_is_refused(folder: Path) -> None:
     (folder / 'map.yaml').rename(folder / 'real.yaml')
     (folder / 'map.yaml').symlink_to('real.yaml')
-    with pytest.raises(MapError, match=r'map\.yaml: a symbolic link, expected a file'):
+    with pytest.raises(MapError, match=r'map\.yaml: it is a symbolic link, expected a file'):
         PlaceMap.open(folder)
 
 
@@ -451,7 +451,7 @@ def test_names_that_are_not_one_for_each_place_are_refused(
     folder: Path, text: bytes, said: str
 ) -> None:
     forge(folder, f'{PART}/names.txt', text)
-    with pytest.raises(MapError, match=rf'names\.txt: {said}'):
+    with pytest.raises(MapError, match=rf'names\.txt: it is {said}'):
         PlaceMap.open(folder)
 
 

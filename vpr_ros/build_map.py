@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line)
     if not drive.mounting_known:
         print(
-            'note: camera mounting unknown, taken as looking forward; '
-            'give --mounting, or record /tf_static'
+            'note: the mounting of the camera is unknown, so the map assumes that it looks '
+            'forward; give --mounting, or record /tf_static'
         )
     _tell(PlaceMap.open(arguments.output))
     return 0

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say_drive(drive)
     print(table(found))
     if found.after.error > found.before.error:
-        print('note: the calibration before fits these frames better', file=sys.stderr)
+        print('note: the previous calibration fits these frames better', file=sys.stderr)
     if not arguments.dry_run:
         write_calibration(arguments.map, as_dict(found.calibration))
         print(f'kept in {arguments.map}')

@@ -168,7 +168,7 @@ class BagDrive:
             return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:
             self._warn(
-                f'{self.image_topic}: header stamps are zero, the times of recording are used'
+                f'{self.image_topic}: header stamps are zero, so the times of recording are used'
             )
         header, bag_ns = headers[0]
         return ImageTime(
@@ -272,7 +272,7 @@ def _mounting(
                 return found
             if known.connects(frame, camera_frame):
                 warnings.append(
-                    f'{camera_frame} moves in {frame}: its mounting is taken as unknown'
+                    f'{camera_frame} moves in {frame}, so its mounting is treated as unknown'
                 )
                 return None
     return None

@@ -135,7 +135,7 @@ class _Track:
         stamps_ns = self.header_ns
         if not any(stamps_ns) and any(self._bag_ns):
             warnings.append(
-                f'{topic}: all header stamps are zero, the times of recording are used'
+                f'{topic}: all header stamps are zero, so the times of recording are used'
             )
             stamps_ns = self._bag_ns
         found = np.array(stamps_ns, dtype=np.int64)
@@ -171,7 +171,7 @@ class _Fixes(_Track):
         if self._unknown:
             warnings.append(
                 f'{topic}: {self._unknown} of {count} positions have status {UNKNOWN_FIX} '
-                '(unknown); they are taken, as they are finite and not 0'
+                '(unknown); they are used, because they are finite and not 0'
             )
         stamps_ns = self._stamps(topic, warnings)
         places: NDArray[np.float64] = np.frombuffer(self._values, dtype=np.float64)
@@ -182,8 +182,9 @@ class _Fixes(_Track):
         if not kept.all():
             first_s = stamps_ns[~kept][0] / 1e9
             warnings.append(
-                f'{topic}: {int((~kept).sum())} of {count} positions are left out, no vehicle '
-                f'drives from the others to them and back; the first at {first_s:.3f} s is '
+                f'{topic}: {int((~kept).sum())} of {count} positions are left out, because no '
+                f'vehicle drives from the others to them and back; the first at {first_s:.3f} s '
+                'is '
                 f'{places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
             )
         stamps_ns, places = stamps_ns[kept], places[kept]

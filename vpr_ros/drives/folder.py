@@ -186,7 +186,7 @@ class FolderDrive:
         if 0 < headed < len(known):
             self.warnings.append(
                 f'{len(known) - headed} of {len(known)} images with a position have no direction, '
-                'so that the directions of the others are not used'
+                'so the directions of the others are not used'
             )
 
     def _warn_of_moved(self, stamps_ns: Sequence[int]) -> None:

@@ -78,15 +78,18 @@ class _Doubts:
     def sentences(self) -> list[str]:
         """For the user; each says how many photos there are and names the first."""
         told = (
-            (self.refused, 'a position that cannot be, and it is left out'),
+            (self.refused, 'an impossible position, which is left out'),
             (self.unreadable, 'EXIF data that cannot be read'),
-            (self.directions, 'a direction that cannot be, and it is left out'),
-            (self.unsigned, 'a position without N or S, E or W, taken as north and east'),
-            (self.void, 'a position of a receiver without a fix (GPSStatus V), taken as it is'),
+            (self.directions, 'an impossible direction, which is left out'),
+            (self.unsigned, 'a position without N or S, E or W, which is taken as north and east'),
+            (
+                self.void,
+                'a position of a receiver without a fix (GPSStatus V), which is used as it is',
+            ),
             (
                 self.magnetic,
-                'a direction from magnetic north (GPSImgDirectionRef M), taken as it is: '
-                'it is off by the declination there',
+                'a direction from magnetic north (GPSImgDirectionRef M), which is used as it is: '
+                'it is off by the local declination',
             ),
         )
         return [
@@ -140,7 +143,7 @@ def place_geotags(
         datum = _datum_of(known[0])
     elif zones and (datum.utm_zone == UNKNOWN_ZONE) != (zones == {UNKNOWN_ZONE}):
         warnings.append(
-            'the names or the datum do not say their UTM zone; it is taken to be the same'
+            'the names or the datum do not give their UTM zone; it is assumed to be the same'
         )
     return Placed(datum, [None if tag is None else _place(tag, datum) for tag in tags])
 

@@ -98,7 +98,7 @@ class TfTopics:
             return ''
         names = ' and '.join(self.foreign)
         if len(self.foreign) == 1:
-            return f'{names} is of another robot than {image_topic}; --tf-topic takes it'
+            return f'{names} is of another robot than {image_topic}; use it with --tf-topic'
         return (
             f'{names} are of several robots, and {image_topic} does not say whose; '
             'choose one with --tf-topic'
@@ -204,9 +204,9 @@ def _tracks(reader: AnyReader, images: ImageTime) -> tuple[dict[str, tuple[str, 
     for topic, (kind, count) in list(topics.items()):
         words = set(topic.replace('/', '_').lower().split('_'))
         if kind in SINGLE_POSES and words & _NO_TRACKS:
-            why = 'by its name it says where the robot is to be'
+            why = 'its name says that it holds goals, not positions of the robot'
         elif kind in SINGLE_POSES and _is_sparse(count, images):
-            why = f'{count} poses are no track beside {images.count} images'
+            why = f'{count} poses are too few for {images.count} images'
         elif _are_siblings(topic, images.topic):
             why = f'it is of another robot than {images.topic}'
         else:
@@ -366,8 +366,8 @@ def note_jumps(trajectory: Trajectory, source: str, warnings: list[str]) -> None
     """Note where the positions of a drive jump as no vehicle drives."""
     if jumps := trajectory.jumps:
         warnings.append(
-            f'{source}: the position jumps {len(jumps)} times as no vehicle drives, the first '
-            f'{jumps[0]}; nothing is interpolated there'
+            f'{source}: the position jumps {len(jumps)} times farther than a vehicle drives, the '
+            f'first {jumps[0]}; nothing is interpolated there'
         )
 
 

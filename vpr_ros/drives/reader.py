@@ -92,7 +92,8 @@ def open_reader(
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
             _note(
                 warnings,
-                f'message definitions in the bag cannot be used, left out: {", ".join(unread)}',
+                'message definitions in the bag cannot be used and were left out: '
+                f'{", ".join(unread)}',
             )
         yield reader
     finally:
@@ -251,8 +252,8 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
     if files[0].suffix != '.bag':
         _note(
             warnings,
-            f'{folder}: metadata.yaml is missing, its files are read alone; '
-            '`ros2 bag reindex` makes it anew',
+            f'{folder}: metadata.yaml is missing, so the files are read without it; '
+            '`ros2 bag reindex` writes it again',
         )
     if files[1:]:
         names = ', '.join(file.name for file in files)
@@ -336,14 +337,14 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
     if broken:
         _note(
             warnings,
-            f'{broken[0]}: {sentence(error)}; what is complete of it was read '
+            f'{broken[0]}: {sentence(error)}; its complete part was read '
             f'({_recovery(broken[0])} for the rest)',
         )
     elif readable == files:
         _note(
             warnings,
-            f'{paths[0]}: {sentence(error)}; its files are read alone, '
-            '`ros2 bag reindex` makes metadata.yaml anew',
+            f'{paths[0]}: {sentence(error)}; the files are read without it, and '
+            '`ros2 bag reindex` writes metadata.yaml again',
         )
     return reader
 

@@ -152,8 +152,8 @@ def _record(
 def _left_out(place_map: PlaceMap) -> Iterator[str]:
     if place_map.has_landmarks and not _kind_of(place_map):
         yield (
-            f'{place_map.folder}: its landmarks are left out, a fleet holds none that need '
-            'networks; cuts answer by retrieval'
+            f'{place_map.folder}: its landmarks are left out, because a fleet holds none that '
+            'need networks; maps pulled from it work by retrieval alone'
         )
     if place_map.header.calibration is not None:
         yield (

@@ -141,7 +141,7 @@ class Archive:
         total = Report()
         for each in self.finished:
             total.add(each.report)
-        found = f', {self.found} of them found as they are' if self.found else ''
+        found = f', {self.found} of them were already done' if self.found else ''
         return [f'{len(self.finished)} recordings mapped{found}', *total.lines()]
 
 
@@ -179,7 +179,8 @@ def build_archive(
                 progress.update()
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f'stopped by Ctrl-C; {work} keeps what is done, the same command goes on from there'
+            f'stopped by Ctrl-C; {work} keeps what is done, and the same command goes on from '
+            'there'
         ) from interrupt
     ordered = [results[path] for path in dict.fromkeys(map(_real, paths))]
     finished = [result for result in ordered if isinstance(result, Finished)]
@@ -456,6 +457,6 @@ def _mountings(finished: Sequence[Finished], pieces: Sequence[_Piece]) -> list[s
     if not others:
         return []
     return [
-        f'{len(others)} of {len(finished)} recordings have the camera mounted otherwise than '
+        f'{len(others)} of {len(finished)} recordings have the camera mounted in another way than '
         f'{finished[0].name}; robots without a mounting of their own take that of the first'
     ]

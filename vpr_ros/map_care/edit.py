@@ -408,8 +408,8 @@ def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -
 def _differences(maps: Sequence[OnDisk]) -> list[str]:
     first = maps[0]
     return [
-        f'{other.folder}: its camera is mounted otherwise; robots without a mounting of their own '
-        f'take that of {first.folder}'
+        f'{other.folder}: its camera is mounted in another way; robots without their own mounting '
+        f'use that of {first.folder}'
         for other in maps[1:]
         if not np.allclose(other.header.base_T_camera, first.header.base_T_camera, atol=1e-6)
     ]

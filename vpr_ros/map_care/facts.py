@@ -36,7 +36,7 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
         *_datum(header),
         ('headings', 'known' if header.has_heading else 'not known'),
         ('camera', f'sees {view:.0f} deg' if view else 'of unknown field of view'),
-        ('mounting', 'known' if header.mounting_known else 'not known, taken as looking forward'),
+        ('mounting', 'known' if header.mounting_known else 'not known, assumed to look forward'),
         ('model', f'{header.model_name} ({header.model_sha256[:12]})'),
         ('descriptors', f'{header.descriptor_size} numbers each{_halves(place_map)}'),
         ('cells', _cells(header)),

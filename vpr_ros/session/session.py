@@ -350,7 +350,7 @@ class Session:
 
     def _set_back(self, by_s: float) -> Iterator[Answer]:
         self.counts.add('time_jumps')
-        yield Noted(f'time jumped back by {by_s:.3f} s; what was known is forgotten')
+        yield Noted(f'the clock jumped back by {by_s:.3f} s; the node forgets the drive so far')
         yield from self._forget()
         yield CorrectionLost(clock_was_set_back=True)  # odometry may have started anew, too
 

@@ -163,7 +163,7 @@ def _failures(title: str, found: Measured, images: RecallSet) -> Gallery:
     strips = [_strip(int(failed[at]), best_true[at], found, images) for at in order]
     note = (
         f'{len(failed)} of {int(matchable.sum())} queries with a true match have a wrong first '
-        'answer; shown are those whose wrong answer is ahead by most. Numbers are cosine '
+        'answer; the page shows those whose wrong answer leads by most. Numbers are cosine '
         'similarities' + (', metres are distances to the query.' if strips[0][1] else '.')
     )
     return Gallery(title, [strip for strip, _ in strips], note)

@@ -261,7 +261,7 @@ def load_weights(backbone: Backbone, name: str, weights: str | None) -> None:
         state = {key.removeprefix('backbone.'): one for key, one in state['state_dict'].items()}
     wanted = backbone.state_dict()
     state = {key: value for key, value in state.items() if key in wanted}
-    load_state(backbone, state, refusal=f'{weights}: not weights of {name}')
+    load_state(backbone, state, refusal=f'{weights}: these are not weights of {name}')
 
 
 def _published(name: str) -> dict[str, Any]:

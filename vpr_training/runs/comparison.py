@@ -99,7 +99,7 @@ class Outcome:
         why = (
             'fine-tuning did not help here'
             if self.sets[0].difference(1)[0] <= 0
-            else 'the gain may be chance, its interval includes 0'
+            else 'the gain may be chance, because its interval includes 0'
         )
         return '\n'.join([*tables, f'keep {self.start}: {why} (the new one is {self.model})'])
 

@@ -324,8 +324,9 @@ class Training:
         self._save_last()
         progress, folder = self.progress, self._folder.folder
         raise KeyboardInterrupt(
-            f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}, saved; '
-            f'go on with: python -m vpr_training.train --resume {folder}'
+            f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}; the run '
+            'is '
+            f'saved; go on with: python -m vpr_training.train --resume {folder}'
         )
 
     @contextmanager
