@@ -86,7 +86,7 @@ def test_mixvpr_equals_its_formula_in_numpy(size: tuple[int, int]) -> None:
 def test_mixvpr_has_the_papers_size_and_says_when_the_map_has_another() -> None:
     mixer = MixVPR([256], (20, 20))
     assert mixer.descriptor_size == 2048 and mixer([a_map(256, (20, 20))]).shape == (3, 2048)
-    with pytest.raises(TrainingError, match=r'a map of \(14, 14\), made for \(20, 20\)'):
+    with pytest.raises(TrainingError, match=r'feature map is \(14, 14\), expected \(20, 20\)'):
         mixer([a_map(256, (14, 14))])
 
 

@@ -243,7 +243,7 @@ def test_a_map_opened_for_another_one_than_is_served_is_refused(
     session = session_on(old)
     before = session.localizer
     event = MapOpened(before.with_map(longer), longer.id, rows_before(longer, longer))
-    assert 'was changed meanwhile' in texts(session.handle(event))
+    assert 'changed in the meantime' in texts(session.handle(event))
     assert session.localizer is before
 
 

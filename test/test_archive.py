@@ -150,7 +150,9 @@ def test_a_killed_worker_leaves_the_map_as_it_would_be(
     words = ['--workers', '2', *([*by, '127.0.0.1:1'] if by else [])]
     process = started(archive, tmp_path / 'again', '--work', str(work), *words)
     said, _ = process.communicate()
-    assert process.returncode == 0 and '3 recordings mapped, 3 of them found' in said, said
+    assert (
+        process.returncode == 0 and '3 recordings mapped, 3 of them were already done' in said
+    ), said
     assert content(tmp_path / 'again') == undisturbed
 
 
@@ -206,7 +208,7 @@ def test_broken_drives_are_all_named_and_the_others_are_kept(
     assert not (tmp_path / 'map').exists()
     assert main([*words, '--leave-out-broken']) == 1
     out, err = capsys.readouterr()
-    assert '3 recordings mapped, 3 of them found' in out and 'none.mcap' in err
+    assert '3 recordings mapped, 3 of them were already done' in out and 'none.mcap' in err
     assert len(PlaceMap.open(tmp_path / 'map')) == 27
 
 

@@ -379,7 +379,7 @@ def test_a_finished_model_gets_cells_and_keeps_its_descriptors(
     # Once more is refused.
     words = ['--from', str(tmp_path / 'model'), '--output', str(tmp_path / 'model')]
     assert export.main([*words, '--cells', '8', '--cells-on', str(source)]) == 2
-    assert 'has cells already' in capsys.readouterr().err
+    assert 'already has cells' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -484,7 +484,7 @@ def test_hostile_landmarks_are_refused(
         ('landmark_sigmas', "X'0000'", 'expected 12 and 2 and 4 for each'),
         ('landmark_descriptors', "X''", 'expected 12 and 2 and 4 for each'),
         ('landmark_descriptors', 'NULL', "'landmark_descriptors' has empty values"),
-        ('landmark_id', 'id', 'whose digest differs'),
+        ('landmark_id', 'id', 'differs from the name of the table'),
     ],
 )
 def test_landmarks_that_were_changed_are_refused(
@@ -502,9 +502,9 @@ def test_landmarks_that_were_changed_are_refused(
     [
         ({'landmark_features': ''}, "column 'landmark_descriptors' is binary, expected none"),
         ({'landmark_features': 'root-sift'}, 'expected 12 and 2 and 128 for each'),
-        ({'landmark_features': 'xfeat'}, "damaged details (landmarks of 'xfeat'"),
-        ({'camera': None}, 'damaged details'),
-        ({'camera': {'width_px': 64}}, 'damaged details'),
+        ({'landmark_features': 'xfeat'}, "details are damaged (landmarks of 'xfeat'"),
+        ({'camera': None}, 'details are damaged'),
+        ({'camera': {'width_px': 64}}, 'details are damaged'),
     ],
 )
 def test_a_part_that_says_other_landmarks_than_it_has_is_refused(
@@ -551,7 +551,7 @@ def test_hostile_places_are_refused_and_the_old_map_stays(
         ('id', 'NULL', "'id' has empty values"),
         ('x', 'NULL', "'x' has empty values"),
         ('thumbnail', 'NULL', "'thumbnail' has empty values"),
-        ('row', '0', 'whose digest differs'),
+        ('row', '0', 'differs from the name of the table'),
     ],
 )
 def test_places_that_were_changed_are_refused(
@@ -573,8 +573,8 @@ def test_places_that_were_changed_are_refused(
         ('places', '12', 'holds 10 places, expected 12'),
         ('x_max', "CAST('NaN' AS DOUBLE)", 'x_max of a part'),
         ('robot', 'NULL', 'robot of a part is None'),
-        ('details', "'{}'", 'damaged details'),
-        ('details', "'[[['", 'damaged details'),
+        ('details', "'{}'", 'details are damaged'),
+        ('details', "'[[['", 'details are damaged'),
         ('model_sha256', f"'{'b' * 64}'", 'is not what its id says'),
     ],
 )

@@ -402,7 +402,7 @@ def test_the_reason_is_told_where_nothing_can_be_mapped(
     bag = odometry_bag(tmp_path / 'bag', encoding='RGB8')
     assert built(model, bag, tmp_path / 'map') == 2
     *notes, error = capsys.readouterr().err.splitlines()
-    assert '6 cannot be used' in error and 'no image with a pose' not in error
+    assert '6 cannot be used' in error and 'no image has a pose' not in error
     assert 'note: 6 images read, 0 places mapped' in notes
     assert any('6 images could not be used, the first: /image#0' in one for one in notes)
     assert any("encoding 'RGB8' is unknown" in one for one in notes)

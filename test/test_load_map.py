@@ -304,7 +304,7 @@ def test_a_second_map_is_refused_while_one_is_opened_and_taken_after_it(
 ) -> None:
     street(tmp_path / 'other')
     first = at_work.begin(tmp_path / 'other')
-    with pytest.raises(VprError, match='other is being opened'):
+    with pytest.raises(VprError, match='other is still being opened'):
         at_work.begin(tmp_path / 'third')
     at_work.allowed.set()
     first.done.result(30)

@@ -585,7 +585,9 @@ def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
         no_map = change('map', ParameterValue(type=string, string_value='/other'))
         assert not no_map.successful and 'no map here' in no_map.reason
         fixed = change('model', ParameterValue(type=string, string_value='/other'))
-        assert not fixed.successful and 'taken when the node is configured' in fixed.reason
+        assert (
+            not fixed.successful and 'reads this parameter when it is configured' in fixed.reason
+        )
 
 
 def test_the_node_runs_the_graph_that_is_asked_for_on_the_models_map(

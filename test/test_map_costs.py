@@ -126,7 +126,7 @@ def test_a_map_can_take_its_own_place_in_slim(whole: PlaceMap) -> None:
     slimmed(whole, whole.folder, half=True)
     place_map = PlaceMap.open(whole.folder)
     assert place_map.half_places == 30 and place_map.thumbnail(3) is not None
-    with pytest.raises(MapError, match='changed by another program'):
+    with pytest.raises(MapError, match='another program changed the map'):
         slimmed(whole, whole.folder, thumbnails=False)
 
 

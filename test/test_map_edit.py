@@ -132,7 +132,10 @@ def test_a_map_without_one_of_its_files_is_not_appended_to(folder: Path) -> None
 
 def test_a_change_by_somebody_else_meanwhile_is_not_lost(folder: Path) -> None:
     header = read_header(folder)
-    with pytest.raises(MapError, match='changed by another program'), append(folder, header) as w:
+    with (
+        pytest.raises(MapError, match='another program changed the map'),
+        append(folder, header) as w,
+    ):
         write_header(folder, replace(header, source='somebody'))
         w.add(unit_rows(1, 16)[0], straight_drive(1)[0], stamp_ns=0, name='', thumbnail=b'')
     assert read_header(folder).source == 'somebody' and len(PlaceMap.open(folder)) == 20

@@ -406,8 +406,12 @@ CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
         lambda a: a[::-1],
         'end at .* or fall on the way, expected them to rise to',
     ),
-    ('thumbnail_ends', lambda a: a - 1, r'expected to rise to the \d+ bytes of thumbnails\.bin'),
-    ('thumbnail_ends', lambda a: a - a[1], 'expected to rise to the'),
+    (
+        'thumbnail_ends',
+        lambda a: a - 1,
+        r'expected them to rise to \d+, the number of bytes of thumbnails\.bin',
+    ),
+    ('thumbnail_ends', lambda a: a - a[1], 'expected them to rise to'),
 ]
 
 
@@ -444,7 +448,7 @@ def test_what_is_no_array_is_named(folder: Path, content: bytes) -> None:
     [
         (b'a\nb\n', '2 lines, expected 5'),
         (b'a\nb\nc\nd\ne\nf', '5 lines, expected 5'),
-        (b'\xff\n' * 5, 'no text'),
+        (b'\xff\n' * 5, 'it is not UTF-8 text'),
     ],
 )
 def test_names_that_are_not_one_for_each_place_are_refused(
@@ -514,8 +518,12 @@ def test_cells_in_a_map_that_says_it_has_none_and_the_other_way_round_are_refuse
 
 LANDMARK_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ('landmark_ends', lambda a: a[:3], r'int64 \[3\], expected int64 \[4\]'),
-    ('landmark_ends', lambda a: a + 1, r'expected to rise to the 10 rows of landmark_points'),
-    ('landmark_ends', lambda a: a[::-1], r'expected to rise to'),
+    (
+        'landmark_ends',
+        lambda a: a + 1,
+        r'expected them to rise to 10, the number of rows of landmark_points',
+    ),
+    ('landmark_ends', lambda a: a[::-1], r'expected them to rise to'),
     ('landmark_points', lambda a: a[:, :2], r'float32 \[10, 2\], expected float32 \[10, 3\]'),
     ('landmark_sigmas', lambda a: a[:9], r'float16 \[9\], expected float16 \[10\]'),
     ('landmark_sigmas', lambda a: a.astype('f4'), r'float32 \[10\], expected float16'),

@@ -118,7 +118,7 @@ def test_an_error_while_building_leaves_the_old_map_and_no_litter(folder: Path) 
 
 def test_a_map_without_places_is_not_written(folder: Path) -> None:
     header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
-    with pytest.raises(MapError, match='no image with a pose'), build(folder, header):
+    with pytest.raises(MapError, match='no image has a pose'), build(folder, header):
         pass
     assert len(PlaceMap.open(folder)) == 20
 

@@ -419,7 +419,7 @@ def test_a_disk_that_hangs_costs_images_of_the_log_and_no_time(
     ('name', 'said'),
     [
         ('map.yaml', 'expected a file that ends with .rrd'),
-        ('none/a.rrd', 'there is no folder'),
+        ('none/a.rrd', 'none does not exist'),
         ('folder.rrd', 'exists and is not a file'),
     ],
 )
@@ -539,5 +539,5 @@ def test_the_node_logs_and_goes_on_where_it_cannot(tmp_path: Path, folder: str) 
         assert stamps == [10**18 + place * 10**9 for place in range(3)]
     else:
         assert said.read_text().count('rerun: no log') == 1
-        assert 'there is no folder' in said.read_text()
+        assert 'does not exist; create it first' in said.read_text()
         assert not os.path.lexists(path)

@@ -91,7 +91,7 @@ def test_a_clock_that_is_set_back_forgets_the_drive(place_map: PlaceMap) -> None
     session = session_on(place_map)
     answers_of(session, drive(range(10, 20)))
     answers = session.handle(image_at(10, 105))
-    assert 'time jumped back by 4.000 s' in texts(answers) and states(answers)[0] == 'LOST'
+    assert 'the clock jumped back by 4.000 s' in texts(answers) and states(answers)[0] == 'LOST'
     assert len(outcomes(answers)) == 1  # the image itself is localized
     assert session.counts.snapshot().time_jumps == 1
     answers_of(session, drive(range(10, 20), start_s=106))
@@ -149,7 +149,7 @@ def test_an_initial_pose_counts_in_the_plane_where_its_height_is_not_known(
 def test_an_initial_pose_on_another_floor_is_refused(tmp_path: Path) -> None:
     session = session_on(street(tmp_path / 'map', z_m=30.0))
     answers = session.handle(initial_pose(20.0, z_m=3.0, z_variance=0.5))
-    assert 'and 7.1 m in z; ignored' in texts(answers)
+    assert 'and 7.1 m in z; the pose is ignored' in texts(answers)
     fits = session.handle(initial_pose(20.0, z_m=28.0, z_variance=0.5))
     assert not any(isinstance(answer, Refused) for answer in fits)
 
@@ -276,7 +276,9 @@ def test_a_gps_that_contradicts_the_images_never_silences_the_node_for_good(
 
 
 def test_gps_of_nan_is_refused(place_map: PlaceMap) -> None:
-    assert 'gps/fix: NaN' in texts(session_on(place_map).handle(gps(float('nan'), 1)))
+    assert 'gps/fix: the position has NaN' in texts(
+        session_on(place_map).handle(gps(float('nan'), 1))
+    )
 
 
 # Standing, darkness, broken images ---------------------------------------------------------------

@@ -274,7 +274,7 @@ def test_a_damaged_checkpoint_is_one_line(
         (['--resume=/nowhere'], '/nowhere/config.yaml'),
         (['--config=/nowhere.yaml'], '/nowhere.yaml'),
         (['--network.frozen_stages=2', '--network.aggregator=avg', '--network.last_stage=2'],
-         'nothing in it learns'),
+         'no part of it learns'),
         (['--accelerator=gpu'], 'PyTorch found no GPU'),
     ],
 )  # fmt: skip

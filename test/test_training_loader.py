@@ -109,7 +109,10 @@ def test_an_image_that_breaks_is_replaced_by_another_of_its_place(
     assert warned and all(len(images) == len(places) == 6 for images, places in found)
     for number in range(4, 8):
         (tmp_path / f'{number}.jpg').write_bytes(b'\xff\xd8 no picture')
-    with pytest.warns(UserWarning), pytest.raises(DatasetError, match='nor any other'):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(DatasetError, match='nor another one of its place'),
+    ):
         for epoch in range(6):
             batches(tmp_path, workers=0, epoch=epoch)
 
