@@ -1,4 +1,4 @@
-"""Print config/train/all_settings.yaml: every setting of training, its default and its meaning.
+"""Print config/train/all_settings.yaml: every training setting with its default and meaning.
 
 python -m vpr_training.config > config/train/all_settings.yaml
 """

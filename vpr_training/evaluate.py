@@ -1,9 +1,9 @@
 """Measure how often models find the right place: Recall@N on a data set with known truth.
 
-Describing, searching and counting are the core's own functions, the ones the robot runs, so a
-figure from here is a figure of what is deployed. An exported model needs no torch; a checkpoint is
-exported to a temporary folder first; an ONNX file of any origin is taken as it is. Descriptors are
-kept on disk, so that an interrupted run goes on and a second one is a matter of seconds.
+The core describes, searches and counts with the functions that the robot runs, so a figure from
+here is a figure of what is deployed. An exported model needs no torch. A checkpoint is exported to
+a temporary folder first. An ONNX file from elsewhere is used as it is. Descriptors are kept on
+disk, so an interrupted run goes on and a second one takes seconds.
 """
 
 import argparse
@@ -50,55 +50,63 @@ def make_parser() -> argparse.ArgumentParser:
         action='append',
         type=Path,
         metavar='MODEL',
-        help='a model folder, a checkpoint, or an ONNX file; several times to compare',
+        help='a model folder, a checkpoint, or an ONNX file; give it several times to compare',
     )
     parser.add_argument(
         '--dataset',
         required=True,
         type=Path,
         metavar='DIR',
-        help='database/ and queries/ with gt.csv or with @utm@ names, '
-        'or one sequence: images/ with gt.csv; or a tree of these, see --split',
+        help='a folder of database/ and queries/, with gt.csv or @utm@ names; or of one '
+        'sequence: images/ with gt.csv; or a tree of these, see --split',
     )
     parser.add_argument(
-        '--split', choices=SPLITS, help='of DIR/images/SPLIT or DIR/SPLIT; default: the only one'
+        '--split',
+        choices=SPLITS,
+        help='use DIR/images/SPLIT or DIR/SPLIT (default: the only one there)',
     )
     parser.add_argument(
         '--radius',
         type=float,
         metavar='M',
-        help='metres within which an answer is right (25); '
-        'gt.csv, where there is one, decides instead',
+        help='an answer within this many metres is right (default: 25); '
+        'if there is a gt.csv, it decides instead',
     )
     parser.add_argument(
         '--verify',
         type=int,
         metavar='N',
-        help='order the best N of each query anew by their cells, and show recall both ways '
-        f'(default: {BEST} of a model with cells; 0: none)',
+        help='rank the best N places of each query again by their cells, and show recall both '
+        f'ways (default: {BEST} for a model with cells; 0: no)',
     )
     add_precision(parser)
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there')
-    parser.add_argument('--report', type=Path, metavar='FILE.html', help='write a page there')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures to this file')
+    parser.add_argument(
+        '--report', type=Path, metavar='FILE.html', help='write a report to this file'
+    )
     parser.add_argument(
         '--cache',
         type=Path,
         metavar='DIR',
-        help="where descriptors are kept (default: vpr_ros/descriptors in the user's cache)",
+        help="folder that keeps descriptors (default: vpr_ros/descriptors in the user's cache)",
     )
-    parser.add_argument('--no-cache', action='store_true', help='keep no descriptors')
+    parser.add_argument('--no-cache', action='store_true', help='do not keep descriptors')
     add_workers(parser, what='images')
-    group = parser.add_argument_group('ONNX files that are not of this package')
+    group = parser.add_argument_group('ONNX files from elsewhere')
     group.add_argument(
-        '--layout', choices=LAYOUTS, help='order of the axes; default: as the graph says'
+        '--layout', choices=LAYOUTS, help='order of the axes (default: as the graph says)'
     )
     group.add_argument(
         '--scaling',
         choices=SCALINGS,
-        help='imagenet: mean and deviation of ImageNet; unit: 0 to 1; bytes: 0 to 255',
+        help='how the graph expects pixels: imagenet (less the mean of ImageNet, divided by its '
+        'deviation), unit (0 to 1) or bytes (0 to 255)',
     )
     group.add_argument(
-        '--image-size', type=_size, metavar='HxW', help='where the graph takes any size'
+        '--image-size',
+        type=_size,
+        metavar='HxW',
+        help='size of the images, if the graph takes any size',
     )
     return parser
 

@@ -1,11 +1,11 @@
-r"""Repeat the paper's tables and figures: run every row with several seeds, set it beside ours.
+r"""Repeat the paper's tables and figures: run every row with several seeds, and compare.
 
   python -m vpr_training.experiments --table pooling --data.root GSV_XS --output experiments \
       --evaluate "SF-XS val=sf_xs/val" "SF-XS test=sf_xs/test" "Tokyo-XS=tokyo_xs/test"
   python -m vpr_training.experiments --figure lr --output experiments
 
-The first set also chooses the best epoch. Rows that are done are not run again; a stopped one goes
-on where it was. Every setting of training can be given, and then holds for all rows.
+The first set also chooses the best epoch. Finished rows are not run again, and a stopped row
+continues from where it was. A setting of training that you give applies to all rows.
 """
 
 import argparse
@@ -52,11 +52,16 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument(
         '--figure',
         choices=('lr', 'grid', *_TABLE_OF_FIGURE),
-        help='lr: learning rate over epochs, needs no data; grid: R@1 over learning rate and '
-        'weight decay; epochs: R@1 per epoch and scheduler; retrieved: images side by side',
+        help='draw this figure. lr: learning rate over epochs (needs no data); grid: R@1 over '
+        'learning rate and weight decay; epochs: R@1 per epoch and scheduler; retrieved: images '
+        'side by side',
     )
     parser.add_argument(
-        '--output', required=True, type=Path, metavar='DIR', help='for runs, tables and figures'
+        '--output',
+        required=True,
+        type=Path,
+        metavar='DIR',
+        help='folder for runs, tables and figures',
     )
     parser.add_argument(
         '--evaluate',
@@ -64,11 +69,14 @@ def make_parser() -> argparse.ArgumentParser:
         action='extend',
         default=[],
         metavar='NAME=DIR',
-        help='evaluation sets, the columns of the tables; the first chooses the best epoch',
+        help='evaluation sets, which become the columns of the tables; the first one chooses the '
+        'best epoch',
     )
-    parser.add_argument('--seeds', type=int, default=3, help='runs of each row (3)')
     parser.add_argument(
-        '--dry-run', action='store_true', help='print what would run and for how long'
+        '--seeds', type=int, default=3, help='number of runs for each row (default: 3)'
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='only print what would run, and for how long'
     )
     return parser
 

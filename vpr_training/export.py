@@ -1,8 +1,8 @@
 """Export a network to a model folder that the robot runs: ONNX graphs and a card.
 
-The graph takes the camera's bytes and gives unit descriptors, so that nothing about the network
-can be done differently on the robot. Before anything is written, torch and onnxruntime must agree
-on the same images, and graphs with fewer bits must find as many places as the fp32 one.
+The graph takes the bytes of the camera and gives unit descriptors, so the robot computes exactly
+what was trained. Nothing is written unless torch and onnxruntime agree on the same images, and
+unless graphs with fewer bits find about as many places as the fp32 graph.
 """
 
 import argparse
@@ -115,39 +115,39 @@ def make_parser() -> argparse.ArgumentParser:
         '--config',
         type=Path,
         metavar='FILE',
-        help='a network that needs no training: config/models/*.yaml',
+        help='a network that needs no training, from config/models/*.yaml',
     )
     source.add_argument(
         '--from',
         dest='model',
         type=Path,
         metavar='MODEL',
-        help='a model folder, whose fp32 graph stays as it is, so that its maps stay valid '
-        '(but for --descriptor-size and --cells)',
+        help='a model folder; its fp32 graph and its maps stay valid, except with '
+        '--descriptor-size and --cells',
     )
     parser.add_argument(
-        '--output', required=True, type=Path, metavar='MODEL', help='the model folder'
+        '--output', required=True, type=Path, metavar='MODEL', help='the model folder to write'
     )
     parser.add_argument(
         '--card',
         type=Path,
         metavar='FILE',
-        help='for --checkpoint: what the card tells people, as in config/models/*.yaml',
+        help='with --checkpoint: a file with the texts of the card, as in config/models/*.yaml',
     )
     parser.add_argument(
         '--precision',
         nargs='+',
         choices=PRECISIONS,
         default=['fp32'],
-        help='graphs to write beside the fp32 one, which is always written; '
-        'int8 is for processors, int8_symmetric for TensorRT',
+        help='graphs to write in addition to the fp32 graph; int8 is for processors, '
+        'int8_symmetric for TensorRT',
     )
     parser.add_argument(
         '--descriptor-size',
         type=int,
         default=0,
         metavar='D',
-        help='shorten descriptors to so many numbers, by principal components',
+        help='shorten descriptors to this many numbers by principal components',
     )
     parser.add_argument(
         '--reduce-on',
@@ -155,16 +155,16 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         type=Path,
         metavar='DRIVE',
-        help='for --descriptor-size: bags or folders of images, more images than numbers',
+        help='with --descriptor-size: bags or folders with more images than these numbers',
     )
-    group = parser.add_argument_group('cells for a model that has none, with --from')
+    group = parser.add_argument_group('cells for a model without cells, with --from')
     group.add_argument(
         '--cells',
         type=int,
         default=0,
         metavar='C',
-        help='add a second output for verification: cells of so many numbers, a multiple of 8 '
-        '(64); descriptors stay, the digest changes',
+        help='add a second output for verification: cells of this many numbers, a multiple of 8 '
+        'such as 64; the descriptors stay the same, the digest changes',
     )
     group.add_argument(
         '--cells-on',
@@ -172,21 +172,21 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         type=Path,
         metavar='IMAGES',
-        help='bags, folders of images or .tar files of them; some hundred images are enough',
+        help='bags, folders of images, or .tar files of images; some hundred images are enough',
     )
     group.add_argument(
         '--cells-tap',
         default='',
         metavar='TAP',
-        help='EfficientNet-Lite0: the map whose cells they are (stride16)',
+        help='for EfficientNet-Lite0: the feature map that gives the cells (default: stride16)',
     )
     group = parser.add_argument_group('graphs with fewer bits')
     group.add_argument(
         '--calibration',
         type=Path,
         metavar='DRIVE',
-        help='for int8 and int8_symmetric: a bag or a folder of images, '
-        'of places like those that the robot will see',
+        help='for int8 and int8_symmetric: a bag or folder of images from places like those that '
+        'the robot will see',
     )
     group.add_argument(
         '--validate',
@@ -194,17 +194,21 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         type=Path,
         metavar='DATASET',
-        help='sets on which recall must hold, as for vpr_training.evaluate',
+        help='data sets on which recall must hold, as for vpr_training.evaluate',
     )
     group.add_argument(
         '--max-recall-drop',
         type=float,
         default=1.0,
         metavar='POINTS',
-        help='of R@1, on each set (default: %(default)s)',
+        help='largest allowed loss of R@1 on each set (default: %(default)s points)',
     )
     group.add_argument(
-        '--threads', type=int, default=0, metavar='N', help='of the latency; default: every core'
+        '--threads',
+        type=int,
+        default=0,
+        metavar='N',
+        help='threads with which latency is measured (default: every core)',
     )
     return parser
 

@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path('models/xfeat'),
         metavar='DIR',
-        help='a folder; build_map looks into models/xfeat, the default',
+        help='the folder to write (default: models/xfeat, where build_map looks for it)',
     )
     return parser
 

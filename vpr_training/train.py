@@ -1,15 +1,16 @@
-"""Train a place-recognition model, or go on with a run.
+"""Train a place-recognition model, or continue a run.
 
   python -m vpr_training.train --config config/train/resnet18_mixvpr.yaml --data.root DIR
   python -m vpr_training.train --config config/train/finetune_own_drive.yaml --data.root DRIVE
   python -m vpr_training.train --resume RUN
 
-The first trains from the backbone's weights; the second fine-tunes the shipped model on a bag or
-posed folder, or a folder of several, and ends with a model, a map, and recall before and after.
+The first command trains from the weights of the backbone. The second fine-tunes the shipped model
+on a bag, a posed folder, or a folder of several, and ends with a model, a map, and recall before
+and after. The third continues a stopped run.
 
-Every setting of the file can be given as a flag after it. The run's folder gets the settings,
-versions, curves, and two checkpoints: last.ckpt to go on from, best.ckpt to export. Ctrl-C saves
-and ends; --resume goes on with the same next steps as a run that was never stopped.
+A flag after the file overrides a setting of the file. The folder of the run gets the settings,
+versions, curves, and two checkpoints: last.ckpt to continue from, best.ckpt to export. Ctrl-C
+saves and ends. --resume takes the same next steps as a run that was never stopped.
 """
 
 import sys
@@ -45,10 +46,10 @@ def make_parser() -> ArgumentParser:
         type=str,
         default='',
         metavar='RUN',
-        help="the run's folder; empty: runs/ and the time",
+        help='the folder of the run (default: runs/ and the time)',
     )
     parser.add_argument(
-        '--resume', type=str, default='', metavar='RUN', help='go on with the run in this folder'
+        '--resume', type=str, default='', metavar='RUN', help='continue the run in this folder'
     )
     return parser
 

@@ -1,12 +1,12 @@
-"""Whiten a network's descriptors on images without labels: a training without a gradient.
+"""Whiten the descriptors of a network on images without labels: training without a gradient.
 
   python -m vpr_training.whitening --config config/train/whiten_lite0.yaml --data.root IMAGES
 
-Means and covariances are those of the images, as the trainer would see them (crops, RandAugment,
-disturbed light), over `epochs` passes: of the parts of the aggregator `whitened`, of what any
-aggregator gives, before its projection to `descriptor_size` numbers, and of the cells, where
-`network.cells` asks for some. RUN/best.ckpt is exported, or trained further, as that of any run.
-Some minutes for a few thousand images on a laptop.
+The command computes means and covariances over `epochs` passes. It sees the images as the trainer
+does, with crops, RandAugment and disturbed light. It whitens the parts of the aggregator
+`whitened`, the output of any aggregator before its projection to `descriptor_size` numbers, and
+the cells if `network.cells` is set. You can export RUN/best.ckpt or train it further, like that of
+any run. A few thousand images take some minutes on a laptop.
 """
 
 import sys
@@ -33,7 +33,11 @@ def make_parser() -> ArgumentParser:
     )
     add_settings(parser)
     parser.add_argument(
-        '--output', type=str, default='runs/whitened', metavar='RUN', help="the run's folder"
+        '--output',
+        type=str,
+        default='runs/whitened',
+        metavar='RUN',
+        help='the folder of the run (default: runs/whitened)',
     )
     return parser
 

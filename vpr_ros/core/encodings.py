@@ -297,8 +297,8 @@ def _check_fields(
     least = width * encoding.channels * encoding.sample_bytes
     if step < least:
         raise ImageError(
-            f'{source}: step is {step}, but '
-            f'{width} pixels of {message.encoding} need at least {least} bytes a row'
+            f'{source}: step is {step}, but {width} pixels of {message.encoding} need at least '
+            f'{least} bytes a row'
         )
     found, expected = memoryview(message.data).nbytes, step * encoding.rows(height)
     if found != expected:

@@ -184,8 +184,7 @@ class _Fixes(_Track):
             warnings.append(
                 f'{topic}: {int((~kept).sum())} of {count} positions are left out, because no '
                 f'vehicle drives from the others to them and back; the first at {first_s:.3f} s '
-                'is '
-                f'{places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
+                f'is {places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
             )
         stamps_ns, places = stamps_ns[kept], places[kept]
         datum = self._wanted or datum_at(*places[0].tolist())

@@ -306,6 +306,5 @@ def _require_halves(descriptors: Descriptors, where: str) -> None:
     if not np.array_equal(descriptors, descriptors.astype(HALF)):
         raise FleetError(
             f'{where}: the part is said to have descriptors of half precision, but theirs have '
-            'more '
-            'digits; push the map again from the robot that made it'
+            'more digits; push the map again from the robot that made it'
         )

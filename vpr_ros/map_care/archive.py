@@ -425,8 +425,7 @@ def _require_some(
     error = DriveError(
         f'{len(broken)} of {len(broken) + len(finished)} recordings cannot be mapped (see above), '
         f'so {output} was not written; {work} keeps what was done. Mend them, or leave them out '
-        'with '
-        '--leave-out-broken, and run the same command again'
+        'with --leave-out-broken, and run the same command again'
     )
     error.notes = tuple(broken_lines(broken))
     raise error

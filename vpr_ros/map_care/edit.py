@@ -337,8 +337,7 @@ def _require_unchanged(folder: Path, header: MapHeader) -> None:
     if read_header(folder) != header:
         raise MapError(
             f'{folder}: another program changed the map in the meantime, and its version was '
-            'kept; '
-            'try again'
+            'kept; try again'
         )
 
 
@@ -391,9 +390,8 @@ def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
         if kinds[0] != kinds[1]:
             raise MapError(
                 f'{first.folder} and {other.folder}: their landmarks are of kind {kinds[0][0]} '
-                'and '
-                f'{kinds[1][0]}, expected one kind, made with the same networks; '
-                'rebuild one map with build_map --landmarks'
+                f'and {kinds[1][0]}, expected one kind, made with the same networks; rebuild one '
+                'map with build_map --landmarks'
             )
     return first
 

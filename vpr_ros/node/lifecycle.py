@@ -352,10 +352,9 @@ class LocalizeNode(LifecycleNode):
         radius_m = configured.session.localizer.calibration.radius_m
         if self.config.belief and radius_m and radius_m != self.config.agreement_radius:
             logger.warning(
-                f'the map was calibrated for answers right within {radius_m:g} m, '
-                f'but agreement_radius is {self.config.agreement_radius:g} m; set '
-                'agreement_radius '
-                'to the same, or calibrate again with that --radius'
+                f'the map was calibrated for answers right within {radius_m:g} m, but '
+                f'agreement_radius is {self.config.agreement_radius:g} m; set agreement_radius to '
+                'the same, or calibrate again with that --radius'
             )
 
     def _say_doing(self, text: str) -> None:

@@ -45,8 +45,7 @@ def open_localizer(
     if not has_tf and any(given is None for given in mountings[1:]):
         raise ConfigError(
             f'image_topic: base_T_camera needs a mounting for each of the {len(mountings)} '
-            'cameras, '
-            'because tf2_ros is not installed'
+            'cameras, because tf2_ros is not installed'
         )
     chosen = open_describer(
         model,
@@ -99,8 +98,7 @@ def check_replacement(
         if here != there:
             raise MapError(
                 f'{folder}: its poses are in {name} {there}, expected {here} as in the served '
-                'map; '
-                'to change to this map, clean up and configure the node again'
+                'map; to change to this map, clean up and configure the node again'
             )
 
 

@@ -140,8 +140,7 @@ class Whereabouts:
         if event.frame_id.removeprefix('/') != self._map_frame.removeprefix('/'):
             raise ConfigError(
                 f'initialpose: the pose is in frame {event.frame_id!r}, expected '
-                f'{self._map_frame!r}; '
-                'it is ignored'
+                f'{self._map_frame!r}; it is ignored'
             )
         pose = checked_pose(event.map_T_base, source='initialpose')
         variances = np.diag(event.covariance)[:3]

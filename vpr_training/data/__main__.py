@@ -2,9 +2,9 @@
 
   python -m vpr_training.data inspect DIR [--deep] [--picture FILE.png]
 
-Says what is there: places, images per place, extent, what was left out and why; draws it. DIR is
-anything that can be trained on (GSV-Cities, GSV-XS, places.csv, a bag, a posed folder, a folder of
-drives) or evaluated on (database/ and queries/).
+It lists the places, the images per place, the extent, and what was left out and why, and draws a
+picture. DIR is a training set (GSV-Cities, GSV-XS, places.csv, a bag, a posed folder, a folder of
+drives) or an evaluation set (database/ and queries/).
 """
 
 import argparse
@@ -29,8 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('what', choices=('inspect',))
-    parser.add_argument('folder', type=Path, metavar='DIR')
+    parser.add_argument('what', choices=('inspect',), help='what to do')
+    parser.add_argument('folder', type=Path, metavar='DIR', help='the data set')
     parser.add_argument(
         '--deep', action='store_true', help='decode every image to find broken ones'
     )
@@ -38,10 +38,14 @@ def make_parser() -> argparse.ArgumentParser:
         '--picture',
         type=Path,
         metavar='FILE',
-        help='where to draw it (inspect-NAME.png in this folder)',
+        help='write the picture to this file (default: inspect-NAME.png in this folder)',
     )
     parser.add_argument(
-        '--min-images', type=int, default=defaults.min_images_per_place, metavar='N'
+        '--min-images',
+        type=int,
+        default=defaults.min_images_per_place,
+        metavar='N',
+        help='leave out places with fewer images (default: %(default)s)',
     )
     for name, unit in (('place_radius', 'M'), ('place_gap', 'M'), ('place_heading', 'DEG')):
         parser.add_argument(
@@ -49,28 +53,28 @@ def make_parser() -> argparse.ArgumentParser:
             type=float,
             default=getattr(defaults, name),
             metavar=unit,
-            help=f'own drives: data.{name} of the training (%(default)g)',
+            help=f'for own drives: the training setting data.{name} (default: %(default)g)',
         )
     for name in ('image_topic', 'pose_topic', 'tf_topic'):
         parser.add_argument(
             f'--{name.replace("_", "-")}',
             default='',
             metavar='T',
-            help=f'own drives in bags: data.{name} of the training',
+            help=f'for own drives in bags: the training setting data.{name}',
         )
     parser.add_argument(
         '--tf-frames',
         nargs=2,
         default=(),
         metavar=('MAP', 'BASE'),
-        help='own drives in bags: data.tf_frames of the training',
+        help='for own drives in bags: the training setting data.tf_frames',
     )
     parser.add_argument(
         '--max-pose-gap',
         type=float,
         default=defaults.max_pose_gap,
         metavar='S',
-        help='own drives in bags: data.max_pose_gap of the training',
+        help='for own drives in bags: the training setting data.max_pose_gap',
     )
     return parser
 

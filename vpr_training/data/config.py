@@ -19,47 +19,47 @@ class DataConfig:
     """Training images, and how batches are made of them."""
 
     root: str = ''
-    """GSV-Cities, GSV-XS, a folder with places.csv, or a drive: bag, posed folder, or several."""
+    """GSV-Cities, GSV-XS, a folder with places.csv, or drives: bag, posed folder, or several."""
     cities: tuple[str, ...] = ()
-    """Only these cities; empty: all that are there."""
+    """Use only these cities. Empty means all."""
     places_per_batch: int = 32
-    """Places in a batch (P), at most; every process of a run has a batch of its own."""
+    """Largest number of places in a batch (P). Every process of a run has its own batch."""
     images_per_place: int = 4
-    """Images of each place in a batch (K); 1: root is any folder of images, without places."""
+    """Images of each place in a batch (K). 1 takes any folder of images, without places."""
     min_images_per_place: int = 4
-    """Places with fewer images are left out."""
+    """The trainer leaves out places with fewer images."""
     held_out: float = 0.0
-    """Drives and places.csv: share of the route's places to measure on, in whole stretches."""
+    """Drives and places.csv: share of the places to keep for measuring, in whole stretches."""
     in_city: bool = False
-    """Whether all places of a batch are of one city."""
+    """Whether all places of a batch come from one city."""
     augment: Literal['randaugment', 'none'] = 'randaugment'
-    """What is done to each image: RandAugment (Cubuk et al. 2020), or nothing."""
+    """Augmentation of each image: RandAugment (Cubuk et al. 2020), or none."""
     augment_operations: int = 3
-    """Operations of RandAugment for each image, one after another."""
+    """Number of RandAugment operations for each image, one after another."""
     augment_magnitude: int = 9
-    """Strength of the operations, 0 to 30."""
+    """Strength of the operations, from 0 to 30."""
     augment_crop: float = 1.0
-    """Least share of the picture that a random crop keeps, before the operations; 1: no crop."""
+    """Smallest share of the picture that a random crop keeps. 1 means no crop."""
     disturb: float = 0.0
-    """Other light, colours, resolution and noise, 0 to 1; a teacher sees the images without it."""
+    """Strength of changes in light, colour, resolution and noise, 0 to 1. A teacher sees none."""
     workers: int = -1
-    """Processes that read images; 0: the trainer's own; -1: the cores less one, at most eight."""
+    """Processes that read images. 0: the trainer itself; -1: all cores but one, at most eight."""
     place_radius: float = 2.0
-    """Own drives: metres from a place's centre within which an image is of that place."""
+    """Own drives: an image within this many metres of a place's centre belongs to that place."""
     place_gap: float = 2.0
-    """Own drives: metres between two places, whose images are left out: are they one or two?"""
+    """Own drives: gap in metres between two places. Images in the gap are left out."""
     place_heading: float = 30.0
-    """Own drives: degrees between images and the centre of their place, at most."""
+    """Own drives: largest angle in degrees between an image and the centre of its place."""
     image_topic: str = ''
-    """Own drives in bags: the topic of the images; empty: the only one."""
+    """Own drives in bags: topic of the images. Empty means the only one."""
     pose_topic: str = ''
-    """Own drives in bags: the topic of the poses; empty: chosen as --pose-topic of build_map."""
+    """Own drives in bags: topic of the poses. Empty chooses one, as build_map does."""
     tf_frames: str = ''
-    """Own drives in bags: take poses from tf between these two frames, as 'map base_link'."""
+    """Own drives in bags: take the poses from tf between two frames, such as 'map base_link'."""
     tf_topic: str = ''
-    """Own drives in bags: the topic of tf; empty: that of the image topic's namespace."""
+    """Own drives in bags: topic of tf. Empty means the one in the namespace of the image topic."""
     max_pose_gap: float = 0.0
-    """Own drives in bags: seconds between two poses that are bridged; 0: as build_map does."""
+    """Own drives in bags: longest gap between poses to bridge, in seconds. 0: as build_map."""
 
     @property
     def reading_processes(self) -> int:

@@ -63,8 +63,7 @@ class _Images(Dataset[tuple[Image, int]]):
                 warnings.warn(f'{error}; another image of its place is used', stacklevel=2)
         raise DatasetError(
             f'{self._places.path(row)}: neither this image nor another one of its place can be '
-            'read; '
-            'python -m vpr_training.data inspect --deep lists all broken files'
+            'read; python -m vpr_training.data inspect --deep lists all broken files'
         )
 
 

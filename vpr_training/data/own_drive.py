@@ -313,8 +313,8 @@ def _extract(drive: Drive, folder: Path) -> None:
                     _copy_images(drive, staging)
     except OSError as error:
         raise DatasetError(
-            f'{folder}: the images of {drive.name} cannot be cached '
-            f'({error.strerror or error}); set XDG_CACHE_HOME to another folder'
+            f'{folder}: the images of {drive.name} cannot be cached ({error.strerror or error}); '
+            'set XDG_CACHE_HOME to another folder'
         ) from error
 
 

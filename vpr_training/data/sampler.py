@@ -41,8 +41,7 @@ class PlaceSampler:
             within = 'of one city ' if config.in_city else ''
             raise DatasetError(
                 f'{places.name}: {places.places} places are too few for a batch of {self._p} '
-                'places '
-                f'{within}for each of {world_size} processes; '
+                f'places {within}for each of {world_size} processes; '
                 + (
                     'lower data.places_per_batch'
                     if self._p > 2

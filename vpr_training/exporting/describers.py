@@ -30,8 +30,8 @@ def open_describer(
         from vpr_training.exporting.model_folder import export_checkpoint
     except ImportError as error:
         raise TrainingError(
-            f'{path}: a checkpoint needs torch and onnx ({error}); '
-            'run `make setup-training`, or give an exported model'
+            f'{path}: a checkpoint needs torch and onnx ({error}); run `make setup-training`, or '
+            'give an exported model'
         ) from error
     folder = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
     return OnnxDescriber(export_checkpoint(path, folder / path.stem), singly=False)

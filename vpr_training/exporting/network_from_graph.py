@@ -64,8 +64,7 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
     if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_COSINE):
         raise TrainingError(
             f'{folder}: the model is of another architecture: descriptors of the network made '
-            'from '
-            f'it have a cosine of {found} with those of its graph, expected at least '
+            f'from it have a cosine of {found} with those of its graph, expected at least '
             f'{LEAST_COSINE}'
         )
     return network

@@ -11,13 +11,13 @@ class LossConfig:
     name: Literal['multi_similarity', 'contrastive', 'triplet', 'ntxent', 'circle'] = (
         'multi_similarity'
     )
-    """The loss, as pytorch-metric-learning has it."""
+    """The loss, from pytorch-metric-learning."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of its constructor; multi_similarity: alpha 1, beta 50, base 0."""
+    """Further arguments of the loss. multi_similarity has alpha 1, beta 50, base 0."""
     miner: Literal['multi_similarity', 'batch_hard', 'none'] = 'multi_similarity'
-    """Which pairs of a batch the loss sees; none: all."""
+    """How to choose the pairs of a batch that the loss sees. none takes all pairs."""
     miner_options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of the miner's constructor; multi_similarity: epsilon 0.1."""
+    """Further arguments of the miner. multi_similarity has epsilon 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,11 @@ class DistillationConfig:
     """A teacher to learn from, in place of the loss of places."""
 
     teacher: str = ''
-    """A file such as config/models/lite0.yaml, or a checkpoint; empty: none, places teach."""
+    """A file such as config/models/lite0.yaml, or a checkpoint. Empty means training on places."""
     maps: float = 1.0
-    """Weight of what the teacher sees in each cell of its feature maps."""
+    """Weight of the difference to the teacher's feature maps, cell by cell."""
     similarities: float = 1.0
-    """Weight of how alike the teacher finds two images."""
+    """Weight of the difference to the teacher's similarities of two images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,13 @@ class WhiteningConfig:
     """What vpr_training.whitening makes of the images' means and covariances."""
 
     least_variance: float = 0.3
-    """Added to each component's variance, as a share of their mean: weak ones are mostly noise."""
+    """Added to each variance, as a share of their mean: weak components are mostly noise."""
     cells_power: float = 0.35
-    """Cells: the power of its variance by which each component is divided; 0.5 whitens wholly."""
+    """Cells: each component is divided by its variance to this power. 0.5 whitens fully."""
     cells_turns: int = 50
-    """Cells: steps that turn their axes until signs say most; 0: axes stay as they are."""
+    """Cells: number of steps that turn the axes so that signs keep the most. 0 means none."""
     cells_samples: int = 100_000
-    """Cells: how many are looked at, over all images; 100,000 of 256 channels are 0.1 GB."""
+    """Cells: number of cells to sample from all images. 100,000 of 256 channels take 0.1 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +51,15 @@ class OptimizerConfig:
     """How the weights move."""
 
     name: Literal['adam', 'adamw', 'asgd', 'sgd'] = 'adam'
-    """The optimizer, as torch.optim has it; adam is Adam, not AdamW."""
+    """The optimizer, from torch.optim. adam is Adam, not AdamW."""
     lr: float = 2e-4
     """Learning rate before the schedule."""
     weight_decay: float = 0.0
-    """Decay: L2 in adam, asgd and sgd, decoupled in adamw."""
+    """Weight decay: L2 in adam, asgd and sgd, decoupled in adamw."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of its constructor, such as momentum."""
+    """Further arguments of the optimizer, such as momentum."""
     gradient_clip: float = 0.0
-    """Largest norm of all gradients together; 0: not clipped."""
+    """Largest norm of all gradients together. 0 means no clipping."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class SchedulerConfig:
     """How the learning rate changes: the warm-up by step, everything else once per epoch."""
 
     name: Literal['none', 'multi_step', 'plateau', 'cosine', 'cyclic'] = 'multi_step'
-    """MultiStepLR, ReduceLROnPlateau, CosineAnnealingLR, CyclicLR (triangular2)."""
+    """MultiStepLR, ReduceLROnPlateau, CosineAnnealingLR or CyclicLR (triangular2)."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of its constructor; defaults are the paper's (learning/schedules.py)."""
+    """Further arguments of the schedule. The defaults are the paper's (learning/schedules.py)."""
     warmup_steps: int = 600
-    """Steps over which the rate rises linearly to the scheduled one; 0: none."""
+    """Number of steps in which the rate rises linearly to the scheduled one. 0 means none."""

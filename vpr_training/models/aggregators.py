@@ -134,8 +134,7 @@ class MixVPR(nn.Module):
         if tuple(features.shape[2:]) != self.map_size:
             raise TrainingError(
                 f'MixVPR: the feature map is {tuple(features.shape[2:])}, expected '
-                f'{self.map_size}; '
-                'use images of the size in the configuration'
+                f'{self.map_size}; use images of the size in the configuration'
             )
         x = self.mix(features.flatten(2))  # [B, C, h * w]
         x = self.channels(x.permute(0, 2, 1)).permute(0, 2, 1)  # [B, out_channels, h * w]

@@ -48,33 +48,33 @@ class NetworkConfig:
     """What a network is made of."""
 
     backbone: str = 'resnet18'
-    """resnet18, resnet34, resnet50 or efficientnet_lite0."""
+    """The backbone: resnet18, resnet34, resnet50 or efficientnet_lite0."""
     aggregator: str = 'mixvpr'
-    """avg, gem, mixvpr, convap, cosplace, netvlad, whitened, vlad_layout, or layout."""
+    """avg, gem, mixvpr, convap, cosplace, netvlad, whitened, vlad_layout or layout."""
     image_height: int = 320
-    """Height of the network's input in pixels; images of every size are brought to it."""
+    """Height of the network's input in pixels. Images of other sizes are resized to it."""
     image_width: int = 320
     """Width of the network's input in pixels."""
     weights: str | None = 'imagenet'
-    """Of the backbone: imagenet (the published ones), a file, a checkpoint, or null: random."""
+    """Weights of the backbone: imagenet (published), a file, a checkpoint, or null for random."""
     last_stage: int = 3
-    """ResNet: the stage, 1 to 4, after which it is cut."""
+    """ResNet: the last stage that is used, 1 to 4."""
     frozen_stages: int = 2
-    """The first stages, of ResNet's 4 or Lite0's 7, which never learn; -1: the whole backbone."""
+    """Number of first stages that never learn, of ResNet's 4 or Lite0's 7. -1 means all."""
     frozen_statistics: bool = False
-    """Whether normalizations keep the statistics that they have: small batches have poor ones."""
+    """Whether normalizations keep their statistics, because those of small batches are poor."""
     taps: tuple[str, ...] = ('stride16',)
-    """Lite0: the maps that the aggregator sees: stride8, stride16, stride32, head."""
+    """Lite0: the feature maps that the aggregator sees: stride8, stride16, stride32 or head."""
     aggregator_options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the aggregator, such as power, out_channels or clusters."""
     descriptor_size: int = 0
-    """Numbers in a descriptor, by a linear layer at the end; 0 keeps the aggregator's own size."""
+    """Size of the descriptor, by a linear layer at the end. 0 keeps the size of the aggregator."""
     cells: int = 0
-    """Numbers of each cell, a second output for verification, a multiple of 8; 0: no cells."""
+    """Numbers of each cell, a second output for verification: a multiple of 8. 0: no cells."""
     cells_tap: str = ''
-    """Lite0: the map of `taps` whose cells they are; empty: stride16. ResNet has one map."""
+    """Lite0: the map of `taps` that gives the cells. Empty means stride16. ResNet has one map."""
     aggregates_cells: bool = False
-    """Whether the aggregator sees the cells, as one map of C channels, in place of the maps."""
+    """Whether the aggregator sees the cells, as one map of C channels, instead of the maps."""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':

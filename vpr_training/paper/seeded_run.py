@@ -98,8 +98,7 @@ class Run:
         if tuple(held) != self.overrides:
             raise TrainingError(
                 f'{self.folder}: its runs had the flags {" ".join(held) or "(none)"}, and now '
-                'they are '
-                f'{" ".join(self.overrides) or "(none)"}; choose another --output'
+                f'they are {" ".join(self.overrides) or "(none)"}; choose another --output'
             )
 
 

@@ -25,13 +25,13 @@ class ValidationConfig:
     """What recall is measured on while training."""
 
     roots: tuple[str, ...] = ()
-    """Evaluation sets; the first one's R@1 chooses the best checkpoint. None: the loss does."""
+    """Evaluation sets. R@1 on the first one chooses the best checkpoint, else the loss does."""
     radius: float = 0.0
-    """Metres within which an answer is right, where positions are known; 0: the set's own."""
+    """Metres within which an answer is right, if positions are known. 0 means as the set says."""
     every: int = 1
-    """Epochs between two validations."""
+    """Number of epochs between two validations."""
     batch: int = 32
-    """Images described at once."""
+    """Number of images described at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     """Loss and miner."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    """Teacher in place of the loss; its images need no places (data.images_per_place: 1)."""
+    """Teacher that replaces the loss. Its images need no places (data.images_per_place: 1)."""
     whitening: WhiteningConfig = field(default_factory=WhiteningConfig)
-    """What vpr_training.whitening does; training takes nothing of it."""
+    """Settings of vpr_training.whitening. Training does not use them."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimizer."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
@@ -55,25 +55,25 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Recall while training."""
     epochs: int = 30
-    """Passes over the places."""
+    """Number of passes over the places."""
     steps: int = 0
-    """Optimizer steps, in place of epochs, where the data may be of any size; 0: epochs count."""
+    """Number of optimizer steps, which replaces epochs. 0 means that epochs decide."""
     patience: int = 0
-    """Stop after so many validations without a better one; 0: never."""
+    """Stop after this many validations without improvement. 0 means never."""
     seed: int = 0
-    """Of the weights that start random, the sampling and the augmentation."""
+    """Seed of the random weights, the sampling and the augmentation."""
     init: str = ''
-    """Start of fine-tuning: shipped, a model folder, or a checkpoint; empty: network.weights."""
+    """Start of fine-tuning: shipped, a model folder, or a checkpoint. Empty: network.weights."""
     finish: bool = False
-    """At the end: RUN/model and RUN/map, and recall before and after on what is held out."""
+    """At the end, write RUN/model and RUN/map, and compare recall on the held-out part."""
     accelerator: Literal['auto', 'cpu', 'gpu'] = 'auto'
-    """What it runs on."""
+    """Hardware to train on."""
     devices: int = 0
-    """Number of GPUs, or of processes on a CPU; 0: all GPUs, one process on a CPU."""
+    """Number of GPUs, or of processes on a CPU. 0 means all GPUs, or one process on a CPU."""
     precision: Literal['auto', '32', '16-mixed', 'bf16-mixed'] = 'auto'
-    """Number format; auto: 16-mixed on a GPU, 32 on a CPU."""
+    """Number format. auto means 16-mixed on a GPU and 32 on a CPU."""
     checkpoint_minutes: float = 10.0
-    """Time between two checkpoints within an epoch; each epoch ends with one anyway."""
+    """Time between two checkpoints within an epoch. Each epoch also ends with one."""
 
     def epochs_of(self, batches: int) -> int:
         """How many there will be, of so many batches each; the last may end early."""

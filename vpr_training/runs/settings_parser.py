@@ -31,7 +31,7 @@ class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
 def add_settings(parser: ArgumentParser) -> None:
     """Add --config and a flag for each setting to a command's arguments."""
     parser.add_argument(
-        '--config', action='config', help='a file of settings: config/train/*.yaml'
+        '--config', action='config', help='a file of settings, such as config/train/*.yaml'
     )
     parser.add_class_arguments(TrainConfig)
 

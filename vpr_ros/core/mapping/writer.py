@@ -121,8 +121,8 @@ class MapWriter:
             said = 'no cells' if cells is None else f'cells {cells.dtype} {list(cells.shape)}'
             has = 'none' if wanted is None else f'uint8 {list(wanted)}'
             raise MapError(
-                f'{name}: {said}, expected {has} as the map has; '
-                'describe it with the model that made the map, or rebuild the map with build_map'
+                f'{name}: {said}, expected {has} as the map has; describe it with the model that '
+                'made the map, or rebuild the map with build_map'
             )
 
     def add_landmarks(self, landmarks: Landmarks) -> None:
