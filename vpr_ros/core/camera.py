@@ -83,7 +83,7 @@ class Camera:
 
     @property
     def focal_px(self) -> float:
-        """Geometric mean of both focal lengths."""
+        """Geometric mean of both focal lengths, in pixels."""
         return math.sqrt(self.matrix[0] * self.matrix[4])
 
     def scaled_to(self, width_px: int, height_px: int) -> 'Camera':

@@ -17,10 +17,10 @@ import yaml
 from vpr_ros.core.errors import DocumentError
 
 MOST_BYTES = 1 << 20
-"""Of a document, where its reader says nothing else."""
+"""Largest size of a document, unless its reader gives another."""
 
 MOST_DEPTH = 32
-"""Of mappings and lists in each other."""
+"""Deepest nesting of mappings and lists."""
 
 _MOST_VALUES = 2_000_000
 _MOST_DIGITS = 400  # of a number; reading one takes time that grows with the square
@@ -84,7 +84,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._sizes: dict[int, tuple[int, int]] = {}  # of each node, its values and its height
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Count what comes, and refuse too much and too deep."""
+        """Count the values, and refuse too many and too deep ones."""
         is_alias, before = self.check_event(yaml.AliasEvent), self._values
         self._depth += 1
         _require_depth(self._depth)

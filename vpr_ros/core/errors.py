@@ -55,7 +55,7 @@ class BackendError(VprError):
 
 @contextmanager
 def noting(*told: Callable[[], Iterable[str]]) -> Iterator[None]:
-    """Give a VprError that leaves the block what is known by then, in front of its own notes."""
+    """Add to a VprError that leaves the block what is known by then, before its own notes."""
     try:
         yield
     except VprError as error:

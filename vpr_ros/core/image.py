@@ -18,7 +18,7 @@ from vpr_ros.core.image_header import ImageHeader, read_header
 from vpr_ros.core.types import Image
 
 SMALLEST_SIDE_PX = 8
-"""Below this no place can be told from another; such images are refused rather than enlarged."""
+"""Smallest side of an image. Smaller ones show too little of a place, so they are refused."""
 
 MOST_PIXELS = 100_000_000
 """Of an image that is decoded. A file of some kB may claim any size; this many take 300 MB."""

@@ -24,7 +24,7 @@ class Jump:
     distance_m: float
 
     def __str__(self) -> str:
-        """As one says it."""
+        """The jump in words."""
         far = (
             f'{self.distance_m / 1000:.0f} km'
             if self.distance_m >= 1e4
@@ -107,7 +107,7 @@ class Trajectory:
     def why_unknown(
         self, stamps_ns: Stamps, *, max_gap_s: float | None = None, flag: str = '--max-pose-gap'
     ) -> str:
-        """Why stamps [M] of which none is known by `at` are not, in words, with the counts."""
+        """Why `at` knows no pose for some stamps [M], in words, with the counts."""
         stamps_ns = np.asarray(stamps_ns, dtype=np.int64)
         early, late = stamps_ns < self.stamps_ns[0], stamps_ns > self.stamps_ns[-1]
         inside = stamps_ns[~(early | late)]
@@ -132,7 +132,7 @@ class Trajectory:
 
 
 def jumped(stamps_ns: Stamps, positions_m: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Behind which positions [T, 2 or 3] at increasing stamps [T] there is a jump, [T - 1]."""
+    """Whether a jump follows each position [T, 2 or 3] at increasing stamps [T], [T - 1]."""
     moved_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)
     took_s = np.maximum(np.diff(stamps_ns) / 1e9, 1e-9)
     return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > _JUMP_MPS))

@@ -1,8 +1,7 @@
 """What is wrong with a bag that cannot be opened, and what to do about just that.
 
-The readers say what they met: a magic that is not theirs, a key that they lack. Advice by the
-file's suffix sends somebody whose file is empty, is another kind of file or was never fetched to
-a tool that changes nothing.
+The readers report details, such as a wrong magic number or a missing key. Advice by the suffix of
+the file would not help somebody whose file is empty, of another kind, or a Git LFS pointer.
 """
 
 from pathlib import Path
@@ -18,7 +17,7 @@ RECOVERY = {
     '.mcap': 'try `mcap recover`',
     '.db3': 'try `sqlite3 FILE .recover`, then `ros2 bag reindex`',
 }
-"""What may help a bag of which a part is there."""
+"""What may help if only a part of a bag is there."""
 
 _BAGS = {b'\x89MCAP0\r\n': '.mcap', b'SQLite format 3\0': '.db3', b'#ROSBAG V2.0': '.bag'}
 _OTHERS = {

@@ -1,4 +1,4 @@
-"""What every recording offers: images in time order and where the camera was."""
+"""The interface of every recording: images in time order, and where the camera was."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class RecordedFrame:
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """What the caller says about a recording that the recording may not say itself."""
+    """What the caller adds if the recording does not say it."""
 
     image_topic: str | None = None  # None: the only image topic
     depth_topic: str | None = None  # None: one that is named as aligned with the images
@@ -52,7 +52,7 @@ class DriveOptions:
 
 
 DEFAULTS = DriveOptions()
-"""Whatever the recording says itself."""
+"""Use only what the recording says itself."""
 
 
 class Drive(Protocol):

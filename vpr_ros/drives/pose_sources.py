@@ -320,7 +320,7 @@ def _why_not(tree: TransformTree, parent: str, child: str) -> str:
 
 
 def _nothing(reader: AnyReader, tree: TransformTree, reasons: Sequence[str]) -> str:
-    """What there is instead of poses, and what would do."""
+    """What the recording has instead of poses, and which poses could be read."""
     said = [*reasons]
     if tree.frames:
         said.append(f'none of the usual frames moves on /tf; frames: {", ".join(tree.frames)}')
@@ -363,7 +363,7 @@ def _said(
 
 
 def note_jumps(trajectory: Trajectory, source: str, warnings: list[str]) -> None:
-    """Note where the positions of a drive jump as no vehicle drives."""
+    """Note where the positions of a drive jump farther than a vehicle can drive."""
     if jumps := trajectory.jumps:
         warnings.append(
             f'{source}: the position jumps {len(jumps)} times farther than a vehicle drives, the '

@@ -13,7 +13,7 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.types import Poses
 
 _UNITS = ((10**17, 'nanoseconds'), (10**14, 'microseconds'), (10**11, 'milliseconds'))
-"""From so many on, seconds since 1970 are none; and what such numbers are in these years."""
+"""Numbers too large to be seconds since 1970, and the unit that such numbers have today."""
 _LONG_PERIOD_S = 10**6  # between images of one drive: eleven days, a millisecond of nanoseconds
 
 COLUMNS = ('image', 'stamp_s', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')

@@ -1,4 +1,4 @@
-"""What one image of a drive got as its answer, and how a drive gets its answers without ROS.
+"""The answer to one image of a drive, and how to answer a whole drive without ROS.
 
 The running node gives the same answers through its topics, see live.py.
 """
@@ -22,7 +22,7 @@ from vpr_ros.drives.prefetch import prefetched
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one frame got."""
+    """The answer to one frame."""
 
     stamp_ns: int
     candidates: Poses  # [K, 7] map_T_base, best first
@@ -37,7 +37,7 @@ class Answer:
 
 
 OnLocated: TypeAlias = Callable[[Frame, Localization], None]
-"""Sees each image with what it told, in the order of the drive."""
+"""Is called with each image and its result, in the order of the drive."""
 
 
 def fixes(answers: Sequence[Answer]) -> Poses:

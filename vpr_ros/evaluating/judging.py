@@ -1,4 +1,4 @@
-"""Answers beside the truth: which of them are right, and which could not be.
+"""Compare answers with the truth: which are right, and which could not be right.
 
 Distances are between robot bases. Of a drive without true poses the truth is NaN, and so is what
 follows from it.

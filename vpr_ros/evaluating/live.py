@@ -51,7 +51,7 @@ _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """What the node made of a bag."""
+    """The answers of the node to a bag."""
 
     answers: list[Answer]  # by stamp
     sent: int  # images

@@ -44,7 +44,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A setup, and what came of it."""
+    """A setup and its results."""
 
     setup: Setup
     evaluation: Evaluation  # all drives
@@ -55,7 +55,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
+        """The name that distinguishes it from the others."""
         return self.setup.name
 
     @property
@@ -90,7 +90,7 @@ class _Run:
 
 
 def measured(setup: Setup, drives: Sequence[Drive], way: Way) -> Variant:
-    """What comes of one setup; raises DriveError where a drive cannot be judged.
+    """Measure one setup; raises DriveError where a drive cannot be judged.
 
     Why images were left out is noted in the drives. Raises MapError where the true poses of a
     drive are in another frame than the map.

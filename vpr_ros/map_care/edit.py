@@ -53,7 +53,7 @@ class OnDisk(Protocol):
 
 
 class _DeclinedError(Exception):
-    """The staged map is not wanted."""
+    """The staged map shall not replace the old one."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What `map` says of a map in the terminal: what is in it, what is wrong with it, its recall."""
+"""The text of `map` in the terminal: content of a map, its faults, its recall."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

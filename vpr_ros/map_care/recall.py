@@ -1,4 +1,4 @@
-"""What a change of a map does to its recall: the same queries before and after.
+"""How a change of a map affects its recall: the same queries before and after.
 
 The queries are the images of a drive, or the map's own places, each against all others (leave one
 out), where no second drive exists. The latter flatters a map, because an image's neighbours come
@@ -24,7 +24,7 @@ _SIDES: tuple[Literal['left', 'right'], ...] = ('left', 'right')
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """What a map is asked before and after."""
+    """The queries to a map before and after a change."""
 
     images: PosedImages
     own: bool = False  # places of the map itself: each is kept from finding itself

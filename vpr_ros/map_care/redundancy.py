@@ -1,4 +1,4 @@
-"""Which places of a map say nothing that a newer one does not say.
+"""Which places of a map are redundant, because a newer place shows the same.
 
 A place is redundant if a kept one lies near it, looks the same way and looks alike: another look
 at the same spot (at night, with the gate shut) is not redundant. Newer places are kept first, so

@@ -87,7 +87,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """All that a status is made from."""
+    """All inputs of a status."""
 
     node: str  # its full name
     stage: Stage

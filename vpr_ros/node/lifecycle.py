@@ -81,7 +81,7 @@ class Active:
 
 
 class LocalizeNode(LifecycleNode):
-    """See the module; parameters are documented by vpr_ros.node.config.NodeConfig."""
+    """The lifecycle node `localize`; vpr_ros.node.config.NodeConfig documents its parameters."""
 
     def __init__(self, *, transforms: Transforms | None = None, **node_arguments: Any) -> None:
         """Declare the parameters; raises ConfigError for a bad one.
@@ -115,7 +115,7 @@ class LocalizeNode(LifecycleNode):
 
     @property
     def config(self) -> NodeConfig:
-        """The parameters' values now."""
+        """The current values of the parameters."""
         return self._settings.config
 
     # Transitions ---------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ class LocalizeNode(LifecycleNode):
         self._diagnostics.publish(status_message(health, stamp=now.to_msg()))
 
     def _with_session(self, health: Health, configured: Configured) -> Health:
-        """What a configured node knows beside."""
+        """Further facts of a configured node, for diagnostics."""
         images = configured.mailbox.images
         lately, self._images_before = images - self._images_before, images
         return replace(

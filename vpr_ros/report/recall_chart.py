@@ -9,7 +9,7 @@ from vpr_ros.report.charts import SERIES_TONES, Chart, Series
 
 
 class Recall(Protocol):
-    """What a chart needs of a recall."""
+    """The part of a recall that a chart needs."""
 
     @property
     def at(self) -> Mapping[int, float]:

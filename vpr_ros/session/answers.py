@@ -12,7 +12,7 @@ from vpr_ros.session.tracker import State
 
 @dataclass(frozen=True, slots=True)
 class Localized:
-    """What an image told."""
+    """The result for one image."""
 
     frame: Frame
     located: Localization
@@ -21,7 +21,7 @@ class Localized:
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """What the last frames add up to is another than before."""
+    """The state (LOST, TENTATIVE, LOCALIZED) has changed."""
 
     before: State
     state: State
@@ -29,7 +29,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """Where the odometry's origin is on the map."""
+    """The pose of the odometry's origin on the map (map -> odom)."""
 
     map_T_odom: Poses  # [7]
     stamp_ns: int
@@ -37,7 +37,7 @@ class Corrected:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionLost:
-    """It is not known any more."""
+    """The pose of the odometry's origin is no longer known."""
 
     clock_was_set_back: bool = False  # then no transform of before is of use
 

@@ -61,7 +61,7 @@ class Counts:
             self._last_error, self._erred_s = error, time.monotonic()
 
     def say(self, **facts: str) -> None:
-        """Change what the session says of itself."""
+        """Change the facts that the session reports for diagnostics."""
         with self._lock:
             self._facts.update(facts)
 
@@ -83,7 +83,7 @@ class Counts:
                 kept.append(value)
 
     def snapshot(self) -> Counted:
-        """All of it at this moment."""
+        """All counts at this moment."""
         with self._lock:
             last, numbers = self._last, dict(self._numbers)
             kept = {stage: list(values) for stage, values in self._latency_ms.items()}

@@ -35,7 +35,7 @@ class Odometry:
 
     @property
     def pace(self) -> str:
-        """How often it comes and how late, for people; empty before the second pose."""
+        """The rate and the delay of odometry, for people; empty before the second pose."""
         if self._period_s is None or self._late_s is None:
             return ''
         return f'{1 / max(self._period_s, 1e-6):.0f} Hz, {self._late_s:.2f} s late'

@@ -107,7 +107,7 @@ class Session:
 
     @property
     def state(self) -> State:
-        """What the last frames add up to."""
+        """The state after the last frames."""
         return self._tracker.state
 
     def handle(self, event: Event) -> list[Answer]:

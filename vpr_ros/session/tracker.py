@@ -1,4 +1,4 @@
-"""Is the robot lost? What the outcomes of the last frames add up to.
+"""Decide from the outcomes of the last frames whether the robot is lost.
 
 A fix says where one frame is; a robot that acts on it wants to know whether fixes can be relied on
 now. Several in a row can, one alone cannot, and one frame without a fix does not take that away.
@@ -10,7 +10,7 @@ from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 
 
 class State(Enum):
-    """What the last frames add up to."""
+    """The state after the last frames."""
 
     LOST = 'LOST'
     TENTATIVE = 'TENTATIVE'
@@ -32,7 +32,7 @@ class Tracker:
         self.reset()
 
     def reset(self) -> None:
-        """Be lost."""
+        """Set the state to LOST."""
         self.state = State.LOST
         self._fixes = 0
         self._doubts = 0
@@ -54,7 +54,7 @@ class Tracker:
         return self.state
 
     def _step_repeated(self) -> State:
-        """An image that is the last one again tells nothing; many of them are not relied on."""
+        """A repeated image gives no information; after many, the state is no longer trusted."""
         self._repeated += 1
         if self._repeated >= REPETITIONS and self.state is State.LOCALIZED:
             self.state, self._fixes = State.TENTATIVE, 0

@@ -24,7 +24,7 @@ _PATIENCE_NS = 5_000_000_000  # without a fix, after which GPS is left out, or a
 
 
 class InitialPose:
-    """Where an operator says the robot is, until the next fix or until it is too old."""
+    """An operator's initial pose, which holds until the next fix or until it expires."""
 
     def __init__(self, prior: Prior) -> None:
         """prior: as it was when it was told."""
@@ -52,7 +52,7 @@ class InitialPose:
 
 
 class Gps:
-    """Where GPS says the robot is, as long as it says so and the images do not contradict it."""
+    """A GPS position, which holds while GPS sends it and the images do not contradict it."""
 
     def __init__(self) -> None:
         """Start without any."""

@@ -66,7 +66,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one model made of a set."""
+    """The results of one model on a set."""
 
     card: ModelCard
     precision: Precision
@@ -78,31 +78,31 @@ class Measured:
 
     @property
     def recall(self) -> Recall:
-        """By descriptors."""
+        """Recall by descriptors."""
         return self.answers.recall
 
     @property
     def matchable(self) -> Recall:
-        """By descriptors, of the queries that have a true match."""
+        """Recall by descriptors over the queries that have a true match."""
         return self.answers.matchable
 
     @property
     def conditions(self) -> dict[str, Recall]:
-        """By descriptors, by what names tell."""
+        """Recall by descriptors for each condition that names give."""
         return self.answers.conditions
 
     @property
     def ranked(self) -> NDArray[np.int64]:
-        """By descriptors, [Q, K] database rows, best first, -1: no more."""
+        """Ranking by descriptors: database rows [Q, K], best first, -1 where there are no more."""
         return self.answers.ranked
 
     @property
     def first_hit(self) -> NDArray[np.int64]:
-        """By descriptors, [Q], see first_hit_rank."""
+        """Rank of the first true match by descriptors, [Q]; see first_hit_rank."""
         return self.answers.first_hit
 
     def query_descriptors(self, images: RecallSet) -> Descriptors:
-        """Of all queries, [Q, D]."""
+        """Descriptors of all queries, [Q, D]."""
         if self.queries is not None:
             return self.queries.array()
         assert images.earlier_than is not None

@@ -17,7 +17,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 LARGE = 500_000
-"""Numbers of a matrix from which on a graph holds it in half precision."""
+"""A graph stores matrices of at least this many numbers in half precision."""
 
 _SPATIAL = 2  # the first axis of a map [B, C, h, w] that has a direction
 _HALF = '_half'  # ends the name of a constant in half precision

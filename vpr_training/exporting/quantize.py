@@ -47,7 +47,7 @@ from vpr_training.exporting.graph_edits import (
 
 FEWEST_IMAGES = 16
 MOST_IMAGES = 64
-"""Images that calibration takes of a drive, evenly over its length."""
+"""Number of images that calibration takes from a drive, evenly over its length."""
 
 _LAYERS = ('Conv', 'Gemm', 'MatMul')
 _QUANTIZED = (*_LAYERS, 'Add', 'Relu', 'Clip', 'MaxPool')

@@ -59,12 +59,12 @@ _EPSILON = 1e-9
 
 
 class RefusedError(TrainingError):
-    """A graph loses more recall than is allowed."""
+    """A graph loses more recall than allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What a graph has to hold, and what it is made and measured with."""
+    """What a graph must achieve, and what it is made and measured with."""
 
     sets: Sequence[RecallSet]
     max_drop: float  # points of R@1, on each set

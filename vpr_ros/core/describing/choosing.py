@@ -33,7 +33,7 @@ class Way:
 
 
 def threads_within(share: float) -> int:
-    """Threads that take at most this share, 0 to 1, of the cores of this process; at least one."""
+    """Number of threads for this share (0 to 1) of the cores of this process; at least one."""
     return max(1, int(share * len(os.sched_getaffinity(0)) + 1e-6))
 
 
@@ -94,7 +94,7 @@ def best_of(ways: Sequence[Way]) -> Way:
 
 
 def table(ways: Sequence[Way]) -> list[str]:
-    """A line for each way, and what to set."""
+    """A line for each way, and the parameters to set."""
     best = best_of(ways)
     fastest_ms = min(way.taken_ms for way in ways)
     lines = [
@@ -107,6 +107,6 @@ def table(ways: Sequence[Way]) -> list[str]:
 
 
 def _steps(most_threads: int) -> list[int]:
-    """1, 2, 4 ... and the most."""
+    """Numbers of threads to try: 1, 2, 4 ... and the largest."""
     steps = [1 << power for power in range(most_threads.bit_length())]
     return sorted({*(step for step in steps if step < most_threads), most_threads})

@@ -79,7 +79,7 @@ class Memory:
 
     @property
     def gpu(self) -> Gpu:
-        """What the memory is on."""
+        """The GPU that has the memory."""
         found = self._call('cudaGetDeviceProperties', 0)
         name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
         return Gpu(name.rstrip('\0'), (int(found.major), int(found.minor)))
@@ -122,7 +122,7 @@ class Memory:
         )
 
     def wait(self) -> None:
-        """Until all that was queued is done."""
+        """Wait until all queued work is done."""
         self._call('cudaStreamSynchronize', self.stream)
 
     def close(self) -> None:

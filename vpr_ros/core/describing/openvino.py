@@ -57,7 +57,7 @@ class OpenVinoDescriber:
 
     @property
     def at_once(self) -> int:
-        """One: there is one request."""
+        """Always one, because there is one request."""
         return 1
 
     def describe(self, images: Sequence[Image]) -> Descriptors:

@@ -91,7 +91,7 @@ class TensorRtDescriber:
 
     @property
     def at_once(self) -> int:
-        """One: the GPU has one stream and one set of buffers."""
+        """Always one, because the GPU has one stream and one set of buffers."""
         return 1
 
     @property

@@ -70,7 +70,7 @@ class Library:
         return tuple(_capabilities(self.module)) if self.builds_ahead else ()
 
     def network_flags(self) -> int:
-        """8.6 to 9 have to be told that the batch is a dimension like others."""
+        """Flags of the network: 8.6 to 9 must be told that the batch is an ordinary dimension."""
         if self.builds_ahead or _version(self.module) >= (10, 0):
             return 0
         return 1 << int(self.module.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)

@@ -19,7 +19,7 @@ from vpr_ros.core.image import resize
 from vpr_ros.core.types import Image
 
 MOST_PIXELS = 500_000
-"""Larger images are shrunk: time grows with their area, precision less."""
+"""Larger images are shrunk, because time grows with their area and precision hardly does."""
 _WHOLE = 65535  # an image's width or height, in two bytes
 _ROOT_SCALE = 512.0  # brings roots of a unit histogram to bytes, as OpenCV does with SIFT itself
 

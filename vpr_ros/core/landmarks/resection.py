@@ -42,7 +42,7 @@ class Matches:
         return len(self.rays)
 
     def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> 'Matches':
-        """Those of some rows, or of a mask."""
+        """The sightings of some rows, or of a mask."""
         return Matches(
             self.rays[rows], self.points_m[rows], self.covariance_m2[rows], self.keypoint[rows]
         )
@@ -210,7 +210,7 @@ def _in_frame(covariance: Array, frame_T_camera: Poses) -> Array:
 
 
 def moved_to(resection: Resection, camera_T_base: Poses) -> Resection:
-    """The same of a body that is fixed to the camera; its arm adds the turn's uncertainty."""
+    """Covariance of a body that is fixed to the camera; its arm adds uncertainty of the turn."""
     arm = matrix(resection.pose[3:]) @ camera_T_base[:3]
     slope = np.eye(6)
     slope[:3, 3:] = -_cross(arm)

@@ -80,7 +80,7 @@ class Judge(Protocol):
         ...
 
     def hear(self, verdict: Verdict, nats: float) -> None:
-        """Take what landmarks say of the likeliest answer, in nats; negative: against it."""
+        """Take how far landmarks support the likeliest answer, in nats; negative: against it."""
         ...
 
 
@@ -92,11 +92,11 @@ class Alone:
         self._has_heading = place_map.header.has_heading
 
     def sought(self, query: Query) -> None:
-        """Nothing else."""
+        """None: a single image needs no further places."""
 
     @property
     def needs_every_place(self) -> bool:
-        """The best are enough."""
+        """Always false: the most similar places are enough."""
         return False
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
@@ -110,7 +110,7 @@ class Alone:
         return Verdict(candidates, outcome, candidates.place_index)
 
     def hear(self, verdict: Verdict, nats: float) -> None:
-        """Nothing is remembered."""
+        """Do nothing, because nothing is remembered."""
 
 
 class Drive:
@@ -147,7 +147,7 @@ class Drive:
 
     @property
     def needs_every_place(self) -> bool:
-        """Of a small map."""
+        """True for a small map."""
         return self._belief.needs_every_place
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:

@@ -39,7 +39,7 @@ class Localization:
     observed: NDArray[np.float64] | None = None
     """See confidence.observe; before landmarks by cells spoke. None: not calibrated."""
     landmarks: SeenLandmarks | None = None
-    """Of a map with landmarks by cells, where some agree on a pose."""
+    """Set on a map with landmarks by cells, if some of them agree on a pose."""
 
     @property
     def shown_place(self) -> int | None:
@@ -133,7 +133,7 @@ class Localizer:
         return replace(located, latency_ms=described | located.latency_ms)
 
     def describe(self, frame: Frame) -> Query:
-        """The first half of `step`, which needs nothing of the drive and may run ahead of it.
+        """The first half of `step`, which does not depend on the drive and may run ahead of it.
 
         Raises ImageError.
         """
@@ -149,7 +149,7 @@ class Localizer:
         )
 
     def locate(self, query: Query) -> Localization:
-        """The second half of `step`, query after query of the drive.
+        """The second half of `step`; call it for the queries in the order of the drive.
 
         Raises ConfigError for a camera that cannot be used.
         """

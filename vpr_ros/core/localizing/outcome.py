@@ -1,4 +1,4 @@
-"""What one frame amounts to: a fix, or a reason why there is none.
+"""The outcome of one frame: a fix, or a reason why there is none.
 
 Having no answer is normal in place recognition, so `NoFix` is a value and no exception.
 """

@@ -1,4 +1,4 @@
-"""What one image asks of the map, and what is known of the robot before it is asked."""
+"""A query: one described image, and what is known of the robot before the search."""
 
 from dataclasses import dataclass
 

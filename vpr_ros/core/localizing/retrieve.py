@@ -34,7 +34,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What is looked for beside the places like a query."""
+    """Further places to look for, besides those that are similar to the query."""
 
     contrast: Descriptors  # [D], the query less what it shares with others of its drive
     count: int  # places most like that
@@ -42,7 +42,7 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What the map holds that is like a query."""
+    """The places of the map that are similar to a query."""
 
     similar: Candidates  # by similarity, and by cells where those were matched
     row: Similarity | None = None  # [N], of every place; None where only the best were sought
@@ -106,6 +106,6 @@ def _best_of_row(
 
 
 def places_inside(prior: Prior, place_map: PlaceMap) -> NDArray[np.int64]:
-    """The places inside a prior, ascending, without a look at all others."""
+    """The places inside a prior, ascending, found without comparing all places."""
     near = place_map.positions.near(prior.centre_m, prior.radius_m)
     return near[prior.allows(place_map.poses[near, :3])]

@@ -1,4 +1,4 @@
-"""What a drive has come to in terms of places, so that a belief on another map goes on from it.
+"""The weights of a belief by place, so that a belief on another map can continue from them.
 
 What the images of the drive have in common is not part of it. It was learned for the places of
 the old map alone, and new places would be held against another background than the others. So each

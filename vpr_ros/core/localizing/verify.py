@@ -82,7 +82,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Support:
-    """What one place says."""
+    """The pose that the landmarks of one place give, and its support."""
 
     place_index: int
     matches: Matches  # in the map frame, moved to the best candidate's origin

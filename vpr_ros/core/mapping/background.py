@@ -41,7 +41,7 @@ class Background(Protocol):
 
     @property
     def mean(self) -> Array:
-        """Of all places, as a query."""
+        """The background of all places, in the form of a query."""
         ...
 
     def row(self, contrast: Array) -> Array:
@@ -58,7 +58,7 @@ class Background(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WholeBackground:
-    """That of a small map."""
+    """The background of a small map."""
 
     mean: Array  # [N], mean similarity of a place to all places
     distance: Array  # [N], of a place's descriptor from the mean descriptor
@@ -78,7 +78,7 @@ class WholeBackground:
 
 
 class SampledBackground:
-    """That of a large map."""
+    """The background of a large map."""
 
     def __init__(self, index: ExactIndex) -> None:
         """Reads the descriptors of a sample."""

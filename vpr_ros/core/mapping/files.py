@@ -45,7 +45,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def file_digest(path: Path) -> str:
-    """What map.yaml has for a file: its sha256, and for a large one that of samples."""
+    """The entry of a file in map.yaml: its sha256, and for a large file also that of samples."""
     whole = _whole_sha256(path)
     return f'{whole}:{_sampled_sha256(path)}' if path.stat().st_size >= LARGE_BYTES else whole
 

@@ -49,7 +49,7 @@ class PlaceGrid:
 
     @cached_property
     def is_regular(self) -> bool:
-        """Whether cell k is place k, as where places are equally far apart."""
+        """Whether cell k is place k, as it is if all places are equally far apart."""
         return np.array_equal(self.place_of_cell, np.arange(self.places))
 
 

@@ -1,4 +1,4 @@
-"""What map.yaml says: what a map is, by which model, and the sha256 of its files.
+"""The header of a map, map.yaml: its model, its parts, and the sha256 of its files.
 
 Calibrations are kept as plain mappings, because the format does not know the filter that reads
 them: vpr_ros/core/localizing/confidence.py does. So a map whose calibration is damaged can still
