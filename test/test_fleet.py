@@ -569,7 +569,7 @@ def test_places_that_were_changed_are_refused(
     [
         ('push', "'x'", 'expected a digest'),
         ('part', "'../../x'", 'expected a digest'),
-        ('places', '-1', 'of -1 places'),
+        ('places', '-1', 'has -1 places'),
         ('places', '12', 'holds 10 places, expected 12'),
         ('x_max', "CAST('NaN' AS DOUBLE)", 'x_max of a part'),
         ('robot', 'NULL', 'robot of a part is None'),

@@ -455,7 +455,7 @@ def test_names_that_are_not_one_for_each_place_are_refused(
     folder: Path, text: bytes, said: str
 ) -> None:
     forge(folder, f'{PART}/names.txt', text)
-    with pytest.raises(MapError, match=rf'names\.txt: it is {said}'):
+    with pytest.raises(MapError, match=rf'names\.txt: {said}'):
         PlaceMap.open(folder)
 
 
