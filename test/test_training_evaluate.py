@@ -416,7 +416,11 @@ def test_scaling_is_what_its_name_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('form', 'words', 'said'),
     [
-        ({}, [], 'not say how pixels are scaled; give --scaling imagenet, unit, bytes'),
+        (
+            {},
+            [],
+            'not say how pixels are scaled; give --scaling with one of imagenet, unit, bytes',
+        ),
         ({'size': 'S'}, ['--scaling', 'unit'], 'has no fixed size; give --image-size'),
         ({}, ['--scaling', 'unit', '--image-size', '32x32'], 'the graph takes 64x64'),
     ],
