@@ -170,7 +170,7 @@ def _built_ahead(
 def _opened(
     arguments: argparse.Namespace, model: Model, cache: Path, progress: Progress
 ) -> Chosen:
-    """By the wished library, or the first that is installed."""
+    """Open the model with the chosen library, or with the first that is installed."""
     wished: tuple[LibraryName, ...] = (arguments.library,) if arguments.library else LIBRARIES
     missing: list[str] = []
     for library in wished:

@@ -61,7 +61,7 @@ class Camera:
 
     @classmethod
     def checked(cls, found: Mapping[str, Any]) -> 'Camera':
-        """From `as_mapping`; raises VprError."""
+        """The camera from a mapping as `as_mapping` gives it; raises VprError."""
         try:
             camera = pinhole(
                 found['width_px'],

@@ -179,7 +179,7 @@ def _png_chunks(png: Content) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _exif_of_png(png: Content) -> bytes | None:
-    """Of its own chunk, else of the text in which ImageMagick keeps it."""
+    """EXIF data from the chunk for it, or else from the text in which ImageMagick keeps it."""
     profile = None
     for kind, start, end in _png_chunks(png):
         if end - start > _MOST_EXIF_BYTES:
@@ -250,7 +250,7 @@ def _netpbm(content: Content) -> ImageHeader:
 
 
 def _tiff(content: Content) -> ImageHeader:
-    """By the two entries of the first directory (TIFF 6.0, section 2)."""
+    """Read the size from the two entries of the first directory (TIFF 6.0, section 2)."""
     order = '<' if content[:2] == b'II' else '>'
     (start,) = struct.unpack(f'{order}I', content[4:8])
     (count,) = struct.unpack(f'{order}H', content[start : start + 2])

@@ -231,7 +231,7 @@ def _pose(
 
 
 def _in_time(photos: Sequence[Photo]) -> list[Photo]:
-    """By stamp; those that share one are moved by nanoseconds, so that each keeps its own pose."""
+    """Photos by stamp; equal stamps are moved by nanoseconds, so that each keeps its own pose."""
     ordered: list[Photo] = []
     last_ns: int | None = None
     for photo in sorted(photos, key=lambda photo: photo.stamp_ns):

@@ -30,7 +30,7 @@ _FIRST_NS, _LAST_NS = 2**63 - 1, 0
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
-    """Of what type a channel's messages are; the definition is bytes of any kind."""
+    """The type of a channel's messages; the definition is bytes of any kind."""
 
     name: str
     encoding: str

@@ -35,12 +35,12 @@ class MendedBag:
 
     @property
     def suffix(self) -> str:
-        """Of the file."""
+        """Suffix of the file."""
         return self.file.suffix
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return self.file.name
 
     def __str__(self) -> str:

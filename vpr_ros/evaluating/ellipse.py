@@ -27,7 +27,7 @@ class Extent:
 
     @classmethod
     def of(cls, positions_m: Array) -> 'Extent':
-        """Of the map's places and the true positions of a drive together, [N, 3]."""
+        """The extent of the map's places and the true positions of a drive together, [N, 3]."""
         apart_m = positions_m - positions_m.mean(axis=0)
         variances, axes = np.linalg.eigh(apart_m.T @ apart_m / max(len(apart_m), 1))
         return cls(axes.T, np.sqrt(np.maximum(variances, 0.0)))

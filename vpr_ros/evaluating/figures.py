@@ -47,7 +47,7 @@ class Provenance:
 
     @classmethod
     def joined(cls, parts: Sequence['Provenance']) -> 'Provenance':
-        """Of several drives against one map; node latencies are those of the first drive."""
+        """Join several drives against one map; node latencies are those of the first drive."""
         return cls(
             database=parts[0].database,
             frames=sum(part.frames for part in parts),
@@ -284,7 +284,7 @@ def _single_image(judged: Judged) -> Recall | None:
 
 
 def _reliability(judged: Judged) -> Reliability | None:
-    """Of the answers whose probability is calibrated.
+    """The reliability of the answers whose probability is calibrated.
 
     It is about the fix, or where none was given, about the best place.
     """

@@ -40,7 +40,7 @@ class Circle:
     radius_m: float
 
     def holds(self, x_m: NDArray[np.float64], y_m: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Of positions [n]."""
+        """Whether each of positions [n] lies inside, [n]."""
         return np.asarray(np.hypot(x_m - self.x_m, y_m - self.y_m) <= self.radius_m)
 
 

@@ -76,7 +76,7 @@ class Frame:
 
     @classmethod
     def of(cls, header: MapHeader) -> 'Frame':
-        """That of a map."""
+        """The frame of a map."""
         return cls(header.frame_id, header.datum, header.has_heading)
 
     def __str__(self) -> str:
@@ -102,12 +102,12 @@ class Frame:
         return np.array([theirs.east_m - ours.east_m, theirs.north_m - ours.north_m])
 
     def as_json(self) -> str:
-        """For the table's notes."""
+        """The frame as text for the notes of the table."""
         return json.dumps({'format': FORMAT, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: bytes, *, where: str) -> 'Frame':
-        """From the table's notes; raises FleetError."""
+        """The frame from the notes of the table; raises FleetError."""
         try:
             found = parse_json(text)
             version = found['format']
@@ -153,7 +153,7 @@ class PartRecord:
 
     @property
     def form(self) -> Form:
-        """What its places are."""
+        """The form of its places."""
         details = self.known_details
         return Form(
             self.model_sha256,

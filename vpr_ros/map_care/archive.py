@@ -310,7 +310,7 @@ def _planned(
 
 
 def _real(path: Path) -> Path:
-    """As a worker sees it that stands elsewhere."""
+    """The path as a worker in another folder sees it."""
     return path.absolute()
 
 

@@ -309,7 +309,7 @@ def chosen_features(
 
 
 def features_of_kind(kind: str, cells: tuple[int, int, int] | None) -> Features | None:
-    """As `chosen_features` of a kind that is named."""
+    """The features of a named kind; otherwise as `chosen_features`."""
     if kind == NO_LANDMARKS:
         return None
     kind = kind or 'sift'

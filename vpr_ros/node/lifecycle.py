@@ -410,7 +410,7 @@ class LocalizeNode(LifecycleNode):
 
 
 def _facts(configured: Configured | None) -> dict[str, str]:
-    """What runs."""
+    """The facts of what runs, for diagnostics."""
     if configured is None:
         return {}
     place_map, chosen = configured.place_map, configured.chosen

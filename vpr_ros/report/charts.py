@@ -194,7 +194,7 @@ def _level(chart: Chart, y_axis: Axis, width: int) -> str:
 
 
 def _ranges(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Of x and of y; NaN where there is no finite point."""
+    """The ranges of x and of y; NaN where there is no finite point."""
     bands = [(entry.y, entry.low, entry.high) for entry in chart.series]
     heights = [values for band in bands for values in band if values is not None]
     heights += [np.array([chart.level[0]])] if chart.level else []

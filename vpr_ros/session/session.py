@@ -180,7 +180,7 @@ class Session:
         return located
 
     def _track(self, located: Localization) -> Iterator[Answer]:
-        """What an outcome changes beyond its own frame."""
+        """The consequences of an outcome beyond its own frame."""
         outcome = located.outcome
         before, state = self._tracker.state, self._tracker.step(outcome)
         if state is not before:

@@ -37,11 +37,11 @@ class _Dice:
         self._generator = torch.Generator(self._device).manual_seed(seed)
 
     def uniform(self) -> Tensor:
-        """Between 0 and 1, [B, 1, 1, 1]."""
+        """Uniform numbers between 0 and 1, [B, 1, 1, 1]."""
         return torch.rand(self._images, 1, 1, 1, device=self._device, generator=self._generator)
 
     def normal(self, channels: int = 1, height: int = 1, width: int = 1) -> Tensor:
-        """Of mean 0 and variance 1, [B, channels, height, width]."""
+        """Normal numbers of mean 0 and variance 1, [B, channels, height, width]."""
         return torch.randn(
             self._images, channels, height, width, device=self._device, generator=self._generator
         )

@@ -138,7 +138,7 @@ def _shared(graph: _Graph, name: str, shape: tuple[int, ...]) -> NDArray[np.floa
 
 
 def _convolution(graph: _Graph, name: str, after: str, norm: nn.Module) -> dict[str, Any]:
-    """Of a convolution; if a normalization follows it, the bias that the graph has is its."""
+    """Values of a convolution; the bias belongs to the normalization, if one follows."""
     found = _named(graph.of(name, 'Conv'), name)
     if not found or not isinstance(norm, nn.BatchNorm2d):
         return found
@@ -163,7 +163,7 @@ def _named(nodes: list[tuple[Any, list[Any]]], name: str) -> dict[str, Any]:
 
 
 def _linear(graph: _Graph, name: str) -> dict[str, Any]:
-    """Of a linear layer: one node, or a product and a sum."""
+    """Values of a linear layer: one node, or a product and a sum."""
     products = graph.of(name, 'MatMul', 'Gemm')
     found = _named(products, name)
     if not found:

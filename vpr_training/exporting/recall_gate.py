@@ -241,7 +241,7 @@ def _attempts(
 def _most_lost(
     reference: Mapping[str, float], pairings: Mapping[str, float]
 ) -> tuple[str, float, float]:
-    """Of descriptors alone and with verification, the way that loses most; R@1 before and after.
+    """The way that loses most, with or without verification, and its R@1 before and after.
 
     reference: of the fp32 graph; pairings: of another.
     """

@@ -151,7 +151,7 @@ def _passes(
 
 
 def _images(batches: TrainingBatches) -> int:
-    """Of one epoch, at most."""
+    """Number of images in one epoch, at most."""
     return len(batches) * batches.images_per_batch
 
 

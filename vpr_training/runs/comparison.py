@@ -28,7 +28,7 @@ class Comparison:
     after: Measured
 
     def difference(self, n: int) -> tuple[float, tuple[float, float]]:
-        """Of R@n, and its paired 95 % bootstrap interval."""
+        """The difference of R@n, and its paired 95 % bootstrap interval."""
         hits = [
             (ranks >= 0) & (ranks < n) for ranks in (self.before.first_hit, self.after.first_hit)
         ]
@@ -122,7 +122,7 @@ def draw_comparison(sets: Mapping[str, tuple[Recall, Recall]], path: Path) -> No
 
 
 def figures_of(recall: Recall) -> dict[str, float]:
-    """As cards have them."""
+    """The figures in the form of a card."""
     low, high = recall.interval[1]
     shares = {str(n): recall.at[n] for n in (1, 5, 10)}
     return shares | {'queries': recall.queries, '1_low': low, '1_high': high}

@@ -157,7 +157,7 @@ def open_tensorrt(
 
 
 def _openvino(model: Model, reference: OnnxDescriber, threads: int) -> Chosen:
-    """By OpenVINO on the CPU; raises BackendError."""
+    """Open the model by OpenVINO on the CPU; raises BackendError."""
     describer = OpenVinoDescriber(model, reference, threads=threads)
     return Chosen(describer, f'OpenVINO {describer.version} {model.precision} on CPU')
 

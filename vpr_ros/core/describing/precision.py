@@ -48,7 +48,7 @@ class Accepted:
 
     @classmethod
     def from_mapping(cls, found: Any, *, source: str) -> 'Accepted':
-        """From a card's JSON; raises ModelError naming what is wrong."""
+        """Read from a card's JSON; raises ModelError naming what is wrong."""
         known = {entry.name for entry in fields(cls)}
         try:
             entry = cls(**{name: value for name, value in found.items() if name in known})

@@ -76,7 +76,7 @@ class Library:
         return 1 << int(self.module.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
 
     def set_precision(self, config: 'trt.IBuilderConfig', precision: EnginePrecision) -> None:
-        """By flags where the graph does not say it."""
+        """Set the precision by flags, if the graph does not say it."""
         if not self.weakly_typed:
             return
         if precision in ('fp16', 'int8'):  # an int8 graph's other layers run in fp16

@@ -18,7 +18,7 @@ _KIND_OF_NAME = {SiftFeatures.name: 'sift'} | {kind: kind for kind in GRAPHS_OF_
 
 
 def size_without_networks(name: str) -> int | None:
-    """F of a kind by its name in a map; None of one that runs networks, and of an unknown one."""
+    """F of a kind by its name in a map; None if it runs networks or is unknown."""
     kind = _KIND_OF_NAME.get(name)
     if kind is None or GRAPHS_OF_KIND[kind]:
         return None

@@ -40,7 +40,7 @@ class FeatureRays:
     descriptors: NDArray[np.uint8]  # [M, F]
 
     def __len__(self) -> int:
-        """M."""
+        """Number of features, M."""
         return len(self.rays)
 
 

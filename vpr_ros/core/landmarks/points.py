@@ -46,11 +46,11 @@ class Landmarks:
     descriptors: NDArray[np.uint8]  # [L, F]
 
     def __len__(self) -> int:
-        """L."""
+        """Number of landmarks, L."""
         return len(self.points_m)
 
     def seen(self) -> FeatureRays:
-        """As the place's own camera sees them."""
+        """The landmarks as the place's own camera sees them."""
         points = self.points_m.astype(np.float64)
         return FeatureRays(points[:, :2] / points[:, 2:], self.descriptors)
 
@@ -148,7 +148,7 @@ class LandmarkMaker:
 
 
 def no_landmarks(descriptor_size: int) -> Landmarks:
-    """Of an image that shows none."""
+    """The empty landmarks of an image that shows none."""
     return Landmarks(
         np.empty((0, 3), np.float32),
         np.empty(0, np.float32),

@@ -38,7 +38,7 @@ class Matches:
     keypoint: NDArray[np.int64]  # [M] which feature of the query; one may match several points
 
     def __len__(self) -> int:
-        """M."""
+        """Number of sightings, M."""
         return len(self.rays)
 
     def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> 'Matches':
@@ -117,7 +117,7 @@ def refine(matches: Matches, frame_T_camera: Poses, *, focal_px: float) -> Resec
 
 @dataclass(frozen=True, slots=True)
 class _NormalEquations:
-    """Of one Gauss-Newton step."""
+    """The normal equations of one Gauss-Newton step."""
 
     information: Array  # [6, 6] of a shift and a turn of the camera's world
     gradient: Array  # [6]
@@ -178,7 +178,7 @@ def _weighed(matches: Matches, pose: Poses, sigma: float) -> tuple[Array, Array,
 
 
 def _inverse(covariance: Array) -> Array:
-    """Of symmetric matrices [M, 2, 2]."""
+    """Inverse of symmetric matrices [M, 2, 2]."""
     a, b, c = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     turned = np.stack([c, -b, -b, a], axis=-1) / (a * c - b * b)[:, None]
     return np.asarray(turned.reshape(-1, 2, 2))

@@ -108,7 +108,7 @@ def observe(
     rival: float = 0.0,
     contradicted: bool = False,
 ) -> Array:
-    """What tells how probable an answer is, [OBSERVED].
+    """The observations that tell how probable an answer is, [OBSERVED].
 
     belief: weight of the answer's neighbourhood, in [0, 1]; similarity: of the best place in it;
     ratio: how much farther the descriptor is from the best place outside it, in squared distances;
@@ -136,7 +136,7 @@ def observe(
 
 
 def observe_landmarks(*, inliers: int, matches: int, sigma: float, rival: int) -> Array:
-    """What tells how probable a pose by landmarks is, [LANDMARKS_OBSERVED].
+    """The observations that tell how probable a pose by landmarks is, [LANDMARKS_OBSERVED].
 
     inliers: of the best place's matches, that agree on the pose; matches: all of them; sigma:
     standard deviation of the position where it is largest, in radii; rival: inliers of the best
@@ -244,7 +244,7 @@ class Reliability:
 
 
 def reliability(probability: Array, right: NDArray[np.bool_]) -> Reliability:
-    """Of answers with probabilities [Q] and whether each was right [Q].
+    """The reliability of answers with probabilities [Q], of which some were right [Q].
 
     Naeini, Cooper and Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning,
     2015, with equal bins.

@@ -228,7 +228,7 @@ class Drive:
     def _similarity(
         self, query: Descriptors, row: NDArray[np.float32] | None, seen: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Of a query [D] to what is seen at places [K]; where nothing is, its mean to all."""
+        """Similarity of a query [D] to what is seen at places [K], else its mean to all."""
         if row is not None:
             return np.where(seen >= 0, row[seen], row.mean())
         similarity = np.full(len(seen), query @ self._map.background.mean, np.float32)

@@ -28,7 +28,7 @@ class Candidates:
     match: NDArray[np.float32] | None = None  # [K], of cells, in [0, 1]; NaN where not matched
 
     def __len__(self) -> int:
-        """K."""
+        """Number of candidates, K."""
         return len(self.place_index)
 
 

@@ -236,7 +236,7 @@ class Verifier:
         )
 
     def _sighter(self, query: Query, camera: Camera) -> Sighter | None:
-        """What finds landmarks in a query; None where its image is not the camera's."""
+        """The sighter that finds landmarks in a query; None if its image is not the camera's."""
         if query.image is None:
             return None
         try:
@@ -259,7 +259,7 @@ class Verifier:
     def _supports(
         self, known: Sequence[tuple[int, Landmarks]], sighter: Sighter, origin: Poses
     ) -> list['_Support']:
-        """What those places say whose landmarks agree on a pose."""
+        """The poses of those places whose landmarks agree on one."""
         found = []
         for place, landmarks in known:
             seen = sighter.sightings(place, landmarks)
@@ -288,7 +288,7 @@ def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
 
 
 def decided(judged: Outcome, placed: Fix, config: LocalizerConfig) -> Outcome:
-    """What holds of the drive's outcome and of the pose by landmarks, by their probabilities.
+    """Combine the drive's outcome and the pose by landmarks, by their probabilities.
 
     Where both mean one place, the landmarks' pose is the more exact, and the place no less
     probable than the drive has it. Of two places at most one is right: what speaks for either
@@ -311,7 +311,7 @@ def decided(judged: Outcome, placed: Fix, config: LocalizerConfig) -> Outcome:
 
 
 def _left(probability: float, other: float) -> float:
-    """What is left of a probability where another answer, which excludes it, has its own."""
+    """The probability that remains if another answer, which excludes this one, has its own."""
     neither = (1 - probability) * (1 - other)
     first, second = probability * (1 - other), other * (1 - probability)
     return first / max(first + second + neither, 1e-12)

@@ -28,7 +28,7 @@ _LEAST_SQUARED = 1e-6
 
 
 class Background(Protocol):
-    """What every place of a map looks like to the map itself.
+    """How similar every place of a map is to the map itself.
 
     A query stands for its row of similarities: it is this row [N] of a small map, and the
     descriptor [D] of a large one. So do the mean of queries, and a query less a mean: a contrast.
@@ -119,6 +119,6 @@ def map_background(index: ExactIndex) -> Background:
 
 
 def _distance(similarity: Array, mean: Descriptors) -> Array:
-    """Of descriptors from the mean [D]; similarity: to it."""
+    """Distance of descriptors from the mean [D]; similarity: of each to the mean."""
     squared: NDArray[np.floating[Any]] = 1 - 2 * similarity + mean @ mean
     return np.asarray(np.sqrt(np.maximum(squared, _LEAST_SQUARED)), dtype=np.float32)

@@ -58,7 +58,7 @@ class ExactIndex:
         return found
 
     def similar_about(self, rows: NDArray[np.int64], query: Descriptors) -> NDArray[np.float32]:
-        """As similarities_of, from what is read soonest: to some thousandths where coded.
+        """Like similarities_of, from what is read fastest: exact to some thousandths if coded.
 
         The query may have any length, and the error has the same.
         """

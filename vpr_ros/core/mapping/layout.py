@@ -56,7 +56,7 @@ class ArrayForm:
     columns: int | None = None  # numbers of a row; None: rows are single numbers
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """Of so many rows."""
+        """Shape of an array with this many rows."""
         return (rows,) if self.columns is None else (rows, self.columns)
 
 

@@ -21,7 +21,7 @@ Rows: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Correspondences:
-    """Of one query with K candidates, M in all that tell something."""
+    """Corresponding cells of one query and K candidates: M in all that carry information."""
 
     candidate: Rows  # [M], which of the candidates
     query_cell: Rows  # [M], row of the query's cells
