@@ -1,1 +1,1 @@
-"""Say from one camera image where on a mapped route the robot is, how sure it is, or nothing."""
+"""Find the robot on a mapped route by camera images: a pose with a probability, or no answer."""

@@ -1,4 +1,4 @@
-"""Make a map from a drive: describe its images, take their poses, write both down."""
+"""Make a map from a drive: describe its images, and store them with their poses."""
 
 import argparse
 import shlex

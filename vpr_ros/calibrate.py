@@ -1,4 +1,4 @@
-"""Fit how probable an answer on a map is right, from a bag whose true poses are known.
+"""Fit the probability that an answer on a map is right, from a bag whose true poses are known.
 
 The bag is localized four times: as it is, with its middle third cut out, as if the robot had been
 carried away, at twice the speed, and backwards, because a drive without wrong answers cannot tell

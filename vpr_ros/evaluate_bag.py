@@ -1,9 +1,9 @@
 """Measure how well a map answers bags whose true poses are known.
 
-Offline, the images go straight through the core, as fast as the model runs; with --live they go
-through the running node in its own process, at the bag's own speed, which adds dropped frames and
-the latency from publishing an image to receiving its pose. Instead of a map, a bag to map may be
-given. Several maps, models or settings are compared on the same bags.
+Offline, the images go straight through the core, as fast as the model runs. With --live they go
+through the running node in its own process, at the speed of the bag. That adds dropped frames and
+the latency from publishing an image to receiving its pose. Give --map-bag to make the map first.
+Give several maps, models or settings to compare them on the same bags.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Look after a map: what is in it, what is wrong with it, and how it grows and stays small.
 
-A map is changed beside itself and exchanged in one step, so that a kill leaves the old one, and a
-node that has it open keeps what it opened.
+A changed map is written beside the old one, and the two are exchanged in one step. So a kill
+leaves the old map, and a node that has it open keeps what it opened.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Play a recording into ROS 2 topics, without a rosbag2 installation.
 
-ROS 1, sqlite3 and mcap bags are played, and posed folders. Only topics whose message type is
-installed are played, and the others are named.
+The command plays ROS 1, sqlite3 and mcap bags, and posed folders. It plays only topics whose
+message type is installed, and names the others.
 """
 
 import argparse

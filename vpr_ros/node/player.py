@@ -1,6 +1,6 @@
 """Play a recording into ROS 2 topics, without a rosbag2 installation.
 
-ROS 1, sqlite3 and mcap bags are played, and posed folders. Serialized messages go out untouched;
+It plays ROS 1, sqlite3 and mcap bags, and posed folders. Serialized messages go out untouched;
 ROS 1 messages are converted.
 """
 
