@@ -183,6 +183,7 @@ def test_a_wrong_heading_makes_a_near_place_wrong(
         (['--set', 'speed=3'], 'expected NAME=VALUE'),
         (['--set', 'candidates=0'], 'expected 1 to 1000'),
         (['--image-topic', '/front'], '/camera/image/compressed'),
+        (['--every-image'], 'only with --live'),
     ],
 )
 def test_a_bad_option_is_one_line(
@@ -205,7 +206,7 @@ def test_the_node_answers_what_the_core_answers_offline(world: Path, mapped: Pat
         if not isinstance(answer, ImageError)
     ]
     parameters = {'map': str(mapped), 'model': str(world / 'model')}
-    live = run_live(world / 'dusk_bag', None, parameters)
+    live = run_live(world / 'dusk_bag', None, parameters, every_image=True)
     assert (live.sent, live.dropped) == (8, 0)
     for ours, nodes in zip(offline, live.answers, strict=True):
         assert ours.stamp_ns == nodes.stamp_ns
@@ -220,7 +221,8 @@ def test_a_live_evaluation_adds_latency_and_takes_a_folder_too(
 ) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     figures = tmp_path / 'figures.json'
-    arguments = ['--live', '--set', 'belief=false', 'min_similarity=0.9', '--json', str(figures)]
+    arguments = ['--live', '--every-image', '--json', str(figures)]
+    arguments += ['--set', 'belief=false', 'min_similarity=0.9']
     assert run_evaluate(world, mapped, str(world / 'dusk'), *arguments) == 0
     found = json.loads(figures.read_text())
     assert found['recall']['1'] == 0.75 and found['answered'] == 0.75 and found['live'] is True

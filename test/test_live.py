@@ -4,10 +4,13 @@ import socket
 import threading
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+
+from rclpy.duration import Duration
 
 from vpr_ros.core.errors import VprError
 from vpr_ros.evaluating import domain
@@ -75,38 +78,59 @@ def test_a_run_waits_for_a_slow_model_as_long_as_its_slowest_answer_asks() -> No
 
 
 class Publisher:
-    def publish(self, data: bytes) -> None:
-        self.sent_s = time.monotonic()
+    """Stands in for a publisher whose listener acknowledges at the third question."""
 
-    def wait_for_all_acked(self, timeout) -> None:
+    def __init__(self) -> None:
+        self.asked_ns: list[int] = []
+
+    def publish(self, data: bytes) -> None:
         pass
+
+    def wait_for_all_acked(self, timeout: Duration) -> bool:
+        self.asked_ns.append(timeout.nanoseconds)
+        return len(self.asked_ns) == 3
 
 
 class Reader:
-    """A bag with two messages an hour apart."""
+    """A bag with two messages, an hour apart by default."""
 
     is2 = True
     paths = ('made up',)
     connections = (SimpleNamespace(topic='/said', msgtype='std_msgs/msg/String'),)
 
+    def __init__(self, apart_s: int = 3600) -> None:
+        self.apart_s = apart_s
+
     def messages(self, connections):
-        for bag_ns in (0, 3600 * 10**9):
+        for bag_ns in (0, self.apart_s * 10**9):
             yield self.connections[0], bag_ns, b''
+
+
+def player_of(
+    reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, is_running: Any
+) -> Player:
+    monkeypatch.setattr(
+        'vpr_ros.node.player.cdr_converter', lambda reader: lambda data, kind: data
+    )
+    node = SimpleNamespace(
+        context=SimpleNamespace(ok=is_running),
+        create_publisher=lambda kind, topic, qos: publisher,
+    )
+    return Player(node, reader)
+
+
+def test_a_player_asks_for_acknowledgement_without_holding_up_the_middleware(monkeypatch) -> None:
+    """While Fast DDS waits for it, the answers to the last images would not come in."""
+    publisher = Publisher()
+    assert player_of(Reader(0), publisher, monkeypatch, lambda: True).play() == 2
+    assert publisher.asked_ns == [0, 0, 0]
 
 
 @pytest.mark.parametrize('clock', [False, True])
 def test_a_player_that_waits_through_a_gap_ends_at_once_when_ros_does(monkeypatch, clock) -> None:
-    monkeypatch.setattr(
-        'vpr_ros.node.player.cdr_converter', lambda reader: lambda data, kind: data
-    )
     running = threading.Event()
     running.set()
-    publisher = Publisher()
-    node = SimpleNamespace(
-        context=SimpleNamespace(ok=running.is_set),
-        create_publisher=lambda kind, topic, qos: publisher,
-    )
-    player = Player(node, Reader())
+    player = player_of(Reader(), Publisher(), monkeypatch, running.is_set)
     threading.Timer(0.5, running.clear).start()
     started_s = time.monotonic()
     assert player.play(clock=clock) == 1

@@ -95,6 +95,12 @@ def make_parser() -> Parser:
         metavar='R',
         help='with --live: speed as a multiple of the recorded speed (default: 1)',
     )
+    parser.add_argument(
+        '--every-image',
+        action='store_true',
+        help='with --live: send each image only when the one before is answered, so that the node '
+        'drops none however slow it is',
+    )
     _add_comparison(parser)
     add_landmarks(
         parser,
@@ -185,6 +191,8 @@ def _require_fitting(arguments: argparse.Namespace, bags: Sequence[Path]) -> Non
         )
     if arguments.rerun:
         require_log(arguments.rerun)
+    if arguments.every_image and not arguments.live:
+        raise ConfigError('--every-image: only with --live; offline no image is dropped')
     if arguments.landmarks is not None and not arguments.map_bag:
         raise ConfigError(
             '--landmarks works only with --map-bag; to add landmarks to a map, rebuild it with '
@@ -198,6 +206,7 @@ def _way(arguments: argparse.Namespace) -> Way:
         tolerance=Tolerance(arguments.radius, heading_rad),
         live=arguments.live,
         rate=arguments.rate,
+        every_image=arguments.every_image,
         threads=arguments.threads,
         precision=arguments.precision,
         image_topic=arguments.image_topic,

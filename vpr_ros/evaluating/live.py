@@ -2,7 +2,8 @@
 
 The node runs in a ROS domain of its own, so that no other robot's topics mix in. Images are sent
 reliably: what is missing at the end was dropped by the node for a newer image, not lost on the
-way. A run ends when answers have stopped for longer than the slowest of them took.
+way. A computer that is busy drops more, so a run can also send each image only after the answer to
+the one before. A run ends when answers have stopped for longer than the slowest of them took.
 """
 
 import os
@@ -26,6 +27,7 @@ from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from std_msgs.msg import String
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.settings import Value
@@ -45,6 +47,7 @@ _READY_S = 60.0
 _QUIET_S = 1.5  # at least, in which the node's diagnostics come too
 _SLOWEST_TIMES = 3.0
 _FIRST_ANSWER_S = 30.0  # of waiting where there was none at all
+_UNANSWERED_S = 5.0  # at least, before the next image follows one that gets no answer
 _STOP_S = 10.0
 _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 
@@ -70,11 +73,18 @@ class _Listener(Node):
         self.arrived_s: dict[int, float] = {}
         self.node_latency_ms: dict[str, dict[str, float]] = {}
         self.doubt = ''  # why there is no fix, as the node said last
+        self.is_known = False  # to the node, whose answers come from now on
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, RECENT)
         self.create_subscription(PoseArray, '/localize/candidates', self._on_candidates, RECENT)
         self.create_subscription(
             PoseWithCovarianceStamped, '/localize/pose', self._on_pose, LATCHED
         )
+        # The last one, because a node learns of subscriptions in their order: where the state
+        # comes, which the node tells every new listener, the node knows the others too.
+        self.create_subscription(String, '/localize/state', self._on_state, LATCHED)
+
+    def _on_state(self, _: String) -> None:
+        self.is_known = True
 
     def _on_candidates(self, message: PoseArray) -> None:
         at_ns = stamp_ns(message.header.stamp)
@@ -102,10 +112,12 @@ def run_live(
     parameters: Mapping[str, Value],
     *,
     rate: float = 1.0,
+    every_image: bool = False,
     on_answer: OnAnswer | None = None,
 ) -> LiveRun:
     """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
 
+    every_image: send each image only when the one before is answered, so that none is dropped.
     on_answer: called while the bag plays with each image's stamp in ns, its pose message, None
     without a fix, and why there was none when the node last said so. Raises DriveError when the
     node ends early, with the last line it said.
@@ -123,6 +135,8 @@ def run_live(
             sent_s: dict[int, float] = {}
 
             def note(_: str, __: int, data: bytes) -> None:
+                if every_image:
+                    _wait_for_answer(listener, sent_s, process)
                 seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
                 sent_s[seconds * 10**9 + nanoseconds] = time.monotonic()
 
@@ -233,21 +247,27 @@ def _wait_until_ready(
     process: subprocess.Popen[bytes],
     log: IO[bytes],
 ) -> None:
-    """Until the node listens to the images and its topics are known here."""
+    """Until the node listens to the images and knows of the listener."""
     deadline_s = time.monotonic() + _READY_S
-    while not (
-        player.wait_for_subscriber(topic, timeout_s=0.1)
-        and listener.count_publishers('/localize/candidates')
-    ):
+    while not (player.wait_for_subscriber(topic, timeout_s=0.1) and listener.is_known):
         if process.poll() is not None:
             raise DriveError(f'the node did not start: {_last_line(log)}')
         if time.monotonic() > deadline_s:
             raise DriveError(
                 f'the node does not listen to {topic} after {_READY_S:.0f} s: {_last_line(log)}'
             )
-    time.sleep(
-        0.5
-    )  # the node learns of this listener a moment after this listener learns of the node
+
+
+def _wait_for_answer(
+    listener: _Listener, sent_s: Mapping[int, float], process: subprocess.Popen[bytes]
+) -> None:
+    """Until the newest image is answered, or gets no answer (as one that cannot be decoded)."""
+    newest = next(reversed(sent_s), None)
+    while newest is not None and newest not in listener.candidates and process.poll() is None:
+        longest_s = max(_UNANSWERED_S, patience_s(sent_s, dict(listener.arrived_s)))
+        if time.monotonic() - sent_s[newest] > longest_s:
+            return
+        time.sleep(0.002)
 
 
 def _wait_until_quiet(

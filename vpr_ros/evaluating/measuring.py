@@ -34,6 +34,7 @@ class Way:
     tolerance: Tolerance
     live: bool = False
     rate: float = 1.0  # times the recorded speed, with `live`
+    every_image: bool = False  # with `live`: each after the answer to the one before
     threads: int = 0
     precision: str = 'auto'  # of the node's model, with `live`
     image_topic: str | None = None
@@ -50,6 +51,7 @@ class Variant:
     evaluation: Evaluation  # all drives
     splits: Mapping[str, Evaluation]  # by drive and by time; may be empty
     live: bool
+    every_image: bool  # with `live`: each was sent after the answer to the one before
     images_per_s: float  # NaN where the speed is the bag's own
     memory_mb: float  # peak of the process that localized
 
@@ -67,8 +69,14 @@ class Variant:
             ('map', f'{header.source}, {header.places} places, id {setup.place_map.id}'),
             ('model', f'{card.name}, sha256 {card.sha256}, {setup.model.precision}'),
             ('settings', said(setup.settings) or 'defaults'),
-            ('way', 'through the running node' if self.live else 'offline'),
+            ('way', self._way()),
         ]
+
+    def _way(self) -> str:
+        if not self.live:
+            return 'offline'
+        paced = ', each image after the answer to the one before' if self.every_image else ''
+        return f'through the running node{paced}'
 
     def costs(self) -> list[str]:
         """Lines on speed, memory and the parts, which follow the table of the figures."""
@@ -110,6 +118,7 @@ def measured(setup: Setup, drives: Sequence[Drive], way: Way) -> Variant:
         evaluation=together,
         splits=splits,
         live=way.live,
+        every_image=way.every_image,
         images_per_s=run.images_per_s,
         memory_mb=run.memory_mb,
     )
@@ -165,7 +174,13 @@ def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
         parameters |= node_logs_to(way.rerun)
     evaluations = []
     for drive in drives:
-        found = run_live(Path(drive.name), way.image_topic, parameters, rate=way.rate)
+        found = run_live(
+            Path(drive.name),
+            way.image_topic,
+            parameters,
+            rate=way.rate,
+            every_image=way.every_image,
+        )
         evaluations.append(
             evaluate(
                 found.answers,

@@ -27,7 +27,7 @@ from vpr_ros.node.topics import interface
 _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000
 _QUEUE = 10
-_ACKNOWLEDGE = Duration(seconds=5)  # for the last messages, which else end with the process
+_ACKNOWLEDGE_S = 5.0  # for the last messages, which else end with the process
 _STEP_S, _STEP_WITH_CLOCK_S = 0.1, 0.01  # of waiting, after which a Ctrl-C is noticed
 _MATCHING_S = 0.5  # a listener learns of a publisher a moment after the publisher learns of it
 
@@ -101,9 +101,17 @@ class Player:
                 on_publish(connection.topic, bag_ns, data)
             self._publishers[connection.topic].publish(data)
             played += 1
-        for publisher in self._publishers.values():
-            publisher.wait_for_all_acked(_ACKNOWLEDGE)
+        self._wait_until_acknowledged()
         return played
+
+    def _wait_until_acknowledged(self) -> None:
+        """Ask again and again, because while Fast DDS waits, no other topic is heard here."""
+        deadline_s = time.monotonic() + _ACKNOWLEDGE_S
+        for publisher in self._publishers.values():
+            while self._node.context.ok() and not publisher.wait_for_all_acked(Duration()):
+                if time.monotonic() > deadline_s:
+                    return
+                time.sleep(_STEP_WITH_CLOCK_S)
 
     def _wait(self, due_s: float, bag_ns: int, rate: float, ticker: '_Ticker | None') -> bool:
         """Wait until a message is due, in short steps; False where ROS was shut down meanwhile.
