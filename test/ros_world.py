@@ -14,8 +14,10 @@ import rclpy
 from geometry_msgs.msg import PoseArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from std_msgs.msg import String
 
 from vpr_ros.evaluating.domain import free_domain
+from vpr_ros.node.qos import LATCHED
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,10 +70,13 @@ class Peer:
         """
         if self._answered is None:
             self._answered = self.listen(PoseArray, '/localize/candidates')
-            self.spin(0.3)  # the node learns of the listener a moment later
+            # A node learns of subscriptions in their order: where its latched state comes, it
+            # knows who listens to the candidates.
+            states = self.listen(String, '/localize/state', LATCHED)
+            self.wait(lambda: bool(states), 'the node tells no state')
         answered, stamp = self._answered, message.header.stamp
         images.publish(message)
-        deadline = time.monotonic() + 3.0
+        deadline = time.monotonic() + 10.0
         while not (answered and answered[-1].header.stamp == stamp):
             if time.monotonic() > deadline:
                 return

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.core import atomic
@@ -99,8 +100,15 @@ def test_a_map_and_a_model_that_were_moved_aside_are_there_again_when_they_are_o
 
 
 def test_the_last_of_several_that_were_moved_aside_gets_the_name(folder: Path) -> None:
-    folder.rename(folder.with_name('.map.old-4711'))
-    time.sleep(0.02)  # the clock of a file system ticks slowly
+    earlier, probe = folder.with_name('.map.old-4711'), folder.with_name('probe')
+    folder.rename(earlier)
+
+    def ticked() -> bool:
+        probe.touch()
+        return probe.stat().st_ctime_ns > earlier.stat().st_ctime_ns
+
+    until(ticked, 'the clock of the file system stands')
+    probe.unlink()
     folder.mkdir()
     (folder / 'newer').touch()
     folder.rename(folder.with_name('.map.old-22'))

@@ -96,8 +96,7 @@ def load_map(peer: Peer, folder: Path) -> Any:
 
 def drive(peer: Peer, images: Any, places: range, *, start_s: int) -> None:
     for row, place in enumerate(places):
-        images.publish(raw(place, stamp_s=start_s + row))
-        peer.spin(0.15)
+        peer.show(images, raw(place, stamp_s=start_s + row))
 
 
 def mapped(process: Any, folder: Path) -> bool:

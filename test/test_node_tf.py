@@ -138,8 +138,7 @@ def test_after_lost_the_last_transform_goes_on_or_stops_as_asked(
         drive(peer, images, odometry, range(11))
         peer.wait(lambda: len(transforms.sent) >= 3, 'no transform sent')
         for row in range(12):
-            images.publish(raw(500 + row, stamp_s=120 + row))
-            peer.spin(0.1)
+            peer.show(images, raw(500 + row, stamp_s=120 + row))
         peer.wait(lambda: node._configured.session.state.value == 'LOST', 'never lost')
         peer.spin(0.3)
         before = len(transforms.sent)
@@ -211,8 +210,7 @@ def test_what_changes_while_the_node_is_inactive_counts_when_it_is_active_again(
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         images = peer.publisher(Image, '/image')
         for row in range(5):
-            images.publish(raw(999, stamp_s=100 + row))
-            peer.spin(0.1)
+            peer.show(images, raw(999, stamp_s=100 + row))
         assert not fixes
         assert node._configured.session._config.min_similarity == 1.0
 
