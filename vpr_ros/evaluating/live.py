@@ -259,7 +259,7 @@ def _wait_until_ready(
 
 
 def _wait_for_answer(
-    listener: _Listener, sent_s: Mapping[int, float], process: subprocess.Popen[bytes]
+    listener: _Listener, sent_s: dict[int, float], process: subprocess.Popen[bytes]
 ) -> None:
     """Until the newest image is answered, or gets no answer (as one that cannot be decoded)."""
     newest = next(reversed(sent_s), None)
