@@ -2,7 +2,8 @@
 
 The places of a part are written first, in one commit, then all parts of the map become visible in
 one more. So a push is there as a whole or not at all, and one that was killed is completed by the
-same command: places that are in the store already are not sent again.
+same command: places that are in the store already are not sent again. A part whose files the fleet
+knows is not even read place by place.
 """
 
 import secrets
@@ -21,6 +22,7 @@ from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.fleet.engine import MissingTableError
+from vpr_ros.fleet.part_files import files_digest
 from vpr_ros.fleet.places import (
     Form,
     as_batch,
@@ -60,6 +62,7 @@ class _LocalPart:
     ids: list[bytes]
     ids_of_landmarks: list[bytes]
     digest: str
+    files: str  # see files_digest
     low_m: NDArray[np.float64]  # [2], corner of its extent
     high_m: NDArray[np.float64]
 
@@ -94,8 +97,13 @@ def push(
     this_push = secrets.token_hex(16)
     added: list[PartRecord] = []
     resumed = 0
-    for number, rows in enumerate(_rows_of_parts(place_map)):
-        part = _local_part(place_map, rows, form, shift_m)
+    known_files = {one.files for one in held}
+    for number, (name, rows) in enumerate(_rows_of_parts(place_map)):
+        part_form = _form_of(place_map, rows, form)
+        files = files_digest(place_map, name, part_form, shift_m=shift_m)
+        if files in known_files:
+            continue
+        part = _local_part(place_map, rows, part_form, shift_m, files)
         if part.digest in {one.part for one in (*held, *added)}:
             continue
         if _is_within(part, fleet, held):
@@ -135,6 +143,7 @@ def _record(
             header,
             has_landmarks=bool(part.form.landmarks),
             is_half=place_map.is_half(int(part.rows[0])),
+            files=part.files,
         ),
         places=len(part.rows),
         first_stamp_ns=int(stamps_ns.min()),
@@ -182,18 +191,27 @@ def _require_one_form(held: list[PartRecord], form: Form, folder: Path) -> None:
             )
 
 
-def _rows_of_parts(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
+def _rows_of_parts(place_map: PlaceMap) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Folder of each part that has places, and their rows."""
     ends = place_map.part_starts.tolist()
-    for start, end in pairwise(ends):
+    for name, (start, end) in zip(place_map.header.parts, pairwise(ends), strict=True):
         if end > start:
-            yield np.arange(start, end)
+            yield name, np.arange(start, end)
+
+
+def _form_of(place_map: PlaceMap, rows: NDArray[np.int64], form: Form) -> Form:
+    """The form of a part's places: the map's, and its landmarks where the part has some."""
+    has_landmarks = place_map.landmarks(int(rows[0])) is not None
+    return replace(form, landmarks=_kind_of(place_map) if has_landmarks else '')
 
 
 def _local_part(
-    place_map: PlaceMap, rows: NDArray[np.int64], form: Form, shift_m: NDArray[np.float64]
+    place_map: PlaceMap,
+    rows: NDArray[np.int64],
+    form: Form,
+    shift_m: NDArray[np.float64],
+    files: str,
 ) -> _LocalPart:
-    has_landmarks = place_map.landmarks(int(rows[0])) is not None
-    form = replace(form, landmarks=_kind_of(place_map) if has_landmarks else '')
     ids: list[bytes] = []
     ids_of_landmarks: list[bytes] = []
     low_m, high_m = np.full(2, np.inf), np.full(2, -np.inf)
@@ -205,7 +223,7 @@ def _local_part(
         low_m = np.minimum(low_m, places.poses[:, :2].min(axis=0))
         high_m = np.maximum(high_m, places.poses[:, :2].max(axis=0))
     digest = part_digest(keys_of(ids, ids_of_landmarks))
-    return _LocalPart(rows, form, ids, ids_of_landmarks, digest, low_m, high_m)
+    return _LocalPart(rows, form, ids, ids_of_landmarks, digest, files, low_m, high_m)
 
 
 def _is_within(part: _LocalPart, fleet: Fleet, held: list[PartRecord]) -> bool:

@@ -163,6 +163,17 @@ class PartRecord:
         )
 
     @property
+    def files(self) -> str:
+        """What the files that it was pushed from are known by; older stores say nothing of it.
+
+        See files_digest. Raises FleetError.
+        """
+        try:
+            return _typed(parse_json(self.details).get('files', ''), str)
+        except (AttributeError, DocumentError, ValueError) as error:
+            raise FleetError(f'part {self.part[:12]}: damaged details ({error})') from error
+
+    @property
     def known_details(self) -> dict[str, Any]:
         """What else map.yaml says, checked; raises FleetError."""
         try:
@@ -200,11 +211,13 @@ class PartRecord:
         return math.hypot(across, along) <= radius_m * (1 + 1e-9)
 
 
-def details_of(header: MapHeader, *, has_landmarks: bool = False, is_half: bool = False) -> str:
+def details_of(
+    header: MapHeader, *, has_landmarks: bool = False, is_half: bool = False, files: str = ''
+) -> str:
     """The details of a record, from a map's header.
 
     has_landmarks: whether the part has some in the store; is_half: whether its descriptors are in
-    half precision in the map.
+    half precision in the map; files: see files_digest.
     """
     view, camera = header.field_of_view_deg, header.camera
     landmarks: dict[str, Any] = {}
@@ -215,6 +228,7 @@ def details_of(header: MapHeader, *, has_landmarks: bool = False, is_half: bool 
         | {
             'descriptor_size': header.descriptor_size,
             'half_descriptors': is_half,
+            'files': files,
             'cells': header.cells and list(header.cells),
             'base_T_camera': list(header.base_T_camera),
             'mounting_known': header.mounting_known,
