@@ -53,15 +53,25 @@ def quat_multiply(left: Array, right: Array) -> Array:
     """Hamilton product of quaternions [..., 4] (x y z w)."""
     lx, ly, lz, lw = (left[..., number] for number in range(4))
     rx, ry, rz, rw = (right[..., number] for number in range(4))
-    return np.stack(
-        [
-            lw * rx + lx * rw + ly * rz - lz * ry,
-            lw * ry - lx * rz + ly * rw + lz * rx,
-            lw * rz + lx * ry - ly * rx + lz * rw,
-            lw * rw - lx * rx - ly * ry - lz * rz,
-        ],
-        axis=-1,
+    return _joined(
+        lw * rx + lx * rw + ly * rz - lz * ry,
+        lw * ry - lx * rz + ly * rw + lz * rx,
+        lw * rz + lx * ry - ly * rx + lz * rw,
+        lw * rw - lx * rx - ly * ry - lz * rz,
     )
+
+
+def _joined(*components: Array) -> Array:
+    """Components [...] as [..., n]: np.stack, without its cost on a few poses."""
+    found = np.empty((*components[0].shape, len(components)), components[0].dtype)
+    for number, component in enumerate(components):
+        found[..., number] = component
+    return found
+
+
+def lengths(vectors: Array) -> Array:
+    """Euclidean length [...] of vectors [..., n]: np.linalg.norm, without its cost on a few."""
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=-1)))
 
 
 def quat_conjugate(quat: Array) -> Array:
@@ -75,13 +85,10 @@ def rotate(quat: Array, vector: Array) -> Array:
     x, y, z, w = (quat[..., number] for number in range(4))
     vx, vy, vz = (vector[..., number] for number in range(3))
     tx, ty, tz = 2 * (y * vz - z * vy), 2 * (z * vx - x * vz), 2 * (x * vy - y * vx)
-    return np.stack(
-        [
-            vx + w * tx + y * tz - z * ty,
-            vy + w * ty + z * tx - x * tz,
-            vz + w * tz + x * ty - y * tx,
-        ],
-        axis=-1,
+    return _joined(
+        vx + w * tx + y * tz - z * ty,
+        vy + w * ty + z * tx - x * tz,
+        vz + w * tz + x * ty - y * tx,
     )
 
 
@@ -166,7 +173,7 @@ def angle_between(first: Array, second: Array) -> Array:
 def rotation_vector(quat: Array) -> Array:
     """Axis times angle in radians [..., 3] of quaternions [..., 4], angle in [0, pi]."""
     quat = np.where(quat[..., 3:] < 0, -quat, quat)
-    sine = np.linalg.norm(quat[..., :3], axis=-1, keepdims=True)
+    sine = lengths(quat[..., :3])[..., None]
     angle = 2 * np.arctan2(sine, quat[..., 3:])
     scale = np.divide(angle, sine, out=np.full_like(sine, 2.0), where=sine > 1e-12)
     return np.asarray(quat[..., :3] * scale)

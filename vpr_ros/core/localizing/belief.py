@@ -41,7 +41,7 @@ from vpr_ros.core.localizing.standing import Standing
 from vpr_ros.core.mapping.background import Background
 from vpr_ros.core.mapping.grid import PlaceGrid
 from vpr_ros.core.mapping.index import best_of
-from vpr_ros.core.mapping.positions import stretches
+from vpr_ros.core.mapping.positions import distinct, stretches
 from vpr_ros.core.mapping.products import products
 
 Array: TypeAlias = NDArray[np.float32]
@@ -248,7 +248,7 @@ class Belief:
         cells = self._cells_of(inside)
         if not len(cells):
             return
-        blocks = np.unique(cells // self._size)
+        blocks = distinct(cells // self._size)
         if not self._map.has_all:
             self._put_to_work(blocks if len(blocks) <= _MOST_BLOCKS else _NONE)
         slots = self._slots[cells // self._size + 1]
@@ -308,7 +308,10 @@ class Belief:
     def _row(self, contrast: Array) -> _Row | None:
         """How far places stand out of a row; None for a flat one, which tells nothing."""
         row = self._map.row(contrast)
-        mean, spread = float(row.mean(dtype=np.float64)), float(row.std(dtype=np.float64))
+        wide = row.astype(np.float64)
+        mean = float(wide.mean())
+        wide -= mean
+        spread = float(np.sqrt((wide * wide).mean()))
         if spread <= _FLAT:
             return None
         return _Row(contrast, (row - np.float32(mean)) * np.float32(1 / spread), mean, spread)
@@ -328,11 +331,13 @@ class Belief:
         mapped = places >= 0
         of_cells = np.zeros(places.shape, np.float32)
         rows = places[mapped].astype(np.int64)
-        if shown is not None:
+        if shown is None:
+            likelihood = self._likelihood(row, counts, rows)
+        else:
             rows = shown.places_seen[rows]
-        sees = rows >= 0  # where nothing is mapped, an image says nothing
-        likelihood = np.ones(len(rows), np.float32)
-        likelihood[sees] = self._likelihood(row, counts, rows[sees])
+            sees = rows >= 0  # where nothing is mapped, an image says nothing
+            likelihood = np.ones(len(rows), np.float32)
+            likelihood[sees] = self._likelihood(row, counts, rows[sees])
         if told is not None:
             likelihood *= np.exp(np.float32(counts) * _at(rows, *told))
         of_cells[mapped] = likelihood
@@ -398,12 +403,14 @@ class Belief:
         moved = np.empty((len(SPEEDS), 2 + len(blocks), self._size), np.float32)
         moved[:, _OFF_GRID] = 0
         moved[:, _USUAL] = stays * self._weight[:, _USUAL] + arrives
+        slots += (np.arange(len(SPEEDS), dtype=np.int32) * self._weight.shape[1])[:, None, None]
+        taken = self._weight.reshape(-1, self._size).take(slots, axis=0)
+        pieces = taken.reshape(len(SPEEDS), len(blocks), 2 * self._size)
         for speed, (begin, share) in enumerate(zip(first.tolist(), part.tolist())):
-            pieces = self._weight[speed][slots[speed]].reshape(-1, 2 * self._size)
             cv2.addWeighted(
-                pieces[:, begin + 1 : begin + 1 + self._size],
+                pieces[speed, :, begin + 1 : begin + 1 + self._size],
                 stays * (1 - share),
-                pieces[:, begin : begin + self._size],
+                pieces[speed, :, begin : begin + self._size],
                 stays * share,
                 arrives,
                 dst=moved[speed, _USUAL + 1 :],
@@ -423,7 +430,7 @@ class Belief:
             behind = np.unique(np.floor(shifts) // self._size).astype(np.int64)
             reached = (self._blocks[:, None] + np.unique([behind, behind + 1])).ravel()
         inside = (reached >= 0) & (reached < len(self._places))
-        return np.asarray(np.unique(np.concatenate([reached[inside], likely])))
+        return distinct(np.concatenate([reached[inside], likely]))
 
     def _use(self, blocks: Rows) -> None:
         """Have the weights in rows that are for these blocks."""
@@ -448,7 +455,7 @@ class Belief:
         if stays.sum() > _MOST_BLOCKS:
             stays[:] = False
             stays[np.argpartition(-highest, _MOST_BLOCKS)[:_MOST_BLOCKS]] = True
-        stays[np.isin(self._blocks, likely, assume_unique=True)] = True
+        stays[self._slots[likely + 1] - (_USUAL + 1)] = True
         if stays.all():
             return
         mapped = self._places[self._blocks[~stays]] >= 0
@@ -502,7 +509,7 @@ class Belief:
             slots, inside = self._slot_of(self._grid.link_from[links])
             weight = self._weight[:, slots, inside].sum(axis=0)
             links = links[weight > _STANDS_OUT * self._weight[:, _USUAL, 0].sum()]
-            self._put_to_work(np.unique(self._grid.link_to[links] // self._size))
+            self._put_to_work(distinct(self._grid.link_to[links] // self._size))
         if len(links) == 0:
             return
         slots, inside = self._slot_of(self._grid.link_from[links])
@@ -530,7 +537,7 @@ class Belief:
         if shown is not None:
             places = shown.where_seen(places)
         cells = np.searchsorted(self._owners, places, 'left')
-        return np.asarray(np.unique(np.minimum(cells, len(self._owners) - 1) // self._size))
+        return distinct(np.minimum(cells, len(self._owners) - 1) // self._size)
 
 
 class _Shown:

@@ -12,7 +12,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.geometry import mean_quat, quat_conjugate, quat_multiply, rotation_vector
+from vpr_ros.core.geometry import (
+    lengths,
+    mean_quat,
+    quat_conjugate,
+    quat_multiply,
+    rotation_vector,
+)
 from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.match import LEAST_MATCH, rank_by
@@ -72,7 +78,7 @@ def observe_mode(
     weights, positions_m = _weights(candidates), candidates.map_T_base[:, :3]
     similarity = float(candidates.similarity[mode.agreeing].max())
     centre_m = positions_m[np.flatnonzero(mode.agreeing)[0]]
-    apart_m = np.linalg.norm(similar.map_T_base[:, :3] - centre_m, axis=1)
+    apart_m = lengths(similar.map_T_base[:, :3] - centre_m)
     is_outside = apart_m > config.agreement_radius
     outside = similar.similarity[is_outside]
     runner_up = float(outside.max() if len(outside) else similar.similarity.min())
@@ -140,7 +146,7 @@ def strongest_mode(candidates: Candidates, config: LocalizerConfig, *, has_headi
     support = agree @ weights
     best = int(np.argmax(support))
     others = ~agree[best]
-    rival = (agree[np.ix_(others, others)] @ weights[others]).max(initial=0.0)
+    rival = (agree[others][:, others] @ weights[others]).max(initial=0.0)
     return Mode(agree[best], float(min(support[best], 1.0)), float(rival))
 
 
@@ -148,7 +154,7 @@ def agreement(
     first: Poses, second: Poses, config: LocalizerConfig, *, has_heading: bool
 ) -> NDArray[np.bool_]:
     """Which of poses [K, 7] and [L, 7] are the same place, [K, L]."""
-    apart_m = np.linalg.norm(first[:, None, :3] - second[None, :, :3], axis=-1)  # [K, L]
+    apart_m = lengths(first[:, None, :3] - second[None, :, :3])  # [K, L]
     agree = apart_m <= config.agreement_radius
     if has_heading:
         cosine = np.abs(first[:, 3:] @ second[:, 3:].T)  # of half the angle between
@@ -168,7 +174,7 @@ def _prior_sigma(similarity: Array, weights: Array, config: LocalizerConfig) -> 
     Unit descriptors with similarity s lie sqrt(2 (1 - s)) apart: 0 for the same image, 1 for s =
     0.5.
     """
-    mean_similarity = float(np.average(similarity, weights=weights))
+    mean_similarity = float((similarity * weights).sum() / weights.sum())
     distance = np.sqrt(max(2 * (1 - mean_similarity), 1e-4))
     extent = [config.agreement_radius] * 3 + [np.radians(config.agreement_heading)] * 3
     return np.asarray(np.array(extent) * (distance / 2))
@@ -184,7 +190,7 @@ def _robust_mean(poses: Poses, weights: Array, *, prior_sigma: Array) -> tuple[P
     robust = weights / weights.sum()
     for _ in range(_ROBUST_STEPS):
         mean = robust @ poses[:, :3]
-        apart = np.linalg.norm((poses[:, :3] - mean) / prior_sigma[:3], axis=1)
+        apart = lengths((poses[:, :3] - mean) / prior_sigma[:3])
         robust = weights / (1 + apart**2)
         robust /= robust.sum()
     pose = np.concatenate([robust @ poses[:, :3], mean_quat(poses[:, 3:], robust)])

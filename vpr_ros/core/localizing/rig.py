@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import angle_between, compose, invert, rotate
-from vpr_ros.core.mapping.background import EVERY_PLACE
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
@@ -44,7 +43,7 @@ class Rig:
         self._map = place_map
         self._radius_m = radius_m
         self._seen: dict[tuple[bytes, bytes], NDArray[np.int64] | None] = {}
-        self._bases: dict[bytes, Poses] = {}  # [N, 7], by mounting
+        self._bases: dict[bytes, Poses] = {}  # [N, 7], by mounting; rows of zeros: not known yet
         self.cameras = list(cameras)
 
     def mounting(self, camera: int) -> Poses:
@@ -62,15 +61,18 @@ class Rig:
     def base_poses(self, camera: int, places: NDArray[np.int64]) -> Poses:
         """map_T_base [K, 7] of this robot where a camera is where places [K] were taken.
 
-        Those of all places of a small map are kept, because each frame asks for some.
+        They are kept, because frame after frame asks for the same ones.
         """
         mounting = self.mounting(camera)
-        if len(self._map) > EVERY_PLACE:
-            return self._map.base_poses(places, base_T_camera=mounting)
         key = mounting.tobytes()
         if key not in self._bases:
-            self._bases[key] = self._map.base_poses(base_T_camera=mounting)
-        return np.asarray(self._bases[key][places])
+            self._bases[key] = np.zeros((len(self._map), 7))  # takes memory where it is written
+        known = self._bases[key]
+        found = known.take(places, axis=0)
+        if len(new := places[~found[:, 3:].any(axis=1)]):  # not asked for yet
+            known[new] = self._map.base_poses(new, base_T_camera=mounting)
+            found = known.take(places, axis=0)
+        return found
 
     def calibration(self, camera: int) -> Camera | None:
         """A camera's own calibration, else that of the camera that made the landmarks."""

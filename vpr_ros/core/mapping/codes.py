@@ -15,8 +15,9 @@ themselves are read row by row and never become resident.
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import faiss
@@ -51,7 +52,9 @@ class CodedRows:
         self._scales = np.load(part / 'byte_scales.npy', allow_pickle=False)
         self._rows = _RowFile(part / 'descriptors.npy')
         self._require_fit()
-        self._pool = ThreadPoolExecutor(min(SHARDS, os.cpu_count() or 1), 'scan')
+        self._pool = ThreadPoolExecutor(
+            min(SHARDS, os.cpu_count() or 1), 'scan', faiss.omp_set_num_threads, (1,)
+        )
 
     def search(
         self, asked: Sequence[tuple[Descriptors, int]]
@@ -111,21 +114,38 @@ class CodedRows:
         share = count / SHARDS
         each = int(share + 4 * share**0.5)
 
-        def scan(shard: faiss.Index) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-            # One by one: for several, OpenMP would wake threads and wait for them in a loop.
-            return [shard.search(vector[None], each) for vector in vectors]
+        def scan(shard: faiss.Index) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+            return shard.search(vectors, each)  # values and rows [Q, each] of one shard
 
-        each_of = self._pool.map if len(self._scales) > _THREAD_SCANS else map
-        shards = list(each_of(scan, self._shards))
+        if len(self._scales) > _THREAD_SCANS:
+            shards = list(self._pool.map(scan, self._shards))
+        else:
+            with _one_thread():
+                shards = list(map(scan, self._shards))
+        values = np.concatenate([found for found, _ in shards], axis=1)
+        rows = np.concatenate(
+            [ids * SHARDS + shard for shard, (_, ids) in enumerate(shards)], axis=1
+        )
         found = []
-        for query in range(len(vectors)):
-            values = np.concatenate([found_of[query][0][0] for found_of in shards])
-            ids = [found_of[query][1][0] for found_of in shards]
-            rows = np.concatenate([rows * SHARDS + shard for shard, rows in enumerate(ids)])
-            real = np.concatenate(ids) >= 0
-            values, rows = values[real], rows[real]
-            found.append(np.sort(rows[_largest(values, count)]))
+        for best, row in zip(values, rows):
+            if row.min(initial=0) < 0:  # of a shard with fewer rows than asked for
+                best, row = best[row >= 0], row[row >= 0]
+            found.append(np.sort(row[_largest(best, count)]))
         return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep OpenMP to this thread: for several vectors it would wake others, which wait in a loop.
+
+    It is a setting of the calling thread alone.
+    """
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def codes_pay(descriptors: Descriptors) -> bool:

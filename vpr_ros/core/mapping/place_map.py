@@ -248,6 +248,9 @@ class PlaceMap:
                 f'{self.folder}: the map has no cells; rebuild it with a model that has cells'
             )
         rows, columns, numbers = self.cells_size
+        if len(self.cell_blocks) == 1:
+            taken = self.cell_blocks[0].take(places, axis=0)
+            return taken.reshape(len(places), rows * columns, numbers // 8)
         parts = np.searchsorted(self.part_starts, places, side='right') - 1
         found = np.empty((len(places), rows * columns * numbers // 8), dtype=np.uint8)
         for part in np.unique(parts).tolist():

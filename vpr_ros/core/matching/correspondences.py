@@ -49,13 +49,10 @@ def correspondences(query: CellBits, places: CellBits) -> Correspondences:
         apart.argmin(axis=1, out=nearest[row])
         apart.take(starts + nearest[row], out=distance[row], mode='clip')
         apart.min(axis=0, out=least[row])
-    mutual = distance == np.take_along_axis(least, nearest, axis=1)
+    mutual = distance == least.take(nearest + np.arange(len(places))[:, None] * cells)
     usual = distance.mean(axis=0, dtype=np.float32) if len(places) else np.float32(0)
     telling = (usual - distance) / np.float32(numbers / 2)
-    candidate, query_cell = np.nonzero(mutual & (telling > 0))
-    return Correspondences(
-        candidate,
-        query_cell,
-        nearest[candidate, query_cell],
-        telling[candidate, query_cell],
-    )
+    found = np.flatnonzero(mutual & (telling > 0))
+    candidate = found // cells  # numpy has no quick divmod
+    query_cell = found - candidate * cells
+    return Correspondences(candidate, query_cell, nearest.take(found), telling.take(found))

@@ -20,7 +20,7 @@ Scores: TypeAlias = NDArray[np.float32]
 SCALES = (0.7, 0.84, 1.0, 1.19, 1.4)  # of the place's image to the query's
 WINDOW = 5  # cells of displacement, high and wide, that count as one
 _ABREAST = 5  # candidates whose votes lie side by side, because wide images are filtered sooner
-_OUTSIDE = 2**30  # no vote
+_OUTSIDE = 2**29  # no vote, along one axis or both
 
 
 def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) -> Scores:
@@ -37,12 +37,18 @@ def agreement(found: Correspondences, grid: tuple[int, int], candidates: int) ->
     shape = levels * high, _ABREAST * wide
     size = shape[0] * shape[1]
     weight = np.square(found.telling)
-    pair = found.query_cell * (rows * columns) + found.place_cell
-    level, beside = np.divmod(found.candidate, _ABREAST)
-    start = (level * (high * shape[1]) + beside * wide).astype(np.int32)
+    our_row, their_row = found.query_cell // columns, found.place_cell // columns
+    rows_pair = our_row * rows + their_row
+    columns_pair = (found.query_cell - our_row * columns) * columns
+    columns_pair += found.place_cell - their_row * columns
+    level, beside = np.divmod(np.arange(candidates), _ABREAST)
+    start = (level * (high * shape[1]) + beside * wide).astype(np.int32).take(found.candidate)
     best = np.zeros(shape, np.float32)
-    for displaced in _displacements(grid):
-        at = np.minimum(start + displaced.take(pair), size)
+    for down, right in _displacements(grid):
+        at = down.take(rows_pair)
+        at += right.take(columns_pair)
+        at += start
+        np.minimum(at, size, out=at)
         votes = np.bincount(at, weight, minlength=size + 1)[:size].astype(np.float32)
         sums = cv2.boxFilter(
             votes.reshape(shape),
@@ -68,21 +74,25 @@ def _padded(grid: tuple[int, int]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _displacements(grid: tuple[int, int]) -> list[NDArray[np.int32]]:
-    """Where each pair of cells [h * w * h * w] votes, from its candidate's first, at each scale.
+def _displacements(grid: tuple[int, int]) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Where each pair of rows and of columns votes, from its candidate's first, at each scale.
 
-    The query's cell comes first. A pair whose displacement is too large votes beyond all windows.
+    Pairs of rows [h * h] and of columns [w * w], the query's first; a pair of cells votes at the
+    sum of both. A pair whose displacement is too large votes beyond all windows.
     """
     rows, columns = grid
-    high, wide = 2 * rows - 1, 2 * columns - 1
     across = _ABREAST * _padded(grid)[1]
-    found: list[NDArray[np.int32]] = []
+    found: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for scale in SCALES:
-        down = _moved(rows, scale)[:, None, :, None]
-        right = _moved(columns, scale)[None, :, None, :]
-        inside = (down >= 0) & (down < high) & (right >= 0) & (right < wide)
-        found.append(np.where(inside, down * across + right, _OUTSIDE).astype(np.int32).ravel())
+        moved = _moved(rows, scale).ravel(), _moved(columns, scale).ravel()
+        found.append((_places(moved[0], 2 * rows - 1, across), _places(moved[1], 2 * columns - 1, 1)))
     return found
+
+
+def _places(moved: NDArray[np.int64], count: int, step: int) -> NDArray[np.int32]:
+    """Where displacements vote along one axis of `count`, `step` apart."""
+    inside = (moved >= 0) & (moved < count)
+    return np.where(inside, moved * step, _OUTSIDE).astype(np.int32)
 
 
 def _moved(size: int, scale: float) -> NDArray[np.int64]:
