@@ -17,10 +17,14 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import angle_between, compose, invert, rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.positions import distinct
 from vpr_ros.core.types import Poses
 
 _OPTICAL_AXIS = np.array([0.0, 0.0, 1.0])
 _SAME_VIEW_RAD = np.radians(30.0)
+_AT_ONCE = (
+    64  # neighbouring places whose poses are turned together; they cost little more than one
+)
 _EXHAUSTIVE = 50_000  # places up to which all are compared with all
 _PROBES = 8
 
@@ -70,7 +74,9 @@ class Rig:
         known = self._bases[key]
         found = known.take(places, axis=0)
         if len(new := places[~found[:, 3:].any(axis=1)]):  # not asked for yet
-            known[new] = self._map.base_poses(new, base_T_camera=mounting)
+            beside = distinct(new // _AT_ONCE)[:, None] * _AT_ONCE + np.arange(_AT_ONCE)
+            rows = beside[beside < len(known)]
+            known[rows] = self._map.base_poses(rows, base_T_camera=mounting)
             found = known.take(places, axis=0)
         return found
 

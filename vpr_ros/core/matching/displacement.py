@@ -85,7 +85,9 @@ def _displacements(grid: tuple[int, int]) -> list[tuple[NDArray[np.int32], NDArr
     found: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for scale in SCALES:
         moved = _moved(rows, scale).ravel(), _moved(columns, scale).ravel()
-        found.append((_places(moved[0], 2 * rows - 1, across), _places(moved[1], 2 * columns - 1, 1)))
+        found.append(
+            (_places(moved[0], 2 * rows - 1, across), _places(moved[1], 2 * columns - 1, 1))
+        )
     return found
 
 
