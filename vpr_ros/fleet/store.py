@@ -169,7 +169,8 @@ class PartRecord:
         See files_digest. Raises FleetError.
         """
         try:
-            return _typed(parse_json(self.details).get('files', ''), str)
+            files: str = _typed(parse_json(self.details).get('files', ''), str)
+            return files
         except (AttributeError, DocumentError, ValueError) as error:
             raise FleetError(f'part {self.part[:12]}: damaged details ({error})') from error
 
