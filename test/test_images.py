@@ -217,13 +217,13 @@ def test_a_broken_compressed_image_is_refused_with_its_reason(data, name, compla
         ({'encoding': 'rgb9'}, "'rgb9' is unknown, expected one of rgb8, bgr8"),
         ({'width': 0}, '0x12 pixels'),
         ({'height': 0}, '16x0 pixels'),
-        ({'step': 47}, 'step 47, 16 pixels of rgb8 need at least 48'),
+        ({'step': 47}, 'step is 47, but 16 pixels of rgb8 need at least 48'),
         ({'data': array('B')}, '0 bytes of data, expected 576'),
         ({'data': array('B', bytes(575))}, '575 bytes of data, expected 576'),
         ({'height': 11}, '576 bytes of data, expected 528'),
         ({'encoding': 'yuyv', 'width': 15}, 'even sides'),
         ({'width': 1, 'height': 1, 'step': 3, 'data': array('B', bytes(3))}, '1x1 pixels'),
-        ({'width': 2**31}, 'step 48'),
+        ({'width': 2**31}, 'step is 48'),
     ],
 )
 def test_fields_that_contradict_each_other_are_named(fields, complaint):

@@ -38,9 +38,9 @@ def require_parity(describer: Describer, reference: Describer, bits: Bits, *, wh
     for name, cosine in cosines.items():
         if not cosine >= LEAST_COSINE[bits]:  # also where it is NaN
             raise ParityError(
-                f'{reference.model.graph}: the {name} of {what} have a cosine of {cosine:.3f} '
-                f'with those of onnxruntime, expected at least {LEAST_COSINE[bits]}; choose '
-                'another precision: fp32 is the safest'
+                f'{reference.model.graph}: cosine {cosine:.3f} between {name} of {what} and those '
+                f'of onnxruntime, expected at least {LEAST_COSINE[bits]}; choose another '
+                'precision: fp32 is the safest'
             )
 
 

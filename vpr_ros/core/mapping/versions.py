@@ -67,8 +67,8 @@ def upgraded(found: Any, *, path: Path) -> dict[str, Any]:
     version = found.get('format_version')
     if type(version) is int and version > FORMAT_VERSION:
         raise MapError(
-            f'{path}: map format version {version}, but this program reads up to '
-            f'{FORMAT_VERSION}; update the program'
+            f'{path}: map format version {version}, this program reads up to {FORMAT_VERSION}; '
+            'update the program'
         )
     if type(version) is not int or version not in UPGRADES:
         said = f'{version!r}' if 'format_version' in found else 'missing'
