@@ -178,7 +178,7 @@ def test_no_usable_pose_at_all_is_an_error(tmp_path, row, complaint):
 
 
 def test_a_table_without_any_of_its_images_is_an_error(tmp_path):
-    with pytest.raises(DriveError, match='no image of its 1 rows'):
+    with pytest.raises(DriveError, match='none of the images in its 1 rows'):
         open_drive(posed_folder(tmp_path, 'a.jpg,0,0,0,0,0,0,0,1', images=['x.jpg']))
 
 

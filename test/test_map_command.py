@@ -76,7 +76,7 @@ def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (['append', 'map', '--bag', 'day'], 'that is not a shipped model'),
+        (['append', 'map', '--bag', 'day'], 'which is not a shipped model'),
         (['append', 'map', '--bag', 'nowhere', '--model', 'model'], 'nowhere'),
         (['append', 'map', '--bag', 'day', '--model', 'other'], 'made with model tiny'),
         (['append', 'map', '--images', 'plain', '--model', 'model'], 'no poses in it'),

@@ -223,5 +223,5 @@ def test_a_set_without_true_matches_is_no_gate(walk: Path, tmp_path: Path) -> No
     (empty / 'gt.csv').write_text('query,positives\n00.png,\n')
     with pytest.raises(TrainingError, match='--validate empty: none of its queries has a true'):
         check_sets([open_recall_set(empty)])
-    with pytest.raises(TrainingError, match='--validate walk: given twice'):
+    with pytest.raises(TrainingError, match='--validate walk: this set is given twice'):
         check_sets([open_recall_set(walk), open_recall_set(walk)])
