@@ -31,6 +31,7 @@ MOST_ATTEMPTS = 8
 _CONFLICT = re.compile(r'conflict|incompatible transaction|concurrent', re.I)
 _EXISTS = re.compile(r'already exists', re.I)
 _MISSING = re.compile(r'was not found|does not exist|no longer exists', re.I)
+_ANSWER = re.compile(r'<Message>([^<]+)</Message>')  # of S3, in the midst of a request's details
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _EXTRA = "pip install 'vpr_ros[fleet]'"
 
@@ -81,7 +82,7 @@ def ask(what: str, call: Callable[[], Value]) -> Value:
     except VprError:
         raise
     except Exception as error:  # the library raises ValueError, RuntimeError and OSError alike
-        said = without_secrets(str(error))
+        said = str(error)
         raise _kind(said)(f'{what}: {_first_sentence(said)}') from error
 
 
@@ -92,8 +93,10 @@ def _kind(said: str) -> type[FleetError]:
 
 
 def _first_sentence(said: str) -> str:
-    """Without the place in the library's source that follows."""
-    return said.partition(', /')[0].removeprefix('lance error: ')[:500]
+    """What object storage answered, or else all but the place in the library's source."""
+    answer = _ANSWER.search(said)
+    cleaned = without_secrets(answer[1] if answer else said)
+    return cleaned.partition(', /')[0].removeprefix('lance error: ')[:500]
 
 
 def insistently(what: str, attempt: Callable[[], Value]) -> Value:
