@@ -94,6 +94,24 @@ def run(argv: list[str]) -> tuple[int, str, str]:
     return status, out.getvalue(), err.getvalue()
 
 
+def places_read(argv: list[str]) -> Any:
+    """Run a push; its output, and how many places of the map it read."""
+    from vpr_ros.fleet import push
+
+    real, read = push.places_of, []
+
+    def places_of(place_map: Any, rows: Any, *given: Any, **options: Any) -> Any:
+        read.extend(rows.tolist())
+        return real(place_map, rows, *given, **options)
+
+    push.places_of = places_of
+    try:
+        _, out, err = run(argv)
+        return [out + err, len(set(read))]
+    finally:
+        push.places_of = real
+
+
 # Looking into a store ------------------------------------------------------------------------
 
 

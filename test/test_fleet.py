@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.landmarks.feature_kinds import features_named
 from vpr_ros.core.landmarks.points import Landmarks
-from vpr_ros.core.mapping.header import MapHeader, map_id, read_header
+from vpr_ros.core.mapping.files import LARGE_BYTES
+from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
@@ -42,6 +44,7 @@ def drive(
     cells: bool = True,
     landmarks: str = '',
     focal_px: float = 50.0,
+    thumbnail_bytes: int = 100,
 ) -> Path:
     """A map of one straight drive of random places, a metre apart.
 
@@ -71,7 +74,7 @@ def drive(
                 poses[row],
                 stamp_ns=row * 10**9,
                 name=f'{seed}/{row}.jpg',
-                thumbnail=bytes([row % 256, seed]) * 50,
+                thumbnail=bytes([row % 256, seed]) * (thumbnail_bytes // 2),
                 cells=bits[row] if cells else None,
             )
             if features:
@@ -161,6 +164,81 @@ def test_what_is_there_already_is_not_added_again(
     said = engine.done('push', tmp_path / 'both', '--fleet', fleet)
     assert 'version 3, 10 places in 1 parts added' in said
     assert engine.do('rows', fleet=str(fleet)) == 20
+
+
+@needs_engine
+def test_a_part_is_known_by_its_files_or_else_by_its_places(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    day = drive(tmp_path / 'day', landmarks='cells')
+
+    def pushed(folder: Path) -> tuple[str, int]:
+        said, read = engine.do('places_read', argv=['push', str(folder), '--fleet', str(fleet)])
+        return said, read
+
+    said, read = pushed(day)
+    assert '10 places in 1 parts added' in said and read == 10
+    known = f'{fleet}: version 2 has all 1 parts already, nothing added\n'
+    assert pushed(day) == (known, 0)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'back')
+    assert pushed(tmp_path / 'back') == (known, 0)
+    engine.do('tamper_details', fleet=str(fleet), changes={'files': ''})  # as in an older store
+    said, read = pushed(day)
+    assert 'has all 1 parts already' in said and read == 10
+
+
+def changed(folder: Path, what: str) -> Path:
+    """The same drive as drive(folder, landmarks='cells') but for one number of a place."""
+    drive(folder, landmarks='cells')
+    part = folder / 'parts/0000'
+    if what == 'name':
+        text = (part / 'names.txt').read_text()
+        (part / 'names.txt').write_text(text.replace('0/7.jpg', '0/8.jpg'))
+    elif what == 'thumbnail':
+        content = bytearray((part / 'thumbnails.bin').read_bytes())
+        content[170] ^= 1
+        (part / 'thumbnails.bin').write_bytes(content)
+    else:
+        array = np.load(part / f'{what}.npy')
+        row = array.reshape(len(array), -1)[len(array) // 2]
+        if what == 'descriptors':
+            row[:] = np.roll(row, 1)  # stays of unit length
+        else:
+            row[0] += 1
+        np.save(part / f'{what}.npy', array)
+    write_header(folder, replace(read_header(folder), files=None))
+    return folder
+
+
+@needs_engine
+def test_a_part_with_any_change_is_never_taken_for_the_one_that_the_fleet_has(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'map', landmarks='cells'), '--fleet', fleet)
+    changes = (
+        'name', 'thumbnail', 'poses', 'stamps_ns', 'descriptors', 'cells', 'landmark_points',
+        'landmark_sigmas', 'landmark_descriptors',
+    )  # fmt: skip
+    for number, what in enumerate(changes):
+        said = engine.done('push', changed(tmp_path / what, what), '--fleet', fleet)
+        assert f'version {number + 3}, 10 places in 1 parts added' in said, what
+
+
+@needs_engine
+def test_a_large_file_that_was_changed_where_its_samples_are_not_is_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    """Opening a map checks a large file by samples, which miss a single bit."""
+    folder = drive(tmp_path / 'map', places=80, thumbnail_bytes=900_000)
+    path = folder / 'parts/0000/thumbnails.bin'
+    assert path.stat().st_size > LARGE_BYTES
+    engine.done('push', folder, '--fleet', fleet)
+    with path.open('r+b') as file:
+        file.seek(100_000)
+        file.write(b'!')
+    assert len(PlaceMap.open(folder)) == 80
+    said = engine.refused('push', folder, '--fleet', fleet)
+    assert 'thumbnails.bin: sha256' in said and 'the file is damaged' in said
 
 
 @needs_engine
