@@ -385,7 +385,7 @@ def test_a_finished_model_gets_cells_and_keeps_its_descriptors(
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (['--cells', '8'], '--cells: needs a model (--from) and images'),
+        (['--cells', '8'], '--cells needs a model (--from) and images'),
         (['--cells', '9', '--cells-on', 'WALK'], 'cells 9, expected a multiple of 8'),
         (['--cells', '8', '--cells-on', 'WALK', '--cells-tap', 'head'], "cells_tap 'head'"),
         (['--cells', '8', '--cells-on', 'nowhere.tar'], 'nowhere.tar: cannot be read'),

@@ -116,7 +116,7 @@ def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
         ({'aggregator': 'mixvpr'}, 'another architecture: its graph has no aggregator.mix.0.norm'),
         ({'backbone': 'resnet34'}, 'another architecture: its graph has no'),
         ({'backbone': 'resnet50'}, 'another architecture'),
-        ({'aggregator': 'avg'}, 'of cosine'),
+        ({'aggregator': 'avg'}, 'a cosine of'),
         ({'backbone': 'vgg'}, "backbone 'vgg', expected one of"),
     ):
         network = {**said['provenance']['network'], **changed}
