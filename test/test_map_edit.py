@@ -290,7 +290,7 @@ def test_a_smaller_map_that_is_declined_or_empty_is_not_written(folder: Path) ->
     kept = np.arange(20) < 4
     assert not keep_places(old, kept, folder, accepts=lambda small: bool(seen.append(len(small))))
     assert seen == [4] and len(PlaceMap.open(folder)) == 20
-    with pytest.raises(MapError, match='not one of 20 places would be left'):
+    with pytest.raises(MapError, match='none of its 20 places would be left'):
         keep_places(old, kept & False, folder)
     assert [path.name for path in folder.parent.iterdir()] == ['map']
 
