@@ -126,7 +126,7 @@ def test_an_append_that_fails_leaves_the_map_and_no_litter(folder: Path) -> None
 
 def test_a_map_without_one_of_its_files_is_not_appended_to(folder: Path) -> None:
     (folder / 'parts/0000/poses.npy').unlink()
-    with pytest.raises(MapError, match=r'parts/0000/poses\.npy: missing'):
+    with pytest.raises(MapError, match=r'parts/0000/poses\.npy: this file is missing'):
         add_rows(folder, 1)
 
 
