@@ -163,11 +163,13 @@ $(STAMP)/rerun: requirements/rerun.txt $(STAMP)/robot
 	@if $(PIP) -r requirements/rerun.txt "$$($(PY) -c 'import numpy; print("numpy==" + numpy.__version__)')"; then touch '$@'; else \
 	    echo 'setup: Rerun cannot be had here; the tests of its log will be skipped'; fi
 
-# Types alone, without the gigabytes of TensorRT that they name as their dependency; only mypy looks there.
-$(STAMP)/stubs: requirements/stubs.txt $(STAMP)/robot
+# Types alone, without the gigabytes of TensorRT that they name as their dependency, and those of ROS messages, which have none;
+# only mypy looks there.
+$(STAMP)/stubs: requirements/stubs.txt tools/message_stubs.py $(STAMP)/robot
 	@$(PIP) --no-deps --upgrade --target '$(VENV)/stubs' -r requirements/stubs.txt
 	@sed -i -E -e 's/\bin: list/in_: list/' -e 's/channel_axis: int\) -> IScaleLayer/channel_axis: int = ...) -> IScaleLayer/' \
 	    '$(VENV)/stubs/tensorrt_bindings/tensorrt.pyi'  # two slips of syntax, at which mypy would stop
+	@$(PY) tools/message_stubs.py '$(VENV)/stubs'
 	@touch '$@'
 
 # In an environment of its own, because nothing else needs it. They are programs for Linux x86_64 and arm64.

@@ -118,10 +118,10 @@ def pinhole(
     width_px: int,
     height_px: int,
     *,
-    matrix: Sequence[float],
+    matrix: Sequence[float] | NDArray[np.float64],
     distortion_model: str,
     distortion: Sequence[float],
-    projection: Sequence[float] = (),
+    projection: Sequence[float] | NDArray[np.float64] = (),
     rectified: bool = False,
 ) -> Camera | None:
     """The camera that a calibration describes; None for one that is unset or not understood.
