@@ -208,8 +208,9 @@ demo: setup
 test: setup-test
 	@$(PY) -m pytest $(ARGS)
 
-# The slower way of `test`: nightly, because tracing costs more than a change should wait for (see pyproject.toml).
-coverage: setup-test
+# The slower way of `test`: nightly, because tracing costs more than a change should wait for (see pyproject.toml). The floor is of
+# both packages, so that the trainer's part is needed.
+coverage: setup-test $(STAMP)/training
 	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-report=html:outputs/coverage $(ARGS)
 
 lint: setup-lint
