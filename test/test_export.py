@@ -174,6 +174,30 @@ def test_a_checkpoint_is_exported_to_int8_too_and_maps_stay_valid(
     assert again.card.precisions['int8'].sha256 == int8.graph_sha256
 
 
+def test_a_finished_model_is_told_anew_and_its_graphs_stay(
+    checkpoint: Path, walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, words = tmp_path / 'model', tmp_path / 'words.yaml'
+    assert export.main(smaller(['--checkpoint', str(checkpoint)], output, walk)) == 0
+    before = Model.open(output, precision='int8')
+    words.write_text(
+        'network: {}\ncard: {name: other, weaknesses: [blind], provenance: {seen: nothing}}\n'
+    )
+    told = ['--from', str(output), '--card', str(words), '--output', str(output)]
+    assert export.main(told) == 0
+    after = Model.open(output, precision='int8')
+    assert (after.card.name, list(after.card.weaknesses)) == ('other', ['blind'])
+    assert after.card.provenance == before.card.provenance | {'seen': 'nothing'}
+    assert after.card.precisions == before.card.precisions
+    assert (after.card.sha256, after.card.summary) == (before.card.sha256, before.card.summary)
+
+    words.write_text('network: {}\ncard: {descriptor_size: 3}\n')
+    capsys.readouterr()
+    assert export.main(told) == 2
+    assert 'card: descriptor_size: expected some of name, ' in capsys.readouterr().err
+    assert Model.open(output).card.descriptor_size == before.card.descriptor_size
+
+
 def test_a_graph_that_loses_recall_leaves_the_old_model(
     checkpoint: Path,
     walk: Path,

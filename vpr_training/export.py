@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import command
@@ -18,7 +18,7 @@ from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.types import Image
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.exporting.model_folder import load_untrained, trained
+from vpr_training.exporting.model_folder import load_untrained, told_anew, trained
 from vpr_training.exporting.onnx_graph import ParityError, checked_graph
 from vpr_training.exporting.quantize import calibration_images
 from vpr_training.exporting.recall_gate import ALONE, Gate, RefusedError, accept, check_sets
@@ -132,7 +132,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--card',
         type=Path,
         metavar='FILE',
-        help='with --checkpoint: a file with the texts of the card, as in config/models/*.yaml',
+        help='with --checkpoint and --from: a file with the texts of the card, as in config/models/*.yaml',
     )
     parser.add_argument(
         '--precision',
@@ -223,6 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = [name for name in PRECISIONS[1:] if name in arguments.precision]
     try:
         source = _reduced(_source(arguments), arguments)
+        if arguments.model and arguments.card:
+            source = replace(source, card=told_anew(source.card, arguments.card))
         graph, card, smaller = source.graph, source.card, source.smaller
         if wanted:
             gate = _gate(arguments, card.image_size)

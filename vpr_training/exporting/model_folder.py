@@ -16,6 +16,9 @@ from vpr_training.models.model_file import network_of_file, read_model_file
 from vpr_training.models.network import Network
 from vpr_training.models.tensors import read_state
 
+_TOLD = ('name', 'summary', 'licence', 'recall', 'latency_ms', 'weaknesses', 'calibration')
+"""What a file says of a finished model, besides its provenance."""
+
 
 def export_checkpoint(path: Path, output: Path) -> Model:
     """Export a checkpoint under the output folder's name; raises TrainingError, ParityError."""
@@ -33,6 +36,20 @@ def trained(path: Path, name: str, told_by: Path | None = None) -> tuple[Network
     known = {'name': name, 'summary': summary, **said}
     known['provenance'] = provenance | said.get('provenance', {})
     return network, _card(network, source=told_by or path, **known)
+
+
+def told_anew(card: ModelCard, told_by: Path) -> ModelCard:
+    """The card of a finished model with what a file under config/models says; TrainingError.
+
+    What the file leaves out stays, and so does what the graph decides: sizes, digests, cells.
+    """
+    said = dict(read_model_file(told_by)['card'])
+    provenance = card.provenance | said.pop('provenance', {})
+    if unknown := sorted(said.keys() - _TOLD):
+        raise TrainingError(
+            f'{told_by}: card: {", ".join(unknown)}: expected some of {", ".join(_TOLD)}'
+        )
+    return replace(card, **said, provenance=provenance)
 
 
 def load_untrained(path: Path) -> tuple[Network, ModelCard]:
