@@ -25,6 +25,7 @@ from vpr_training.evaluating.recall import examine
 from vpr_training.evaluating.verifying import ranked_anew
 from vpr_training.exporting import recall_gate
 from vpr_training.exporting.graph_edits import halved, in_single
+from vpr_training.exporting.model_folder import export as export_network
 from vpr_training.exporting.network_from_graph import load_model
 from vpr_training.exporting.onnx_graph import ParityError, images_for_parity, parity
 from vpr_training.exporting.quantize import calibrate, fp16_graph, int8_graph, most_sensitive
@@ -53,8 +54,6 @@ def with_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
     samples.add(maps[0].detach())
     learn_cells(network.cells, samples.array(), WhiteningConfig())
     card = read_card(folder / 'card.json')
-    from vpr_training.exporting.model_folder import export as export_network
-
     return export_network(network, card, folder)
 
 
@@ -380,6 +379,39 @@ def test_a_finished_model_gets_cells_and_keeps_its_descriptors(
     words = ['--from', str(tmp_path / 'model'), '--output', str(tmp_path / 'model')]
     assert export.main([*words, '--cells', '8', '--cells-on', str(source)]) == 2
     assert 'already has cells' in capsys.readouterr().err
+
+
+def test_a_finished_model_takes_the_cells_of_another_of_its_backbone(tmp_path: Path) -> None:
+    """The same backbone in both: they are made from the same seed."""
+    giver = published(tmp_path / 'giver', small(aggregator='gem', descriptor_size=10, cells=16))
+    plain = published(tmp_path / 'plain', small(aggregator='avg', descriptor_size=12))
+    plain.backbone.load_state_dict(giver.backbone.state_dict())
+    export_network(plain, read_card(tmp_path / 'plain/card.json'), tmp_path / 'plain')
+    words = ['--from', str(tmp_path / 'plain'), '--output', str(tmp_path / 'model')]
+    assert export.main([*words, '--cells-from', str(tmp_path / 'giver')]) == 0
+    old, new, gave = (Model.open(tmp_path / name) for name in ('plain', 'model', 'giver'))
+    assert new.card.reads_maps_of(old.card.sha256) and new.card.cells == gave.card.cells
+    assert new.card.provenance['cells']['of']['sha256'] == gave.card.sha256
+    found, cells = OnnxDescriber(new).describe_with_cells(pictures(4))
+    _, expected = OnnxDescriber(gave).describe_with_cells(pictures(4))
+    assert ((found * OnnxDescriber(old).describe(pictures(4))).sum(axis=1) > 0.9999).all()
+    np.testing.assert_allclose(cells.astype('f4'), expected.astype('f4'), atol=2e-3)
+
+
+def test_cells_of_another_backbone_are_not_taken(
+    with_cells: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = published(tmp_path / 'other', small(aggregator='gem'))
+    torch.nn.init.orthogonal_(other.backbone.conv1.weight.flatten(1))
+    export_network(other, read_card(tmp_path / 'other/card.json'), tmp_path / 'other')
+    words = ['--from', str(tmp_path / 'other'), '--output', str(tmp_path / 'out')]
+    for more, said in (
+        (['--cells-from', str(with_cells.folder)], 'its cells are of another backbone'),
+        (['--cells-from', str(tmp_path / 'other')], 'has no cells to give'),
+        (['--cells-from', str(with_cells.folder), '--cells', '8'], '--cells-from: needs a model'),
+    ):
+        assert export.main([*words, *more]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(

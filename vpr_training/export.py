@@ -23,7 +23,7 @@ from vpr_training.exporting.onnx_graph import ParityError, checked_graph
 from vpr_training.exporting.quantize import calibration_images
 from vpr_training.exporting.recall_gate import ALONE, Gate, RefusedError, accept, check_sets
 from vpr_training.exporting.shorter_descriptors import shorter
-from vpr_training.runs.adding_cells import with_cells
+from vpr_training.runs.adding_cells import with_cells, with_cells_of
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,17 @@ class _Source:
 
 def _source(arguments: argparse.Namespace) -> _Source:
     """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
+    if arguments.cells_from and (arguments.cells or not arguments.model):
+        raise TrainingError(
+            '--cells-from: needs a model (--from), and takes the place of --cells and --cells-on'
+        )
     if arguments.cells and not (arguments.model and arguments.cells_on):
         raise TrainingError(
             '--cells needs a model (--from) and images without labels (--cells-on); '
             'to train a network with cells, set network.cells'
         )
+    if arguments.cells_from:
+        return _Source(*with_cells_of(arguments.model, arguments.cells_from), {})
     if arguments.cells:
         return _Source(
             *with_cells(
@@ -123,7 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='MODEL',
         help='a model folder; its fp32 graph and its maps stay valid, except with '
-        '--descriptor-size and --cells',
+        '--descriptor-size, --cells and --cells-from',
     )
     parser.add_argument(
         '--output', required=True, type=Path, metavar='MODEL', help='the model folder to write'
@@ -173,6 +179,12 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='IMAGES',
         help='bags, folders of images, or .tar files of images; some hundred images are enough',
+    )
+    group.add_argument(
+        '--cells-from',
+        type=Path,
+        metavar='MODEL',
+        help='in place of --cells: take the cells of another model of the same backbone',
     )
     group.add_argument(
         '--cells-tap',

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -34,7 +35,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
 from vpr_ros.core.image import resize
-from vpr_ros.core.types import Descriptors, Image
+from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.graph_edits import (
@@ -153,14 +154,19 @@ def fp16_graph(graph: bytes) -> bytes:
 
 
 def most_sensitive(calibrated: Calibrated, *, symmetric: bool = False) -> list[str]:
-    """The layers, first the one that changes the descriptor most if it alone is quantized."""
+    """The layers, first the one that changes outputs most if it alone is quantized.
+
+    By the descriptor's cosine, and the cells' mean one where there are some.
+    """
     batch = np.stack(calibrated.images[:: -(-len(calibrated.images) // _IMAGES)])
-    expected = _described(calibrated.model.SerializeToString(), batch)
+    expected = _outputs(calibrated.model.SerializeToString(), batch)
     distances = {}
     for layer in tqdm(calibrated.layers, desc='sensitivity', unit='layer', disable=None):
         alone = _quantized(calibrated, exclude=[], only=[layer], symmetric=symmetric)
-        found = _described(alone, batch)
-        distances[layer] = float(1 - (expected * found).sum(axis=1).mean())
+        distances[layer] = sum(
+            float(1 - (before * after).sum(axis=-1).mean())
+            for before, after in zip(expected, _outputs(alone, batch), strict=True)
+        )
     return sorted(distances, key=lambda layer: -distances[layer])
 
 
@@ -198,11 +204,13 @@ def _with_sources(model: Any, layer: str) -> set[str]:
     return found
 
 
-def _described(graph: bytes, batch: Any) -> Descriptors:
+def _outputs(graph: bytes, batch: Any) -> list[NDArray[np.float32]]:
+    """Descriptors [B, D], and cells [B, h, w, C] where the graph gives some."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
-    return np.asarray(session.run(None, {session.get_inputs()[0].name: batch})[0])
+    found = session.run(None, {session.get_inputs()[0].name: batch})
+    return [np.asarray(one, dtype=np.float32) for one in found]
 
 
 def _quantized(

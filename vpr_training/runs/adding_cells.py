@@ -1,8 +1,9 @@
 """Give a finished model cells, and leave what it has: its descriptors stay what they are.
 
 The network is made from the model's graph, the projection of its map is learned on images without
-labels, and the graph is written anew with a second output. Its digest changes; the card names the
-old one, so that maps without cells go on with the new model.
+labels or taken from another model of the same backbone, and the graph is written anew with a
+second output. Its digest changes; the card names the old one, so that maps without cells go on
+with the new model.
 """
 
 import tarfile
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +28,16 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import Unusable
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.network_from_graph import LEAST_COSINE, load_model
-from vpr_training.exporting.onnx_graph import ParityError, checked_graph, images_for_parity
+from vpr_training.exporting.onnx_graph import (
+    LEAST_CELLS_COSINE,
+    ParityError,
+    checked_graph,
+    images_for_parity,
+)
 from vpr_training.learning.cells import CellSamples, learn_cells
 from vpr_training.learning.config import WhiteningConfig
 from vpr_training.models.network import ExportedNetwork, Network, channels_last
+from vpr_training.models.tensors import load_state
 
 FEWEST_IMAGES = 16
 MOST_IMAGES = 3000
@@ -49,6 +57,37 @@ def with_cells(
     sources: bags, folders of images, or .tar files of them. numbers: of a cell. tap: which map has
     the cells, see NetworkConfig.cells_tap. The graphs with fewer bits are not taken over.
     """
+    old, network = _asked_for_cells(folder, numbers, tap)
+    seen = _learn(network, sources, config or WhiteningConfig())
+    how = {
+        'learned_on': [path.name for path in sources],
+        'images': seen,
+        'how': 'principal components of cells without labels, turned to signs',
+    }
+    return _checked(old, network, how)
+
+
+def with_cells_of(folder: Path, giver: Path) -> tuple[bytes, ModelCard]:
+    """The same with the cells of another model of the same backbone, bit for bit but rounding.
+
+    Raises VprError, also where the two see other cells in the same images, and ParityError.
+    """
+    given = Model.open(giver, precision='fp32')
+    other = load_model(giver)
+    if other.cells is None or given.card.cells is None:
+        raise TrainingError(f'{giver}: has no cells to give; choose a model that has some')
+    old, network = _asked_for_cells(folder, other.config.cells, other.config.cells_tap)
+    cells = network.cells
+    assert cells is not None
+    load_state(cells, other.cells.state_dict(), refusal=f'{giver}: cells of another map')
+    how = {'of': {'name': given.card.name, 'sha256': given.card.sha256}}
+    graph, card = _checked(old, network, how)
+    _require_same_cells(given, graph, card)
+    return graph, card
+
+
+def _asked_for_cells(folder: Path, numbers: int, tap: str) -> tuple[Model, Network]:
+    """A finished model, and its network with cells that know nothing yet; raises VprError."""
     old = Model.open(folder, precision='fp32')
     if old.card.cells is not None:
         raise TrainingError(
@@ -59,8 +98,12 @@ def with_cells(
     network = Network(replace(plain.config, cells=numbers, cells_tap=tap))
     network.config.check(str(folder))
     network.load_state_dict(plain.state_dict(), strict=False)
-    seen = _learn(network, sources, config or WhiteningConfig())
-    card = _card(old.card, network, sources, seen)
+    return old, network
+
+
+def _checked(old: Model, network: Network, how: dict[str, Any]) -> tuple[bytes, ModelCard]:
+    """Graph and card of a network that has its cells; how: what the card says of them."""
+    card = _card(old.card, network, how)
     graph = checked_graph(network.eval(), card)
     _require_same_descriptors(old, graph, card)
     return graph, card
@@ -132,14 +175,12 @@ def _images_in(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
     return [names[name] for name in sorted(names) if is_image_file(Path(name))]
 
 
-def _card(old: ModelCard, network: Network, sources: Sequence[Path], seen: int) -> ModelCard:
+def _card(old: ModelCard, network: Network, how: dict[str, Any]) -> ModelCard:
     """The card of the old model, which also says what was added."""
     added = {
         'to': {'name': old.name, 'sha256': old.sha256},
         'numbers': network.config.cells,
-        'learned_on': [path.name for path in sources],
-        'images': seen,
-        'how': 'principal components of cells without labels, turned to signs',
+        **how,
     }
     return replace(
         old,
@@ -153,13 +194,47 @@ def _card(old: ModelCard, network: Network, sources: Sequence[Path], seen: int) 
 
 
 def _require_same_descriptors(old: Model, graph: bytes, card: ModelCard) -> None:
-    images = images_for_parity(card)
-    expected = OnnxDescriber(old, singly=False).describe(images)
-    with tempfile.TemporaryDirectory(prefix='cells-') as scratch:
-        made = OnnxDescriber(write_model(Path(scratch) / 'model', graph, card), singly=False)
-        cosine = float((made.describe(images) * expected).sum(axis=1).min())
+    cosine = _least_cosine(old, graph, card, output=0)
     if not cosine >= LEAST_COSINE:
         raise ParityError(
             f'{old.folder}: the model was not written, because its descriptors with cells have a '
             f'cosine of {cosine:.7f} with those before, expected at least {LEAST_COSINE}'
         )
+
+
+def _require_same_cells(giver: Model, graph: bytes, card: ModelCard) -> None:
+    if card.image_size != giver.card.image_size or card.cells != giver.card.cells:
+        raise TrainingError(
+            f'{giver.folder}: its cells are {giver.card.cells} of images of '
+            f'{giver.card.image_size}, and here {card.cells} of {card.image_size}; '
+            'learn cells of your own by --cells and --cells-on'
+        )
+    cosine = _least_cosine(giver, graph, card, output=1)
+    if not cosine >= LEAST_CELLS_COSINE:
+        raise TrainingError(
+            f'{giver.folder}: its cells are of another backbone: their cosine to those here is '
+            f'{cosine:.4f}, at least {LEAST_CELLS_COSINE} is needed; '
+            'learn cells of your own by --cells and --cells-on'
+        )
+
+
+def _least_cosine(other: Model, graph: bytes, card: ModelCard, *, output: int) -> float:
+    """Between what two models give for the same images: descriptors (0), or cells on average (1).
+
+    graph, card: of the one, which is not written yet.
+    """
+    images = images_for_parity(card)
+    with tempfile.TemporaryDirectory(prefix='cells-') as scratch:
+        made = write_model(Path(scratch) / 'model', graph, card)
+        found, expected = (
+            _outputs(OnnxDescriber(model, singly=False), images)[output] for model in (made, other)
+        )
+    cosines = (found.astype(np.float64) * expected).sum(axis=-1)
+    return float(cosines.reshape(len(images), -1).mean(axis=1).min())
+
+
+def _outputs(describer: OnnxDescriber, images: Sequence[Image]) -> list[Any]:
+    """Descriptors [n, D], and cells [n, h, w, C] where the model has some."""
+    if describer.model.card.cells is None:
+        return [describer.describe(images)]
+    return list(describer.describe_with_cells(images))
