@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,17 @@ def test_layers_return_to_float_until_recall_holds(
     monkeypatch.setattr(gate_module, 'int8_graph', blind)
     card, _ = accept(weak.graph.read_bytes(), weak.card, ['int8'], gate)
     assert card.precisions['int8'].made['kept_in_float'] == ['b']
+
+
+def test_layers_that_are_named_stay_in_float_from_the_first_attempt(
+    model: Model, gate: Gate
+) -> None:
+    graph = model.graph.read_bytes()
+    (layer, *_) = calibrate(graph, gate.calibration).layers
+    card, _ = accept(graph, model.card, ['int8'], replace(gate, keep=[layer]))
+    assert card.precisions['int8'].made['kept_in_float'] == [layer]
+    with pytest.raises(TrainingError, match=r'--keep-in-float nothing: .*; it has '):
+        accept(graph, model.card, ['int8'], replace(gate, keep=['nothing']))
 
 
 def blinded(model: Model) -> bytes:

@@ -108,6 +108,7 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
         max_drop=arguments.max_recall_drop,
         calibration=images,
         calibration_name=str(arguments.calibration),
+        keep=arguments.keep_in_float,
         threads=arguments.threads or len(os.sched_getaffinity(0)),
     )
 
@@ -214,6 +215,13 @@ def make_parser() -> argparse.ArgumentParser:
         default=1.0,
         metavar='POINTS',
         help='largest allowed loss of R@1 on each set (default: %(default)s points)',
+    )
+    group.add_argument(
+        '--keep-in-float',
+        nargs='+',
+        default=[],
+        metavar='LAYER',
+        help="for int8: layers that stay in float, such as an earlier card's kept_in_float",
     )
     group.add_argument(
         '--threads',

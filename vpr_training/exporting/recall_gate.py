@@ -3,8 +3,9 @@
 R@1 is measured on every validation set in three pairings: the graph on its own map, its queries on
 a map of the fp32 graph, and fp32 queries on its map. The worst of them decides, because one
 model's graphs use each other's maps. Of a model with cells R@1 is measured with verification, too
-(`evaluating.verifying`), and has to hold both ways. int8 begins with every layer quantized; as
-long as the gate refuses, the layers that change the descriptor most go back to float.
+(`evaluating.verifying`), and has to hold both ways. int8 begins with every layer quantized but
+those that a person names; as long as the gate refuses, the layers that change the outputs most go
+back to float.
 """
 
 import hashlib
@@ -31,7 +32,13 @@ from vpr_training.evaluating.descriptor_store import DescriptorFile, described_f
 from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.verifying import BEST, ranked_anew
 from vpr_training.exporting.latency import latencies_ms, processor
-from vpr_training.exporting.quantize import calibrate, fp16_graph, int8_graph, most_sensitive
+from vpr_training.exporting.quantize import (
+    Calibrated,
+    calibrate,
+    fp16_graph,
+    int8_graph,
+    most_sensitive,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class Gate:
     max_drop: float  # points of R@1, on each set
     calibration: Sequence[Image] = ()  # of the network's size; for int8
     calibration_name: str = ''
+    keep: Sequence[str] = ()  # layers that no int8 attempt quantizes
     threads: int  # of the latency
 
 
@@ -229,13 +237,25 @@ def _attempts(
     calibrated = calibrate(graph, gate.calibration)
     how |= {'calibration': gate.calibration_name, 'calibration_images': len(gate.calibration)}
     symmetric = precision == 'int8_symmetric'
-    yield int8_graph(calibrated, symmetric=symmetric), how | {'kept_in_float': []}
+    first = _known(calibrated, gate.keep)
+    yield int8_graph(calibrated, first, symmetric=symmetric), how | {'kept_in_float': first}
     sensitive = most_sensitive(calibrated, symmetric=symmetric)
-    count = 1
+    in_order = [*first, *(layer for layer in sensitive if layer not in first)]
+    count = len(first) + 1
     while count <= len(sensitive) // 2:
-        kept = sensitive[:count]
+        kept = in_order[:count]
         yield int8_graph(calibrated, kept, symmetric=symmetric), how | {'kept_in_float': kept}
         count = max(count + 1, count * 3 // 2)
+
+
+def _known(calibrated: Calibrated, keep: Sequence[str]) -> list[str]:
+    """The layers of `keep`; raises TrainingError for one that the graph does not have."""
+    if unknown := [layer for layer in keep if layer not in calibrated.layers]:
+        raise TrainingError(
+            f'--keep-in-float {unknown[0]}: the graph has no such layer; '
+            f'it has {", ".join(calibrated.layers)}'
+        )
+    return list(keep)
 
 
 def _most_lost(
