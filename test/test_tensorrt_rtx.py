@@ -12,9 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from real_backends import import_apart
 from tensorrt_stand_in import StandIn, installed
 from worlds import picture, write_tiny_model
@@ -88,45 +86,6 @@ def in_fp16(model: Model, folder: Path) -> Model:
     return Model.open(folder, precision='fp16')
 
 
-def with_cells(model: Model, folder: Path, *, block: str, sizes: tuple[int, int, int]) -> Model:
-    """The model with the unit vectors of a feature map's cells as its second output.
-
-    block: name of the feature map, [B, channels, rows, columns]. sizes: rows, columns, numbers.
-    """
-    graph = onnx.load(model.graph)
-    shapes = onnx.shape_inference.infer_shapes(graph).graph.value_info
-    (block_shape,) = (info.type.tensor_type.shape for info in shapes if info.name == block)
-    channels = block_shape.dim[1].dim_value
-    rows, columns, numbers = sizes
-    weights = np.random.default_rng(0).normal(size=(channels, numbers)) / np.sqrt(channels)
-    constants = {
-        'cells_flat': np.array([-1, rows * columns, channels], np.int64),
-        'cells_projection': weights.astype(np.float32),
-        'cells_least': np.array(1e-6, np.float32),
-        'cells_grid': np.array([-1, rows, columns, numbers], np.int64),
-    }
-    for name, value in constants.items():
-        graph.graph.initializer.append(numpy_helper.from_array(value, name))
-    graph.graph.node.extend(
-        [
-            helper.make_node('Transpose', [block], ['cells_last'], perm=[0, 2, 3, 1]),
-            helper.make_node('Reshape', ['cells_last', 'cells_flat'], ['cells_rows']),
-            helper.make_node('MatMul', ['cells_rows', 'cells_projection'], ['cells_numbers']),
-            helper.make_node('ReduceL2', ['cells_numbers'], ['cells_norm'], axes=[-1], keepdims=1),
-            helper.make_node('Max', ['cells_norm', 'cells_least'], ['cells_divisor']),
-            helper.make_node('Div', ['cells_numbers', 'cells_divisor'], ['cells_unit']),
-            helper.make_node('Reshape', ['cells_unit', 'cells_grid'], ['cells_float']),
-            helper.make_node('Cast', ['cells_float'], ['cells'], to=TensorProto.FLOAT16),
-        ]
-    )
-    graph.graph.output.append(
-        helper.make_tensor_value_info('cells', TensorProto.FLOAT16, ['B', *sizes])
-    )
-    onnx.checker.check_model(graph)
-    card = replace(model.card, precisions={}, cells=sizes)
-    return write_model(folder, graph.SerializeToString(), card)
-
-
 # What the real library takes --------------------------------------------------------------------
 
 
@@ -170,23 +129,17 @@ def test_turing_multiplies_no_fp32_matrices_and_the_library_says_so(
         plan_of(library, model, 'fp32', TURING, tmp_path)
 
 
-def test_cells_are_built_for_every_gpu_in_fp32_and_fp16(library: Library, tmp_path: Path) -> None:
-    shipped = Model.open(MODELS / 'lite0-whitened', precision='fp32')
-    model = with_cells(
-        shipped,
-        tmp_path / 'cells',
-        block='/backbone/_blocks.10/Add_output_0',
-        sizes=(20, 20, 64),
-    )
-    halved = in_fp16(model, tmp_path / 'halved')
+@pytest.mark.parametrize(
+    'name', [name for name in SHIPPED if read_card(MODELS / name / 'card.json').cells]
+)
+def test_cells_of_every_shipped_model_are_the_same_in_fp16(tmp_path: Path, name: str) -> None:
+    model = Model.open(MODELS / name, precision='fp32')
     _, expected = OnnxDescriber(model).describe_with_cells(IMAGES)
-    _, found = OnnxDescriber(halved).describe_with_cells(IMAGES)
-    assert expected is not None and found is not None and found.shape == (3, 20, 20, 64)
+    _, found = OnnxDescriber(in_fp16(model, tmp_path / name)).describe_with_cells(IMAGES)
+    assert expected is not None and found is not None
+    assert found.shape == expected.shape == (3, *(model.card.cells or ()))
     np.testing.assert_allclose(np.linalg.norm(expected.astype(float), axis=-1), 1, atol=2e-3)
     assert (expected.astype(float) * found.astype(float)).sum(axis=-1).mean() > 0.999
-    for capability in CAPABILITIES:
-        assert plan_of(library, model, 'fp32', capability, tmp_path)
-        assert plan_of(library, halved, 'fp16', capability, tmp_path)
 
 
 @pytest.mark.parametrize('name', SHIPPED)

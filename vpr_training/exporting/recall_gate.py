@@ -253,7 +253,7 @@ def _known(calibrated: Calibrated, keep: Sequence[str]) -> list[str]:
     if unknown := [layer for layer in keep if layer not in calibrated.layers]:
         raise TrainingError(
             f'--keep-in-float {unknown[0]}: the graph has no such layer; '
-            f'it has {", ".join(calibrated.layers)}'
+            f'its {len(calibrated.layers)} have names such as {calibrated.layers[0]}'
         )
     return list(keep)
 
