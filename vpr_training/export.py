@@ -139,7 +139,8 @@ def make_parser() -> argparse.ArgumentParser:
         '--card',
         type=Path,
         metavar='FILE',
-        help='with --checkpoint and --from: a file with the texts of the card, as in config/models/*.yaml',
+        help='with --checkpoint and --from: a file with the texts of the card, '
+        'as in config/models/*.yaml',
     )
     parser.add_argument(
         '--precision',
