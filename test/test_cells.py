@@ -408,7 +408,7 @@ def test_cells_of_another_backbone_are_not_taken(
     for more, said in (
         (['--cells-from', str(with_cells.folder)], 'its cells are of another backbone'),
         (['--cells-from', str(tmp_path / 'other')], 'has no cells to give'),
-        (['--cells-from', str(with_cells.folder), '--cells', '8'], '--cells-from: needs a model'),
+        (['--cells-from', str(with_cells.folder), '--cells', '8'], '--cells-from needs a model'),
     ):
         assert export.main([*words, *more]) == 2
         assert said in capsys.readouterr().err and not (tmp_path / 'out').exists()

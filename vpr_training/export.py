@@ -39,7 +39,7 @@ def _source(arguments: argparse.Namespace) -> _Source:
     """The fp32 graph of --from, --checkpoint or --config; raises ParityError, VprError."""
     if arguments.cells_from and (arguments.cells or not arguments.model):
         raise TrainingError(
-            '--cells-from: needs a model (--from), and takes the place of --cells and --cells-on'
+            '--cells-from needs a model (--from), and takes the place of --cells and --cells-on'
         )
     if arguments.cells and not (arguments.model and arguments.cells_on):
         raise TrainingError(
