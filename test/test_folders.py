@@ -103,7 +103,7 @@ def test_images_that_share_a_stamp_keep_their_own_poses(tmp_path):
 def test_the_mounting_is_read_or_given(tmp_path):
     posed_folder(tmp_path)
     (tmp_path / 'mounting.yaml').write_text('position: [1, 2, 3]\nquaternion_xyzw: [0, 0, 0, 1]\n')
-    drive = open_drive(tmp_path)
+    drive = open_drive(str(tmp_path))  # or a Path, as below
     assert drive.mounting_known
     np.testing.assert_array_equal(drive.base_T_camera, [1, 2, 3, 0, 0, 0, 1])
     given = open_drive(tmp_path, DriveOptions(base_T_camera=IDENTITY))

@@ -15,11 +15,13 @@ from vpr_ros.drives.reader import bags_in, is_bag
 __all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
 
 
-def open_drive(path: Path | Sequence[Path], options: DriveOptions = DEFAULTS) -> Drive:
+def open_drive(path: Path | str | Sequence[Path], options: DriveOptions = DEFAULTS) -> Drive:
     """Open a bag, the parts of a split bag, or an image folder, by what is found there.
 
     Raises DriveError saying what is understood where it is none of these.
     """
+    if isinstance(path, str):
+        path = Path(path)
     if not isinstance(path, Path):
         return BagDrive(path, options)
     if path.is_dir():
