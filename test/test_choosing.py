@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,19 +11,22 @@ from hypothesis import strategies as st
 from worlds import write_tiny_model
 
 from vpr_ros.build_engine import main
-from vpr_ros.core.describing.choosing import Way, best_of, measured_ways, threads_within
-from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.backend import measured_for, open_describer, ways_on_cpu
+from vpr_ros.core.describing.choosing import measured_ways, threads_within
+from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.fastest import Way, best_of, fastest, remember, steps_of_threads
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.parity import probes
 from vpr_ros.core.describing.shipped import default_model
+from vpr_ros.core.errors import BackendError
 
 
-def ways(*taken: tuple[int, float]) -> list[Way]:
-    return [Way('cpu', 'onnxruntime', threads, taken_ms, 1.0) for threads, taken_ms in taken]
+def taken(*times: tuple[int, float]) -> dict[Way, float]:
+    return {Way('onnxruntime', threads): taken_ms for threads, taken_ms in times}
 
 
 @pytest.mark.parametrize(
-    ('taken', 'threads'),
+    ('times', 'threads'),
     [
         ([(1, 20.0), (2, 11.0), (4, 10.6)], 2),
         ([(1, 20.0), (2, 11.0), (4, 6.0)], 4),
@@ -32,16 +35,116 @@ def ways(*taken: tuple[int, float]) -> list[Way]:
     ],
 )
 def test_threads_that_hardly_help_are_left_to_the_robot(
-    taken: Iterable[tuple[int, float]], threads: int
+    times: Iterable[tuple[int, float]], threads: int
 ) -> None:
-    assert best_of(ways(*taken)).threads == threads
+    assert best_of(taken(*times)).threads == threads
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.1, 1e3)), min_size=1))
 def test_the_choice_is_never_slower_than_1_05_times_the_fastest(
-    taken: list[tuple[int, float]],
+    times: list[tuple[int, float]],
 ) -> None:
-    assert best_of(ways(*taken)).taken_ms <= 1.05 * min(taken_ms for _, taken_ms in taken)
+    taken_ms = taken(*times)
+    assert taken_ms[best_of(taken_ms)] <= 1.05 * min(taken_ms.values())
+
+
+def test_of_as_many_threads_the_backend_that_recall_was_measured_with_is_taken() -> None:
+    first, second = Way('onnxruntime', 2), Way('OpenVINO', 2)
+    assert best_of({first: 10.0, second: 9.8}) == first
+    assert best_of({first: 11.0, second: 9.8}) == second
+
+
+@pytest.mark.parametrize(
+    ('most', 'steps'), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8])]
+)
+def test_numbers_of_threads_double_up_to_the_most(most: int, steps: list[int]) -> None:
+    assert steps_of_threads(most) == steps
+
+
+class Clock:
+    """In place of measuring: times that are given, and how often they were asked for."""
+
+    def __init__(self, *taken_ms: float) -> None:
+        self.taken_ms, self.asked = taken_ms, 0
+
+    def __call__(self, describers: Mapping[Way, Describer]) -> dict[Way, float]:
+        self.asked += 1
+        return dict(zip(describers, self.taken_ms, strict=True))
+
+
+def test_the_fastest_is_measured_once_for_each_key(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    ways = ways_on_cpu(model, [1, 2, 4], backends=['onnxruntime'])
+    key, clock = measured_for(model), Clock(20.0, 11.0, 10.8)
+    found = fastest(ways, key=key, cache=tmp_path, measure=clock)
+    assert found.way.threads == 2 and clock.asked == 1
+    assert list(found.taken_ms.values()) == [20.0, 11.0, 10.8]
+    again = fastest(ways, key=key, cache=tmp_path, measure=clock)
+    assert (again.way, again.taken_ms, clock.asked) == (found.way, found.taken_ms, 1)
+    fastest(ways, key=key | {'processor': 'other'}, cache=tmp_path, measure=clock)
+    assert clock.asked == 2
+    (kept,) = tmp_path.glob('*.fastest')
+    kept.write_bytes(kept.read_bytes()[:-1])  # a file that is not whole is measured anew
+    fastest(ways, key=key | {'processor': 'other'}, cache=tmp_path, measure=clock)
+    assert clock.asked == 3
+
+
+def test_a_smaller_share_of_the_cores_goes_by_what_was_measured_of_all(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    key, clock = measured_for(model), Clock(20.0, 11.0, 6.0)
+    for steps, threads in (([1, 2, 4], 4), ([1, 2], 2)):
+        ways = ways_on_cpu(model, steps, backends=['onnxruntime'])
+        found = fastest(ways, key=key, cache=tmp_path, measure=clock)
+        assert found.way.threads == threads and clock.asked == 1
+
+
+def test_a_way_that_is_refused_leaves_the_others_and_is_told(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+
+    def refuse() -> Describer:
+        raise BackendError('describes otherwise')
+
+    ways = ways_on_cpu(model, [1, 2], backends=['onnxruntime']) | {
+        Way('other', threads): refuse for threads in (1, 2)
+    }
+    key, clock = measured_for(model), Clock(10.0, 5.0)
+    for _ in range(2):
+        found = fastest(ways, key=key, cache=tmp_path, measure=clock)
+        assert found.way.threads == 2 and found.refused == ('describes otherwise',)
+    assert clock.asked == 1
+    with pytest.raises(BackendError, match='describes otherwise'):
+        fastest({Way('other', 1): refuse, Way('other', 2): refuse}, key=key, cache=tmp_path)
+
+
+def test_what_was_fastest_and_no_longer_opens_is_replaced_by_the_next(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    ways = ways_on_cpu(model, [1, 2], backends=['onnxruntime'])
+    key, clock = measured_for(model), Clock(10.0, 5.0)
+    first, second = ways
+    assert fastest(ways, key=key, cache=tmp_path, measure=clock).way == second
+
+    def refuse() -> Describer:
+        raise BackendError('broken since')
+
+    found = fastest(ways | {second: refuse}, key=key, cache=tmp_path, measure=clock)
+    assert found.way == first and found.refused == ('broken since',)
+
+
+def test_the_node_runs_with_the_fewest_threads_that_are_about_as_fast_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: set(range(8)))
+    model = write_tiny_model(tmp_path / 'tiny')
+    ways = list(ways_on_cpu(model, [1, 2, 4, 8], backends=['onnxruntime']))
+    times = dict(zip(ways, (20.0, 11.0, 6.0, 5.9), strict=True))
+    remember(times, key=measured_for(model), cache=tmp_path)
+    chosen = open_describer(model, backend='cpu', cache=tmp_path)
+    assert chosen.threads == 4 and not chosen.reason
+    assert '4 threads 6.0 ms; ' in chosen.measured and 'within 1.05' in chosen.measured
+    halved = open_describer(model, backend='cpu', most_threads=2, cache=tmp_path)
+    assert halved.threads == 2 and '4 threads' not in halved.measured
+    given = open_describer(model, backend='cpu', threads=3, cache=tmp_path)
+    assert given.threads == 3 and not given.measured
 
 
 @pytest.mark.parametrize(
@@ -57,18 +160,22 @@ def test_a_share_of_the_cores_is_kept_to_and_is_at_least_one(
 
 def test_every_way_on_this_machine_is_measured_and_describes_alike(tmp_path: Path) -> None:
     model = Model.open(write_tiny_model(tmp_path / 'model').folder)
-    found, _ = measured_ways(model, most_threads=3, cache=tmp_path)
-    assert {way.threads for way in found if way.backend == 'cpu'} == {1, 2, 3}
-    assert all(way.taken_ms > 0 and way.cosine > 0.999 for way in found)
+    found = measured_ways(model, most_threads=3, cache=tmp_path)
+    on_cpu = [way for way in found.taken_ms if way.backend.startswith('onnxruntime')]
+    assert [way.threads for way in on_cpu] == [1, 2, 3]
+    assert all(taken_ms > 0 for taken_ms in found.taken_ms.values())
+    assert all(cosine > 0.999 for cosine in found.cosines.values())
 
 
-def test_the_command_says_what_to_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = write_tiny_model(tmp_path / 'model').folder
-    words = ['--model', str(model), '--choose', '--threads', '2', '--cache', str(tmp_path)]
+def test_the_node_goes_by_what_the_command_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_tiny_model(tmp_path / 'model')
+    words = ['--model', str(model.folder), '--choose', '--threads', '2', '--cache', str(tmp_path)]
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert said.count('<- take this') == 1
-    assert 'parameters: backend: ' in said and 'threads: ' in said
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if '<- the node' in line]
+    chosen = open_describer(model, most_threads=2, cache=tmp_path)
+    assert chosen.name in line and f' {chosen.threads} threads' in line and chosen.measured
 
 
 def test_a_choice_for_another_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,9 +190,9 @@ def test_the_threads_of_the_node_follow_the_share_unless_they_are_given(
     from vpr_ros.node.config import NodeConfig
 
     monkeypatch.setattr(os, 'sched_getaffinity', lambda process: set(range(8)))
-    assert NodeConfig().inference_threads == 8
-    assert NodeConfig(core_share=0.5).inference_threads == 4
-    assert NodeConfig(core_share=0.5, threads=3).inference_threads == 3
+    assert NodeConfig().most_threads == 8
+    assert NodeConfig(core_share=0.5).most_threads == 4
+    assert NodeConfig(core_share=0.5, threads=3).most_threads == 3
 
 
 def test_threads_that_wait_take_no_core() -> None:

@@ -227,6 +227,7 @@ def test_diagnostics_say_what_runs_the_model_and_why_nothing_faster_does(
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         assert_reported(peer, reports, 'backend: onnxruntime')
         assert_reported(peer, reports, 'why not faster: TensorRT cannot be imported')
+        assert_reported(peer, reports, 'threads: ')
 
 
 def test_an_engine_is_built_at_configure_with_progress_in_diagnostics_and_freed_at_cleanup(

@@ -1,8 +1,7 @@
 """OpenVINO runs a model where it describes alike and is faster here; else onnxruntime does."""
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +14,8 @@ from worlds import picture, write_tiny_model
 from vpr_ros.core.describing import parity
 from vpr_ros.core.describing.backend import open_describer
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.describing.fastest import fastest
 from vpr_ros.core.describing.model import CARD_NAME, Model, read_card
 from vpr_ros.core.describing.openvino import OpenVinoDescriber
-from vpr_ros.core.types import Descriptors, Image
 
 MODELS = Path(__file__).resolve().parents[1] / 'models'
 IMAGES = [picture(place) for place in range(3)]
@@ -37,19 +34,6 @@ def openvino(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) ->
     for name in [name for name in sys.modules if name.startswith('openvino')]:
         if name not in modules:
             modules[name] = sys.modules.pop(name)
-
-
-class Slow(OnnxDescriber):
-    """onnxruntime after a pause; and how often it was asked."""
-
-    def __init__(self, model: Model, pause_s: float) -> None:
-        super().__init__(model, threads=1)
-        self.pause_s, self.asked = pause_s, 0
-
-    def describe(self, images: Sequence[Image]) -> Descriptors:
-        self.asked += 1
-        time.sleep(self.pause_s)
-        return super().describe(images)
 
 
 def test_a_tiny_model_with_cells_is_described_as_by_onnxruntime(
@@ -96,9 +80,10 @@ def test_shipped_models_are_described_as_by_onnxruntime_fp32_not_in_fewer_bits(
 def test_auto_measures_once_and_says_what_it_measured(openvino: None, tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / 'tiny')
     first = open_describer(model, cache=tmp_path)
-    assert 'measured here: onnxruntime' in first.reason and not first.is_failure
+    assert 'onnxruntime' in first.measured and 'OpenVINO' in first.measured
+    assert not first.is_failure
     second = open_describer(model, cache=tmp_path)
-    assert (second.name, second.reason) == (first.name, first.reason)
+    assert (second.name, second.measured) == (first.name, first.measured)
     expected = OnnxDescriber(model).describe(IMAGES)
     np.testing.assert_allclose(second.describer.describe(IMAGES), expected, atol=1e-5)
     chosen = open_describer(model, backend='openvino', cache=tmp_path)
@@ -117,27 +102,3 @@ def test_an_openvino_that_describes_otherwise_leaves_onnxruntime_at_work(
         chosen = open_describer(model, backend=backend, cache=tmp_path)
         assert chosen.name.startswith('onnxruntime ') and chosen.is_failure
         assert 'between descriptors of OpenVINO' in chosen.reason
-
-
-def test_the_fastest_is_measured_once_for_each_key(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / 'tiny')
-    quick, slow = Slow(model, 0.0), Slow(model, 0.01)
-    key = {'processor': 'this', 'graph': model.graph_sha256}
-    name, taken_ms = fastest({'slow': slow, 'quick': quick}, key=key, cache=tmp_path)
-    assert name == 'quick' and taken_ms['slow'] >= 10 > taken_ms['quick']
-    asked = slow.asked
-    assert fastest({'slow': slow, 'quick': quick}, key=key, cache=tmp_path)[0] == 'quick'
-    assert slow.asked == asked
-    fastest({'slow': slow, 'quick': quick}, key=key | {'processor': 'other'}, cache=tmp_path)
-    assert slow.asked == 2 * asked
-    (kept,) = tmp_path.glob('*.fastest')
-    kept.write_bytes(kept.read_bytes()[:-1])  # a file that is not whole is measured anew
-    fastest({'slow': slow, 'quick': quick}, key=key, cache=tmp_path)
-    assert slow.asked == 3 * asked
-
-
-def test_what_is_hardly_faster_does_not_replace_the_first(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / 'tiny')
-    first, second = Slow(model, 0.0201), Slow(model, 0.02)
-    key = {'graph': model.graph_sha256}
-    assert fastest({'first': first, 'second': second}, key=key, cache=tmp_path)[0] == 'first'

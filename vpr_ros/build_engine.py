@@ -4,7 +4,7 @@ The node builds the engine itself where there is none, but that takes minutes, w
 not have at start. With --for, TensorRT-RTX builds it on a machine without a GPU. With --check, the
 images of a recording are described by the engine and by onnxruntime on the CPU, one at a time: how
 alike the descriptors are, what recall both have, and how long both take. With --choose, every
-backend that is here is timed with 1, 2, 4 ... threads, and the parameters to set are said.
+backend that is here is timed with 1, 2, 4 ... threads. The node remembers the times.
 """
 
 import argparse
@@ -76,8 +76,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         '--choose',
         action='store_true',
-        help='time all backends of this machine, on the CPU with up to --threads threads, and '
-        'say which one to use',
+        help='time all backends of this machine, on the CPU with up to --threads threads; the '
+        'node goes by these times',
     )
     parser.add_argument('--rebuild', action='store_true', help='build even if the engine exists')
     parser.add_argument(
@@ -137,17 +137,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _choose(arguments: argparse.Namespace) -> int:
-    """Print a line for each way to run the model here, and the parameters to set."""
+    """Print a line for each way to run the model here; the node takes the best from now on."""
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     with tqdm(bar_format='{desc}', disable=None) as line:
-        ways, refused = measured_ways(
+        measured = measured_ways(
             model,
             most_threads=arguments.threads or threads_within(1.0),
             cache=arguments.cache or default_engine_cache(),
             progress=line.set_description_str,
         )
     print(f'{model.card.name} {model.precision}')
-    print('\n'.join([*table(ways), *(f'left out: {reason}' for reason in refused)]))
+    print('\n'.join(table(measured)))
     return 0
 
 

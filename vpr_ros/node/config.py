@@ -30,8 +30,8 @@ class NodeConfig(SessionConfig):
         return topics
 
     @property
-    def inference_threads(self) -> int:
-        """Threads of one inference, at least 1."""
+    def most_threads(self) -> int:
+        """The most threads of one inference, at least 1."""
         return self.threads or threads_within(self.core_share)
 
     def mountings(self) -> list[Poses | None]:
@@ -78,7 +78,8 @@ class NodeConfig(SessionConfig):
     )
     threads: int = knob(
         0,
-        'Number of threads of one inference. 0 means as many as core_share allows.',
+        'Number of threads of one inference. 0 means the fewest that are about as fast as the '
+        'fastest within core_share, measured once on this machine.',
         low=0,
         high=256,
         at_configure=True,

@@ -29,6 +29,8 @@ VALUES = {
     'model': 'name of the model that made the map',
     'precision': "the model's graph that runs",
     'backend': 'what runs the model',
+    'threads': 'threads of one inference on the CPU',
+    'backend, measured here': 'time of one image by each backend and number of threads',
     'backend, why not faster': 'why it is not a faster one',
     'calibration': 'where the calibration of the probability comes from',
     'state': 'LOST, TENTATIVE or LOCALIZED',

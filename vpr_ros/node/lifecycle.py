@@ -425,4 +425,8 @@ def _facts(configured: Configured | None) -> dict[str, str]:
     }
     if configured.drive_log is not None:
         facts['rerun'] = configured.drive_log.said
+    if chosen.threads:
+        facts['threads'] = str(chosen.threads)
+    if chosen.measured:
+        facts['backend, measured here'] = chosen.measured
     return facts | ({'backend, why not faster': chosen.reason} if chosen.reason else {})

@@ -51,7 +51,8 @@ def open_localizer(
         model,
         backend=config.backend,
         precision=config.precision,
-        threads=config.inference_threads,
+        threads=config.threads,
+        most_threads=config.most_threads,
         cache=expanded(config.engine_cache) if config.engine_cache else None,
         progress=progress,
     )

@@ -5,19 +5,26 @@ reason is told: a robot with a broken GPU goes on with its CPU, and its diagnost
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import onnxruntime as ort
 
 from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.describing.describe import CPU, Describer, OnnxDescriber, Provider
-from vpr_ros.core.describing.fastest import fastest
+from vpr_ros.core.describing.fastest import (
+    ABOUT_AS_FAST,
+    Fastest,
+    Way,
+    fastest,
+    steps_of_threads,
+)
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.describing.openvino import OpenVinoDescriber
+from vpr_ros.core.describing.openvino import OpenVinoDescriber, openvino_name
 from vpr_ros.core.describing.parity import ParityError
 from vpr_ros.core.describing.precision import WANTED, processor_name
 from vpr_ros.core.describing.tensorrt import TensorRtDescriber
@@ -26,11 +33,16 @@ from vpr_ros.core.describing.tensorrt_library import (
     EnginePrecision,
     LibraryName,
     MissingLibraryError,
+    Progress,
     load,
 )
 from vpr_ros.core.errors import BackendError, VprError
 
 BACKENDS = ('auto', 'tensorrt', 'tensorrt_rtx', 'onnxruntime', 'openvino', 'cpu')
+CpuBackend: TypeAlias = Literal['onnxruntime', 'OpenVINO']
+CPU_BACKENDS: tuple[CpuBackend, ...] = get_args(CpuBackend)
+"""What runs a graph on a processor; recall was measured with the first."""
+
 _LIBRARIES: dict[str, tuple[LibraryName, ...]] = {
     'auto': LIBRARIES,
     'tensorrt': ('TensorRT',),
@@ -54,6 +66,8 @@ class Chosen:
     reason: str = ''  # why nothing faster does; empty where that was not asked for
     is_failure: bool = False  # the reason is worth a warning: something is installed and fails
     close: Callable[[], None] = lambda: None
+    threads: int = 0  # of the CPU; 0: it runs on a GPU
+    measured: str = ''  # what the ways on the CPU take; empty where there was no choice
 
 
 def default_engine_cache() -> Path:
@@ -67,14 +81,17 @@ def open_describer(
     backend: str = 'auto',
     precision: str = 'auto',
     threads: int = 0,
+    most_threads: int = 0,
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Chosen:
     """Open a model by the wished backend, else by the next one that works.
 
     model: opened with `precision` for the CPU; an engine may take another of its graphs. backend:
-    one of BACKENDS. threads: of the CPU. cache: of engines, None takes the default. Raises
-    ModelError where not even the CPU can run the model, BackendError for an unknown backend.
+    one of BACKENDS. threads: of the CPU; 0 takes the fewest of up to `most_threads` (0: every
+    core) that are about as fast as the fastest, measured once. cache: of engines and of what was
+    measured, None takes the default. Raises ModelError where not even the CPU can run the model,
+    BackendError for an unknown backend.
     """
     if backend not in BACKENDS or precision not in WANTED:
         raise BackendError(
@@ -89,27 +106,34 @@ def open_describer(
                 model, library=library, precision=precision, cache=cache, progress=progress
             )
         except MissingLibraryError as error:
-            reason = '; '.join(filter(None, [reason, str(error)]))
+            reason = _joined(reason, str(error))
             is_failure = is_failure or backend != 'auto'
         except VprError as error:
-            reason, is_failure = '; '.join(filter(None, [reason, str(error)])), True
+            reason, is_failure = _joined(reason, str(error)), True
+    most_threads = threads or most_threads or len(os.sched_getaffinity(0))
+    on_cpu = partial(
+        _on_cpu,
+        model,
+        steps=[threads] if threads else steps_of_threads(most_threads),
+        cache=cache,
+        progress=progress,
+    )
     if backend == 'openvino':
         try:
-            return _openvino(model, OnnxDescriber(model, threads=threads), threads)
+            return on_cpu(('OpenVINO',))
         except BackendError as error:
             reason, is_failure = str(error), True
-    wished = {'openvino': [_OPENVINO], 'cpu': []}.get(backend, [_TENSORRT, _CUDA])
-    available = [name for name in wished if name in ort.get_available_providers()]
-    try:
-        chosen = _by_onnxruntime(model, available, precision, threads, cache, reason, is_failure)
-        if backend == 'auto' and not available and find_spec('openvino') is not None:
-            return _faster_on_cpu(chosen, model, threads, cache)
-        return chosen
-    except VprError as error:
-        if not available:
-            raise
-        reason = '; '.join(filter(None, [reason, str(error)]))
-        return _by_onnxruntime(model, [], precision, threads, cache, reason, True)
+    providers = _providers(backend)
+    if providers:
+        try:
+            chosen = _by_providers(model, providers, precision, most_threads, cache)
+            return _with_reason(chosen, reason, is_failure)
+        except VprError as error:
+            reason, is_failure = _joined(reason, str(error)), True
+    may_choose = backend == 'auto' and not providers and find_spec('openvino') is not None
+    return _with_reason(
+        on_cpu(CPU_BACKENDS if may_choose else ('onnxruntime',)), reason, is_failure
+    )
 
 
 def open_tensorrt(
@@ -150,43 +174,90 @@ def open_tensorrt(
     return Chosen(
         describer,
         f'{key.library} {key.precision} on {describer.gpu}',
-        '; '.join(filter(None, [reason, describer.not_kept])),
+        _joined(reason, describer.not_kept),
         bool(describer.not_kept),
         describer.close,
     )
 
 
-def _openvino(model: Model, reference: OnnxDescriber, threads: int) -> Chosen:
-    """Open the model by OpenVINO on the CPU; raises BackendError."""
-    describer = OpenVinoDescriber(model, reference, threads=threads)
-    return Chosen(describer, f'OpenVINO {describer.version} {model.precision} on CPU')
+def ways_on_cpu(
+    model: Model, steps: Sequence[int], *, backends: Sequence[CpuBackend] = CPU_BACKENDS
+) -> dict[Way, Callable[[], Describer]]:
+    """How to open a model by backends for processors, each with each number of threads.
+
+    An opener raises BackendError where its way cannot be taken.
+    """
+    opener: dict[CpuBackend, Callable[..., Describer]] = {
+        'onnxruntime': partial(OnnxDescriber, model),
+        'OpenVINO': partial(_openvino, model),
+    }
+    names = {'onnxruntime': f'onnxruntime {ort.__version__}', 'OpenVINO': openvino_name()}
+    return {
+        Way(f'{names[backend]} {model.precision} on CPU', threads): partial(
+            opener[backend], threads=threads
+        )
+        for backend in backends
+        for threads in steps
+    }
 
 
-def _faster_on_cpu(chosen: Chosen, model: Model, threads: int, cache: Path) -> Chosen:
-    """OpenVINO in place of onnxruntime where it is right and was measured to be faster here."""
-    onnx_describer = chosen.describer
-    if not isinstance(onnx_describer, OnnxDescriber):
-        return chosen
-    try:
-        other = _openvino(model, onnx_describer, threads)
-    except BackendError as error:
-        reason = '; '.join(filter(None, [chosen.reason, str(error)]))
-        return replace(chosen, reason=reason, is_failure=True)
-    choices = {one.name: one for one in (chosen, other)}
-    key = {
+def measured_for(model: Model) -> dict[str, str]:
+    """What times of ways to run a model's graph are of, as a key to remember them by."""
+    return {
         'processor': processor_name(),
-        'threads': str(threads or len(os.sched_getaffinity(0))),
+        'cores': str(len(os.sched_getaffinity(0))),
         'graph': model.graph_sha256,
     }
-    name, taken_ms = fastest(
-        {name: one.describer for name, one in choices.items()}, key=key, cache=cache
+
+
+def _openvino(model: Model, *, threads: int) -> Describer:
+    """By OpenVINO, which has to describe as onnxruntime does; raises BackendError."""
+    return OpenVinoDescriber(model, OnnxDescriber(model, threads=threads), threads=threads)
+
+
+def _on_cpu(
+    model: Model,
+    backends: Sequence[CpuBackend],
+    *,
+    steps: Sequence[int],
+    cache: Path,
+    progress: Progress,
+) -> Chosen:
+    """The fastest way on the CPU; raises ModelError, and BackendError where none can be taken."""
+    ways = ways_on_cpu(model, steps, backends=backends)
+    return _chosen(fastest(ways, key=measured_for(model), cache=cache, progress=progress))
+
+
+def _chosen(found: Fastest) -> Chosen:
+    """What was found to be the fastest, with what the others take."""
+    said = ''
+    if found.taken_ms:
+        times = (f'{way} {taken:.1f} ms' for way, taken in found.taken_ms.items())
+        said = (
+            f'{"; ".join(times)}; taken: the fewest threads within {ABOUT_AS_FAST:g} times the '
+            'fastest'
+        )
+    return Chosen(
+        found.describer,
+        found.way.backend,
+        '; '.join(found.refused),
+        bool(found.refused),
+        threads=found.way.threads,
+        measured=said,
     )
-    measured = ', '.join(f'{name} {taken:.1f} ms' for name, taken in taken_ms.items())
+
+
+def _with_reason(chosen: Chosen, reason: str, is_failure: bool) -> Chosen:
+    """The same with one more reason in front."""
     return replace(
-        choices[name],
-        reason='; '.join(filter(None, [chosen.reason, f'measured here: {measured}'])),
-        is_failure=chosen.is_failure,
+        chosen,
+        reason=_joined(reason, chosen.reason),
+        is_failure=is_failure or chosen.is_failure,
     )
+
+
+def _joined(*reasons: str) -> str:
+    return '; '.join(filter(None, reasons))
 
 
 def engine_precision(precision: str) -> EnginePrecision | None:
@@ -194,26 +265,27 @@ def engine_precision(precision: str) -> EnginePrecision | None:
     return _ENGINE_PRECISION.get(precision, 'int8')
 
 
-def _by_onnxruntime(
-    model: Model,
-    names: list[str],
-    precision: str,
-    threads: int,
-    cache: Path,
-    reason: str,
-    is_failure: bool,
+def _providers(backend: str) -> list[str]:
+    """The providers of onnxruntime that a backend tries before the CPU."""
+    wished = {'openvino': [_OPENVINO], 'cpu': []}.get(backend, [_TENSORRT, _CUDA])
+    return [name for name in wished if name in ort.get_available_providers()]
+
+
+def _by_providers(
+    model: Model, names: list[str], precision: str, threads: int, cache: Path
 ) -> Chosen:
-    """names: of the providers to try before the CPU."""
-    if names and precision == 'auto':  # which was chosen for the CPU
+    """By the first of onnxruntime's providers that starts, else by its CPU; raises ModelError."""
+    if precision == 'auto':  # which was chosen for the CPU
         model = Model.open(model.folder, precision='fp32')
     providers = [_provider(name, cache) for name in names]
     describer = OnnxDescriber(model, threads=threads, providers=[*providers, CPU])
-    runs = describer.providers[0].removesuffix('ExecutionProvider')
-    if names and describer.providers[0] not in names:
-        told = f'onnxruntime has {", ".join(names)}, and none of them starts'
-        reason, is_failure = '; '.join(filter(None, [reason, told])), True
-    name = f'onnxruntime {ort.__version__} {model.precision} on {runs}'
-    return Chosen(describer, name, reason, is_failure)
+    runs = describer.providers[0]
+    name = f'onnxruntime {ort.__version__} {model.precision} on '
+    name += runs.removesuffix('ExecutionProvider')
+    if runs in names:
+        return Chosen(describer, name)
+    told = f'onnxruntime has {", ".join(names)}, and none of them starts'
+    return Chosen(describer, name, told, True, threads=threads)
 
 
 def _provider(name: str, cache: Path) -> Provider:

@@ -20,6 +20,15 @@ from vpr_ros.core.image import resize
 from vpr_ros.core.types import Cells, Descriptors, Image
 
 
+def openvino_name() -> str:
+    """OpenVINO with its version, where it can be imported."""
+    try:
+        version = str(_imported().__version__).partition('-')[0]
+    except BackendError:
+        return 'OpenVINO'
+    return f'OpenVINO {version}'
+
+
 class OpenVinoDescriber:
     """A model folder run by OpenVINO, all threads on one image."""
 
@@ -29,11 +38,7 @@ class OpenVinoDescriber:
         reference: the same graph by onnxruntime, whose descriptors this has to give. Raises
         BackendError without openvino, for a graph that it refuses and for other descriptors.
         """
-        try:
-            import openvino
-        except (ImportError, OSError) as error:
-            raise BackendError(f'OpenVINO cannot be imported ({error})') from error
-        self.version = str(openvino.__version__).partition('-')[0]
+        openvino = _imported()
         self._model = model
         settings: dict[str, Any] = {
             'INFERENCE_NUM_THREADS': threads or len(os.sched_getaffinity(0)),
@@ -48,7 +53,7 @@ class OpenVinoDescriber:
             self._request = compiled.create_infer_request()
         except RuntimeError as error:  # pybind11 turns C++ exceptions into these
             raise BackendError(f'{model.graph}: OpenVINO cannot run it ({error})') from error
-        require_parity(self, reference, bits, what=f'OpenVINO {self.version}')
+        require_parity(self, reference, bits, what=openvino_name())
 
     @property
     def model(self) -> Model:
@@ -78,3 +83,11 @@ class OpenVinoDescriber:
                 [np.array(self._request.get_output_tensor(row).data) for row in range(outputs)]
             )
         return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+
+def _imported() -> Any:
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        raise BackendError(f'OpenVINO cannot be imported ({error})') from error
+    return openvino
