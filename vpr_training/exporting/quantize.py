@@ -13,7 +13,7 @@ without a zero point only; the symmetric form is for it.
 
 import copy
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from vpr_ros.core.image import resize
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
 from vpr_training.basics.errors import TrainingError
+from vpr_training.exporting.equalize import equalized
 from vpr_training.exporting.graph_edits import (
     ancestors,
     initializers,
@@ -45,6 +46,7 @@ from vpr_training.exporting.graph_edits import (
     simplified,
     users,
 )
+from vpr_training.exporting.rounding import rounded
 
 FEWEST_IMAGES = 16
 MOST_IMAGES = 64
@@ -86,6 +88,7 @@ class Calibrated:
     """A float graph prepared for quantization, and the range of each of its tensors."""
 
     model: Any  # onnx.ModelProto
+    rounded: Mapping[str, Mapping[str, Any]]  # layer -> its constants where it is quantized
     ranges: Any  # onnxruntime's TensorsData
     images: Sequence[Image]
     bytes_tensor: str  # the images as bytes, [B, 3, H, W]; '' if the first layer needs floats
@@ -94,7 +97,7 @@ class Calibrated:
     @property
     def layers(self) -> list[str]:
         """Names of the nodes that may be quantized or kept in float."""
-        aside = _pooling_products(self.model) | _of_cells_alone(self.model)
+        aside = _pooling_products(self.model) | _behind_cells(self.model)
         nodes = [node for node in self.model.graph.node if node.op_type in _LAYERS]
         return [node.name for node in nodes if node.name not in aside]
 
@@ -110,10 +113,14 @@ class _Reader(CalibrationDataReader):
 
 
 def calibrate(graph: bytes, images: Sequence[Image]) -> Calibrated:
-    """Find the range of every tensor of a model's graph; images are of the network's size."""
+    """Find the range of every tensor of a model's graph; images are of the network's size.
+
+    Channels are equalized and weights rounded for the output's sake first.
+    """
     model = onnx.load_from_string(simplified(graph))
     bytes_tensor, float_tensor, zero_point = _fold_normalization(model)
-    model = onnx.shape_inference.infer_shapes(model)
+    even = equalized(model, images)
+    model = onnx.shape_inference.infer_shapes(even.model)
     with tempfile.TemporaryDirectory(prefix='calibrate-') as folder:
         path = Path(folder) / 'model.onnx'
         onnx.save(model, path)
@@ -125,11 +132,14 @@ def calibrate(graph: bytes, images: Sequence[Image]) -> Calibrated:
         )
         calibrator.collect_data(_Reader(model.graph.input[0].name, images))
         ranges = calibrator.compute_data().data
+    for tensor, (least, most) in even.ranges.items():
+        ranges[tensor] = TensorData(lowest=np.float32(least), highest=np.float32(most))
     if bytes_tensor:
         low, high = np.float32(-zero_point), np.float32(255 - zero_point)  # scale 1
         ranges[float_tensor] = TensorData(lowest=low, highest=high)
     together = TensorsData(CalibrationMethod.MinMax, ranges)
-    return Calibrated(model, together, images, bytes_tensor, float_tensor)
+    constants = rounded(model, images)
+    return Calibrated(model, constants, together, images, bytes_tensor, float_tensor)
 
 
 def int8_graph(
@@ -140,7 +150,7 @@ def int8_graph(
     symmetric: the form for TensorRT, with signed activations and float biases.
     """
     exclude = {name for layer in keep for name in _with_sources(calibrated.model, layer)}
-    exclude |= _pooling_products(calibrated.model) | _of_cells_alone(calibrated.model)
+    exclude |= _pooling_products(calibrated.model) | _behind_cells(calibrated.model)
     return _quantized(calibrated, exclude=sorted(exclude), only=[], symmetric=symmetric)
 
 
@@ -181,10 +191,17 @@ def _pooling_products(model: Any) -> set[str]:
     }
 
 
-def _of_cells_alone(model: Any) -> set[str]:
-    """Names of the nodes that cells depend on and descriptors do not."""
-    first, *others = [output.name for output in model.graph.output]
-    return ancestors(model, others) - ancestors(model, [first])
+def _behind_cells(model: Any) -> set[str]:
+    """Names of the nodes that make cells of a map, and of all that reads what they make."""
+    cells = [output.name for output in model.graph.output][1:]
+    above = ancestors(model, cells)
+    names: set[str] = set()
+    made: set[str] = set()
+    for node in model.graph.node:  # in the graph's order
+        if (node.name in above and node.op_type == 'MatMul') or made & set(node.input):
+            names.add(node.name)
+            made |= set(node.output)
+    return names
 
 
 def _with_sources(model: Any, layer: str) -> set[str]:
@@ -216,8 +233,19 @@ def _outputs(graph: bytes, batch: Any) -> list[NDArray[np.float32]]:
 def _quantized(
     calibrated: Calibrated, *, exclude: list[str], only: list[str], symmetric: bool
 ) -> bytes:
+    model = copy.deepcopy(calibrated.model)
+    skipped = set(exclude)
+    constants = {
+        name: array
+        for layer, arrays in calibrated.rounded.items()
+        if layer not in skipped and (not only or layer in only)
+        for name, array in arrays.items()
+    }
+    for entry in model.graph.initializer:
+        if entry.name in constants:
+            entry.CopyFrom(numpy_helper.from_array(constants[entry.name], entry.name))
     quantizer = QDQQuantizer(
-        copy.deepcopy(calibrated.model),
+        model,
         True,  # a scale for each channel
         False,  # all 8 bits
         QuantType.QInt8,
