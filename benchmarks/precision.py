@@ -1,16 +1,20 @@
-"""What a model's graphs cost and lose by each backend: latency, bytes, recall, in one run.
+"""All ways to run models on this machine in one table: latency, recall, size, parity.
 
-    python benchmarks/precision.py [MODEL] [--sets DIR ...]
+    python benchmarks/precision.py [MODEL ...] [--threads 1 2] [--sets DIR ...] [--output PAGE.md]
 
-Backends (OpenVINO, TensorRT and TensorRT-RTX, and onnxruntime's providers for a GPU, where they
-are) and graphs take turns at one and at two threads. Ratios
-are to fp32 by onnxruntime. R@1 is that of each graph on its own map, of its
-queries on a map of the fp32 graph, and of fp32 queries on its map, as the export's gate has it.
+Models (all shipped ones), their graphs, backends (OpenVINO, TensorRT and TensorRT-RTX, and
+onnxruntime's providers for a GPU, where they are) and numbers of threads. All ways of a model
+take turns. Ratios are to fp32 by onnxruntime with as many threads. R@1 is the worst of three: each
+graph on its own map, its queries on a map of the fp32 graph, and fp32 queries on its map, as the
+export's gate has it; with cells, R@1 is with verification. The way that the node takes is marked.
 """
 
 import argparse
+import os
 import tempfile
+from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,15 +25,21 @@ from vpr_ros.core.describing.backend import (
     open_describer,
     open_tensorrt,
 )
+from vpr_ros.core.describing.choosing import threads_within
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
+from vpr_ros.core.describing.fastest import Way, best_of, steps_of_threads
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.openvino import OpenVinoDescriber
 from vpr_ros.core.describing.parity import probes
-from vpr_ros.core.describing.shipped import default_model
+from vpr_ros.core.describing.precision import processor_name
 from vpr_ros.core.describing.tensorrt_library import LIBRARIES, MissingLibraryError
 from vpr_ros.core.errors import BackendError, ModelError
 from vpr_training.data.layouts import open_recall_set
-from vpr_training.exporting.recall_gate import described, recall_in_pairings
+from vpr_training.exporting.recall_gate import VERIFIED, described, recall_in_pairings
+
+MODELS = Path(__file__).resolve().parents[1] / 'models'
+FP32 = 'fp32'
+HEAD = ('model', 'runs', 'threads', 'ms', 'times fp32', 'of the best', 'MB', 'cosine')
 
 
 def on_cpu(model: Model, threads: int) -> dict[str, Describer]:
@@ -73,62 +83,128 @@ def on_gpu(model: Model) -> dict[str, Describer]:
     return found
 
 
-def show_latency(
-    model: Model, taking_turns: dict[str, Describer], *, rounds: int, batch: int
-) -> None:
-    """One line for each graph and backend, as a ratio to fp32 by onnxruntime."""
+def rows_of(
+    model: Model,
+    describers: dict[Way, Describer],
+    recall: dict[str, list[str]],
+    *,
+    rounds: int,
+    batch: int,
+) -> list[list[str]]:
+    """A row for each way; recall: R@1 on each set by the way's backend and graph."""
     image = probes()[0]
     expected = OnnxDescriber(model).describe([image])
-    calls = {name: partial(one.describe, [image] * batch) for name, one in taking_turns.items()}
-    found = medians_ms(calls, rounds=rounds)
-    chosen = Model.open(model.folder).precision
-    best = min(found[name] for name in found)
-    print(f'{model.card.name}, {batch} at once; auto takes the graph {chosen}')
-    for name, value in found.items():
-        size_mb = taking_turns[name].model.graph.stat().st_size / 1e6
-        cosine = float((calls[name]()[:1] * expected).sum())
-        print(
-            f'  {name:<44} {value:8.2f} ms  {found["onnxruntime fp32"] / value:5.2f} times as fast'
-            f'  {value / best:5.2f} of the best  {size_mb:5.1f} MB  cosine {cosine:.4f}'
+    by_name = {str(way): way for way in describers}
+    calls = {str(way): partial(one.describe, [image] * batch) for way, one in describers.items()}
+    taken_ms = {by_name[name]: taken for name, taken in medians_ms(calls, rounds=rounds).items()}
+    graph = Model.open(model.folder).precision
+    chosen = best_of(
+        {
+            way: taken
+            for way, taken in taken_ms.items()
+            if not way.threads or describers[way].model.precision == graph
+        }
+    )
+    best_ms = min(taken_ms.values())
+    rows = []
+    for way, taken in taken_ms.items():
+        plain = taken_ms.get(Way(f'onnxruntime {FP32}', way.threads or 1))
+        size_mb = describers[way].model.graph.stat().st_size / 1e6
+        cosine = float((calls[str(way)]()[:1] * expected).sum())
+        rows.append(
+            [
+                model.card.name,
+                f'{way.backend}{" (the node)" if way == chosen else ""}',
+                str(way.threads or 'GPU'),
+                f'{taken:.1f}',
+                f'{plain / taken:.2f}' if plain else '',
+                f'{taken / best_ms:.2f}',
+                f'{size_mb:.1f}',
+                f'{cosine:.4f}',
+                *recall.get(way.backend, []),
+            ]
         )
+    return rows
 
 
-def show_recall(
-    model: Model, all_of_them: dict[str, Describer], folder: Path, store: Path
-) -> None:
-    """One line for each graph and backend: R@1 in all pairings."""
+def worst_recall(
+    model: Model, describers: dict[str, Describer], folder: Path, store: Path
+) -> dict[str, str]:
+    """R@1 of each graph and backend in the pairing where it is least."""
     images = open_recall_set(folder)
-    reference = described(OnnxDescriber(model), images, store, f'{model.card.name} fp32')
-    print(f'\n{model.card.name} on {images.name}, R@1 of {len(images.queries)} queries')
-    for name, describer in all_of_them.items():
-        label = f'{model.card.name} {name}'
-        found = recall_in_pairings(images, described(describer, images, store, label), reference)
-        said = '   '.join(f'{pairing} {share:.3f}' for pairing, share in found.items())
-        print(f'  {name:<44} {said}')
+    reference = described(OnnxDescriber(model), images, store, f'{model.card.name} {FP32}')
+    found = {}
+    for name, describer in describers.items():
+        own = described(describer, images, store, f'{model.card.name} {name}')
+        shares = recall_in_pairings(images, own, reference)
+        verified = [share for key, share in shares.items() if key.endswith(VERIFIED)]
+        found[name] = f'{min(verified or shares.values()):.3f}'
+    return found
+
+
+def table(folders: Sequence[Path], arguments: argparse.Namespace) -> list[str]:
+    """The table's lines, in Markdown."""
+    sets = [folder.name for folder in arguments.sets]
+    lines = [
+        '| ' + ' | '.join([*HEAD, *(f'R@1 {name}' for name in sets)]) + ' |',
+        '|---' * (len(HEAD) + len(sets)) + '|',
+    ]
+    for folder in folders:
+        model = Model.open(folder, precision=FP32)
+        by_gpu = on_gpu(model)
+        describers = {
+            Way(name, threads): one
+            for threads in arguments.threads
+            for name, one in on_cpu(model, threads).items()
+        } | {Way(name, 0): one for name, one in by_gpu.items()}
+        recall: dict[str, list[str]] = {}
+        with tempfile.TemporaryDirectory(prefix='precision-') as store:
+            for images in arguments.sets:
+                once = on_cpu(model, max(arguments.threads)) | by_gpu
+                for name, share in worst_recall(model, once, images, Path(store)).items():
+                    recall.setdefault(name, []).append(share)
+        rows = rows_of(model, describers, recall, rounds=arguments.rounds, batch=arguments.batch)
+        lines += ['| ' + ' | '.join(row) + ' |' for row in rows]
+    return lines
+
+
+def page(lines: Sequence[str], batch: int) -> str:
+    """The table as a page, with what it was measured on."""
+    versions = ', '.join(
+        f'{name} {version(name)}' for name in ('onnxruntime', 'openvino') if find_spec(name)
+    )
+    return '\n'.join(
+        [
+            '# Ways to run a model',
+            '',
+            f'Made by `python benchmarks/precision.py` on {processor_name()} with '
+            f'{len(os.sched_getaffinity(0))} cores, {batch} image{"s" if batch > 1 else ""} at '
+            f'once; {versions}. Other programs kept {os.getloadavg()[2]:.1f} cores busy.',
+            '',
+            *lines,
+            '',
+        ]
+    )
 
 
 def main() -> None:
     """The command; see the module."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('model', nargs='?', type=Path, metavar='MODEL', help='default: shipped')
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('models', nargs='*', type=Path, metavar='MODEL', help='default: shipped')
+    parser.add_argument(
+        '--threads', nargs='+', type=int, default=steps_of_threads(threads_within(1.0))
+    )
     parser.add_argument('--rounds', type=int, default=50, help='of the latency')
     parser.add_argument('--batch', type=int, default=1, help='images described at once')
     parser.add_argument('--sets', nargs='*', default=[], type=Path, metavar='DIR')
+    parser.add_argument('--output', type=Path, metavar='PAGE', help='write a page, too')
     arguments = parser.parse_args()
     find_openvino()
-    model = Model.open(arguments.model or default_model(), precision='fp32')
-    by_gpu = on_gpu(model)
-    for threads in (1, 2):
-        print(f'\n{threads} threads')
-        show_latency(
-            model,
-            on_cpu(model, threads) | by_gpu,
-            rounds=arguments.rounds,
-            batch=arguments.batch,
-        )
-    with tempfile.TemporaryDirectory(prefix='precision-') as store:
-        for folder in arguments.sets:
-            show_recall(model, on_cpu(model, 0) | by_gpu, folder, Path(store))
+    folders = arguments.models or sorted(path.parent for path in MODELS.glob('*/card.json'))
+    lines = table(folders, arguments)
+    print('\n'.join(lines))
+    if arguments.output:
+        arguments.output.write_text(page(lines, arguments.batch), encoding='utf-8')
 
 
 if __name__ == '__main__':
