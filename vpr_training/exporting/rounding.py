@@ -56,18 +56,23 @@ def rounded_rows(weights: Floats, covariance: Floats) -> Floats:
     """Weights [G, O, K] on grids of their rows; covariance of the inputs [G, K, K], definite."""
     whole = np.abs(weights).max(axis=2) / _MOST  # [G, O]
     whole[whole == 0] = 1
-    best, least = np.zeros_like(weights), np.full(whole.shape, np.inf)
+    best = np.round(weights / whole[:, :, None]) * whole[:, :, None]
+    least = _error(weights - best, covariance)
     for shrink in _SHRINKS:
         scale = shrink * whole
         steps = _descended(weights, covariance, scale)
         tried = steps * scale[:, :, None]
-        left = weights - tried
-        error = ((left @ covariance) * left).sum(axis=2)
-        # Another grid would be found from the largest weight where none is at the end of this one.
-        better = (error < least) & ((np.abs(steps).max(axis=2) == _MOST) | (shrink == 1))
+        error = _error(weights - tried, covariance)
+        # Another grid would be found from the largest weight if none is at the end of this one.
+        better = (error < least) & (np.abs(steps).max(axis=2) == _MOST)
         best = np.where(better[:, :, None], tried, best)
         least = np.where(better, error, least)
     return best
+
+
+def _error(left: Floats, covariance: Floats) -> Floats:
+    """Variance of each output [G, O] by what is left of the weights [G, O, K]."""
+    return np.asarray(((left @ covariance) * left).sum(axis=2))
 
 
 def _descended(weights: Floats, covariance: Floats, scale: Floats) -> Floats:
