@@ -425,8 +425,9 @@ def _facts(configured: Configured | None) -> dict[str, str]:
     }
     if configured.drive_log is not None:
         facts['rerun'] = configured.drive_log.said
-    if chosen.threads:
-        facts['threads'] = str(chosen.threads)
-    if chosen.measured:
-        facts['backend, measured here'] = chosen.measured
-    return facts | ({'backend, why not faster': chosen.reason} if chosen.reason else {})
+    of_backend = {
+        'threads': str(chosen.threads or ''),
+        'backend, measured here': chosen.measured,
+        'backend, why not faster': chosen.reason,
+    }
+    return facts | {name: said for name, said in of_backend.items() if said}

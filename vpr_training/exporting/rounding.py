@@ -72,7 +72,8 @@ def rounded_rows(weights: Floats, covariance: Floats) -> Floats:
 
 def _error(left: Floats, covariance: Floats) -> Floats:
     """Variance of each output [G, O] by what is left of the weights [G, O, K]."""
-    return np.asarray(((left @ covariance) * left).sum(axis=2))
+    variance: Floats = ((left @ covariance) * left).sum(axis=2)
+    return variance
 
 
 def _descended(weights: Floats, covariance: Floats, scale: Floats) -> Floats:
