@@ -56,7 +56,7 @@ def rounded_rows(weights: Floats, covariance: Floats) -> Floats:
     """Weights [G, O, K] on grids of their rows; covariance of the inputs [G, K, K], definite."""
     whole = np.abs(weights).max(axis=2) / _MOST  # [G, O]
     whole[whole == 0] = 1
-    best = np.round(weights / whole[:, :, None]) * whole[:, :, None]
+    best: Floats = np.round(weights / whole[:, :, None]) * whole[:, :, None]
     least = _error(weights - best, covariance)
     for shrink in _SHRINKS:
         scale = shrink * whole
