@@ -370,7 +370,7 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
     engine.done('pull', '--fleet', fleet, '--condition', 'dusk', '--output', tmp_path / 'cut')
     assert PlaceMap.open(tmp_path / 'cut').names[0] == '1/0.jpg'
     said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
-    assert 'nothing of condition x' in said
+    assert 'has no places of condition x' in said
     assert 'and 1 older' in engine.done('fleet', fleet, '--versions', '2')
 
 
