@@ -22,7 +22,7 @@ class Reason(Enum):
     OUTSIDE_GPS = 'no place on the map lies where GPS says'
     NOT_SURE = 'not sure enough yet'
     LOOK_ALIKES = 'two places far apart are both likely'
-    DOES_NOT_FIT = 'the scene is not where it would be at the likeliest place'
+    DOES_NOT_FIT = 'the image does not fit the landmarks of the likeliest place'
     LOOKS_ELSEWHERE = 'the image looks like other places than the drive so far leads to'
     ELSEWHERE = 'probably not on the map'
     NOTHING_SEEN = 'the image shows nothing'
