@@ -1,6 +1,7 @@
 """Figures of drives: pooled, in parts, compared, without truth; and the page that shows them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from worlds import picture, write_posed_folder, write_tiny_model
 from vpr_ros import build_map, evaluate_bag
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.writer import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import Answer
@@ -128,6 +130,27 @@ def test_the_page_shows_what_was_wrong_and_how_to_repeat_it(world: Path, tmp_pat
         'Error over time', 'Worst failures', 'How to repeat it',
     ):  # fmt: skip
         assert f'<h2>{heading}' in text, heading
+
+
+def test_images_without_a_fix_are_counted_by_reason_and_shown(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, figures = tmp_path / 'page.html', tmp_path / 'figures.json'
+    words = (
+        '--bag',
+        str(world / 'drives' / 'dusk'),
+        '--report',
+        str(page),
+        '--json',
+        str(figures),
+    )
+    assert run(world, *words, '--set', 'min_similarity=1') == 0
+    found, text = json.loads(figures.read_text()), page.read_text()
+    why = Reason.NOTHING_SIMILAR.value
+    assert found['answered'] == 0.25 and found['queries'] == 8
+    assert found['no_fix_reasons'] == {why: 6}
+    assert re.search(f'no fix +6   images: {why}', capsys.readouterr().out)
+    assert f'no fix ({why})' in text and 'whose first match is right but got no fix' in text
 
 
 @pytest.fixture

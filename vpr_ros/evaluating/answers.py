@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.localizer import Localization, Localizer
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives.drive import RecordedFrame
@@ -34,6 +34,7 @@ class Answer:
     similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
     observed: NDArray[np.float64] | None = None  # see confidence.observe
     is_calibrated: bool = False  # the probability promises how often such an answer is right
+    reason: Reason | None = None  # why there is no fix; None with a fix, or where it is not told
 
 
 OnLocated: TypeAlias = Callable[[Frame, Localization], None]
@@ -101,4 +102,5 @@ def _answer(located: Localization, before_ms: dict[str, float], *, along_a_drive
         similar=located.similar.map_T_base,
         observed=located.observed,
         is_calibrated=along_a_drive and (located.observed is not None or fix is not None),
+        reason=outcome.reason if isinstance(outcome, NoFix) else None,
     )

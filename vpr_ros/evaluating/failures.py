@@ -1,4 +1,4 @@
-"""The worst failures of a variant as pictures: the query, its first matches, the true place."""
+"""The failures of a variant as pictures: the query, its first matches, the true place."""
 
 import math
 from collections.abc import Sequence
@@ -29,31 +29,49 @@ _PICTURE_PX = 320
 def failures(
     title: str, variant: Variant, drives: Sequence[Drive], tolerance: Tolerance
 ) -> Gallery:
-    """Wrong fixes by their error, then queries whose first match is wrong, latest hit first."""
+    """Wrong fixes by their error, wrong first matches, latest hit first, and images without a fix.
+
+    Of each kind some are shown, and more of the first where there are few of the others.
+    """
     judged = variant.evaluation.judged
-    fixes, misses = _wrong(judged)
-    if not len(fixes) and not len(misses):
-        return Gallery(title, [], 'No fix was wrong, and every place was the first match.')
-    shown = [*fixes[: WORST - min(len(misses), WORST // 3)], *misses][:WORST]
+    kinds = _wrong(judged)
+    if not any(map(len, kinds)):
+        return Gallery(
+            title, [], 'No fix was wrong, and every image had its place first and a fix.'
+        )
+    shown = _some_of_each(kinds)
     images = _images(judged, shown, drives)
     places = variant.setup.place_map.base_poses()
     strips = [_strip(int(row), images.get(int(row)), variant, places, tolerance) for row in shown]
+    fixes, misses, refused = map(len, kinds)
     note = (
-        f'{len(fixes)} wrong fixes, {len(misses)} other queries whose first match is wrong; '
-        'metres are distances to the true position.'
+        f'{fixes} wrong fixes, {misses} other queries whose first match is wrong, {refused} whose '
+        'first match is right but got no fix; metres are distances to the true position.'
     )
     return Gallery(title, strips, note)
 
 
-def _wrong(judged: Judged) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the wrong fixes and of the other wrong first matches, worst first."""
+def _some_of_each(kinds: Sequence[NDArray[np.int64]]) -> list[np.int64]:
+    """WORST rows at most: a third of each kind, and what is left to the first kinds."""
+    counts = [min(len(kind), WORST // len(kinds)) for kind in kinds]
+    for number_of_kind, kind in enumerate(kinds):
+        counts[number_of_kind] += min(len(kind) - counts[number_of_kind], WORST - sum(counts))
+    return [row for kind, count in zip(kinds, counts) for row in kind[:count]]
+
+
+def _wrong(judged: Judged) -> tuple[NDArray[np.int64], ...]:
+    """Rows of wrong fixes, of other wrong first matches and of refused answers, worst first."""
     wrong_fix = judged.known & judged.fixed & ~judged.right
-    missed = judged.known & ~judged.unmatchable & (judged.rank != 0) & ~wrong_fix
-    fixes, misses = np.flatnonzero(wrong_fix), np.flatnonzero(missed)
+    able = judged.known & ~judged.unmatchable & ~wrong_fix
+    fixes = np.flatnonzero(wrong_fix)
+    misses = np.flatnonzero(able & (judged.rank != 0))
+    refused = np.flatnonzero(able & (judged.rank == 0) & ~judged.fixed)
     late = np.where(judged.rank[misses] < 0, np.iinfo(np.int64).max, judged.rank[misses])
+    probability = np.array([answer.probability for answer in judged.answers])
     return (
         fixes[np.argsort(-judged.error_m[fixes], kind='stable')],
         misses[np.argsort(-late, kind='stable')],
+        refused[np.argsort(probability[refused], kind='stable')],
     )
 
 
@@ -76,8 +94,8 @@ def _strip(
 
 
 def _heading(judged: Judged, row: int) -> str:
-    probability = judged.answers[row].probability
-    outcome = 'no fix'
+    probability, reason = judged.answers[row].probability, judged.answers[row].reason
+    outcome = 'no fix' if reason is None else f'no fix ({reason.value})'
     if judged.fixed[row]:
         outcome = f'wrong fix, {number(float(judged.error_m[row]))} m off'
     sure = '' if math.isnan(probability) else f', probability {probability:.2f}'

@@ -4,6 +4,7 @@ Answers come from the core or from the running node. Of a drive without true pos
 that needs none is there; the rest is NaN.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -71,6 +72,7 @@ class Evaluation:
     precision_recall: PrecisionRecall | None  # of the first candidates, by similarity
     answered: float  # share of queries that got a fix
     answered_interval: Interval  # 95 %, as all others here
+    no_fix_reasons: dict[str, int]  # queries without a fix by what was said, most frequent first
     answerable: int  # queries with a true place on the map
     answered_of_answerable: float  # share of them that got a right fix; NaN where there are none
     answered_of_answerable_interval: Interval
@@ -147,6 +149,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         precision_recall=_precision_recall(queries),
         answered=float(fixed[counted].mean()),
         answered_interval=interval(fixed, counted),
+        no_fix_reasons=_no_fix_reasons(judged.of(counted)),
         answerable=int(able.sum()),
         answered_of_answerable=_share(judged.right[able]),
         answered_of_answerable_interval=interval(judged.right, able),
@@ -195,6 +198,11 @@ def _part(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> Evaluation:
     )
     found = figures_of(evaluation.judged.of(chosen), provenance)
     return replace(found, time_to_first_fix_s=float('nan'))
+
+
+def _no_fix_reasons(judged: Judged) -> dict[str, int]:
+    said = Counter(answer.reason.value for answer in judged.answers if answer.reason is not None)
+    return dict(said.most_common())
 
 
 def _turned_deg(fixes: Judged, provenance: Provenance) -> NDArray[np.float64]:

@@ -132,6 +132,11 @@ def _unmatchable(found: Evaluation) -> Iterator[Line]:
     yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
 
 
+def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
+    for reason, count in found.no_fix_reasons.items():
+        yield Line('no fix', f'{count}', f'images: {reason}', 'silent')
+
+
 def _not_on_map(found: Evaluation) -> Iterator[Line]:
     if found.fixes_not_on_map:
         note = 'where the map has no place; they count as false'
@@ -225,6 +230,7 @@ FIGURES = (
         is_main=True,
     ),
     Shown(key='answered_interval', value=lambda found: list(found.answered_interval)),
+    Shown(key='no_fix_reasons', value=lambda found: found.no_fix_reasons, lines=_no_fix_reasons),
     Shown(key='answerable', value=lambda found: found.answerable),
     Shown(
         key='answered_of_answerable',
