@@ -652,7 +652,9 @@ def test_positions_without_headings_stay_geographic_in_the_bag(tmp_path, storage
 def test_plain_images_become_a_drive_along_x(tmp_path):
     for index in range(3):
         picture(tmp_path / 'in' / f'{index}.png', index)
-    write_bag(tmp_path / 'in', tmp_path / 'out', WriteOptions(spacing_m=2.0, rate_hz=10.0))
+    options = WriteOptions(spacing_m=2.0, rate_hz=10.0)
+    written = write_bag(tmp_path / 'in', tmp_path / 'out', options)
+    assert 'the images are placed along x, one each 2 m' in written.notes
     drive = open_drive(tmp_path / 'out')
     assert [frame.stamp_ns for frame in drive.frames()] == [10**9, 11 * 10**8, 12 * 10**8]
     np.testing.assert_allclose(

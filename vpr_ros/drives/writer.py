@@ -262,6 +262,10 @@ def write_bag(
     written = Written()
     with noting(lambda: written.notes), writing(output, options.storage) as bag:
         _write_drive(bag, drive, options, written, drive_options.max_pose_gap_s)
+        if drive.trajectory is None:
+            written.notes.append(
+                f'the images are placed along x, one each {_spacing_m(options):g} m'
+            )
         written.notes[:0] = notes_of(drive)
         if not written.images:
             raise DriveError(f'{folder}: not one of its {len(drive)} images can be used')
@@ -323,6 +327,10 @@ def _write_drive(
         written.notes.append(f'{len(unposed_ns)} images have no pose at their stamp{why}')
 
 
+def _spacing_m(options: WriteOptions) -> float:
+    return 1.0 if options.spacing_m is None else options.spacing_m
+
+
 def _write_pose(
     bag: BagWriter,
     drive: Drive,
@@ -337,7 +345,7 @@ def _write_pose(
     """Write the pose of one image; False where it has none."""
     if drive.trajectory is None:
         pose = IDENTITY.copy()
-        pose[0] = index * (1.0 if options.spacing_m is None else options.spacing_m)
+        pose[0] = index * _spacing_m(options)
         bag.odometry(stamp_ns, pose)
         written.pose_topic = ODOMETRY_TOPIC
         written.poses += 1
