@@ -21,12 +21,16 @@ from vpr_training.exporting.graph_edits import initializers
 _MOST = 127  # of a signed byte; -128 would make the scale another one
 _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)  # of the scale that holds the largest weight
 _SWEEPS = 4
+_BLOCK = 64  # inputs, after whose steps the slope of all others is made anew by one product
+_MOST_INPUTS = 1024  # of an output: the errors of more weights average out, and take minutes
 _POSITIONS = 128  # of an image, at which a layer's inputs are looked at
 _RIDGE = 3e-3  # of the mean variance
 
 
 def rounded(model: Any, images: Sequence[Image]) -> dict[str, dict[str, Floats]]:
     """For each convolution, by its name, the constants to take when it is quantized.
+
+    Those of more than _MOST_INPUTS inputs are left out.
 
     model: onnx.ModelProto in float. images: of the network's size. Quantizing the new weights with
     a scale for each output channel changes them no more.
@@ -35,7 +39,10 @@ def rounded(model: Any, images: Sequence[Image]) -> dict[str, dict[str, Floats]]
     layers = [
         _Layer(node, constants[node.input[1]])
         for node in model.graph.node
-        if node.op_type == 'Conv' and len(node.input) == 3 and _has(constants, node.input[1:])
+        if node.op_type == 'Conv'
+        and len(node.input) == 3
+        and _has(constants, node.input[1:])
+        and int(np.prod(constants[node.input[1]].shape[1:])) <= _MOST_INPUTS
     ]
     rng = np.random.default_rng(0)
     for tensors in tensors_of(model, {layer.node.input[0] for layer in layers}, images):
@@ -58,9 +65,8 @@ def rounded_rows(weights: Floats, covariance: Floats) -> Floats:
     whole[whole == 0] = 1
     best: Floats = np.round(weights / whole[:, :, None]) * whole[:, :, None]
     least = _error(weights - best, covariance)
-    for shrink in _SHRINKS:
-        scale = shrink * whole
-        steps = _descended(weights, covariance, scale)
+    scales = np.multiply.outer(_SHRINKS, whole)  # [S, G, O]
+    for scale, steps in zip(scales, _descended(weights, covariance, scales), strict=True):
         tried = steps * scale[:, :, None]
         error = _error(weights - tried, covariance)
         # Another grid would be found from the largest weight if none is at the end of this one.
@@ -76,24 +82,32 @@ def _error(left: Floats, covariance: Floats) -> Floats:
     return variance
 
 
-def _descended(weights: Floats, covariance: Floats, scale: Floats) -> Floats:
-    """Whole numbers [G, O, K] from which no single step leads to a smaller error."""
-    steps = np.clip(np.round(weights / scale[:, :, None]), -_MOST, _MOST)
-    slope = (weights - steps * scale[:, :, None]) @ covariance  # [G, O, K]
-    curvature = np.einsum('gkk->gk', covariance)
+def _descended(weights: Floats, covariance: Floats, scales: Floats) -> Floats:
+    """Whole numbers [S, G, O, K] from which no single step leads to a smaller error.
+
+    For each of the scales [S, G, O] of weights [G, O, K].
+    """
+    steps = np.clip(np.round(weights / scales[..., None]), -_MOST, _MOST)
+    slope = (weights - steps * scales[..., None]) @ covariance  # [S, G, O, K]
+    curvature = np.einsum('gkk->gk', covariance)[:, None]  # [G, 1, K]
+    places = weights.shape[2]
     for _ in range(_SWEEPS):
-        moved = False
-        for place in range(weights.shape[2]):
-            wanted = np.round(slope[:, :, place] / (curvature[:, None, place] * scale))
-            there = np.clip(steps[:, :, place] + wanted, -_MOST, _MOST)
-            step = there - steps[:, :, place]
-            if step.any():
-                moved = True
-                steps[:, :, place] = there
-                slope -= (step * scale)[:, :, None] * covariance[:, None, place, :]
-        if not moved:
+        before = steps.copy()
+        for start in range(0, places, _BLOCK):
+            block = slice(start, min(start + _BLOCK, places))
+            own = slope[..., block].copy()  # what the block's own steps change at once
+            for place in range(block.start, block.stop):
+                wanted = np.round(own[..., place - start] / (curvature[..., place] * scales))
+                there = np.clip(steps[..., place] + wanted, -_MOST, _MOST)
+                step = there - steps[..., place]
+                if step.any():
+                    own -= (step * scales)[..., None] * covariance[:, None, place, block]
+                    steps[..., place] = there
+            moved = (steps[..., block] - before[..., block]) * scales[..., None]
+            slope -= moved @ covariance[:, block]
+        if (steps == before).all():
             break
-    return steps
+    return np.asarray(steps)
 
 
 @dataclass
