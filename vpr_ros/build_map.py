@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     say_drive(drive)
     for line in report.lines():
         print(line)
+    if arguments.landmarks is None and drive.camera is None:
+        print('no landmarks: the drive has no camera_info')
     if not drive.mounting_known:
         print(
             'note: the mounting of the camera is unknown, so the map assumes that it looks '

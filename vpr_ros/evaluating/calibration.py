@@ -105,6 +105,8 @@ def table(found: Calibrated) -> str:
             *lines,
             f'expected calibration error, {BINS} bins, frames not fitted on: {after.error:.3f} '
             f'(before: {found.before.error:.3f})',
+            f'judged on {sum(after.count)} frames of the drive, fitted on '
+            f'{found.calibration.frames} of four passes',
         ]
     )
 
