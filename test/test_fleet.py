@@ -154,7 +154,7 @@ def test_what_is_there_already_is_not_added_again(
     engine.done('push', day, '--fleet', fleet)
     for robot in ('same', 'other'):
         said = engine.done('push', day, '--fleet', fleet, '--robot', robot)
-        assert said == f'{fleet}: version 2 has all 1 parts already, nothing added\n'
+        assert said == f'{fleet}: version 2 has all of the map already (1 part), nothing added\n'
     engine.done('pull', '--fleet', fleet, '--near', '3,0,2.5', '--output', tmp_path / 'cut')
     said = engine.done('push', tmp_path / 'cut', '--fleet', fleet)
     assert 'nothing added' in said
@@ -162,7 +162,7 @@ def test_what_is_there_already_is_not_added_again(
 
     merge([PlaceMap.open(day), PlaceMap.open(drive(tmp_path / 'b', seed=1))], tmp_path / 'both')
     said = engine.done('push', tmp_path / 'both', '--fleet', fleet)
-    assert 'version 3, 10 places in 1 parts added' in said
+    assert 'version 3, 10 places in 1 part added' in said
     assert engine.do('rows', fleet=str(fleet)) == 20
 
 
@@ -177,14 +177,14 @@ def test_a_part_is_known_by_its_files_or_else_by_its_places(
         return said, read
 
     said, read = pushed(day)
-    assert '10 places in 1 parts added' in said and read == 10
-    known = f'{fleet}: version 2 has all 1 parts already, nothing added\n'
+    assert '10 places in 1 part added' in said and read == 10
+    known = f'{fleet}: version 2 has all of the map already (1 part), nothing added\n'
     assert pushed(day) == (known, 0)
     engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'back')
     assert pushed(tmp_path / 'back') == (known, 0)
     engine.do('tamper_details', fleet=str(fleet), changes={'files': ''})  # as in an older store
     said, read = pushed(day)
-    assert 'has all 1 parts already' in said and read == 10
+    assert 'has all of the map already (1 part)' in said and read == 10
 
 
 def changed(folder: Path, what: str) -> Path:
@@ -221,7 +221,7 @@ def test_a_part_with_any_change_is_never_taken_for_the_one_that_the_fleet_has(
     )  # fmt: skip
     for number, what in enumerate(changes):
         said = engine.done('push', changed(tmp_path / what, what), '--fleet', fleet)
-        assert f'version {number + 3}, 10 places in 1 parts added' in said, what
+        assert f'version {number + 3}, 10 places in 1 part added' in said, what
 
 
 @needs_engine
@@ -328,7 +328,7 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     assert said == f'{fleet}: version 4 equals version 2\n'
     assert pulled('e') == older and pulled('f', '--version', '3') == newest
     said = engine.done('push', tmp_path / '1', '--fleet', fleet, '--robot', 'r1')
-    assert 'version 5, 10 places in 1 parts added, 1 of them sent before' in said
+    assert 'version 5, 10 places in 1 part added, 1 of them sent before' in said
     assert pulled('g') == newest
     assert engine.do('rows', fleet=str(fleet)) == 20
     assert 'version 5 is already the newest' in engine.refused('fleet', fleet, '--rollback', '5')
@@ -339,10 +339,10 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     changes = {one['version']: one['change'] for one in listed(engine, fleet)['versions']}
     assert changes == {
         1: 'empty',
-        2: '1 parts of r0',
-        3: '1 parts of r1',
+        2: '1 part of r0',
+        3: '1 part of r1',
         4: 'rolled back to 2',
-        5: '1 parts of r1',
+        5: '1 part of r1',
     }
 
 
@@ -478,7 +478,7 @@ def test_the_same_places_with_landmarks_are_added_and_a_cut_has_each_place_once_
 ) -> None:
     bare, marked = drive(tmp_path / 'bare'), drive(tmp_path / 'marked', landmarks='cells')
     engine.done('push', bare, '--fleet', fleet)
-    assert '10 places in 1 parts added' in engine.done('push', marked, '--fleet', fleet)
+    assert '10 places in 1 part added' in engine.done('push', marked, '--fleet', fleet)
     engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'all')
     assert len(PlaceMap.open(tmp_path / 'all')) == 10
     assert landmark_files(tmp_path / 'all') == landmark_files(marked)
@@ -529,7 +529,7 @@ def test_a_store_from_before_landmarks_is_read_and_pushed_to(
     assert not PlaceMap.open(tmp_path / 'back').has_landmarks
     assert 'nothing added' in engine.done('push', bare, '--fleet', fleet)
     marked = drive(tmp_path / 'marked', landmarks='cells')
-    assert '10 places in 1 parts added' in engine.done('push', marked, '--fleet', fleet)
+    assert '10 places in 1 part added' in engine.done('push', marked, '--fleet', fleet)
 
 
 @needs_engine

@@ -136,4 +136,4 @@ def test_a_conflict_is_tried_again_and_not_for_ever(engine: FleetProcess, held: 
     assert 'gave up after 8 tries; nothing was changed; try again' in err
     (status, out, err), tries = engine.do('conflicts', **given, always=False)
     assert (status, tries) == (0, 1), err
-    assert '10 places in 1 parts added, 1 of them sent before' in out
+    assert '10 places in 1 part added, 1 of them sent before' in out

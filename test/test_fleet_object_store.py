@@ -138,7 +138,7 @@ def test_a_push_to_a_bucket_that_meets_a_rollback_tries_again(
         engine.done('push', folder, '--fleet', fleet, *['--new'][n:])
     third = drive(tmp_path / 'third', seed=2)
     (status, said, _), met = engine.do('conflicts', fleet=fleet, folder=str(third), always=False)
-    assert (status, met) == (0, 1) and '10 places in 1 parts added' in said
+    assert (status, met) == (0, 1) and '10 places in 1 part added' in said
     engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'all')
     assert len(PlaceMap.open(tmp_path / 'all')) == 20  # the first, and the third
 

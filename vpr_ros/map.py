@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command, say_drive
+from vpr_ros.cli.command import Parser, command, parts_said, say_drive
 from vpr_ros.cli.options import (
     add_drive,
     add_half,
@@ -104,7 +104,7 @@ def _append(arguments: argparse.Namespace) -> int:
     changed = read_header(arguments.map)
     print(
         f'{arguments.map}: {header.places} places before, {changed.places} now '
-        f'in {len(changed.parts)} parts'
+        f'in {parts_said(len(changed.parts))}'
     )
     return 0
 
@@ -155,7 +155,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     ]
     print(table(recall_rows(found, own=not arguments.bag)))
     print(
-        f'{arguments.output}: {len(merged)} places in {len(merged.header.parts)} parts, '
+        f'{arguments.output}: {len(merged)} places in {parts_said(len(merged.header.parts))}, '
         f'{size_on_disk(merged.header, arguments.output)}'
     )
     return 0

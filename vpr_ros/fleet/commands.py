@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, say_notes
+from vpr_ros.cli.command import Parser, parts_said, say_notes
 from vpr_ros.cli.options import count
 from vpr_ros.core.describing.model import Model
 from vpr_ros.fleet.listing import listing
@@ -18,8 +18,9 @@ from vpr_ros.fleet.store import Fleet
 
 def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
     """Add the three verbs to those of `map`."""
-    sentence = "Send the parts of a map to a fleet's store. Parts that the store has are not "
-    'sent.'
+    sentence = (
+        "Send the parts of a map to a fleet's store. Parts that the store has are not sent again."
+    )
     one = verbs.add_parser('push', help=sentence, description=sentence)
     one.set_defaults(run=_push)
     one.add_argument('map', type=Path, metavar='MAP')
@@ -117,12 +118,12 @@ def _push(arguments: argparse.Namespace) -> int:
     if pushed.is_new:
         print(
             f'{arguments.fleet}: version {pushed.version}, {pushed.added_places} places in '
-            f'{pushed.added_parts} parts added{resumed}'
+            f'{parts_said(pushed.added_parts)} added{resumed}'
         )
     else:
         print(
-            f'{arguments.fleet}: version {pushed.version} has all {pushed.parts} parts already, '
-            'nothing added'
+            f'{arguments.fleet}: version {pushed.version} has all of the map already '
+            f'({parts_said(pushed.parts)}), nothing added'
         )
     return 0
 
@@ -140,7 +141,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     )
     say_notes(pulled.notes)
     print(
-        f'{arguments.output}: {pulled.places} places in {pulled.parts} parts, map '
+        f'{arguments.output}: {pulled.places} places in {parts_said(pulled.parts)}, map '
         f'{pulled.map_id}, of version {pulled.version} (content {pulled.content})'
     )
     return 0

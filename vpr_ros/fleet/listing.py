@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vpr_ros.cli.command import parts_said
 from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.store import Fleet, PartRecord, content_id
 
@@ -56,7 +57,7 @@ class Listing:
         yield f'frame     {self.frame}'
         yield (
             f'version   {newest.version}, content {newest.content}: {newest.places} places in '
-            f'{newest.parts} parts'
+            f'{parts_said(newest.parts)}'
         )
         for heading in ('model_name', 'condition', 'robot'):
             yield from _counts(heading, self.records)
@@ -138,10 +139,10 @@ def _change(before: Sequence[PartRecord], after: Sequence[PartRecord], twin: int
     if gone and twin is not None:
         return f'rolled back to {twin}'
     if gone:
-        return f'rolled back: {gone} parts less'
+        return f'rolled back: {parts_said(gone)} less'
     if added:
         robots = ', '.join(sorted({printable(one.robot) or 'no name' for one in added}))
-        return f'{len(added)} parts of {robots}'
+        return f'{parts_said(len(added))} of {robots}'
     return 'empty' if not after else 'the same parts'
 
 

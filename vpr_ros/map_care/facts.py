@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.cli.command import parts_said
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.recall import Recall
@@ -29,7 +30,7 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
     low, high = place_map.poses[:, :3].min(axis=0), place_map.poses[:, :3].max(axis=0)
     view = header.field_of_view_deg
     return [
-        ('places', f'{len(place_map)} in {len(header.parts)} parts'),
+        ('places', f'{len(place_map)} in {parts_said(len(header.parts))}'),
         ('extent', ' x '.join(f'{side:.1f}' for side in high - low) + ' m'),
         ('spacing', f'{spacing_m(place_map):.2f} m at the median'),
         ('frame', header.frame_id),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from vpr_ros.cli.command import parts_said
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.map_care.check import Alias, Findings, blank_said
 from vpr_ros.map_care.plots import places_jpeg
@@ -78,7 +79,7 @@ def _headline(place_map: PlaceMap, findings: Findings) -> Headline:
         compared = f'of {findings.compared} that were compared'
     return Headline(
         [
-            Figure('places', str(len(place_map)), f'in {len(place_map.header.parts)} parts'),
+            Figure('places', str(len(place_map)), f'in {parts_said(len(place_map.header.parts))}'),
             figure('look like a far place', findings.aliased, compared),
             figure('gaps in the route', len(findings.gaps), 'no other recording covers them'),
             figure('poor images', len(findings.poor_images), 'dark, white, flat or blurred'),
