@@ -1,15 +1,16 @@
 """A fleet's store in object storage, by the real LanceDB and a server of the S3 protocol.
 
-The server is moto's, which stands in for AWS: the protocol is real, S3 itself is not. Without it:
+The server is moto's, which stands in for AWS: the protocol is real, S3 itself is not. The tests
+run where VPR_S3_SERVER names that program:
 
     python3 -m venv outputs/moto
     outputs/moto/bin/pip install -r requirements/test-object-store.txt
-    PATH=$PWD/outputs/moto/bin:$PATH make test ARGS=test/test_fleet_object_store.py
+    VPR_S3_SERVER=$PWD/outputs/moto/bin/moto_server make test ARGS=test/test_fleet_object_store.py
 """
 
 import importlib.util
 import json
-import shutil
+import os
 import socket
 import subprocess
 import urllib.error
@@ -25,7 +26,7 @@ from waiting import until
 from vpr_ros.core.mapping.header import map_id
 from vpr_ros.core.mapping.place_map import PlaceMap
 
-SERVER = shutil.which('moto_server')
+SERVER = os.environ.get('VPR_S3_SERVER')
 SECRET = 'hunter22-hunter22-hunter22'
 pytestmark = [
     pytest.mark.skipif(
@@ -34,7 +35,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(
         SERVER is None,
-        reason='no moto_server on the PATH (see the head of test_fleet_object_store.py)',
+        reason='needs VPR_S3_SERVER (see the head of test_fleet_object_store.py)',
     ),
 ]
 

@@ -1,10 +1,14 @@
-"""OpenVINO runs a model where it describes alike and is faster here; else onnxruntime does."""
+"""OpenVINO runs a model where it describes alike and is faster here; else onnxruntime does.
+
+All of it runs in processes of their own. In one in which OpenVINO has worked, the next signal with
+a handler can end Python, and torch has a handler for the end of any child.
+"""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -17,28 +21,36 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import CARD_NAME, Model, read_card
 from vpr_ros.core.describing.openvino import OpenVinoDescriber
 
+T = TypeVar('T')
+
 MODELS = Path(__file__).resolve().parents[1] / 'models'
 IMAGES = [picture(place) for place in range(3)]
 
 
-@pytest.fixture(scope='session')
-def modules() -> dict[str, ModuleType]:
-    return import_apart('openvino', 'openvino')
+@pytest.fixture(scope='module')
+def openvino() -> None:
+    """Skips the test, or fails it, where OpenVINO is missing."""
+    import_apart('openvino', 'openvino')
 
 
-@pytest.fixture
-def openvino(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    yield
-    for name in [name for name in sys.modules if name.startswith('openvino')]:
-        if name not in modules:
-            modules[name] = sys.modules.pop(name)
+def apart(work: Callable[..., T], *given: object) -> T:
+    """What `work` returns in a process of its own, which has OpenVINO."""
+    with get_context('spawn').Pool(1, put_in_place) as pool:
+        return pool.apply(work, given)
+
+
+def put_in_place() -> None:
+    for name, module in import_apart('openvino', 'openvino').items():
+        sys.modules[name] = module
 
 
 def test_a_tiny_model_with_cells_is_described_as_by_onnxruntime(
     openvino: None, tmp_path: Path
 ) -> None:
+    apart(describe_a_tiny_model_with_cells, tmp_path)
+
+
+def describe_a_tiny_model_with_cells(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / 'tiny', cells=True)
     reference = OnnxDescriber(model)
     describer = OpenVinoDescriber(model, reference, threads=1)
@@ -52,8 +64,6 @@ def test_a_tiny_model_with_cells_is_described_as_by_onnxruntime(
 
 def least_cosine(name: str, precision: str) -> float:
     """Between a shipped model's descriptors by OpenVINO and by onnxruntime."""
-    for module, found in import_apart('openvino', 'openvino').items():
-        sys.modules[module] = found
     model = Model.open(MODELS / name, precision=precision)
     reference = OnnxDescriber(model)
     describer = OpenVinoDescriber(model, reference)
@@ -65,19 +75,17 @@ def least_cosine(name: str, precision: str) -> float:
 def test_shipped_models_are_described_as_by_onnxruntime_fp32_not_in_fewer_bits(
     openvino: None, name: str
 ) -> None:
-    """In a process of its own.
-
-    In one that has run these graphs by OpenVINO, the next signal with a handler ended Python, as
-    torch has one for the end of any child.
-    """
     accepted = read_card(MODELS / name / CARD_NAME).precisions
-    with get_context('spawn').Pool(1) as pool:
-        for precision, least in (('fp32', 0.9999), ('int8', 0.98)):
-            if precision == 'fp32' or precision in accepted:  # the default has no int8 graph
-                assert pool.apply(least_cosine, (name, precision)) > least
+    for precision, least in (('fp32', 0.9999), ('int8', 0.98)):
+        if precision == 'fp32' or precision in accepted:  # the default has no int8 graph
+            assert apart(least_cosine, name, precision) > least
 
 
 def test_auto_measures_once_and_says_what_it_measured(openvino: None, tmp_path: Path) -> None:
+    apart(choose_twice, tmp_path)
+
+
+def choose_twice(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / 'tiny')
     first = open_describer(model, cache=tmp_path)
     assert 'onnxruntime' in first.measured and 'OpenVINO' in first.measured
@@ -94,9 +102,13 @@ def test_auto_measures_once_and_says_what_it_measured(openvino: None, tmp_path: 
 
 
 def test_an_openvino_that_describes_otherwise_leaves_onnxruntime_at_work(
-    openvino: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    openvino: None, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(parity.LEAST_COSINE, 'fp32', 1.1)
+    apart(choose_with_an_openvino_that_describes_otherwise, tmp_path)
+
+
+def choose_with_an_openvino_that_describes_otherwise(tmp_path: Path) -> None:
+    parity.LEAST_COSINE['fp32'] = 1.1
     model = write_tiny_model(tmp_path / 'tiny')
     for backend in ('auto', 'openvino'):
         chosen = open_describer(model, backend=backend, cache=tmp_path)
