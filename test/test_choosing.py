@@ -206,3 +206,17 @@ def test_threads_that_wait_take_no_core() -> None:
             describer.describe(probes()[:1])
             taken_s[threads].append(time.process_time() - started_s)
     assert min(taken_s[4]) < 2.0 * min(taken_s[1])
+
+
+def test_openvino_is_imported_only_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_import() -> str:
+        raise AssertionError('imported')
+
+    monkeypatch.setattr('vpr_ros.core.describing.backend.openvino_name', no_import)
+    model = write_tiny_model(tmp_path / 'tiny')
+    (way,) = ways_on_cpu(model, [1], backends=('onnxruntime',))
+    assert way.backend.startswith('onnxruntime ')
+    with pytest.raises(AssertionError, match='imported'):
+        ways_on_cpu(model, [1])

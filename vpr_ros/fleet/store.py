@@ -172,7 +172,9 @@ class PartRecord:
             files: str = _typed(parse_json(self.details).get('files', ''), str)
             return files
         except (AttributeError, DocumentError, ValueError) as error:
-            raise FleetError(f'part {self.part[:12]}: damaged details ({error})') from error
+            raise FleetError(
+                f'part {self.part[:12]}: its details are damaged ({error})'
+            ) from error
 
     @property
     def known_details(self) -> dict[str, Any]:

@@ -191,12 +191,14 @@ def ways_on_cpu(
         'onnxruntime': partial(OnnxDescriber, model),
         'OpenVINO': partial(_openvino, model),
     }
-    names = {'onnxruntime': f'onnxruntime {ort.__version__}', 'OpenVINO': openvino_name()}
-    return {
-        Way(f'{names[backend]} {model.precision} on CPU', threads): partial(
-            opener[backend], threads=threads
-        )
+    # OpenVINO is imported only where it is asked for.
+    names = [
+        openvino_name() if backend == 'OpenVINO' else f'onnxruntime {ort.__version__}'
         for backend in backends
+    ]
+    return {
+        Way(f'{name} {model.precision} on CPU', threads): partial(opener[backend], threads=threads)
+        for backend, name in zip(backends, names, strict=True)
         for threads in steps
     }
 
