@@ -18,10 +18,16 @@ def states(*outcomes: Fix | NoFix) -> list[State]:
     return [tracker.step(outcome) for outcome in outcomes]
 
 
-def test_fixes_in_a_row_localize_and_one_alone_does_not() -> None:
+def test_some_fixes_localize_and_one_alone_does_not() -> None:
     assert states(FIX, UNSURE, FIX)[-1] is State.TENTATIVE
     found = states(*[FIX] * CONFIRMATIONS)
     assert found[-1] is State.LOCALIZED and State.LOCALIZED not in found[:-1]
+
+
+def test_between_fixes_there_may_be_none_but_no_doubt() -> None:
+    between = [FIX, UNSURE] * CONFIRMATIONS
+    assert states(*between)[-2:] == [State.LOCALIZED, State.LOCALIZED]
+    assert states(*between[:-2], AWAY, FIX)[-1] is State.TENTATIVE
 
 
 def test_a_frame_without_a_fix_does_not_take_the_robots_place_away() -> None:

@@ -1,7 +1,8 @@
 """Decide from the outcomes of the last frames whether the robot is lost.
 
 A fix says where one frame is; a robot that acts on it wants to know whether fixes can be relied on
-now. Several in a row can, one alone cannot, and one frame without a fix does not take that away.
+now. Several can, with no doubt between them; one alone cannot, and one frame without a fix does not
+take that away.
 """
 
 from enum import Enum
@@ -17,7 +18,7 @@ class State(Enum):
     LOCALIZED = 'LOCALIZED'
 
 
-CONFIRMATIONS = 3  # fixes in a row until LOCALIZED
+CONFIRMATIONS = 3  # fixes without a doubt between them until LOCALIZED
 PATIENCE = 2  # improbable frames in a row until LOST
 REPETITIONS = 20  # of the same image in a row until TENTATIVE
 _PROBABLE = 0.5
@@ -43,8 +44,9 @@ class Tracker:
         if isinstance(outcome, NoFix) and outcome.reason is Reason.REPEATED:
             return self._step_repeated()
         self._repeated = 0
-        self._fixes = self._fixes + 1 if isinstance(outcome, Fix) else 0
-        self._doubts = self._doubts + 1 if _is_doubt(outcome) else 0
+        is_doubt = _is_doubt(outcome)
+        self._fixes = 0 if is_doubt else self._fixes + isinstance(outcome, Fix)
+        self._doubts = self._doubts + 1 if is_doubt else 0
         if self._fixes >= CONFIRMATIONS:
             self.state = State.LOCALIZED
         elif self._doubts >= PATIENCE:
