@@ -137,6 +137,11 @@ def measure(quick: bool) -> list[Section]:
             for name in others:
                 what = f'{model.card.name} {precision}, VGA, {threads} threads'
                 section.add(what, found['ours'], name, found[name])
+    section.notes.append(
+        "Threads of bare onnxruntime wait for each other in a loop. The node's sleep, because a "
+        "robot's other programs need the cores (decision 0028): on two threads of an otherwise "
+        'idle computer this costs some milliseconds.'
+    )
     section.notes.append(by_precision(folder, rounds, cores, encoded))
     return [section, by_size(folder, rounds)]
 

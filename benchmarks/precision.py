@@ -179,7 +179,13 @@ def page(lines: Sequence[str], batch: int) -> str:
             '',
             f'Made by `python benchmarks/precision.py` on {processor_name()} with '
             f'{len(os.sched_getaffinity(0))} cores, {batch} image{"s" if batch > 1 else ""} at '
-            f'once; {versions}. Other programs kept {os.getloadavg()[2]:.1f} cores busy.',
+            f'once; {versions}. Load, with its own: {os.getloadavg()[2]:.1f}.',
+            '',
+            'All ways of a model take turns. `times fp32` compares with fp32 by onnxruntime on as '
+            'many threads, `of the best` with the fastest row of the model. R@1, with verification '
+            'where a model has cells, is the worst of three: queries and map by this graph, '
+            "queries alone, and the map alone; the other is fp32's. The cosine is to fp32's "
+            'descriptors. The node takes the way that is marked.',
             '',
             *lines,
             '',
