@@ -130,12 +130,17 @@ def rows_of(
 def worst_recall(
     model: Model, describers: dict[str, Describer], folder: Path, store: Path
 ) -> dict[str, str]:
-    """R@1 of each graph and backend in the pairing where it is least."""
+    """R@1 of each graph and backend in the pairing where it is least.
+
+    Each backend has a folder of its own in `store`, which knows graphs, not what runs them.
+    """
     images = open_recall_set(folder)
-    reference = described(OnnxDescriber(model), images, store, f'{model.card.name} {FP32}')
+    reference = described(
+        OnnxDescriber(model), images, store / 'reference', f'{model.card.name} {FP32}'
+    )
     found = {}
-    for name, describer in describers.items():
-        own = described(describer, images, store, f'{model.card.name} {name}')
+    for number, (name, describer) in enumerate(describers.items()):
+        own = described(describer, images, store / str(number), f'{model.card.name} {name}')
         shares = recall_in_pairings(images, own, reference)
         verified = [share for key, share in shares.items() if key.endswith(VERIFIED)]
         found[name] = f'{min(verified or shares.values()):.3f}'
@@ -182,10 +187,10 @@ def page(lines: Sequence[str], batch: int) -> str:
             f'once; {versions}. Load, with its own: {os.getloadavg()[2]:.1f}.',
             '',
             'All ways of a model take turns. `times fp32` compares with fp32 by onnxruntime on as '
-            'many threads, `of the best` with the fastest row of the model. R@1, with verification '
-            'where a model has cells, is the worst of three: queries and map by this graph, '
-            "queries alone, and the map alone; the other is fp32's. The cosine is to fp32's "
-            'descriptors. The node takes the way that is marked.',
+            'many threads, `of the best` with the fastest row of the model. R@1, with '
+            'verification where a model has cells, is the worst of three: queries and map by this '
+            "graph, queries alone, and the map alone; the other is fp32's. The cosine is to the "
+            'descriptors of fp32. The node takes the way that is marked.',
             '',
             *lines,
             '',

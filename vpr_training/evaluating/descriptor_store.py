@@ -108,10 +108,11 @@ def described_files(
 ) -> DescriptorFile:
     """Descriptors, and cells, of N image files, taken from `folder` as far as they are there.
 
-    Each image is decoded once. A progress bar on a terminal. workers: who describes; `describer`
-    has to be one that another process can open again. Raises ImageError naming an unreadable image
-    and TrainingError where the folder cannot be written or a worker is lost; what was described
-    stays.
+    A folder is for one backend: its files are named by graph and images, not by what runs the
+    graph. Each image is decoded once. A progress bar on a terminal. workers: who describes;
+    `describer` has to be one that another process can open again. Raises ImageError naming an
+    unreadable image and TrainingError where the folder cannot be written or a worker is lost; what
+    was described stays.
     """
     wanted = _wanted(describer, paths, folder)
     try:
