@@ -18,7 +18,7 @@ from threading import Event, Thread
 
 import numpy as np
 from onnx import TensorProto, helper
-from sections import Section, run
+from sections import DRIVES, Section, map_of_day, run
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
@@ -27,9 +27,7 @@ from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.writer import writing
 from vpr_ros.evaluating.live import LiveRun, run_live
-from vpr_ros.map_care.build import build_map
 
-DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 SIZES = {'VGA': (480, 640), '1080p': (1080, 1920)}
 TICKS = os.sysconf('SC_CLK_TCK')
 PAGE_MB = os.sysconf('SC_PAGE_SIZE') / 1e6
@@ -191,7 +189,7 @@ def slow_model(folder: Path) -> Model:
 def overloaded(section: Section, folder: Path, *, quick: bool) -> None:
     """30 Hz into a model that cannot keep up."""
     model = slow_model(folder / 'slow')
-    build_map(open_drive(DRIVES / 'day'), OnnxDescriber(model), folder / 'slow_map')
+    map_of_day(OnnxDescriber(model), folder / 'slow_map')
     bag = write_bag(
         folder / 'slow_bag', (240, 320), rate_hz=30.0, seconds=6 if quick else 30, jpeg=True
     )
@@ -275,7 +273,7 @@ def measure(quick: bool, soak_minutes: float = 3.0) -> list[Section]:
         folder = Path(temporary)
         place_map = folder / 'map'
         describer = OnnxDescriber(Model.open(default_model()), singly=False)
-        build_map(open_drive(DRIVES / 'day'), describer, place_map)
+        map_of_day(describer, place_map)
         by_rate_and_size(section, place_map, folder, quick=quick)
         overloaded(section, folder, quick=quick)
         start_up(section, place_map, folder)

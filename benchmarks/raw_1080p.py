@@ -56,17 +56,17 @@ def main() -> None:
     if arguments.once:
         measure(*arguments.once)
         return
-    from node import DRIVES, build_map, default_model, write_bag
+    from node import default_model, write_bag
+    from sections import map_of_day
 
     from vpr_ros.core.describing.describe import OnnxDescriber
     from vpr_ros.core.describing.model import Model
-    from vpr_ros.drives import open_drive
 
     trees = {'other': arguments.other, 'this': HERE} if arguments.other else {'this': HERE}
     with tempfile.TemporaryDirectory() as temporary:
         place_map, bag = Path(temporary) / 'map', Path(temporary) / 'bag'
         describer = OnnxDescriber(Model.open(default_model()), singly=False)
-        build_map(open_drive(DRIVES / 'day'), describer, place_map)
+        map_of_day(describer, place_map)
         write_bag(bag, SIZE_HW, rate_hz=30.0, seconds=arguments.seconds, jpeg=False)
         for _ in range(arguments.rounds):
             for name, tree in trees.items():

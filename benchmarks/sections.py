@@ -5,6 +5,8 @@ and their ratio holds. A benchmark file calls `run` with the function that measu
 prints the section for performance.py, which puts all of them on one page.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
@@ -12,9 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from vpr_ros.core.describing.describe import Describer
+
+DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 COLUMNS = ('', 'vpr_ros', 'beside', '', 'ratio')
 WARM_UP = 3
 PAUSE_S = 0.03  # between calls, as a camera has it
@@ -73,6 +80,16 @@ def medians_ms(calls: dict[str, Callable[[], object]], *, rounds: int) -> dict[s
             if round_number >= WARM_UP:
                 taken[name].append(time.perf_counter() - started)
     return {name: float(np.median(times)) * 1e3 for name, times in taken.items()}
+
+
+def map_of_day(describer: Describer, output: Path) -> int:
+    """A map of the demo's day as `build_map` makes it unasked, with landmarks; its places."""
+    from vpr_ros.drives import open_drive
+    from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
+
+    drive = open_drive(DRIVES / 'day')
+    features = chosen_features(None, drive, describer.model.card.cells)
+    return build_map(drive, describer, output, MapOptions(features=features)).mapped
 
 
 def find_openvino() -> None:

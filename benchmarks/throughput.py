@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from describing import precisions
-from sections import Section, run
+from sections import DRIVES, Section, map_of_day, run
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -26,10 +26,8 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import Drive, open_drive
 from vpr_ros.drives.drive import RecordedFrame
 from vpr_ros.evaluating.answers import answers_offline
-from vpr_ros.map_care.build import build_map
 
 LAPS, SECOND = 6, 10**9
-DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 
 
 def measure(quick: bool) -> list[Section]:
@@ -48,11 +46,11 @@ def with_model(model: Model, section: Section, *, quick: bool) -> None:
     describer = OnnxDescriber(model, singly=False)
     session = ort.InferenceSession(str(model.graph), providers=['CPUExecutionProvider'])
     name = session.get_inputs()[0].name
-    day, dusk = open_drive(DRIVES / 'day'), open_drive(DRIVES / 'dusk')
+    dusk = open_drive(DRIVES / 'dusk')
     ready = [resize(frame.load(), model.card.image_size)[None] for frame in dusk.frames()]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / 'map'
-        build_map(day, describer, target)
+        map_of_day(describer, target)
         localizer = Localizer(describer, PlaceMap.open(target, model=model))
 
         def evaluated() -> int:
@@ -64,7 +62,7 @@ def with_model(model: Model, section: Section, *, quick: bool) -> None:
             return len(ready)
 
         calls = {
-            'map': lambda: build_map(day, describer, Path(folder) / 'again').mapped,
+            'map': lambda: map_of_day(describer, Path(folder) / 'again'),
             'evaluation': evaluated,
             'bare': bare,
         }
