@@ -1,7 +1,7 @@
 """Decide from the outcomes of the last frames whether the robot is lost.
 
 A fix says where one frame is; a robot that acts on it wants to know whether fixes can be relied on
-now. Several can, with no doubt between them; one alone cannot, and one frame without a fix does not
+now. Several can, with no doubt between them; one alone cannot. One frame without a fix does not
 take that away.
 """
 
