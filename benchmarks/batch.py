@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from sections import Section, run
+from sections import DRIVES, Section, run
 
 from vpr_ros.batch.workers import Workers
 from vpr_ros.core.describing.model import Model
@@ -29,7 +29,6 @@ from vpr_ros.drives import open_drive
 from vpr_ros.map_care.archive import Recipe, build_archive
 from vpr_ros.map_care.build import NO_LANDMARKS
 
-DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 WORKERS = 2
 WAYS = {'processes': Workers(WORKERS, 1), 'Ray': Workers(WORKERS, 1, '')}
 

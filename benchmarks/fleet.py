@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sections import Section, run
+from sections import Section, map_of_day, run
 
-DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 STREET_M, ONE_BIT_OF = 20.0, 50
 PLACES, PARTS = 100_000, 10
 
@@ -45,15 +44,12 @@ def made_map(folder: Path, places: int, parts: int, *, first: int = 0) -> None:
     from vpr_ros.core.mapping.header import read_header
     from vpr_ros.core.mapping.place_map import PlaceMap
     from vpr_ros.core.mapping.writer import MapWriter, build
-    from vpr_ros.drives import open_drive
-    from vpr_ros.map_care.build import MapOptions, build_map
     from vpr_ros.map_care.edit import append
 
     model = Model.open(default_model())
     real = folder.with_name('real')
     features = CellFeatures()
-    options = MapOptions(features=features)
-    build_map(open_drive(DRIVES / 'day'), OnnxDescriber(model), real, options)
+    map_of_day(OnnxDescriber(model), real)
     source = PlaceMap.open(real)
     everything = np.arange(len(source))
     descriptors, cells = source.descriptors_of(everything), source.cells_of(everything)

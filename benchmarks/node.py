@@ -133,7 +133,10 @@ def by_rate_and_size(section: Section, place_map: Path, folder: Path, *, quick: 
                 p50, p95, p99 = np.percentile(taken_ms, [50, 95, 99])
                 describe = found.node_latency_ms['describe']
                 if rate_hz == 10.0:
-                    stages = (f'{of} {ms["p50"]:.1f}' for of, ms in found.node_latency_ms.items())
+                    stages = [
+                        f'{stage} {taken["p50"]:.1f}'
+                        for stage, taken in found.node_latency_ms.items()
+                    ]
                     section.notes.append(f'{name} {kind}, stages, p50 in ms: {", ".join(stages)}.')
                 section.rows.append(
                     (

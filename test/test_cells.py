@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from worlds import picture
+from worlds import picture, write_recall_set
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 onnx = pytest.importorskip('onnx', reason='needs onnx: make setup-training')
@@ -60,18 +60,11 @@ def with_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture(scope='module')
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty places, each seen twice, the second time moved by some pixels and with noise."""
-    folder = tmp_path_factory.mktemp('sets') / 'walk'
-    for half in ('database', 'queries'):
-        (folder / half).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for place in range(PLACES):
-        seen = picture(place)
-        again = np.clip(np.roll(seen, 12, axis=1) + rng.normal(0, 15, seen.shape), 0, 255)
-        cv2.imwrite(str(folder / 'database' / f'{place:02}.png'), seen)
-        cv2.imwrite(str(folder / 'queries' / f'{place:02}.png'), again.astype(np.uint8))
-    lines = [f'{place:02}.png,{place:02}.png' for place in range(PLACES)]
-    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
-    return folder
+    seen = [picture(place) for place in range(PLACES)]
+    again = [np.roll(one, 12, axis=1) + rng.normal(0, 15, one.shape) for one in seen]
+    queries = [np.clip(one, 0, 255).astype(np.uint8) for one in again]
+    return write_recall_set(tmp_path_factory.mktemp('sets') / 'walk', seen, queries)
 
 
 # ---- networks

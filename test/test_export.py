@@ -3,10 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from worlds import picture, write_tiny_model
+from worlds import picture, write_recall_set, write_tiny_model
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('onnx', reason='needs onnx: make setup-training')
@@ -136,14 +135,8 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 @pytest.fixture
 def walk(tmp_path: Path) -> Path:
     """Sixteen places, each seen twice alike; also what int8 is calibrated with."""
-    folder = tmp_path / 'walk'
-    for half in ('database', 'queries'):
-        (folder / half).mkdir(parents=True)
-        for place in range(16):
-            cv2.imwrite(str(folder / half / f'{place:02}.png'), picture(place))
-    lines = [f'{place:02}.png,{place:02}.png' for place in range(16)]
-    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
-    return folder
+    seen = [picture(place) for place in range(16)]
+    return write_recall_set(tmp_path / 'walk', seen, seen)
 
 
 def smaller(source: list[str], output: Path, walk: Path, *more: str) -> list[str]:

@@ -5,17 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from worlds import picture, write_tiny_model
+from worlds import picture, write_recall_set, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.types import Descriptors, Image
 
 pytest.importorskip('onnxruntime.quantization')
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))
 import precision
-
-IMAGES = 6
 
 
 class Wrong(OnnxDescriber):
@@ -28,14 +25,8 @@ class Wrong(OnnxDescriber):
 @pytest.fixture
 def recall_set(tmp_path: Path) -> Path:
     """Queries that are the images of the database."""
-    folder = tmp_path / 'set'
-    for part in ('database', 'queries'):
-        (folder / part).mkdir(parents=True)
-        for place in range(IMAGES):
-            (folder / part / f'{place}.jpg').write_bytes(encode_jpeg(picture(place)))
-    lines = [f'{place}.jpg,{place}.jpg' for place in range(IMAGES)]
-    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
-    return folder
+    seen = [picture(place) for place in range(6)]
+    return write_recall_set(tmp_path / 'set', seen, seen)
 
 
 def test_recall_is_of_what_each_way_describes(recall_set: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from convolutions import SIZE, write_convolutional_model
-from worlds import picture
+from worlds import picture, write_recall_set
 
 onnx = pytest.importorskip('onnx', reason='needs onnx: make setup-training')
 from onnx import TensorProto, numpy_helper
@@ -47,18 +47,10 @@ def images() -> list[np.ndarray]:
 @pytest.fixture(scope='module')
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty places, each seen twice, the second time with noise."""
-    folder = tmp_path_factory.mktemp('sets') / 'walk'
-    for half in ('database', 'queries'):
-        (folder / half).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for place in range(PLACES):
-        seen = picture(place)
-        again = np.clip(seen + rng.normal(0, 20, seen.shape), 0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / 'database' / f'{place:02}.png'), seen)
-        cv2.imwrite(str(folder / 'queries' / f'{place:02}.png'), again)
-    lines = [f'{place:02}.png,{place:02}.png' for place in range(PLACES)]
-    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
-    return folder
+    seen = [picture(place) for place in range(PLACES)]
+    again = [np.clip(one + rng.normal(0, 20, one.shape), 0, 255).astype(np.uint8) for one in seen]
+    return write_recall_set(tmp_path_factory.mktemp('sets') / 'walk', seen, again)
 
 
 @pytest.fixture

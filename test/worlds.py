@@ -134,6 +134,19 @@ def picture(place: int, *, height: int = 120, width: int = 160) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def write_recall_set(
+    folder: Path, database: Sequence[np.ndarray], queries: Sequence[np.ndarray]
+) -> Path:
+    """A set with gt.csv; the n-th query shows the place of the n-th image of the database."""
+    for half, images in (('database', database), ('queries', queries)):
+        (folder / half).mkdir(parents=True)
+        for place, image in enumerate(images):
+            cv2.imwrite(str(folder / half / f'{place:02}.png'), image)
+    lines = [f'{place:02}.png,{place:02}.png' for place in range(len(queries))]
+    (folder / 'gt.csv').write_text('\n'.join(['query,positives', *lines, '']))
+    return folder
+
+
 def write_posed_folder(
     folder: Path, places: Sequence[int], *, spacing_m: float = 10.0, period_s: float = 0.1
 ) -> Path:
