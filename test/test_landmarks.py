@@ -551,22 +551,37 @@ def test_every_second_image_of_a_real_drive_is_placed_between_the_others(
     assert 0.9 <= found['inside_ellipse'] <= 0.99
 
 
-def simulated(random: np.random.Generator, true: Poses, *, outliers: int = 0) -> Matches:
-    """Sixty points seen with 0.7 px of noise at 500 px, some of them wrong."""
-    local = random.uniform([-3, -2, 4], [3, 2, 12], (60, 3))
-    points = true[:3] + rotate(np.broadcast_to(true[3:], (60, 4)), local)
-    rays = local[:, :2] / local[:, 2:] + random.normal(0, 0.7 / 500, (60, 2))
+def simulated(
+    random: np.random.Generator,
+    true: Poses,
+    *,
+    count: int = 60,
+    outliers: int = 0,
+    along_m: float = 0.0,
+) -> Matches:
+    """Points seen with 0.7 px of noise at 500 px, some of them wrong.
+
+    along_m: deviation of the points along one direction each, which the matches tell.
+    """
+    local = random.uniform([-3, -2, 4], [3, 2, 12], (count, 3))
+    points = true[:3] + rotate(np.broadcast_to(true[3:], (count, 4)), local)
+    rays = local[:, :2] / local[:, 2:] + random.normal(0, 0.7 / 500, (count, 2))
     rays[:outliers] = random.uniform(-0.5, 0.5, (outliers, 2))
-    return Matches(rays, points, np.zeros((60, 3, 3)), np.arange(60))
+    toward = random.normal(size=(count, 3))
+    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+    points += along_m * random.normal(size=(count, 1)) * toward
+    along, across = np.full(count, along_m**2), np.zeros(count)
+    return Matches(rays, points, toward, along, across, np.arange(count))
 
 
-def test_the_covariance_is_the_scatter_of_repeated_poses() -> None:
+@pytest.mark.parametrize('along_m', [0.0, 0.05])
+def test_the_covariance_is_the_scatter_of_repeated_poses(along_m: float) -> None:
     random = np.random.default_rng(1)
     true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
     camera_T_base = np.append([0.5, 0.2, -0.4], yaw_quat(0.4))
     errors, told = [], []
     for _ in range(300):
-        found = resect(simulated(random, true), focal_px=500.0)
+        found = resect(simulated(random, true, along_m=along_m), focal_px=500.0)
         assert found is not None
         based, true_base = moved_to(found, camera_T_base), compose(true, camera_T_base)
         errors.append(np.append(based.pose[:3] - true_base[:3], -turn_of(based.pose, true_base)))
@@ -587,7 +602,7 @@ def test_wrong_matches_do_not_move_the_pose() -> None:
 @pytest.mark.parametrize('count', [0, 3])
 def test_too_few_matches_give_no_pose(count: int) -> None:
     random = np.random.default_rng(3)
-    matches = simulated(random, IDENTITY).chosen(np.arange(count))
+    matches = simulated(random, IDENTITY, count=count)
     assert resect(matches, focal_px=500.0) is None
 
 

@@ -229,7 +229,7 @@ def _midpoints(sightings: _Sightings, count: int) -> Array:
 def _reprojected(points: Array, sightings: _Sightings) -> tuple[Array, Array]:
     """Errors [R, 2] on the plane z = 1, and depths [R] in the views."""
     seen = _in_views(points, sightings)
-    return seen[:, :2] / _safe(seen[:, 2:]) - sightings.ray, seen[:, 2]
+    return seen[:, :2] / safe_depth(seen[:, 2:]) - sightings.ray, seen[:, 2]
 
 
 def _in_views(points: Array, sightings: _Sightings) -> Array:
@@ -237,7 +237,8 @@ def _in_views(points: Array, sightings: _Sightings) -> Array:
     return np.asarray(np.einsum('rij,rj->ri', sightings.rotation, relative))
 
 
-def _safe(depth: Array) -> Array:
+def safe_depth(depth: Array) -> Array:
+    """Depths by which one may divide."""
     return np.where(np.abs(depth) < 1e-6, 1e-6, depth)
 
 
@@ -249,8 +250,8 @@ def _refined(points: Array, sightings: _Sightings) -> tuple[Array, Array]:
     information: Array = np.zeros((len(points), 3, 3))
     for _ in range(_STEPS):
         seen = _in_views(points, sightings)
-        slope = projection_slope(seen) @ sightings.rotation  # [R, 2, 3]
-        error = seen[:, :2] / _safe(seen[:, 2:]) - sightings.ray
+        slope = _projection_slope(seen) @ sightings.rotation  # [R, 2, 3]
+        error = seen[:, :2] / safe_depth(seen[:, 2:]) - sightings.ray
         information = _summed(np.swapaxes(slope, 1, 2) @ slope, sightings.row, len(points))
         gradient = _summed(np.einsum('rij,ri->rj', slope, error), sightings.row, len(points))
         damping = 1e-6 * np.trace(information, axis1=1, axis2=2)[:, None, None] + 1e-12
@@ -259,10 +260,10 @@ def _refined(points: Array, sightings: _Sightings) -> tuple[Array, Array]:
     return points, information
 
 
-def projection_slope(seen: Array) -> Array:
+def _projection_slope(seen: Array) -> Array:
     """Derivative [R, 2, 3] of x/z, y/z by points [R, 3]."""
     x, y = seen[:, 0], seen[:, 1]
-    z = _safe(seen[:, 2])
+    z = safe_depth(seen[:, 2])
     slope = np.zeros((len(seen), 2, 3))
     slope[:, 0, 0] = slope[:, 1, 1] = 1 / z
     slope[:, 0, 2], slope[:, 1, 2] = -x / z**2, -y / z**2

@@ -6,14 +6,21 @@ scaled by the residuals, on top of a floor for what all landmarks have in common
 the calibration), which residuals do not show.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.geometry import compose, invert, matrix, quat_of_rotation_vector
-from vpr_ros.core.landmarks.points import PIXEL_SIGMA, projection_slope
+from vpr_ros.core.geometry import (
+    compose,
+    invert,
+    matrix,
+    quat_of_matrix,
+    quat_of_rotation_vector,
+)
+from vpr_ros.core.landmarks.points import PIXEL_SIGMA, safe_depth
 from vpr_ros.core.types import Poses
 
 Array = NDArray[np.float64]
@@ -30,22 +37,27 @@ _FEWEST, _FITTED = 4, 6  # features for a pose, and its numbers
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Query rays and the points they may show, in one frame, M of them."""
+    """Query rays and the points they may show, in one frame, M of them.
+
+    A point is known worse along the ray in which its place saw it than across it.
+    """
 
     rays: Array  # [M, 2] on the plane z = 1
     points_m: Array  # [M, 3]
-    covariance_m2: Array  # [M, 3, 3] of the points
+    toward: Array  # [M, 3] unit vectors, along which a point is known worst
+    along_m2: Array  # [M], a point's variance along it
+    across_m2: Array  # [M], and in the two directions across
     keypoint: NDArray[np.int64]  # [M] which feature of the query; one may match several points
 
     def __len__(self) -> int:
         """Number of sightings, M."""
         return len(self.rays)
 
-    def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> 'Matches':
-        """The sightings of some rows, or of a mask."""
-        return Matches(
-            self.rays[rows], self.points_m[rows], self.covariance_m2[rows], self.keypoint[rows]
-        )
+    @classmethod
+    def joined(cls, parts: 'Sequence[Matches]') -> 'Matches':
+        """All matches of some parts, which are in one frame."""
+        columns = [[getattr(part, one.name) for part in parts] for one in fields(cls)]
+        return cls(*map(np.concatenate, columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,7 @@ class Resection:
     pose: Poses  # [7] frame_T_camera
     covariance: Array  # [6, 6] position, then rotation about the frame's axes
     inliers: NDArray[np.bool_]  # [M]
+    features: int  # of the query, that the inliers are
 
 
 def resect(matches: Matches, *, focal_px: float) -> Resection | None:
@@ -91,28 +104,53 @@ def _ransac(matches: Matches, focal_px: float) -> Poses | None:
 
 def refine(matches: Matches, frame_T_camera: Poses, *, focal_px: float) -> Resection | None:
     """The most likely pose [7] near a given one, from the matches that fit it."""
-    pose = invert(frame_T_camera)
-    sigma = PIXEL_SIGMA / focal_px
+    start = invert(frame_T_camera)
+    rotation, shift = matrix(start[3:]), start[:3]  # camera_T_frame
+    sights = _Sights.of(matches, PIXEL_SIGMA / focal_px)
     gate = max(_GATE, (_RANSAC_PX / PIXEL_SIGMA) ** 2)  # wide at first, as the start is rough
-    for step in range(_STEPS):
-        normal = _normal_equations(matches, pose, sigma, gate)
-        if len(np.unique(matches.keypoint[normal.inliers])) < _FEWEST:
-            return None
+    for step in range(_STEPS + 1):
+        normal = _normal_equations(sights, rotation, shift, gate)
         change = _step(normal)
-        if change is None:
+        if change is None or normal.features < _FEWEST:
             return None
-        if step >= _ROUGH_STEPS and _in_sigmas(change, normal) < _CONVERGED:
+        is_rough = step < _ROUGH_STEPS
+        if step == _STEPS or (not is_rough and _in_sigmas(change, normal) < _CONVERGED):
             break
-        pose = compose(np.append(change[:3], quat_of_rotation_vector(change[3:])), pose)
-        pose[3:] /= np.linalg.norm(pose[3:])
-        if step >= _ROUGH_STEPS:
+        turn = cv2.Rodrigues(change[3:])[0]
+        rotation, shift = turn @ rotation, turn @ shift + change[:3]
+        if not is_rough:
             gate = _GATE * normal.scale
-    normal = _normal_equations(matches, pose, sigma, gate)
-    if _step(normal) is None:
-        return None
-    found = invert(pose)
+    found = invert(np.concatenate([shift, quat_of_matrix(rotation)]))
     covariance = np.asarray(np.linalg.inv(normal.information) * normal.scale, dtype=np.float64)
-    return Resection(found, _in_frame(covariance, found), normal.inliers)
+    return Resection(found, _in_frame(covariance, found), normal.inliers, normal.features)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sights:
+    """Matches as the normal equations read them: long rows, over which numpy is quick."""
+
+    points: Array  # [3, M]
+    toward: Array  # [3, M]
+    rays: Array  # [2, M]
+    across: Array  # [M] variance of a point in all directions
+    further: Array  # [M] and how much more it is along `toward`
+    floor: float  # variance of a ray
+    keypoint: NDArray[np.int64]  # [M]
+    keypoints: int
+
+    @classmethod
+    def of(cls, matches: Matches, sigma: float) -> '_Sights':
+        """sigma: of a ray."""
+        return cls(
+            np.ascontiguousarray(matches.points_m.T),
+            np.ascontiguousarray(matches.toward.T),
+            np.ascontiguousarray(matches.rays.T),
+            matches.across_m2,
+            matches.along_m2 - matches.across_m2,
+            sigma**2,
+            matches.keypoint,
+            int(matches.keypoint.max(initial=-1)) + 1,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +160,14 @@ class _NormalEquations:
     information: Array  # [6, 6] of a shift and a turn of the camera's world
     gradient: Array  # [6]
     inliers: NDArray[np.bool_]  # [M]
+    features: int  # of the query, that the inliers are
     scale: float  # how much larger the squared residuals are than expected, at least 1
 
 
 def _step(normal: _NormalEquations) -> Array | None:
     """Shift and turn [6] to the least residual; None where the points leave it open."""
-    try:
-        return np.asarray(-np.linalg.solve(normal.information, normal.gradient), dtype=np.float64)
-    except np.linalg.LinAlgError:
-        return None
+    found, step = cv2.solve(normal.information, -normal.gradient, flags=cv2.DECOMP_CHOLESKY)
+    return np.asarray(step[:, 0]) if found else None
 
 
 def _in_sigmas(change: Array, normal: _NormalEquations) -> float:
@@ -139,22 +176,51 @@ def _in_sigmas(change: Array, normal: _NormalEquations) -> float:
 
 
 def _normal_equations(
-    matches: Matches, pose: Poses, sigma: float, gate: float
+    sights: _Sights, rotation: Array, shift: Array, gate: float
 ) -> _NormalEquations:
-    """Pose: camera_T_frame [7]; sigma: of a ray; gate: of the squared Mahalanobis distance."""
-    seen, error, weight = _weighed(matches, pose, sigma)
-    weighed_error = (weight @ error[:, :, None])[:, :, 0]
-    distance = np.sum(error * weighed_error, axis=1)
-    inliers = (distance < gate) & (seen[:, 2] > 0)
-    robust = np.minimum(1, _HUBER / np.sqrt(np.maximum(distance, 1e-12)))
-    share = _share(matches.keypoint, inliers) * robust
-    slope = projection_slope(seen) @ _moved(seen)  # [M, 2, 6]
-    weighed_slope = (share[:, None, None] * (weight @ slope)).reshape(-1, 6)
+    """rotation, shift: camera_T_frame; gate: of the squared Mahalanobis distance."""
+    x, y, z = rotation @ sights.points + shift[:, None]
+    inverse = 1 / safe_depth(z)
+    u, v = x * inverse, y * inverse
+    error = np.empty((2, len(u)))
+    np.subtract(u, sights.rays[0], out=error[0])
+    np.subtract(v, sights.rays[1], out=error[1])
+    uv, one_uu, one_vv = u * v, 1 + u * u, 1 + v * v
+
+    # Inverse covariance of the error: what a point's covariance is on the plane z = 1.
+    ahead = rotation @ sights.toward
+    p, q = (ahead[0] - u * ahead[2]) * inverse, (ahead[1] - v * ahead[2]) * inverse
+    near, far_p = sights.across * inverse * inverse, sights.further * p
+    uu_part = near * one_uu + far_p * p + sights.floor
+    uv_part = near * uv + far_p * q
+    vv_part = near * one_vv + sights.further * q * q + sights.floor
+    determinant = uu_part * vv_part - uv_part * uv_part
+    weigh_uu, weigh_uv, weigh_vv = (
+        vv_part / determinant,
+        -uv_part / determinant,
+        uu_part / determinant,
+    )
+
+    cross_error = weigh_uv * error[1]
+    distance = (weigh_uu * error[0] + 2 * cross_error) * error[0] + weigh_vv * error[1] ** 2
+    inliers = (distance < gate) & (z > 0)
+    share, features = _share(sights, inliers)
+    share *= np.minimum(1, _HUBER / np.sqrt(np.maximum(distance, 1e-12)))
+
+    # Derivative of the error by a shift and a turn of the camera's world.
+    slope = np.zeros((6, 2, len(u)))
+    slope[0, 0] = slope[1, 1] = inverse
+    slope[2, 0], slope[2, 1] = -u * inverse, -v * inverse
+    slope[3, 0], slope[3, 1] = -uv, -one_vv
+    slope[4, 0], slope[4, 1] = one_uu, uv
+    slope[5, 0], slope[5, 1] = -v, u
+    weighed = np.empty_like(slope)
+    mixed = share * weigh_uv
+    weighed[:, 0] = (share * weigh_uu) * slope[:, 0] + mixed * slope[:, 1]
+    weighed[:, 1] = mixed * slope[:, 0] + (share * weigh_vv) * slope[:, 1]
+    weighed, slope = weighed.reshape(6, -1), slope.reshape(6, -1)
     return _NormalEquations(
-        weighed_slope.T @ slope.reshape(-1, 6),
-        weighed_slope.T @ error.ravel(),
-        inliers,
-        _scale(distance[inliers]),
+        weighed @ slope.T, weighed @ error.ravel(), inliers, features, _scale(distance[inliers])
     )
 
 
@@ -163,42 +229,25 @@ def _scale(distance: Array) -> float:
     measured = 2 * len(distance)
     if measured <= _FITTED:
         return 1.0
-    return max(1.0, float(np.median(distance)) / _MEDIAN) * measured / (measured - _FITTED)
+    return max(1.0, _median(distance) / _MEDIAN) * measured / (measured - _FITTED)
 
 
-def _weighed(matches: Matches, pose: Poses, sigma: float) -> tuple[Array, Array, Array]:
-    """Points in the camera [M, 3], errors [M, 2] and their inverse covariance [M, 2, 2]."""
-    rotation = matrix(pose[3:])
-    seen = matches.points_m @ rotation.T + pose[:3]
-    slope = projection_slope(seen) @ rotation  # [M, 2, 3]
-    depth = np.where(np.abs(seen[:, 2:]) < 1e-6, 1e-6, seen[:, 2:])
-    error = np.asarray(seen[:, :2] / depth - matches.rays)
-    covariance = slope @ matches.covariance_m2 @ np.swapaxes(slope, 1, 2)
-    return seen, error, _inverse(covariance + sigma**2 * np.eye(2))
+def _median(values: Array) -> float:
+    """np.median, without its cost on a few."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, middle)[middle])
+    return float(np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].mean())
 
 
-def _inverse(covariance: Array) -> Array:
-    """Inverse of symmetric matrices [M, 2, 2]."""
-    a, b, c = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
-    turned = np.stack([c, -b, -b, a], axis=-1) / (a * c - b * b)[:, None]
-    return np.asarray(turned.reshape(-1, 2, 2))
+def _share(sights: _Sights, inliers: NDArray[np.bool_]) -> tuple[Array, int]:
+    """Weights [M] that sum to one for each keypoint, and how many keypoints have an inlier.
 
-
-def _moved(seen: Array) -> Array:
-    """Derivative [M, 3, 6] of points in the camera by a shift and a turn of the camera's world."""
-    slope = np.zeros((len(seen), 3, 6))
-    slope[:, :, :3] = np.eye(3)
-    x, y, z = seen.T
-    slope[:, 0, 4], slope[:, 0, 5] = z, -y
-    slope[:, 1, 3], slope[:, 1, 5] = -z, x
-    slope[:, 2, 3], slope[:, 2, 4] = y, -x
-    return slope
-
-
-def _share(keypoint: NDArray[np.int64], inliers: NDArray[np.bool_]) -> Array:
-    """Weights [M] that sum to one for each keypoint: two landmarks of one feature are no two."""
-    counts = np.bincount(keypoint[inliers], minlength=int(keypoint.max()) + 1)
-    return np.where(inliers, 1 / np.maximum(counts[keypoint], 1), 0.0)
+    Two landmarks of one feature are no two.
+    """
+    counts = np.bincount(sights.keypoint[inliers], minlength=sights.keypoints)
+    features = int(np.count_nonzero(counts))
+    return inliers / np.maximum(counts, 1)[sights.keypoint], features
 
 
 def _in_frame(covariance: Array, frame_T_camera: Poses) -> Array:

@@ -18,6 +18,7 @@ from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import (
     compose,
     invert,
+    lengths,
     matrix,
     quat_conjugate,
     quat_multiply,
@@ -88,14 +89,11 @@ class _Support:
     matches: Matches  # in the map frame, moved to the best candidate's origin
     resection: Resection
     landmark: NDArray[np.int64]  # [M], row of the place's landmarks, of each match
+    keypoints: int  # features of the query that have a match
 
     @property
     def inliers(self) -> int:
-        return len(np.unique(self.matches.keypoint[self.resection.inliers]))
-
-    @property
-    def keypoints(self) -> int:
-        return len(np.unique(self.matches.keypoint))
+        return self.resection.features
 
 
 class Verifier:
@@ -216,11 +214,12 @@ class Verifier:
         best = max(supports, key=lambda support: support.inliers)
         agreeing = [other for other in supports if _agree(best.resection, other.resection, config)]
         rival = max([other.inliers for other in supports if other not in agreeing], default=0)
-        joined = _joined([support.matches for support in agreeing])
-        resection = refine(joined, best.resection.pose, focal_px=sighter.focal_px)
+        resection: Resection | None = best.resection
+        if len(agreeing) > 1:
+            joined = Matches.joined([support.matches for support in agreeing])
+            resection = refine(joined, best.resection.pose, focal_px=sighter.focal_px)
         if resection is None:
             return None
-        inliers = len(np.unique(joined.keypoint[resection.inliers]))
         return Verified(
             _in_map(
                 resection,
@@ -229,7 +228,7 @@ class Verifier:
                 shared_error=self._features.shared_error,
             ),
             best.place_index,
-            inliers,
+            resection.features,
             best.inliers,
             best.keypoints,
             rival,
@@ -266,7 +265,8 @@ class Verifier:
             matches = _matches(landmarks, seen, compose(invert(origin), self._map.poses[place]))
             resection = resect(matches, focal_px=sighter.focal_px)
             if resection is not None:
-                found.append(_Support(place, matches, resection, seen.landmark))
+                keypoints = len(np.unique(seen.keypoint))
+                found.append(_Support(place, matches, resection, seen.landmark, keypoints))
         return found
 
     def _holds(self, support: '_Support', origin: Poses, config: LocalizerConfig) -> bool:
@@ -332,14 +332,12 @@ def _matches(landmarks: Landmarks, seen: Sightings, frame_T_place: Poses) -> Mat
     points = landmarks.points_m[seen.landmark].astype(np.float64)
     along = landmarks.sigma_m[seen.landmark].astype(np.float64) ** 2
     range_m = np.linalg.norm(points, axis=1)
-    ray = points / range_m[:, None]
-    outer = ray[:, :, None] * ray[:, None, :]
-    across = (range_m * _LATERAL) ** 2
-    covariance = along[:, None, None] * outer + across[:, None, None] * (np.eye(3) - outer)
     return Matches(
         seen.rays,
         points @ rotation.T + frame_T_place[:3],
-        rotation @ covariance @ rotation.T,
+        (points / range_m[:, None]) @ rotation.T,
+        along,
+        (range_m * _LATERAL) ** 2,
         seen.keypoint,
     )
 
@@ -348,15 +346,16 @@ def _holds(
     support: _Support, origin_T_place: Poses, config: LocalizerConfig, least_ratio: float
 ) -> bool:
     """Whether enough matches, and a large enough share of them, fix a pose near the place."""
-    sigma_m = np.sqrt(np.linalg.eigvalsh(support.resection.covariance[:3, :3])[-1])
-    range_m = np.linalg.norm(support.matches.points_m - origin_T_place[:3], axis=1)
-    apart_m = np.linalg.norm(support.resection.pose[:3] - origin_T_place[:3])
-    return bool(
-        support.inliers >= config.min_inliers
-        and support.inliers >= least_ratio * support.keypoints
-        and sigma_m < config.agreement_radius / 2
-        and apart_m < np.percentile(range_m[support.resection.inliers], 90)
-    )
+    if support.inliers < max(config.min_inliers, least_ratio * support.keypoints):
+        return False
+    resection = support.resection
+    sigma_m = np.sqrt(np.linalg.eigvalsh(resection.covariance[:3, :3])[-1])
+    if not sigma_m < config.agreement_radius / 2:
+        return False
+    inliers_m = support.matches.points_m[resection.inliers]
+    range_m = lengths(inliers_m - origin_T_place[:3])
+    apart_m = lengths(resection.pose[:3] - origin_T_place[:3])
+    return bool(apart_m < np.percentile(range_m, 90))
 
 
 def _agree(first: Resection, second: Resection, config: LocalizerConfig) -> bool:
@@ -365,15 +364,6 @@ def _agree(first: Resection, second: Resection, config: LocalizerConfig) -> bool
     spread = first.covariance[:3, :3] + second.covariance[:3, :3]
     spread = spread + np.eye(3) * (config.agreement_radius / 10) ** 2
     return bool(apart @ np.linalg.solve(spread, apart) < _SAME_POSE_SIGMAS**2)
-
-
-def _joined(parts: list[Matches]) -> Matches:
-    return Matches(
-        np.concatenate([part.rays for part in parts]),
-        np.concatenate([part.points_m for part in parts]),
-        np.concatenate([part.covariance_m2 for part in parts]),
-        np.concatenate([part.keypoint for part in parts]),
-    )
 
 
 def _scatter(supports: list[_Support], resection: Resection) -> Array:
@@ -403,4 +393,5 @@ def _in_map(
         compose(origin, resection.pose),
         shared_error * (resection.covariance + common) + floor,
         resection.inliers,
+        resection.features,
     )

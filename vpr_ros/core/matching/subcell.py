@@ -5,7 +5,7 @@ over their surroundings, which leaves few wrong ones, and its minimum lies betwe
 """
 
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import faiss
 import numpy as np
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from vpr_ros.core.matching.bits import in_words
 from vpr_ros.core.types import CellBits
 
-Distances: TypeAlias = NDArray[np.float32]
+Distances: TypeAlias = NDArray[np.int32]
+Averages: TypeAlias = NDArray[np.float32]
+Sums: TypeAlias = NDArray[np.int16]
 
 _OWN = 4  # weight of a pair of cells, where one of its neighbours' has 1
 
@@ -29,15 +31,17 @@ def seen_at(
     be anywhere.
     """
     rows, columns = grid
-    distance = _averaged(_distances(place, query), grid)  # [n, n]
+    wide = columns + 1
+    distance = _averaged(_distances(place, query), grid)
     nearest = distance.argmin(axis=1)
-    mutual = distance.argmin(axis=0)[nearest] == np.arange(len(place))
-    row, column = np.divmod(nearest, columns)
-    finer = distance.reshape(-1, rows, columns)
     cells = np.arange(len(place))
-    across = _minimum(finer[cells, row], column)
-    down = _minimum(finer[cells, :, column], row)
-    return np.stack([across, down], axis=1), nearest, mutual
+    mutual = distance.argmin(axis=0)[nearest] == cells
+    row, column = np.divmod(nearest, wide)
+    flat = distance.ravel()
+    first = cells * distance.shape[1]  # in `flat`
+    across = _minimum(flat, first + row * wide, column, columns, step=1)
+    down = _minimum(flat, first + column, row, rows, step=wide)
+    return np.stack([across, down], axis=1), row * columns + column, mutual
 
 
 def _distances(place: CellBits, query: CellBits) -> Distances:
@@ -52,54 +56,73 @@ def _distances(place: CellBits, query: CellBits) -> Distances:
         place.shape[1],
         faiss.swig_ptr(apart),
     )
-    return apart.astype(np.float32)
+    return apart
 
 
-def _averaged(distance: Distances, grid: tuple[int, int]) -> Distances:
+def _averaged(distance: Distances, grid: tuple[int, int]) -> Averages:
     """Mean over both cells' surroundings, 3 x 3, those beyond the border left out.
 
     The cells themselves count most, because neighbours may show what is farther or nearer.
+    distance: [n, n]; returns [n, (h + 1) * (w + 1)]: the query's cells with a row and a column
+    more than the grid has, which are infinitely far.
     """
     rows, columns = grid
-    total = _summed(distance.reshape(rows, columns, rows, columns))
-    return np.asarray((total * _share_of_each(grid)).reshape(distance.shape))
+    total = _summed(_padded(distance.reshape(rows, columns, rows, columns)))
+    averages = total[:, :-1].astype(np.float32)
+    averages *= _share_of_each(grid)
+    averages[..., -1] = np.inf
+    averages[..., -1, :] = np.inf
+    return averages.reshape(rows * columns, -1)
 
 
 @lru_cache(maxsize=4)
-def _share_of_each(grid: tuple[int, int]) -> Distances:
-    """One over the sum of the weights that both cells have."""
-    return np.asarray(1 / _summed(np.ones((*grid, *grid), np.float32)))
+def _share_of_each(grid: tuple[int, int]) -> Averages:
+    """One over the sum of the weights that both cells have, as `_padded` but for its zeros."""
+    weights = _summed(_padded(np.ones((*grid, *grid))))[:, :-1]
+    return np.asarray(1 / np.maximum(weights, 1, dtype=np.float32))
 
 
-def _summed(pairs: Distances) -> Distances:
-    return _summed_along(_summed_along(pairs, 0), 1) + np.float32(_OWN - 1) * pairs
+def _padded(pairs: NDArray[Any]) -> Sums:
+    """Pairs of cells [h, w, h, w] with zeros behind the last ones: [h, w + 1, h + 1, w + 1].
+
+    So that two pairs whose cells are both shifted alike are at one distance in memory, and those
+    without a neighbour meet a zero.
+    """
+    rows, columns = pairs.shape[:2]
+    padded = np.zeros((rows, columns + 1, rows + 1, columns + 1), np.int16)
+    padded[:, :-1, :-1, :-1] = pairs
+    return padded
 
 
-def _summed_along(pairs: Distances, axis: int) -> Distances:
-    """Each entry and the two whose cells are both shifted by one along an axis of the grid."""
-    total = pairs.copy()
-    before, after = slice(None, -1), slice(1, None)
-    _both(total, axis, before)[...] += _both(pairs, axis, after)
-    _both(total, axis, after)[...] += _both(pairs, axis, before)
+def _summed(pairs: Sums) -> Sums:
+    """Each entry, weighed, and the eight whose cells are both shifted alike; pairs: `_padded`."""
+    high, wide = pairs.shape[2:]
+    flat, row = pairs.ravel(), high * wide
+    total = _summed_along(_summed_along(flat, row + 1), wide * (row + 1))
+    total += np.int16(_OWN - 1) * flat
+    return total.reshape(pairs.shape)
+
+
+def _summed_along(flat: Sums, step: int) -> Sums:
+    """Each entry, the one a step behind it, and the one a step before."""
+    total = flat.copy()
+    total[:-step] += flat[step:]
+    total[step:] += flat[:-step]
     return total
 
 
-def _both(pairs: Distances, axis: int, part: slice) -> Distances:
-    """A part along an axis of both grids, as a view."""
-    chosen = [slice(None)] * 4
-    chosen[axis] = chosen[axis + 2] = part
-    return pairs[tuple(chosen)]
+def _minimum(
+    distance: Averages, first: NDArray[np.int64], lowest: NDArray[np.int64], count: int, step: int
+) -> NDArray[np.float64]:
+    """Where two lines of one slope through the lowest value of profiles would meet, [n].
 
-
-def _minimum(profile: Distances, lowest: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Where two lines of one slope through the lowest value of profiles [n, s] would meet.
-
+    Each profile has `count` values in `distance`, the first at `first`, one `step` from the next.
     Distances of bits rise linearly on both sides; a parabola would draw minima towards whole cells
     (Shimizu and Okutomi, Sub-pixel estimation error cancellation on area-based matching, 2005).
     """
-    inner = np.clip(lowest, 1, profile.shape[1] - 2)
-    entries = np.arange(len(profile))
-    before, at, after = (profile[entries, inner + step] for step in (-1, 0, 1))
+    inner = np.clip(lowest, 1, count - 2)
+    middle = first + inner * step
+    before, at, after = (distance.take(middle + away) for away in (-step, 0, step))
     steeper = np.maximum(before, after) - at
     shift = np.where(steeper > 0, (before - after) / np.where(steeper > 0, 2 * steeper, 1), 0)
     return np.where(inner == lowest, lowest + np.clip(shift, -0.5, 0.5), lowest)
