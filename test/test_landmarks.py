@@ -418,6 +418,19 @@ def test_a_camera_that_stands_still_gives_no_landmarks_except_by_depth() -> None
             assert np.percentile(rendered.wall_distance_m(points), 95) < 0.05
 
 
+def test_landmarks_do_not_depend_on_how_many_images_are_worked_on_at_once() -> None:
+    images = [rendered.render(CAMERA, pose)[0] for pose in MAPPED[:6]]
+    made = []
+    for at_once in (1, 3):
+        maker = LandmarkMaker(CAMERA, SiftFeatures(), at_once=at_once)
+        found = [one for row in range(6) for one in maker.add(images[row], MAPPED[row])]
+        made.append([*found, *maker.finish()])
+    assert [len(one) for one in made[0]] == [len(one) for one in made[1]] != [0] * 6
+    for first, second in zip(*made, strict=True):
+        assert np.array_equal(first.points_m, second.points_m)
+        assert np.array_equal(first.descriptors, second.descriptors)
+
+
 @pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
 def test_depth_of_a_bag_gives_landmarks_without_any_parallax(
     tmp_path: Path, encoding: str

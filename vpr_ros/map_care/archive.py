@@ -261,7 +261,7 @@ def _write_piece(
     report = Report()
     if not (piece / HEADER_NAME).is_file():
         shutil.rmtree(piece, ignore_errors=True)  # somebody has deleted some of it
-    maker = landmark_maker(drive, options.features) if options.features else None
+    maker = landmark_maker(drive, describer, options.features)
     header = map_header(drive, describer, maker, command='', half=options.half)
     try:
         with build(piece, header, features=options.features) as writer:

@@ -174,7 +174,7 @@ def build_map(
     """
     report = Report()
     with noting(lambda: notes_of(drive), report.known):
-        maker = landmark_maker(drive, options.features) if options.features else None
+        maker = landmark_maker(drive, describer, options.features)
         header = map_header(drive, describer, maker, command, half=options.half)
         with build(output, header, features=options.features) as writer:
             _add_drive(drive, describer, writer, options, maker, report)
@@ -269,7 +269,7 @@ def append_drive(
         if drive.trajectory is not None:
             require_frame_of_map(header, drive)
             require_same_headings(header, drive.has_heading, where=drive.name)
-        maker = landmark_maker(drive, options.features) if options.features else None
+        maker = landmark_maker(drive, describer, options.features)
         landmarks = (maker.camera, maker.features) if maker else None
         with append(
             folder, header, command=command, source=drive.name, landmarks=landmarks
@@ -283,15 +283,22 @@ def tells_directions(drive: Drive) -> bool:
     return drive.camera is not None and drive.has_heading
 
 
-def landmark_maker(drive: Drive, features: Features) -> LandmarkMaker:
-    """For the images of a drive; raises DriveError without calibration or headings."""
+def landmark_maker(
+    drive: Drive, describer: Describer, features: Features | None
+) -> LandmarkMaker | None:
+    """For the images of a drive, as many at once as are described; None without features.
+
+    Raises DriveError for a drive without calibration or headings.
+    """
+    if features is None:
+        return None
     if drive.camera is None or not drive.has_heading:
         missing = 'calibration of its camera' if drive.camera is None else 'headings'
         raise DriveError(
             f'{drive.name}: no {missing} in it; --landmarks needs camera_info '
             '(camera_info.yaml of a folder) and poses with rotations'
         )
-    return LandmarkMaker(drive.camera, features)
+    return LandmarkMaker(drive.camera, features, at_once=describer.at_once)
 
 
 def chosen_features(

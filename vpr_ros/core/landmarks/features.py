@@ -79,15 +79,15 @@ class SiftFeatures:
 
     def __init__(self, *, count: int = 2000, ratio: float = 0.8) -> None:
         """count: strongest features kept; ratio: of distances to the best and the next best."""
-        self._sift = cv2.SIFT.create(nfeatures=count, contrastThreshold=0.02)
-        self._ratio = ratio
+        self._count, self._ratio = count, ratio
 
     def extract(self, image: Image) -> Keypoints:
         """See Features.extract."""
         shrink = min(1.0, math.sqrt(MOST_PIXELS / (image.shape[0] * image.shape[1])))
         size_hw = round(image.shape[0] * shrink), round(image.shape[1] * shrink)
         grey = cv2.cvtColor(resize(image, size_hw), cv2.COLOR_RGB2GRAY)
-        found, histograms = self._sift.detectAndCompute(grey, None)
+        sift = cv2.SIFT.create(nfeatures=self._count, contrastThreshold=0.02)  # of this thread
+        found, histograms = sift.detectAndCompute(grey, None)
         if not found:
             return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
         scale = np.array(image.shape[1::-1]) / size_hw[::-1]

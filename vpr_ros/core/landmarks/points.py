@@ -8,6 +8,7 @@ stays with it, so that a pose can be weighted by it.
 
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,9 +65,21 @@ class _View:
     kept: NDArray[np.uint8]  # [M, F], what the map keeps of them
     focal_px: float
     depth_m: Array | None = None  # [M] along z, NaN where not measured
-    seen_by: list[tuple['_View', NDArray[np.int64], NDArray[np.int64]]] = field(
-        default_factory=list
-    )  # another view, rows here, rows there
+    seen_by: list['_Pair'] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Another view, and which features of it show the same."""
+
+    other: _View
+    matched: Future[tuple[NDArray[np.int64], NDArray[np.int64]]]  # features of both, in pairs
+    is_first: bool  # whether this view's are the first of the two
+
+    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Features here, and there; waits until they are known."""
+        first, second = self.matched.result()
+        return (first, second) if self.is_first else (second, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +87,31 @@ class _Sightings:
     """Rays of several views to the same keypoints, in the frame of one of them, R of them."""
 
     row: NDArray[np.int64]  # [R] keypoint
-    ray: Array  # [R, 2] on the plane z = 1 of the view that saw it
-    rotation: Array  # [R, 3, 3] from the common frame to that view's
-    centre: Array  # [R, 3] of that view, in the common frame
+    ray: Array  # [2, R] on the plane z = 1 of the view that saw it
+    rotation: Array  # [3, 3, R] from the common frame to that view's
+    centre: Array  # [3, R] of that view, in the common frame
 
     def chosen(self, keep: NDArray[np.bool_]) -> '_Sightings':
         """Those of a mask [R]."""
-        return _Sightings(self.row[keep], self.ray[keep], self.rotation[keep], self.centre[keep])
+        return _Sightings(
+            self.row[keep], self.ray[:, keep], self.rotation[:, :, keep], self.centre[:, keep]
+        )
 
 
 class LandmarkMaker:
-    """Mapped images in, the landmarks of each out, some images later, in the same order."""
+    """Mapped images in, the landmarks of each out, some images later, in the same order.
 
-    def __init__(self, camera: Camera, features: Features) -> None:
-        """camera: of the mapping drive."""
+    Features are found and matched by threads of its own, which go when it goes: OpenCV and numpy
+    compute beside Python.
+    """
+
+    def __init__(self, camera: Camera, features: Features, *, at_once: int = 1) -> None:
+        """camera: of the mapping drive; at_once: images in which features are found at once."""
         self.camera = camera
         self.features = features
+        self._at_once = at_once
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix='landmarks')
+        self._coming: deque[Future[_View]] = deque()
         self._views: deque[_View] = deque()
 
     def add(
@@ -108,25 +130,37 @@ class LandmarkMaker:
                 f'{width}x{height}, expected two aligned images of one size'
             )
         camera = self.camera.scaled_to(width, height)
-        found = self.features.extract(image)
-        view = _View(
-            pose,
-            FeatureRays(camera.normalized(found.points_px), found.descriptors),
-            self.features.kept(found, (height, width)),
-            camera.focal_px,
-            None if depth_m is None else _sampled(depth_m, found.points_px),
-        )
-        for partner in self._partners(pose):
-            here, there = self.features.match(view.features, partner.features)
-            view.seen_by.append((partner, here, there))
-            partner.seen_by.append((view, there, here))
-        self._views.append(view)
-        if len(self._views) > _WINDOW:
-            yield self._pop()
+        self._coming.append(self._pool.submit(self._view, image, pose, camera, depth_m))
+        if len(self._coming) > self._at_once:
+            yield from self._take(self._coming.popleft().result())
 
     def finish(self) -> Iterator[Landmarks]:
         """The landmarks of the last images."""
+        while self._coming:
+            yield from self._take(self._coming.popleft().result())
         while self._views:
+            yield self._pop()
+
+    def _view(
+        self, image: Image, pose: Poses, camera: Camera, depth_m: NDArray[np.float32] | None
+    ) -> _View:
+        found = self.features.extract(image)
+        return _View(
+            pose,
+            FeatureRays(camera.normalized(found.points_px), found.descriptors),
+            self.features.kept(found, (image.shape[0], image.shape[1])),
+            camera.focal_px,
+            None if depth_m is None else _sampled(depth_m, found.points_px),
+        )
+
+    def _take(self, view: _View) -> Iterator[Landmarks]:
+        """Have the next view matched with earlier ones; give what is complete by now."""
+        for partner in self._partners(view.pose):
+            matched = self._pool.submit(self.features.match, view.features, partner.features)
+            view.seen_by.append(_Pair(partner, matched, is_first=True))
+            partner.seen_by.append(_Pair(view, matched, is_first=False))
+        self._views.append(view)
+        if len(self._views) > _WINDOW:
             yield self._pop()
 
     def _partners(self, pose: Poses) -> list[_View]:
@@ -159,24 +193,24 @@ def no_landmarks(descriptor_size: int) -> Landmarks:
 def _triangulated(view: _View) -> Landmarks:
     """The points on which at least two views agree, or whose depth was measured."""
     sightings = _sightings_of(view)
-    points = _midpoints(sightings, len(view.features.rays))
+    points = _midpoints(sightings, len(view.features.rays))  # [3, M]
     limit = _REPROJECTION_PX / view.focal_px
     for _ in range(2):  # the second time without the sightings that disagree
         points, _information = _refined(points, sightings)
         error, depth = _reprojected(points, sightings)
-        sightings = sightings.chosen((np.linalg.norm(error, axis=1) < limit) & (depth > 0))
+        sightings = sightings.chosen((_lengths(error) < limit) & (depth > 0))
     points, information = _refined(points, sightings)
     error, depth = _reprojected(points, sightings)
-    bad = (np.linalg.norm(error, axis=1) >= limit) | (depth <= 0)
-    views = np.bincount(sightings.row, minlength=len(points))
-    spoilt = np.bincount(sightings.row[bad], minlength=len(points)) > 0
-    range_m = np.linalg.norm(points, axis=1)
+    bad = (_lengths(error) >= limit) | (depth <= 0)
+    views = np.bincount(sightings.row, minlength=points.shape[1])
+    spoilt = np.bincount(sightings.row[bad], minlength=points.shape[1]) > 0
+    range_m = _lengths(points)
     sigma_m = _sigma_along(points, information) * PIXEL_SIGMA / view.focal_px
-    good = (views >= 2) & ~spoilt & (points[:, 2] > 0) & (sigma_m < _RANGE_SIGMA * range_m)
+    good = (views >= 2) & ~spoilt & (points[2] > 0) & (sigma_m < _RANGE_SIGMA * range_m)
     good &= _parallax(points, sightings) >= _PARALLAX_RAD
-    points, sigma_m, good = _with_depth(view, points, sigma_m, good)
+    placed, sigma_m, good = _with_depth(view, points.T, sigma_m, good)
     return Landmarks(
-        points[good].astype(np.float32),
+        placed[good].astype(np.float32),
         sigma_m[good].astype(np.float32),
         view.kept[good],
     )
@@ -188,53 +222,70 @@ def _sightings_of(view: _View) -> _Sightings:
     rows: list[NDArray[np.int64]] = [own]
     rays, poses = [view.features.rays], [IDENTITY[None]]
     counts = [len(own)]
-    for other, here, there in view.seen_by:
+    for pair in view.seen_by:
+        here, there = pair.rows()
         rows.append(here)
-        rays.append(other.features.rays[there])
-        poses.append(compose(invert(view.pose), other.pose)[None])
+        rays.append(pair.other.features.rays[there])
+        poses.append(compose(invert(view.pose), pair.other.pose)[None])
         counts.append(len(here))
     view_T_other = np.concatenate(poses)  # [views, 7]
-    rotation = np.swapaxes(matrix(view_T_other[:, 3:]), -1, -2)
+    rotation = matrix(view_T_other[:, 3:]).T  # of each view, turned back: [3, 3, views]
     return _Sightings(
         np.concatenate(rows),
-        np.concatenate(rays),
-        np.repeat(rotation, counts, axis=0),
-        np.repeat(view_T_other[:, :3], counts, axis=0),
+        np.ascontiguousarray(np.concatenate(rays).T),
+        np.repeat(rotation, counts, axis=2),
+        np.repeat(view_T_other[:, :3].T, counts, axis=1),
     )
 
 
-def _directions(sightings: _Sightings) -> Array:
-    """Unit vectors [R, 3] of the rays, in the common frame."""
-    ray = np.concatenate([sightings.ray, np.ones((len(sightings.ray), 1))], axis=1)
-    direction = np.einsum('rji,rj->ri', sightings.rotation, ray)
-    return np.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True))
+def _lengths(vectors: Array) -> Array:
+    """Of vectors [n, R], [R]."""
+    return np.asarray(np.sqrt((vectors * vectors).sum(axis=0)))
 
 
 def _summed(values: Array, rows: NDArray[np.int64], count: int) -> Array:
-    """Sum of values [R, ...] by row, [count, ...]."""
-    total = np.zeros((count, *values.shape[1:]))
-    np.add.at(total, rows, values)
-    return total
+    """Sum of values [n, R] by row, [n, count]."""
+    return np.array([np.bincount(rows, one, minlength=count) for one in values])
+
+
+# The upper triangle of a symmetric matrix [3, 3], as [6, ...].
+_UPPER = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 2, 1, 2, 2])
+_DIAGONAL = np.array([1.0, 0, 0, 1, 0, 1])[:, None]
+
+
+def _solved(upper: Array, right: Array) -> Array:
+    """The solutions [3, M] of symmetric equations [6, M], by Cramer's rule."""
+    a, b, c, d, e, f = upper
+    x, y, z = right
+    aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
+    dd, ee, ff = a * f - c * c, b * c - a * e, a * d - b * b
+    found = np.array(
+        [aa * x + bb * y + cc * z, bb * x + dd * y + ee * z, cc * x + ee * y + ff * z]
+    )
+    return np.asarray(found / (a * aa + b * bb + c * cc))
 
 
 def _midpoints(sightings: _Sightings, count: int) -> Array:
-    """The points [count, 3] nearest to all rays of each keypoint."""
-    direction = _directions(sightings)
-    across = np.eye(3) - direction[:, :, None] * direction[:, None, :]  # [R, 3, 3]
-    normal = _summed(across, sightings.row, count) + 1e-9 * np.eye(3)
-    right = _summed(np.einsum('rij,rj->ri', across, sightings.centre), sightings.row, count)
-    return np.asarray(np.linalg.solve(normal, right[..., None])[..., 0])
+    """The points [3, count] nearest to all rays of each keypoint."""
+    ray = np.concatenate([sightings.ray, np.ones((1, len(sightings.row)))])
+    direction = (sightings.rotation * ray[:, None]).sum(axis=0)  # in the common frame
+    direction /= _lengths(direction)
+    across = _DIAGONAL - direction[_UPPER[0]] * direction[_UPPER[1]]  # [6, R]
+    normal = _summed(across, sightings.row, count) + 1e-9 * _DIAGONAL
+    away = sightings.centre - direction * (direction * sightings.centre).sum(axis=0)
+    return _solved(normal, _summed(away, sightings.row, count))
 
 
 def _reprojected(points: Array, sightings: _Sightings) -> tuple[Array, Array]:
-    """Errors [R, 2] on the plane z = 1, and depths [R] in the views."""
+    """Errors [2, R] on the plane z = 1, and depths [R] in the views."""
     seen = _in_views(points, sightings)
-    return seen[:, :2] / safe_depth(seen[:, 2:]) - sightings.ray, seen[:, 2]
+    return seen[:2] / safe_depth(seen[2]) - sightings.ray, seen[2]
 
 
 def _in_views(points: Array, sightings: _Sightings) -> Array:
-    relative = points[sightings.row] - sightings.centre
-    return np.asarray(np.einsum('rij,rj->ri', sightings.rotation, relative))
+    """Where each view has the points [3, M] that it saw, [3, R]."""
+    relative = points[:, sightings.row] - sightings.centre
+    return np.asarray((sightings.rotation * relative).sum(axis=1))
 
 
 def safe_depth(depth: Array) -> Array:
@@ -243,48 +294,47 @@ def safe_depth(depth: Array) -> Array:
 
 
 def _refined(points: Array, sightings: _Sightings) -> tuple[Array, Array]:
-    """Points [M, 3] of least reprojection error, and their information [M, 3, 3] per ray^2.
+    """Points [3, M] of least reprojection error, and their information [6, M] per ray^2.
 
     Gauss-Newton, damped a little, for all points at once.
     """
-    information: Array = np.zeros((len(points), 3, 3))
+    rows, count = sightings.row, points.shape[1]
+    information: Array = np.zeros((6, count))
     for _ in range(_STEPS):
         seen = _in_views(points, sightings)
-        slope = _projection_slope(seen) @ sightings.rotation  # [R, 2, 3]
-        error = seen[:, :2] / safe_depth(seen[:, 2:]) - sightings.ray
-        information = _summed(np.swapaxes(slope, 1, 2) @ slope, sightings.row, len(points))
-        gradient = _summed(np.einsum('rij,ri->rj', slope, error), sightings.row, len(points))
-        damping = 1e-6 * np.trace(information, axis1=1, axis2=2)[:, None, None] + 1e-12
-        step = np.linalg.solve(information + damping * np.eye(3), gradient[..., None])[..., 0]
-        points = points - step
+        inverse = 1 / safe_depth(seen[2])
+        u, v = seen[0] * inverse, seen[1] * inverse
+        # Derivatives [3, R] of u and v by the point.
+        by_u = (sightings.rotation[0] - u * sightings.rotation[2]) * inverse
+        by_v = (sightings.rotation[1] - v * sightings.rotation[2]) * inverse
+        first, second = _UPPER
+        information = _summed(by_u[first] * by_u[second] + by_v[first] * by_v[second], rows, count)
+        error = u - sightings.ray[0], v - sightings.ray[1]
+        gradient = _summed(by_u * error[0] + by_v * error[1], rows, count)
+        points = points - _solved(_damped(information, 1e-6), gradient)
     return points, information
 
 
-def _projection_slope(seen: Array) -> Array:
-    """Derivative [R, 2, 3] of x/z, y/z by points [R, 3]."""
-    x, y = seen[:, 0], seen[:, 1]
-    z = safe_depth(seen[:, 2])
-    slope = np.zeros((len(seen), 2, 3))
-    slope[:, 0, 0] = slope[:, 1, 1] = 1 / z
-    slope[:, 0, 2], slope[:, 1, 2] = -x / z**2, -y / z**2
-    return slope
+def _damped(information: Array, share: float) -> Array:
+    """Information [6, M] with a share of its trace more on the diagonal."""
+    trace = information[0] + information[3] + information[5]
+    return information + (share * trace + 1e-12) * _DIAGONAL
 
 
 def _sigma_along(points: Array, information: Array) -> Array:
     """Standard deviation [M] along the ray, per unit of a ray's deviation."""
-    direction = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
-    damping = 1e-9 * np.trace(information, axis1=1, axis2=2)[:, None, None] + 1e-12
-    spread = np.linalg.solve(information + damping * np.eye(3), direction[..., None])[..., 0]
-    return np.asarray(np.sqrt(np.maximum(np.sum(direction * spread, axis=1), 0)))
+    direction = points / np.maximum(_lengths(points), 1e-9)
+    spread = _solved(_damped(information, 1e-9), direction)
+    return np.asarray(np.sqrt(np.maximum((direction * spread).sum(axis=0), 0)))
 
 
 def _parallax(points: Array, sightings: _Sightings) -> Array:
     """Largest angle [M] between a point's directions from the view and from the others."""
-    towards = points[sightings.row] - sightings.centre
-    towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-9)
-    own = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
-    sine = np.linalg.norm(np.cross(towards, own[sightings.row]), axis=1)
-    largest = np.zeros(len(points))
+    towards = points[:, sightings.row] - sightings.centre
+    towards /= np.maximum(_lengths(towards), 1e-9)
+    own = (points / np.maximum(_lengths(points), 1e-9))[:, sightings.row]
+    sine = _lengths(np.cross(towards, own, axis=0))
+    largest = np.zeros(points.shape[1])
     np.maximum.at(largest, sightings.row, np.arcsin(np.minimum(sine, 1)))
     return largest
 
