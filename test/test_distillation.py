@@ -12,11 +12,17 @@ from test_train import SMALL, draw_place, epochs, in_process, one_line, steps, u
 
 from vpr_training.data.augmentation import random_crop
 from vpr_training.exporting.model_folder import export_checkpoint
-from vpr_training.learning.distillation import unexplained_maps, unexplained_similarities
+from vpr_training.exporting.network_from_graph import load_model
+from vpr_training.learning.distillation import (
+    unexplained_cells,
+    unexplained_maps,
+    unexplained_similarities,
+)
 from vpr_training.models.checkpoints import load_checkpoint
-from vpr_training.models.network import Network, NetworkConfig
+from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 from vpr_training.runs.settings_parser import read_settings
 from vpr_training.train import main as train
+from vpr_training.whitening import main as whiten
 
 TRAINING = Path(__file__).parent.parent / 'config' / 'train'
 
@@ -86,7 +92,8 @@ def test_what_the_maps_leave_unexplained_is_that_of_a_loop_over_channels() -> No
             standard = (wanted - wanted.mean()) / wanted.std()
             squares.append(((read[:, start + channel] - standard) ** 2).mean())
         expected.append(np.mean(squares))
-    found = unexplained_maps(torch.tensor(read), [torch.tensor(one) for one in maps])
+    parts = [torch.tensor(read[:, :2]), torch.tensor(read[:, 2:])]
+    found = unexplained_maps(parts, [torch.tensor(one) for one in maps])
     assert float(found) == pytest.approx(np.mean(expected), rel=2e-3)  # batch_norm has an epsilon
 
 
@@ -95,15 +102,15 @@ def test_a_constant_explains_no_map_and_a_copy_explains_all() -> None:
     standard = (target - target.mean((0, 2, 3), keepdim=True)) / target.std(
         (0, 2, 3), keepdim=True, correction=0
     )
-    assert float(unexplained_maps(torch.zeros_like(target), [target])) == pytest.approx(
+    assert float(unexplained_maps([torch.zeros_like(target)], [target])) == pytest.approx(
         1, abs=1e-3
     )
-    assert float(unexplained_maps(standard, [target])) == pytest.approx(0, abs=1e-6)
+    assert float(unexplained_maps([standard], [target])) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_coarser_map_of_the_teacher_is_brought_to_the_size_of_the_student() -> None:
     coarse = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.isfinite(unexplained_maps(torch.zeros(3, 2, 5, 4), [coarse]))
+    assert torch.isfinite(unexplained_maps([torch.zeros(3, 2, 5, 4)], [coarse]))
 
 
 def test_what_the_similarities_leave_unexplained_is_that_of_a_loop_over_pairs() -> None:
@@ -121,6 +128,74 @@ def test_what_the_similarities_leave_unexplained_is_that_of_a_loop_over_pairs() 
     found = unexplained_similarities(torch.tensor(student), torch.tensor(teacher))
     assert float(found) == pytest.approx(expected)
     assert float(unexplained_similarities(torch.tensor(teacher), torch.tensor(teacher))) == 0
+
+
+def test_what_cells_leave_unexplained_is_one_less_the_mean_of_their_cosines() -> None:
+    rng = np.random.default_rng(2)
+    own, wanted = (rng.normal(size=(2, 3, 4, 5)) for _ in range(2))
+    own, wanted = (one / np.linalg.norm(one, axis=3, keepdims=True) for one in (own, wanted))
+    cosines = [
+        own[image, row, column] @ wanted[image, row, column]
+        for image in range(2)
+        for row in range(3)
+        for column in range(4)
+    ]
+    found = unexplained_cells(torch.tensor(own), torch.tensor(wanted))
+    assert float(found) == pytest.approx(1 - np.mean(cosines), abs=1e-6)
+    assert float(unexplained_cells(torch.tensor(own), torch.tensor(own))) == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_coarser_cells_of_the_teacher_are_brought_to_the_grid_of_the_student() -> None:
+    coarse = torch.ones(2, 2, 2, 4) / 2
+    assert float(unexplained_cells(torch.ones(2, 5, 3, 4) / 2, coarse)) == pytest.approx(0)
+
+
+@pytest.fixture(scope='module')
+def seeing(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    """A model folder with cells, learned on the images: a teacher of cells."""
+    root = tmp_path_factory.mktemp('seeing')
+    flags = [*SMALL[:6], '--network.cells=8', '--data.images_per_place=1', '--epochs=1']
+    flags += ['--data.min_images_per_place=1', '--data.places_per_batch=8', '--seed=3']
+    flags += ['--data.workers=0', f'--data.root={images}', f'--output={root / "run"}']
+    assert whiten([*flags, '--network.descriptor_size=9']) == 0
+    return export_checkpoint(root / 'run' / 'best.ckpt', root / 'model').folder
+
+
+@pytest.mark.timeout(300)
+def test_a_student_learns_the_cells_of_a_model_and_whitening_keeps_them(
+    tmp_path: Path, images: Path, seeing: Path
+) -> None:
+    learning = ['--network.cells=8', '--distillation.cells=1', '--epochs=6']
+    run = tmp_path / 'run'
+    assert train([*flags(seeing, images), *learning, f'--output={run}']) == 0
+    losses = [float(row['loss']) for row in epochs(run)]
+    assert losses[-1] < losses[0]
+
+    pictures = torch.from_numpy(
+        np.stack([cv2.resize(cv2.imread(str(one)), (64, 64)) for one in images.rglob('*.jpg')])
+    )
+    teacher, student = load_model(seeing).eval(), load_checkpoint(run / 'last.ckpt').eval()
+
+    @torch.no_grad()
+    def left(student: Network) -> float:
+        own, wanted = (
+            one.cells_of(ExportedNetwork(one).maps(pictures)) for one in (student, teacher)
+        )
+        return float(unexplained_cells(own, wanted))
+
+    torch.manual_seed(0)
+    assert left(student) < 0.8 * left(Network(student.config).eval())
+
+    kept = [*SMALL, *learning[:1], '--whitening.cells=false', '--network.descriptor_size=9']
+    kept += ['--data.images_per_place=1', '--data.min_images_per_place=1', '--data.workers=0']
+    kept += [f'--init={run / "last.ckpt"}', f'--data.root={images}', '--epochs=1']
+    assert whiten([*kept, f'--output={tmp_path / "white"}']) == 0
+    white = load_checkpoint(tmp_path / 'white' / 'best.ckpt')
+    assert white.cells is not None and student.cells is not None
+    for name, value in student.cells.state_dict().items():
+        assert torch.equal(white.cells.state_dict()[name], value), name
 
 
 @pytest.mark.timeout(300)
@@ -172,6 +247,8 @@ def test_the_second_stage_starts_from_what_the_first_one_made(
         ('--distillation.teacher=nowhere.ckpt', 'nowhere.ckpt: no such file'),
         ('--distillation.maps=-1', 'distillation.maps is -1'),
         ('--distillation.teacher=', 'data.images_per_place is 1'),
+        ('--distillation.cells=-1', 'distillation.cells is -1'),
+        ('--distillation.cells=1', 'the teacher has no cells'),
         ('--data.augment_crop=0', 'data.augment_crop is 0'),
         ('--data.cities=[third]', 'has no images in third'),
     ],
@@ -186,6 +263,15 @@ def test_what_cannot_be_distilled_is_one_line(
 ) -> None:
     assert train([*flags(teacher, images), wrong, f'--output={tmp_path / "run"}']) == 2
     assert said in one_line(capsys)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_cells_of_another_size_than_the_teachers_are_refused(
+    tmp_path: Path, images: Path, seeing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ['--distillation.cells=1', '--network.cells=16', f'--output={tmp_path / "run"}']
+    assert train([*flags(seeing, images), *wrong]) == 2
+    assert 'network.cells is 16, expected 8' in one_line(capsys)
     assert not (tmp_path / 'run').exists()
 
 

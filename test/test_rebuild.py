@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,14 +53,9 @@ def published(folder: Path, config: NetworkConfig, *, seed: int = 0) -> Network:
     return network
 
 
-def small(**other: object) -> NetworkConfig:
-    return NetworkConfig(
-        weights=None,
-        image_height=64,
-        image_width=96,
-        last_stage=2,
-        **other,  # type: ignore[arg-type]
-    )
+def small(**other: Any) -> NetworkConfig:
+    options = {'weights': None, 'image_height': 64, 'image_width': 96, 'last_stage': 2}
+    return NetworkConfig(**options | other)
 
 
 @pytest.mark.parametrize('aggregator', AGGREGATORS)

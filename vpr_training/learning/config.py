@@ -25,11 +25,13 @@ class DistillationConfig:
     """A teacher to learn from, in place of the loss of places."""
 
     teacher: str = ''
-    """A file such as config/models/lite0.yaml, or a checkpoint. Empty means training on places."""
+    """config/models/*.yaml, a checkpoint, or a model folder. Empty means training on places."""
     maps: float = 1.0
     """Weight of the difference to the teacher's feature maps, cell by cell."""
     similarities: float = 1.0
     """Weight of the difference to the teacher's similarities of two images."""
+    cells: float = 0.0
+    """Weight of the difference to the teacher's cells. 0: they do not learn (network.cells)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class WhiteningConfig:
 
     least_variance: float = 0.3
     """Added to each variance, as a share of their mean: weak components are mostly noise."""
+    cells: bool = True
+    """Whether cells are learned, where the network has some. false keeps those of init."""
     cells_power: float = 0.35
     """Cells: each component is divided by its variance to this power. 0.5 whitens fully."""
     cells_turns: int = 50

@@ -130,7 +130,7 @@ def _passes(
     """What is learned in each pass over the images; raises TrainingError where nothing is."""
     aggregator, projection = network.aggregator, network.projection
     first: list[_Whitened] = []
-    if network.cells is not None:
+    if network.cells is not None and config.cells:
         samples = CellSamples(images, most=config.cells_samples, seed=seed)
         first.append(_Cells(network, samples, config))
     if isinstance(aggregator, Whitened):

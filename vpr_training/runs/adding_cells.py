@@ -70,20 +70,20 @@ def with_cells(
 def with_cells_of(folder: Path, giver: Path) -> tuple[bytes, ModelCard]:
     """The same with the cells of another model of the same backbone, bit for bit but rounding.
 
-    Raises VprError, also where the two see other cells in the same images, and ParityError.
+    That model may take images of another size. Raises VprError, also where the two see other cells
+    in the same images, and ParityError.
     """
-    given = Model.open(giver, precision='fp32')
+    given = Model.open(giver, precision='fp32').card
     other = load_model(giver)
-    if other.cells is None or given.card.cells is None:
+    if other.cells is None:
         raise TrainingError(f'{giver}: has no cells to give; choose a model that has some')
     old, network = _asked_for_cells(folder, other.config.cells, other.config.cells_tap)
     cells = network.cells
     assert cells is not None
     load_state(cells, other.cells.state_dict(), refusal=f'{giver}: cells of another map')
-    how = {'of': {'name': given.card.name, 'sha256': given.card.sha256}}
-    graph, card = _checked(old, network, how)
-    _require_same_cells(given, graph, card)
-    return graph, card
+    _require_same_cells(network, other, images_for_parity(old.card), giver)
+    how = {'of': {'name': given.name, 'sha256': given.sha256}}
+    return _checked(old, network, how)
 
 
 def _asked_for_cells(folder: Path, numbers: int, tap: str) -> tuple[Model, Network]:
@@ -194,7 +194,15 @@ def _card(old: ModelCard, network: Network, how: dict[str, Any]) -> ModelCard:
 
 
 def _require_same_descriptors(old: Model, graph: bytes, card: ModelCard) -> None:
-    cosine = _least_cosine(old, graph, card, output=0)
+    """Raise ParityError where a model's graph with cells describes images otherwise."""
+    images = images_for_parity(card)
+    with tempfile.TemporaryDirectory(prefix='cells-') as scratch:
+        made = write_model(Path(scratch) / 'model', graph, card)
+        found, expected = (
+            OnnxDescriber(model, singly=False).describe(images).astype(np.float64)
+            for model in (made, old)
+        )
+    cosine = float((found * expected).sum(axis=1).min())
     if not cosine >= LEAST_COSINE:
         raise ParityError(
             f'{old.folder}: the model was not written, because its descriptors with cells have a '
@@ -202,39 +210,23 @@ def _require_same_descriptors(old: Model, graph: bytes, card: ModelCard) -> None
         )
 
 
-def _require_same_cells(giver: Model, graph: bytes, card: ModelCard) -> None:
-    if card.image_size != giver.card.image_size or card.cells != giver.card.cells:
-        raise TrainingError(
-            f'{giver.folder}: its cells are {giver.card.cells} of images of '
-            f'{giver.card.image_size}, and here {card.cells} of {card.image_size}; '
-            'learn cells of your own by --cells and --cells-on'
+def _require_same_cells(
+    network: Network, giver: Network, images: Sequence[Image], folder: Path
+) -> None:
+    """Raise TrainingError where a network sees other cells than the one that gave it its own.
+
+    images: of one size; folder: of the giver.
+    """
+    pictures = torch.from_numpy(np.stack(images))
+    with torch.inference_mode():
+        found, expected = (
+            one.cells_of(ExportedNetwork(one.eval()).maps(pictures)) for one in (network, giver)
         )
-    cosine = _least_cosine(giver, graph, card, output=1)
+        same_size = found.shape == expected.shape
+        cosine = float((found * expected).sum(dim=-1).mean(dim=(1, 2)).min()) if same_size else 0.0
     if not cosine >= LEAST_CELLS_COSINE:
         raise TrainingError(
-            f'{giver.folder}: its cells are of another backbone: their cosine to those here is '
+            f'{folder}: its cells are of another backbone: their cosine to those here is '
             f'{cosine:.4f}, at least {LEAST_CELLS_COSINE} is needed; '
             'learn cells of your own by --cells and --cells-on'
         )
-
-
-def _least_cosine(other: Model, graph: bytes, card: ModelCard, *, output: int) -> float:
-    """Between what two models give for the same images: descriptors (0), or cells on average (1).
-
-    graph, card: of the one, which is not written yet.
-    """
-    images = images_for_parity(card)
-    with tempfile.TemporaryDirectory(prefix='cells-') as scratch:
-        made = write_model(Path(scratch) / 'model', graph, card)
-        found, expected = (
-            _outputs(OnnxDescriber(model, singly=False), images)[output] for model in (made, other)
-        )
-    cosines = (found.astype(np.float64) * expected).sum(axis=-1)
-    return float(cosines.reshape(len(images), -1).mean(axis=1).min())
-
-
-def _outputs(describer: OnnxDescriber, images: Sequence[Image]) -> list[Any]:
-    """Descriptors [n, D], and cells [n, h, w, C] where the model has some."""
-    if describer.model.card.cells is None:
-        return [describer.describe(images)]
-    return list(describer.describe_with_cells(images))

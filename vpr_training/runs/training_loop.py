@@ -82,14 +82,14 @@ class Training:
         self.network = network
         # Images come as [B, H, W, C]; weights in that order save a copy of each map.
         self._plain = channels_last(ExportedNetwork(network, cells=False))
-        if network.cells is not None:  # no loss sees them
-            network.cells.requires_grad_(False)
+        if network.cells is not None:
+            network.cells.requires_grad_(config.distillation.cells > 0)  # else no loss sees them
         learning = [one for one in network.parameters() if one.requires_grad]
         if not learning:
             raise TrainingError('network: no part of it learns; lower network.frozen_stages')
         self._student: Student | None = None
         if self._distillation:
-            self._student = Student(self._plain, self._distillation.channels)
+            self._student = self._distillation.student(self._plain)
             learning += self._student.adapter.parameters()
         optimizer = schedules.make_optimizer(config.optimizer, learning)
         self.optimizer = optimizer
@@ -215,10 +215,10 @@ class Training:
         number = config.seed + step * self._fabric.world_size + self._fabric.global_rank
         seen = disturbed(images, config.data.disturb, seed=number)
         if self._distillation:
-            descriptors, read = self._model(seen)
+            found = self._model(seen)
             with self._fabric.autocast():
-                wanted, maps = self._distillation.teach(images)
-            return self._distillation(descriptors.float(), read.float(), wanted, maps), 0.0
+                wanted = self._distillation.teach(images)
+            return self._distillation(found, wanted), 0.0
         # Logarithms of sums of exponentials: in half precision beta = 50 would overflow.
         return self._loss(self._model(seen).float(), labels)
 
