@@ -318,7 +318,7 @@ def _refined(points: Array, sightings: _Sightings) -> tuple[Array, Array]:
 def _damped(information: Array, share: float) -> Array:
     """Information [6, M] with a share of its trace more on the diagonal."""
     trace = information[0] + information[3] + information[5]
-    return information + (share * trace + 1e-12) * _DIAGONAL
+    return np.asarray(information + (share * trace + 1e-12) * _DIAGONAL)
 
 
 def _sigma_along(points: Array, information: Array) -> Array:

@@ -108,14 +108,16 @@ def refine(matches: Matches, frame_T_camera: Poses, *, focal_px: float) -> Resec
     rotation, shift = matrix(start[3:]), start[:3]  # camera_T_frame
     sights = _Sights.of(matches, PIXEL_SIGMA / focal_px)
     gate = max(_GATE, (_RANSAC_PX / PIXEL_SIGMA) ** 2)  # wide at first, as the start is rough
-    for step in range(_STEPS + 1):
+    steps = 0
+    while True:
         normal = _normal_equations(sights, rotation, shift, gate)
         change = _step(normal)
         if change is None or normal.features < _FEWEST:
             return None
-        is_rough = step < _ROUGH_STEPS
-        if step == _STEPS or (not is_rough and _in_sigmas(change, normal) < _CONVERGED):
+        is_rough = steps < _ROUGH_STEPS
+        if steps == _STEPS or (not is_rough and _in_sigmas(change, normal) < _CONVERGED):
             break
+        steps += 1
         turn = cv2.Rodrigues(change[3:])[0]
         rotation, shift = turn @ rotation, turn @ shift + change[:3]
         if not is_rough:
@@ -218,9 +220,13 @@ def _normal_equations(
     mixed = share * weigh_uv
     weighed[:, 0] = (share * weigh_uu) * slope[:, 0] + mixed * slope[:, 1]
     weighed[:, 1] = mixed * slope[:, 0] + (share * weigh_vv) * slope[:, 1]
-    weighed, slope = weighed.reshape(6, -1), slope.reshape(6, -1)
+    rows = weighed.reshape(6, -1)
     return _NormalEquations(
-        weighed @ slope.T, weighed @ error.ravel(), inliers, features, _scale(distance[inliers])
+        rows @ slope.reshape(6, -1).T,
+        rows @ error.ravel(),
+        inliers,
+        features,
+        _scale(distance[inliers]),
     )
 
 
