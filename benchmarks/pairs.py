@@ -1,7 +1,7 @@
 """Every drive on every map: false fixes, answers and errors of the ordered pairs, on one page.
 
     python benchmarks/pairs.py [--data ../shared/data] [--worlds outputs/worlds] [--cache DIR]
-                               [--output outputs/pairs] [--model MODEL] [--risk-ratio R]
+                               [--output outputs/pairs] [--model MODEL] [--precision P] [--risk-ratio R]
                                [--as-shipped]
 
 A pair is a drive that is mapped and a drive that is localized on it. Five groups:
@@ -68,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     data = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
     parser.add_argument('--model', type=Path, default=default_model(), help='default: %(default)s')
+    parser.add_argument('--precision', default='fp32', help='of its graph; default: %(default)s')
     parser.add_argument('--data', type=Path, default=data, help='default: %(default)s')
     worlds = ROOT / 'outputs' / 'worlds'
     parser.add_argument('--worlds', type=Path, default=worlds, help='default: %(default)s')
@@ -85,7 +86,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     started_s = time.monotonic()
-    model = Model.open(arguments.model, precision='fp32')
+    model = Model.open(arguments.model, precision=arguments.precision)
     found = journeys(model, arguments.data, arguments.worlds, arguments.cache)
     pairs, matches = pairs_of(found), Matches(arguments.cache)
     with tempfile.TemporaryDirectory() as folder:

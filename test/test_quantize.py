@@ -29,7 +29,14 @@ from vpr_training.exporting.quantize import (
     int8_graph,
     most_sensitive,
 )
-from vpr_training.exporting.recall_gate import Gate, RefusedError, accept, check_sets
+from vpr_training.exporting.recall_gate import (
+    Gate,
+    Hits,
+    RefusedError,
+    accept,
+    check_sets,
+    refusal,
+)
 
 PLACES = 20
 
@@ -217,6 +224,42 @@ def test_a_graph_that_loses_places_is_refused(
     monkeypatch.setattr(gate_module, 'fp16_graph', lambda graph: blinded(model))
     with pytest.raises(RefusedError, match=r'fp16: R@1 on walk falls by \d+\.\d points'):
         accept(model.graph.read_bytes(), model.card, ['fp16'], gate)
+
+
+def answers(queries: int, *, lost: int = 0, gained: int = 0) -> tuple[Hits, Hits]:
+    """What two graphs find of a set: before, where half is found, and after."""
+    before = np.arange(queries) < queries // 2
+    after = before.copy()
+    after[:lost] = False
+    after[queries - gained :] |= gained > 0
+    return {'alone': before}, {'alone': after}
+
+
+@pytest.mark.parametrize(
+    ('sets', 'said'),
+    [
+        # Of a hundred queries five are chance, where the other sets lose nothing.
+        ({'few': (100, 6, 1), 'many': (900, 2, 2)}, ''),
+        # A loss that is no chance is one, however many queries other sets have.
+        ({'few': (100, 8, 0), 'many': (2000, 0, 0)}, 'R@1 on few falls by 8.0 points'),
+        # Many small ones that could each be chance are none together.
+        ({'a': (100, 3, 0), 'b': (100, 3, 0)}, 'R@1 over all 2 sets falls by 3.0 points'),
+        # A single set is all there is.
+        ({'only': (100, 3, 0)}, 'R@1 on only falls by 3.0 points'),
+        ({'only': (100, 3, 2)}, ''),
+    ],
+)
+def test_a_loss_counts_over_all_sets_and_on_one_where_it_is_no_chance(
+    sets: dict[str, tuple[int, int, int]], said: str
+) -> None:
+    seen = {name: answers(n, lost=lost, gained=won) for name, (n, lost, won) in sets.items()}
+    reference = {name: before for name, (before, _) in seen.items()}
+    found = {name: after for name, (_, after) in seen.items()}
+    chance = 0.05 / len(sets)
+    alone = [refusal({name: hits}, reference, 1.0, chance=chance) for name, hits in found.items()]
+    together = refusal(found, reference, 1.0)
+    assert next(filter(None, [*alone, together]), '').startswith(said)
+    assert bool(said) == any([*alone, together])
 
 
 def test_a_set_without_true_matches_is_no_gate(walk: Path, tmp_path: Path) -> None:

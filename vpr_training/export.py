@@ -215,7 +215,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         default=1.0,
         metavar='POINTS',
-        help='largest allowed loss of R@1 on each set (default: %(default)s points)',
+        help='largest allowed loss of R@1 over the queries of all sets (default: %(default)s '
+        'points); a single set may lose more only if that can be chance',
     )
     group.add_argument(
         '--keep-in-float',
