@@ -77,7 +77,7 @@ def test_shipped_models_are_described_as_by_onnxruntime_fp32_not_in_fewer_bits(
 ) -> None:
     accepted = read_card(MODELS / name / CARD_NAME).precisions
     for precision, least in (('fp32', 0.9999), ('int8', 0.98)):
-        if precision == 'fp32' or precision in accepted:  # the default has no int8 graph
+        if precision == 'fp32' or precision in accepted:
             assert apart(least_cosine, name, precision) > least
 
 

@@ -4,6 +4,7 @@
 
 OUTPUT/real      the pictures in the archives of --train, without those whose name begins with gsv_
                  (Street View): what the default model's whitening was learned on
+OUTPUT/calibration    a few of those and of the demo's day, for the ranges of the default's int8
 OUTPUT/images    pictures without labels, for a teacher: ie_tower_indoor without the three floors
                  below, the demo's drives, and the photographs and textures in some
                  Debian packages (PACKAGES; by apt-get, where it is there)
@@ -27,6 +28,7 @@ import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -39,9 +41,12 @@ from vpr_ros.drives import open_drive
 from vpr_training.data.config import DataConfig
 from vpr_training.data.layouts import open_places
 
+Item = TypeVar('Item')
+
 ROOT = Path(__file__).resolve().parents[1]
 HELD_OUT = ('f09', 'f13', 'f17')
 HALVES = 3
+CALIBRATION_REAL, CALIBRATION_DEMO = 48, 16  # images
 STREET_VIEW = 'gsv_'  # for research only
 WINDOW_S, PERIOD_S = 5, 8  # a place: five seconds of a walk, three seconds from the next
 LONGEST_SIDE, SMALLEST_SIDE = 640, 256
@@ -168,6 +173,23 @@ def write_real(folder: Path, train: Path) -> int:
     return count
 
 
+def write_calibration(folder: Path, real: Path) -> int:
+    """OUTPUT/calibration, of OUTPUT/real and of the demo's day, evenly; the count."""
+    paths = sorted(real.rglob('*.jpg'))
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(evenly(paths, CALIBRATION_REAL)):
+        shutil.copyfile(path, folder / f'real_{number:02d}.jpg')
+    frames = list(open_drive(ROOT / 'demo' / 'drives' / 'day').frames())
+    for number, frame in enumerate(evenly(frames, CALIBRATION_DEMO)):
+        write(folder / f'demo_{number:02d}.jpg', frame.load())
+    return len(list(folder.iterdir()))
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """So many of the items, evenly from the first on; all of fewer."""
+    return [items[len(items) * row // count] for row in range(min(count, len(items)))]
+
+
 def write(path: Path, image: Image) -> None:
     """As a JPEG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,6 +265,8 @@ def main() -> None:
     arguments = parser.parse_args()
     output, data = arguments.output, arguments.data.resolve()
     print(f'{output}/real: {write_real(output / "real", arguments.train)} images')
+    calibration = output / 'calibration'
+    print(f'{calibration}: {write_calibration(calibration, output / "real")} images')
     print(f'{output}/held_out: {write_held_out(output / "held_out", data)} queries')
     print(f'{output}/places: {write_places(output / "places", data)} images')
     print(f'{output}/halves: {write_halves(output / "halves", data)} queries')

@@ -41,6 +41,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.equalize import equalized
 from vpr_training.exporting.graph_edits import (
     ancestors,
+    halved,
     initializers,
     remove_unused,
     simplified,
@@ -147,11 +148,12 @@ def int8_graph(
 ) -> bytes:
     """The quantized graph; layers named in `keep` stay in float, with those that feed them.
 
-    symmetric: the form for TensorRT, with signed activations and float biases.
+    symmetric: the form for TensorRT, with signed activations and float biases. What stays of large
+    matrices is of half precision, as in the fp32 graph.
     """
     exclude = {name for layer in keep for name in _with_sources(calibrated.model, layer)}
     exclude |= _pooling_products(calibrated.model) | _behind_cells(calibrated.model)
-    return _quantized(calibrated, exclude=sorted(exclude), only=[], symmetric=symmetric)
+    return halved(_quantized(calibrated, exclude=sorted(exclude), only=[], symmetric=symmetric))
 
 
 def fp16_graph(graph: bytes) -> bytes:
