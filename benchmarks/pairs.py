@@ -1,8 +1,8 @@
 """Every drive on every map: false fixes, answers and errors of the ordered pairs, on one page.
 
     python benchmarks/pairs.py [--data ../shared/data] [--worlds outputs/worlds] [--cache DIR]
-                               [--output outputs/pairs] [--model MODEL] [--precision P] [--risk-ratio R]
-                               [--as-shipped]
+                               [--output outputs/pairs] [--model MODEL] [--precision P]
+                               [--risk-ratio R] [--as-shipped]
 
 A pair is a drive that is mapped and a drive that is localized on it. Five groups:
 

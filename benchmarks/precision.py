@@ -11,6 +11,8 @@ export's gate has it; with cells, R@1 is with verification. The way that the nod
 
 import argparse
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -173,6 +175,15 @@ def table(folders: Sequence[Path], arguments: argparse.Namespace) -> list[str]:
     return lines
 
 
+def asked() -> str:
+    """The command that makes this page, without where it is written."""
+    words = sys.argv[1:]
+    if '--output' in words:
+        at = words.index('--output')
+        words = words[:at] + words[at + 2 :]
+    return shlex.join(['python', 'benchmarks/precision.py', *words])
+
+
 def page(lines: Sequence[str], batch: int) -> str:
     """The table as a page, with what it was measured on."""
     versions = ', '.join(
@@ -182,7 +193,7 @@ def page(lines: Sequence[str], batch: int) -> str:
         [
             '# Ways to run a model',
             '',
-            f'Made by `python benchmarks/precision.py` on {processor_name()} with '
+            f'Made by `{asked()}` on {processor_name()} with '
             f'{len(os.sched_getaffinity(0))} cores, {batch} image{"s" if batch > 1 else ""} at '
             f'once; {versions}. Load, with its own: {os.getloadavg()[2]:.1f}.',
             '',
