@@ -261,7 +261,7 @@ def refusal(
         held = f'{ALONE}{VERIFIED}' if verified else ALONE
         before = np.concatenate([reference[name][held] for name in found])
         after = np.concatenate([hits[pairing] for hits in found.values()])
-        if _chance(before, after) > chance:
+        if chance < 1 and _chance(before, after) > chance:
             continue
         way = ' with verification' if verified else ''
         lost.append((float(before.mean()), float(after.mean()), way))
@@ -282,7 +282,8 @@ def _chance(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
     """How probable such a loss is, or a larger one, if a query is as often lost as gained."""
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
     changed = lost + gained
-    return sum(math.comb(changed, count) for count in range(lost, changed + 1)) / 2**changed
+    every: int = 2**changed
+    return sum(math.comb(changed, count) for count in range(lost, changed + 1)) / every
 
 
 def _attempts(
