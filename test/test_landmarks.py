@@ -561,7 +561,7 @@ def test_every_second_image_of_a_real_drive_is_placed_between_the_others(
     assert found['answered'] == 1.0 and found['false_fixes'] == 0.0
     assert found['position_error_m']['median'] <= 0.02
     assert found['heading_error_deg']['median'] <= 0.05
-    assert 0.9 <= found['inside_ellipse'] <= 0.99
+    assert found['inside_ellipse'] >= 0.9  # 25 queries do not tell of 1 that it is too much
 
 
 def simulated(

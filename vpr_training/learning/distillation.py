@@ -9,7 +9,6 @@ compare.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,10 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vpr_training.basics.errors import TrainingError
-from vpr_training.exporting.network_from_graph import load_model
 from vpr_training.learning.config import DistillationConfig
-from vpr_training.models.checkpoints import load_checkpoint
-from vpr_training.models.model_file import network_of_file
 from vpr_training.models.network import ExportedNetwork, Network, channels_last
 
 _LEAST_VARIANCE = 1e-8
@@ -59,10 +55,10 @@ class Student(nn.Module):
 class Distillation:
     """The loss of a student beside its teacher."""
 
-    def __init__(self, config: DistillationConfig) -> None:
-        """Load the teacher; raises VprError."""
+    def __init__(self, config: DistillationConfig, teacher: Network) -> None:
+        """teacher: the one that config names."""
         self._config = config
-        self._teacher = ExportedNetwork(read_teacher(Path(config.teacher)))
+        self._teacher = ExportedNetwork(teacher)
         channels_last(self._teacher.eval().requires_grad_(False))
 
     def student(self, exported: ExportedNetwork) -> Student:
@@ -139,15 +135,3 @@ def unexplained_similarities(student: Tensor, teacher: Tensor) -> Tensor:
     first, second = torch.triu_indices(len(student), len(student), offset=1)
     own, wanted = ((one.float() @ one.float().T)[first, second] for one in (student, teacher))
     return F.mse_loss(own, wanted) / wanted.var(correction=0).clamp(min=_LEAST_VARIANCE)
-
-
-def read_teacher(path: Path) -> Network:
-    """From a checkpoint, a model folder, or a file such as config/models/lite0.yaml; VprError."""
-    if path.is_dir():
-        return load_model(path)
-    if not path.is_file():
-        raise TrainingError(
-            f'{path}: no such file; distillation.teacher is a checkpoint, a model folder or '
-            'config/models/*.yaml'
-        )
-    return network_of_file(path) if path.suffix == '.yaml' else load_checkpoint(path)

@@ -1,4 +1,7 @@
-"""What a run begins with: random or published weights, a checkpoint, or a model folder."""
+"""What a run begins with: random or published weights, a checkpoint, or a model folder.
+
+And the teacher that it learns from, where it has one.
+"""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -7,7 +10,9 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.network_from_graph import config_of, load_model
+from vpr_training.learning.config import DistillationConfig
 from vpr_training.models.checkpoints import load_checkpoint
+from vpr_training.models.model_file import network_of_file
 from vpr_training.models.network import Network, NetworkConfig
 from vpr_training.models.tensors import load_state
 from vpr_training.runs.settings import TrainConfig
@@ -55,3 +60,16 @@ def initial_network(config: TrainConfig) -> Network:
         state.update(network.cells.state_dict(prefix='cells.'))
     load_state(network, state, refusal=f'{config.init}: the checkpoint is of another architecture')
     return network
+
+
+def teacher_network(config: DistillationConfig) -> Network:
+    """From a checkpoint, a model folder, or a file such as config/models/lite0.yaml; VprError."""
+    path = Path(config.teacher)
+    if path.is_dir():
+        return load_model(path)
+    if not path.is_file():
+        raise TrainingError(
+            f'{path}: no such file; distillation.teacher is a checkpoint, a model folder or '
+            'config/models/*.yaml'
+        )
+    return network_of_file(path) if path.suffix == '.yaml' else load_checkpoint(path)

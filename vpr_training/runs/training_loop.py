@@ -28,6 +28,7 @@ from vpr_training.models.checkpoints import contents
 from vpr_training.models.network import ExportedNetwork, Network, channels_last
 from vpr_training.runs.run_folder import RunFolder, StepLog
 from vpr_training.runs.settings import TrainConfig
+from vpr_training.runs.start import teacher_network
 from vpr_training.runs.validation import Validation
 
 Log: TypeAlias = Callable[[Mapping[str, float], int], object]
@@ -73,8 +74,10 @@ class Training:
 
         provenance: plain values that an exported model's card will tell.
         """
-        teacher = config.distillation.teacher
-        self._distillation = Distillation(config.distillation) if teacher else None
+        distilled = config.distillation
+        self._distillation = (
+            Distillation(distilled, teacher_network(distilled)) if distilled.teacher else None
+        )
         self._provenance = dict(provenance)
         self._fabric, self._config = fabric, config
         self._log: Log = no_log
