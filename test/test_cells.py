@@ -394,7 +394,10 @@ def test_a_finished_model_takes_the_cells_of_another_of_its_backbone(
     found, cells = OnnxDescriber(new).describe_with_cells(pictures(4))
     _, expected = OnnxDescriber(gave).describe_with_cells(pictures(4))
     assert ((found * OnnxDescriber(old).describe(pictures(4))).sum(axis=1) > 0.9999).all()
+    assert new.card.cells is not None and gave.card.cells is not None
+    assert new.card.cells[2] == gave.card.cells[2]
     if height == 64:
+        assert new.card.cells == gave.card.cells
         np.testing.assert_allclose(cells.astype('f4'), expected.astype('f4'), atol=2e-3)
 
 

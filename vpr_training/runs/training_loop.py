@@ -86,7 +86,8 @@ class Training:
         # Images come as [B, H, W, C]; weights in that order save a copy of each map.
         self._plain = channels_last(ExportedNetwork(network, cells=False))
         if network.cells is not None:
-            network.cells.requires_grad_(config.distillation.cells > 0)  # else no loss sees them
+            taught = bool(distilled.teacher) and distilled.cells > 0  # else no loss sees them
+            network.cells.requires_grad_(taught)
         learning = [one for one in network.parameters() if one.requires_grad]
         if not learning:
             raise TrainingError('network: no part of it learns; lower network.frozen_stages')
