@@ -196,6 +196,10 @@ def test_a_student_learns_the_cells_of_a_model_and_whitening_keeps_them(
     assert white.cells is not None and student.cells is not None
     for name, value in student.cells.state_dict().items():
         assert torch.equal(white.cells.state_dict()[name], value), name
+    shorter = [flag.replace('size=9', 'size=5') for flag in kept if '--init' not in flag]
+    shorter += [f'--init={tmp_path / "white" / "best.ckpt"}', f'--output={tmp_path / "shorter"}']
+    assert whiten(shorter) == 0
+    assert load_checkpoint(tmp_path / 'shorter' / 'best.ckpt').descriptor_size == 5
 
 
 @pytest.mark.timeout(300)

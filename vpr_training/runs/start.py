@@ -44,8 +44,8 @@ def started(config: TrainConfig) -> TrainConfig:
 def initial_network(config: TrainConfig) -> Network:
     """The network at its start, of settings that are `started`; raises VprError.
 
-    A checkpoint without a projection may get one (network.descriptor_size), of random weights, and
-    one without cells may get these (network.cells).
+    A checkpoint whose projection has another size (network.descriptor_size), or that has none, gets
+    one of random weights, and one without cells may get these (network.cells).
     """
     if not config.init:
         return Network(config.network)
@@ -54,7 +54,8 @@ def initial_network(config: TrainConfig) -> Network:
     network = Network(replace(config.network, weights=None))
     held = load_checkpoint(Path(config.init))
     state = held.state_dict()
-    if not held.config.descriptor_size:
+    if held.config.descriptor_size != config.network.descriptor_size:
+        state = {name: one for name, one in state.items() if not name.startswith('projection.')}
         state.update(network.projection.state_dict(prefix='projection.'))
     if network.cells is not None and held.cells is None:
         state.update(network.cells.state_dict(prefix='cells.'))
