@@ -116,7 +116,7 @@ def measure(quick: bool) -> list[Section]:
     cores = len(os.sched_getaffinity(0))
     section = Section(
         'From a JPEG to a descriptor',
-        'Describing an image costs what the network costs and nothing beside it.',
+        'On one thread, describing an image costs little more than the network alone.',
     )
     encoded = photo(SIZES['VGA'])
     folder = default_model()
@@ -138,9 +138,9 @@ def measure(quick: bool) -> list[Section]:
                 what = f'{model.card.name} {precision}, VGA, {threads} threads'
                 section.add(what, found['ours'], name, found[name])
     section.notes.append(
-        "Threads of bare onnxruntime wait for each other in a loop. The node's sleep, because a "
-        "robot's other programs need the cores (decision 0028): on two threads of an otherwise "
-        'idle computer this costs some milliseconds.'
+        'The threads of bare onnxruntime wait for each other in a busy loop. The threads of the '
+        "node sleep, because a robot's other programs need the cores (decision 0028). With two "
+        'threads on an otherwise idle computer, this costs some milliseconds.'
     )
     section.notes.append(by_precision(folder, rounds, cores, encoded))
     return [section, by_size(folder, rounds)]

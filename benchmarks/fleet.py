@@ -180,7 +180,7 @@ def measure(quick: bool) -> list[Section]:
         found = steps(Path(folder), places, PARTS)
     section = Section(
         "A fleet's store",
-        'A robot gets its part of a city in seconds, and any version can be had again.',
+        'A robot gets its part of a city in seconds, and can get any version again.',
     )
     copy = found['copy']
     for name, what, is_whole in (

@@ -229,7 +229,7 @@ def measure(quick: bool) -> list[Section]:
     """From a thousand places to a million."""
     section = Section(
         'Searching a map',
-        'A map may grow to a million places before its search costs what one image costs.',
+        'Among a million places, a search takes less time than describing one image.',
     )
     threads = min(2, len(os.sched_getaffinity(0)))
     for places in (1_000, 10_000) if quick else (1_000, 10_000, 100_000, 1_000_000):

@@ -227,7 +227,7 @@ def start_up(section: Section, place_map: Path, folder: Path) -> None:
         (
             'start of the process to the first answer',
             f'{answered_s[0] - started_s:.1f} s',
-            'of which waiting for listeners',
+            'of it, waiting for listeners',
             '1.0 s',
             f'{watched.resident_mb[-1]:.0f} MB resident',
         )
@@ -238,7 +238,7 @@ def soak(place_map: Path, folder: Path, minutes: float) -> Section:
     """Minutes at 30 Hz: what grows?"""
     section = Section(
         'Hours of running',
-        'The node keeps its memory, handles and threads: nothing grows with the frames.',
+        'Memory, handles and threads of the node do not grow with the number of frames.',
     )
     bag = write_bag(folder / 'soak', (240, 320), rate_hz=30.0, seconds=60 * minutes, jpeg=True)
     with watching(1.0) as watched:
@@ -268,9 +268,9 @@ def measure(quick: bool, soak_minutes: float = 3.0) -> list[Section]:
     """All of it, on a map of the demo's day."""
     section = Section(
         'The running node',
-        'A pose comes some milliseconds after what the network takes, and a computer that is too '
-        'slow drops frames and does not lag. The map has landmarks by cells. They are looked for '
-        'in images of the shape of its own (VGA), not in others (1080p).',
+        'Beside the network, a pose takes some milliseconds. A computer that is too slow drops '
+        'frames and does not lag. The map has landmarks by cells. The node looks for them in '
+        "images of the map's own shape (VGA), not in others (1080p).",
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

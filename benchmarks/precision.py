@@ -197,11 +197,12 @@ def page(lines: Sequence[str], batch: int) -> str:
             f'{len(os.sched_getaffinity(0))} cores, {batch} image{"s" if batch > 1 else ""} at '
             f'once; {versions}. Load, with its own: {os.getloadavg()[2]:.1f}.',
             '',
-            'All ways of a model take turns. `times fp32` compares with fp32 by onnxruntime on as '
-            'many threads, `of the best` with the fastest row of the model. R@1, with '
-            'verification where a model has cells, is the worst of three: queries and map by this '
-            "graph, queries alone, and the map alone; the other is fp32's. The cosine is to the "
-            'descriptors of fp32. The node takes the way that is marked.',
+            'All ways of a model take turns. `times fp32` is the speed relative to fp32 with '
+            'onnxruntime on as many threads; `of the best` is the time relative to the fastest '
+            'row of the model. R@1 is with verification where a model has cells. It is the worst '
+            'of three: this graph for queries and map, for the queries alone, and for the map '
+            'alone, with fp32 for the other. The cosine is to the descriptors of fp32. The node '
+            'takes the marked row.',
             '',
             *lines,
             '',

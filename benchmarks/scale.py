@@ -383,7 +383,7 @@ def measure(quick: bool) -> list[Section]:
     """From ten thousand places to a million."""
     section = Section(
         'Localizing on a large map',
-        'What a frame costs beside its description grows far slower than the map.',
+        'The cost of a frame, without describing it, grows far more slowly than the map.',
     )
     threads = min(2, len(os.sched_getaffinity(0)))
     cache = os.environ.get('VPR_CACHE', '')

@@ -34,8 +34,8 @@ def measure(quick: bool) -> list[Section]:
     """The demo's drives, a map and its evaluation against the bare model."""
     section = Section(
         'Many images',
-        'A core has its own image. Landmarks take most of the time of making a map, and half of '
-        'that of an evaluation.',
+        'Each core works on its own image. Landmarks take most of the time of making a map, and '
+        'half of the time of an evaluation.',
     )
     for precision in precisions(default_model()):
         with_model(Model.open(default_model(), precision=precision), section, quick=quick)

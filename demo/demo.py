@@ -1,8 +1,8 @@
 """Watch a robot find itself in a street.
 
 It maps the street by day, drives it again at dusk, and asks the running node where it is. Both
-drives are bags beside this file. The map is built from the first, the node is started as on a
-robot, the second is played into it at its own speed, and every second the node's answer is printed
+drives are bags beside this file. The demo builds the map from the first, starts the node as on a
+robot, and plays the second into it at the recorded speed. Every second it prints the node's answer
 beside the truth.
 """
 

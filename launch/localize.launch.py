@@ -31,7 +31,7 @@ ARGUMENTS = {
     'model': ('', 'Model folder; default: the shipped model that made the map.'),
     'params_file': (str(CONFIG / 'localize.yaml'), 'Parameters of the node.'),
     'namespace': ('', 'Namespace of the node, of its topics and of tf.'),
-    'use_sim_time': ('false', 'Take the time from /clock, as when a bag is played.'),
+    'use_sim_time': ('false', 'Take the time from /clock, for example of a bag that is played.'),
     'autostart': ('true', 'Configure and activate without a lifecycle manager.'),
     'image_topic': ('', 'Camera topic, without the suffix of the transport; default: image.'),
     'image_transport': ('', 'raw or compressed; default: raw.'),
@@ -41,7 +41,7 @@ ARGUMENTS = {
     'publish_tf': ('', 'Broadcast map -> odom; default: as the parameter file says.'),
     'publish_initialpose': ('', 'Give one pose to another localizer; default: as the file says.'),
     'log_level': ('info', 'debug, info, warn, error or fatal.'),
-    'use_respawn': ('false', 'Start the node again when it ends.'),
+    'use_respawn': ('false', 'Start the node again if it ends.'),
     'respawn_delay': ('2.0', 'Seconds until then.'),
     'rviz': ('false', 'Also start RViz with the layout of this package.'),
 }
@@ -126,7 +126,7 @@ def checked_seconds(name: str, text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < float('inf'):
-        raise ArgumentError(f'{name}:={text}: expected seconds, as 2.0')
+        raise ArgumentError(f'{name}:={text}: expected seconds, such as 2.0')
     return seconds
 
 
@@ -147,7 +147,7 @@ def existing(name: str, text: str, expected: str = '') -> Path:
 
 def parameters_of(path: Path) -> dict[str, Any]:
     """What a parameter file says of the node, as far as it matters here."""
-    like = f'expected a YAML file as {CONFIG / "localize.yaml"}; take a copy of it'
+    like = f'expected a YAML file like {CONFIG / "localize.yaml"}; copy that file'
     if not path.is_file():
         raise ArgumentError(f'params_file:={path}: no such file; {like}')
     try:
@@ -183,7 +183,7 @@ def shown(
 ) -> list[LaunchDescriptionEntity]:
     """RViz with the layout, or a line that says why not."""
     if not has_executable('rviz2', 'rviz2'):
-        text = 'rviz:=true: rviz2 is not installed; going on without it, see ros-$ROS_DISTRO-rviz2'
+        text = 'rviz:=true: rviz2 is not installed, so it is left out; see ros-$ROS_DISTRO-rviz2'
         return [LogInfo(msg=text)]
     return [
         Node(

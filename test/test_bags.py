@@ -509,7 +509,7 @@ def test_an_empty_bag_is_an_error(tmp_path, kind):
         (b'', 'is empty; record it or copy it again'),
         (b'garbage' * 100, 'it begins with .*; copy or download it again'),
         (b'\x28\xb5\x2f\xfd' * 100, 'is compressed with zstd; unpack it with `zstd -d`'),
-        (b'<!DOCTYPE html>' * 100, 'is a page of the web, not a bag; download'),
+        (b'<!DOCTYPE html>' * 100, 'is a web page, not a bag; download'),
         (b'#ROSBAG V1.2\n' * 100, 'of an old version; `rosbag migrate`'),
     ],
     ids=['empty', 'garbage', 'zstd', 'html', 'old'],

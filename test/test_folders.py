@@ -188,7 +188,7 @@ def test_a_table_without_any_of_its_images_is_an_error(tmp_path):
 def test_a_folder_without_images_says_what_is_understood(tmp_path, make):
     make(tmp_path)
     with pytest.raises(
-        DriveError, match=r'no images in it; understood are images/ with poses\.csv'
+        DriveError, match=r'no images in it; supported are images/ with poses\.csv'
     ):
         open_drive(tmp_path)
 
@@ -520,18 +520,18 @@ def test_images_that_are_not_understood_are_named(tmp_path, inner):
     (tmp_path / inner / 'raw.cr2').write_bytes(b'')
     (tmp_path / inner / '.hidden.heic').write_bytes(b'')
     warnings = open_drive(tmp_path).warnings
-    assert '9 files .HEIC are not understood; convert them to JPEG' in warnings
-    assert '1 file .cr2 is not understood; convert it to JPEG' in warnings
+    assert '9 files .HEIC are not supported; convert them to JPEG' in warnings
+    assert '1 file .cr2 is not supported; convert it to JPEG' in warnings
     for file in [*(tmp_path / inner).glob('*.png')]:
         file.unlink()
-    with pytest.raises(DriveError, match=r'no images in it; 9 files \.HEIC are not understood'):
+    with pytest.raises(DriveError, match=r'no images in it; 9 files \.HEIC are not supported'):
         open_drive(tmp_path)
 
 
 def test_images_beside_a_table_that_are_not_understood_are_named(tmp_path):
     folder = posed_folder(tmp_path)
     (folder / 'images' / 'a.dng').write_bytes(b'')
-    assert '1 file .dng is not understood; convert it to JPEG' in open_drive(folder).warnings
+    assert '1 file .dng is not supported; convert it to JPEG' in open_drive(folder).warnings
 
 
 def test_a_stray_picture_among_utm_names_has_no_position(tmp_path):

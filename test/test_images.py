@@ -305,8 +305,8 @@ def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its
     ('content', 'said'),
     [
         (bytes(4000), '4000 bytes, all of them zero'),
-        (b'\0\0\0\x18ftypheic' + bytes(900), 'HEIC, which is not understood; convert it to JPEG'),
-        (b'\0\0\0\x18ftypavif' + bytes(900), 'AVIF, which is not understood'),
+        (b'\0\0\0\x18ftypheic' + bytes(900), 'HEIC, which is not supported; convert it to JPEG'),
+        (b'\0\0\0\x18ftypavif' + bytes(900), 'AVIF, which is not supported'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'pointer of Git LFS'),
     ],
 )

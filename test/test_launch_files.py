@@ -111,7 +111,7 @@ def test_a_node_that_ended_is_started_again_if_asked() -> None:
         ({'rviz': 'yes'}, 'rviz:=yes: expected true or false'),
         ({'respawn_delay': 'soon'}, 'respawn_delay:=soon: expected seconds'),
         ({'params_file': '/none.yaml'}, 'params_file:=/none.yaml: no such file; expected'),
-        ({'params_file': 'broken'}, 'line 3.*take a copy of it'),
+        ({'params_file': 'broken'}, 'line 3.*copy that file'),
         ({'params_file': 'other'}, 'no ros__parameters in it; expected'),
         (
             {'camera_info_topic': '/a,/b', 'image_topic': '/c'},

@@ -8,8 +8,8 @@ from vpr_ros import build_engine, build_map, calibrate, evaluate_bag, images_to_
 from vpr_ros.cli.command import Parser, command
 from vpr_ros.cli.options import between, count, not_negative, positive
 
-ABOVE_0, FROM_0 = 'a number above 0', 'a number from 0'
-WHOLE = 'a whole number from 0'
+ABOVE_0, FROM_0 = 'a number above 0', 'a number of at least 0'
+WHOLE = 'a whole number of at least 0'
 
 # What each command needs besides the option; nothing of it is opened.
 NEEDED = {

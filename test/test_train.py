@@ -172,7 +172,7 @@ def test_a_run_that_is_stopped_in_mid_epoch_goes_on_with_the_same_steps(
     _, said = process.communicate(timeout=60)
     assert (
         process.returncode == 130
-        and f'go on with: python -m vpr_training.train --resume {run}' in said
+        and f'continue with: python -m vpr_training.train --resume {run}' in said
     )
     assert said.count('\n') <= 1 + said.count('epoch '), said
     assert 0 < len(steps(run)) < len(steps(unbroken))

@@ -208,7 +208,7 @@ def test_what_is_left_out_of_a_set_is_told(tmp_path: Path) -> None:
     images = open_recall_set(tmp_path)
     assert len(images.database) == 2
     assert images.left_out[0].startswith('1 of 4 images has no position, the first: ')
-    assert images.left_out[1] == '1 file .HEIC is not understood; convert it to JPEG'
+    assert images.left_out[1] == '1 file .HEIC is not supported; convert it to JPEG'
     assert all(said in described_recall_set(images) for said in images.left_out)
 
 

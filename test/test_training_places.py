@@ -406,4 +406,4 @@ def test_images_of_a_town_without_a_place_are_told(tmp_path: Path) -> None:
     (tmp_path / 'train' / 'Town' / 'a.heic').write_bytes(b'')
     said = str(open_places(config(tmp_path)))
     assert 'left out: 1 images without a place in their names' in said
-    assert 'left out: 1 file .heic is not understood' in said
+    assert 'left out: 1 file .heic is not supported' in said

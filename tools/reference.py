@@ -93,7 +93,7 @@ def parameters() -> str:
     blocks = [block for name in order for block in (f'## {GROUPS[name]}', *grouped[name])]
     return page(
         'Parameters of the node',
-        'Every parameter of `localize`. The same, as a file to copy: '
+        'Every parameter of `localize`. The same as a file to copy: '
         '[config/localize.yaml](../../config/localize.yaml).',
         code(
             'ros2 launch vpr_ros localize.launch.py params_file:=my_parameters.yaml\n'
@@ -101,10 +101,10 @@ def parameters() -> str:
             'ros2 param set /localize max_false_fix_rate 0.001      # while it runs\n'
             'ros2 param describe /localize max_false_fix_rate'
         ),
-        'A value that cannot be is refused with the reason, at start and by `ros2 param set`. A '
-        'parameter that is *taken at configure* can be changed before that, or after `ros2 '
-        'lifecycle set /localize cleanup`.',
-        'The node also has what every node of rclpy has: `use_sim_time`, and '
+        'The node refuses an invalid value and says why, at start and on `ros2 param set`. You '
+        'can change a parameter that is *taken at configure* before the node is configured, or '
+        'after `ros2 lifecycle set /localize cleanup`.',
+        'The node also has the parameters of every rclpy node: `use_sim_time`, and '
         '`qos_overrides.<topic>.subscription.*` for the image topics (`reliability`, `history`, '
         '`depth`).',
         *blocks,
@@ -140,14 +140,14 @@ def topics() -> str:
 
     return page(
         'Topics, services and frames',
-        'Names are as the node has them, before any remapping; `~` is the name of the node, '
-        '`/localize`. The image topics stand in the [parameter](parameters.md#image_topic) '
-        '`image_topic`; the others are remapped (`--ros-args -r odom:=/wheel/odom`), or given to '
+        'This page gives the names before any remapping; `~` is the name of the node, '
+        '`/localize`. The [parameter](parameters.md#image_topic) `image_topic` names the image '
+        'topics. Remap the others (`--ros-args -r odom:=/wheel/odom`), or give them to '
         '[localize.launch.py](commands.md#localizelaunchpy).',
         '## What it listens to',
-        table(['topic', 'type, QoS', 'used for'], [_topic(one) for one in have.LISTENED]),
-        'The QoS of images is that of the parameter [`image_qos`](parameters.md#image_qos), here '
-        'its default. `default` is reliable.',
+        table(['topic', 'type, QoS', 'use'], [_topic(one) for one in have.LISTENED]),
+        'The parameter [`image_qos`](parameters.md#image_qos) sets the QoS of images; the table '
+        'shows its default. `default` is reliable.',
         '## What it publishes',
         table(['topic', 'type, QoS', 'when'], [_topic(one) for one in have.PUBLISHED]),
         '## Services',
@@ -160,19 +160,20 @@ def topics() -> str:
         'and activates itself. It has no actions.',
         '## Frames',
         table(
-            ['parent', 'child', 'from or to tf', 'what for, when'],
+            ['parent', 'child', 'from or to tf', 'use'],
             [
                 *((one.parent, one.child, 'from', one.when) for one in have.TAKEN_TRANSFORMS),
                 *((one.parent, one.child, 'to', one.when) for one in have.SENT_TRANSFORMS),
             ],
         ),
-        'Frames follow REP-103 and REP-105. `base_T_camera` is of the optical frame: z forward, '
-        'x right.',
+        'Frames follow REP-103 and REP-105. `base_T_camera` is the pose of the optical frame: z '
+        'forward, x right.',
         '## Diagnostics',
-        'One status, `<node>: localization`. Its level is ERROR where a person has to act, WARN '
-        'where there is no fix now, OK otherwise. Its message says what keeps the robot from '
-        'knowing where it is, and what to do next; [Troubleshooting](../troubleshooting.md) has '
-        'each of them. Values that do not apply are left out.',
+        'The node sends one status, `<node>: localization`. Its level is ERROR if a person must '
+        'act, WARN if there is no fix now, and OK otherwise. Its message says why the node does '
+        'not know where the robot is, and what to do next. '
+        '[Troubleshooting](../troubleshooting.md) explains each message. Values that do not apply '
+        'are left out.',
         table(['value', 'meaning'], [(f'`{key}`', prose(text)) for key, text in VALUES.items()]),
         '## Messages and services of vpr_msgs',
         *(block for path in _definitions() for block in _definition(path)),
@@ -225,11 +226,11 @@ def commands() -> str:
         blocks += _localize() if made is None else _command(made())
     return page(
         'Commands',
-        f'Each of them runs in two ways: `ros2 run vpr_ros {names[1]} ...` where the package is '
-        f'installed, and `python -m vpr_ros.{names[1]} ...` everywhere. `--help` says what is '
-        'said here. Those of the trainer: [Training commands](training-commands.md).',
-        'Exit status: 0 done, 1 a gate failed, 2 bad input, 130 stopped by Ctrl-C. Bad input is '
-        'one line on stderr.',
+        f'Run a command as `ros2 run vpr_ros {names[1]} ...` where the package is installed, or '
+        f'as `python -m vpr_ros.{names[1]} ...` everywhere. `--help` prints the same text as this '
+        'page. The commands of the trainer: [Training commands](training-commands.md).',
+        'Exit status: 0 done, 1 a gate failed, 2 bad input, 130 stopped by Ctrl-C. On bad input, '
+        'a command prints one line on stderr.',
         *blocks,
         *_recording(),
         '## Launch files',
@@ -246,8 +247,8 @@ def _executables() -> list[str]:
 def _localize() -> list[str]:
     return [
         '## localize',
-        'The node. It takes ROS arguments alone: [parameters](parameters.md), remappings, the log '
-        'level. It ends with status 2 where it cannot start, with the reason on stderr.',
+        'The node. It takes only ROS arguments: [parameters](parameters.md), remappings, the log '
+        'level. If it cannot start, it ends with status 2 and prints the reason on stderr.',
         code('localize [--ros-args -p NAME:=VALUE ... -r FROM:=TO ... --params-file FILE]'),
     ]
 
@@ -289,8 +290,9 @@ def training_commands() -> str:
         blocks += _command(importlib.import_module(module).make_parser())
     return page(
         'Training commands',
-        'They need `make setup-training`, and no ROS. Bad input is one line on stderr and status '
-        '2; status 1 means that a gate failed, such as recall that does not hold.',
+        'The trainer needs `make setup-training`, and no ROS. On bad input, a command prints one '
+        'line on stderr and ends with status 2. Status 1 means that a gate failed, such as recall '
+        'that falls too far.',
         *blocks,
     )
 
@@ -329,7 +331,7 @@ def _command(parser: argparse.ArgumentParser) -> list[str]:
     blocks.append(code(_usage(parser)))
     for title, actions in _groups(parser).items():
         if title == RECORDING:
-            blocks.append('And those of [reading a recording](#reading-a-recording).')
+            blocks.append('Also the options of [reading a recording](#reading-a-recording).')
             continue
         blocks += [f'**{title[0].upper()}{title[1:]}**'] if title else []
         blocks.append('\n'.join(_option(parser, one) for one in actions))
@@ -450,9 +452,9 @@ def training_settings() -> str:
     return page(
         'Training settings',
         'Every setting of `python -m vpr_training.train`. In a file, the sections are mappings; '
-        'on the command line, each is a flag, such as `--optimizer.name adam`. The same, as a '
-        'file: [config/train/all_settings.yaml](../../config/train/all_settings.yaml); a file of '
-        'yours needs only what differs.',
+        'on the command line, each is a flag, such as `--optimizer.name adam`. The same as a '
+        'file: [config/train/all_settings.yaml](../../config/train/all_settings.yaml). Your own '
+        'file needs only the settings that differ.',
         *_sections(TrainConfig(), prefix=''),
     )
 

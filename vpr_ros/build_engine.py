@@ -1,4 +1,4 @@
-"""Build a model's engine for TensorRT or TensorRT-RTX ahead of the node; check what it gives.
+"""Build a model's engine for TensorRT or TensorRT-RTX ahead of the node, and check the result.
 
 The node builds the engine itself where there is none, but that takes minutes, which a robot may
 not have at start. With --for, TensorRT-RTX builds it on a machine without a GPU. With --check, the

@@ -1,11 +1,10 @@
 """Fit the probability that an answer on a map is right, from a bag whose true poses are known.
 
-The bag is localized four times: as it is, with its middle third cut out, as if the robot had been
-carried away, at twice the speed, and backwards, because a drive without wrong answers cannot tell
-how these look, and one way of driving a route is not all. The probability is
-fitted on every other ten frames and judged on those between them. On a map with cells the fit
-raises or lowers all probabilities alike. The map keeps it in map.yaml, and the node takes it from
-there.
+The command localizes the bag four times: as it is, with its middle third cut out (as if somebody
+had carried the robot), at twice the speed, and backwards. The extra passes show wrong answers and
+other ways to drive the route. The probability is fitted on every other ten frames and judged on
+those between them. On a map with cells, the fit raises or lowers all probabilities alike. The map
+keeps it in map.yaml, and the node takes it from there.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Look after a map: what is in it, what is wrong with it, and how it grows and stays small.
 
-A changed map is written beside the old one, and the two are exchanged in one step. So a kill
-leaves the old map, and a node that has it open keeps what it opened.
+A changed map is written beside the old one, and the two are exchanged in one step. So after a kill
+the old map is still there, and a node that has it open keeps the old one.
 """
 
 import argparse

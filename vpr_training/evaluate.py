@@ -1,9 +1,9 @@
 """Measure how often models find the right place: Recall@N on a data set with known truth.
 
-The core describes, searches and counts with the functions that the robot runs, so a figure from
-here is a figure of what is deployed. An exported model needs no torch. A checkpoint is exported to
-a temporary folder first. An ONNX file from elsewhere is used as it is. Descriptors are kept on
-disk, so an interrupted run goes on and a second one takes seconds.
+The command describes, searches and counts with the functions that the robot runs, so its figures
+hold for the deployed model. An exported model needs no torch. A checkpoint is exported to a
+temporary folder first. An ONNX file from elsewhere is used as it is. Descriptors are kept on disk,
+so an interrupted run continues and a second run takes seconds.
 """
 
 import argparse

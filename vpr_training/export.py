@@ -186,7 +186,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--cells-from',
         type=Path,
         metavar='MODEL',
-        help='in place of --cells: take the cells of another model of the same backbone',
+        help='instead of --cells: take the cells of another model of the same backbone',
     )
     group.add_argument(
         '--cells-tap',

@@ -28,12 +28,13 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """The type of an option that is a finite number from 0."""
-    return _number(text, 'a number from 0', lambda value: 0 <= value < math.inf)
+    return _number(text, 'a number of at least 0', lambda value: 0 <= value < math.inf)
 
 
 def count(text: str) -> int:
     """The type of an option that is a whole number from 0."""
-    return int(_number(text, 'a whole number from 0', lambda value: value >= 0 and value % 1 == 0))
+    expected = 'a whole number of at least 0'
+    return int(_number(text, expected, lambda value: value >= 0 and value % 1 == 0))
 
 
 def between(low: float, high: float) -> Callable[[str], float]:

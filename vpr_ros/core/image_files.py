@@ -37,7 +37,7 @@ def not_understood(files: Iterable[Path]) -> list[str]:
     )
     return [
         f'{count} {"file" if count == 1 else "files"} {suffix} '
-        f'{"is" if count == 1 else "are"} not understood; convert {"it" if count == 1 else "them"}'
+        f'{"is" if count == 1 else "are"} not supported; convert {"it" if count == 1 else "them"}'
         ' to JPEG'
         for suffix, count in sorted(found.items())
     ]

@@ -93,14 +93,14 @@ def _told(content: Content) -> str:
     """Why a file is no image that can be decoded here."""
     count = len(content)
     if is_lfs_content(bytes(content[:100])):
-        return 'a pointer of Git LFS in place of the image; fetch it with `git lfs pull`'
+        return 'a Git LFS pointer instead of the image; fetch it with `git lfs pull`'
     if content[4:8] == b'ftyp':
         found = _BOXES.get(bytes(content[8:12]), 'a film (MP4)')
-        return f'{found}, which is not understood; convert it to JPEG'
+        return f'{found}, which is not supported; convert it to JPEG'
     if not count or not bytes(content[:4096]).strip(b'\0'):
         return f'{count} bytes, all of them zero; the file was not written to its end'
     return (
-        f'{count} bytes are not an image that is understood '
+        f'{count} bytes are not an image of a supported kind '
         '(JPEG, PNG, WebP, TIFF, BMP, GIF, PGM, PPM)'
     )
 

@@ -18,7 +18,7 @@ __all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
 def open_drive(path: Path | str | Sequence[Path], options: DriveOptions = DEFAULTS) -> Drive:
     """Open a bag, the parts of a split bag, or an image folder, by what is found there.
 
-    Raises DriveError saying what is understood where it is none of these.
+    Raises DriveError, which says what is supported, where it is none of these.
     """
     if isinstance(path, str):
         path = Path(path)
@@ -38,7 +38,7 @@ def open_drive(path: Path | str | Sequence[Path], options: DriveOptions = DEFAUL
     if path.exists() or is_bag(path):
         return BagDrive(path, options)
     raise DriveError(
-        f'{path}: no such file or folder; understood are ROS 1 (.bag), sqlite3 and mcap bags, '
+        f'{path}: no such file or folder; supported are ROS 1 (.bag), sqlite3 and mcap bags, '
         f'and folders: {UNDERSTOOD}'
     )
 

@@ -25,7 +25,7 @@ _OTHERS = {
     b'\x28\xb5\x2f\xfd': 'is compressed with zstd; unpack it with `zstd -d`',
     b'\x1f\x8b': 'is compressed with gzip; unpack it with `gunzip`',
     b'PK\x03\x04': 'is a zip archive; unpack it',
-    b'<': 'is a page of the web, not a bag; download the bag again',
+    b'<': 'is a web page, not a bag; download the bag again',
     b'{': 'is JSON, not a bag; download the bag again',
 }
 _OF_SUFFIX = {'.bag': 'a ROS 1 bag', '.mcap': 'an mcap', '.db3': 'an sqlite3 bag'}
@@ -72,5 +72,5 @@ def _step_of_folder(error: Exception) -> str:
     if 'not supported' in text:
         return 'convert it with `ros2 bag convert` to mcap without compression'
     if 'missing' in text:
-        return 'bring them back, or `ros2 bag reindex` for those that are there'
+        return 'restore them, or run `ros2 bag reindex` for the files that are there'
     return 'try `ros2 bag reindex`'

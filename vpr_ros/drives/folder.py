@@ -67,7 +67,7 @@ class FolderDrive:
         self.camera: Camera | None = None
         self.base_T_camera, self.mounting_known = _mounting(path, options)
         if not path.is_dir():
-            raise DriveError(f'{path}: no such folder; understood are {UNDERSTOOD}')
+            raise DriveError(f'{path}: no such folder; supported are {UNDERSTOOD}')
         with noting(lambda: self.warnings):
             if (path / POSES_NAME).is_file():
                 self._open_posed(path)
@@ -147,9 +147,7 @@ class FolderDrive:
             ]
             hint = f', but in {", ".join(inner)}' if inner else ''
             foreign = ''.join(f'; {said}' for said in not_understood(_files_of(path)))
-            raise DriveError(
-                f'{path}: no images in it{hint}{foreign}; understood are {UNDERSTOOD}'
-            )
+            raise DriveError(f'{path}: no images in it{hint}{foreign}; supported are {UNDERSTOOD}')
         self.warnings += not_understood(_files_of(path))
         by_name = has_utm_names(files)
         tags = utm_geotags(files) if by_name else exif_geotags(files, self.warnings)

@@ -103,10 +103,9 @@ def _comparison(variants: Sequence[Variant]) -> Table:
         'Figures' if not variants[1:] else 'Side by side',
         _HEADER,
         _rows({variant.name: variant.evaluation for variant in variants}),
-        note='Second lines are 95 % intervals; errors are medians, the second line '
-        'of the position error is what 90 % of the fixes stay within. '
-        'Queries that are not on the map count as misses; the answerable ones are the others, and '
-        'a right fix answers them.',
+        note='Second lines are 95 % intervals. Errors are medians; 90 % of the fixes stay within '
+        'the second line of the position error. Queries that are not on the map count as misses. '
+        'The others are answerable, and a right fix answers them.',
     )
 
 
@@ -154,9 +153,7 @@ def _latency_table(variants: Sequence[Variant]) -> Table:
     ]
     memory = '; '.join(f'{variant.name} {variant.memory_mb:.0f} MB' for variant in variants)
     live = any('end_to_end' in variant.evaluation.latency_ms for variant in variants)
-    note = (
-        '' if live else ' Each core describes an image of its own here, which the node does not.'
-    )
+    note = '' if live else ' Here each core describes its own image, which the node does not do.'
     return Table(
         'Latency by stage [ms]',
         ['', 'p50', 'p95', 'p99'],

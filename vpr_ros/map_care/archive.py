@@ -179,7 +179,7 @@ def build_archive(
                 progress.update()
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f'stopped by Ctrl-C; {work} keeps what is done, and the same command goes on from '
+            f'stopped by Ctrl-C; {work} keeps what is done, and the same command continues from '
             'there'
         ) from interrupt
     ordered = [results[path] for path in dict.fromkeys(map(_real, paths))]
@@ -194,7 +194,10 @@ def build_archive(
             pieces, output, card=model.card, source=_source(finished), command=command
         )
     except MapError as error:
-        error.notes = (*error.notes, f'{work} can be deleted at any time: it is made again')
+        error.notes = (
+            *error.notes,
+            f'you can delete {work} at any time; the command makes it again',
+        )
         raise
     return Archive(finished, broken, before, [*notes, *_mountings(finished, pieces)])
 
@@ -424,8 +427,8 @@ def _require_some(
         return
     error = DriveError(
         f'{len(broken)} of {len(broken) + len(finished)} recordings cannot be mapped (see above), '
-        f'so {output} was not written; {work} keeps what was done. Mend them, or leave them out '
-        'with --leave-out-broken, and run the same command again'
+        f'so {output} was not written; {work} keeps what was done. Repair or remove them, or give '
+        '--leave-out-broken, and run the same command again'
     )
     error.notes = tuple(broken_lines(broken))
     raise error

@@ -101,8 +101,8 @@ def _aliases(place_map: PlaceMap, findings: Findings) -> Gallery:
         'Places that look alike and lie apart',
         strips,
         f'{len(shown)} of {len(findings.aliases)} pairs, one for each two regions, most similar '
-        'first. A single image from there may lead astray; a sequence of images, or a camera that '
-        'sees more, tells them apart.',
+        'first. A single image from there may be misleading; a sequence of images, or a camera '
+        'that sees more, tells them apart.',
     )
 
 

@@ -155,13 +155,13 @@ class NodeConfig(SessionConfig):
     debug_image_height: int = knob(240, 'Height of ~/debug_image.', unit='px', low=64, high=2160)
     rerun: str = knob(
         '',
-        'File NAME.rrd that gets a log of the drive for the Rerun viewer; empty: none. A file of '
-        'before becomes NAME.before.rrd. Needs the package rerun-sdk.',
+        'File NAME.rrd for a log of the drive, for the Rerun viewer. Empty means no log. An '
+        'earlier file becomes NAME.before.rrd. Needs the package rerun-sdk.',
         at_configure=True,
     )
     rerun_max_size: float = knob(
         2000.0,
-        'Size of that log and the one before together; at half of it the next file begins.',
+        'Largest size of that log and the earlier one together. At half of it, a new file begins.',
         unit='MB',
         low=10.0,
         high=1e6,

@@ -424,7 +424,7 @@ def _facts(configured: Configured | None) -> dict[str, str]:
         'calibration': configured.session.localizer.calibration.source,
     }
     if configured.drive_log is not None:
-        facts['rerun'] = configured.drive_log.said
+        facts |= {'rerun': configured.drive_log.said}
     of_backend = {
         'threads': str(chosen.threads or ''),
         'backend, measured here': chosen.measured,

@@ -106,14 +106,15 @@ GPS = Topic(
     'gps/fix',
     'sensor_msgs/msg/NavSatFix',
     image_qos('sensor_data'),
-    'Optional, only for maps with GPS positions. It restricts the search while it comes, as long '
-    'as the images do not contradict it.',
+    'Optional, only for maps with GPS positions. It restricts the search as long as it arrives '
+    'and the images do not contradict it.',
 )
 CLOCK = Topic(
     '/clock',
     'rosgraph_msgs/msg/Clock',
     QoSProfile(depth=1, reliability=image_qos('sensor_data').reliability),
-    'With `use_sim_time`; rclpy listens. When the clock goes back, the node forgets the drive.',
+    'With `use_sim_time`; rclpy subscribes to it. When the clock goes back, the node forgets the '
+    'drive.',
 )
 LISTENED = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO, ODOM, INITIALPOSE, GPS, CLOCK)
 
@@ -132,14 +133,14 @@ GIVEN_INITIALPOSE = Topic(
     'initialpose',
     'geometry_msgs/msg/PoseWithCovarianceStamped',
     RECENT,
-    'With `publish_initialpose`: one fix when LOCALIZED, then none until the node was LOST again.',
+    'With `publish_initialpose`: one fix when LOCALIZED, and another after each LOST.',
 )
 MATCHES = Topic(
     '~/matches',
     'vpr_msgs/msg/PlaceMatchArray',
     RECENT,
     'For each image, where vpr_msgs is built: the likeliest places, the verdict, and the reason '
-    'where there is no fix.',
+    'if there is no fix.',
 )
 CANDIDATES = Topic(
     '~/candidates',
@@ -198,13 +199,13 @@ RESET = Service(
 LOCALIZE = Service(
     '~/localize',
     'vpr_msgs/srv/Localize',
-    'Localize the image in the request by itself; the drive stays as it was. Where vpr_msgs is '
+    'Localize the image in the request by itself, without effect on the drive. Where vpr_msgs is '
     'built.',
 )
 LOAD_MAP = Service(
     '~/load_map',
     'vpr_msgs/srv/LoadMap',
-    'Go over to another map while active. The reply comes when the node works on that map, or has '
+    'Change to another map while active. The reply comes when the node uses that map, or has '
     'refused it. Where vpr_msgs is built; without it, set the parameter `map`.',
 )
 SERVICES = (TRIGGER, RESET, LOCALIZE, LOAD_MAP)
@@ -215,14 +216,15 @@ TAKEN_TRANSFORMS = (
     Transform(
         '`base_frame`',
         "the image's `frame_id`",
-        'The mounting of the camera, where `base_T_camera` does not give it. Needs tf2_ros.',
+        'The mounting of the camera, if `base_T_camera` does not give it. Needs tf2_ros.',
     ),
 )
 SENT_TRANSFORMS = (
     Transform(
         "`map_frame`, or the map's frame",
         '`odom_frame`',
-        'With `publish_tf`: `tf_rate` times a second, from the first fix while LOCALIZED on. '
-        'Dated `transform_tolerance` ahead. Needs tf2_ros and odometry.',
+        'With `publish_tf`: `tf_rate` times a second, starting with the first fix while '
+        'LOCALIZED. Its stamp lies `transform_tolerance` in the future. Needs tf2_ros and '
+        'odometry.',
     ),
 )

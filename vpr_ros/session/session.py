@@ -157,8 +157,8 @@ class Session:
             return
         yield from self._once(
             f'images are stamped {event.stamp_ns / 1e9:.0f} s, and the clock of this node says '
-            f'{event.came_ns / 1e9:.0f} s; for a recording or a simulator set use_sim_time and '
-            'publish /clock, else tf and GPS do not fit the images',
+            f'{event.came_ns / 1e9:.0f} s; for a recording or a simulator, set use_sim_time '
+            'and publish /clock; otherwise tf and GPS do not fit the images',
             key='clock',  # the numbers differ from image to image
         )
 

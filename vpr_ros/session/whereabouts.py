@@ -100,7 +100,7 @@ class Gps:
         if before is not None:
             return ''
         return (
-            f'gps/fix: {self.contradicts_by_m:.0f} m from where the images find the robot; '
+            f'gps/fix: {self.contradicts_by_m:.0f} m from the position by the images; '
             'it is not used until both agree'
         )
 

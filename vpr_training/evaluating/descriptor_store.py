@@ -254,7 +254,7 @@ def _append_rest(
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
             f'stopped by Ctrl-C after {writers[0].rows} of {wanted.rows} images; '
-            'the same command goes on from there'
+            'the same command continues from there'
         ) from interrupt
 
 

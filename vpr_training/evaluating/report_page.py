@@ -84,7 +84,7 @@ def _verification(measured: Sequence[Measured]) -> str:
         return ''
     counts = ' or '.join(map(str, best))
     return (
-        f'Verified: the best {counts} of each query, ordered anew by how well their cells agree. '
+        f'Verified: the best {counts} of each query, sorted by how well their cells agree. '
         'Everything below is by descriptors alone.'
     )
 

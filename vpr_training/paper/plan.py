@@ -66,7 +66,7 @@ def complete(
         if state in ('new', 'stopped'):
             status = subprocess.call(run.command(validation=roots[:1]))
             if status == 130:
-                raise KeyboardInterrupt('stopped by Ctrl-C; the same command goes on from there')
+                raise KeyboardInterrupt('stopped by Ctrl-C; the same command continues from there')
             if status:
                 raise TrainingError(f'{run.folder}: its training ended with status {status}')
         if run.state() != 'measured':

@@ -329,7 +329,7 @@ class Training:
         progress, folder = self.progress, self._folder.folder
         raise KeyboardInterrupt(
             f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}; the run '
-            f'is saved; go on with: python -m vpr_training.train --resume {folder}'
+            f'is saved; continue with: python -m vpr_training.train --resume {folder}'
         )
 
     @contextmanager

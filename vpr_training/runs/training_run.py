@@ -115,7 +115,7 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            'stopped by Ctrl-C after the last epoch; go on with: '
+            'stopped by Ctrl-C after the last epoch; continue with: '
             f'python -m vpr_training.train --resume {folder.folder}'
         ) from interrupt
 
