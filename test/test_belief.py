@@ -169,6 +169,18 @@ def test_gps_leaves_open_that_the_robot_is_off_the_map() -> None:
     assert belief.cells.sum() + belief.elsewhere == pytest.approx(1, abs=1e-4)
 
 
+def test_an_image_that_is_like_one_place_alone_leaves_weights_that_are_numbers() -> None:
+    """Its place stands out by 200 standard deviations, beyond what float32 has exponents for."""
+    belief = fresh(40_000)
+    row = np.zeros(40_000, np.float32)
+    row[7] = 1
+    told = np.array([7]), np.array([3], np.float32)
+    for frame in range(2):
+        belief.step(row, stamp_ns=frame * SECOND, told=told)
+        assert belief.cells[7] == pytest.approx(1, abs=1e-3)
+        assert belief.cells.sum() + belief.elsewhere == pytest.approx(1, abs=1e-3)
+
+
 def test_reset_forgets_the_drive() -> None:
     belief, new = fresh(), fresh()
     drive(belief, list(range(10, 50)))
