@@ -126,6 +126,23 @@ def test_a_player_asks_for_acknowledgement_without_holding_up_the_middleware(mon
     assert publisher.asked_ns == [0, 0, 0]
 
 
+def test_a_clock_moves_where_nothing_is_waited_for_and_is_one_for_all_rounds(monkeypatch) -> None:
+    """A rate that is too high for the machine leaves no time to wait."""
+    told_s: list[int] = []
+    clocks = []
+
+    class Clock(Publisher):
+        def publish(self, data: Any) -> None:
+            told_s.append(data.clock.sec)
+
+    player = player_of(Reader(), Publisher(), monkeypatch, lambda: True)
+    player._node.create_publisher = lambda kind, topic, qos: clocks.append(topic) or Clock()
+    for _ in range(2):
+        assert player.play(rate=1e9, clock=True) == 2
+    assert told_s == [0, 3600, 0, 3600]
+    assert clocks == ['/clock']
+
+
 @pytest.mark.parametrize('clock', [False, True])
 def test_a_player_that_waits_through_a_gap_ends_at_once_when_ros_does(monkeypatch, clock) -> None:
     running = threading.Event()
