@@ -1,5 +1,6 @@
 """Running the node for an evaluation: in which ROS domain, and for how long."""
 
+import os
 import socket
 import threading
 import time
@@ -66,6 +67,18 @@ def test_a_port_that_is_taken_makes_its_domain_not_free() -> None:
             taken.bind(('', 7400 + 250 * number + 10))
             assert not is_free(number)
         assert is_free(number)
+
+
+def test_the_lock_of_a_domain_empties_no_file_behind_its_name(tmp_path, monkeypatch) -> None:
+    """The folder for temporary files is everybody's."""
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    kept = tmp_path / 'kept'
+    kept.write_text('mine')
+    for number in range(1, domain.MOST + 1):
+        (tmp_path / f'vpr_ros-domain-{os.getuid()}-{number}').symlink_to(kept)
+    with free_domain():
+        pass
+    assert kept.read_text() == 'mine'
 
 
 def test_a_run_waits_for_a_slow_model_as_long_as_its_slowest_answer_asks() -> None:
