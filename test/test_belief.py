@@ -259,7 +259,8 @@ def test_one_frame_is_what_bayes_rule_says() -> None:
 
 def test_the_grid_has_a_cell_per_place_and_none_across_a_jump() -> None:
     even = place_grid(line(50, 2.0), stamps(50))
-    assert even.is_regular and even.cell_m == 2.0 and even.mapping_speed_mps == 2.0
+    assert even.place_of_cell.tolist() == list(range(50))
+    assert even.cell_m == 2.0 and even.mapping_speed_mps == 2.0
     far = line(50, 2.0)
     far[25:] += 500
     assert len(place_grid(far, stamps(50))) == 52
