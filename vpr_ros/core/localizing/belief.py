@@ -43,9 +43,9 @@ from vpr_ros.core.mapping.grid import PlaceGrid
 from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.positions import distinct, stretches
 from vpr_ros.core.mapping.products import products
+from vpr_ros.core.types import Rows
 
 Array: TypeAlias = NDArray[np.float32]
-Rows: TypeAlias = NDArray[np.int64]
 
 IDENTICAL = 5e-5
 """Novelty of an image that is the last one to the bit, but for the rounding of sums."""

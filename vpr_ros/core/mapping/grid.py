@@ -6,8 +6,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.types import Rows
+
 Array: TypeAlias = NDArray[np.float32]
-Rows: TypeAlias = NDArray[np.int64]
 
 _BREAK = 5.0  # a step of the mapping drive this many times the usual one is a break in it
 _BREAK_CELLS = 3  # how wide a break is on the grid
