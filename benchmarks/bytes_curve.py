@@ -26,7 +26,7 @@ from vpr_ros.core.image import read
 from vpr_ros.core.intervals import difference_interval, drive_interval
 from vpr_ros.core.matching.bits import packed
 from vpr_ros.core.recall import first_hit_rank
-from vpr_ros.core.types import CellBits, Descriptors, Image
+from vpr_ros.core.types import CellBits, Descriptors, Image, Rows
 from vpr_ros.drives import open_drive
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_training.basics.panels import panels, save
@@ -41,7 +41,6 @@ REPORTED = (
 )  # fmt: skip
 RIGHT = Tolerance(5.0, float(np.radians(45)))  # a place of the demo
 Bools: TypeAlias = NDArray[np.bool_]
-Rows: TypeAlias = NDArray[np.int64]
 Load: TypeAlias = Callable[[], Image]
 
 

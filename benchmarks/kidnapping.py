@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from driven import Maps, Matches, Outcome, localized, spread
 from journeys import Journey, Pair
+from pair_figures import median_or_none
 
 from vpr_ros.core.intervals import drive_interval, wilson
 from vpr_ros.core.localizing.confidence import Calibration
@@ -163,7 +164,7 @@ def _summary(trials: Sequence[Trial]) -> dict[str, object]:
         'drives': len({trial.pair for trial in trials}),
         **{kind: _share(flags, trials) for kind, flags in kinds.items()},
         **{
-            f'{name}_frames': _median([getattr(trial, name) for trial in trials])
+            f'{name}_frames': median_or_none([getattr(trial, name) for trial in trials])
             for name in ('unsure', 'lost', 'fixed', 'found')
         },
         'wrong_fixes': sum(trial.wrong for trial in trials),
@@ -184,8 +185,3 @@ def _share(flags: Sequence[bool], trials: Sequence[Trial]) -> dict[str, object]:
 
 def _within(frame: int | None, most: int) -> bool:
     return frame is not None and frame <= most
-
-
-def _median(frames: Sequence[int | None]) -> float | None:
-    middle = float(np.median([np.inf if frame is None else frame for frame in frames]))
-    return middle if np.isfinite(middle) else None

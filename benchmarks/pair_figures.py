@@ -110,15 +110,15 @@ def summary(part: Sequence[Made], rows: Sequence[dict]) -> dict[str, object]:
         'answered_mean': float(np.mean(means)) if means else None,
         'answered': pooled(right, can),
         'error_m': float(np.median(errors)) if errors else None,
-        'first_fix_frames': _median_or_none([row['first_fix_frames'] for row in answerable]),
-        'first_fix_s': _median_or_none([row['first_fix_s'] for row in answerable]),
+        'first_fix_frames': median_or_none([row['first_fix_frames'] for row in answerable]),
+        'first_fix_s': median_or_none([row['first_fix_s'] for row in answerable]),
         'calibration_error': trust.error,
         'calibration_error_mean': float(np.mean([row['calibration_error'] for row in rows])),
         'inside_ellipse': pooled(inside == 1, right & metric),  # where truth is exact enough
     }
 
 
-def _median_or_none(numbers: Sequence[float | None]) -> float | None:
+def median_or_none(numbers: Sequence[float | None]) -> float | None:
     """Those that never came count as the latest."""
     values = [np.inf if number is None else number for number in numbers]
     middle = float(np.median(values)) if values else np.inf

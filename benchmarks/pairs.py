@@ -29,17 +29,17 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 from driven import ROOT, Maps, Matches, Outcome, localized, spread
 from fitting import benches, training
 from journeys import Pair, journeys, pairs_of
 from kidnapping import kidnapped, kidnapping_summary
 from pair_figures import measured, save_observations
-from pairs_page import pairs_page
+from pairs_page import pairs_page, percent
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.localizing.confidence import SHIPPED, Calibration, from_dict
+from vpr_ros.evaluating.shown_figures import finite
 from vpr_ros.report.page import write_page
 
 
@@ -104,13 +104,14 @@ def main() -> None:
         'model': model.card.name,
         'model_sha256': model.card.sha256,
     }
+    figures = finite(whole)
     arguments.output.mkdir(parents=True, exist_ok=True)
     save_observations(arguments.output / 'observations.npz', made)
-    text = json.dumps(_finite(whole), indent=1)
+    text = json.dumps(figures, indent=1)
     (arguments.output / 'pairs.json').write_text(text + '\n')
     write_page(
         arguments.output / 'pairs.html',
-        pairs_page(_finite(whole), command=' '.join(['python', *sys.argv])),
+        pairs_page(figures, command=' '.join(['python', *sys.argv])),
     )
     for name, part in whole['groups'].items():
         print(said(name, part))
@@ -140,28 +141,15 @@ def said(name: str, part: dict) -> str:
     rate, inside = (part[key]['share'] for key in ('false_rate', 'inside_ellipse'))
     words = [
         f'{name:<32}{part["pairs"]:4} pairs',
-        f'{part["false_fixes"]:4} false of {part["fixes"]:5} fixes ({_percent(rate)})',
+        f'{part["false_fixes"]:4} false of {part["fixes"]:5} fixes ({percent(rate)})',
         f'target held {part["pairs_within_interval"]}',
-        f'answered {_percent(part["answered_mean"])}',
+        f'answered {percent(part["answered_mean"])}',
         f'error {"-" if part["error_m"] is None else format(part["error_m"], ".2f")} m',
         f'first fix {"-" if part["first_fix_frames"] is None else part["first_fix_frames"]}',
         f'ECE {part["calibration_error_mean"]:.3f}',
-        f'inside {_percent(inside)}',
+        f'inside {percent(inside)}',
     ]
     return ' | '.join(words)
-
-
-def _percent(share: float | None) -> str:
-    return '-' if share is None else f'{share:.1%}'
-
-
-def _finite(value: object) -> object:
-    """For JSON: None where there is no number."""
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 if __name__ == '__main__':

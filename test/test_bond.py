@@ -110,6 +110,22 @@ def test_a_bond_ends_in_silence_when_rclpy_has_ended(
     assert all(message.active for message in node.sent) and node.told == []
 
 
+def test_a_signal_that_comes_while_a_bond_says_goodbye_keeps_nothing_from_closing(
+    node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bond, 'Status', StatusStandIn)
+    opened = bond.open_bond(node, expected=True)
+    assert opened is not None
+
+    def shut_down(timeout: Any) -> bool:
+        node.context.try_shutdown()
+        raise RuntimeError('rcl: the context is invalid')
+
+    opened._publisher.wait_for_all_acked = shut_down
+    opened.close()
+    assert node.sent[-1].active is False and node.told == []
+
+
 def test_without_the_package_the_log_says_how_to_do_without(
     node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Running the node for an evaluation: in which ROS domain, and for how long."""
 
+import os
 import socket
 import threading
 import time
@@ -68,6 +69,18 @@ def test_a_port_that_is_taken_makes_its_domain_not_free() -> None:
         assert is_free(number)
 
 
+def test_the_lock_of_a_domain_empties_no_file_behind_its_name(tmp_path, monkeypatch) -> None:
+    """The folder for temporary files is everybody's."""
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    kept = tmp_path / 'kept'
+    kept.write_text('mine')
+    for number in range(1, domain.MOST + 1):
+        (tmp_path / f'vpr_ros-domain-{os.getuid()}-{number}').symlink_to(kept)
+    with free_domain():
+        pass
+    assert kept.read_text() == 'mine'
+
+
 def test_a_run_waits_for_a_slow_model_as_long_as_its_slowest_answer_asks() -> None:
     sent_s = {stamp: float(stamp) for stamp in range(10)}
     assert patience_s(sent_s, {}) >= 10  # the first answer of a slow model
@@ -124,6 +137,23 @@ def test_a_player_asks_for_acknowledgement_without_holding_up_the_middleware(mon
     publisher = Publisher()
     assert player_of(Reader(0), publisher, monkeypatch, lambda: True).play() == 2
     assert publisher.asked_ns == [0, 0, 0]
+
+
+def test_a_clock_moves_where_nothing_is_waited_for_and_is_one_for_all_rounds(monkeypatch) -> None:
+    """A rate that is too high for the machine leaves no time to wait."""
+    told_s: list[int] = []
+    clocks = []
+
+    class Clock(Publisher):
+        def publish(self, data: Any) -> None:
+            told_s.append(data.clock.sec)
+
+    player = player_of(Reader(), Publisher(), monkeypatch, lambda: True)
+    player._node.create_publisher = lambda kind, topic, qos: clocks.append(topic) or Clock()
+    for _ in range(2):
+        assert player.play(rate=1e9, clock=True) == 2
+    assert told_s == [0, 3600, 0, 3600]
+    assert clocks == ['/clock']
 
 
 @pytest.mark.parametrize('clock', [False, True])

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from worlds import picture, straight_drive, write_map, write_tiny_model
+from worlds import picture, write_pictured_map
 
-from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.report.picture import MOMENTS, Moment, Verdict, glance
 
 CONFIG = Path(__file__).resolve().parents[1] / 'config'
@@ -105,12 +104,9 @@ def test_the_layouts_name_topics_that_the_node_has(tmp_path: Path) -> None:
 
     foxglove = foxglove_topics(json.loads((CONFIG / 'foxglove' / 'localize.json').read_text()))
     rviz = rviz_topics(yaml.safe_load((CONFIG / 'rviz' / 'localize.rviz').read_text()))
-    model = write_tiny_model(tmp_path / 'model')
-    rows = OnnxDescriber(model).describe([picture(place) for place in range(3)])
-    write_map(tmp_path / 'map', rows, straight_drive(3), model_sha256=model.card.sha256)
     with (
         domain() as (number, peer),
-        running(number, map=tmp_path / 'map', model=tmp_path / 'model'),
+        running(number, **write_pictured_map(tmp_path, 3)),
     ):
         expected = (foxglove | rviz) - (
             set() if PlaceMatchArray is not None else {'/localize/matches'}

@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from session_world import outcomes, session_on, street
 from std_msgs.msg import String
 from test_localize import PLACES, assert_reported, raw
 from visualization_msgs.msg import Marker
+from waiting import until
 from worlds import picture, straight_drive, write_map, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -32,6 +34,7 @@ from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.map_care.edit import append
 from vpr_ros.node import maps, opening
+from vpr_ros.node.lifecycle import Active
 from vpr_ros.node.maps import Loading, MapLoader
 from vpr_ros.node.qos import LATCHED
 from vpr_ros.session.mailbox import Mailbox
@@ -236,13 +239,16 @@ class Running:
         self.allowed = threading.Event()
         self.opening = threading.Event()
         self.told: list[tuple[str, str]] = []
+        self.publishing = threading.Event()
+        self.published = threading.Event()  # before that, the worker stays at its event
+        self.published.set()
         self.session = session_on(street(folder))
         card = self.session.localizer.describer.model.card
         card.descriptor_size, card.name = 64, 'tiny'
         card.reads_maps_of = lambda sha256: True
         self.mailbox = Mailbox()
         self.worker = Worker(
-            self.session, self.mailbox, publish=lambda answers: None, report=lambda error: None
+            self.session, self.mailbox, publish=self._publish, report=lambda error: None
         )
         self.loader = MapLoader(
             self.session,
@@ -257,6 +263,10 @@ class Running:
         assert self.allowed.wait(30)
         return opening.open_map(folder, model)
 
+    def _publish(self, answers: Any) -> None:
+        self.publishing.set()
+        assert self.published.wait(30)
+
     def frames(self, places: range, start_s: float) -> list[Any]:
         """What the worker answers to images."""
         return [
@@ -268,9 +278,12 @@ class Running:
     def begin(self, folder: Path) -> Loading:
         return self.loader.begin(str(folder))
 
+    def deactivate(self) -> None:
+        nothing = SimpleNamespace(destroy=lambda: None, end=lambda: None)
+        Active(self.worker, nothing, nothing, self.loader).close()
+
     def end(self) -> None:
-        self.loader.close()
-        self.worker.stop()
+        self.deactivate()
         self.allowed.set()
         self.loader.join()
 
@@ -347,3 +360,22 @@ def test_a_node_that_is_deactivated_while_a_map_is_opened_answers_and_keeps_the_
         loading.done.result(0)  # at once
     at_work.end()
     assert at_work.session.localizer.place_map.folder == tmp_path / 'map'
+
+
+def test_a_node_that_is_deactivated_while_it_goes_over_to_a_map_answers_that_it_has(
+    at_work: Running, tmp_path: Path
+) -> None:
+    street(tmp_path / 'other')
+    at_work.published.clear()
+    loading = at_work.begin(tmp_path / 'other')
+    at_work.allowed.set()
+    assert at_work.publishing.wait(30)  # what the session says of the map, which it has taken
+    ending = threading.Thread(target=at_work.deactivate)
+    ending.start()
+    until(lambda: at_work.mailbox._closed, 'the mailbox stays open')
+    at_work.published.set()
+    ending.join(30)
+    assert f'places of {tmp_path / "other"}' in loading.done.result(0)
+    assert at_work.session.localizer.place_map.folder == tmp_path / 'other'
+    assert at_work.loader.serving == str(tmp_path / 'other')
+    assert at_work.told == [(str(tmp_path / 'other'), '')]

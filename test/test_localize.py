@@ -30,7 +30,14 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tensorrt_stand_in import StandIn, installed
 from visualization_msgs.msg import Marker, MarkerArray
-from worlds import picture, straight_drive, unit_rows, write_map, write_tiny_model
+from worlds import (
+    picture,
+    straight_drive,
+    unit_rows,
+    write_map,
+    write_pictured_map,
+    write_tiny_model,
+)
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, write_model
@@ -71,11 +78,7 @@ def compressed(place: int, *, stamp_s: int = 1) -> CompressedImage:
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A tiny model and a map of twelve places, ten metres apart; each image stands alone."""
     folder = tmp_path_factory.mktemp('world')
-    model = write_tiny_model(folder / 'model')
-    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
-    poses = straight_drive(PLACES, spacing_m=10.0)
-    write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
-    return {'map': folder / 'map', 'model': folder / 'model', 'belief': False}
+    return {**write_pictured_map(folder, PLACES, spacing_m=10.0), 'belief': False}
 
 
 def send_until_fix(

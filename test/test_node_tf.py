@@ -22,9 +22,8 @@ from rclpy.parameter import Parameter
 from ros_world import Peer, domain
 from sensor_msgs.msg import Image
 from test_localize import PLACES, raw
-from worlds import picture, straight_drive, write_map, write_tiny_model
+from worlds import write_pictured_map
 
-from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose
 from vpr_ros.node import inputs
 from vpr_ros.node.lifecycle import LocalizeNode
@@ -52,17 +51,9 @@ class FakeTransforms:
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp('tf')
-    model = write_tiny_model(folder / 'model')
-    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
-    poses = straight_drive(PLACES, spacing_m=10.0)
-    write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
-    return {
-        'map': str(folder / 'map'),
-        'model': str(folder / 'model'),
-        'image_qos': 'default',
-        'max_false_fix_rate': 0.2,
-    }
+    given = write_pictured_map(tmp_path_factory.mktemp('tf'), PLACES, spacing_m=10.0)
+    words = {name: str(folder) for name, folder in given.items()}
+    return {**words, 'image_qos': 'default', 'max_false_fix_rate': 0.2}
 
 
 @contextmanager

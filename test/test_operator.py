@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from test_localize import PLACES, assert_reported, raw, send_until_fix
-from worlds import picture, straight_drive, write_map, write_tiny_model
+from worlds import picture, straight_drive, write_pictured_map, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.mapping.header import MapHeader
@@ -33,17 +33,8 @@ from vpr_ros.node.qos import LATCHED
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A tiny model and a map of twelve places, ten metres apart, on a hill."""
     folder = tmp_path_factory.mktemp('operator')
-    model = write_tiny_model(folder / 'model')
-    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(PLACES)])
-    poses = straight_drive(PLACES, spacing_m=10.0)
-    poses[:, 2] += 30.0
-    write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
-    return {
-        'map': folder / 'map',
-        'model': folder / 'model',
-        'image_qos': 'default',
-        'max_false_fix_rate': 0.2,
-    }
+    given = write_pictured_map(folder, PLACES, spacing_m=10.0, z_m=30.0)
+    return {**given, 'image_qos': 'default', 'max_false_fix_rate': 0.2}
 
 
 def clicked(x: float, *, frame_id: str = 'map', variance: float = 0.25) -> Any:

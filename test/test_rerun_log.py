@@ -17,10 +17,14 @@ import pytest
 pytest.importorskip('rerun', reason='rerun-sdk is not installed: make setup-test')
 from rerun.chunk import RrdReader
 from session_world import answers_of, drive, session_on, street
-from worlds import picture, straight_drive, write_map, write_posed_folder, write_tiny_model
+from worlds import (
+    picture,
+    write_pictured_map,
+    write_posed_folder,
+    write_tiny_model,
+)
 
 from vpr_ros import build_map, evaluate_bag
-from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import LogError
 from vpr_ros.core.geometry import matrix, principal_axes
 from vpr_ros.core.localizing.localizer import Localization
@@ -520,14 +524,12 @@ def test_the_node_logs_and_goes_on_where_it_cannot(tmp_path: Path, folder: str) 
     from vpr_ros.core.encodings import rgb_to_image
     from vpr_ros.node.conversions import header
 
-    model = write_tiny_model(tmp_path / 'model')
-    rows = OnnxDescriber(model).describe([picture(place) for place in range(3)])
-    write_map(tmp_path / 'map', rows, straight_drive(3), model_sha256=model.card.sha256)
+    world = write_pictured_map(tmp_path, 3)
     (tmp_path / 'there').mkdir()
     path, said = tmp_path / folder / 'drive.rrd', tmp_path / 'said'
     with (
         domain() as (number, peer),
-        running(number, log=said, map=tmp_path / 'map', model=tmp_path / 'model', rerun=path),
+        running(number, log=said, rerun=path, **world),
     ):
         images = peer.publisher(Image, '/image')
         for place in range(3):

@@ -251,6 +251,12 @@ def test_gps_restricts_the_search_as_long_as_it_comes(place_map: PlaceMap) -> No
     assert abs(near.pose[0] - 80) < 10 and after.pose[0] == pytest.approx(20, abs=1)
 
 
+def test_gps_that_comes_while_an_image_waits_restricts_its_search(place_map: PlaceMap) -> None:
+    session = session_on(place_map, belief=False, min_similarity=-1.0, agreement_radius=3.0)
+    (found,) = outcomes(answers_of(session, [gps(78, 99.9), gps(80, 100.3), image_at(10, 100)]))
+    assert abs(found.pose[0] - 80) < 10
+
+
 @pytest.mark.parametrize('belief', [True, False])
 @pytest.mark.parametrize('away_m', [60.0, 5000.0], ids=['on the map', 'off the map'])
 def test_a_gps_that_contradicts_the_images_never_silences_the_node_for_good(

@@ -10,7 +10,7 @@ from test_evaluation import Line, Places, at
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.figures import Evaluation, evaluate, pooled
 from vpr_ros.evaluating.judging import Judged
-from vpr_ros.evaluating.shown_figures import FIGURES, as_json, as_table, headline
+from vpr_ros.evaluating.shown_figures import FIGURES, as_json, as_table, finite, headline
 from vpr_ros.evaluating.tolerance import Tolerance
 
 SPREAD, SHARES = {'median', 'p90'}, {'1', '5', '10', '20'}
@@ -24,6 +24,13 @@ KEYS = [
     'inside_ellipse_interval', 'inside_ellipse_axes', 'latency_ms',
 ]  # fmt: skip
 TOLERANCE = Tolerance(2.0)
+
+
+def test_what_json_has_no_number_for_is_null_however_deep() -> None:
+    given = {'share': math.nan, 'interval': (0.5, math.inf), 'rows': [[1.0, -math.inf], 'nan']}
+    said = finite(given)
+    assert said == {'share': None, 'interval': [0.5, None], 'rows': [[1.0, None], 'nan']}
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
 
 
 def answers(count: int, *, fixes: bool, told: bool) -> list[Answer]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
@@ -132,6 +133,21 @@ def picture(place: int, *, height: int = 120, width: int = 160) -> np.ndarray:
     """A picture unlike those of the other places, RGB."""
     coarse = np.random.default_rng(place).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def write_pictured_map(
+    folder: Path, count: int, *, spacing_m: float = 1.0, z_m: float = 0.0
+) -> dict[str, Path]:
+    """A tiny model, and a map of places along x that look to it like their pictures.
+
+    The two folders, as the node's parameters name them.
+    """
+    model = write_tiny_model(folder / 'model')
+    descriptors = OnnxDescriber(model).describe([picture(place) for place in range(count)])
+    poses = straight_drive(count, spacing_m=spacing_m)
+    poses[:, 2] += z_m
+    write_map(folder / 'map', descriptors, poses, model_sha256=model.card.sha256)
+    return {'map': folder / 'map', 'model': folder / 'model'}
 
 
 def write_recall_set(

@@ -17,7 +17,7 @@ import yaml
 from vpr_ros.core.errors import DocumentError
 
 MOST_BYTES = 1 << 20
-"""Largest size of a document, unless its reader gives another."""
+"""Largest size of a document, unless the reader of a YAML one gives another."""
 
 MOST_DEPTH = 32
 """Deepest nesting of mappings and lists."""
@@ -41,11 +41,11 @@ def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
     return os.fdopen(os.open(path, flags), 'rb')
 
 
-def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, follow_links: bool = True) -> bytes:
-    """A regular file of at most so many bytes; raises OSError and DocumentError."""
+def read_bytes(path: Path, *, follow_links: bool = True) -> bytes:
+    """A regular file of at most MOST_BYTES; raises OSError and DocumentError."""
     with open_regular(path, follow_links=follow_links) as file:
-        content = file.read(most_bytes + 1)
-    _require_size(content, most_bytes)
+        content = file.read(MOST_BYTES + 1)
+    _require_size(content, MOST_BYTES)
     return content
 
 
@@ -62,9 +62,9 @@ def parse_yaml(content: bytes | str, *, most_bytes: int = MOST_BYTES) -> Any:
         raise DocumentError(f'not valid YAML ({type(error).__name__}: {error})') from error
 
 
-def parse_json(content: bytes | str, *, most_bytes: int = MOST_BYTES) -> Any:
+def parse_json(content: bytes | str) -> Any:
     """What a JSON document holds; raises DocumentError, which does not name the file."""
-    text = _text(content, most_bytes)
+    text = _text(content, MOST_BYTES)
     depth = 0
     for token in _JSON_TOKEN.finditer(text):
         depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(token[0], 0)

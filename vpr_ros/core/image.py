@@ -130,9 +130,9 @@ def decode_as_stored(
     return _decoded(content, cv2.IMREAD_UNCHANGED, source)
 
 
-def require_decodable(encoded: bytes, *, source: str, most_pixels: int = MOST_PIXELS) -> None:
+def require_decodable(encoded: bytes, *, source: str) -> None:
     """Raise ImageError for an image that is truncated or too large, by its header alone."""
-    _require_size(_whole_header(encoded, source), 1, most_pixels, source)
+    _require_size(_whole_header(encoded, source), 1, MOST_PIXELS, source)
 
 
 def read(path: Path, *, at_least_hw: tuple[int, int] | None = None) -> Image:

@@ -20,6 +20,7 @@ Poses: TypeAlias = NDArray[
     np.float64
 ]  # [..., 7]: x y z in metres, then the quaternion qx qy qz qw
 Stamps: TypeAlias = NDArray[np.int64]  # [...], nanoseconds
+Rows: TypeAlias = NDArray[np.int64]  # [...], numbers of rows: of places, cells, candidates
 
 
 @dataclass(frozen=True, slots=True)

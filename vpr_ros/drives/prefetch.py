@@ -17,20 +17,21 @@ from vpr_ros.drives.drive import RecordedFrame
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
+_AHEAD = 4  # results that wait in memory
+
 
 def prefetched(
-    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, ahead: int = 4
+    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1
 ) -> Iterator[tuple[Item, Result | ImageError]]:
     """Items in their order with what `work` makes of each.
 
-    An image that cannot be used comes with its error instead. At most `ahead` results wait in
-    memory.
+    An image that cannot be used comes with its error instead. Few results wait in memory.
     """
     waiting: deque[tuple[Item, Future[Result | ImageError]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix='prefetch') as pool:
         for item in items:
             waiting.append((item, pool.submit(_done, work, item)))
-            if len(waiting) > ahead:
+            if len(waiting) > _AHEAD:
                 first, working = waiting.popleft()
                 yield first, working.result()
         for first, working in waiting:

@@ -32,7 +32,7 @@ def free_domain() -> Iterator[int]:
     random.SystemRandom().shuffle(domains)
     for domain in domains:
         name = f'vpr_ros-domain-{os.getuid()}-{domain}'
-        with (Path(tempfile.gettempdir()) / name).open('w') as lock:
+        with (Path(tempfile.gettempdir()) / name).open('a') as lock:  # a link may lead elsewhere
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

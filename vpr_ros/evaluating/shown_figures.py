@@ -87,7 +87,7 @@ def finite(value: Any) -> Any:
     """A value for JSON, which knows no NaN and no infinity: both are None, however deep."""
     if isinstance(value, dict):
         return {name: finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -7,7 +7,7 @@ knows is not even read place by place.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -82,11 +82,7 @@ def push(
     and FleetError where the store cannot be used or lies in another frame.
     """
     said = {'robot': robot, 'condition': condition, 'note': note}
-    for name, text in said.items():
-        if len(text) > _MOST_SAID or not text.isprintable():
-            raise FleetError(
-                f'--{name}: {text[:40]!a}, expected one line of at most {_MOST_SAID} characters'
-            )
+    _require_lines(said)
     place_map = PlaceMap.open(folder)
     header = place_map.header
     form = Form(header.model_sha256, header.descriptor_size, header.cells)
@@ -97,17 +93,7 @@ def push(
     this_push = secrets.token_hex(16)
     added: list[PartRecord] = []
     resumed = 0
-    known_files = {one.files for one in held}
-    for number, (name, rows) in enumerate(_rows_of_parts(place_map)):
-        part_form = _form_of(place_map, rows, form)
-        files = files_digest(place_map, name, part_form, shift_m=shift_m)
-        if files in known_files:
-            continue
-        part = _local_part(place_map, rows, part_form, shift_m, files)
-        if part.digest in {one.part for one in (*held, *added)}:
-            continue
-        if _is_within(part, fleet, held):
-            continue
+    for number, part in _new_parts(place_map, fleet, held, form, shift_m):
         try:
             fleet.places(part.digest, part.form)
             resumed += 1
@@ -124,6 +110,35 @@ def push(
         resumed=resumed,
         notes=tuple(_left_out(place_map)),
     )
+
+
+def _require_lines(said: Mapping[str, str]) -> None:
+    """Raise FleetError for a text that is no line of bounded length; said: by the option."""
+    for name, text in said.items():
+        if len(text) > _MOST_SAID or not text.isprintable():
+            raise FleetError(
+                f'--{name}: {text[:40]!a}, expected one line of at most {_MOST_SAID} characters'
+            )
+
+
+def _new_parts(
+    place_map: PlaceMap,
+    fleet: Fleet,
+    held: Sequence[PartRecord],
+    form: Form,
+    shift_m: NDArray[np.float64],
+) -> Iterator[tuple[int, _LocalPart]]:
+    """The parts of a map that a fleet does not have, each once, with their numbers in the map."""
+    known_files, known = {one.files for one in held}, {one.part for one in held}
+    for number, (name, rows) in enumerate(_rows_of_parts(place_map)):
+        part_form = _form_of(place_map, rows, form)
+        files = files_digest(place_map, name, part_form, shift_m=shift_m)
+        if files in known_files:
+            continue
+        part = _local_part(place_map, rows, part_form, shift_m, files)
+        if part.digest not in known and not _is_within(part, fleet, held):
+            known.add(part.digest)
+            yield number, part
 
 
 def _record(
@@ -180,7 +195,7 @@ def _kind_of(place_map: PlaceMap) -> str:
     return kind
 
 
-def _require_one_form(held: list[PartRecord], form: Form, folder: Path) -> None:
+def _require_one_form(held: Sequence[PartRecord], form: Form, folder: Path) -> None:
     """Raise FleetError where the fleet has places of this model that look otherwise."""
     for one in held:
         if one.model_sha256 == form.model_sha256 and one.form != form:
@@ -226,7 +241,7 @@ def _local_part(
     return _LocalPart(rows, form, ids, ids_of_landmarks, digest, files, low_m, high_m)
 
 
-def _is_within(part: _LocalPart, fleet: Fleet, held: list[PartRecord]) -> bool:
+def _is_within(part: _LocalPart, fleet: Fleet, held: Sequence[PartRecord]) -> bool:
     """Whether the fleet shows all places of a part already, as of a cut that it gave.
 
     With their landmarks, where the part has some; others' landmarks do not matter.

@@ -19,6 +19,7 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
 
+from vpr_ros.node.spinning import until_shutdown
 from vpr_ros.node.topics import BOND
 
 Status = BOND.kind
@@ -45,10 +46,11 @@ class Bond:
         """Tell the manager that the bond ends, as far as rclpy still runs."""
         self._closed.set()
         self._thread.join()
-        if rclpy.ok(context=self._node.context):
-            self._send(active=False)
-            self._publisher.wait_for_all_acked(_GOODBYE)
-            self._node.destroy_publisher(self._publisher)
+        with until_shutdown(self._node.context):
+            if rclpy.ok(context=self._node.context):
+                self._send(active=False)
+                self._publisher.wait_for_all_acked(_GOODBYE)
+                self._node.destroy_publisher(self._publisher)
 
     def _run(self) -> None:
         while not self._closed.is_set():

@@ -74,8 +74,8 @@ class Active:
 
     def close(self) -> None:
         """Finish the event at work, then stop to listen and to send."""
-        self.maps.close()
         self.worker.stop()
+        self.maps.close()
         self.inputs.destroy()
         self.outputs.end()
 

@@ -22,6 +22,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.same_places import rows_before
 from vpr_ros.node.opening import check_replacement, expanded, open_map
@@ -68,6 +69,7 @@ class MapLoader:
         self._finished = finished
         self._loading: Loading | None = None
         self._thread: Thread | None = None
+        self._handed: Localizer | None = None  # to the session, which may not have come to it yet
         self._closed = False
 
     def begin(self, folder: str) -> Loading:
@@ -77,15 +79,21 @@ class MapLoader:
                 f'map: {self._loading.folder} is still being opened; ask for {folder} again later'
             )
         self._loading = loading = Loading(folder)
+        self._handed = None
         self._session.counts.say(**{'map being opened': folder})
         self._thread = Thread(target=self._run, args=[loading], name='map', daemon=True)
         self._thread.start()
         return loading
 
     def close(self) -> None:
-        """Refuse what is not open yet; a thread that is opening it ends by itself."""
+        """Refuse what the session has not gone over to; called once the session rests.
+
+        A thread that still opens a map ends by itself.
+        """
         self._closed = True
-        if (loading := self._loading) is not None:
+        if self._handed is self._session.localizer:
+            self.join()  # the thread has yet to tell that the map is another one
+        elif (loading := self._loading) is not None:
             _end(loading, _DEACTIVATED)
 
     def join(self) -> None:
@@ -108,6 +116,7 @@ class MapLoader:
             self._finished(loading, refusal)
         finally:
             _end(loading, refusal, said)
+            self._handed = None  # one that was refused holds a whole map
 
     def _load(self, loading: Loading) -> str:
         """Open, check and hand over; returns what the session says. Raises VprError."""
@@ -122,6 +131,7 @@ class MapLoader:
         rows = rows_before(localizer.place_map, before.place_map)
         if self._closed:
             raise CancelledError
+        self._handed = localizer
         for answer in self._mailbox.put(MapOpened(localizer, before.place_map.id, rows)).result():
             if isinstance(answer, Refused):
                 raise VprError(answer.text)

@@ -45,6 +45,7 @@ class Player:
         self.warnings: list[str] = []  # grows where the bag breaks off
         self.missing: dict[str, str] = {}  # topic -> type that is not installed
         self._publishers: dict[str, Any] = {}
+        self._ticker: _Ticker | None = None  # made at the first play with a clock, kept for more
         for connection in reader.connections:
             if not topics or connection.topic in topics:
                 self._publish(connection.topic, connection.msgtype)
@@ -89,7 +90,9 @@ class Player:
         on_publish: called just before each message with its topic, its bag time in ns and its CDR
         bytes.
         """
-        ticker = _Ticker(self._node) if clock else None
+        if clock and self._ticker is None:
+            self._ticker = _Ticker(self._node)
+        ticker = self._ticker if clock else None
         played, started_s, first_ns = 0, 0.0, None
         for connection, bag_ns, data in self._messages():
             if first_ns is None:
@@ -116,13 +119,16 @@ class Player:
     def _wait(self, due_s: float, bag_ns: int, rate: float, ticker: '_Ticker | None') -> bool:
         """Wait until a message is due, in short steps; False where ROS was shut down meanwhile.
 
-        ROS handles Ctrl-C itself, so that a sleep goes on after it.
+        ROS handles Ctrl-C itself, so that a sleep goes on after it. The clock also moves where
+        there is nothing to wait for, as at a rate for which this machine is too slow.
         """
         step_s = _STEP_WITH_CLOCK_S if ticker else _STEP_S
         while self._node.context.ok() and (left_s := due_s - time.monotonic()) > 0:
             time.sleep(min(left_s, step_s))
             if ticker:
                 ticker.show(bag_ns - int(max(due_s - time.monotonic(), 0.0) * 1e9 * rate))
+        if ticker:
+            ticker.show(bag_ns)
         return bool(self._node.context.ok())
 
     def _messages(self) -> Iterator[tuple[Any, int, bytes]]:

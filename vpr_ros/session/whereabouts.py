@@ -105,8 +105,9 @@ class Gps:
         )
 
     def _current(self, came_ns: int) -> Prior | None:
-        fresh = 0 <= came_ns - self._came_ns <= _GPS_LASTS_NS
-        return self._prior if fresh else None
+        # A position may be newer than the image, which waits while the frame before it is at work.
+        is_fresh = abs(came_ns - self._came_ns) <= _GPS_LASTS_NS
+        return self._prior if is_fresh else None
 
 
 class Whereabouts:

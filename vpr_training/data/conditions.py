@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_training.data.recall_set import Rows
+from vpr_ros.core.types import Rows
 
 CONDITIONS = (
     'day', 'sunset', 'night', 'dawn', 'dusk', 'sun', 'overcast', 'rain', 'fog', 'snow',

@@ -7,10 +7,7 @@ a new layout is one module with a `recognizes` and a `read` (see `layouts`).
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-Rows = NDArray[np.int64]
+from vpr_ros.core.types import Rows
 
 
 @dataclass(frozen=True, slots=True)

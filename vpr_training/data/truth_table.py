@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.core.names import as_text
+from vpr_ros.core.types import Rows
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.files import list_images, others_in
-from vpr_training.data.recall_set import RecallSet, Rows
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.data.tables import read_rows
 
 TABLE_NAME = 'gt.csv'

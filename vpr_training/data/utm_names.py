@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.names import as_text
+from vpr_ros.core.types import Rows
 from vpr_ros.drives.utm_names import UtmPosition, begins_as_utm, utm_position, zone_names
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.files import list_images, others_in
-from vpr_training.data.recall_set import RecallSet, Rows
+from vpr_training.data.recall_set import RecallSet
 
 DEFAULT_RADIUS_M = 25.0
 

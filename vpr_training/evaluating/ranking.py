@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.mapping.index import ExactIndex
-from vpr_ros.core.types import Descriptors
-from vpr_training.data.recall_set import Rows
+from vpr_ros.core.types import Descriptors, Rows
 
 _BLOCK = 256  # queries whose similarities to the database are held at once, in a sequence
 

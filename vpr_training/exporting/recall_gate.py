@@ -31,9 +31,9 @@ from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Accepted, Precision
 from vpr_ros.core.recall import first_hit_rank
-from vpr_ros.core.types import CellBits, Descriptors, Image
+from vpr_ros.core.types import CellBits, Descriptors, Image, Rows
 from vpr_training.basics.errors import TrainingError
-from vpr_training.data.recall_set import RecallSet, Rows
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.descriptor_store import DescriptorFile, described_files
 from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.verifying import BEST, ranked_anew

@@ -85,7 +85,7 @@ def turned_to_signs(whitened: Tensor, *, steps: int, seed: int = 0) -> Tensor:
     return turn
 
 
-def unit_centres(cells: Tensor, count: int, *, seed: int = 0) -> Tensor:
+def unit_centres(cells: Tensor, count: int) -> Tensor:
     """Centres [count, C] of cells [n, C], unit vectors like them: spherical k-means by faiss."""
     if len(cells) < count:
         raise TrainingError(
@@ -96,7 +96,7 @@ def unit_centres(cells: Tensor, count: int, *, seed: int = 0) -> Tensor:
         count,
         niter=_STEPS,
         spherical=True,
-        seed=seed,
+        seed=0,
         max_points_per_centroid=len(cells) // count + 1,  # all of them
     )
     search.train(cells.float().numpy())

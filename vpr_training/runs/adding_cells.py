@@ -45,12 +45,7 @@ MOST_IMAGES = 3000
 
 
 def with_cells(
-    folder: Path,
-    sources: Sequence[Path],
-    numbers: int,
-    *,
-    tap: str = '',
-    config: WhiteningConfig | None = None,
+    folder: Path, sources: Sequence[Path], numbers: int, *, tap: str = ''
 ) -> tuple[bytes, ModelCard]:
     """The fp32 graph and the card of a model folder with cells; raises VprError, ParityError.
 
@@ -58,7 +53,7 @@ def with_cells(
     the cells, see NetworkConfig.cells_tap. The graphs with fewer bits are not taken over.
     """
     old, network = _asked_for_cells(folder, numbers, tap)
-    seen = _learn(network, sources, config or WhiteningConfig())
+    seen = _learn(network, sources)
     how = {
         'learned_on': [path.name for path in sources],
         'images': seen,
@@ -109,8 +104,9 @@ def _checked(old: Model, network: Network, how: dict[str, Any]) -> tuple[bytes, 
     return graph, card
 
 
-def _learn(network: Network, sources: Sequence[Path], config: WhiteningConfig) -> int:
+def _learn(network: Network, sources: Sequence[Path]) -> int:
     """Give a network's cells their values; how many images were looked at, or TrainingError."""
+    config = WhiteningConfig()
     pictures, found, unusable = [_pictures(source) for source in sources], 0, Unusable()
     total = sum(count for count, _ in pictures)
     chosen = set(np.linspace(0, total - 1, min(total, MOST_IMAGES)).astype(int).tolist())

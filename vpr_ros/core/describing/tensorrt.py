@@ -105,11 +105,6 @@ class TensorRtDescriber:
         return self._gpu_names['gpu']
 
     @property
-    def was_built(self) -> bool:
-        """Whether the engine was not in the cache."""
-        return self._was_built
-
-    @property
     def not_kept(self) -> str:
         """Why the engine is not in the cache; empty where it is."""
         return self._not_kept

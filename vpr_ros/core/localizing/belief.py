@@ -43,9 +43,9 @@ from vpr_ros.core.mapping.grid import PlaceGrid
 from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.positions import distinct, stretches
 from vpr_ros.core.mapping.products import products
+from vpr_ros.core.types import Rows
 
 Array: TypeAlias = NDArray[np.float32]
-Rows: TypeAlias = NDArray[np.int64]
 
 IDENTICAL = 5e-5
 """Novelty of an image that is the last one to the bit, but for the rounding of sums."""
@@ -67,6 +67,7 @@ _REPEATED = 0.01  # novelty below which an image shows what the last one showed
 _STANDSTILL_M = 0.1  # by odometry, below which a repeated image means that nothing happened
 _FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping speeds
 _FLAT = 1e-6  # a row that varies less than this tells nothing
+_MOST_NATS = 80.0  # of a row at one place: float32 ends at e^88, and cells tell up to 3 more
 _CELLS_OF_A_PLACE = 4  # looked at for each place asked for
 
 _BLOCK = 16  # cells, of a large map; a small one is a single block
@@ -568,7 +569,8 @@ def _novelty(row: _Row, seen: _Seen) -> float:
 def _likelier(heights: Array, counts: float) -> Array:
     """How much likelier an image is at places of heights [K] than elsewhere."""
     above = heights - np.float32(_ELSEWHERE_HEIGHT)
-    return np.asarray(np.exp(np.float32(_SHARPNESS * counts) * above))
+    nats = np.float32(_SHARPNESS * counts) * above
+    return np.asarray(np.exp(np.minimum(nats, np.float32(_MOST_NATS))))
 
 
 def _at(rows: Rows, places: Rows, values: Array) -> Array:

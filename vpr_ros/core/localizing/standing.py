@@ -11,8 +11,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.types import Rows
+
 Array: TypeAlias = NDArray[np.float32]
-Rows: TypeAlias = NDArray[np.int64]
 
 _MAY_BE_NEW = 0.5  # share of the weight elsewhere that places get which are new, as at a start
 

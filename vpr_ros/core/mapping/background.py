@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.mapping.index import ExactIndex
 from vpr_ros.core.mapping.products import products
-from vpr_ros.core.types import Descriptors
+from vpr_ros.core.types import Descriptors, Rows
 
 Array: TypeAlias = NDArray[np.float32]
-Rows: TypeAlias = NDArray[np.int64]
 
 EVERY_PLACE = 4096
 """Places up to which all of them are compared with each query."""

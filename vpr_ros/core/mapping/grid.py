@@ -1,14 +1,14 @@
 """The mapped drive on a regular grid, along which a belief moves: there, moving is a shift."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.types import Rows
+
 Array: TypeAlias = NDArray[np.float32]
-Rows: TypeAlias = NDArray[np.int64]
 
 _BREAK = 5.0  # a step of the mapping drive this many times the usual one is a break in it
 _BREAK_CELLS = 3  # how wide a break is on the grid
@@ -17,7 +17,7 @@ _SLOWEST_MPS = 0.05  # slower steps of the mapping drive say nothing about its s
 _CROWD = 32  # places of one cube that are looked at for links
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlaceGrid:
     """The mapped drive as M cells of equal length, in the order in which it was driven."""
 
@@ -46,11 +46,6 @@ class PlaceGrid:
         beside = cells[np.minimum(first[without], len(cells) - 1)]
         np.add.at(spread, beside, weight[without])
         return spread
-
-    @cached_property
-    def is_regular(self) -> bool:
-        """Whether cell k is place k, as it is if all places are equally far apart."""
-        return np.array_equal(self.place_of_cell, np.arange(self.places))
 
 
 def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:

@@ -5,14 +5,11 @@ part with the same digests is the same part. Elsewhere a place is the same where
 stamp and its descriptor are the same to the bit.
 """
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.mapping.place_map import PlaceMap
-
-Rows: TypeAlias = NDArray[np.int64]
+from vpr_ros.core.types import Rows
 
 _COMPARED_AT_ONCE = 4096  # descriptors
 

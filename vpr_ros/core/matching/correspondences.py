@@ -8,16 +8,13 @@ some ten microseconds and wakes no other thread.
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TypeAlias
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.matching.bits import in_words
-from vpr_ros.core.types import CellBits
-
-Rows: TypeAlias = NDArray[np.int64]
+from vpr_ros.core.types import CellBits, Rows
 
 _FOLD = 8  # rows of distances that lie side by side where their least is taken
 
