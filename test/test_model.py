@@ -101,7 +101,7 @@ def test_a_calibration_that_no_robot_could_read_makes_no_map(model: Model, tmp_p
     build_map(open_drive(drive), good, tmp_path / 'map', command='test')
     before = changed.read_bytes()
     change_card(model, calibration={'weights': float('nan')})
-    with pytest.raises(ModelError, match='card.json: calibration: .*; remove the entry'):
+    with pytest.raises(ModelError, match=r'card.json: calibration: .*; remove the entry'):
         build_map(
             open_drive(drive),
             OnnxDescriber(Model.open(model.folder)),

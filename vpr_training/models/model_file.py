@@ -15,8 +15,9 @@ def read_model_file(path: Path) -> dict[str, Any]:
         held = parse_yaml(read_bytes(path))
     except (OSError, DocumentError) as error:
         raise TrainingError(f'{path}: cannot be read ({error})') from error
-    parts = [held.get(name) for name in ('network', 'card')] if isinstance(held, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts):
+    if not isinstance(held, dict) or not all(
+        isinstance(held.get(name), dict) for name in ('network', 'card')
+    ):
         raise TrainingError(f'{path}: expected the keys network and card, each with settings')
     return held
 

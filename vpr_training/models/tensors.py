@@ -61,7 +61,7 @@ def load_state(
 
     strict: whether tensors may neither be missing nor be too many. None may hold NaN.
     """
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+    if not all(isinstance(key, str) for key in state):
         raise TrainingError(f'{source}: expected tensors by name')
     for key, value in state.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided:

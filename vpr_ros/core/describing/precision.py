@@ -46,20 +46,13 @@ class Accepted:
     them with `_verified` behind it: the best candidates ordered by cells."""
     made: dict[str, Any] = field(default_factory=dict)  # how: calibration, nodes kept in float
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether the values are of the types that they are declared with; TypeError if not."""
-        wholes = type(self.size_bytes) is int and type(self.threads) is int
-        mappings = isinstance(self.recall_at_1, dict) and isinstance(self.made, dict)
-        return wholes and mappings and isinstance(self.sha256, str) and self.latency_ms > 0
-
     @classmethod
     def from_mapping(cls, found: Any, *, source: str) -> 'Accepted':
         """Read from a card's JSON; raises ModelError naming what is wrong."""
         known = {entry.name for entry in fields(cls)}
         try:
             entry = cls(**{name: value for name, value in found.items() if name in known})
-            if entry.is_possible:
+            if _is_possible(entry):
                 return entry
         except (AttributeError, TypeError):
             pass
@@ -67,6 +60,13 @@ class Accepted:
             f'{source}: expected sha256, size_bytes, latency_ms above 0 and threads; '
             'export the model again'
         )
+
+
+def _is_possible(entry: Any) -> bool:
+    """Whether what a card says of a graph is of the declared types; TypeError if not."""
+    wholes = type(entry.size_bytes) is int and type(entry.threads) is int
+    mappings = isinstance(entry.recall_at_1, dict) and isinstance(entry.made, dict)
+    return wholes and mappings and isinstance(entry.sha256, str) and bool(entry.latency_ms > 0)
 
 
 def choose(
