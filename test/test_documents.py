@@ -268,3 +268,12 @@ def test_any_bytes_are_read_or_refused(data: st.DataObject) -> None:
         needs(bytes(graph), source='graph')
     except ModelError as error:
         assert 'not an ONNX file' in str(error)
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_lines() -> None:
+    with pytest.raises(DocumentError, match='lens is there twice, in lines 1 and 3'):
+        parse_yaml('lens: wide\nsize: 3\nlens: narrow\n')
+    assert parse_yaml('base: &b {a: 1}\nmade: {<<: *b, a: 2}') == {
+        'base': {'a': 1},
+        'made': {'a': 2},
+    }

@@ -1,5 +1,6 @@
 """An exported model computes what torch computes, or is not written at all."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -116,12 +117,82 @@ def test_a_checkpoint_that_cannot_be_used_is_one_line(
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize(
+    ('part', 'value', 'said'),
+    [
+        ('network', None, 'network is a NoneType, expected a dict'),
+        ('state_dict', [1], 'state_dict is a list, expected a dict'),
+        ('provenance', [1], 'provenance is a list, expected a dict'),
+        ('provenance', {'images': torch.zeros(2)}, 'provenance holds more than plain values'),
+        ('network', SMALL | {'image_height': '64'}, "network.image_height is '64', expected int"),
+        ('network', SMALL | {'image_height': 10**9}, 'expected at least 32 x 32 and at most 8192'),
+        ('network', SMALL | {'descriptor_size': 10**12}, 'expected 0 to 65536'),
+        ('network', SMALL | {'taps': 5}, 'network.taps is 5, expected names'),
+        ('network', SMALL | {'cells': None}, 'network.cells is None, expected int'),
+        ('network', SMALL | {3: 1}, 'unknown 3'),
+        (
+            'network',
+            SMALL | {'aggregator': 'gem', 'aggregator_options': {'power': 'x'}},
+            'aggregator_options of gem: could not convert',
+        ),
+    ],
+)
+def test_a_checkpoint_with_impossible_values_is_one_line(
+    part: str,
+    value: object,
+    said: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.save(torch.load(checkpoint, weights_only=True) | {part: value}, checkpoint)
+    assert export.main(['--checkpoint', str(checkpoint), '--output', str(tmp_path / 'out')]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1 and not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (lambda one: one.fill_(float('nan')), 'holds NaN or infinity'),
+        (lambda one: one.to_sparse(), 'is not a plain tensor'),
+        (lambda one: 1, 'is not a plain tensor'),
+    ],
+)
+def test_a_tensor_that_no_network_can_use_is_named(
+    change: Callable[[torch.Tensor], object],
+    said: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    held = torch.load(checkpoint, weights_only=True)
+    held['state_dict']['backbone.conv1.weight'] = change(
+        held['state_dict']['backbone.conv1.weight']
+    )
+    torch.save(held, checkpoint)
+    assert export.main(['--checkpoint', str(checkpoint), '--output', str(tmp_path / 'out')]) == 2
+    assert f'backbone.conv1.weight {said}' in capsys.readouterr().err
+
+
+def test_an_output_with_other_files_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'home').mkdir()
+    (tmp_path / 'home' / 'diary.txt').write_text('dear diary')
+    missing = str(tmp_path / 'missing.ckpt')
+    assert export.main(['--checkpoint', missing, '--output', str(tmp_path / 'home')]) == 2
+    assert 'home: exists and is not a model; give --output' in capsys.readouterr().err
+    assert (tmp_path / 'home' / 'diary.txt').read_text() == 'dear diary'
+
+
 class _Evil:
     def __reduce__(self) -> tuple:
         return Path.touch, (Path('/tmp/evil_was_here'),)
 
 
-def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+def test_a_checkpoint_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({'network': _Evil(), 'state_dict': {}}, tmp_path / 'evil.ckpt')
     assert (
         export.main(
@@ -130,6 +201,8 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         == 2
     )
     assert not Path('/tmp/evil_was_here').exists()
+    said = capsys.readouterr().err
+    assert 'can run code' in said and 'weights_only' not in said
 
 
 @pytest.fixture

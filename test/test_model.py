@@ -1,16 +1,22 @@
 """A model folder is written whole or not at all, and a damaged one is refused by name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import write_tiny_model
+from worlds import write_posed_folder, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.errors import ImageError, ModelError
+from vpr_ros.drives import open_drive
 from vpr_ros.drives.prefetch import described
+from vpr_ros.map_care.build import build_map
+
+ACCEPTED = {'sha256': 'x', 'size_bytes': 1, 'latency_ms': 5.0, 'threads': 1}
+"""What a card says of an accepted graph."""
 
 
 @pytest.fixture
@@ -68,6 +74,17 @@ def test_a_missing_folder_says_what_a_model_is(tmp_path: Path) -> None:
         ({'image_height': 0}, 'image_height'),
         ({'same_descriptors_as': 'ab12'}, 'same_descriptors_as'),
         ({'same_descriptors_as': [1]}, 'same_descriptors_as'),
+        ({'image_height': True}, 'image_height is True'),
+        ({'sha256': None}, 'sha256 is None, expected text'),
+        ({'sha256': 12}, 'sha256 is 12, expected text'),
+        ({'name': ['tiny']}, 'name is'),
+        ({'summary': 3}, 'summary is 3'),
+        ({'provenance': [1]}, 'provenance is'),
+        ({'calibration': 'good'}, "calibration is 'good', expected a mapping or null"),
+        ({'weaknesses': 'slow'}, "weaknesses is 'slow', expected a list of sentences"),
+        ({'precisions': {'int8': ACCEPTED | {'latency_ms': '5'}}}, 'precisions: int8: expected'),
+        ({'precisions': {'int8': ACCEPTED | {'threads': None}}}, 'precisions: int8: expected'),
+        ({'precisions': {'int8': ACCEPTED | {'recall_at_1': 'x'}}}, 'precisions: int8: expected'),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(
@@ -76,6 +93,22 @@ def test_a_card_that_makes_no_sense_is_refused(
     change_card(model, **changes)
     with pytest.raises(ModelError, match=said):
         Model.open(model.folder)
+
+
+def test_a_calibration_that_no_robot_could_read_makes_no_map(model: Model, tmp_path: Path) -> None:
+    drive = write_posed_folder(tmp_path / 'drive', range(3))
+    good, changed = OnnxDescriber(model), tmp_path / 'map' / 'map.yaml'
+    build_map(open_drive(drive), good, tmp_path / 'map', command='test')
+    before = changed.read_bytes()
+    change_card(model, calibration={'weights': float('nan')})
+    with pytest.raises(ModelError, match=r'card.json: calibration: .*; remove the entry'):
+        build_map(
+            open_drive(drive),
+            OnnxDescriber(Model.open(model.folder)),
+            tmp_path / 'map',
+            command='',
+        )
+    assert changed.read_bytes() == before
 
 
 @pytest.mark.parametrize('changes', [{'descriptor_size': 64}, {'image_width': 32}])
@@ -102,6 +135,33 @@ def test_replacing_a_model_leaves_no_litter(model: Model) -> None:
     again = write_tiny_model(model.folder, grid=4)
     assert again.card.sha256 != before
     assert [path.name for path in model.folder.parent.iterdir()] == ['tiny']
+
+
+def test_a_folder_that_is_no_model_is_not_replaced(tmp_path: Path) -> None:
+    diary = tmp_path / 'home' / 'diary.txt'
+    diary.parent.mkdir()
+    write_tiny_model(diary.parent)  # an empty folder may become a model
+    (diary.parent / 'card.json').unlink()
+    diary.write_text('dear diary')
+    with pytest.raises(ModelError, match='is not a model; give --output a new folder'):
+        write_tiny_model(diary.parent)
+    assert diary.read_text() == 'dear diary'
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'name': 5}, 'name is 5, expected text'),
+        ({'provenance': {'data': {1, 2}}}, 'not JSON serializable'),
+    ],
+)
+def test_a_card_that_could_not_be_read_again_is_not_written(
+    model: Model, change: dict[str, object], said: str
+) -> None:
+    before = (model.folder / 'card.json').read_bytes()
+    with pytest.raises(ModelError, match=said):
+        write_model(model.folder, model.graph.read_bytes(), replace(model.card, **change))
+    assert (model.folder / 'card.json').read_bytes() == before
 
 
 def test_a_model_that_cannot_be_written_is_named() -> None:

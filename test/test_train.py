@@ -256,6 +256,24 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
     assert 'already holds a run' in one_line(capsys)
 
 
+def test_a_rate_that_the_checkpoint_would_override_is_refused(
+    unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train([f'--resume={unbroken}', '--optimizer.lr=5']) == 2
+    assert 'optimizer.lr is 0.001 in' in capsys.readouterr().err
+    assert train([f'--resume={unbroken}', '--scheduler.name=cosine']) == 2
+    assert 'scheduler.name is plateau in' in capsys.readouterr().err
+
+
+def test_two_sets_of_one_name_are_refused(
+    tmp_path: Path, places: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation},{evaluation}]')
+    assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 2
+    assert 'or two sets have this name' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 not a checkpoint'])
 def test_a_damaged_checkpoint_is_one_line(
     tmp_path: Path, unbroken: Path, content: bytes, capsys: pytest.CaptureFixture[str]

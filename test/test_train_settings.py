@@ -1,6 +1,7 @@
 """Settings: published rows as files, unknown keys refused, every key documented."""
 
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('jsonargparse', reason='make setup-training')
 from vpr_training.basics.errors import TrainingError
 from vpr_training.config import all_settings
+from vpr_training.learning.config import LossConfig, OptimizerConfig, SchedulerConfig
+from vpr_training.learning.losses import PlaceLoss
+from vpr_training.learning.schedules import rates_over_epochs
 from vpr_training.paper import published as paper
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.settings_parser import read_settings
@@ -70,6 +74,13 @@ def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
         ('optimizer: {lr: .nan}', 'optimizer.lr is nan'),
         ('network: {last_stage: 9}', 'last_stage 9'),
         ('epochs: [', 'settings.yaml'),
+        ('optimizer: {lr: .inf}', 'optimizer.lr is inf'),
+        ('validation: {radius: -5}', 'validation.radius is -5'),
+        ('', 'settings.yaml: holds no settings'),
+        ('- seed', 'settings.yaml: holds no settings'),
+        ('data:\n', 'settings.yaml: data has no settings below it; .* or remove the line'),
+        ('seed: 1\nepochs: 2\nseed: 3', 'settings.yaml: seed is there twice, in lines 1 and 3'),
+        ('data: {root: a}\nepochs: 2\ndata: {cities: [b]}', 'data is there twice'),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(
@@ -78,6 +89,30 @@ def test_settings_that_cannot_be_are_refused_in_one_line(
     with pytest.raises(TrainingError, match=said) as caught:
         settings(tmp_path, text)
     assert '\n' not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf_8_or_grows_without_bound_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / 'settings.yaml'
+    path.write_bytes('# größe\nseed: 1\n'.encode('latin-1'))
+    with pytest.raises(TrainingError, match=r'settings.yaml: it is not UTF-8 text'):
+        read_settings(path)
+    names = 'abcdefghi'
+    lines = ['a: &a [lol, lol]', *(f'{b}: &{b} [{f"*{a}, " * 9}]' for a, b in pairwise(names))]
+    path.write_text('\n'.join(lines))
+    with pytest.raises(TrainingError, match=r'settings.yaml: it has more than 2000000 values'):
+        read_settings(path)
+
+
+def test_options_that_cannot_be_computed_with_are_refused_before_training() -> None:
+    for options in ({'T_max': 0}, {'T_max': 'a'}):
+        with pytest.raises(TrainingError, match='scheduler cosine: '):
+            rates_over_epochs(
+                OptimizerConfig(), SchedulerConfig(name='cosine', options=options), 2
+            )
+    with pytest.raises(TrainingError, match=r'loss.options or loss.miner_options of multi'):
+        PlaceLoss(LossConfig(options={'alpha': 'x'}))
+    with pytest.raises(TrainingError, match=r'loss.options or loss.miner_options of multi'):
+        PlaceLoss(LossConfig(miner_options={'epsilon': 'x'}))
 
 
 def test_the_list_of_all_settings_is_the_one_in_config() -> None:

@@ -1,6 +1,7 @@
 """Sets of every layout give the same form; one that cannot be trusted is refused by name."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,27 @@ def test_what_is_left_out_of_a_set_is_told(tmp_path: Path) -> None:
     assert images.left_out[0].startswith('1 of 4 images has no position, the first: ')
     assert images.left_out[1] == '1 file .HEIC is not supported; convert it to JPEG'
     assert all(said in described_recall_set(images) for said in images.left_out)
+
+
+def test_queries_that_the_table_does_not_name_are_told(pair: Path) -> None:
+    said = '1 of 4 images in queries/ not in gt.csv'
+    assert said in open_recall_set(pair).left_out
+
+
+def test_positives_behind_a_comma_are_not_lost(pair: Path) -> None:
+    table = pair / 'gt.csv'
+    head, first, *rows = table.read_text().splitlines()
+    table.write_text('\n'.join([head, f'{first},b.jpg', *rows]) + '\n')
+    with pytest.raises(DatasetError, match=r'gt.csv:2: has more values .* by semicolons'):
+        open_recall_set(pair)
+
+
+def test_splits_of_two_trees_have_two_names(pair: Path, tmp_path: Path) -> None:
+    for tree in (tmp_path / 'first', tmp_path / 'second' / 'images'):
+        shutil.copytree(pair, tree / 'val')
+    first, second = tmp_path / 'first' / 'val', tmp_path / 'second' / 'images' / 'val'
+    assert open_recall_set(first).name == 'first val' == open_recall_set(first.parent).name
+    assert open_recall_set(second).name == 'second val'
 
 
 def test_an_empty_half_names_what_is_not_understood(pair: Path) -> None:

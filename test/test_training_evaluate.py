@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 from worlds import unit_rows, write_tiny_model
@@ -19,6 +20,7 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import encode_jpeg, read
+from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluate import main
 from vpr_training.evaluating import descriptor_store
@@ -437,6 +439,55 @@ def test_what_a_foreign_graph_does_not_say_is_asked_for(
     assert run(path, walk, '--no-cache', *words) == 2
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('last', 'axes', 'said'),
+    [
+        (('Transpose', {'perm': [1, 0]}), [192, 3], 'is of shape [192, 3] for 3 images'),
+        (('ReduceMean', {'axes': [0], 'keepdims': 1}), [1, 192], 'is of shape [1, 192] for 3'),
+        (('Sub', {}), [3, 192], 'norm 0; expected shape (192,) and norm 1'),
+    ],
+)
+def test_a_foreign_graph_that_gives_no_descriptor_of_each_image_is_refused(
+    walk: Path,
+    tmp_path: Path,
+    last: tuple[str, dict],
+    axes: list[int],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_float_graph(tmp_path / 'foreign.onnx', batch=3)
+    made = onnx.load(path)
+    kind, attributes = last
+    inputs = ['descriptors'] * (2 if kind == 'Sub' else 1)
+    made.graph.node.append(helper.make_node(kind, inputs, ['changed'], **attributes))
+    del made.graph.output[:]
+    made.graph.output.append(helper.make_tensor_value_info('changed', TensorProto.FLOAT, axes))
+    onnx.save(made, path)
+    assert run(path, walk, '--no-cache', '--scaling', 'unit') == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_graph_of_grey_images_is_refused_without_asking_for_a_layout(tmp_path: Path) -> None:
+    path = write_float_graph(tmp_path / 'foreign.onnx')
+    made = onnx.load(path)
+    made.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+    made.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 64
+    onnx.save(made, path)
+    for layout in (None, 'nchw'):
+        with pytest.raises(TrainingError, match='takes no RGB images'):
+            OnnxFile(path, InputForm(layout=layout, scaling='unit'))
+
+
+def test_descriptors_that_were_cut_off_are_made_again(
+    model_folder: Path, walk: Path, tmp_path: Path
+) -> None:
+    words = ('--model', str(model_folder), '--dataset', str(walk), '--cache', str(tmp_path / 'c'))
+    before = figures_of(tmp_path, *words)
+    for file in (tmp_path / 'c').glob('*.npy'):
+        file.write_bytes(file.read_bytes()[:-1000])
+    assert figures_of(tmp_path, *words)['recall'] == before['recall']
 
 
 def test_what_is_no_graph_is_one_line(

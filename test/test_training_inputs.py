@@ -69,6 +69,14 @@ def test_images_that_cannot_be_read_are_counted_also_from_the_cache(tmp_path: Pa
         assert any(one.startswith(said) for one in places.left_out)
 
 
+def test_a_cached_image_that_was_taken_away_is_made_again(tmp_path: Path, cache: Path) -> None:
+    bag = odometry_bag(tmp_path / 'bag')
+    before = open_places(config(bag))
+    before.path(0).unlink()
+    again = open_places(config(bag))
+    assert len(again.files) == len(before.files) and again.path(0).is_file()
+
+
 def test_the_source_of_poses_is_told(tmp_path: Path, capsys: Capture) -> None:
     words = ['--min-images', '2', '--place-radius', '3', '--place-gap', '0']
     assert inspect.main(['inspect', str(odometry_bag(tmp_path / 'bag')), *words]) == 0

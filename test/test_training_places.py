@@ -166,6 +166,9 @@ def test_a_table_of_ones_own_names_places(tmp_path: Path) -> None:
         ('image,place_id\na/0.png,1\na/0.png,2\n', r'places\.csv:3: a/0\.png occurs twice'),
         ('image,place_id,east_m,north_m\na/0.png,1,nan,2\n', r":2: east_m is 'nan'"),
         ('image,place_id\na/0.png,1\na/1.png,2\n', r'2 places with fewer than 2 images'),
+        ('image,place_id\na/0.png,1\n./a/0.png,2\n', r'an image of two places, 1 and 2'),
+        ('image,place_id,place_id\na/0.png,1,2\n', r'has the column place_id twice'),
+        ('image,place_id\na/0.png,1,2\n', r':2: has more values than columns \(2\)'),
         ('image,place_id\na/8.png,1\na/9.png,1\n', r'2 listed images without a file, .*a/8\.png'),
     ],
 )  # fmt: skip
@@ -190,6 +193,47 @@ def test_a_gsv_table_without_a_column_or_with_a_nan_says_so(tmp_path: Path) -> N
     table.write_text(good.replace('48.85', 'nan', 1))
     with pytest.raises(DatasetError, match=r"Paris\.csv:2: lat is 'nan'"):
         open_places(config(tmp_path))
+
+
+def test_a_gsv_image_that_is_listed_again_counts_once(tmp_path: Path) -> None:
+    write_gsv_cities(tmp_path, {'Paris': {1: 2, 2: 3}})
+    table = tmp_path / 'Dataframes' / 'Paris.csv'
+    head, first, *rows = table.read_text().splitlines()
+    table.write_text('\n'.join([head, first, first, first, *rows]) + '\n')
+    places = open_places(config(tmp_path))
+    assert sorted(map(len, by_place(places).values())) == [2, 3]
+    assert '2 images that are listed once more' in str(places)
+
+
+def test_a_gsv_place_is_a_whole_number(tmp_path: Path) -> None:
+    write_gsv_cities(tmp_path, {'Paris': {1: 2}})
+    table = tmp_path / 'Dataframes' / 'Paris.csv'
+    head, first, *rows = table.read_text().splitlines()
+    table.write_text('\n'.join([head, '1.5' + first[first.index(',') :], *rows]) + '\n')
+    with pytest.raises(DatasetError, match=r"Paris\.csv:2: place_id is '1.5', expected a whole"):
+        open_places(config(tmp_path))
+
+
+@pytest.mark.parametrize('kind', ['latin', 'folder'])
+def test_a_gsv_xs_table_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    write_gsv_xs(tmp_path, {'Town': {5: 2}})
+    if kind == 'folder':
+        (tmp_path / 'notes.csv').mkdir()
+    else:
+        (tmp_path / 'notes.csv').write_bytes('Straße'.encode('latin-1'))
+    with pytest.raises(DatasetError, match=r'notes\.csv: cannot be read .* move it away'):
+        open_places(config(tmp_path))
+
+
+def test_database_and_queries_are_no_cities(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for half, east in (('database', 500000), ('queries', 500003)):
+        picture(tmp_path / '$^$' / half / f'@{east}.0@5300000.0@32@U@.png')
+    words = ['inspect', str(tmp_path / '$^$'), '--picture', str(tmp_path / 'drawn.png')]
+    assert data(words) == 0
+    assert '1 database images, 1 queries' in capsys.readouterr().out
+    assert (tmp_path / 'drawn.png').exists()
 
 
 def test_an_empty_city_is_named(tmp_path: Path) -> None:

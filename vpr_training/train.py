@@ -26,6 +26,7 @@ from vpr_ros.cli.command import command
 from vpr_training.basics.errors import TrainingError
 from vpr_training.models.network import NetworkConfig
 from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.settings_parser import HelpFormatter, add_settings, parse, settings
 from vpr_training.runs.start import started
 from vpr_training.runs.training_run import train
@@ -67,7 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if resume:
         if not folder.config.exists():
             raise TrainingError(f'{folder.config}: no such file; is {folder.folder} a run?')
+        begun = parse(parser, ['--config', str(folder.config)])
         arguments = parse(parser, ['--config', str(folder.config), *argv])
+        _require_same_rates(
+            settings(parser, begun, source=str(folder.config)),
+            settings(parser, arguments, source='settings'),
+            folder,
+        )
     config = settings(parser, arguments, source='settings')
     if not resume:
         config = started(config)
@@ -84,6 +91,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         config_yaml=parser.dump(arguments, skip_unset=False),
     )
     return 0
+
+
+def _require_same_rates(held: TrainConfig, wanted: TrainConfig, folder: RunFolder) -> None:
+    """Raise TrainingError for changed settings that a checkpoint holds: they would not count."""
+    for group, names in (
+        ('optimizer', ('name', 'lr', 'weight_decay', 'options')),
+        ('scheduler', ('name', 'options')),
+    ):
+        for name in names:
+            old, new = (getattr(getattr(one, group), name) for one in (held, wanted))
+            if old != new:
+                raise TrainingError(
+                    f'{group}.{name} is {old} in {folder.folder}, and last.ckpt keeps it, so it '
+                    f'cannot become {new}; leave it out, or start a new run with '
+                    f'--init {folder.last}'
+                )
 
 
 if __name__ == '__main__':

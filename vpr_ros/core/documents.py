@@ -105,6 +105,17 @@ class _BoundedLoader(yaml.SafeLoader):
             raise DocumentError(f'it has more than {_MOST_VALUES} values')
         return node
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """A mapping, each of whose keys is there once: of two, the earlier one would be lost."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(':merge'):
+                continue
+            line = key.start_mark.line + 1
+            if (first := lines.setdefault(key.value, line)) != line:
+                raise DocumentError(f'{key.value} is there twice, in lines {first} and {line}')
+        return super().construct_mapping(node, deep=deep)
+
     def construct_number(self, node: Any) -> int | float:
         """An integer or a float of a usual length."""
         if len(node.value) > _MOST_DIGITS:

@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.describing.model import CARD_NAME, Model
 from vpr_ros.core.describing.shipped import shipped_graphs
-from vpr_ros.core.errors import ConfigError, DriveError, ImageError, noting
+from vpr_ros.core.errors import ConfigError, DriveError, ImageError, ModelError, noting
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg, shows_something
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.landmarks.features import CellFeatures, Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
+from vpr_ros.core.localizing.confidence import from_dict
 from vpr_ros.core.mapping.graphs import features_of
 from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
@@ -344,6 +346,18 @@ def features_to_append(
     return None if kind is None else chosen_features(kind, drive, header.cells)
 
 
+def _require_calibration(model: Model) -> None:
+    """Raise ModelError where a map would take a calibration from a card that no robot can read."""
+    try:
+        if model.card.calibration is not None:
+            from_dict(model.card.calibration)
+    except ConfigError as error:
+        raise ModelError(
+            f'{model.folder / CARD_NAME}: {error}; remove the entry calibration there, or export '
+            'the model again'
+        ) from error
+
+
 def map_header(
     drive: Drive,
     describer: Describer,
@@ -354,6 +368,7 @@ def map_header(
 ) -> MapHeader:
     """What a map of a drive says of itself; maker: of its landmarks, None: it has none."""
     card = describer.model.card
+    _require_calibration(describer.model)
     return MapHeader(
         model_name=card.name,
         model_sha256=card.sha256,

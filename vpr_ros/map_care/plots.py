@@ -23,7 +23,7 @@ _POOR, _WRONG, _GAP = '#30363d', '#d1432b', '#e0a030'
 def draw_places(place_map: PlaceMap, path: Path, *, title: str) -> None:
     """Write a PNG of a map's places, a colour for each recording, and where they look."""
     figure, axes = _places_figure(place_map)
-    axes.set(title=title)
+    axes.set_title(title, parse_math=False)  # dollars of a name are no formula
     axes.legend(loc='best', fontsize='small', framealpha=0.9)
     figure.savefig(path, format='png')
 

@@ -1,10 +1,12 @@
 """Panels to draw into by matplotlib without a screen, and the file that they become."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from vpr_training.basics.errors import TrainingError
@@ -23,8 +25,19 @@ def panels(count: int, *, rows: int = 1, xlabel: str = 'epoch') -> tuple[Figure,
     return figure, axes
 
 
+def _names_in(figure: Figure) -> Iterator[Text]:
+    """Titles and legends: names in them may have dollars, which are no formulas."""
+    yield from figure.texts
+    for one in figure.axes:
+        yield from (one.title, *one.texts)
+        legend = one.get_legend()
+        yield from legend.get_texts() if legend else ()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format of its name; TrainingError where that cannot be done."""
+    for text in _names_in(figure):
+        text.set_parse_math(False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)

@@ -12,7 +12,7 @@ import utm
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import Listed, PlaceSet
-from vpr_training.data.tables import number, read_rows
+from vpr_training.data.tables import number, read_rows, whole_number
 
 _COLUMNS = ('place_id', 'year', 'month', 'northdeg', 'city_id', 'lat', 'lon', 'panoid')
 
@@ -38,7 +38,7 @@ def _images(table: Path) -> Iterator[Listed]:
     city = table.stem
     for where, row in read_rows(table, _COLUMNS):
         place, year, month, bearing = (
-            int(number(row[name], name, where))
+            whole_number(row[name], name, where)
             for name in ('place_id', 'year', 'month', 'northdeg')
         )
         latitude, longitude = (number(row[name], name, where) for name in ('lat', 'lon'))

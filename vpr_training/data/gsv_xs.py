@@ -55,12 +55,17 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
 
 def _city_folders(folder: Path) -> Iterator[tuple[str, Path]]:
     for train in (folder / 'train', folder / 'images' / 'train', folder):
-        if not train.is_dir():
+        if not train.is_dir() or _is_evaluation_set(train):
             continue
         cities = [path for path in sorted(train.iterdir()) if path.is_dir()]
         if any(next(path.glob('@*'), None) for path in cities):
             yield from ((path.name, path) for path in cities if path.name != 'dataframes')
             return
+
+
+def _is_evaluation_set(folder: Path) -> bool:
+    """Whether the folders are no cities but the two halves of a set to measure on."""
+    return (folder / 'database').is_dir() and (folder / 'queries').is_dir()
 
 
 def _named(folder: Path, city: Path) -> Iterator[tuple[str, Listed]]:
@@ -137,8 +142,14 @@ def _chosen(tables: list[Path], wanted: dict[str, dict[str, Listed]]) -> list[Li
 
 
 def _form(table: Path) -> tuple[str, ...]:
-    with table.open(encoding='utf-8-sig') as file:
-        head = file.readline()
+    try:
+        with table.open(encoding='utf-8-sig') as file:
+            head = file.readline()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f'{table}: cannot be read ({error}); tables here choose among the images, so move it '
+            'away if it is none'
+        ) from error
     return _BY_FILE if 'filename' in head else _BY_FIELDS
 
 

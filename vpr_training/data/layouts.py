@@ -133,7 +133,8 @@ def open_recall_set(
     if split is None:
         for _, recognizes, read in _LAYOUTS:
             if recognizes(folder):
-                return read(folder, radius_m=radius_m)
+                found = read(folder, radius_m=radius_m)
+                return replace(found, name=_name(folder) or found.name)
     splits = _splits(folder)
     if split is None and len(splits) > 1:
         raise DatasetError(f'{folder}: has {", ".join(splits)}; choose one with --split')
@@ -143,14 +144,20 @@ def open_recall_set(
             f'found {", ".join(splits) or "none of " + ", ".join(SPLITS)}'
         )
     if splits:
-        name, chosen = next((name, path) for name, path in splits.items() if split in (None, name))
-        said = as_text(f'{folder.resolve().name} {name}')
-        return replace(open_recall_set(chosen, radius_m=radius_m), name=said)
+        chosen = next(path for name, path in splits.items() if split in (None, name))
+        return open_recall_set(chosen, radius_m=radius_m)
     looked_for = '; '.join(layout for layout, _, _ in _LAYOUTS)
     raise DatasetError(
         f'{folder}: not a known evaluation set, expected {looked_for}; '
         f'or one of {", ".join(SPLITS)} in it or in its images/'
     )
+
+
+def _name(folder: Path) -> str:
+    """The name of a tree's split, such as `sf_xs val`, by which two trees differ; else empty."""
+    there = folder.resolve()
+    tree = there.parent.parent if there.parent.name == 'images' else there.parent
+    return as_text(f'{tree.name} {there.name}') if there.name in SPLITS else ''
 
 
 def _splits(folder: Path) -> dict[str, Path]:

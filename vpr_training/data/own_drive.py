@@ -292,12 +292,22 @@ def _files(
     if len(files) == len(frames):
         return files, []
     folder = _cache(path, config)
-    if not (folder / _DONE).is_file():
+    if not _is_cached(folder):
         _extract(drive, folder)
     lines = (folder / _DONE).read_text(encoding='utf-8').splitlines()
     cached = [line.split(' ', 1) for line in lines]
     left_out = (folder / _LEFT_OUT).read_text(encoding='utf-8').splitlines()
     return [(int(stamp_ns), folder / name) for stamp_ns, name in cached], left_out
+
+
+def _is_cached(folder: Path) -> bool:
+    """Whether a bag's images are all there: programs that clean up caches take single files."""
+    try:
+        lines = (folder / _DONE).read_text(encoding='utf-8').splitlines()
+        there = {path.name for path in folder.iterdir()}
+        return {_LEFT_OUT, *(line.partition(' ')[2] for line in lines)} <= there
+    except OSError:
+        return False
 
 
 def _extract(drive: Drive, folder: Path) -> None:
@@ -308,7 +318,7 @@ def _extract(drive: Drive, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with only_writer(folder, waits=True) as alone:
-            if not (folder / _DONE).is_file():  # another program may have done it meanwhile
+            if not _is_cached(folder):  # another program may have done it meanwhile
                 with staged_folder(folder, alone=alone) as staging:
                     _copy_images(drive, staging)
     except OSError as error:

@@ -85,7 +85,8 @@ class PlaceSet:
     ) -> 'PlaceSet':
         """Keep what is there: files with content, places with enough of them.
 
-        Raises DatasetError for a city that is not there and where no place is left.
+        Raises DatasetError for a city that is not there, for an image of two places, and where
+        no place is left.
         """
         listed = list(listed)
         if missing := sorted(set(cities) - {one.city for one in listed}):
@@ -94,7 +95,10 @@ class PlaceSet:
                 f'{folder}: no images of {", ".join(missing)}; it has {there or "none"}'
             )
         wanted = [one for one in listed if not cities or one.city in cities]
-        present, said = _present(folder, wanted)
+        once = _once(folder, wanted)
+        present, said = _present(folder, once)
+        if repeated := len(wanted) - len(once):
+            said.append(f'{repeated} images that are listed once more')
         sizes = Counter((one.city, one.place) for one in present)
         kept = [one for one in present if sizes[one.city, one.place] >= min_images]
         small = sum(size < min_images for size in sizes.values())
@@ -128,6 +132,19 @@ class PlaceSet:
             positions_m=np.array([(one.east_m, one.north_m) for one in kept], dtype=np.float64),
             left_out=left_out,
         )
+
+
+def _once(folder: Path, listed: Sequence[Listed]) -> list[Listed]:
+    """Each image once, however its path is written: K images of a place are K different ones."""
+    found: dict[str, Listed] = {}
+    for one in listed:
+        first = found.setdefault(os.path.normpath(one.file), one)
+        if (first.city, first.place) != (one.city, one.place):
+            raise DatasetError(
+                f'{folder / one.file}: is listed as an image of two places, {first.place} and '
+                f'{one.place}'
+            )
+    return list(found.values())
 
 
 def _present(folder: Path, listed: Sequence[Listed]) -> tuple[list[Listed], list[str]]:

@@ -6,7 +6,7 @@ ignored. They are relative to their folder, so sub-folders work. A query without
 in: it counts as a miss and is reported apart.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +55,18 @@ def _read_pair(folder: Path) -> RecallSet:
         tuple(queries),
         tuple(positives),
         truth=TABLE_NAME,
-        left_out=tuple(others_in(folder / 'database', folder / 'queries')),
+        left_out=(
+            *_not_listed(known, queries),
+            *others_in(folder / 'database', folder / 'queries'),
+        ),
     )
+
+
+def _not_listed(known: Mapping[str, int], queries: Sequence[Path]) -> list[str]:
+    """What to say of images in queries/ that the table does not name."""
+    if len(queries) == len(known):
+        return []
+    return [f'{len(known) - len(queries)} of {len(known)} images in queries/ not in {TABLE_NAME}']
 
 
 def _read_sequence(folder: Path) -> RecallSet:
@@ -87,7 +97,13 @@ def _read_sequence(folder: Path) -> RecallSet:
 def _lines(table: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Where a line stands, its query and the names of its positives."""
     seen: set[str] = set()
-    for where, row in read_rows(table, ('query', 'positives'), may_be_empty=('positives',)):
+    rows = read_rows(
+        table,
+        ('query', 'positives'),
+        may_be_empty=('positives',),
+        hint='separate positives by semicolons',
+    )
+    for where, row in rows:
         if row['query'] in seen:
             raise DatasetError(f'{where}: query {row["query"]} occurs twice')
         seen.add(row['query'])

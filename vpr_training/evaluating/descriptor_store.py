@@ -11,6 +11,7 @@ of its last batch.
 """
 
 import fcntl
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -38,6 +39,7 @@ from vpr_training.basics.errors import TrainingError
 BATCH = 8  # rows written at once
 _BLOCK_BYTES = 64 << 20  # of rows that are in memory at once
 _FLOAT, _BITS = np.dtype('<f4'), np.dtype('u1')
+_OFF_UNIT = 0.01  # how far the norm of a descriptor may be from 1
 SHARD = 1000  # images that one of several workers describes at a time
 _ROWS_COPIED = 4096  # at once, when shards are put together
 _PARTIAL = '.partial'  # ends the name of a file that is being written
@@ -76,7 +78,16 @@ class DescriptorFile:
     @property
     def complete(self) -> bool:
         """Whether all is there; the descriptors get their name last."""
-        return self.path.exists() and (self.cells is None or self.cells_path.exists())
+        return self._is_whole(self.path, self.size * _FLOAT.itemsize) and (
+            self.cells is None or self._is_whole(self.cells_path, math.prod(self.cells) // 8)
+        )
+
+    def _is_whole(self, path: Path, row_bytes: int) -> bool:
+        """Whether a file has all rows; one that was cut off is made anew."""
+        try:
+            return path.stat().st_size > self.rows * row_bytes
+        except FileNotFoundError:
+            return False
 
     def blocks(self) -> Iterator[Descriptors]:
         """All rows in order, a bounded number at a time; [n, D] each."""
@@ -293,10 +304,11 @@ def _described(
     for path, found in prefetched(paths[done:], work, workers=at_once):
         if isinstance(found, ImageError):
             raise found
-        if found[0].shape != (wanted.size,) or not np.isfinite(found[0]).all():
+        norm = float(np.linalg.norm(found[0]))
+        if found[0].shape != (wanted.size,) or not abs(norm - 1) < _OFF_UNIT:
             raise TrainingError(
-                f'{card.name}: a descriptor of shape {found[0].shape} of {path}, '
-                f'expected finite values of shape ({wanted.size},)'
+                f'{card.name}: a descriptor of {path} has shape {found[0].shape}, norm {norm:g}; '
+                f'expected shape ({wanted.size},) and norm 1'
             )
         rows.append(found)
         if len(rows) == BATCH:

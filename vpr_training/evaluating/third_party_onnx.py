@@ -123,11 +123,17 @@ class OnnxFile:
         if self._batch is not None and count < self._batch:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._batch - count, axis=0)])
         try:
-            (rows,) = self._session.run([self._output], {self._input: batch})
+            (found,) = self._session.run([self._output], {self._input: batch})
+            rows = np.asarray(found, dtype=np.float32)
         except Exception as error:
             line = ' '.join(str(error).split())[:200]
             raise TrainingError(f'{self._path}: onnxruntime failed ({line})') from error
-        return np.asarray(rows, dtype=np.float32).reshape(len(batch), -1)[:count]
+        if len(batch) > 1 and rows.shape[:1] != (len(batch),):
+            raise TrainingError(
+                f'{self._path}: its output is of shape {list(rows.shape)} for {len(batch)} '
+                f'images, expected [{len(batch)}, D]'
+            )
+        return rows.reshape(len(batch), -1)[:count]
 
     def _read_input(self, form: InputForm) -> None:
         inputs = self._session.get_inputs()
@@ -187,6 +193,12 @@ def _layout(shape: Sequence[int | str | None], form: InputForm) -> Layout:
     """Where the channels are; TrainingError where neither the graph nor the caller says it."""
     fits: dict[Layout, bool] = {'nchw': shape[1] == 3, 'nhwc': shape[3] == 3}
     agree = [layout for layout in LAYOUTS if fits[layout]]
+    asked = LAYOUTS if form.layout is None else (form.layout,)
+    channels = [shape[1 if layout == 'nchw' else 3] for layout in asked]
+    if all(isinstance(count, int) and count != 3 for count in channels):
+        raise TrainingError(
+            f'the input of shape {shape} takes no RGB images; expected three channels'
+        )
     if form.layout is None and len(agree) != 1:
         raise TrainingError(
             f'the input of shape {shape} does not show which axis has the channels; give '

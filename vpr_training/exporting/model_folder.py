@@ -4,11 +4,13 @@ A card tells people what a file under config/models says and, of a trained netwo
 checkpoint knows of its training.
 """
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
+from vpr_ros.core.names import cleaned
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.onnx_graph import checked_graph
 from vpr_training.models.checkpoints import restored
@@ -31,6 +33,12 @@ def trained(path: Path, name: str, told_by: Path | None = None) -> tuple[Network
     network = restored(held, path)
     said = read_model_file(told_by)['card'] if told_by else {}
     provenance = {'checkpoint': path.name, **held.get('provenance', {})}
+    try:
+        json.dumps(cleaned(provenance))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f'{path}: provenance holds more than plain values ({error}); a card cannot tell it'
+        ) from error
     data = provenance.get('training_data', 'unknown data')
     summary = f'{network.config.backbone} + {network.config.aggregator}, trained on {data}'
     known = {'name': name, 'summary': summary, **said}

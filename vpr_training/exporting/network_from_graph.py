@@ -57,7 +57,11 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
     in_single(graph)
     weights = dict(_weights(network, _Graph(graph), folder))
     load_state(
-        network, weights, refusal=f'{folder}: the model is of another architecture', strict=False
+        network,
+        weights,
+        source=str(folder),
+        refusal='the model is of another architecture',
+        strict=False,
     )
     describer = OnnxDescriber(model, singly=False)
     found = parity(ExportedNetwork(network).eval(), describer, images_for_parity(model.card))

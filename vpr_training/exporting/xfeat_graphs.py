@@ -42,8 +42,13 @@ _DESCRIPTOR_SIZE = 64
 def export_xfeat(output: Path) -> list[Path]:
     """Write both graphs and their licence into a folder, whole or not at all.
 
-    Raises TrainingError without the package, ParityError where a graph computes something else.
+    Raises TrainingError without the package and where the folder holds something else,
+    ParityError where a graph computes something else.
     """
+    if output.is_dir() and not (output / NETWORK_NAME).is_file() and any(output.iterdir()):
+        raise TrainingError(
+            f'{output}: exists and does not hold XFeat; give --output a new folder or one of XFeat'
+        )
     package = _package()
     network, matcher = load_network(package), load_matcher(package)
     graphs = {

@@ -7,6 +7,7 @@ product of the paper.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import torch
 from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
@@ -33,11 +34,18 @@ class PlaceLoss:
     """Descriptors and place labels -> loss, and the share of pairs that it saw."""
 
     def __init__(self, config: LossConfig) -> None:
-        """Build loss and miner; TrainingError for an option that they do not have."""
+        """Build loss and miner; TrainingError for an option that they cannot use."""
         self._loss = _make(_LOSSES, config.name, config.options)
         self._miner = (
             None if config.miner == 'none' else _make(_MINERS, config.miner, config.miner_options)
         )
+        try:
+            self(torch.eye(4), torch.tensor([0, 0, 1, 1]))
+        except Exception as error:  # whatever an option of another type leads to
+            line = ' '.join(str(error).split())[:200]
+            raise TrainingError(
+                f'loss.options or loss.miner_options of {config.name}: {line}'
+            ) from error
 
     def __call__(self, descriptors: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """descriptors: [B, D], unit norm; labels: int64 [B]; returns a scalar and a share."""

@@ -57,7 +57,7 @@ def make_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) ->
     kind, options = _SCHEDULERS[config.name]
     try:
         return kind(optimizer, **{**options, **config.options})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise TrainingError(f'scheduler {config.name}: {error}') from error
 
 
@@ -91,12 +91,18 @@ def warmed_up(optimizer: torch.optim.Optimizer, step: int, warmup_steps: int) ->
 def rates_over_epochs(
     optimizer: OptimizerConfig, scheduler: SchedulerConfig, epochs: int
 ) -> list[float]:
-    """The rate of each epoch, by running the schedule on nothing, with a loss that never falls."""
+    """The rate of each epoch, by running the schedule on nothing, with a loss that never falls.
+
+    Raises TrainingError for options that the optimizer or the schedule cannot compute with.
+    """
     moving = make_optimizer(optimizer, [Parameter(torch.zeros(1))])
     schedule = make_scheduler(scheduler, moving)
     rates = []
     for _ in range(epochs):
         rates.append(learning_rate(moving))
         moving.step()  # torch warns of a schedule that goes ahead of its optimizer
-        step_epoch(schedule, 1.0)
+        try:
+            step_epoch(schedule, 1.0)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise TrainingError(f'scheduler {scheduler.name}: {error}') from error
     return rates

@@ -258,10 +258,12 @@ def load_weights(backbone: Backbone, name: str, weights: str | None) -> None:
         return
     state = _published(name) if weights == 'imagenet' else read_state(Path(weights))
     if isinstance(state.get('state_dict'), dict):  # a checkpoint of this package
-        state = {key.removeprefix('backbone.'): one for key, one in state['state_dict'].items()}
+        state = {
+            str(key).removeprefix('backbone.'): one for key, one in state['state_dict'].items()
+        }
     wanted = backbone.state_dict()
     state = {key: value for key, value in state.items() if key in wanted}
-    load_state(backbone, state, refusal=f'{weights}: these are not weights of {name}')
+    load_state(backbone, state, source=weights, refusal=f'these are not weights of {name}')
 
 
 def _published(name: str) -> dict[str, Any]:

@@ -38,11 +38,22 @@ def restored(held: Mapping[str, Any], path: Path) -> Network:
     """The network of a checkpoint's contents, which were read from `path`; TrainingError."""
     if missing := sorted({'network', 'state_dict'} - held.keys()):
         raise TrainingError(
-            f'{path}: it lacks {", ".join(missing)}, so it is not a checkpoint of this package'
+            f'{path}: it lacks {", ".join(missing)}, so it is not a checkpoint of this package; '
+            'give weights of a backbone as network.weights, and the network of another program as '
+            'an ONNX file (--model FILE.onnx of vpr_training.evaluate)'
         )
+    for name in ('network', 'state_dict', 'provenance'):
+        if not isinstance(value := held.get(name, {}), dict):
+            raise TrainingError(
+                f'{path}: {name} is a {type(value).__name__}, expected a dict; the checkpoint is '
+                'damaged or of another program'
+            )
     config = NetworkConfig.from_mapping({**held['network'], 'weights': None}, source=str(path))
     network = Network(config)
     load_state(
-        network, held['state_dict'], refusal=f'{path}: its tensors are of another architecture'
+        network,
+        held['state_dict'],
+        source=str(path),
+        refusal='its tensors are of another architecture',
     )
     return network

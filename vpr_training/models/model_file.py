@@ -15,8 +15,10 @@ def read_model_file(path: Path) -> dict[str, Any]:
         held = parse_yaml(read_bytes(path))
     except (OSError, DocumentError) as error:
         raise TrainingError(f'{path}: cannot be read ({error})') from error
-    if not isinstance(held, dict) or not {'network', 'card'} <= held.keys():
-        raise TrainingError(f'{path}: expected the keys network and card')
+    if not isinstance(held, dict) or not all(
+        isinstance(held.get(name), dict) for name in ('network', 'card')
+    ):
+        raise TrainingError(f'{path}: expected the keys network and card, each with settings')
     return held
 
 

@@ -30,6 +30,12 @@ from vpr_training.models.cells import CellProjection
 
 LITE0 = 'efficientnet_lite0'
 BACKBONES = (*RESNETS, LITE0)
+MOST_SIDE = 8192
+"""Pixels of an image's side."""
+
+MOST_NUMBERS = 65536
+"""Numbers of a descriptor."""
+
 AGGREGATORS = (
     'avg',
     'gem',
@@ -79,11 +85,14 @@ class NetworkConfig:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> 'NetworkConfig':
         """From YAML or a checkpoint; TrainingError for unknown keys and impossible values."""
+        if not isinstance(values, Mapping):
+            raise TrainingError(f'{source}: network is {values!r}, expected a mapping')
         known = {entry.name: entry for entry in fields(cls)}
-        if unknown := sorted(values.keys() - known.keys()):
+        if unknown := sorted(map(str, values.keys() - known.keys())):
             raise TrainingError(
                 f'{source}: unknown {", ".join(unknown)}; known are {", ".join(known)}'
             )
+        _require_types(values, source)
         config = cls(**{**values, 'taps': tuple(values.get('taps', ('stride16',)))})
         config.check(source)
         return config
@@ -95,10 +104,10 @@ class NetworkConfig:
                 raise TrainingError(
                     f'{source}: {name} {getattr(self, name)!r}, expected one of {", ".join(known)}'
                 )
-        if self.image_height < 32 or self.image_width < 32:
+        if not all(32 <= side <= MOST_SIDE for side in (self.image_height, self.image_width)):
             raise TrainingError(
                 f'{source}: images are {self.image_height} x {self.image_width}, '
-                'expected at least 32 x 32'
+                f'expected at least 32 x 32 and at most {MOST_SIDE} x {MOST_SIDE}'
             )
         stages = LITE0_STAGES if self.backbone == LITE0 else self.last_stage
         if not 1 <= self.last_stage <= 4 or not -1 <= self.frozen_stages <= stages:
@@ -106,9 +115,9 @@ class NetworkConfig:
                 f'{source}: last_stage {self.last_stage} and frozen_stages {self.frozen_stages}, '
                 f'expected 1 to 4, and -1 to {stages}'
             )
-        if self.descriptor_size < 0:
+        if not 0 <= self.descriptor_size <= MOST_NUMBERS:
             raise TrainingError(
-                f'{source}: descriptor_size {self.descriptor_size}, expected 0 or more'
+                f'{source}: descriptor_size {self.descriptor_size}, expected 0 to {MOST_NUMBERS}'
             )
         if self.backbone == LITE0 and not set(self.taps) <= set(LITE0_TAPS):
             raise TrainingError(
@@ -138,6 +147,20 @@ class NetworkConfig:
     def cells_map(self) -> int:
         """Which of the backbone's maps has the cells."""
         return self.taps.index(self._cells_tap) if self.backbone == LITE0 else -1
+
+
+def _require_types(values: Mapping[str, Any], source: str) -> None:
+    """Raise TrainingError for a value of another type than NetworkConfig declares."""
+    plain = NetworkConfig()
+    for name, value in values.items():
+        kind = type(getattr(plain, name))
+        if name == 'taps':
+            fits = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        else:
+            fits = type(value) is kind or (name == 'weights' and value is None)
+        if not fits:
+            said = 'names' if name == 'taps' else kind.__name__
+            raise TrainingError(f'{source}: network.{name} is {value!r}, expected {said}')
 
 
 class Network(nn.Module):
@@ -285,5 +308,6 @@ def _aggregator(config: NetworkConfig, backbone: Backbone) -> Any:
     channels = [config.cells] if config.aggregates_cells else backbone.channels
     try:
         return kinds[config.aggregator](channels, **options)
-    except TypeError as error:
-        raise TrainingError(f'aggregator_options of {config.aggregator}: {error}') from error
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: it does not fit memory
+        line = ' '.join(str(error).split())[:200]
+        raise TrainingError(f'aggregator_options of {config.aggregator}: {line}') from error

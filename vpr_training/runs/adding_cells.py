@@ -75,7 +75,7 @@ def with_cells_of(folder: Path, giver: Path) -> tuple[bytes, ModelCard]:
     old, network = _asked_for_cells(folder, other.config.cells, other.config.cells_tap)
     cells = network.cells
     assert cells is not None
-    load_state(cells, other.cells.state_dict(), refusal=f'{giver}: cells of another map')
+    load_state(cells, other.cells.state_dict(), source=str(giver), refusal='cells of another map')
     _require_same_cells(network, other, images_for_parity(old.card), giver)
     how = {'of': {'name': given.name, 'sha256': given.sha256}}
     return _checked(old, network, how)

@@ -100,14 +100,15 @@ class TrainConfig:
             ('whitening.cells_power', self.whitening.cells_power, 0),
             ('whitening.cells_turns', self.whitening.cells_turns, 0),
             ('whitening.cells_samples', self.whitening.cells_samples, 1),
+            ('validation.radius', self.validation.radius, 0),
         ):
-            if not value >= low:
+            if not low <= value < math.inf:
                 raise TrainingError(f'{source}: {name} is {value}, expected {low} or more')
         for name, positive in (
             ('optimizer.lr', self.optimizer.lr),
             ('checkpoint_minutes', self.checkpoint_minutes),
         ):
-            if not positive > 0:
+            if not 0 < positive < math.inf:
                 raise TrainingError(f'{source}: {name} is {positive}, expected more than 0')
         self.data.check()
         if self.finish and not self.init:

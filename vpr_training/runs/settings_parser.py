@@ -4,9 +4,10 @@ Files, command line and help are made from the dataclasses of `settings`; unknow
 of another type are refused. `python -m vpr_training.train --print_config` prints them all.
 """
 
+import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,17 @@ from jsonargparse import (
     set_parsing_settings,
 )
 
+from vpr_ros.core.documents import parse_yaml, read_bytes
+from vpr_ros.core.errors import DocumentError
 from vpr_training.basics.errors import TrainingError
 from vpr_training.runs.settings import TrainConfig
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+_GROUPS = {
+    entry.name for entry in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), entry.name))
+}
 
 
 class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -38,15 +46,34 @@ def add_settings(parser: ArgumentParser) -> None:
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Any:
     """Arguments of the command line; TrainingError for what it cannot mean."""
+    words = [word for flag in argv or sys.argv[1:] for word in flag.split('=', 1)]
+    for word, after in pairwise(words):
+        if word == '--config':
+            _require_settings(Path(after))
     try:
         return parser.parse_args(argv)
     except ArgumentError as error:
-        said = ' '.join(str(error).split())
-        # Of a file that is not YAML, jsonargparse does not say which.
-        words = [word for flag in argv or () for word in flag.split('=', 1)]
-        files = [after for word, after in pairwise(words) if word == '--config']
-        where = f'{", ".join(files)}: ' if said.startswith('Problems parsing config') else ''
-        raise TrainingError(where + said) from error
+        raise TrainingError(' '.join(str(error).split())) from error
+
+
+def _require_settings(path: Path) -> None:
+    """Raise TrainingError for a file of settings that jsonargparse cannot read, or never ends to.
+
+    jsonargparse names no file, ends with a traceback where it is not UTF-8, and takes the last of
+    two keys of one name.
+    """
+    try:
+        held = parse_yaml(read_bytes(path))
+    except OSError as error:
+        raise TrainingError(f'{path}: {error.strerror or error}') from error
+    except DocumentError as error:
+        raise TrainingError(f'{path}: {error}') from error
+    if not isinstance(held, dict):
+        raise TrainingError(f'{path}: holds no settings, expected some as in config/train/*.yaml')
+    if empty := [key for key, value in held.items() if value is None and key in _GROUPS]:
+        raise TrainingError(
+            f'{path}: {empty[0]} has no settings below it; give some, or remove the line'
+        )
 
 
 def settings(parser: ArgumentParser, arguments: Any, *, source: str) -> TrainConfig:

@@ -59,7 +59,12 @@ def initial_network(config: TrainConfig) -> Network:
         state.update(network.projection.state_dict(prefix='projection.'))
     if network.cells is not None and held.cells is None:
         state.update(network.cells.state_dict(prefix='cells.'))
-    load_state(network, state, refusal=f'{config.init}: the checkpoint is of another architecture')
+    load_state(
+        network,
+        state,
+        source=config.init,
+        refusal='the checkpoint is of another architecture',
+    )
     return network
 
 

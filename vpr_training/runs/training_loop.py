@@ -34,6 +34,7 @@ from vpr_training.runs.validation import Validation
 Log: TypeAlias = Callable[[Mapping[str, float], int], object]
 """Takes figures by name, and the step that they are of."""
 
+_REHEARSED = 100  # epochs of the schedule that are tried before training
 _STOP_EVERY = 10  # batches between two looks at whether another process was told to stop
 
 
@@ -102,6 +103,10 @@ class Training:
         self._loss = PlaceLoss(config.loss)
         self.progress = Progress()
         self._epochs = config.epochs_of(len(batches))
+        # What is wrong with its options would else come up after the first epoch.
+        schedules.rates_over_epochs(
+            config.optimizer, config.scheduler, min(self._epochs, _REHEARSED)
+        )
         self._stop = False
         self._steps: StepLog | None = None
 

@@ -103,9 +103,16 @@ def _sets(config: TrainConfig) -> list[RecallSet]:
     """What recall is measured on: the held-out part first, then the other sets."""
     radius_m = config.validation.radius
     held = [open_held_out(config.data, radius_m=radius_m)] if config.data.held_out else []
-    return held + [
+    sets = held + [
         open_recall_set(Path(root), radius_m=radius_m or None) for root in config.validation.roots
     ]
+    names = [images.name for images in sets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise TrainingError(
+            f'validation.roots: {twice[0]} is given twice, or two sets have this name; give the '
+            'folder of one another name'
+        )
+    return sets
 
 
 @contextmanager

@@ -34,6 +34,17 @@ FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
 MOST_CELLS = 1024  # rows, columns and numbers of a cell
 
+_TYPES: dict[str, tuple[type, str]] = {
+    'name': (str, 'text'),
+    'sha256': (str, 'text'),
+    'summary': (str, 'text'),
+    'licence': (str, 'text'),
+    'provenance': (dict, 'a mapping'),
+    'recall': (dict, 'a mapping'),
+    'latency_ms': (dict, 'a mapping'),
+}
+"""Fields of a card -> the type of their values, and its name for people."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
@@ -146,21 +157,36 @@ def read_card(path: Path) -> ModelCard:
         raise ModelError(f'{path}: lacks {", ".join(missing)}')
     precisions = _accepted(found.get('precisions', {}), path)
     said = {name: value for name, value in found.items() if name in known}
-    card = ModelCard(**said | {'precisions': precisions})
-    for name in ('image_height', 'image_width', 'descriptor_size'):
-        value = getattr(card, name)
-        if not isinstance(value, int) or value < 1:
-            raise ModelError(f'{path}: {name} is {value!r}, expected a positive whole number')
     try:
-        earlier = _checked_digests(card.same_descriptors_as)
-        return replace(card, cells=checked_cells(card.cells), same_descriptors_as=earlier)
+        return checked_card(ModelCard(**said | {'precisions': precisions}))
     except ValueError as error:
         raise ModelError(f'{path}: {error}') from error
 
 
-def _checked_digests(found: Any) -> tuple[str, ...]:
+def checked_card(card: ModelCard) -> ModelCard:
+    """A card whose values came from a file, lists as tuples; raises ValueError."""
+    for name in ('image_height', 'image_width', 'descriptor_size'):
+        value = getattr(card, name)
+        if type(value) is not int or value < 1:
+            raise ValueError(f'{name} is {value!r}, expected a positive whole number')
+    for name, (kind, said) in _TYPES.items():
+        if not isinstance(getattr(card, name), kind):
+            raise ValueError(f'{name} is {getattr(card, name)!r}, expected {said}')
+    if card.calibration is not None and not isinstance(card.calibration, dict):
+        raise ValueError(f'calibration is {card.calibration!r}, expected a mapping or null')
+    return replace(
+        card,
+        cells=checked_cells(card.cells),
+        weaknesses=_checked_texts('weaknesses', card.weaknesses, 'sentences'),
+        same_descriptors_as=_checked_texts(
+            'same_descriptors_as', card.same_descriptors_as, 'digests'
+        ),
+    )
+
+
+def _checked_texts(name: str, found: Any, what: str) -> tuple[str, ...]:
     if not isinstance(found, (list, tuple)) or not all(isinstance(one, str) for one in found):
-        raise ValueError(f'same_descriptors_as is {found!r}, expected a list of digests')
+        raise ValueError(f'{name} is {found!r}, expected a list of {what}')
     return tuple(found)
 
 
@@ -221,23 +247,40 @@ def write_model(
     """Write a model folder whole or not at all; the card's digest is taken from the graph.
 
     graph: the fp32 one. smaller: the others, which the card has to have accepted. An existing
-    folder is replaced only when the new one is complete. Raises ModelError where it cannot be
-    written, and for a graph that `Model.open` would refuse. Gives the model with its fp32 graph.
+    model is replaced only when the new one is complete. Raises ModelError where it cannot be
+    written, where `folder` holds something else, and for a card or a graph that `Model.open` would
+    refuse. Gives the model with its fp32 graph.
     """
     folder = Path(folder)
+    require_replaceable(folder)
+    try:
+        checked_card(card)
+    except ValueError as error:
+        raise ModelError(f'{folder}: was not written, because in its card {error}') from error
     complete = asdict(card) | {'sha256': hashlib.sha256(graph).hexdigest()}
     graphs: dict[Precision, bytes] = {'fp32': graph, **(smaller or {})}
     for precision, content in graphs.items():
         require_self_contained(content, source=str(folder / GRAPH_NAMES[precision]))
     try:
+        text = json.dumps(cleaned(complete), indent=2, ensure_ascii=False) + '\n'
+    except (TypeError, ValueError) as error:
+        raise ModelError(f'{folder}: was not written, because of its card: {error}') from error
+    try:
         with staged_folder(folder) as staging:
             for precision, content in graphs.items():
                 (staging / GRAPH_NAMES[precision]).write_bytes(content)
-            text = json.dumps(cleaned(complete), indent=2, ensure_ascii=False) + '\n'
             (staging / CARD_NAME).write_text(text, encoding='utf-8')
     except OSError as error:
         raise ModelError(f'{folder}: cannot be written ({error.strerror or error})') from error
     return Model.open(folder, precision='fp32')
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise ModelError where a model would take the place of something that is none."""
+    if folder.is_dir() and not (folder / CARD_NAME).is_file() and any(folder.iterdir()):
+        raise ModelError(
+            f'{folder}: exists and is not a model; give --output a new folder or an existing model'
+        )
 
 
 def file_sha256(path: Path) -> str:

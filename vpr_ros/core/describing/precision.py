@@ -52,14 +52,21 @@ class Accepted:
         known = {entry.name for entry in fields(cls)}
         try:
             entry = cls(**{name: value for name, value in found.items() if name in known})
-            if float(entry.latency_ms) > 0 and isinstance(entry.sha256, str):
+            if _is_possible(entry):
                 return entry
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError):
             pass
         raise ModelError(
             f'{source}: expected sha256, size_bytes, latency_ms above 0 and threads; '
             'export the model again'
         )
+
+
+def _is_possible(entry: Any) -> bool:
+    """Whether what a card says of a graph is of the declared types; TypeError if not."""
+    wholes = type(entry.size_bytes) is int and type(entry.threads) is int
+    mappings = isinstance(entry.recall_at_1, dict) and isinstance(entry.made, dict)
+    return wholes and mappings and isinstance(entry.sha256, str) and bool(entry.latency_ms > 0)
 
 
 def choose(
