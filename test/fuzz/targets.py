@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from mutation import Choices
 
-from vpr_ros.core.camera import field_of_view_deg, pinhole
+from vpr_ros.core.camera import camera_calibration
 from vpr_ros.core.encodings import ENCODINGS, to_depth_m, to_rgb
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.image import decode
-from vpr_ros.core.localizing.confidence import calibration_of
+from vpr_ros.core.localizing.confidence import camera_calibration
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 
@@ -102,7 +102,7 @@ def _encodings(folder: Path) -> Run:
 
 def _use(place_map: PlaceMap) -> None:
     """What node and commands do with a map."""
-    calibration_of(place_map.header)
+    camera_calibration(place_map.header)
     _ = place_map.names, place_map.grid, place_map.background, place_map.base_poses()
     for place in range(min(len(place_map), 3)):
         place_map.thumbnail(place)
@@ -191,9 +191,8 @@ def _camera_info(folder: Path) -> Run:
         path = folder / 'camera_info.yaml'
         path.write_bytes(content)
         found = CameraInfo.read(path)
-        field_of_view_deg(found.width, found.camera[0])
         for rectified in (False, True):
-            camera = pinhole(
+            camera = camera_calibration(
                 found.width,
                 found.height,
                 matrix=found.camera,
@@ -201,7 +200,7 @@ def _camera_info(folder: Path) -> Run:
                 distortion=found.distortion,
                 projection=found.projection,
                 rectified=rectified,
-            )
+            ).camera
             if camera is not None:
                 camera.normalized(np.array([[1.0, 2.0]]))
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader
 
-from vpr_ros.core.camera import Camera, camera_info_topic, field_of_view_deg, is_rectified, pinhole
+from vpr_ros.core.camera import (
+    UNUSABLE_CALIBRATION,
+    Camera,
+    camera_info_topic,
+    is_rectified,
+    told_by,
+)
 from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
@@ -83,7 +89,7 @@ class BagDrive:
         if source.poses is not None:
             note_clocks(images, source.poses.trajectory, self.warnings)
         mounting = _mounting(reader, options, source, images.frame, self.warnings)
-        self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic)
+        self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic, self.warnings)
         self.mounting_known = mounting is not None
         self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
         return source.poses
@@ -220,31 +226,29 @@ def _with_depth(frame: RecordedFrame, depths: Iterable[tuple[int, Any]]) -> Reco
     return replace(frame, depth=partial(to_depth_m, nearest[1], source=source))
 
 
-def _calibration(reader: AnyReader, image_topic: str) -> tuple[float | None, Camera | None]:
-    """Field of view in degrees and camera by the first calibration beside the images."""
-    connections = connections_of(reader, camera_info_topic(image_topic), CAMERA_INFO_TYPES)
-    for raw in islice(messages(reader, connections, []), 1):
+def _calibration(
+    reader: AnyReader, image_topic: str, warnings: list[str]
+) -> tuple[float | None, Camera | None]:
+    """Field of view in degrees and camera by the first calibration beside the images that tells.
+
+    A driver may send empty ones before it has loaded its own.
+    """
+    topic = camera_info_topic(image_topic)
+    connections = connections_of(reader, topic, CAMERA_INFO_TYPES)
+    seen_deg, why_not = None, ''
+    for raw in islice(messages(reader, connections, []), _PROBED):
         try:
-            found = decoded(reader, raw)
-        except DriveError:
-            break
-        k, d, p = (_either_case(found, name) for name in 'kdp')
-        camera = pinhole(
-            found.width,
-            found.height,
-            matrix=k,
-            distortion_model=found.distortion_model,
-            distortion=d,
-            projection=p,
-            rectified=is_rectified(image_topic),
-        )
-        return field_of_view_deg(found.width, float(k[0])), camera
-    return None, None
-
-
-def _either_case(found: Any, name: str) -> Any:
-    """A field that ROS 1 writes with a capital."""
-    return getattr(found, name) if hasattr(found, name) else getattr(found, name.upper())
+            found = told_by(decoded(reader, raw), rectified=is_rectified(image_topic))
+        except DriveError as error:
+            why_not = why_not or str(error)
+            continue
+        seen_deg = seen_deg or found.field_of_view_deg
+        if found.camera is not None:
+            return found.field_of_view_deg, found.camera
+        why_not = why_not or found.why_not
+    if why_not:
+        warnings.append(f'{topic}: {UNUSABLE_CALIBRATION}: {why_not}')
+    return seen_deg, None
 
 
 def _mounting(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.camera import Camera, field_of_view_deg, pinhole
+from vpr_ros.core.camera import UNUSABLE_CALIBRATION, Camera, camera_calibration
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
@@ -130,14 +130,17 @@ class FolderDrive:
         except DriveError as error:
             self.warnings.append(str(error))
             return
-        self.field_of_view_deg = field_of_view_deg(found.width, found.camera[0])
-        self.camera = pinhole(
+        calibration = camera_calibration(
             found.width,
             found.height,
             matrix=found.camera,
             distortion_model=found.distortion_model,
             distortion=found.distortion,
         )
+        self.field_of_view_deg = calibration.field_of_view_deg
+        self.camera = calibration.camera
+        if calibration.why_not:
+            self.warnings.append(f'{file}: {UNUSABLE_CALIBRATION}: {calibration.why_not}')
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
         files = image_files(path / 'images') or image_files(path)

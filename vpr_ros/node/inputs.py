@@ -23,7 +23,7 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CameraInfo, NavSatFix, NavSatStatus
 from std_srvs.srv import Trigger
 
-from vpr_ros.core.camera import camera_info_topic, field_of_view_deg, is_rectified, pinhole
+from vpr_ros.core.camera import camera_info_topic, is_rectified, told_by
 from vpr_ros.core.encodings import to_rgb
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.localizing.outcome import Fix
@@ -244,25 +244,18 @@ class Inputs:
 
     def _on_camera_info(self, camera: int, topic: str, message: CameraInfo) -> None:
         """Tell the calibration when it changes, which is mostly once."""
+        region = message.roi
         told = [
             message.width,
             message.height,
             message.distortion_model,
+            (region.x_offset, region.y_offset, region.width, region.height),
             *(np.asarray(values).tobytes() for values in (message.k, message.d, message.p)),
         ]
         if self._calibrations.get(camera) == told:
             return
-        calibration = pinhole(
-            message.width,
-            message.height,
-            matrix=message.k,
-            distortion_model=message.distortion_model,
-            distortion=message.d,
-            projection=message.p,
-            rectified=is_rectified(topic),
-        )
-        seen_deg = field_of_view_deg(message.width, float(message.k[0]))
-        self._mailbox.put(CameraInfoCame(topic, calibration, seen_deg, camera))
+        calibration = told_by(message, rectified=is_rectified(topic))
+        self._mailbox.put(CameraInfoCame(topic, calibration, camera))
         self._calibrations[camera] = told
 
     def _on_clock_jump(self, jump: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.camera import Camera
+from vpr_ros.core.camera import Calibration
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.session.config import SessionConfig
@@ -68,8 +68,7 @@ class CameraInfoCame:
     """A camera told its calibration."""
 
     topic: str
-    calibration: Camera | None  # None: unset, or not understood
-    field_of_view_deg: float | None  # horizontal
+    calibration: Calibration
     camera: int = 0
 
 

@@ -142,6 +142,7 @@ class Session:
         decoded_s = time.perf_counter()
         yield from self._look_up_mounting(event)
         frame = Frame(image, event.stamp_ns, event.camera_frame, event.camera)
+        yield from self._compare_size(frame)
         located = yield from self._locate(frame, event.came_ns)
         waited = {'wait': started_s - event.came_s, 'decode': decoded_s - started_s}
         self.counts.took({name: value * 1e3 for name, value in waited.items()})
@@ -161,6 +162,21 @@ class Session:
             'publish /clock, else tf and GPS do not fit the images',
             key='clock',  # the numbers differ from image to image
         )
+
+    def _compare_size(self, frame: Frame) -> Iterator[Answer]:
+        """Tell once where a calibration is not of these images, so that landmarks are not used."""
+        place_map = self.localizer.place_map
+        camera = self.localizer.rig.cameras[frame.camera].calibration or place_map.header.camera
+        if camera is None or not place_map.has_landmarks or not self._config.use_landmarks:
+            return
+        try:
+            camera.scaled_to(frame.image.shape[1], frame.image.shape[0])
+        except VprError as error:
+            yield from self._once(
+                f'camera {frame.camera + 1}: {error}; landmarks are not used. Publish the '
+                'camera_info of these images',
+                key=f'size of {frame.camera}',
+            )
 
     def _behind_s(self, event: ImageCame) -> float:
         """How far an image is older than the last one of its camera."""
@@ -293,11 +309,17 @@ class Session:
 
     def _on_camera_info(self, event: CameraInfoCame) -> Iterator[Answer]:
         cameras = self.localizer.rig.cameras
-        cameras[event.camera] = replace(cameras[event.camera], calibration=event.calibration)
-        seen_deg = event.field_of_view_deg
+        told = event.calibration
+        cameras[event.camera] = replace(cameras[event.camera], calibration=told.camera)
+        seen_deg = told.field_of_view_deg
         mapped_deg = self.localizer.place_map.header.field_of_view_deg
         said = (f'{view:.0f}' if view else 'unknown' for view in (seen_deg, mapped_deg))
         self.counts.say(**{'field of view, camera/map [deg]': '/'.join(said)})
+        if told.why_not and self.localizer.place_map.has_landmarks:
+            yield from self._once(
+                f'{event.topic}: the calibration in its camera_info cannot be used: '
+                f"{told.why_not}; landmarks are looked for with the mapping camera's"
+            )
         if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
             yield from self._once(
                 f'{event.topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '
