@@ -19,7 +19,7 @@ from vpr_ros.core.camera import camera_calibration
 from vpr_ros.core.encodings import ENCODINGS, to_depth_m, to_rgb
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.image import decode
-from vpr_ros.core.localizing.confidence import camera_calibration
+from vpr_ros.core.localizing.confidence import calibration_of
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 
@@ -102,7 +102,7 @@ def _encodings(folder: Path) -> Run:
 
 def _use(place_map: PlaceMap) -> None:
     """What node and commands do with a map."""
-    camera_calibration(place_map.header)
+    calibration_of(place_map.header)
     _ = place_map.names, place_map.grid, place_map.background, place_map.base_poses()
     for place in range(min(len(place_map), 3)):
         place_map.thumbnail(place)

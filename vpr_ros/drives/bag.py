@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.camera import (
@@ -64,6 +65,7 @@ class BagDrive:
         self.name = str(path) if isinstance(path, Path) else ', '.join(str(part) for part in path)
         self.warnings: list[str] = []
         self.pose_source = ''
+        self._image_frames: list[str] = []  # the first two
         with (
             noting(lambda: self.warnings),
             open_reader(path, warnings=self.warnings) as reader,
@@ -143,9 +145,22 @@ class BagDrive:
         except DriveError as error:
             name = _frame_name(raw, index, raw.bag_ns)
             return RecordedFrame(raw.bag_ns, name, partial(_refuse, f'{name}: {error}'))
+        self._compare_frames(frame_name(message.header.frame_id))
         stamp_ns = raw.bag_ns if self._bag_clock else header_ns(message.header)
         name = _frame_name(raw, index, stamp_ns)
         return RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
+
+    def _compare_frames(self, frame: str) -> None:
+        """Note a second camera on the topic, once."""
+        if frame in self._image_frames or len(self._image_frames) > 1:
+            return
+        self._image_frames.append(frame)
+        if len(self._image_frames) > 1:
+            names = ' and '.join(name or 'no frame' for name in self._image_frames)
+            self._warn(
+                f'{self.image_topic}: images of several frames, {names}, are taken for those of '
+                'one camera; let each camera publish on a topic of its own'
+            )
 
     def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
         topic = choose_topic(
@@ -168,20 +183,30 @@ class BagDrive:
                 continue
         if self._length == 0:
             raise DriveError(f'{self.name}: no images on {self.image_topic}')
-        unstamped = not any(header_ns(header) for header, _ in headers)
+        stamps = {header_ns(header) for header, _ in headers}
+        said = 'zero' if stamps == {0} else 'all the same'
+        unstamped = stamps == {0} or (len(headers) > 1 and len(stamps) == 1)
         self._bag_clock = unstamped and any(bag_ns for _, bag_ns in headers)
         if not headers:
             return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:
             self._warn(
-                f'{self.image_topic}: header stamps are zero, so the times of recording are used'
+                f'{self.image_topic}: header stamps are {said}, so the times of recording are used'
+            )
+        elif len(stamps) < len(headers) and not any(stamp_ns % 10**9 for stamp_ns in stamps):
+            self._warn(
+                f'{self.image_topic}: header stamps are whole seconds, so images get the pose of '
+                'the second and not their own; let the driver fill in the nanoseconds'
             )
         header, bag_ns = headers[0]
+        self._compare_frames(frame_name(header.frame_id))
+        # The first stamp of a stream may be a wrong one, so that most have a say.
+        late_ns = [header_ns(each) - received_ns for each, received_ns in headers]
         return ImageTime(
             self.image_topic,
             frame_name(header.frame_id),
             self._length,
-            bag_ns if self._bag_clock else header_ns(header),
+            bag_ns if self._bag_clock else bag_ns + int(np.median(late_ns)),
             max(reader.end_time - bag_ns, 0),
         )
 

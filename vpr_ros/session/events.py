@@ -43,6 +43,7 @@ class OdometryCame:
     stamp_ns: int
     odom_T_base: Poses  # [7], not checked yet
     came_ns: int = 0
+    frames: tuple[str, str] = ('', '')  # of the pose, and of what is at it
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Session:
         self._config = config
         self._mounting_of = mounting_of
         self._odometry = Odometry()
+        self._odometry_frames: tuple[str, str] | None = None  # of the newest pose
         self._whereabouts = Whereabouts(
             localizer.place_map.poses[:, :3],
             map_frame=map_frame,
@@ -289,6 +290,7 @@ class Session:
 
     def _on_odometry(self, event: OdometryCame) -> Iterator[Answer]:
         pose = checked_pose(event.odom_T_base, source='odom')
+        yield from self._compare_odometry(event.frames)
         newest_ns = self._odometry.newest_ns
         if newest_ns is not None and event.stamp_ns <= newest_ns:
             if (newest_ns - event.stamp_ns) / 1e9 < self._config.time_jump:
@@ -296,6 +298,20 @@ class Session:
             self._odometry.clear()
         self._odometry.add(event.stamp_ns, pose, event.came_ns)
         yield from self._correct_waiting(event.stamp_ns)
+
+    def _compare_odometry(self, frames: tuple[str, str]) -> Iterator[Answer]:
+        """Start anew where odometry comes from another program: its poses have another origin."""
+        before, self._odometry_frames = self._odometry_frames, frames
+        if before in (None, frames):
+            return
+        self._odometry.clear()
+        names = ' and '.join(
+            ' to '.join(name or 'no frame' for name in each) for each in (before, frames)
+        )
+        yield from self._once(
+            f'odom: odometry of several frames, {names}; let one program publish on this topic',
+            key='odom frames',
+        )
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
         self._whereabouts.take_gps(event, self._config)
