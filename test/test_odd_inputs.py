@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import IFDRational
 from session_world import SECOND, odometry_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import build_map, calibrate, evaluate_bag, map
+from vpr_ros import build_map, calibrate, evaluate_bag, images_to_bag, map
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.types import Datum
@@ -329,3 +329,46 @@ def test_the_drive_of_the_map_itself_is_said(tmp_path: Path, capsys) -> None:
     assert note in capsys.readouterr().err
     assert map.main(['append', on[1], *bag, *model]) == 0
     assert 'its places are there twice now' in capsys.readouterr().err
+
+
+# Files and folders that are not to be replaced
+
+
+def test_no_output_replaces_a_file_of_a_map_or_a_bag(tmp_path: Path, capsys) -> None:
+    model = ['--model', str(write_tiny_model(tmp_path / 'model').folder)]
+    bag = recorded(tmp_path / 'bag', odometry)
+    folder = tmp_path / 'map'
+    assert build_map.main(['--bag', str(bag), *model, '--output', str(folder)]) == 0
+    judge = ['--map', str(folder), '--bag', str(bag), *model]
+    for command, *words in (
+        (map.main, 'export', str(folder), '--tum', str(folder / 'map.yaml')),
+        (map.main, 'export', str(folder), '--npz', str(folder / 'parts/0000/poses.npy')),
+        (map.main, 'check', str(folder), '--report', str(bag / 'bag.mcap')),
+        (evaluate_bag.main, *judge, '--json', str(bag / 'metadata.yaml')),
+        (evaluate_bag.main, *judge, '--report', str(tmp_path / 'model' / 'card.json')),
+    ):
+        capsys.readouterr()
+        assert command(words) == 2
+        assert 'which is not replaced; give another name' in capsys.readouterr().err
+    assert map.main(['check', str(folder), '--report', str(folder / 'report.html')]) == 0
+    assert map.main(['check', str(folder), '--report', str(folder / 'report.html')]) == 0
+    assert len(open_drive(bag)) == COUNT
+
+
+@pytest.mark.parametrize('where', ['map', 'map/map.yaml'])
+def test_a_map_does_not_become_the_store_of_a_fleet(tmp_path: Path, capsys, where: str) -> None:
+    pytest.importorskip('lancedb', reason="pip install 'vpr_ros[fleet]'")
+    street(tmp_path / 'map')
+    before = sorted(path.name for path in (tmp_path / 'map').iterdir())
+    given = ['push', str(tmp_path / 'map'), '--fleet', str(tmp_path / where)]
+    assert map.main(given) == 2
+    assert 'expected the folder of a store; give another --fleet' in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / 'map').iterdir()) == before
+
+
+def test_a_stamp_beyond_those_of_ros_is_one_line(tmp_path: Path, capsys) -> None:
+    write_posed_folder(tmp_path / 'drive', [0, 1])
+    given = [str(tmp_path / 'drive'), '--output', str(tmp_path / 'bag'), '--rate', '1e-10']
+    assert images_to_bag.main(given) == 2
+    assert 'stamps of ROS 2 end at 2147483647 s' in capsys.readouterr().err
+    assert not (tmp_path / 'bag').exists()

@@ -25,9 +25,6 @@ _RECTIFIED = re.compile(r'(^|_)rect(ified)?(_|$)')  # not of `direct` or `correc
 
 _LEAST_FOCAL = 0.05  # of the width: 169 degrees; drivers without a calibration say 1 pixel
 
-UNUSABLE_CALIBRATION = 'the calibration cannot be used, so there are no landmarks'
-"""What follows for the user; the reason comes behind it."""
-
 WORTH_SAYING = 1.25
 """Ratio of two fields of view from which the operator should know."""
 
@@ -126,6 +123,11 @@ class Calibration:
     camera: Camera | None  # None: unset, or not understood
     field_of_view_deg: float | None  # horizontal
     why_not: str = ''  # why there is no camera
+
+
+def unusable_said(where: str, why: str) -> str:
+    """The sentence of a drive whose calibration tells no camera."""
+    return f'{where}: the calibration cannot be used, so there are no landmarks: {why}'
 
 
 def told_by(message: Any, *, rectified: bool) -> Calibration:

@@ -14,11 +14,11 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.camera import (
-    UNUSABLE_CALIBRATION,
     Camera,
     camera_info_topic,
     is_rectified,
     told_by,
+    unusable_said,
 )
 from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
@@ -272,7 +272,7 @@ def _calibration(
             return found.field_of_view_deg, found.camera
         why_not = why_not or found.why_not
     if why_not:
-        warnings.append(f'{topic}: {UNUSABLE_CALIBRATION}: {why_not}')
+        warnings.append(unusable_said(topic, why_not))
     return seen_deg, None
 
 

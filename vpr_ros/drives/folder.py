@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.camera import UNUSABLE_CALIBRATION, Camera, camera_calibration
+from vpr_ros.core.camera import Camera, camera_calibration, unusable_said
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
@@ -140,7 +140,7 @@ class FolderDrive:
         self.field_of_view_deg = calibration.field_of_view_deg
         self.camera = calibration.camera
         if calibration.why_not:
-            self.warnings.append(f'{file}: {UNUSABLE_CALIBRATION}: {calibration.why_not}')
+            self.warnings.append(unusable_said(str(file), calibration.why_not))
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
         files = image_files(path / 'images') or image_files(path)
