@@ -242,7 +242,8 @@ class _Fixes(_Track):
             )
         stamps_ns, places = stamps_ns[kept], places[kept]
         if self._wanted is not None:
-            require_near(*np.median(places[:, :2], axis=0).tolist(), self._wanted, source=topic)
+            latitude_deg, longitude_deg = np.median(places[:, :2], axis=0).tolist()
+            require_near(latitude_deg, longitude_deg, self._wanted, source=topic)
         datum = self._wanted or datum_at(*places[0].tolist())
         poses = np.tile(IDENTITY, (len(places), 1))
         poses[:, :2] = [east_north_of(lat, lon, datum) for lat, lon, _ in places.tolist()]
