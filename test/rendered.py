@@ -8,7 +8,7 @@ import functools
 import cv2
 import numpy as np
 
-from vpr_ros.core.camera import Camera, pinhole
+from vpr_ros.core.camera import Camera, camera_calibration
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, matrix, yaw_quat
 from vpr_ros.core.types import Poses
 
@@ -18,13 +18,13 @@ _PER_METRE = 40  # pixels of the walls' paper
 
 def camera(*, width: int = 480, distortion: tuple[float, ...] = (-0.1, 0.02, 0, 0, 0)) -> Camera:
     """A camera of about 80 degrees."""
-    found = pinhole(
+    found = camera_calibration(
         width,
         width * 3 // 4,
         matrix=[width * 0.6, 0, width / 2 + 3, 0, width * 0.61, width * 3 / 8 - 2, 0, 0, 1],
         distortion_model='plumb_bob',
         distortion=distortion,
-    )
+    ).camera
     assert found is not None
     return found
 

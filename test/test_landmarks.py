@@ -15,7 +15,7 @@ from real_drives import split_in_two
 from worlds import write_tiny_model
 
 from vpr_ros.build_map import main as build_map_main
-from vpr_ros.core.camera import Camera, is_rectified, pinhole
+from vpr_ros.core.camera import Camera, camera_calibration, is_rectified
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import DriveError, ImageError, MapError, VprError
 from vpr_ros.core.geometry import (
@@ -629,9 +629,9 @@ def test_normalized_rays_undo_the_projection_of_opencv() -> None:
     np.testing.assert_allclose(
         CAMERA.normalized(seen.reshape(-1, 2)), points[:, :2] / points[:, 2:], atol=1e-4
     )
-    fisheye = pinhole(
+    fisheye = camera_calibration(
         480, 360, matrix=CAMERA.matrix, distortion_model='equidistant', distortion=[0.01] * 4
-    )
+    ).camera
     assert fisheye is not None
     seen, _ = cv2.fisheye.projectPoints(
         points[:, None], np.zeros(3), np.zeros(3), matrix, np.array(fisheye.distortion)
@@ -642,7 +642,7 @@ def test_normalized_rays_undo_the_projection_of_opencv() -> None:
 
 
 def test_rectified_images_are_projected_by_p_without_distortion() -> None:
-    found = pinhole(
+    found = camera_calibration(
         100,
         80,
         matrix=[50, 0, 50, 0, 50, 40, 0, 0, 1],
@@ -650,7 +650,7 @@ def test_rectified_images_are_projected_by_p_without_distortion() -> None:
         distortion=[0.1] * 5,
         projection=[60, 0, 51, 0, 0, 60, 41, 0, 0, 0, 1, 0],
         rectified=True,
-    )
+    ).camera
     assert found is not None and found.matrix[0] == 60 and found.distortion == ()
     for topic in ('/cam/image_rect/compressed', '/cam/image_rect_color', '/left/rectified'):
         assert is_rectified(topic)
@@ -668,7 +668,8 @@ def test_an_unset_or_unknown_calibration_is_none(wrong: dict[str, object]) -> No
         'distortion_model': 'plumb_bob',
         'distortion': [0.0] * 5,
     }
-    assert pinhole(480, 360, **(given | wrong)) is None  # type: ignore[arg-type]
+    found = camera_calibration(480, 360, **(given | wrong))  # type: ignore[arg-type]
+    assert found.camera is None and found.why_not
 
 
 def test_a_camera_of_another_aspect_is_refused() -> None:

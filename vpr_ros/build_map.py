@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in report.lines():
         print(line)
     if arguments.landmarks is None and drive.camera is None:
-        print('no landmarks: the drive has no camera_info')
+        print('no landmarks: the drive has no camera_info that can be used')
     if not drive.mounting_known:
         print(
             'note: the mounting of the camera is unknown, so the map assumes that it looks '

@@ -29,7 +29,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.same_frame import require_frame_of_map
+from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, require_frame_of_map
 from vpr_ros.evaluating.calibration import calibrate, calibration_images, table
 
 
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     place_map = PlaceMap.open(arguments.map, model=model)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     require_frame_of_map(header, drive)
+    note_mapped(header, drive, OWN_FIGURES)
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
     images = calibration_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
     config = LocalizerConfig(agreement_radius=arguments.radius)

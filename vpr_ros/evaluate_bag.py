@@ -23,6 +23,7 @@ from vpr_ros.cli.options import (
     add_radius,
     add_threads,
     drive_options,
+    output_file,
     positive,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -136,19 +137,21 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         help='show the figures of each stretch of this many seconds, too',
     )
     parser.add_argument(
-        '--report', type=Path, metavar='FILE.html', help='write a report to this file'
+        '--report', type=output_file, metavar='FILE.html', help='write a report to this file'
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures to this file')
+    parser.add_argument(
+        '--json', type=output_file, metavar='FILE', help='write the figures to this file'
+    )
     parser.add_argument(
         '--rerun',
-        type=Path,
+        type=output_file,
         metavar='FILE.rrd',
         help='write a log for the Rerun viewer to this file, of one bag on one map (needs '
         'rerun-sdk)',
     )
     parser.add_argument(
         '--tum',
-        type=Path,
+        type=output_file,
         metavar='FILE',
         help='write the fixes to this file in TUM format, for evo',
     )

@@ -22,6 +22,7 @@ from vpr_ros.cli.options import (
     add_radius,
     between,
     drive_options,
+    output_file,
     positive,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -226,7 +227,7 @@ def make_parser() -> Parser:
 
     one = verb('info', _info, 'Show counts, extent, model, size, and how the map was made.')
     one.add_argument(
-        '--picture', type=Path, metavar='FILE', help='write a picture (PNG) of the places'
+        '--picture', type=output_file, metavar='FILE', help='write a picture (PNG) of the places'
     )
 
     one = verb(
@@ -239,7 +240,7 @@ def make_parser() -> Parser:
         said = f'{meaning} place (default: %(default)g m)'
         one.add_argument(name, type=positive, default=default, metavar='M', help=said)
     one.add_argument(
-        '--report', type=Path, metavar='FILE', help='write a report with pictures (HTML)'
+        '--report', type=output_file, metavar='FILE', help='write a report with pictures (HTML)'
     )
 
     one = verb('append', _append, 'Add a drive to a map. The time depends only on the drive.')
@@ -273,7 +274,8 @@ def make_parser() -> Parser:
         'Export poses, thumbnails and descriptors for other tools, or write a smaller map.',
     )
     for name, form in EXPORTS.items():
-        one.add_argument(f'--{name}', type=Path, metavar=form.metavar, help=form.sentence)
+        kind = output_file if form.metavar == 'FILE' else Path
+        one.add_argument(f'--{name}', type=kind, metavar=form.metavar, help=form.sentence)
     one.add_argument(
         '--slim',
         type=Path,

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import command
-from vpr_ros.cli.options import add_precision, add_workers, workers_of
+from vpr_ros.cli.options import add_precision, add_workers, output_file, workers_of
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
@@ -80,9 +80,11 @@ def make_parser() -> argparse.ArgumentParser:
         f'ways (default: {BEST} for a model with cells; 0: no)',
     )
     add_precision(parser)
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures to this file')
     parser.add_argument(
-        '--report', type=Path, metavar='FILE.html', help='write a report to this file'
+        '--json', type=output_file, metavar='FILE', help='write the figures to this file'
+    )
+    parser.add_argument(
+        '--report', type=output_file, metavar='FILE.html', help='write a report to this file'
     )
     parser.add_argument(
         '--cache',

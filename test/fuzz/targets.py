@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mutation import Choices
 
-from vpr_ros.core.camera import field_of_view_deg, pinhole
+from vpr_ros.core.camera import camera_calibration
 from vpr_ros.core.encodings import ENCODINGS, to_depth_m, to_rgb
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.image import decode
@@ -191,9 +191,8 @@ def _camera_info(folder: Path) -> Run:
         path = folder / 'camera_info.yaml'
         path.write_bytes(content)
         found = CameraInfo.read(path)
-        field_of_view_deg(found.width, found.camera[0])
         for rectified in (False, True):
-            camera = pinhole(
+            camera = camera_calibration(
                 found.width,
                 found.height,
                 matrix=found.camera,
@@ -201,7 +200,7 @@ def _camera_info(folder: Path) -> Run:
                 distortion=found.distortion,
                 projection=found.projection,
                 rectified=rectified,
-            )
+            ).camera
             if camera is not None:
                 camera.normalized(np.array([[1.0, 2.0]]))
 

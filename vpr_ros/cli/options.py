@@ -13,9 +13,13 @@ from vpr_ros.batch.workers import Workers
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
+
+_NEEDED_NAMES = (HEADER_NAME, 'metadata.yaml', 'card.json')
+_NEEDED_SUFFIXES = ('.bag', '.db3', '.mcap', '.onnx')
 
 RADIUS_M = 5.0
 """How near a place has to be to count as right, unless --radius says otherwise."""
@@ -44,6 +48,22 @@ def between(low: float, high: float) -> Callable[[str], float]:
         return _number(text, f'{low:g} to {high:g}', lambda value: low <= value <= high)
 
     return within
+
+
+def output_file(text: str) -> Path:
+    """The type of an option that names a file to write: never one that a map or a bag needs.
+
+    A slip of the keyboard would otherwise replace what a whole drive made.
+    """
+    path = Path(text)
+    above = path.absolute().parents  # of parts/0000/poses.npy in a map
+    is_part = len(above) > 2 and above[1].name == 'parts' and (above[2] / HEADER_NAME).exists()
+    is_needed = path.name in _NEEDED_NAMES or path.suffix in _NEEDED_SUFFIXES or is_part
+    if is_needed and path.exists():
+        raise argparse.ArgumentTypeError(
+            f'{text}: a file of a map, a bag or a model, which is not replaced; give another name'
+        )
+    return path
 
 
 def add_model(parser: argparse.ArgumentParser, *, default: str = 'the shipped model') -> None:

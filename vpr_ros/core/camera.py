@@ -23,6 +23,8 @@ _POLYNOMIAL = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), '': ()}
 
 _RECTIFIED = re.compile(r'(^|_)rect(ified)?(_|$)')  # not of `direct` or `corrected`
 
+_LEAST_FOCAL = 0.05  # of the width: 169 degrees; drivers without a calibration say 1 pixel
+
 WORTH_SAYING = 1.25
 """Ratio of two fields of view from which the operator should know."""
 
@@ -30,9 +32,9 @@ WORTH_SAYING = 1.25
 def field_of_view_deg(width_px: int, focal_px: float) -> float | None:
     """Horizontal field of view in degrees of a pinhole camera; None for an unset calibration.
 
-    width_px: of the image; focal_px: K[0] of sensor_msgs/CameraInfo, zero if not calibrated.
+    width_px: of the image; focal_px: K[0] of sensor_msgs/CameraInfo, 0 or 1 if not calibrated.
     """
-    if not (width_px > 0 and math.isfinite(focal_px) and focal_px > 0):
+    if not (width_px > 0 and math.isfinite(focal_px) and focal_px >= _LEAST_FOCAL * width_px):
         return None
     return math.degrees(2 * math.atan(width_px / (2 * focal_px)))
 
@@ -63,13 +65,13 @@ class Camera:
     def checked(cls, found: Mapping[str, Any]) -> 'Camera':
         """The camera from a mapping as `as_mapping` gives it; raises VprError."""
         try:
-            camera = pinhole(
+            camera = camera_calibration(
                 found['width_px'],
                 found['height_px'],
                 matrix=found['matrix'],
                 distortion_model=found['distortion_model'],
                 distortion=found['distortion'],
-            )
+            ).camera
         except (KeyError, TypeError, ValueError) as error:
             raise VprError(f'camera: {found}, expected a calibration') from error
         if camera is None:
@@ -114,7 +116,45 @@ class Camera:
         return np.asarray(rays, dtype=np.float64).reshape(-1, 2)
 
 
-def pinhole(
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a calibration tells of a camera."""
+
+    camera: Camera | None  # None: unset, or not understood
+    field_of_view_deg: float | None  # horizontal
+    why_not: str = ''  # why there is no camera
+
+
+def unusable_said(where: str, why: str) -> str:
+    """The sentence of a drive whose calibration tells no camera."""
+    return f'{where}: the calibration cannot be used, so there are no landmarks: {why}'
+
+
+def told_by(message: Any, *, rectified: bool) -> Calibration:
+    """Read a sensor_msgs/CameraInfo of ROS 1 or 2; rectified: as in `camera_calibration`.
+
+    Its numbers are those of the whole sensor. Where the region of interest is a part of it, the
+    camera is that part. Binned images are smaller ones of the same camera.
+    """
+    k, d, p = (_either_case(message, name) for name in 'kdp')
+    left, top, width, height = _region(message)
+    matrix, projection = np.array(k, dtype=np.float64), np.array(p, dtype=np.float64)
+    for values, fy in ((matrix, 4), (projection, 5)):
+        if len(values) > fy + 1:
+            values[2] -= left
+            values[fy + 1] -= top
+    return camera_calibration(
+        width,
+        height,
+        matrix=matrix,
+        distortion_model=message.distortion_model,
+        distortion=d,
+        projection=projection,
+        rectified=rectified,
+    )
+
+
+def camera_calibration(
     width_px: int,
     height_px: int,
     *,
@@ -123,22 +163,66 @@ def pinhole(
     distortion: Sequence[float],
     projection: Sequence[float] | NDArray[np.float64] = (),
     rectified: bool = False,
-) -> Camera | None:
-    """The camera that a calibration describes; None for one that is unset or not understood.
+) -> Calibration:
+    """What a calibration tells, which may be unset or not understood.
 
     matrix: K [9], distortion: D, projection: P [12] of sensor_msgs/CameraInfo; rectified: the
     images are already undistorted, so that P holds and D does not.
     """
-    given = np.array(matrix, dtype=np.float64)
+    given, name = np.array(matrix, dtype=np.float64), 'K'
+    seen_deg = field_of_view_deg(width_px, float(given[0])) if given.shape == (9,) else None
     if rectified and len(projection) == 12:
         given = np.array(projection, dtype=np.float64).reshape(3, 4)[:, :3].ravel()
-    if given.shape != (9,) or not np.isfinite(given).all() or min(given[0], given[4]) <= 0:
-        return None
-    lengths = (0, *_FISHEYE.get(distortion_model, _POLYNOMIAL.get(distortion_model, ())))
+        name = 'P'
     numbers = () if rectified else tuple(float(value) for value in distortion)
-    if min(width_px, height_px) <= 0 or len(numbers) not in lengths:
-        return None
-    return Camera(int(width_px), int(height_px), tuple(given.tolist()), distortion_model, numbers)
+    lengths = (0, *_FISHEYE.get(distortion_model, _POLYNOMIAL.get(distortion_model, ())))
+    why_not = ''
+    if min(width_px, height_px) <= 0:
+        why_not = f'it is for images of {width_px}x{height_px} pixels'
+    elif given.shape != (9,) or not np.isfinite(given).all():
+        why_not = f'{name} has NaN, infinity or not nine numbers'
+    elif not given.any():
+        why_not = f'{name} is all zeros, as of a camera that is not calibrated'
+    elif min(given[0], given[4]) < _LEAST_FOCAL * width_px:
+        why_not = (
+            f'{name} has a focal length of {min(given[0], given[4]):g} pixels for images '
+            f'{width_px} pixels wide, as of a camera that is not calibrated'
+        )
+    elif len(numbers) not in lengths:
+        known = ', '.join(model for model in (*_POLYNOMIAL, *_FISHEYE) if model)
+        why_not = (
+            f'distortion_model {distortion_model!r} with {len(numbers)} coefficients is not '
+            f'understood, expected {known}'
+        )
+    elif not np.isfinite(numbers).all():
+        why_not = 'D has NaN or infinity'
+    if why_not:
+        return Calibration(None, seen_deg, why_not)
+    held = tuple(given.tolist())
+    return Calibration(
+        Camera(int(width_px), int(height_px), held, distortion_model, numbers), seen_deg
+    )
+
+
+def _either_case(message: Any, name: str) -> Any:
+    """A field that ROS 1 writes with a capital."""
+    return getattr(message, name) if hasattr(message, name) else getattr(message, name.upper())
+
+
+def _region(message: Any) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what the camera sends of its sensor, before binning.
+
+    Zeros mean the whole sensor. A region that does not fit into it is none: the driver has written
+    the size of the region into width and height, too.
+    """
+    region = message.roi
+    fits = (
+        0 < region.width <= message.width - region.x_offset
+        and 0 < region.height <= message.height - region.y_offset
+    )
+    if not fits:
+        return 0, 0, int(message.width), int(message.height)
+    return int(region.x_offset), int(region.y_offset), int(region.width), int(region.height)
 
 
 def is_rectified(image_topic: str) -> bool:

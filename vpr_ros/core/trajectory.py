@@ -12,7 +12,10 @@ from vpr_ros.core.types import Poses, Stamps
 
 _PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may be late
 _LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
-_JUMP_M, _JUMP_MPS = 100.0, 150.0  # beyond both: no vehicle, nor a loop that is closed
+MOST_MPS = 150.0
+"""Speed beyond which no vehicle drives."""
+_JUMP_M = 100.0  # beyond this and that speed: no vehicle, nor a loop that is closed
+_LEAST_STEP_S = 1e-3  # between two poses of which a speed is made; photos may share a stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,16 @@ class Trajectory:
             )
             for row in np.flatnonzero(self._jumps).tolist()
         ]
+
+    @property
+    def usual_speed_mps(self) -> float:
+        """Median of the steps' speeds; 0 where there is no step that tells."""
+        took_s = np.diff(self.stamps_ns) / 1e9
+        told = took_s >= _LEAST_STEP_S
+        if not told.any():
+            return 0.0
+        moved_m = np.linalg.norm(np.diff(self.poses[:, :3], axis=0), axis=1)
+        return float(np.median(moved_m[told] / took_s[told]))
 
     @classmethod
     def from_unordered(
@@ -135,7 +148,7 @@ def jumped(stamps_ns: Stamps, positions_m: NDArray[np.float64]) -> NDArray[np.bo
     """Whether a jump follows each position [T, 2 or 3] at increasing stamps [T], [T - 1]."""
     moved_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)
     took_s = np.maximum(np.diff(stamps_ns) / 1e9, 1e-9)
-    return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > _JUMP_MPS))
+    return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > MOST_MPS))
 
 
 def clock_of(stamp_ns: int) -> str:

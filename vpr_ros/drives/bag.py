@@ -10,9 +10,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.highlevel import AnyReader
 
-from vpr_ros.core.camera import Camera, camera_info_topic, field_of_view_deg, is_rectified, pinhole
+from vpr_ros.core.camera import (
+    Camera,
+    camera_info_topic,
+    is_rectified,
+    told_by,
+    unusable_said,
+)
 from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
@@ -58,6 +65,7 @@ class BagDrive:
         self.name = str(path) if isinstance(path, Path) else ', '.join(str(part) for part in path)
         self.warnings: list[str] = []
         self.pose_source = ''
+        self._image_frames: list[str] = []  # the first two
         with (
             noting(lambda: self.warnings),
             open_reader(path, warnings=self.warnings) as reader,
@@ -83,7 +91,7 @@ class BagDrive:
         if source.poses is not None:
             note_clocks(images, source.poses.trajectory, self.warnings)
         mounting = _mounting(reader, options, source, images.frame, self.warnings)
-        self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic)
+        self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic, self.warnings)
         self.mounting_known = mounting is not None
         self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
         return source.poses
@@ -137,9 +145,22 @@ class BagDrive:
         except DriveError as error:
             name = _frame_name(raw, index, raw.bag_ns)
             return RecordedFrame(raw.bag_ns, name, partial(_refuse, f'{name}: {error}'))
+        self._compare_frames(frame_name(message.header.frame_id))
         stamp_ns = raw.bag_ns if self._bag_clock else header_ns(message.header)
         name = _frame_name(raw, index, stamp_ns)
         return RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
+
+    def _compare_frames(self, frame: str) -> None:
+        """Note a second camera on the topic, once."""
+        if frame in self._image_frames or len(self._image_frames) > 1:
+            return
+        self._image_frames.append(frame)
+        if len(self._image_frames) > 1:
+            names = ' and '.join(name or 'no frame' for name in self._image_frames)
+            self._warn(
+                f'{self.image_topic}: images of several frames, {names}, are taken for those of '
+                'one camera; let each camera publish on a topic of its own'
+            )
 
     def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
         topic = choose_topic(
@@ -162,20 +183,30 @@ class BagDrive:
                 continue
         if self._length == 0:
             raise DriveError(f'{self.name}: no images on {self.image_topic}')
-        unstamped = not any(header_ns(header) for header, _ in headers)
+        stamps = {header_ns(header) for header, _ in headers}
+        said = 'zero' if stamps == {0} else 'all the same'
+        unstamped = stamps == {0} or (len(headers) > 1 and len(stamps) == 1)
         self._bag_clock = unstamped and any(bag_ns for _, bag_ns in headers)
         if not headers:
             return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:
             self._warn(
-                f'{self.image_topic}: header stamps are zero, so the times of recording are used'
+                f'{self.image_topic}: header stamps are {said}, so the times of recording are used'
+            )
+        elif len(stamps) < len(headers) and not any(stamp_ns % 10**9 for stamp_ns in stamps):
+            self._warn(
+                f'{self.image_topic}: header stamps are whole seconds, so images get the pose of '
+                'the second and not their own; let the driver fill in the nanoseconds'
             )
         header, bag_ns = headers[0]
+        self._compare_frames(frame_name(header.frame_id))
+        # The first stamp of a stream may be a wrong one, so that most have a say.
+        late_ns = [header_ns(each) - received_ns for each, received_ns in headers]
         return ImageTime(
             self.image_topic,
             frame_name(header.frame_id),
             self._length,
-            bag_ns if self._bag_clock else header_ns(header),
+            bag_ns if self._bag_clock else bag_ns + int(np.median(late_ns)),
             max(reader.end_time - bag_ns, 0),
         )
 
@@ -220,31 +251,29 @@ def _with_depth(frame: RecordedFrame, depths: Iterable[tuple[int, Any]]) -> Reco
     return replace(frame, depth=partial(to_depth_m, nearest[1], source=source))
 
 
-def _calibration(reader: AnyReader, image_topic: str) -> tuple[float | None, Camera | None]:
-    """Field of view in degrees and camera by the first calibration beside the images."""
-    connections = connections_of(reader, camera_info_topic(image_topic), CAMERA_INFO_TYPES)
-    for raw in islice(messages(reader, connections, []), 1):
+def _calibration(
+    reader: AnyReader, image_topic: str, warnings: list[str]
+) -> tuple[float | None, Camera | None]:
+    """Field of view in degrees and camera by the first calibration beside the images that tells.
+
+    A driver may send empty ones before it has loaded its own.
+    """
+    topic = camera_info_topic(image_topic)
+    connections = connections_of(reader, topic, CAMERA_INFO_TYPES)
+    seen_deg, why_not = None, ''
+    for raw in islice(messages(reader, connections, []), _PROBED):
         try:
-            found = decoded(reader, raw)
-        except DriveError:
-            break
-        k, d, p = (_either_case(found, name) for name in 'kdp')
-        camera = pinhole(
-            found.width,
-            found.height,
-            matrix=k,
-            distortion_model=found.distortion_model,
-            distortion=d,
-            projection=p,
-            rectified=is_rectified(image_topic),
-        )
-        return field_of_view_deg(found.width, float(k[0])), camera
-    return None, None
-
-
-def _either_case(found: Any, name: str) -> Any:
-    """A field that ROS 1 writes with a capital."""
-    return getattr(found, name) if hasattr(found, name) else getattr(found, name.upper())
+            found = told_by(decoded(reader, raw), rectified=is_rectified(image_topic))
+        except DriveError as error:
+            why_not = why_not or str(error)
+            continue
+        seen_deg = seen_deg or found.field_of_view_deg
+        if found.camera is not None:
+            return found.field_of_view_deg, found.camera
+        why_not = why_not or found.why_not
+    if why_not:
+        warnings.append(unusable_said(topic, why_not))
+    return seen_deg, None
 
 
 def _mounting(

@@ -4,18 +4,26 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
 
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import IDENTITY, checked_pose
 from vpr_ros.core.trajectory import Trajectory, jumped
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
-from vpr_ros.drives.geographic import UNKNOWN_FIX, datum_at, degrees_of_fix, east_north_of
+from vpr_ros.drives.geographic import (
+    UNKNOWN_FIX,
+    datum_at,
+    degrees_of_fix,
+    east_north_of,
+    require_near,
+)
 from vpr_ros.drives.reader import (
     NAVSAT,
     POSE_TYPES,
@@ -27,6 +35,8 @@ from vpr_ros.drives.reader import (
 )
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
+_MOST_FRAMES = 1000  # that are told apart on one topic of poses
+_PROBED = 20  # messages that tell whether stamps are filled
 _FEWEST_OF_A_STRAY = 3  # positions, of which one may be left out as a stray
 
 
@@ -47,6 +57,8 @@ def read_transforms(
     """The transforms on some topics; those of a topic .../tf_static hold for ever."""
     tree, skipped = TransformTree(), 0
     wanted = [entry for entry in connections_of(reader, None, TRANSFORMS) if entry.topic in topics]
+    moving = [entry for entry in wanted if not entry.topic.endswith('tf_static')]
+    unstamped = _is_unstamped(reader, moving, warnings)
     for message in messages(reader, wanted, warnings):
         fixed = message.topic.endswith('tf_static')
         for transform in _transforms(reader, message):
@@ -56,13 +68,30 @@ def read_transforms(
             except VprError:
                 skipped += 1
                 continue
-            stamp_ns = header_ns(transform.header)
+            stamp_ns = message.bag_ns if unstamped else header_ns(transform.header)
             tree.add(
                 transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, fixed=fixed
             )
     if skipped:
         warnings.append(f'{skipped} transforms with NaN or without a unit quaternion were skipped')
+    warnings += tree.disputes()
     return tree
+
+
+def _is_unstamped(
+    reader: AnyReader, connections: Sequence[Connection], warnings: list[str]
+) -> bool:
+    """Whether the first transforms that move have no stamps; then the times of recording count."""
+    first = list(islice(messages(reader, connections, []), _PROBED))
+    stamped = any(
+        header_ns(transform.header) for raw in first for transform in _transforms(reader, raw)
+    )
+    if stamped or not any(raw.bag_ns for raw in first):
+        return False
+    warnings.append(
+        f'{first[0].topic}: all header stamps are zero, so the times of recording are used'
+    )
+    return True
 
 
 def poses_of_topic(
@@ -105,8 +134,8 @@ class _Track:
         self.skipped: Counter[str] = Counter()
         self._bag_ns: array[int] = array('q')
         self._values: array[float] = array('d')
-        self._frame_id = ''
-        self._base_frame = ''
+        self._whose: array[int] = array('H')  # of each pose: number of its frames
+        self._frames: dict[tuple[str, str], int] = {}  # frame and child frame -> number
 
     def add(self, message: Any, raw: RawMessage) -> None:
         """Take a pose of any type but NavSatFix; raises _NoPoseError for what is none."""
@@ -115,15 +144,40 @@ class _Track:
         else:
             pose = message.pose if hasattr(message.pose, 'position') else message.pose.pose
             position, orientation = pose.position, pose.orientation
-        self._frame_id = self._frame_id or frame_name(message.header.frame_id)
-        self._base_frame = self._base_frame or frame_name(getattr(message, 'child_frame_id', ''))
-        self._keep(_checked(position, orientation).tolist(), message.header, raw)
+        values = _checked(position, orientation).tolist()
+        frames = (
+            frame_name(message.header.frame_id),
+            frame_name(getattr(message, 'child_frame_id', '')),
+        )
+        number = self._frames.setdefault(frames, min(len(self._frames), _MOST_FRAMES))
+        self._keep(values, message.header, raw)
+        self._whose.append(number)
 
     def finished(self, topic: str, warnings: list[str]) -> BasePoses:
         """The track so far, which must not be empty."""
-        poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
-        trajectory = Trajectory.from_unordered(self._stamps(topic, warnings), poses, source=topic)
-        return BasePoses(trajectory, self._frame_id or 'map', self._base_frame)
+        poses: Poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
+        stamps_ns = self._stamps(topic, warnings)
+        own, (frame_id, base_frame) = self._of_one_body(topic, warnings)
+        trajectory = Trajectory.from_unordered(stamps_ns[own], poses[own], source=topic)
+        return BasePoses(trajectory, frame_id or 'map', base_frame)
+
+    def _of_one_body(
+        self, topic: str, warnings: list[str]
+    ) -> tuple[NDArray[np.bool_], tuple[str, str]]:
+        """Which poses are those of the frames that most have, or the first, and these frames."""
+        whose = np.frombuffer(self._whose, dtype=np.uint16)
+        counts = np.bincount(whose)
+        most = int(np.argmax(counts))
+        named = {number: frames for frames, number in reversed(self._frames.items())}
+        if len(counts) > 1:
+            said = ', '.join(
+                f'{_pair(named[number])}: {count}' for number, count in enumerate(counts.tolist())
+            )
+            warnings.append(
+                f'{topic}: poses of several frames, {said}; only those of {_pair(named[most])} '
+                'are used. Let each program publish on a topic of its own'
+            )
+        return whose == most, named[most]
 
     def _keep(self, values: Sequence[float], header: Any, raw: RawMessage) -> None:
         self.header_ns.append(header_ns(header))
@@ -187,6 +241,9 @@ class _Fixes(_Track):
                 f'is {places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
             )
         stamps_ns, places = stamps_ns[kept], places[kept]
+        if self._wanted is not None:
+            latitude_deg, longitude_deg = np.median(places[:, :2], axis=0).tolist()
+            require_near(latitude_deg, longitude_deg, self._wanted, source=topic)
         datum = self._wanted or datum_at(*places[0].tolist())
         poses = np.tile(IDENTITY, (len(places), 1))
         poses[:, :2] = [east_north_of(lat, lon, datum) for lat, lon, _ in places.tolist()]
@@ -227,6 +284,11 @@ def _on_the_earth(places_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     return 6.371e6 * np.stack(
         [np.cos(latitude) * east, np.cos(latitude) * north, np.sin(latitude)], axis=1
     )
+
+
+def _pair(frames: tuple[str, str]) -> str:
+    """A frame and its child frame, in words."""
+    return ' to '.join(name for name in frames if name) or 'no frame'
 
 
 def _said(reasons: Counter[str]) -> str:

@@ -5,14 +5,14 @@ between two. Stamps come from the recording where every image has one of its own
 is taken at k seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.camera import Camera, field_of_view_deg, pinhole
+from vpr_ros.core.camera import Camera, camera_calibration, unusable_said
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
@@ -32,7 +32,7 @@ from vpr_ros.drives.geotags import (
 )
 from vpr_ros.drives.pose_sources import note_jumps
 from vpr_ros.drives.posed_csv import read_posed_csv
-from vpr_ros.drives.reader import in_order
+from vpr_ros.drives.reader import in_order, is_bag
 
 POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
 
@@ -130,25 +130,29 @@ class FolderDrive:
         except DriveError as error:
             self.warnings.append(str(error))
             return
-        self.field_of_view_deg = field_of_view_deg(found.width, found.camera[0])
-        self.camera = pinhole(
+        calibration = camera_calibration(
             found.width,
             found.height,
             matrix=found.camera,
             distortion_model=found.distortion_model,
             distortion=found.distortion,
         )
+        self.field_of_view_deg = calibration.field_of_view_deg
+        self.camera = calibration.camera
+        if calibration.why_not:
+            self.warnings.append(unusable_said(str(file), calibration.why_not))
 
     def _open_images(self, path: Path, options: DriveOptions) -> None:
         files = image_files(path / 'images') or image_files(path)
         if not files:
-            inner = [
-                folder.name for folder in in_order(list(path.iterdir())) if image_files(folder)
-            ]
+            inner = _inner(path, image_files)
+            bags = _inner(path, is_bag)
             hint = f', but in {", ".join(inner)}' if inner else ''
+            hint += f', but a bag in {", ".join(bags)}: give that folder' if bags else ''
             foreign = ''.join(f'; {said}' for said in not_understood(_files_of(path)))
             raise DriveError(f'{path}: no images in it{hint}{foreign}; supported are {UNDERSTOOD}')
         self.warnings += not_understood(_files_of(path))
+        self._warn_of_unread(path, files[0].parent)
         by_name = has_utm_names(files)
         tags = utm_geotags(files) if by_name else exif_geotags(files, self.warnings)
         self._photos = [Photo(file, index * 10**9) for index, file in enumerate(files)]
@@ -162,6 +166,18 @@ class FolderDrive:
         if any(tags):
             self._place(tags, options)
         self._photos = _in_time(self._photos)
+
+    def _warn_of_unread(self, path: Path, read: Path) -> None:
+        """Note images beside those that are read, and a table of poses in another place."""
+        others = [path] if read != path and image_files(path) else []
+        others += [path / name for name in _inner(path, image_files) if path / name != read]
+        if others:
+            counts = ', '.join(f'{len(image_files(other))} in {other}' for other in others)
+            self.warnings.append(f'the images in {read} are read, and not {counts}')
+        if tables := [file for file in _files_of(path) if file.name.lower() == POSES_NAME]:
+            self.warnings.append(
+                f'{tables[0]} is not read; the table of the poses is {path / POSES_NAME}'
+            )
 
     def _place(self, tags: Sequence[Geotag | None], options: DriveOptions) -> None:
         placed = place_geotags(tags, options.datum, self.warnings)
@@ -200,6 +216,16 @@ def image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return in_order([file for file in folder.iterdir() if is_image_file(file)])
+
+
+def _inner(path: Path, holds: Callable[[Path], object]) -> list[str]:
+    """Names of the folders in a folder that hold something, as people count; not hidden ones."""
+    folders = [entry for entry in path.iterdir() if entry.is_dir()]
+    return [
+        folder.name
+        for folder in in_order(folders)
+        if not folder.name.startswith('.') and holds(folder)
+    ]
 
 
 def _files_of(path: Path) -> list[Path]:

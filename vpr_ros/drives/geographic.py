@@ -15,6 +15,8 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Datum
 
 _NO_FIX = -1  # sensor_msgs/NavSatStatus
+_EARTH_M = 6.371e6
+_FARTHEST_M = 1e6  # from the datum; UTM's metres are 1 % longer there
 _NULL_DEG = 1e-7  # what a receiver says before it knows
 UNKNOWN_FIX = -2
 """Status of a NavSatFix that nobody has set."""
@@ -49,6 +51,42 @@ def east_north_of(latitude_deg: float, longitude_deg: float, datum: Datum) -> tu
     except utm.OutOfRangeError as error:
         raise DriveError(f'{latitude_deg}, {longitude_deg}: {error}') from error
     return float(east_m) - datum.east_m, float(north_m) - datum.north_m
+
+
+def require_near(
+    latitude_deg: float,
+    longitude_deg: float,
+    datum: Datum,
+    *,
+    source: str,
+    step: str = '; give another --datum LAT,LON, or make a map of its own',
+) -> None:
+    """Raise DriveError for a position so far from a datum that one plane does not hold both.
+
+    step: what to do about it, to follow the sentence.
+    """
+    if datum.utm_zone == UNKNOWN_ZONE or not datum.utm_letter:
+        return
+    there = degrees_of(datum.east_m, datum.north_m, datum.utm_zone, datum.utm_letter)
+    far_m = apart_m((latitude_deg, longitude_deg), there)
+    if far_m > _FARTHEST_M:
+        raise DriveError(
+            f'{source}: {latitude_deg:.5f}, {longitude_deg:.5f} is {far_m / 1000:.0f} km from '
+            f'the datum {there[0]:.5f}, {there[1]:.5f}, expected at most '
+            f'{_FARTHEST_M / 1000:.0f}{step}'
+        )
+
+
+def apart_m(one_deg: tuple[float, float], other_deg: tuple[float, float]) -> float:
+    """Metres between two places in degrees, along a ball as large as the Earth."""
+    (latitude, longitude), (lat, lon) = (
+        (math.radians(each[0]), math.radians(each[1])) for each in (one_deg, other_deg)
+    )
+    half = (
+        math.sin((lat - latitude) / 2) ** 2
+        + math.cos(lat) * math.cos(latitude) * math.sin((lon - longitude) / 2) ** 2
+    )
+    return 2 * _EARTH_M * math.asin(math.sqrt(min(half, 1.0)))
 
 
 def grid_convergence_deg(latitude_deg: float, longitude_deg: float, datum: Datum) -> float:

@@ -22,11 +22,19 @@ from vpr_ros.core.documents import open_regular
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image_header import exif_block, is_tiff
 from vpr_ros.core.types import Datum
-from vpr_ros.drives.geographic import UNKNOWN_ZONE, datum_at, degrees_of, east_north_of
+from vpr_ros.drives.geographic import (
+    UNKNOWN_ZONE,
+    apart_m,
+    datum_at,
+    degrees_of,
+    east_north_of,
+    require_near,
+)
 from vpr_ros.drives.utm_names import (
     UtmPosition,
     begins_as_utm,
     has_utm,
+    heading_deg,
     hemisphere,
     number,
     require_zones,
@@ -39,6 +47,7 @@ _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _SUBSECONDS_ORIGINAL = 0x9003, 0x9291
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _ALTITUDE_REF, _ALTITUDE, _STATUS, _DIRECTION_REF, _DIRECTION = 5, 6, 9, 16, 17
+_FAR_M = 100_000.0  # from the middle of all, beyond which a photo is rather of another drive
 _BELOW_THE_SEA, _VOID, _MAGNETIC = '1', 'V', 'M'
 
 
@@ -139,13 +148,41 @@ def place_geotags(
     ]
     require_zones(named)
     zones = {position.zone for position in named}
+    _note_far(known, warnings)
+    if datum is not None and (first := _first_of_most(known)).degrees is not None:
+        require_near(*first.degrees, datum, source=first.name)
     if datum is None:
-        datum = _datum_of(known[0])
+        datum = _datum_of(_first_of_most(known))
     elif zones and (datum.utm_zone == UNKNOWN_ZONE) != (zones == {UNKNOWN_ZONE}):
         warnings.append(
             'the names or the datum do not give their UTM zone; it is assumed to be the same'
         )
     return Placed(datum, [None if tag is None else _place(tag, datum) for tag in tags])
+
+
+def _note_far(tags: Sequence[Geotag], warnings: list[str]) -> None:
+    """Note photos that are so far from most others that their positions are rather stale."""
+    if far := [tag for tag, is_far in zip(tags, _are_far(tags)) if is_far]:
+        verb = 'is' if len(far) == 1 else 'are'
+        warnings.append(
+            f'{len(far)} of {len(tags)} images with a position {verb} more than '
+            f'{_FAR_M / 1000:.0f} km from the middle of the others, the first: {far[0].name}; '
+            'remove them if they are not of this drive'
+        )
+
+
+def _first_of_most(tags: Sequence[Geotag]) -> Geotag:
+    """The first that is not far from the others."""
+    return next((tag for tag, is_far in zip(tags, _are_far(tags)) if not is_far), tags[0])
+
+
+def _are_far(tags: Sequence[Geotag]) -> list[bool]:
+    """Whether each tag is far from the middle of all; none where not all are in degrees."""
+    degrees = [tag.degrees for tag in tags if tag.degrees is not None and tag.utm_m is None]
+    if len(degrees) < len(tags):
+        return [False] * len(tags)
+    middle = np.median(np.array(degrees), axis=0).tolist()
+    return [apart_m(place, (middle[0], middle[1])) > _FAR_M for place in degrees]
 
 
 def _datum_of(tag: Geotag) -> Datum:
@@ -187,7 +224,7 @@ def _utm_geotag(name: str) -> Geotag:
         utm_zone=found.zone,
         utm_letter=found.letter,
         degrees=(latitude_deg or 0.0, longitude_deg or 0.0) if known else None,
-        heading_deg=number(name, 'heading', fields[8]),
+        heading_deg=heading_deg(name, fields),
     )
 
 
@@ -238,6 +275,10 @@ def _exif_geotag(name: str, exif: Image.Exif, doubts: _Doubts) -> Geotag | None:
         raise DriveError(f'{where} is not on the Earth')
     if latitude_deg == 0 == longitude_deg:
         raise DriveError(f'{where} is all zeros, so the camera knew no position')
+    try:
+        datum_at(latitude_deg, longitude_deg)
+    except DriveError as error:
+        raise DriveError(f'{where} is beyond UTM, which ends at 80 S and 84 N') from error
     if _word(gps.get(_STATUS)) == _VOID:
         doubts.void.append(name)
     altitude_m = _finite(gps.get(_ALTITUDE)) or 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.errors import DriveError
-from vpr_ros.core.trajectory import Trajectory, clock_of
+from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_of
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
 from vpr_ros.drives.reader import (
@@ -363,7 +363,12 @@ def _said(
 
 
 def note_jumps(trajectory: Trajectory, source: str, warnings: list[str]) -> None:
-    """Note where the positions of a drive jump farther than a vehicle can drive."""
+    """Note where positions jump farther than a vehicle can drive, or move as none does."""
+    if (usual_mps := trajectory.usual_speed_mps) > MOST_MPS:
+        warnings.append(
+            f'{source}: the positions move at {usual_mps:.0f} m/s at the median; metres and '
+            'seconds are expected, are these millimetres?'
+        )
     if jumps := trajectory.jumps:
         warnings.append(
             f'{source}: the position jumps {len(jumps)} times farther than a vehicle drives, the '

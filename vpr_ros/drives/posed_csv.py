@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -32,24 +32,35 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     """The rows whose image exists, and what was wrong with others.
 
     Raises DriveError for a missing column, a word that is no number, stamps in another unit than
-    seconds, and a table without any usable image or pose.
+    seconds, a name that leads out of the folder, and a table without any usable image or pose.
     """
     rows: list[PosedRow] = []
-    missing = 0
+    missing: list[str] = []
+    named: set[str] = set()
+    again = 0
     try:
         # Names that are not UTF-8 find their files all the same.
         with table.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             _check_columns(table, reader.fieldnames or [])
             for row in reader:
-                if not (images / (row['image'] or '')).is_file():
-                    missing += 1
-                    continue
-                rows.append(_posed_row(row, f'{table}, line {reader.line_num}'))
+                where, name = f'{table}, line {reader.line_num}', row['image'] or ''
+                _require_inside(name, where)
+                if not (images / name).is_file():
+                    missing.append(name)
+                elif name in named:
+                    again += 1
+                else:
+                    named.add(name)
+                    rows.append(_posed_row(row, where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DriveError(f'{table}: cannot be read ({error})') from error
     if not rows:
-        raise DriveError(f'{table}: none of the images in its {missing} rows is in {images}')
+        first = f', the first is {missing[0]!r}' if missing else ''
+        raise DriveError(
+            f'{table}: none of the images in its {len(missing)} rows is in {images}{first}; write '
+            'names as they are in that folder'
+        )
     _require_seconds(table, rows)
     unposed = sum(row.pose is None for row in rows)
     if unposed == len(rows):
@@ -59,12 +70,27 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
         )
     warnings = []
     if missing:
-        warnings.append(f'{missing} rows of {table.name} name an image that is not in {images}')
+        warnings.append(
+            f'{len(missing)} rows of {table.name} name an image that is not in {images}, the '
+            f'first: {missing[0]!r}'
+        )
+    if again:
+        warnings.append(
+            f'{again} rows of {table.name} name an image that an earlier row names; the first '
+            'row of an image counts'
+        )
     if unposed:
         warnings.append(
             f'{unposed} rows of {table.name} have no usable pose (NaN, or no unit quaternion)'
         )
     return rows, warnings
+
+
+def _require_inside(name: str, where: str) -> None:
+    """Raise DriveError for a name that leads out of the folder of the images."""
+    path = PurePath(name)
+    if path.is_absolute() or '..' in path.parts:
+        raise DriveError(f'{where}: the image {name!r} is not in the folder of the images')
 
 
 def _check_columns(table: Path, found: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ POSE_TYPES = (ODOMETRY, *SINGLE_POSES, NAVSAT, TRANSFORM)
 _KNOWN_TYPES = {*IMAGE_TYPES, *CAMERA_INFO_TYPES, *POSE_TYPES, *TRANSFORMS}
 
 _SUFFIXES = ('.bag', '.mcap', '.db3')
+_PACKED = ('.gz', '.xz', '.bz2', '.zip', '.tar', '.tgz', '.7z', '.zst')
 _STANDARD = get_typestore(Stores.LATEST)
 _DROPPED = MessageDefinition(MessageDefinitionFormat.NONE, 'left out')
 _NO_FIELDS = {'structure_needs_at_least_one_member'}  # what a definition without a word has
@@ -224,6 +225,10 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
             f'{path}: this is a compressed part of a bag; give the folder that holds it and '
             'metadata.yaml'
         )
+    if path.name == 'metadata.yaml':
+        raise DriveError(f'{path}: describes a bag; give the folder in which it lies')
+    if path.suffix in _PACKED:
+        raise DriveError(f'{path}: is packed; unpack it, and give the bag')
     if path.suffix not in _SUFFIXES:
         raise DriveError(
             f'{path}: not a bag, expected .bag, .mcap, .db3 or a folder with metadata.yaml'
@@ -239,7 +244,15 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
         _require_fetched([folder / 'metadata.yaml', *every])
         listed_files = _files_in_metadata(folder / 'metadata.yaml')
         others = [file for file in every if listed_files and file.name not in listed_files]
-        _say_unread(folder, sorted(listed_files), others, warnings)
+        if missing := _missing_parts(folder):
+            _note(
+                warnings,
+                f'{folder}: metadata.yaml lists {", ".join(missing)}, which is not there, so that '
+                'a part of the recording may be missing; copy it into the folder. The other '
+                'files are read',
+            )
+        else:
+            _say_unread(folder, sorted(listed_files), others, warnings)
         return [folder]
     if not (files := _bag_files(folder)):
         raise DriveError(
@@ -271,6 +284,12 @@ def _say_unread(
             warnings,
             f'{folder}: {", ".join(read)} is read, not {names}; name a file to read that one',
         )
+
+
+def _missing_parts(folder: Path) -> list[str]:
+    """Files that a bag's metadata lists and that are not in its folder."""
+    named = _files_in_metadata(folder / 'metadata.yaml')
+    return sorted(name for name in named if not (folder / name).exists())
 
 
 def _files_in_metadata(metadata: Path) -> set[str]:
@@ -340,7 +359,7 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
             f'{broken[0]}: {sentence(error)}; its complete part was read '
             f'({_recovery(broken[0])} for the rest)',
         )
-    elif readable == files:
+    elif readable == files and not any(_missing_parts(path) for path in paths if path.is_dir()):
         _note(
             warnings,
             f'{paths[0]}: {sentence(error)}; the files are read without it, and '

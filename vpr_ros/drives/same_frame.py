@@ -1,13 +1,19 @@
-"""Whether the positions of a drive can be compared with those of a map, or of another drive.
+"""Whether a drive can be compared with a map, or with another drive.
 
 Metres from where odometry began and metres from a datum have nothing to do with each other.
-Figures that are made of both look as if they were measured.
+Figures that are made of both look as if they were measured. So do figures of the very drive that
+the map was made of: each image finds itself.
 """
+
+from pathlib import Path
 
 from vpr_ros.core.errors import DriveError, MapError, noting
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum
-from vpr_ros.drives.drive import Drive, frame_of, notes_of
+from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
+
+OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
+"""What follows for whoever judges a map by the drive that it was made of."""
 
 
 def require_same_frame(
@@ -29,6 +35,13 @@ def require_frame_of_map(header: MapHeader, drive: Drive) -> None:
     step = _step(header.frame_id, is_local=header.datum is None and drive.datum is None)
     with noting(lambda: notes_of(drive)):
         require_same_frame(header, drive.frame_id, drive.datum, where=drive.name, step=step)
+
+
+def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
+    """Note a drive whose path is that of one on the map; what: follows from it."""
+    sources = [header.source, *(change.source for change in header.changes)]
+    if any(source and Path(source).resolve() == Path(drive.name).resolve() for source in sources):
+        add_note(drive, f'{drive.name}: a drive with this path is on the map already; {what}')
 
 
 def require_one_frame(first: Drive, other: Drive) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -48,25 +49,46 @@ class TransformTree:
     """Collects transforms, then answers where one frame was in another."""
 
     def __init__(self) -> None:
-        self._edges: dict[str, _Edge] = {}  # by child
+        self._edges: dict[str, _Edge] = {}  # by child: of its newest parent
+        self._others: dict[str, dict[str, _Edge]] = {}  # by child and parent: all others
 
     def add(self, parent: str, child: str, stamp_ns: int, pose: Poses, *, fixed: bool) -> None:
         """Add parent_T_child [7], which must be finite with a unit quaternion.
 
-        A frame has one parent; as in tf2, the newest message decides which.
+        A frame has one parent; as in tf2, the newest message decides which. What others said is
+        asked only where the newest parent leads nowhere.
         """
         parent, child = frame_name(parent), frame_name(child)
         edge = self._edges.get(child)
         if edge is None or edge.parent != parent:
-            edge = self._edges[child] = _Edge(parent)
+            others = self._others.setdefault(child, {})
+            if edge is not None:
+                others[edge.parent] = edge
+            edge = others.pop(parent) if parent in others else _Edge(parent)
+            self._edges[child] = edge
         edge.fixed = fixed
         edge.stamps_ns.append(stamp_ns)
         edge.values.extend(pose.tolist())
 
+    def disputes(self) -> list[str]:
+        """A sentence for each frame that moves in several parents, which tf does not allow."""
+        said = []
+        for child, others in sorted(self._others.items()):
+            edges = [edge for edge in (*others.values(), self._edges[child]) if not edge.fixed]
+            if len(edges) > 1:
+                parents = ' and '.join(
+                    f'{edge.parent} ({len(edge.stamps_ns)} transforms)' for edge in edges
+                )
+                said.append(
+                    f'{child} has several parents on tf, {parents}; let one program publish it'
+                )
+        return said
+
     @property
     def frames(self) -> list[str]:
         """Every frame's name, sorted."""
-        return sorted({*self._edges, *(edge.parent for edge in self._edges.values())})
+        held = [*self._edges.values(), *self._disputed()]
+        return sorted({*self._edges, *(edge.parent for edge in held)})
 
     def constant(self, parent: str, child: str) -> Poses | None:
         """parent_T_child [7] where the two are connected and do not move, else None."""
@@ -142,20 +164,42 @@ class TransformTree:
             stamps_ns[known], poses[known], source=f'{parent} to {child}'
         )
 
+    def _disputed(self) -> list[_Edge]:
+        """What others than the newest parents said."""
+        return [edge for others in self._others.values() for edge in others.values()]
+
     def _steps(self, parent: str, child: str) -> list[tuple[_Edge, bool]] | None:
         """The transforms between two frames, each with whether it is walked upwards."""
         parent, child = frame_name(parent), frame_name(child)
-        up_from_parent = list(self._ancestors(parent))
-        up_from_child = list(self._ancestors(child))
-        names = [parent, *(edge.parent for edge in up_from_parent)]
-        for depth, name in enumerate([child, *(edge.parent for edge in up_from_child)]):
-            if name in names:
-                up = up_from_parent[: names.index(name)]
+        for disputed in (False, True) if self._others else (False,):
+            above_parent = self._above(parent, disputed=disputed)
+            above_child = self._above(child, disputed=disputed)
+            meeting = next((name for name in above_child if name in above_parent), None)
+            if meeting is not None:
                 return [
-                    *((edge, True) for edge in up),
-                    *((edge, False) for edge in reversed(up_from_child[:depth])),
+                    *((edge, True) for edge in reversed(_down(above_parent, meeting))),
+                    *((edge, False) for edge in _down(above_child, meeting)),
                 ]
         return None
+
+    def _above(self, frame: str, *, disputed: bool) -> dict[str, tuple[_Edge, str] | None]:
+        """The frames above one, the nearest first, with the transform and the frame below each.
+
+        disputed: by what others than the newest parents said, too.
+        """
+        above: dict[str, tuple[_Edge, str] | None] = {frame: None}
+        waiting = deque([frame])
+        while waiting:
+            below = waiting.popleft()
+            edges = [self._edges[below]] if below in self._edges else []
+            if disputed:
+                others = self._others.get(below, {}).values()
+                edges += [edge for edge in others if not edge.fixed]
+            for edge in edges:
+                if edge.parent not in above:
+                    above[edge.parent] = edge, below
+                    waiting.append(edge.parent)
+        return above
 
     def _ancestors(self, frame: str) -> Iterator[_Edge]:
         seen = {frame}
@@ -163,6 +207,15 @@ class TransformTree:
             yield edge
             frame = edge.parent
             seen.add(frame)
+
+
+def _down(above: dict[str, tuple[_Edge, str] | None], top: str) -> list[_Edge]:
+    """The transforms from a frame above another down to that one."""
+    edges = []
+    while (step := above[top]) is not None:
+        edge, top = step
+        edges.append(edge)
+    return edges
 
 
 def frame_name(name: str) -> str:

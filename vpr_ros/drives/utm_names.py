@@ -15,6 +15,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.geographic import UNKNOWN_ZONE
 
 _LARGEST_ZONE = 60
+_MOST_EAST_M, _MOST_NORTH_M = 1_000_000, 10_000_000  # of every zone
 _LETTERS = 'CDEFGHJKLMNPQRSTUVWX'
 _FIRST_OF_THE_NORTH = 'N'
 
@@ -68,12 +69,29 @@ def utm_position(name: str, *, source: str = '') -> UtmPosition:
     zone = number(source, 'zone', fields[2])
     if zone is not None and (zone != int(zone) or not 1 <= zone <= _LARGEST_ZONE):
         raise DriveError(f'{source}: UTM zone {fields[2]}, expected 1 to {_LARGEST_ZONE}')
+    if zone is not None and (
+        east_m == north_m == 0 or not (east_m < _MOST_EAST_M and abs(north_m) <= _MOST_NORTH_M)
+    ):
+        raise DriveError(
+            f'{source}: {east_m:g} east, {north_m:g} north is no position in a UTM zone; expected '
+            f'east below {_MOST_EAST_M} m and north up to {_MOST_NORTH_M} m'
+        )
     letter = fields[3].strip().upper()
     if letter and (len(letter) > 1 or letter not in _LETTERS):
         raise DriveError(f'{source}: UTM letter {fields[3]}, expected one of C to X')
     return UtmPosition(
         source, east_m, north_m, UNKNOWN_ZONE if zone is None else int(zone), letter
     )
+
+
+def heading_deg(name: str, fields: Sequence[str]) -> float | None:
+    """The heading in a name's fields; raises DriveError for one that is none, such as -999."""
+    found = number(name, 'heading', fields[8])
+    if found is not None and not -180 <= found <= 360:
+        raise DriveError(
+            f'{name}: heading is {fields[8]}, expected -180 to 360 degrees, or nothing'
+        )
+    return found
 
 
 def number(source: str, field: str, text: str) -> float | None:

@@ -444,6 +444,11 @@ def _made(msgtype: str, **fields: Any) -> Any:
 
 def _header(stamp_ns: int, frame: str) -> Any:
     seconds, nanoseconds = divmod(stamp_ns, 10**9)
+    if not -(2**31) <= seconds < 2**31:
+        raise DriveError(
+            f'a stamp is {seconds} s, but stamps of ROS 2 end at {2**31 - 1} s; give seconds, or '
+            'a higher --rate'
+        )
     stamp = _made('builtin_interfaces/msg/Time', sec=seconds, nanosec=nanoseconds)
     return _made('std_msgs/msg/Header', stamp=stamp, frame_id=frame)
 

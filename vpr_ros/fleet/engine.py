@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vpr_ros.core.atomic import only_writer
 from vpr_ros.core.errors import FleetError, VprError
+from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.fleet.address import checked_address, has_scheme, without_secrets
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ class Database:
     def __init__(self, address: str) -> None:
         """Nothing is written; raises FleetError for a bad address and without the library."""
         self.address = checked_address(address)
+        if self.is_folder and Path(self.address).is_file():
+            raise FleetError(
+                f'{self.address}: a file, expected the folder of a store; give another --fleet'
+            )
         require_processor()
         lancedb = _imported('lancedb')
         self._database = ask(self.address, lambda: lancedb.connect(self.address))
@@ -145,6 +150,10 @@ class Database:
             yield
             return
         folder = Path(self.address)
+        if (folder / HEADER_NAME).exists():
+            raise FleetError(
+                f'{folder}: a map, expected the folder of a store; give another --fleet'
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder / f'{name}.lance', waits=True):
             yield

@@ -23,12 +23,12 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CameraInfo, NavSatFix, NavSatStatus
 from std_srvs.srv import Trigger
 
-from vpr_ros.core.camera import camera_info_topic, field_of_view_deg, is_rectified, pinhole
+from vpr_ros.core.camera import camera_info_topic, is_rectified, told_by
 from vpr_ros.core.encodings import to_rgb
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.drives.geographic import degrees_of_fix, east_north_of
+from vpr_ros.drives.geographic import degrees_of_fix, east_north_of, require_near
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
@@ -220,8 +220,10 @@ class Inputs:
 
     def _on_odometry(self, message: Odometry) -> None:
         pose = convert.pose_numbers(message.pose.pose)
-        stamp_ns = convert.stamp_ns(message.header.stamp)
-        self._mailbox.put(OdometryCame(stamp_ns, pose, self._now_ns()))
+        now_ns = self._now_ns()
+        stamp_ns = convert.stamp_ns(message.header.stamp) or now_ns
+        frames = message.header.frame_id, message.child_frame_id
+        self._mailbox.put(OdometryCame(stamp_ns, pose, now_ns, frames))
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
         pose = convert.pose_numbers(message.pose.pose)
@@ -234,9 +236,10 @@ class Inputs:
             return
         try:
             place = degrees_of_fix(message)
+            require_near(*place, datum, source='the position', step='')
+            position_m = np.array(east_north_of(*place, datum))
         except VprError as error:
             raise VprError(f'gps/fix: {error}; the position is ignored') from error
-        position_m = np.array(east_north_of(*place, datum))
         variance = max(message.position_covariance[0], message.position_covariance[4])
         known = message.position_covariance_type != NavSatFix.COVARIANCE_TYPE_UNKNOWN
         sigma_m = variance**0.5 if known and variance > 0 else _USUAL_GPS_SIGMA_M
@@ -244,25 +247,18 @@ class Inputs:
 
     def _on_camera_info(self, camera: int, topic: str, message: CameraInfo) -> None:
         """Tell the calibration when it changes, which is mostly once."""
+        region = message.roi
         told = [
             message.width,
             message.height,
             message.distortion_model,
+            (region.x_offset, region.y_offset, region.width, region.height),
             *(np.asarray(values).tobytes() for values in (message.k, message.d, message.p)),
         ]
         if self._calibrations.get(camera) == told:
             return
-        calibration = pinhole(
-            message.width,
-            message.height,
-            matrix=message.k,
-            distortion_model=message.distortion_model,
-            distortion=message.d,
-            projection=message.p,
-            rectified=is_rectified(topic),
-        )
-        seen_deg = field_of_view_deg(message.width, float(message.k[0]))
-        self._mailbox.put(CameraInfoCame(topic, calibration, seen_deg, camera))
+        calibration = told_by(message, rectified=is_rectified(topic))
+        self._mailbox.put(CameraInfoCame(topic, calibration, camera))
         self._calibrations[camera] = told
 
     def _on_clock_jump(self, jump: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.camera import Camera
+from vpr_ros.core.camera import Calibration
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.session.config import SessionConfig
@@ -43,6 +43,7 @@ class OdometryCame:
     stamp_ns: int
     odom_T_base: Poses  # [7], not checked yet
     came_ns: int = 0
+    frames: tuple[str, str] = ('', '')  # of the pose, and of what is at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,7 @@ class CameraInfoCame:
     """A camera told its calibration."""
 
     topic: str
-    calibration: Camera | None  # None: unset, or not understood
-    field_of_view_deg: float | None  # horizontal
+    calibration: Calibration
     camera: int = 0
 
 

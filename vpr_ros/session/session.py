@@ -77,6 +77,7 @@ class Session:
         self._config = config
         self._mounting_of = mounting_of
         self._odometry = Odometry()
+        self._odometry_frames: tuple[str, str] | None = None  # of the newest pose
         self._whereabouts = Whereabouts(
             localizer.place_map.poses[:, :3],
             map_frame=map_frame,
@@ -142,6 +143,7 @@ class Session:
         decoded_s = time.perf_counter()
         yield from self._look_up_mounting(event)
         frame = Frame(image, event.stamp_ns, event.camera_frame, event.camera)
+        yield from self._compare_size(frame)
         located = yield from self._locate(frame, event.came_ns)
         waited = {'wait': started_s - event.came_s, 'decode': decoded_s - started_s}
         self.counts.took({name: value * 1e3 for name, value in waited.items()})
@@ -161,6 +163,21 @@ class Session:
             'and publish /clock; otherwise tf and GPS do not fit the images',
             key='clock',  # the numbers differ from image to image
         )
+
+    def _compare_size(self, frame: Frame) -> Iterator[Answer]:
+        """Tell once where a calibration is not of these images, so that landmarks are not used."""
+        place_map = self.localizer.place_map
+        camera = self.localizer.rig.cameras[frame.camera].calibration or place_map.header.camera
+        if camera is None or not place_map.has_landmarks or not self._config.use_landmarks:
+            return
+        try:
+            camera.scaled_to(frame.image.shape[1], frame.image.shape[0])
+        except VprError as error:
+            yield from self._once(
+                f'camera {frame.camera + 1}: {error}; landmarks are not used. Publish the '
+                'camera_info of these images',
+                key=f'size of {frame.camera}',
+            )
 
     def _behind_s(self, event: ImageCame) -> float:
         """How far an image is older than the last one of its camera."""
@@ -273,6 +290,7 @@ class Session:
 
     def _on_odometry(self, event: OdometryCame) -> Iterator[Answer]:
         pose = checked_pose(event.odom_T_base, source='odom')
+        yield from self._compare_odometry(event.frames)
         newest_ns = self._odometry.newest_ns
         if newest_ns is not None and event.stamp_ns <= newest_ns:
             if (newest_ns - event.stamp_ns) / 1e9 < self._config.time_jump:
@@ -280,6 +298,20 @@ class Session:
             self._odometry.clear()
         self._odometry.add(event.stamp_ns, pose, event.came_ns)
         yield from self._correct_waiting(event.stamp_ns)
+
+    def _compare_odometry(self, frames: tuple[str, str]) -> Iterator[Answer]:
+        """Start anew where odometry comes from another program: its poses have another origin."""
+        before, self._odometry_frames = self._odometry_frames, frames
+        if before in (None, frames):
+            return
+        self._odometry.clear()
+        names = ' and '.join(
+            ' to '.join(name or 'no frame' for name in each) for each in (before, frames)
+        )
+        yield from self._once(
+            f'odom: odometry of several frames, {names}; let one program publish on this topic',
+            key='odom frames',
+        )
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
         self._whereabouts.take_gps(event, self._config)
@@ -293,11 +325,17 @@ class Session:
 
     def _on_camera_info(self, event: CameraInfoCame) -> Iterator[Answer]:
         cameras = self.localizer.rig.cameras
-        cameras[event.camera] = replace(cameras[event.camera], calibration=event.calibration)
-        seen_deg = event.field_of_view_deg
+        told = event.calibration
+        cameras[event.camera] = replace(cameras[event.camera], calibration=told.camera)
+        seen_deg = told.field_of_view_deg
         mapped_deg = self.localizer.place_map.header.field_of_view_deg
         said = (f'{view:.0f}' if view else 'unknown' for view in (seen_deg, mapped_deg))
         self.counts.say(**{'field of view, camera/map [deg]': '/'.join(said)})
+        if told.why_not and self.localizer.place_map.has_landmarks:
+            yield from self._once(
+                f'{event.topic}: the calibration in its camera_info cannot be used: '
+                f"{told.why_not}; landmarks are looked for with the mapping camera's"
+            )
         if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
             yield from self._once(
                 f'{event.topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import command
+from vpr_ros.cli.options import output_file
 from vpr_training.data.config import DataConfig
 from vpr_training.data.inspection import broken, described, described_recall_set
 from vpr_training.data.layouts import open_places, open_recall_set, trains
@@ -36,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--picture',
-        type=Path,
+        type=output_file,
         metavar='FILE',
         help='write the picture to this file (default: inspect-NAME.png in this folder)',
     )

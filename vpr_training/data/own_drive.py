@@ -38,7 +38,7 @@ from vpr_training.data.recall_set import RecallSet
 _JPEG_QUALITY = 95
 _DONE = 'images.txt'  # of a cached bag: its frames, written last
 _LEFT_OUT = 'left_out.txt'  # and what is to be said of those that could not be read
-_CACHE_VERSION = b'2'  # rises when readers read what they did not read before
+_CACHE_VERSION = b'3'  # rises when readers read what they did not read before
 
 
 def recognizes(root: Path) -> bool:

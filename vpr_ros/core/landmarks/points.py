@@ -129,7 +129,13 @@ class LandmarkMaker:
                 f'the depth image has {depth_m.shape[1]}x{depth_m.shape[0]} pixels and its image '
                 f'{width}x{height}, expected two aligned images of one size'
             )
-        camera = self.camera.scaled_to(width, height)
+        try:
+            camera = self.camera.scaled_to(width, height)
+        except VprError as error:
+            raise VprError(
+                f'{error}; landmarks need the calibration of these images: record their '
+                'camera_info, or map with --landmarks none'
+            ) from error
         self._coming.append(self._pool.submit(self._view, image, pose, camera, depth_m))
         if len(self._coming) > self._at_once:
             yield from self._take(self._coming.popleft().result())

@@ -1,0 +1,147 @@
+"""Calibrations as drivers send them: of a part of the sensor, of nothing, or of other images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import bags
+import numpy as np
+import pytest
+from session_world import image_at, session_on, street, texts
+from worlds import picture, write_posed_folder, write_tiny_model
+
+from vpr_ros import build_map
+from vpr_ros.core.camera import told_by
+from vpr_ros.core.image import encode_jpeg
+from vpr_ros.drives import open_drive
+from vpr_ros.session.events import CameraInfoCame
+
+SENSOR = [480.0, 0, 320, 0, 480, 240, 0, 0, 1]
+GOOD = [120.0, 0, 80, 0, 120, 60, 0, 0, 1]
+NAN = float('nan')
+
+
+def camera_info(
+    matrix: Sequence[float] = GOOD,
+    *,
+    size: tuple[int, int] = (160, 120),
+    region: tuple[int, int, int, int] = (0, 0, 0, 0),
+    model: str = 'plumb_bob',
+    distortion: Sequence[float] = (0, 0, 0, 0, 0),
+):
+    """size: width, height; region: left, top, width, height."""
+    left, top, width, height = region
+    return bags.made(
+        'sensor_msgs/msg/CameraInfo',
+        header=bags.header(1, 'camera'),
+        width=size[0],
+        height=size[1],
+        distortion_model=model,
+        d=np.array(distortion, dtype=np.float64),
+        k=np.array(matrix, dtype=np.float64),
+        r=np.eye(3).ravel(),
+        p=np.insert(np.array(matrix, dtype=np.float64).reshape(3, 3), 3, 0, axis=1).ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=bags.made(
+            'sensor_msgs/msg/RegionOfInterest',
+            x_offset=left,
+            y_offset=top,
+            width=width,
+            height=height,
+            do_rectify=False,
+        ),
+    )
+
+
+def drive(path: Path, infos: Sequence, *, count: int = 8) -> Path:
+    """Photos of 160x120 along x; the n-th camera_info beside the n-th of them."""
+    with bags.writing(path) as put:
+        for index in range(count):
+            put('/odom', index, bags.odometry(100 + index, bags.along_x(index)))
+            photo = bags.compressed(100 + index, 0, data=encode_jpeg(picture(index)))
+            put('/camera/image_raw/compressed', index, photo)
+            put('/camera/camera_info', index, infos[min(index, len(infos) - 1)])
+    return path
+
+
+@pytest.mark.parametrize('rectified', [False, True])
+def test_a_region_of_the_sensor_is_a_camera_that_sees_less(rectified: bool) -> None:
+    message = camera_info(SENSOR, size=(640, 480), region=(200, 150, 160, 120))
+    found = told_by(message, rectified=rectified)
+    assert found.camera is not None and (found.camera.width_px, found.camera.height_px) == (
+        160,
+        120,
+    )
+    assert found.camera.matrix == (480, 0, 120, 0, 480, 90, 0, 0, 1)
+    assert found.field_of_view_deg == pytest.approx(18.9, abs=0.05)
+
+
+@pytest.mark.parametrize('region', [(0, 0, 0, 0), (0, 0, 640, 480), (200, 150, 640, 480)])
+def test_the_whole_sensor_and_a_region_beyond_it_leave_the_calibration(region) -> None:
+    found = told_by(camera_info(SENSOR, size=(640, 480), region=region), rectified=False)
+    assert found.camera is not None and found.camera.matrix == tuple(SENSOR)
+    assert found.camera.width_px == 640
+
+
+@pytest.mark.parametrize(
+    ('info', 'why'),
+    [
+        (camera_info([0.0] * 9), 'K is all zeros'),
+        (camera_info([1.0, 0, 0, 0, 1, 0, 0, 0, 1]), 'K has a focal length of 1 pixels'),
+        (camera_info([NAN] * 9), 'K has NaN'),
+        (camera_info(distortion=[NAN] * 5), 'D has NaN'),
+        (camera_info(size=(0, 0)), 'it is for images of 0x0 pixels'),
+        (camera_info(model='fisheye', distortion=[0.1] * 4), "'fisheye' with 4 coefficients"),
+    ],
+)
+def test_a_calibration_that_is_none_says_why(tmp_path: Path, info, why: str) -> None:
+    found = open_drive(drive(tmp_path / 'bag', [info]))
+    assert found.camera is None
+    said = [note for note in found.warnings if note.startswith('/camera/camera_info: ')]
+    assert len(said) == 1 and why in said[0]
+    if 'focal length' in why or 'zeros' in why:
+        assert found.field_of_view_deg is None
+
+
+def test_the_first_calibration_that_tells_is_taken(tmp_path: Path) -> None:
+    found = open_drive(drive(tmp_path / 'bag', [camera_info([0.0] * 9), camera_info()]))
+    assert found.camera is not None and found.camera.matrix == tuple(GOOD)
+    assert found.warnings == []
+
+
+def test_a_posed_folder_says_why_its_calibration_is_none(tmp_path: Path) -> None:
+    write_posed_folder(tmp_path, [0, 1])
+    numbers = {'camera_matrix': '1, 0, 0, 0, 1, 0, 0, 0, 1', 'distortion_coefficients': '0'}
+    numbers |= {'rectification_matrix': '1, 0, 0, 0, 1, 0, 0, 0, 1'}
+    numbers |= {'projection_matrix': '1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0'}
+    lines = [f'{name}: {{data: [{values}]}}' for name, values in numbers.items()]
+    text = 'image_width: 160\nimage_height: 120\ndistortion_model: plumb_bob\n'
+    (tmp_path / 'camera_info.yaml').write_text(text + '\n'.join(lines))
+    found = open_drive(tmp_path)
+    assert found.camera is None and found.field_of_view_deg is None
+    assert any('K has a focal length of 1 pixels' in note for note in found.warnings)
+
+
+def test_a_calibration_of_other_images_names_the_way_out(tmp_path: Path, capsys) -> None:
+    model = write_tiny_model(tmp_path / 'model', cells=True).folder
+    bag = drive(tmp_path / 'bag', [camera_info(size=(1920, 1080))])
+    words = ['--bag', str(bag), '--model', str(model), '--output', str(tmp_path / 'map')]
+    assert build_map.main(words) == 2
+    said = capsys.readouterr().err
+    assert 'the calibration is for 1920x1080' in said and '--landmarks none' in said
+    assert build_map.main([*words, '--landmarks', 'none']) == 0
+
+
+def test_the_node_says_why_landmarks_are_not_used(tmp_path: Path, monkeypatch) -> None:
+    place_map = street(tmp_path / 'map')
+    session = session_on(place_map)
+    monkeypatch.setattr(type(place_map), 'has_landmarks', True)
+    broken = CameraInfoCame('/cam', told_by(camera_info([0.0] * 9), rectified=False))
+    assert '/cam: the calibration in its camera_info cannot be used: K is all' in texts(
+        session.handle(broken)
+    )
+    assert session.handle(broken) == []
+    session.handle(CameraInfoCame('/cam', told_by(camera_info(), rectified=False)))
+    said = texts(session.handle(image_at(3, 100)))  # 16x16 pixels
+    assert 'the calibration is for 160x120; landmarks are not used' in said
+    assert 'landmarks' not in texts(session.handle(image_at(4, 101)))
