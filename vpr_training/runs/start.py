@@ -44,8 +44,8 @@ def started(config: TrainConfig) -> TrainConfig:
 def initial_network(config: TrainConfig) -> Network:
     """The network at its start, of settings that are `started`; raises VprError.
 
-    A checkpoint whose projection has another size (network.descriptor_size), or that has none, gets
-    one of random weights, and one without cells may get these (network.cells).
+    A checkpoint whose projection has another size than network.descriptor_size, or that has none,
+    gets one of random weights, and one without cells may get these (network.cells).
     """
     if not config.init:
         return Network(config.network)
