@@ -285,7 +285,7 @@ from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.drive import RecordedFrame
 
 class Drive:
-    name, frame_id, datum, warnings = 'made', 'map', None, []
+    name, frame_id, datum, pose_source, warnings = 'made', 'map', None, '', []
     has_heading = mounting_known = True
     base_T_camera, field_of_view_deg = FORWARD_CAMERA, None
     poses = np.tile(FORWARD_CAMERA, (2, 1))

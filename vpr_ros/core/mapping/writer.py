@@ -96,14 +96,10 @@ class MapWriter:
         JPEG (empty: it has none), and in a map with cells their signs [h * w, C / 8].
         """
         pose = checked_pose(pose, source=name)
-        if (
-            descriptor.shape != (self._descriptor_size,)
-            or not np.isfinite(descriptor).all()
-            or not descriptor.any()
-        ):
+        if descriptor.shape != (self._descriptor_size,) or not np.isfinite(descriptor).all():
             raise MapError(
                 f'{name}: descriptor of shape {descriptor.shape}, expected finite values of shape '
-                f'({self._descriptor_size},), not all of them zero'
+                f'({self._descriptor_size},)'
             )
         self._require_cells(name, cells)
         self._thumbnails.write(thumbnail)
