@@ -207,7 +207,7 @@ def test_an_interrupted_run_goes_on_and_a_second_one_describes_nothing(
     describer = OnnxDescriber(Model.open(model_folder))
     images, store = open_recall_set(walk), tmp_path / 'store'
     stopped = Counting(describer, stop_after=20)
-    with pytest.raises(KeyboardInterrupt, match='16 of 40 images; the same command continues from'):
+    with pytest.raises(KeyboardInterrupt, match='16 of 40 images; the same command continues'):
         examine(stopped, images, store)
     partial = next(store.glob('*.partial'))
     partial.write_bytes(partial.read_bytes() + b'half a row')

@@ -68,8 +68,8 @@ def model_that_made(name: str, sha256: str) -> Path:
         except VprError:
             continue
     raise MapError(
-        f'the map was made with model {name} ({sha256[:12]}), which is not a shipped model of this '
-        'version; give its folder with the parameter `model`, or --model, or build the map anew'
+        f'the map was made with model {name} ({sha256[:12]}), which is not a shipped model of '
+        'this version; give its folder with the parameter `model`, or --model, or build the map anew'
     )
 
 
