@@ -69,7 +69,8 @@ def model_that_made(name: str, sha256: str) -> Path:
             continue
     raise MapError(
         f'the map was made with model {name} ({sha256[:12]}), which is not a shipped model of '
-        'this version; give its folder with the parameter `model`, or --model, or build the map anew'
+        'this version; give its folder with the parameter `model`, or --model, or build the map '
+        'anew'
     )
 
 
