@@ -19,7 +19,8 @@ from vpr_ros.core.describing import parity
 from vpr_ros.core.describing.backend import open_describer
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import CARD_NAME, Model, read_card
-from vpr_ros.core.describing.openvino import OpenVinoDescriber
+from vpr_ros.core.describing.openvino import OpenVinoDescriber, compiled_request
+from vpr_ros.core.errors import BackendError
 
 T = TypeVar('T')
 
@@ -79,6 +80,21 @@ def test_shipped_models_are_described_as_by_onnxruntime_fp32_not_in_fewer_bits(
     for precision, least in (('fp32', 0.9999), ('int8', 0.98)):
         if precision == 'fp32' or precision in accepted:
             assert apart(least_cosine, name, precision) > least
+
+
+def test_settings_that_a_graph_cannot_be_compiled_with_give_way_to_the_next(
+    openvino: None, tmp_path: Path
+) -> None:
+    apart(run_by_the_second_settings, tmp_path)
+
+
+def run_by_the_second_settings(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    library = sys.modules['openvino']
+    refused = {'NO_SUCH_SETTING': 'yes'}
+    assert compiled_request(library, model, [refused, {}]) is not None
+    with pytest.raises(BackendError, match='NO_SUCH_SETTING'):
+        compiled_request(library, model, [refused])
 
 
 def test_auto_measures_once_and_says_what_it_measured(openvino: None, tmp_path: Path) -> None:

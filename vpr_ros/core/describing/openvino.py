@@ -3,10 +3,12 @@
 Left to itself OpenVINO computes float layers in bfloat16 where the processor has it, which is what
 makes it faster than onnxruntime there (decision 0027). An fp32 graph is asked for as fp32
 and computed so; an int8 graph's float layers may take fewer bits, for its others have fewer still.
+Where OpenVINO has no bfloat16 for one of them, as for lite0's on a processor with AMX, they are
+computed in fp32, too.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,13 +48,10 @@ class OpenVinoDescriber:
             'PERFORMANCE_HINT': 'LATENCY',
         }
         bits: Bits = 'int8' if model.precision.startswith('int8') else 'fp32'
-        if bits != 'int8':
-            settings['INFERENCE_PRECISION_HINT'] = 'f32'
-        try:
-            compiled = openvino.Core().compile_model(str(model.graph), 'CPU', settings)
-            self._request = compiled.create_infer_request()
-        except RuntimeError as error:  # pybind11 turns C++ exceptions into these
-            raise BackendError(f'{model.graph}: OpenVINO cannot run it ({error})') from error
+        in_fp32 = settings | {'INFERENCE_PRECISION_HINT': 'f32'}
+        self._request = compiled_request(
+            openvino, model, [settings, in_fp32] if bits == 'int8' else [in_fp32]
+        )
         require_parity(self, reference, bits, what=openvino_name())
 
     @property
@@ -83,6 +82,20 @@ class OpenVinoDescriber:
                 [np.array(self._request.get_output_tensor(row).data) for row in range(outputs)]
             )
         return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+
+def compiled_request(openvino: Any, model: Model, ways: Sequence[Mapping[str, Any]]) -> Any:
+    """What runs a graph, by the first settings that it can be compiled with.
+
+    Raises BackendError where there are none.
+    """
+    core, refused = openvino.Core(), ''
+    for settings in ways:
+        try:
+            return core.compile_model(str(model.graph), 'CPU', settings).create_infer_request()
+        except RuntimeError as error:  # pybind11 turns C++ exceptions into these
+            refused = refused or str(error)
+    raise BackendError(f'{model.graph}: OpenVINO cannot run it ({refused})')
 
 
 def _imported() -> Any:
