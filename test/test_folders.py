@@ -826,8 +826,10 @@ def test_a_real_posed_folder_survives_every_storage(tmp_path, shared_data):
 
 
 def test_real_photos_are_where_their_survey_says(shared_data):
+    east_m, north_m = 386_000.0, 6_174_000.0
     drive = open_drive(
-        shared_data / 'lund_street_gps' / 'database', DriveOptions(datum=Datum(33, 'U', 0.0, 0.0))
+        shared_data / 'lund_street_gps' / 'database',
+        DriveOptions(datum=Datum(33, 'U', east_m, north_m)),
     )
     table = np.genfromtxt(
         shared_data / 'lund_street_gps' / 'positions.csv',
@@ -837,7 +839,7 @@ def test_real_photos_are_where_their_survey_says(shared_data):
         encoding=None,
     )
     surveyed = {
-        row['image']: (row['utm_east'], row['utm_north'])
+        row['image']: (row['utm_east'] - east_m, row['utm_north'] - north_m)
         for row in table
         if row['split'] == 'database'
     }

@@ -307,7 +307,7 @@ def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its
         (bytes(4000), '4000 bytes, all of them zero'),
         (b'\0\0\0\x18ftypheic' + bytes(900), 'HEIC, which is not supported; convert it to JPEG'),
         (b'\0\0\0\x18ftypavif' + bytes(900), 'AVIF, which is not supported'),
-        (b'version https://git-lfs.github.com/spec/v1\n', 'pointer of Git LFS'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'Git LFS pointer'),
     ],
 )
 def test_what_stands_in_place_of_an_image_is_told(content, said):
