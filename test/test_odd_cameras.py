@@ -10,7 +10,7 @@ from session_world import image_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map
-from vpr_ros.core.camera import told_by
+from vpr_ros.core.camera import read_camera_info
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import open_drive
 from vpr_ros.session.events import CameraInfoCame
@@ -67,7 +67,7 @@ def drive(path: Path, infos: Sequence, *, count: int = 8) -> Path:
 @pytest.mark.parametrize('rectified', [False, True])
 def test_a_region_of_the_sensor_is_a_camera_that_sees_less(rectified: bool) -> None:
     message = camera_info(SENSOR, size=(640, 480), region=(200, 150, 160, 120))
-    found = told_by(message, rectified=rectified)
+    found = read_camera_info(message, rectified=rectified)
     assert found.camera is not None and (found.camera.width_px, found.camera.height_px) == (
         160,
         120,
@@ -78,7 +78,7 @@ def test_a_region_of_the_sensor_is_a_camera_that_sees_less(rectified: bool) -> N
 
 @pytest.mark.parametrize('region', [(0, 0, 0, 0), (0, 0, 640, 480), (200, 150, 640, 480)])
 def test_the_whole_sensor_and_a_region_beyond_it_leave_the_calibration(region) -> None:
-    found = told_by(camera_info(SENSOR, size=(640, 480), region=region), rectified=False)
+    found = read_camera_info(camera_info(SENSOR, size=(640, 480), region=region), rectified=False)
     assert found.camera is not None and found.camera.matrix == tuple(SENSOR)
     assert found.camera.width_px == 640
 
@@ -136,12 +136,12 @@ def test_the_node_says_why_landmarks_are_not_used(tmp_path: Path, monkeypatch) -
     place_map = street(tmp_path / 'map')
     session = session_on(place_map)
     monkeypatch.setattr(type(place_map), 'has_landmarks', True)
-    broken = CameraInfoCame('/cam', told_by(camera_info([0.0] * 9), rectified=False))
+    broken = CameraInfoCame('/cam', read_camera_info(camera_info([0.0] * 9), rectified=False))
     assert '/cam: the calibration in its camera_info cannot be used: K is all' in texts(
         session.handle(broken)
     )
     assert session.handle(broken) == []
-    session.handle(CameraInfoCame('/cam', told_by(camera_info(), rectified=False)))
+    session.handle(CameraInfoCame('/cam', read_camera_info(camera_info(), rectified=False)))
     said = texts(session.handle(image_at(3, 100)))  # 16x16 pixels
     assert 'the calibration is for 160x120; landmarks are not used' in said
     assert 'landmarks' not in texts(session.handle(image_at(4, 101)))

@@ -23,7 +23,7 @@ from session_world import (
     texts,
 )
 
-from vpr_ros.core.camera import Calibration
+from vpr_ros.core.camera import CameraCalibration
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, yaw_quat
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
@@ -490,7 +490,7 @@ def test_two_cameras_keep_their_own_clocks(place_map: PlaceMap) -> None:
 
 def test_a_camera_that_sees_less_than_the_mapping_one_is_told_once(place_map: PlaceMap) -> None:
     session = session_on(place_map)
-    event = CameraInfoCame('/cam', Calibration(None, 35.0))
+    event = CameraInfoCame('/cam', CameraCalibration(None, 35.0))
     assert 'this camera sees 35 degrees, the map was made with 90' in texts(session.handle(event))
     assert session.handle(event) == []
     assert session.counts.snapshot().facts['field of view, camera/map [deg]'] == '35/90'

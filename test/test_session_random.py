@@ -25,7 +25,7 @@ from session_world import (
     street,
 )
 
-from vpr_ros.core.camera import Calibration
+from vpr_ros.core.camera import CameraCalibration
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.same_places import rows_before
@@ -169,7 +169,7 @@ class AnyEvents(RuleBasedStateMachine):
 
     @rule(seen_deg=st.none() | st.floats(1, 170), camera=st.sampled_from([0, 1]))
     def camera_info(self, seen_deg: float | None, camera: int) -> None:
-        self.session.handle(CameraInfoCame('/cam', Calibration(None, seen_deg), camera))
+        self.session.handle(CameraInfoCame('/cam', CameraCalibration(None, seen_deg), camera))
 
     @invariant()
     def nothing_grows_without_bound_and_weights_are_weights(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vpr_ros.batch.workers import Workers
+from vpr_ros.core.describing.model import CARD_NAME
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
@@ -18,7 +19,7 @@ from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
 
-_NEEDED_NAMES = (HEADER_NAME, 'metadata.yaml', 'card.json')
+_NEEDED_NAMES = (HEADER_NAME, 'metadata.yaml', CARD_NAME)
 _NEEDED_SUFFIXES = ('.bag', '.db3', '.mcap', '.onnx')
 
 RADIUS_M = 5.0

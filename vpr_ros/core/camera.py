@@ -117,7 +117,7 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CameraCalibration:
     """What a calibration tells of a camera."""
 
     camera: Camera | None  # None: unset, or not understood
@@ -130,7 +130,7 @@ def unusable_said(where: str, why: str) -> str:
     return f'{where}: the calibration cannot be used, so there are no landmarks: {why}'
 
 
-def told_by(message: Any, *, rectified: bool) -> Calibration:
+def read_camera_info(message: Any, *, rectified: bool) -> CameraCalibration:
     """Read a sensor_msgs/CameraInfo of ROS 1 or 2; rectified: as in `camera_calibration`.
 
     Its numbers are those of the whole sensor. Where the region of interest is a part of it, the
@@ -163,7 +163,7 @@ def camera_calibration(
     distortion: Sequence[float],
     projection: Sequence[float] | NDArray[np.float64] = (),
     rectified: bool = False,
-) -> Calibration:
+) -> CameraCalibration:
     """What a calibration tells, which may be unset or not understood.
 
     matrix: K [9], distortion: D, projection: P [12] of sensor_msgs/CameraInfo; rectified: the
@@ -197,9 +197,9 @@ def camera_calibration(
     elif not np.isfinite(numbers).all():
         why_not = 'D has NaN or infinity'
     if why_not:
-        return Calibration(None, seen_deg, why_not)
+        return CameraCalibration(None, seen_deg, why_not)
     held = tuple(given.tolist())
-    return Calibration(
+    return CameraCalibration(
         Camera(int(width_px), int(height_px), held, distortion_model, numbers), seen_deg
     )
 

@@ -17,7 +17,7 @@ from vpr_ros.core.camera import (
     Camera,
     camera_info_topic,
     is_rectified,
-    told_by,
+    read_camera_info,
     unusable_said,
 )
 from vpr_ros.core.encodings import to_depth_m, to_rgb
@@ -263,7 +263,7 @@ def _calibration(
     seen_deg, why_not = None, ''
     for raw in islice(messages(reader, connections, []), _PROBED):
         try:
-            found = told_by(decoded(reader, raw), rectified=is_rectified(image_topic))
+            found = read_camera_info(decoded(reader, raw), rectified=is_rectified(image_topic))
         except DriveError as error:
             why_not = why_not or str(error)
             continue

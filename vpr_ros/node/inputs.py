@@ -23,7 +23,7 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CameraInfo, NavSatFix, NavSatStatus
 from std_srvs.srv import Trigger
 
-from vpr_ros.core.camera import camera_info_topic, is_rectified, told_by
+from vpr_ros.core.camera import camera_info_topic, is_rectified, read_camera_info
 from vpr_ros.core.encodings import to_rgb
 from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.localizing.outcome import Fix
@@ -257,7 +257,7 @@ class Inputs:
         ]
         if self._calibrations.get(camera) == told:
             return
-        calibration = told_by(message, rectified=is_rectified(topic))
+        calibration = read_camera_info(message, rectified=is_rectified(topic))
         self._mailbox.put(CameraInfoCame(topic, calibration, camera))
         self._calibrations[camera] = told
 

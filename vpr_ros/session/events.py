@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.camera import Calibration
+from vpr_ros.core.camera import CameraCalibration
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.session.config import SessionConfig
@@ -69,7 +69,7 @@ class CameraInfoCame:
     """A camera told its calibration."""
 
     topic: str
-    calibration: Calibration
+    calibration: CameraCalibration
     camera: int = 0
 
 
