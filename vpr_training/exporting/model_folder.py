@@ -37,7 +37,7 @@ def trained(path: Path, name: str, told_by: Path | None = None) -> tuple[Network
         json.dumps(cleaned(provenance))
     except (TypeError, ValueError) as error:
         raise TrainingError(
-            f'{path}: provenance holds more than plain values ({error}); a card cannot tell it'
+            f'{path}: provenance holds more than plain values ({error}); a card cannot hold it'
         ) from error
     data = provenance.get('training_data', 'unknown data')
     summary = f'{network.config.backbone} + {network.config.aggregator}, trained on {data}'
