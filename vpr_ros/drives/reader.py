@@ -242,9 +242,9 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
     every = bags_in(folder)
     if (folder / 'metadata.yaml').is_file():
         _require_fetched([folder / 'metadata.yaml', *every])
-        listed_files = _files_in_metadata(folder / 'metadata.yaml')
+        listed_files = _files_in_metadata(folder)
         others = [file for file in every if listed_files and file.name not in listed_files]
-        if missing := _missing_parts(folder):
+        if missing := _missing(listed_files, folder):
             _note(
                 warnings,
                 f'{folder}: metadata.yaml lists {", ".join(missing)}, which is not there, so that '
@@ -286,16 +286,15 @@ def _say_unread(
         )
 
 
-def _missing_parts(folder: Path) -> list[str]:
-    """Files that a bag's metadata lists and that are not in its folder."""
-    named = _files_in_metadata(folder / 'metadata.yaml')
-    return sorted(name for name in named if not (folder / name).exists())
+def _missing(names: set[str], folder: Path) -> list[str]:
+    """The names of which the folder has no file, sorted."""
+    return sorted(name for name in names if not (folder / name).exists())
 
 
-def _files_in_metadata(metadata: Path) -> set[str]:
+def _files_in_metadata(folder: Path) -> set[str]:
     """Names of the files that a bag's metadata lists; empty where it cannot be read."""
     try:
-        found = yaml.safe_load(metadata.read_text(encoding='utf-8'))
+        found = yaml.safe_load((folder / 'metadata.yaml').read_text(encoding='utf-8'))
         return {
             PurePath(name).name
             for name in found['rosbag2_bagfile_information']['relative_file_paths']
@@ -359,7 +358,7 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
             f'{broken[0]}: {sentence(error)}; its complete part was read '
             f'({_recovery(broken[0])} for the rest)',
         )
-    elif readable == files and not any(_missing_parts(path) for path in paths if path.is_dir()):
+    elif readable == files and not any(_missing(_files_in_metadata(path), path) for path in paths):
         _note(
             warnings,
             f'{paths[0]}: {sentence(error)}; the files are read without it, and '
