@@ -17,6 +17,7 @@ from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, calibrate, evaluate_bag, images_to_bag, map
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.geometry import said_frames
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
@@ -118,6 +119,21 @@ def test_the_node_starts_anew_where_odometry_comes_from_another_program(tmp_path
     assert 'odom: odometry of several frames, odom to base_link and odom_combined to' in notes
     assert session._odometry.distance_m(101 * SECOND, round(101.5 * SECOND)) is None
     assert session.handle(came(2, 102, 'odom')) == []
+
+
+@pytest.mark.parametrize(
+    ('frames', 'said'),
+    [
+        (('odom', 'base_link'), 'odom to base_link'),
+        (('odom', ''), 'odom'),
+        (('', 'base_link'), 'base_link'),
+        (('', ''), 'no frame'),
+    ],
+)
+def test_a_frame_without_a_name_is_left_out_of_messages(
+    frames: tuple[str, str], said: str
+) -> None:
+    assert said_frames(*frames) == said
 
 
 # Stamps that tell no time

@@ -44,6 +44,11 @@ def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
     return poses
 
 
+def said_frames(parent: str, child: str) -> str:
+    """What messages call the pose parent_T_child; '' is a frame that nobody named."""
+    return ' to '.join(name for name in (parent, child) if name) or 'no frame'
+
+
 def _first_bad(poses: Poses, bad: NDArray[np.bool_]) -> list[float]:
     rows = poses.reshape(-1, 7)[bad.reshape(-1, 7).any(axis=1)]
     return [float(value) for value in rows[0]]

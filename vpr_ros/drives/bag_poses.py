@@ -13,7 +13,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 
 from vpr_ros.core.errors import DriveError, VprError
-from vpr_ros.core.geometry import IDENTITY, checked_pose
+from vpr_ros.core.geometry import IDENTITY, checked_pose, said_frames
 from vpr_ros.core.trajectory import Trajectory, jumped
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
@@ -171,11 +171,13 @@ class _Track:
         named = {number: frames for frames, number in reversed(self._frames.items())}
         if len(counts) > 1:
             said = ', '.join(
-                f'{_pair(named[number])}: {count}' for number, count in enumerate(counts.tolist())
+                f'{said_frames(*named[number])}: {count}'
+                for number, count in enumerate(counts.tolist())
             )
             warnings.append(
-                f'{topic}: poses of several frames, {said}; only those of {_pair(named[most])} '
-                'are used. Let each program publish on a topic of its own'
+                f'{topic}: poses of several frames, {said}; only those of '
+                f'{said_frames(*named[most])} are used. Let each program publish on a topic of '
+                'its own'
             )
         return whose == most, named[most]
 
@@ -284,11 +286,6 @@ def _on_the_earth(places_deg: NDArray[np.float64]) -> NDArray[np.float64]:
     return 6.371e6 * np.stack(
         [np.cos(latitude) * east, np.cos(latitude) * north, np.sin(latitude)], axis=1
     )
-
-
-def _pair(frames: tuple[str, str]) -> str:
-    """A frame and its child frame, in words."""
-    return ' to '.join(name for name in frames if name) or 'no frame'
 
 
 def _said(reasons: Counter[str]) -> str:

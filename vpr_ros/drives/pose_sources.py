@@ -14,6 +14,7 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.geometry import said_frames
 from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_of
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
@@ -182,9 +183,8 @@ def _chosen(
                 reasons.append(f'tf from map goes before {named} (--pose-topic takes that)')
             else:
                 share = f'known at {known:.0%} of the time of the images'
-                reasons.append(
-                    f'not {tf.moving}: {poses.frame_id} to {poses.base_frame} is {share}'
-                )
+                frames = said_frames(poses.frame_id, poses.base_frame)
+                reasons.append(f'not {tf.moving}: {frames} is {share}')
                 poses = None
     if poses is not None:
         return _said(reader, poses, tf.moving or '/tf', tree, tf, reasons, warnings)
@@ -351,7 +351,7 @@ def _said(
     kinds = {entry.msgtype for entry in reader.connections if entry.topic == topic}
     is_tf = bool(kinds & set(TRANSFORMS))
     what = (
-        f'{poses.frame_id} to {poses.base_frame}'
+        said_frames(poses.frame_id, poses.base_frame)
         if is_tf
         else f'{short(kinds.pop() if kinds else "")}, {frame_of(poses.frame_id, poses.datum)}'
     )

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vpr_ros.core.geometry import IDENTITY, angle_between, checked_pose, compose, invert
+from vpr_ros.core.geometry import (
+    IDENTITY,
+    angle_between,
+    checked_pose,
+    compose,
+    invert,
+    said_frames,
+)
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 
@@ -101,7 +108,7 @@ class TransformTree:
             if step is None:
                 return None
             pose = compose(pose, invert(step) if upwards else step)
-        return checked_pose(pose, source=f'{parent} to {child}')
+        return checked_pose(pose, source=said_frames(parent, child))
 
     def connects(self, parent: str, child: str) -> bool:
         """Whether a chain of transforms leads from one frame to the other."""
@@ -161,7 +168,7 @@ class TransformTree:
         if not known.any():
             return None
         return Trajectory.from_unordered(
-            stamps_ns[known], poses[known], source=f'{parent} to {child}'
+            stamps_ns[known], poses[known], source=said_frames(parent, child)
         )
 
     def _disputed(self) -> list[_Edge]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vpr_ros.core.camera import differs
 from vpr_ros.core.errors import VprError
-from vpr_ros.core.geometry import checked_pose, compose, invert
+from vpr_ros.core.geometry import checked_pose, compose, invert, said_frames
 from vpr_ros.core.localizing.belief import speed_bound_mps
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
@@ -305,9 +305,7 @@ class Session:
         if before in (None, frames):
             return
         self._odometry.clear()
-        names = ' and '.join(
-            ' to '.join(name or 'no frame' for name in each) for each in (before, frames)
-        )
+        names = ' and '.join(said_frames(*each) for each in (before, frames))
         yield from self._once(
             f'odom: odometry of several frames, {names}; let one program publish on this topic',
             key='odom frames',
