@@ -1,13 +1,19 @@
 """Diagnostics say the first thing that is wrong and what to do next."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
+from session_world import image_at
 from test_localize import assert_reported
+from worlds import write_pictured_map
 
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.node import diagnostics
@@ -20,15 +26,16 @@ from vpr_ros.node.diagnostics import (
     latencies_of,
     status_message,
 )
+from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.session.counts import Counted
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 GOOD = Health(
     node='/robot/localize',
     stage=Stage.ACTIVE,
-    cameras=[Camera('/front', 1)],
+    period_s=1.0,
+    cameras=[Camera('/front', 1, silent_s=0.1, interval_s=0.2)],
     images=10,
-    images_lately=5,
     counted=Counted(localized=10, fixes=9, facts={'state': 'LOCALIZED', 'odometry': '50 Hz'}),
 )
 
@@ -47,11 +54,11 @@ def lost(reason: Reason) -> Counted:
         ({'stage': Stage.INACTIVE}, WARN, 'ros2 lifecycle set /robot/localize activate'),
         ({'clock_stands': True}, WARN, 'nothing publishes /clock; play the bag with --clock'),
         (
-            {'images_lately': 0, 'cameras': [Camera('/front', 1), Camera('/rear', 0)]},
+            {'cameras': [Camera('/front', 1), Camera('/rear', 0)]},
             WARN,
             'nothing publishes /rear; check image_topic and image_transport',
         ),
-        ({'images_lately': 0}, WARN, 'on /front, which has a publisher; check image_qos'),
+        ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check image_qos'),
         ({'counted': Counted(last_error='image: broken')}, WARN, 'image: broken'),
         ({'counted': Counted()}, WARN, 'no image localized yet'),
         (
@@ -67,6 +74,25 @@ def test_the_first_thing_that_is_wrong_is_said(
 ) -> None:
     found, text = judge(replace(GOOD, **changes))
     assert found == level and said in text
+
+
+@pytest.mark.parametrize(
+    ('silent_s', 'interval_s', 'level'),
+    [
+        (0.9, 0.1, OK),
+        (1.1, 0.1, WARN),
+        (1.1, 0.0, WARN),  # one image alone
+        (9.0, 5.0, OK),  # a camera slower than the status
+        (10.1, 5.0, WARN),
+    ],
+)
+def test_images_have_stopped_after_a_period_and_two_intervals_of_the_camera(
+    silent_s: float, interval_s: float, level: bytes
+) -> None:
+    camera = Camera('/front', 1, silent_s=silent_s, interval_s=interval_s)
+    assert judge(replace(GOOD, cameras=[camera]))[0] == level
+    silent = Camera('/rear', 1)
+    assert judge(replace(GOOD, cameras=[silent, camera]))[0] == level
 
 
 @pytest.mark.parametrize('reason', list(Reason))
@@ -117,3 +143,46 @@ def test_a_simulated_clock_that_stands_is_told_by_the_wall_clock() -> None:
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         assert_reported(peer, reports, 'unconfigured, so no image is localized', WARN)
         assert_reported(peer, reports, 'lifecycle: unconfigured')
+
+
+def test_a_slow_camera_is_no_silent_one_and_a_node_configured_anew_waits_for_images(
+    tmp_path: Path,
+) -> None:
+    values = write_pictured_map(tmp_path, 3, spacing_m=10.0) | {'autostart': False}
+    overrides = [
+        NodeParameter(name, value=str(value) if isinstance(value, Path) else value)
+        for name, value in values.items()
+    ]
+    with domain() as (_, peer):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        node = LocalizeNode(context=peer.node.context, parameter_overrides=overrides)
+        peer.wait(
+            lambda: peer.node.count_publishers('/diagnostics') > 0, 'the node does not show up'
+        )
+        peer.spin(0.5)  # the listener learns of the publisher a moment later
+
+        def said() -> str:
+            before = len(reports)
+            node._publish_diagnostics()
+            peer.wait(lambda: len(reports) > before, 'no diagnostics')
+            return reports[-1].status[0].message
+
+        def images_came(*seconds_ago: float) -> None:
+            now_s = time.perf_counter()
+            for ago_s in seconds_ago:
+                node._configured.mailbox.put(replace(image_at(1, 1), came_s=now_s - ago_s))
+
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert said().startswith('no images arrive')
+        images_came(250, 200, 150)
+        assert said().startswith('no images arrive')
+        images_came(100, 50)
+        assert not said().startswith('no images arrive')
+        assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert said().startswith('no images arrive')
+        node.close()
+        node.destroy_node()

@@ -2,13 +2,14 @@
 
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import pytest
 from session_world import image_at, initial_pose, odometry_at, session_on, street
 
 from vpr_ros.session.answers import Answer, Localized, Noted, Replied
 from vpr_ros.session.events import ImageCame, ResetAsked, TriggerAsked
-from vpr_ros.session.mailbox import _MOST_EVENTS, Mailbox
+from vpr_ros.session.mailbox import _MOST_EVENTS, Mailbox, Pace
 from vpr_ros.session.worker import Worker
 
 
@@ -34,6 +35,18 @@ def test_only_the_newest_image_of_a_camera_waits_and_no_camera_starves() -> None
         mailbox.put(image)
     assert taken(mailbox, 2) == [first[-1], other]
     assert (mailbox.images, mailbox.dropped) == (6, 4)
+
+
+def test_the_pace_of_a_camera_is_its_own_and_outlasts_a_pause() -> None:
+    mailbox = Mailbox()
+    for came_s in (10.0, 15.0, 20.0, 25.0):
+        mailbox.put(replace(image_at(1, 1), came_s=came_s))
+        mailbox.put(replace(image_at(1, 1, camera=1), came_s=came_s + 0.1))
+    assert mailbox.pace(0) == Pace(25.0, 5.0) and mailbox.pace(2) is None
+    mailbox.put(replace(image_at(1, 1), came_s=999.0))
+    assert mailbox.pace(0) == Pace(999.0, 5.0)
+    mailbox.put(replace(image_at(1, 1, camera=2), came_s=7.0))
+    assert mailbox.pace(2) == Pace(7.0, 0.0)
 
 
 @pytest.mark.parametrize('event', [ResetAsked(), TriggerAsked()])

@@ -66,7 +66,7 @@ def test_every_value_of_diagnostics_has_its_meaning(tmp_path: Path) -> None:
         facts=dict.fromkeys((*counted.facts, *_said_facts()), 'x'),
     )
     health = Health(
-        node='/localize', stage=Stage.ACTIVE, correction_age_s=1.0, counted=every,
+        node='/localize', stage=Stage.ACTIVE, period_s=1.0, correction_age_s=1.0, counted=every,
         facts=dict.fromkeys(_made_facts(), 'x'),
     )  # fmt: skip
     from builtin_interfaces.msg import Time

@@ -4,6 +4,7 @@ It says what came in, what came out, how long it took, and what to do next. Leve
 person has to act before anything can work, WARN where there is no fix now, OK otherwise.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -86,6 +87,12 @@ class Camera:
 
     topic: str
     publishers: int
+    silent_s: float = math.inf  # since its last image
+    interval_s: float = 0.0  # at which its images came lately; 0 if not known
+
+    def is_silent(self, period_s: float) -> bool:
+        """Whether its images stopped: none came in a period, nor in two of its intervals."""
+        return self.silent_s > max(period_s, 2 * self.interval_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +101,13 @@ class Health:
 
     node: str  # its full name
     stage: Stage
+    period_s: float  # between statuses
     problem: str = ''  # why the last transition failed
     doing: str = ''  # what configuring waits for
     clock_stands: bool = False  # the node's time is simulated, and nothing publishes /clock
     cameras: Sequence[Camera] = ()
     images: int = 0
     dropped: int = 0
-    images_lately: int = 0  # since the last status
     wants_odometry: bool = False  # for tf
     correction_age_s: float | None = None  # of map -> odom; None while it is not sent
     counted: Counted = field(default_factory=Counted)
@@ -139,7 +146,7 @@ def judge(health: Health) -> tuple[bytes, str]:
             'use_sim_time is true and nothing publishes /clock; '
             'play the bag with --clock, or set use_sim_time to false'
         )
-    if not health.images_lately:
+    if all(camera.is_silent(health.period_s) for camera in health.cameras):
         return warn, _no_images(health.cameras)
     if not counted.localized:
         return warn, counted.last_error or 'no image localized yet'

@@ -32,7 +32,7 @@ from vpr_ros.node.spinning import until_shutdown
 from vpr_ros.node.tf import Transforms
 from vpr_ros.rerun_log.drive_log import DriveLog
 from vpr_ros.session.events import SettingsChanged
-from vpr_ros.session.mailbox import Mailbox
+from vpr_ros.session.mailbox import Mailbox, Pace
 from vpr_ros.session.session import Session
 from vpr_ros.session.worker import Worker
 
@@ -95,7 +95,6 @@ class LocalizeNode(LifecycleNode):
         self._problem = ''  # why the last transition failed
         self._doing = ''  # while configuring, which may take minutes
         self._said_doing_s = -math.inf
-        self._images_before = 0
         self._transforms = transforms
         if transforms is None and Transforms.available():
             self._transforms = Transforms(self)
@@ -376,6 +375,7 @@ class LocalizeNode(LifecycleNode):
         health = Health(
             node=self.get_fully_qualified_name(),
             stage=self._stage(),
+            period_s=self.config.diagnostics_period,
             problem=self._problem,
             doing=self._doing,
             clock_stands=now.nanoseconds == 0,
@@ -388,20 +388,25 @@ class LocalizeNode(LifecycleNode):
 
     def _with_session(self, health: Health, configured: Configured) -> Health:
         """Further facts of a configured node, for diagnostics."""
-        images = configured.mailbox.images
-        lately, self._images_before = images - self._images_before, images
         return replace(
             health,
             cameras=[
-                Camera(topic, self.count_publishers(topic)) for topic in image_topics(self.config)
+                self._camera(topic, configured.mailbox.pace(camera))
+                for camera, topic in enumerate(image_topics(self.config))
             ],
-            images=images,
+            images=configured.mailbox.images,
             dropped=configured.mailbox.dropped,
-            images_lately=lately,
             correction_age_s=configured.outputs.correction_age_s,
             counted=configured.session.counts.snapshot(),
             facts={**health.facts, **_facts(configured)},
         )
+
+    def _camera(self, topic: str, pace: Pace | None) -> Camera:
+        """One image topic, for diagnostics."""
+        publishers = self.count_publishers(topic)
+        if pace is None:
+            return Camera(topic, publishers)
+        return Camera(topic, publishers, time.perf_counter() - pace.last_s, pace.interval_s)
 
     def _stage(self) -> Stage:
         if self._configured is None:

@@ -8,6 +8,8 @@ another. All other events are kept in the order of their coming and are read bef
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 from threading import Condition
 from typing import TypeAlias
 
@@ -17,6 +19,7 @@ from vpr_ros.session.events import OUTDATES_IMAGES, Event, ImageCame, OdometryCa
 Answers: TypeAlias = list[Answer]
 
 _MOST_EVENTS = 10_000  # that wait; odometry beyond them is dropped, oldest first
+_ARRIVALS_KEPT = 6  # of each camera: one long pause does not change the median of five intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,14 @@ class Letter:
     answers: Future[Answers] = field(default_factory=Future)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the images of one camera come, by time.perf_counter."""
+
+    last_s: float  # when the last one came
+    interval_s: float  # median of the last intervals; 0 before the second image
+
+
 class Mailbox:
     """One reader, many writers; counts the images that came and those that were dropped."""
 
@@ -35,6 +46,7 @@ class Mailbox:
         self._changed = Condition()
         self._events: deque[Letter] = deque()
         self._images: dict[int, Letter] = {}  # by camera, the one that waits longest first
+        self._arrived_s: dict[int, deque[float]] = {}  # by camera: its last images
         self._closed = False
         self.images = 0
         self.dropped = 0
@@ -44,11 +56,20 @@ class Mailbox:
         letter = Letter(event)
         with self._changed:
             if isinstance(event, ImageCame):
-                self._put_image(event.camera, letter)
+                self._put_image(event, letter)
             else:
                 self._put_event(letter)
             self._changed.notify()
         return letter.answers
+
+    def pace(self, camera: int) -> Pace | None:
+        """How the images of a camera come; None before the first."""
+        with self._changed:
+            arrived_s = list(self._arrived_s.get(camera, ()))
+        if not arrived_s:
+            return None
+        intervals_s = [later - before for before, later in pairwise(arrived_s)]
+        return Pace(arrived_s[-1], median(intervals_s) if intervals_s else 0.0)
 
     def take(self) -> Letter | None:
         """Wait for a letter and remove it, images last; None once the mailbox is closed."""
@@ -75,9 +96,11 @@ class Mailbox:
             self._images.clear()
             self._changed.notify_all()
 
-    def _put_image(self, camera: int, letter: Letter) -> None:
+    def _put_image(self, event: ImageCame, letter: Letter) -> None:
         """An unread older image of the camera is dropped, and its turn taken over."""
+        camera = event.camera
         self.images += 1
+        self._arrived_s.setdefault(camera, deque(maxlen=_ARRIVALS_KEPT)).append(event.came_s)
         if self._closed or camera in self._images:
             self.dropped += 1
         if not self._closed:
