@@ -8,6 +8,10 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
@@ -186,3 +190,19 @@ def test_a_slow_camera_is_no_silent_one_and_a_node_configured_anew_waits_for_ima
         assert said().startswith('no images arrive')
         node.close()
         node.destroy_node()
+
+
+def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Path) -> None:
+    with (
+        domain() as (number, peer),
+        running(number, autostart=False, diagnostics_period=60.0, map=tmp_path),
+    ):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.1)
+        request = SetParameters.Request(
+            parameters=[Parameter(name='diagnostics_period', value=value)]
+        )
+        assert peer.call(SetParameters, '/localize/set_parameters', request).results[0].successful
+        change = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        assert not peer.call(ChangeState, '/localize/change_state', change).success
+        peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)

@@ -123,6 +123,8 @@ class LocalizeNode(LifecycleNode):
         """Open the model and the map."""
         try:
             self._problem = ''
+            self._timer.timer_period_ns = round(self.config.diagnostics_period * 1e9)
+            self._timer.reset()  # or else the new period begins when the old one ends
             self._configured = self._configure()
         except Exception as error:  # rclpy would swallow it
             return self._failed(error)
