@@ -143,6 +143,21 @@ def test_bad_input_is_one_line_and_status_2(
     assert said in error and error.count('\n') == 1
 
 
+def test_a_folder_without_a_card_is_told_with_what_to_give(
+    tmp_path: Path, walk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'run').mkdir()
+    given = ['--model', str(tmp_path / 'run'), '--dataset', str(walk)]
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert 'run: no model here (no card.json); give a folder that `python -m vpr_' in error
+    for name in ('best.ckpt', 'last.ckpt'):
+        (tmp_path / 'run' / name).write_bytes(b'')
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert 'no model here (no card.json), but best.ckpt, last.ckpt; give a checkpoint' in error
+
+
 def test_an_unreadable_image_is_named(
     model_folder: Path, walk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
-from vpr_ros.core.describing.model import Model
+from vpr_ros.core.describing.model import CARD_NAME, Model
 from vpr_training.basics.errors import TrainingError
 from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
 
@@ -21,6 +21,12 @@ def open_describer(
     The exported folder lives as long as `scratch`.
     """
     if path.is_dir():
+        checkpoints = sorted(file.name for file in path.glob('*.ckpt'))
+        if checkpoints and not (path / CARD_NAME).is_file():
+            raise TrainingError(
+                f'{path}: no model here (no {CARD_NAME}), but {", ".join(checkpoints)}; '
+                'give a checkpoint'
+            )
         return OnnxDescriber(Model.open(path, precision=precision), singly=False)
     if not path.exists():
         raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')

@@ -144,6 +144,11 @@ def read_card(path: Path) -> ModelCard:
     try:
         with _opened(path) as file:
             found = parse_json(file.read(MOST_BYTES + 1))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f'{path.parent}: no model here (no {path.name}); give a folder that '
+            '`python -m vpr_training.export` wrote'
+        ) from error
     except OSError as error:
         raise ModelError(f'{path}: {error.strerror or error}') from error
     except DocumentError as error:
