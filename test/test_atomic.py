@@ -20,7 +20,7 @@ from waiting import until
 from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.core import atomic
-from vpr_ros.core.atomic import only_writer, replace_file, staged_file, staged_folder
+from vpr_ros.core.atomic import holds_other, only_writer, replace_file, staged_file, staged_folder
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.header import read_header, write_calibration
@@ -294,6 +294,17 @@ def test_a_target_of_another_kind_is_refused_before_any_work(tmp_path: Path) -> 
     with pytest.raises(OSError, match='not a regular file'), staged_file(tmp_path):
         raise AssertionError
     assert names(tmp_path) == ['file']
+
+
+def test_a_folder_replaces_an_empty_one_and_one_of_its_kind_alone(tmp_path: Path) -> None:
+    assert not holds_other(tmp_path / 'nothing', 'card.json')
+    (tmp_path / 'folder').mkdir()
+    assert not holds_other(tmp_path / 'folder', 'card.json')
+    (tmp_path / 'folder' / 'diary.txt').touch()
+    assert holds_other(tmp_path / 'folder', 'card.json')
+    assert holds_other(tmp_path / 'folder' / 'diary.txt', 'card.json')
+    (tmp_path / 'folder' / 'card.json').touch()
+    assert not holds_other(tmp_path / 'folder', 'card.json')
 
 
 @pytest.fixture

@@ -184,7 +184,10 @@ def test_an_output_with_other_files_is_refused_before_the_work(
     missing = str(tmp_path / 'missing.ckpt')
     assert export.main(['--checkpoint', missing, '--output', str(tmp_path / 'home')]) == 2
     assert 'home: exists and is not a model; give --output' in capsys.readouterr().err
-    assert (tmp_path / 'home' / 'diary.txt').read_text() == 'dear diary'
+    file = tmp_path / 'home' / 'diary.txt'
+    assert export.main(['--checkpoint', missing, '--output', str(file)]) == 2
+    assert 'diary.txt: exists and is not a model; give' in capsys.readouterr().err
+    assert file.read_text() == 'dear diary'
 
 
 class _Evil:

@@ -87,6 +87,7 @@ def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys
         (['export', 'map', '--geojson', 'out'], 'no position on the Earth'),
         (['export', 'map', '--csv', '/nowhere/out'], 'cannot be written'),
         (['export', 'map', '--images', 'model'], 'exists and is not a posed folder'),
+        (['export', 'map', '--images', 'note.txt'], 'exists and is not a posed folder'),
         (['merge', 'map', 'nowhere', '--output', 'all'], 'no map here'),
         (['prune', 'map', '--distance', '-1'], '--distance'),
         (['prune', 'map', '--bag', 'plain', '--model', 'model'], 'has no poses, expected true'),
@@ -107,6 +108,7 @@ def test_what_cannot_be_done_is_one_line_and_the_map_stays(
         write_tiny_model(tmp_path / 'other', name='other', grid=4)
     for name in ('plain', 'utm'):
         (tmp_path / name).mkdir()
+    (tmp_path / 'note.txt').write_text('mine')
     image = (world / 'day' / 'images' / '000000.jpg').read_bytes()
     (tmp_path / 'plain' / '0.jpg').write_bytes(image)
     (tmp_path / 'utm' / '@500000.0@5000000.0@33@T@@@@@90@@@@@@.jpg').write_bytes(image)

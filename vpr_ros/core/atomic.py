@@ -109,6 +109,16 @@ def staged_file(target: Path) -> Iterator[Path]:
                 os.unlink(staging)
 
 
+def holds_other(target: Path, mark: str) -> bool:
+    """Whether something is at `target` that a folder must not replace which holds a file `mark`.
+
+    An empty folder may be replaced, and one with the file, because it is of the same kind.
+    """
+    if not target.is_dir():
+        return target.exists()
+    return not (target / mark).is_file() and any(target.iterdir())
+
+
 def replace_file(target: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
     with staged_file(target) as staging:

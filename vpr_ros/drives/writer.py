@@ -31,7 +31,7 @@ from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import holds_other, staged_folder
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
@@ -405,10 +405,7 @@ def _check_target(output: Path, storage: Storage) -> None:
         return
     if output.suffix in ('.bag', '.mcap', '.db3'):
         raise DriveError(f'{output}: a ROS 2 bag is a folder; leave out {output.suffix}')
-    is_bag = output.is_dir() and (
-        (output / 'metadata.yaml').is_file() or not any(output.iterdir())
-    )
-    if output.exists() and not is_bag:
+    if holds_other(output, 'metadata.yaml'):
         raise DriveError(f'{output}: exists and is not a ROS 2 bag; it will not be replaced')
 
 

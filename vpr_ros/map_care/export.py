@@ -17,7 +17,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from vpr_ros.core.atomic import staged_file, staged_folder
+from vpr_ros.core.atomic import holds_other, staged_file, staged_folder
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -80,7 +80,7 @@ def export_images(place_map: PlaceMap, folder: Path) -> None:
             f'{place_map.folder}: {without} of {len(place_map)} places have no thumbnail, '
             'and --images needs them; the map was made with --no-thumbnails'
         )
-    if folder.exists() and any(folder.iterdir()) and not (folder / POSES_NAME).is_file():
+    if holds_other(folder, POSES_NAME):
         raise MapError(f'{folder}: exists and is not a posed folder; give a new one')
     names = [f'{place:06d}.jpg' for place in range(len(place_map))]
     try:

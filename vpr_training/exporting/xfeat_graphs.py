@@ -18,7 +18,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import holds_other, staged_folder
 from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,
@@ -45,7 +45,7 @@ def export_xfeat(output: Path) -> list[Path]:
     Raises TrainingError without the package and where the folder holds something else,
     ParityError where a graph computes something else.
     """
-    if output.is_dir() and not (output / NETWORK_NAME).is_file() and any(output.iterdir()):
+    if holds_other(output, NETWORK_NAME):
         raise TrainingError(
             f'{output}: exists and does not hold XFeat; give --output a new folder or one of XFeat'
         )

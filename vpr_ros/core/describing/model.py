@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vpr_ros.core.atomic import recover_folder, staged_folder
+from vpr_ros.core.atomic import holds_other, recover_folder, staged_folder
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.describing.precision import (
     GRAPH_NAMES,
@@ -282,7 +282,7 @@ def write_model(
 
 def require_replaceable(folder: Path) -> None:
     """Raise ModelError where a model would take the place of something that is none."""
-    if folder.is_dir() and not (folder / CARD_NAME).is_file() and any(folder.iterdir()):
+    if holds_other(folder, CARD_NAME):
         raise ModelError(
             f'{folder}: exists and is not a model; give --output a new folder or an existing model'
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.atomic import staged_folder
+from vpr_ros.core.atomic import holds_other, staged_folder
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.features import Features
@@ -148,7 +148,7 @@ class MapWriter:
 
 def require_replaceable(folder: Path) -> None:
     """Raise MapError where a map would take the place of something that is none."""
-    if folder.is_dir() and not (folder / HEADER_NAME).is_file() and any(folder.iterdir()):
+    if holds_other(folder, HEADER_NAME):
         raise MapError(
             f'{folder}: exists and is not a map; give --output a new folder or an existing map'
         )
