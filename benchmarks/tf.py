@@ -24,9 +24,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
+from sections import DRIVES, map_of_day
 from sensor_msgs.msg import CompressedImage
 
-from vpr_ros.build_map import build_map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
@@ -38,7 +38,6 @@ from vpr_ros.node.conversions import stamp_message
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.node.spinning import until_shutdown
 
-DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 IMAGES, ODOMETRY = '/camera/image/compressed', '/odom'
 TICK_NS = 5_000_000
 ASKED_NS = 50_000_000
@@ -183,7 +182,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = Model.open(default_model())
         map_folder = Path(folder) / 'map'
-        build_map(open_drive(DRIVES / 'day'), OnnxDescriber(model, singly=False), map_folder)
+        map_of_day(OnnxDescriber(model, singly=False), map_folder)
         columns = [f'fresh {tolerance:g} s' for tolerance in FRESH_S]
         print(
             '| odometry late s | '
