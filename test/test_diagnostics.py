@@ -62,7 +62,7 @@ def lost(reason: Reason) -> Counted:
             WARN,
             'nothing publishes /rear; check image_topic and image_transport',
         ),
-        ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check image_qos'),
+        ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
         ({'counted': Counted(last_error='image: broken')}, WARN, 'image: broken'),
         ({'counted': Counted()}, WARN, 'no image localized yet'),
         (
