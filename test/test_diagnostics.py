@@ -95,8 +95,14 @@ def test_images_have_stopped_after_a_period_and_two_intervals_of_the_camera(
 ) -> None:
     camera = Camera('/front', 1, silent_s=silent_s, interval_s=interval_s)
     assert judge(replace(GOOD, cameras=[camera]))[0] == level
-    silent = Camera('/rear', 1)
-    assert judge(replace(GOOD, cameras=[silent, camera]))[0] == level
+
+
+def test_one_silent_camera_of_two_is_told() -> None:
+    level, said = judge(replace(GOOD, cameras=[*GOOD.cameras, Camera('/rear', 1)]))
+    assert level == WARN
+    assert said.startswith('localized, but no images arrive on /rear, which has a publisher')
+    _, said = judge(replace(GOOD, cameras=[*GOOD.cameras, Camera('/rear', 0)]))
+    assert said.startswith('localized, but no images arrive: nothing publishes /rear;')
 
 
 @pytest.mark.parametrize('reason', list(Reason))

@@ -146,8 +146,9 @@ def judge(health: Health) -> tuple[bytes, str]:
             'use_sim_time is true and nothing publishes /clock; '
             'play the bag with --clock, or set use_sim_time to false'
         )
-    if all(camera.is_silent(health.period_s) for camera in health.cameras):
-        return warn, _no_images(health.cameras)
+    silent = [camera for camera in health.cameras if camera.is_silent(health.period_s)]
+    if len(silent) == len(health.cameras):
+        return warn, _no_images(silent)
     if not counted.localized:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
@@ -156,14 +157,16 @@ def judge(health: Health) -> tuple[bytes, str]:
         return warn, (
             'localized, but publish_tf has no odometry; remap odom to the topic that has it'
         )
+    if silent:
+        return warn, f'localized, but {_no_images(silent)}'
     return ok, 'localized'
 
 
 def _no_images(cameras: Sequence[Camera]) -> str:
-    silent = [camera.topic for camera in cameras if not camera.publishers]
-    if silent:
+    unpublished = [camera.topic for camera in cameras if not camera.publishers]
+    if unpublished:
         return (
-            f'no images arrive: nothing publishes {", ".join(silent)}; '
+            f'no images arrive: nothing publishes {", ".join(unpublished)}; '
             'check image_topic and image_transport'
         )
     topics = ', '.join(camera.topic for camera in cameras)
