@@ -110,9 +110,10 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 
 def holds_other(target: Path, mark: str) -> bool:
-    """Whether something is at `target` that a folder must not replace which holds a file `mark`.
+    """Whether `target` is something that a new folder of one kind must not replace.
 
-    An empty folder may be replaced, and one with the file, because it is of the same kind.
+    mark: the file that each folder of this kind has. Nothing, an empty folder and a folder with
+    that file may be replaced.
     """
     if not target.is_dir():
         return target.exists()
