@@ -290,7 +290,8 @@ def localized(
         outcome = located.outcome
         fixed = isinstance(outcome, Fix)
         right = fixed and own[frame] and bool(fix_near_by.accepts(outcome.pose, base))
-        first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
+        similar = localizer.most_similar(query)
+        first, alone = (found.place_index[0] for found in (located.candidates, similar))
         inside = error_m = np.nan
         if fixed and own[frame]:
             away_m = outcome.pose[:3] - base[:3]

@@ -185,14 +185,21 @@ class Belief:
         return self._map.has_all
 
     def contrast(self, query: Array, camera: int = 0) -> Array:
-        """What a query has that others of its drive have not, to search a large map for."""
+        """What a query has that others of its drive have not, in its own form."""
         return np.asarray(query - self._of(camera).background)
 
-    @property
-    def looks_at(self) -> int:
-        """How many places a search by contrast should find, fewer once it knows where it is."""
+    def standing_out(
+        self, query: Array, row: Array | None, inside: Rows | None, count: int, *, camera: int = 0
+    ) -> Rows:
+        """Places that look like what a query has and others of its drive have not, best first.
+
+        query: [D]; row: [N], its similarity to all places, of a small map; inside: [K], only some
+        places; count: find so many at least. Once the belief knows where it is, it looks at fewer.
+        """
         at_work = float(self._weight[:, _USUAL + 1 :].sum())
-        return _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
+        looks_at = _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
+        contrast = self.contrast(query if row is None else row, camera)
+        return self._map.standing_out(contrast, inside, max(looks_at, count))
 
     def step(
         self,

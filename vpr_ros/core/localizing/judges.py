@@ -5,6 +5,7 @@ weighs the places and a calibrated probability decides.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from vpr_ros.core.localizing.estimate import (
 from vpr_ros.core.localizing.match import log_likelihood
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, Sought
+from vpr_ros.core.localizing.retrieve import Candidates, Named, Retrieved
 from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors
@@ -71,8 +72,8 @@ class Judge(Protocol):
         """Whether `judge` wants the similarity of every place."""
         ...
 
-    def sought(self, query: Query) -> Sought | None:
-        """What else `judge` wants to be found; None for nothing."""
+    def named(self, query: Query) -> Named | None:
+        """Names the places that `judge` wants to be found; None: those most similar to a query."""
         ...
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
@@ -91,8 +92,8 @@ class Alone:
         """place_map: that is searched."""
         self._has_heading = place_map.header.has_heading
 
-    def sought(self, query: Query) -> None:
-        """None: a single image needs no further places."""
+    def named(self, query: Query) -> None:
+        """None: a single image may show what is most similar to it."""
 
     @property
     def needs_every_place(self) -> bool:
@@ -138,12 +139,9 @@ class Drive:
         self._belief.begin_at(standing.on(rows))
         return standing.share_kept(rows)
 
-    def sought(self, query: Query) -> Sought | None:
-        """Places like what this image alone has; of a small map all places are compared."""
-        if self.needs_every_place:
-            return None
-        contrast = self._belief.contrast(query.descriptor, self._camera(query))
-        return Sought(contrast, self._belief.looks_at)
+    def named(self, query: Query) -> Named:
+        """Those like what this image has and others of its drive have not."""
+        return partial(self._belief.standing_out, query.descriptor, camera=self._camera(query))
 
     @property
     def needs_every_place(self) -> bool:
