@@ -56,6 +56,7 @@ _SHARPNESS = 0.6  # nats of log likelihood for one standard deviation of a row
 _ELSEWHERE_HEIGHT = 1.5  # standard deviations of a row
 _ACCELERATION = 0.02  # share of the weight whose speed changes by one step, per frame
 _ACCELERATES_EVERY = 3  # frames
+_MORE_THAN_USUAL = 1.0  # standard deviations of a row, by which a place is like an image
 _GETS_LOST = 1e-2  # of leaving the map, or being carried away, per frame
 _LOST_PER_S = 2e-3  # the same for the time without a frame
 _COMES_BACK = 0.1  # of coming onto the map from elsewhere, per frame
@@ -200,6 +201,16 @@ class Belief:
         looks_at = _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
         contrast = self.contrast(query if row is None else row, camera)
         return self._map.standing_out(contrast, inside, max(looks_at, count))
+
+    def looks_usual(self, query: Array, places: Rows) -> bool:
+        """Whether there are places [K], but none is more like a query than the usual place is.
+
+        query: in the form that `step` takes. The drive's background is not subtracted: where it is
+        wrong, as behind a lens that has just been covered, it makes other places stand out.
+        """
+        row = self._map.row(query)
+        least = row.mean() + _MORE_THAN_USUAL * row.std()
+        return len(places) > 0 and bool((self._map.row_at(places, query) < least).all())
 
     def step(
         self,

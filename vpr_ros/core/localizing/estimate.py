@@ -68,12 +68,18 @@ def estimate(candidates: Candidates, config: LocalizerConfig, *, has_heading: bo
 
 
 def observe_mode(
-    candidates: Candidates, similar: Candidates, mode: Mode, config: LocalizerConfig
+    candidates: Candidates,
+    similar: Candidates,
+    mode: Mode,
+    config: LocalizerConfig,
+    *,
+    looks_usual: bool = False,
 ) -> Array:
     """What tells how probable a belief's strongest mode is, [OBSERVED]; see confidence.observe.
 
-    similar: the candidates by this image alone; the best of them outside the mode is the next
-    distinct place, or else the last of them, which is then no less similar.
+    similar: the candidates by this image; the best of them outside the mode is the next distinct
+    place, or else the last of them. looks_usual: the mode is no more like the image than the
+    map's usual place is.
     """
     weights, positions_m = _weights(candidates), candidates.map_T_base[:, :3]
     similarity = float(candidates.similarity[mode.agreeing].max())
@@ -98,7 +104,8 @@ def observe_mode(
         match=match,
         other_match=other,
         rival=mode.rival,
-        contradicted=similar.match is not None and bool(is_outside[:_BEST_MATCHES].all()),
+        contradicted=looks_usual
+        or (similar.match is not None and bool(is_outside[:_BEST_MATCHES].all())),
     )
 
 

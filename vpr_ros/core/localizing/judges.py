@@ -28,7 +28,7 @@ from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.retrieve import Candidates, Named, Retrieved
 from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Descriptors
+from vpr_ros.core.types import Descriptors, Rows
 
 _MOST = 0.5
 _HEARD = 0.5  # share of what landmarks say that the drive remembers
@@ -157,7 +157,11 @@ class Drive:
             return Verdict(candidates, NoFix(Reason.NOTHING_SEEN), shown)
         has_heading = self._map.header.has_heading
         mode = strongest_mode(candidates, config, has_heading=has_heading)
-        observed = observe_mode(candidates, found.similar, mode, config)
+        looks_usual = self._belief.looks_usual(
+            query.descriptor if found.row is None else found.row,
+            self._seen_from(candidates.place_index[mode.agreeing], query.camera),
+        )
+        observed = observe_mode(candidates, found.similar, mode, config, looks_usual=looks_usual)
         probability = float(self._calibration.probability(observed))
         if is_identical and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
@@ -218,6 +222,14 @@ class Drive:
         # A belief is about places as the robot's first camera took them.
         poses = self._rig.base_poses(0, places)
         return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
+
+    def _seen_from(self, places: Rows, camera: int) -> Rows:
+        """The places that a camera sees at some places, without those where nothing is mapped."""
+        shown = self._rig.places_seen(camera)
+        if shown is None:
+            return places
+        seen = shown[places]
+        return np.asarray(seen[seen >= 0])
 
     def _camera(self, query: Query) -> int:
         """The camera that a query's counts as: cameras that look the same way are one."""
