@@ -14,7 +14,7 @@ from typing import Any
 
 from vpr_ros.core.camera import differs
 from vpr_ros.core.errors import VprError
-from vpr_ros.core.geometry import checked_pose, compose, invert, said_frames
+from vpr_ros.core.geometry import checked_pose, said_frames
 from vpr_ros.core.localizing.belief import speed_bound_mps
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
@@ -254,8 +254,7 @@ class Session:
                 )
                 continue
             sigma_m = float(fix.covariance[:3, :3].trace()) ** 0.5
-            estimate = compose(fix.pose, invert(odom_T_base))
-            yield Corrected(self._map_T_odom.step(estimate, sigma_m), stamp_ns)
+            yield Corrected(self._map_T_odom.step(fix.pose, odom_T_base, sigma_m), stamp_ns)
 
     def _travelled_m(self, frame: Frame) -> float | None:
         """How far odometry says the robot moved since the last image."""
