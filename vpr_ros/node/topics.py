@@ -11,7 +11,7 @@ from typing import Any
 
 from rclpy.qos import QoSProfile
 
-from vpr_ros.node.qos import LATCHED, RECENT, image_qos
+from vpr_ros.node.qos import LATCHED, RECENT, STREAMED, image_qos
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ COMPRESSED_IMAGE = Topic(
 CAMERA_INFO = Topic(
     'camera_info',
     'sensor_msgs/msg/CameraInfo',
-    RECENT,
+    STREAMED,
     'Optional; beside the images, such as `/front/camera_info` for `/front/image_raw`. It '
     'calibrates the camera for landmarks. The node warns of a camera that sees much more or much '
     'less than the mapping camera.',
@@ -92,7 +92,7 @@ CAMERA_INFO = Topic(
 ODOM = Topic(
     'odom',
     'nav_msgs/msg/Odometry',
-    RECENT,
+    STREAMED,
     'Optional; for the belief over the drive. `publish_tf` needs it.',
 )
 INITIALPOSE = Topic(
