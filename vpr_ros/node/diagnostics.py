@@ -20,7 +20,7 @@ _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
 _ERROR_LASTS_S = 30.0
 
 VALUES = {
-    'lifecycle': 'unconfigured, inactive or active',
+    'lifecycle': 'unconfigured, inactive, active or finalized',
     'map': 'folder of the map in use',
     'map id': 'digest of that map, which changes with its content',
     'map opened': 'when it was opened',
@@ -79,6 +79,7 @@ class Stage(Enum):
     UNCONFIGURED = 'unconfigured'
     INACTIVE = 'inactive'
     ACTIVE = 'active'
+    FINALIZED = 'finalized'
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ def judge(health: Health) -> tuple[bytes, str]:
         return error, health.problem
     if health.doing:
         return warn, health.doing
+    if health.stage is Stage.FINALIZED:
+        return warn, 'finalized, so no image is localized; end the node and start it again'
     if health.stage is not Stage.ACTIVE:
         step = 'configure' if health.stage is Stage.UNCONFIGURED else 'activate'
         return warn, (

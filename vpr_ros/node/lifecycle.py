@@ -93,6 +93,7 @@ class LocalizeNode(LifecycleNode):
         self._active: Active | None = None
         self._bond: Bond | None = None
         self._problem = ''  # why the last transition failed
+        self._is_finalized = False
         self._doing = ''  # while configuring, which may take minutes
         self._said_doing_s = -math.inf
         self._transforms = transforms
@@ -151,11 +152,13 @@ class LocalizeNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the model and the map."""
+        self._problem = ''
         self._release()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and release whatever the state."""
+        """Stop and release whatever the state; from here no transition leads back."""
+        self._problem, self._is_finalized = '', True
         self._release()
         return super().on_shutdown(state)
 
@@ -405,12 +408,15 @@ class LocalizeNode(LifecycleNode):
 
     def _camera(self, topic: str, pace: Pace | None) -> Camera:
         """One image topic, for diagnostics."""
+        topic = self.resolve_topic_name(topic)  # in its namespace, and as it is remapped
         publishers = self.count_publishers(topic)
         if pace is None:
             return Camera(topic, publishers)
         return Camera(topic, publishers, time.perf_counter() - pace.last_s, pace.interval_s)
 
     def _stage(self) -> Stage:
+        if self._is_finalized:
+            return Stage.FINALIZED
         if self._configured is None:
             return Stage.UNCONFIGURED
         return Stage.INACTIVE if self._active is None else Stage.ACTIVE
