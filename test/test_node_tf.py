@@ -159,6 +159,32 @@ def test_the_cameras_mounting_is_asked_of_tf_with_the_images_frame(
         assert len(transforms.asked) == 2  # once it is known, nobody asks again
 
 
+def test_frames_with_the_leading_slash_of_ros1_are_those_without(world: dict[str, Any]) -> None:
+    """tf2 knows no frame that begins with a slash, so that the mounting was never found."""
+    transforms = FakeTransforms()
+    transforms.known['base_link', 'camera'] = FORWARD_CAMERA
+    slashes = {'base_frame': '/base_link', 'odom_frame': '/odom', 'map_frame': '/map'}
+    with (
+        domain() as (_, peer),
+        node_here(peer, world, transforms, publish_tf=True, **slashes) as node,
+    ):
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        for row in range(8):
+            moved, image = Odometry(child_frame_id='/base_link'), raw(row, stamp_s=100 + row)
+            moved.header.stamp.sec, moved.header.frame_id = 100 + row, '/odom'
+            moved.pose.pose.position.x, moved.pose.pose.orientation.w = 10.0 * row, 1.0
+            image.header.frame_id = '/camera'
+            odometry.publish(moved)
+            peer.spin(0.1)
+            peer.show(images, image)
+        peer.wait(lambda: bool(transforms.sent), 'no transform sent')
+        assert transforms.asked == [('base_link', 'camera')]
+        assert transforms.sent[0][:2] == ('map', 'odom')
+        assert fixes[-1].header.frame_id == 'map'
+
+
 def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
     world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

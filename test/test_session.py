@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ from vpr_ros.session.events import (
     SettingsChanged,
     TriggerAsked,
 )
+from vpr_ros.session.session import Session
 from vpr_ros.session.tracker import REPETITIONS, State
 
 
@@ -441,6 +443,85 @@ def test_late_odometry_does_not_bend_map_to_odom(place_map: PlaceMap, late_s: fl
         assert base[0] == pytest.approx(20 + 2 * seconds, abs=0.7)
     said = session.counts.snapshot().facts['odometry']
     assert said == f'20 Hz, {late_s:.2f} s late'
+
+
+def wheels(x_m: float, stamp_s: float, *, frames: tuple[str, str] = ('', '')) -> OdometryCame:
+    """Odometry that comes as soon as it is stamped."""
+    pose = np.array([x_m, 0, 0, 0, 0, 0, 1.0])
+    return OdometryCame(round(stamp_s * SECOND), pose, round(stamp_s * SECOND), frames)
+
+
+def test_odometry_that_is_set_back_to_zero_loses_no_robot_and_bends_no_transform(
+    place_map: PlaceMap,
+) -> None:
+    """The robot drives 2 m/s; after 12 s the driver of its wheels starts again from zero."""
+    session = session_on(place_map, publish_tf=True)
+    jump_s, corrected, lost, notes = 12.0, [], 0, ''
+    for tick in range(20 * 30):
+        seconds = tick / 20
+        x_m = 2 * seconds - (0 if seconds < jump_s else 2 * jump_s)
+        events: list[Any] = [wheels(x_m, 100 + seconds)]
+        if tick % 20 == 0:
+            events.append(image_at(tick // 20, 100 + seconds))
+        answers = answers_of(session, events)
+        corrected += [(seconds, each) for each in answers if isinstance(each, Corrected)]
+        lost += CorrectionLost() in answers
+        notes += texts(answers)
+        if seconds > 3:
+            assert session.state is State.LOCALIZED
+    assert lost == 1 and notes.count('odometry jumped by 23.9 m at 112.00 s') == 1
+    for seconds, answer in corrected:
+        origin_m = 0.0 if seconds < jump_s else 2 * jump_s
+        assert answer.map_T_odom[0] == pytest.approx(origin_m, abs=1.0)
+    assert corrected[-1][0] == 29.0
+
+
+def test_odometry_that_stops_has_no_pace_any_more(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, [wheels(tick / 10, 100 + tick / 20) for tick in range(40)])
+    session.handle(image_at(1, 102))
+    assert session.counts.snapshot().facts['odometry'] == '20 Hz, 0.00 s late'
+    session.handle(image_at(2, 104))
+    assert session.counts.snapshot().facts['odometry'] == ''
+
+
+def test_odometry_of_another_part_of_the_robot_is_taken_to_its_base(place_map: PlaceMap) -> None:
+    """Odometry of a tracking camera 3 m ahead of the base; map -> odom has to fit tf's chain."""
+    mast = np.array([3.0, 0, 0, *yaw_quat(np.pi)])
+    found: dict[str, np.ndarray] = {}
+    config = SessionConfig(publish_tf=True, max_false_fix_rate=0.2)
+    localizer = session_on(place_map).localizer
+    session = Session(
+        localizer,
+        config,
+        map_frame='map',
+        odom_frame='odom',
+        base_frame='base_link',
+        mounting_of=found.get,
+    )
+    answers: list[Any] = []
+    for row in range(12):
+        if row == 6:
+            found['mast'] = mast
+        odom_T_base = np.array([2.0 * row - 40, 0, 0, 0, 0, 0, 1.0])
+        told = OdometryCame(
+            (100 + row) * SECOND, compose(odom_T_base, mast), frames=('vio', 'mast')
+        )
+        answers += answers_of(session, [told, image_at(row, 100 + row)])
+    notes = texts(answers)
+    assert notes.count('odometry is of mast, and tf has no transform from base_link to it') == 1
+    assert notes.count('odometry is in frame vio, but map -> odom leads to odom; set') == 1
+    corrected = [answer.map_T_odom for answer in answers if isinstance(answer, Corrected)]
+    np.testing.assert_allclose(corrected[-1], [40, 0, 0, 0, 0, 0, 1], atol=1.0)
+
+
+def test_images_without_a_frame_are_told_where_tf_would_know_the_mounting(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, mounting_of={}.get, belief=False)
+    answers = answers_of(session, drive(range(5)))
+    assert texts(answers).count('camera 1: its images have no frame_id') == 1
+    assert all(isinstance(outcome, Fix) for outcome in outcomes(answers))
 
 
 def test_switching_tf_off_or_a_clock_set_back_makes_the_correction_unknown(

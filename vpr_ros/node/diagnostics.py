@@ -158,7 +158,8 @@ def judge(health: Health) -> tuple[bytes, str]:
         return warn, f'{_NO_FIX}{counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
     if health.wants_odometry and not counted.facts.get('odometry'):
         return warn, (
-            'localized, but publish_tf has no odometry; remap odom to the topic that has it'
+            'localized, but publish_tf has no odometry; check its driver, or remap odom to the '
+            'topic that has it'
         )
     if silent:
         return warn, f'localized, but {_no_images(silent)}'

@@ -18,6 +18,7 @@ from vpr_ros.core.describing.backend import Chosen
 from vpr_ros.core.errors import ConfigError, LogError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.drives.transforms import frame_name
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
@@ -184,9 +185,14 @@ class LocalizeNode(LifecycleNode):
         )
         drive_log = None
         try:
-            map_frame = config.map_frame or localizer.place_map.header.frame_id
+            map_frame = frame_name(config.map_frame or localizer.place_map.header.frame_id)
             session = Session(
-                localizer, config, map_frame=map_frame, mounting_of=self._mounting_of()
+                localizer,
+                config,
+                map_frame=map_frame,
+                odom_frame=frame_name(config.odom_frame),
+                base_frame=frame_name(config.base_frame),
+                mounting_of=self._mounting_of(),
             )
             drive_log = self._open_log(localizer.place_map)
             outputs = Outputs(
@@ -281,11 +287,11 @@ class LocalizeNode(LifecycleNode):
         self.get_logger().warning(f'rerun: no log is written: {problem}')
 
     def _mounting_of(self) -> Any:
-        """How the session asks tf for a camera's mounting; None where there is no tf."""
+        """How the session asks tf where a frame is on the robot; None where there is no tf."""
         transforms = self._transforms
         if transforms is None:
             return None
-        return lambda camera_frame: transforms.latest(self.config.base_frame, camera_frame)
+        return lambda frame: transforms.latest(frame_name(self.config.base_frame), frame)
 
     def _on_change(self, config: NodeConfig) -> None:
         """Parameters that may change while the node runs reach the session in their order."""

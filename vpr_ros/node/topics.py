@@ -93,7 +93,8 @@ ODOM = Topic(
     'odom',
     'nav_msgs/msg/Odometry',
     STREAMED,
-    'Optional; for the belief over the drive. `publish_tf` needs it.',
+    'Optional; for the belief over the drive. `publish_tf` needs it. It may be of another frame '
+    'than `base_frame` if tf connects both.',
 )
 INITIALPOSE = Topic(
     'initialpose',

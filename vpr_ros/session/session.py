@@ -14,7 +14,7 @@ from typing import Any
 
 from vpr_ros.core.camera import differs
 from vpr_ros.core.errors import VprError
-from vpr_ros.core.geometry import checked_pose, said_frames
+from vpr_ros.core.geometry import IDENTITY, checked_pose, compose, invert, said_frames
 from vpr_ros.core.localizing.belief import speed_bound_mps
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
@@ -57,7 +57,7 @@ _MOST_WAITING = 100  # fixes, for odometry
 _MOST = 0.5  # of what a drive has come to; without it the robot's place is gone with the old map
 
 MountingOf = Callable[[str], Poses | None]
-"""base_T_camera [7] of an optical frame as tf knows it now, or None."""
+"""base_T_frame [7] of an optical frame or of odometry's, as tf knows it now, or None."""
 
 
 class Session:
@@ -69,15 +69,22 @@ class Session:
         config: SessionConfig,
         *,
         map_frame: str,
+        odom_frame: str = '',
+        base_frame: str = '',
         mounting_of: MountingOf | None = None,
     ) -> None:
-        """map_frame: of initial poses; mounting_of: asked where no parameter gives a mounting."""
+        """map_frame: of initial poses; mounting_of: asked where no parameter gives a mounting.
+
+        odom_frame, base_frame: what map -> odom leads to, and the robot; '': as odometry has them.
+        """
         self.localizer = localizer
         self.counts = Counts()
         self._config = config
         self._mounting_of = mounting_of
         self._odometry = Odometry()
         self._odometry_frames: tuple[str, str] | None = None  # of the newest pose
+        self._odom_frame, self._base_frame = odom_frame, base_frame
+        self._base_T_body: Poses | None = None  # [7], of the frame that odometry is of
         self._whereabouts = Whereabouts(
             localizer.place_map.poses[:, :3],
             map_frame=map_frame,
@@ -90,6 +97,7 @@ class Session:
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
         self._located_ns: int | None = None  # stamp of the newest image localized
+        self._came_ns = 0  # of the newest image, by the node's clock
         self._said: set[str] = set()
         self._handlers: dict[type, Callable[[Any], Iterator[Answer]]] = {
             ImageCame: self._on_image,
@@ -137,6 +145,7 @@ class Session:
         if behind_s > 0:
             yield from self._set_back(behind_s)
         self._last_stamp_ns[event.camera] = event.stamp_ns
+        self._came_ns = event.came_ns
         yield from self._compare_clocks(event)
         started_s = time.perf_counter()
         image = event.read(at_least_hw=self.localizer.needed_hw)
@@ -244,8 +253,8 @@ class Session:
             if not has_come and now_ns - stamp_ns <= self._config.odometry_wait * 1e9:
                 return
             self._waiting.popleft()
-            odom_T_base = self._odometry.at(stamp_ns) if has_come else None
-            if odom_T_base is None:
+            odom_T_body = self._odometry.at(stamp_ns) if has_come else None
+            if odom_T_body is None:
                 self.counts.add('uncorrected')
                 yield from self._once(
                     f'publish_tf: no odometry on the topic odom within '
@@ -253,8 +262,39 @@ class Session:
                     'map -> odom'
                 )
                 continue
+            body_T_base = yield from self._look_up_body()
+            odom_T_base = compose(odom_T_body, body_T_base)
             sigma_m = float(fix.covariance[:3, :3].trace()) ** 0.5
             yield Corrected(self._map_T_odom.step(fix.pose, odom_T_base, sigma_m), stamp_ns)
+
+    def _look_up_body(self) -> Generator[Answer, None, Poses]:
+        """body_T_base [7]: where the robot is, seen from the frame that odometry is of."""
+        odom_frame, body = self._odometry_frames or ('', '')
+        if odom_frame and self._odom_frame and odom_frame != self._odom_frame:
+            yield from self._once(
+                f'publish_tf: odometry is in frame {odom_frame}, but map -> odom leads to '
+                f'{self._odom_frame}; set the parameter odom_frame to {odom_frame}'
+            )
+        if self._base_T_body is None and body and self._base_frame and body != self._base_frame:
+            self._base_T_body = yield from self._asked_of_tf(body)
+            if self._base_T_body is not None:
+                self._map_T_odom.reset()  # it was of another frame
+        return IDENTITY if self._base_T_body is None else invert(self._base_T_body)
+
+    def _asked_of_tf(self, body: str) -> Generator[Answer, None, Poses | None]:
+        """base_T_body [7] of the frame that odometry is of; tells once where tf has none."""
+        try:
+            found = None if self._mounting_of is None else self._mounting_of(body)
+        except VprError as error:
+            yield from self._once(str(error))
+            return None
+        if found is None:
+            yield from self._once(
+                f'publish_tf: odometry is of {body}, and tf has no transform from '
+                f'{self._base_frame} to it yet; until there is one, both are taken for the same '
+                'frame. Set base_frame to the frame of the robot that is on tf'
+            )
+        return found
 
     def _travelled_m(self, frame: Frame) -> float | None:
         """How far odometry says the robot moved since the last image."""
@@ -267,9 +307,13 @@ class Session:
     def _look_up_mounting(self, event: ImageCame) -> Iterator[Answer]:
         """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
         cameras = self.localizer.rig.cameras
-        if self._mounting_of is None or not event.camera_frame:
+        if self._mounting_of is None or cameras[event.camera].base_T_camera is not None:
             return
-        if cameras[event.camera].base_T_camera is not None:
+        if not event.camera_frame:
+            yield from self._once(
+                f'camera {event.camera + 1}: its images have no frame_id, so that tf cannot tell '
+                'how it is mounted; set the frame in its driver, or give base_T_camera'
+            )
             return
         try:
             found = self._mounting_of(event.camera_frame)
@@ -294,7 +338,8 @@ class Session:
         if newest_ns is not None and event.stamp_ns <= newest_ns:
             if (newest_ns - event.stamp_ns) / 1e9 < self._config.time_jump:
                 return  # late, or said twice
-            self._odometry.clear()
+            yield from self._start_odometry_anew()
+        yield from self._compare_steps(event, pose)
         self._odometry.add(event.stamp_ns, pose, event.came_ns)
         yield from self._correct_waiting(event.stamp_ns)
 
@@ -303,12 +348,33 @@ class Session:
         before, self._odometry_frames = self._odometry_frames, frames
         if before in (None, frames):
             return
-        self._odometry.clear()
+        self._base_T_body = None
+        yield from self._start_odometry_anew()
         names = ' and '.join(said_frames(*each) for each in (before, frames))
         yield from self._once(
             f'odom: odometry of several frames, {names}; let one program publish on this topic',
             key='odom frames',
         )
+
+    def _compare_steps(self, event: OdometryCame, pose: Poses) -> Iterator[Answer]:
+        """Start anew where odometry jumps, as when its driver starts again from zero."""
+        bound_mps = _bound_mps(self.localizer, self._config)
+        jump_m = self._odometry.jump_m(event.stamp_ns, pose, bound_mps=bound_mps)
+        if jump_m:
+            yield from self._start_odometry_anew()
+            yield from self._once(
+                f'odom: odometry jumped by {jump_m:.1f} m at {event.stamp_ns / 1e9:.2f} s; the '
+                'node starts anew from there. Let one program publish on this topic, and set no '
+                'odometry back while the node runs',
+                key='odom jump',
+            )
+
+    def _start_odometry_anew(self) -> Iterator[Answer]:
+        """Its poses have another origin, of which nobody knows where it is on the map."""
+        self._odometry.clear()
+        self._map_T_odom.reset()
+        self._waiting.clear()
+        yield CorrectionLost()
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
         self._whereabouts.take_gps(event, self._config)
@@ -421,7 +487,7 @@ class Session:
             **{
                 'state': self._tracker.state.value,
                 'initial pose': 'restricts the search' if has_initial_pose else '',
-                'odometry': self._odometry.pace,
+                'odometry': self._odometry.pace(self._came_ns),
                 'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
             }
         )
