@@ -8,7 +8,6 @@ parameters and diagnostics answer while the network runs.
 import math
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -26,7 +25,7 @@ from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
 from vpr_ros.node.inputs import Inputs, check_topics, image_topics
 from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
-from vpr_ros.node.opening import open_localizer
+from vpr_ros.node.opening import expanded, open_localizer
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
 from vpr_ros.node.spinning import until_shutdown
@@ -272,13 +271,13 @@ class LocalizeNode(LifecycleNode):
             return None
         try:
             return DriveLog(
-                Path(config.rerun).expanduser(),
+                expanded(config.rerun),
                 place_map,
                 tell=self._say_log_ended,
                 cameras=len(config.image_topics),
                 most_bytes=round(config.rerun_max_size * 1e6),
             )
-        except LogError as error:
+        except (ConfigError, LogError) as error:
             self._say_log_ended(str(error))
             return None
 
