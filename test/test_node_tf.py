@@ -73,16 +73,18 @@ def node_here(
         node.destroy_node()
 
 
-def drive(peer: Peer, images: Any, odometry: Any, places: range) -> None:
-    """Pictures a second apart; odometry started 30 m behind the map's origin."""
-    for row, place in enumerate(places):
+def drive(
+    peer: Peer, images: Any, odometry: Any, places: range, *, origin_m: float = -30.0
+) -> None:
+    """Pictures a second apart; origin_m: where odometry started, on the map."""
+    for place in places:
         moved = Odometry()
-        moved.header.stamp.sec, moved.header.frame_id = 100 + row, 'odom'
-        moved.pose.pose.position.x = 10.0 * place + 30.0
+        moved.header.stamp.sec, moved.header.frame_id = 100 + place, 'odom'
+        moved.pose.pose.position.x = 10.0 * place - origin_m
         moved.pose.pose.orientation.w = 1.0
         odometry.publish(moved)
         peer.spin(0.1)
-        peer.show(images, raw(place, stamp_s=100 + row))
+        peer.show(images, raw(place, stamp_s=100 + place))
 
 
 def test_map_to_odom_goes_out_steadily_from_the_first_sure_fix_on(world: dict[str, Any]) -> None:
@@ -113,6 +115,26 @@ def test_map_to_odom_goes_out_steadily_from_the_first_sure_fix_on(world: dict[st
         ended = len(transforms.sent)
         peer.spin(0.5)
         assert len(transforms.sent) == ended
+
+
+def test_what_the_wheels_did_while_the_node_was_inactive_bends_no_transform(
+    world: dict[str, Any],
+) -> None:
+    """Their driver was started again, and its origin is now where the robot stood."""
+    transforms = FakeTransforms()
+    with domain() as (_, peer), node_here(peer, world, transforms, publish_tf=True) as node:
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        drive(peer, images, odometry, range(6))
+        peer.wait(lambda: bool(transforms.sent), 'no transform sent')
+        assert node.trigger_deactivate() == SUCCESS
+        transforms.sent.clear()
+        assert node.trigger_activate() == SUCCESS
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        drive(peer, images, odometry, range(6, 10), origin_m=50.0)
+        peer.wait(lambda: len(transforms.sent) > 2, 'no transform sent')
+        for *_, pose, _ in transforms.sent:
+            assert pose[0] == pytest.approx(50, abs=1.5)
 
 
 @pytest.mark.parametrize(('when_lost', 'goes_on'), [('keep', True), ('stop', False)])

@@ -476,6 +476,25 @@ def test_odometry_that_is_set_back_to_zero_loses_no_robot_and_bends_no_transform
     assert corrected[-1][0] == 29.0
 
 
+def test_a_correction_that_is_switched_on_again_takes_the_next_fix_as_it_is(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, publish_tf=True)
+    off, on = (
+        SettingsChanged(SessionConfig(publish_tf=sends, max_false_fix_rate=0.2))
+        for sends in (False, True)
+    )
+    answers: list[Any] = []
+    for row in range(30):
+        events: list[Any] = [off] if row == 8 else [on] if row == 20 else []
+        slipped_m = 0.0 if row < 10 else 0.8 * (min(row, 20) - 10)  # while nothing is corrected
+        events += [wheels(2.0 * row + slipped_m, 100 + row), image_at(row, 100 + row)]
+        answers.append((row, answers_of(session, events)))
+    later = [x for row, each in answers for x in each if row >= 20 and isinstance(x, Corrected)]
+    assert len(later) == 10
+    assert [answer.map_T_odom[0] for answer in later] == pytest.approx([-8.0] * 10, abs=0.7)
+
+
 def test_odometry_that_stops_has_no_pace_any_more(place_map: PlaceMap) -> None:
     session = session_on(place_map)
     answers_of(session, [wheels(tick / 10, 100 + tick / 20) for tick in range(40)])

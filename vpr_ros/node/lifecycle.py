@@ -250,6 +250,8 @@ class LocalizeNode(LifecycleNode):
         if self._active is not None:
             self._active.close()
             self._active = None
+            if self._configured is not None:
+                self._configured.session.forget_odometry()
 
     def _release(self) -> None:
         self._stop()

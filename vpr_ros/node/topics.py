@@ -217,7 +217,9 @@ TAKEN_TRANSFORMS = (
     Transform(
         '`base_frame`',
         "the image's `frame_id`",
-        'The mounting of the camera, if `base_T_camera` does not give it. Needs tf2_ros.',
+        'The mounting of the camera, if `base_T_camera` does not give it. The node asks until tf '
+        'answers, and keeps the answer until cleanup: a camera must not turn on the robot. Needs '
+        'tf2_ros.',
     ),
 )
 SENT_TRANSFORMS = (

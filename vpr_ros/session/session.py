@@ -133,6 +133,16 @@ class Session:
         self._tell()
         return answers
 
+    def forget_odometry(self) -> None:
+        """Know nothing of odometry, nor where its origin is on the map.
+
+        Its driver may start again from another origin, and does so unheard while the node is
+        inactive.
+        """
+        self._odometry.clear()
+        self._map_T_odom.reset()
+        self._waiting.clear()
+
     # Images --------------------------------------------------------------------------------------
 
     def _on_image(self, event: ImageCame) -> Iterator[Answer]:
@@ -371,9 +381,7 @@ class Session:
 
     def _start_odometry_anew(self) -> Iterator[Answer]:
         """Its poses have another origin, of which nobody knows where it is on the map."""
-        self._odometry.clear()
-        self._map_T_odom.reset()
-        self._waiting.clear()
+        self.forget_odometry()
         yield CorrectionLost()
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
@@ -411,6 +419,7 @@ class Session:
         self.localizer.use(event.config)
         if stops_tf:
             self._waiting.clear()
+            self._map_T_odom.reset()  # odometry drifts until it is sent again
             yield CorrectionLost()
 
     def _on_clock_set_back(self, event: ClockSetBack) -> Iterator[Answer]:
@@ -458,10 +467,8 @@ class Session:
     def _forget(self) -> Iterator[Answer]:
         """Know nothing of the drive; settings, calibrations and mountings stay."""
         self.localizer.reset()
-        self._odometry.clear()
+        self.forget_odometry()
         self._whereabouts.forget()
-        self._map_T_odom.reset()
-        self._waiting.clear()
         self._start = None
         self._last_stamp_ns.clear()
         self._located_ns = None
