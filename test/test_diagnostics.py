@@ -15,7 +15,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from session_world import image_at
 from test_localize import assert_reported
 from worlds import write_pictured_map
@@ -62,6 +62,11 @@ def lost(reason: Reason) -> Counted:
             {'cameras': [Camera('/front', 1), Camera('/rear', 0)]},
             WARN,
             'nothing publishes /rear; check image_topic and image_transport',
+        ),
+        (
+            {'cameras': [Camera('/front', 0, 'sensor_msgs/msg/CompressedImage')]},
+            WARN,
+            '/front has messages of type sensor_msgs/msg/CompressedImage; check image_topic',
         ),
         ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
         ({'counted': Counted(last_error='image: broken')}, WARN, 'image: broken'),
@@ -240,5 +245,10 @@ def test_an_image_topic_is_named_as_it_is_in_its_namespace_and_remapped(tmp_path
     with domain() as (number, peer), running(number, *robot, **world):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         assert_reported(peer, reports, 'nothing publishes /robot/front/image', WARN)
+        compressed = peer.node.create_publisher(CompressedImage, '/robot/front/image', 1)
+        assert_reported(
+            peer, reports, 'front/image has messages of type sensor_msgs/msg/CompressedImage', WARN
+        )
+        peer.node.destroy_publisher(compressed)
         peer.publisher(Image, '/robot/front/image')
         assert_reported(peer, reports, 'on /robot/front/image, which has a publisher', WARN)

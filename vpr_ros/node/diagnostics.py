@@ -87,7 +87,8 @@ class Camera:
     """One image topic."""
 
     topic: str
-    publishers: int
+    publishers: int  # of images in the transport that is listened to
+    other_type: str = ''  # that is published there in place of such images
     silent_s: float = math.inf  # since its last image
     interval_s: float = 0.0  # at which its images came lately; 0 if not known
 
@@ -167,6 +168,12 @@ def judge(health: Health) -> tuple[bytes, str]:
 
 
 def _no_images(cameras: Sequence[Camera]) -> str:
+    for camera in cameras:
+        if camera.other_type:
+            return (
+                f'no images arrive: {camera.topic} has messages of type {camera.other_type}; '
+                'check image_topic and image_transport'
+            )
     unpublished = [camera.topic for camera in cameras if not camera.publishers]
     if unpublished:
         return (

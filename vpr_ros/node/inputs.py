@@ -73,6 +73,11 @@ def image_topics(config: NodeConfig) -> list[str]:
     return [_image_topic(config, topic) for topic in config.image_topics]
 
 
+def image_type(config: NodeConfig) -> str:
+    """The type of the messages on these topics."""
+    return _image_kind(config).type
+
+
 def _image_topic(config: NodeConfig, topic: str) -> str:
     return _image_kind(config).name.replace(topics.IMAGE.name, topic)
 

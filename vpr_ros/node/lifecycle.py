@@ -23,7 +23,7 @@ from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
-from vpr_ros.node.inputs import Inputs, check_topics, image_topics
+from vpr_ros.node.inputs import Inputs, check_topics, image_topics, image_type
 from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
 from vpr_ros.node.opening import expanded, open_localizer
 from vpr_ros.node.outputs import Outputs
@@ -416,10 +416,13 @@ class LocalizeNode(LifecycleNode):
     def _camera(self, topic: str, pace: Pace | None) -> Camera:
         """One image topic, for diagnostics."""
         topic = self.resolve_topic_name(topic)  # in its namespace, and as it is remapped
-        publishers = self.count_publishers(topic)
+        types = [found.topic_type for found in self.get_publishers_info_by_topic(topic)]
+        publishers = types.count(image_type(self.config))
+        other_type = '' if publishers or not types else types[0]
         if pace is None:
-            return Camera(topic, publishers)
-        return Camera(topic, publishers, time.perf_counter() - pace.last_s, pace.interval_s)
+            return Camera(topic, publishers, other_type)
+        silent_s = time.perf_counter() - pace.last_s
+        return Camera(topic, publishers, other_type, silent_s, pace.interval_s)
 
     def _stage(self) -> Stage:
         if self._is_finalized:
