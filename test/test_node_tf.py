@@ -238,6 +238,29 @@ def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
         peer.wait(lambda: bool(fixes), 'no pose after the second try')
 
 
+def test_an_error_at_the_end_of_an_activation_is_told_and_can_be_got_over(
+    world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node was finalized without a word, and the process ended with a traceback."""
+    with domain() as (_, peer), node_here(peer, world, belief=False) as node:
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+
+        def fails() -> None:
+            raise RuntimeError('the middleware is gone')
+
+        monkeypatch.setattr(node._active.inputs, 'destroy', fails)
+        assert node.trigger_deactivate() == TransitionCallbackReturn.ERROR
+        peer.wait(
+            lambda: any('middleware is gone' in report.status[0].message for report in reports),
+            'diagnostics do not say why',
+        )
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        peer.publisher(Image, '/image').publish(raw(4, stamp_s=1))
+        peer.wait(lambda: bool(fixes), 'no pose after the error')
+
+
 def test_what_changes_while_the_node_is_inactive_counts_when_it_is_active_again(
     world: dict[str, Any],
 ) -> None:

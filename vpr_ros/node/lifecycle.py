@@ -7,6 +7,7 @@ parameters and diagnostics answer while the network runs.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +37,7 @@ from vpr_ros.session.mailbox import Mailbox, Pace
 from vpr_ros.session.session import Session
 from vpr_ros.session.worker import Worker
 
+_ERROR = TransitionCallbackReturn.ERROR  # after which on_error releases all
 _MAP_CHECK_S = 0.5  # how long setting the parameter map waits for map.yaml to be read
 
 
@@ -147,20 +149,16 @@ class LocalizeNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame at work is finished first."""
-        self._stop()
-        return super().on_deactivate(state)
+        return super().on_deactivate(state) if self._ends(self._stop) else _ERROR
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the model and the map."""
-        self._problem = ''
-        self._release()
-        return super().on_cleanup(state)
+        return super().on_cleanup(state) if self._ends(self._release) else _ERROR
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and release whatever the state; from here no transition leads back."""
-        self._problem, self._is_finalized = '', True
-        self._release()
-        return super().on_shutdown(state)
+        self._is_finalized = self._ends(self._release)
+        return super().on_shutdown(state) if self._is_finalized else _ERROR
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release all, so that the node can be configured again."""
@@ -244,20 +242,31 @@ class LocalizeNode(LifecycleNode):
         return Active(worker, inputs, configured.outputs, maps)
 
     def _stop(self) -> None:
-        if self._bond is not None:
-            self._bond.close()
-            self._bond = None
-        if self._active is not None:
-            self._active.close()
-            self._active = None
+        """End what is active. It is dropped first: what cannot be ended must not keep the node."""
+        bond, self._bond = self._bond, None
+        active, self._active = self._active, None
+        if bond is not None:
+            bond.close()
+        if active is not None:
+            active.close()
             if self._configured is not None:
                 self._configured.session.forget_odometry()
 
     def _release(self) -> None:
         self._stop()
-        if self._configured is not None:
-            self._configured.close()
-            self._configured = None
+        configured, self._configured = self._configured, None
+        if configured is not None:
+            configured.close()
+
+    def _ends(self, end: Callable[[], None]) -> bool:
+        """Whether `end` ran without an error, which rclpy would swallow."""
+        self._problem = ''
+        try:
+            end()
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Say why a transition failed."""
