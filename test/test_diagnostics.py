@@ -76,6 +76,24 @@ def lost(reason: Reason) -> Counted:
             WARN,
             'remap odom to the topic that has it',
         ),
+        (
+            {'wants_odometry': True, 'lacks_tf': True},
+            WARN,
+            'needs tf2_ros, which is not installed',
+        ),
+        (
+            {
+                'wants_odometry': True,
+                'counted': replace(GOOD.counted, uncorrected=99, uncorrected_in_a_row=5),
+            },
+            WARN,
+            'no odometry of the time of the images',
+        ),
+        (
+            {'wants_odometry': True, 'counted': replace(GOOD.counted, uncorrected=99)},
+            OK,
+            'localized',
+        ),
         ({'wants_odometry': True}, OK, 'localized'),
     ],
 )

@@ -18,6 +18,7 @@ from vpr_ros.session.counts import Counted
 
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
 _ERROR_LASTS_S = 30.0
+_NO_CHANCE = 5  # fixes in a row without odometry are no chance
 
 VALUES = {
     'lifecycle': 'unconfigured, inactive, active or finalized',
@@ -111,6 +112,7 @@ class Health:
     images: int = 0
     dropped: int = 0
     wants_odometry: bool = False  # for tf
+    lacks_tf: bool = False  # which is wanted, and is not installed
     correction_age_s: float | None = None  # of map -> odom; None while it is not sent
     counted: Counted = field(default_factory=Counted)
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -157,10 +159,20 @@ def judge(health: Health) -> tuple[bytes, str]:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
         return warn, f'{_NO_FIX}{counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
+    if health.lacks_tf:
+        return warn, (
+            'localized, but publish_tf needs tf2_ros, which is not installed; '
+            'install ros-$ROS_DISTRO-tf2-ros-py, or set publish_tf to false'
+        )
     if health.wants_odometry and not counted.facts.get('odometry'):
         return warn, (
             'localized, but publish_tf has no odometry; check its driver, or remap odom to the '
             'topic that has it'
+        )
+    if health.wants_odometry and counted.uncorrected_in_a_row >= _NO_CHANCE:
+        return warn, (
+            'localized, but publish_tf has no odometry of the time of the images; both need the '
+            'same clock'
         )
     if silent:
         return warn, f'localized, but {_no_images(silent)}'

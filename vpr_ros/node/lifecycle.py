@@ -401,6 +401,7 @@ class LocalizeNode(LifecycleNode):
             doing=self._doing,
             clock_stands=now.nanoseconds == 0,
             wants_odometry=self.config.publish_tf,
+            lacks_tf=self.config.publish_tf and self._transforms is None,
             facts={'map': self.config.map},
         )
         if self._configured is not None:

@@ -264,8 +264,8 @@ class Session:
                 return
             self._waiting.popleft()
             odom_T_body = self._odometry.at(stamp_ns) if has_come else None
+            self.counts.corrected(is_corrected=odom_T_body is not None)
             if odom_T_body is None:
-                self.counts.add('uncorrected')
                 yield from self._once(
                     f'publish_tf: no odometry on the topic odom within '
                     f'{self._config.odometry_wait:g} s of an image; such images do not correct '
