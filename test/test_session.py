@@ -239,6 +239,21 @@ def test_with_continuous_off_images_wait_for_a_trigger_and_end_with_a_fix(
     assert len(outcomes(answers_of(session, drive([10, 10], start_s=105)))) == 1
 
 
+@pytest.mark.parametrize('gives', ['publish_tf', 'publish_initialpose'])
+def test_what_others_get_when_localized_is_worth_a_trigger_until_then(
+    place_map: PlaceMap, gives: str
+) -> None:
+    """It ended with the first fix, which alone is TENTATIVE, so that others never got anything."""
+    session = session_on(place_map, continuous=False, **{gives: True})
+    assert 'until the state is LOCALIZED' in session.handle(TriggerAsked())[0].text
+    answers: list[Any] = []
+    for row in range(12):
+        answers += answers_of(session, [wheels(2.0 * row, 100 + row), image_at(row, 100 + row)])
+    given = [answer for answer in answers if isinstance(answer, (Corrected, StartGiven))]
+    assert len(given) == 1 and states(answers)[-1] == 'LOCALIZED'
+    assert len(outcomes(answers)) < 12
+
+
 # GPS ---------------------------------------------------------------------------------------------
 
 

@@ -189,7 +189,8 @@ PUBLISHED = (
 TRIGGER = Service(
     '~/trigger_localization',
     'std_srvs/srv/Trigger',
-    'With `continuous: false`: localize the next images, until there is a fix.',
+    'With `continuous: false`: localize the next images, until there is a fix. With `publish_tf` '
+    'or `publish_initialpose`, until the state is LOCALIZED.',
 )
 RESET = Service(
     '~/reset',

@@ -223,7 +223,8 @@ class Session:
             yield from self._changed(before, state)
         if not isinstance(outcome, Fix):
             return
-        self._triggered = False
+        if state is State.LOCALIZED or not self._gives_on():
+            self._triggered = False
         if state is State.LOCALIZED:
             yield from self._give_start(outcome, located.stamp_ns)
             yield from self._correct(outcome, located.stamp_ns)
@@ -237,6 +238,10 @@ class Session:
             self._start = None
             if self._config.tf_when_lost == 'stop':
                 yield CorrectionLost()
+
+    def _gives_on(self) -> bool:
+        """Whether others get what only a robot that is LOCALIZED can give."""
+        return self._config.publish_tf or self._config.publish_initialpose
 
     def _give_start(self, fix: Fix, stamp_ns: int) -> Iterator[Answer]:
         """One fix for other localizers, until lost again."""
@@ -431,7 +436,8 @@ class Session:
 
     def _on_trigger(self, event: TriggerAsked) -> Iterator[Answer]:
         self._triggered = True
-        yield Replied('the next images are localized until there is a fix, see ~/pose')
+        end = 'the state is LOCALIZED' if self._gives_on() else 'there is a fix'
+        yield Replied(f'the next images are localized until {end}, see ~/pose')
 
     def _on_localize(self, event: LocalizeAsked) -> Iterator[Answer]:
         image = event.read(at_least_hw=self.localizer.needed_hw)
