@@ -588,6 +588,21 @@ def test_a_mounting_is_asked_of_tf_until_it_answers_and_the_operator_is_told(
     assert moved == pytest.approx(0.5, abs=0.3)
 
 
+def test_images_of_another_frame_have_another_mounting(place_map: PlaceMap) -> None:
+    """Two cameras on one topic had the mounting of the first one for both."""
+    ahead = FORWARD_CAMERA + np.array([3.0, 0, 0, 0, 0, 0, 0])
+    found = {'low': FORWARD_CAMERA, 'ahead': ahead}
+    session = session_on(place_map, mounting_of=found.get, belief=False)
+    frames = ['low', 'ahead', 'low', 'ahead', '', 'low']
+    answers = answers_of(
+        session, [image_at(10, 100 + row, frame=frame) for row, frame in enumerate(frames)]
+    )
+    moved_m = [outcome.pose[0] - outcomes(answers)[0].pose[0] for outcome in outcomes(answers)]
+    assert moved_m == pytest.approx([0, -3, 0, -3, 0, 0], abs=0.5)
+    assert texts(answers).count('camera 1: images of several frames, low and ahead; let') == 1
+    assert texts(answers).count('mounting of low found') == 1
+
+
 def test_a_broken_mounting_on_tf_makes_no_image_unusable(place_map: PlaceMap) -> None:
     def broken(frame: str) -> np.ndarray:
         raise VprError(f'tf of {frame}: quaternion of norm 0')

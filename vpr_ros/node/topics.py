@@ -219,8 +219,8 @@ TAKEN_TRANSFORMS = (
         '`base_frame`',
         "the image's `frame_id`",
         'The mounting of the camera, if `base_T_camera` does not give it. The node asks until tf '
-        'answers, and keeps the answer until cleanup: a camera must not turn on the robot. Needs '
-        'tf2_ros.',
+        'answers, and keeps the answer as long as `frame_id` is the same: a camera must not turn '
+        'on the robot. Needs tf2_ros.',
     ),
 )
 SENT_TRANSFORMS = (

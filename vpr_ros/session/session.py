@@ -23,6 +23,7 @@ from vpr_ros.session.answers import (
     Answer,
     Corrected,
     CorrectionLost,
+    Level,
     Localized,
     MapChanged,
     Noted,
@@ -96,6 +97,8 @@ class Session:
         self._triggered = False
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
+        self._camera_frames: dict[int, str] = {}  # by camera, of its last image
+        self._mounted_by_tf: set[int] = set()  # cameras
         self._located_ns: int | None = None  # stamp of the newest image localized
         self._came_ns = 0  # of the newest image, by the node's clock
         self._said: set[str] = set()
@@ -321,6 +324,7 @@ class Session:
 
     def _look_up_mounting(self, event: ImageCame) -> Iterator[Answer]:
         """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
+        yield from self._compare_camera_frames(event)
         cameras = self.localizer.rig.cameras
         if self._mounting_of is None or cameras[event.camera].base_T_camera is not None:
             return
@@ -337,12 +341,31 @@ class Session:
             return
         if found is not None:
             cameras[event.camera] = replace(cameras[event.camera], base_T_camera=found)
-            yield Noted(f'tf: mounting of {event.camera_frame} found', 'info')
+            self._mounted_by_tf.add(event.camera)
+            yield from self._once(f'tf: mounting of {event.camera_frame} found', level='info')
         elif event.camera == 0:
             yield from self._once(
                 f'tf: no transform to {event.camera_frame} yet; until there is one, poses assume '
                 "the mapping camera's mounting"
             )
+
+    def _compare_camera_frames(self, event: ImageCame) -> Iterator[Answer]:
+        """Ask tf anew where a camera's images come from another frame than before."""
+        camera, frame = event.camera, event.camera_frame
+        before = self._camera_frames.get(camera, frame)
+        self._camera_frames[camera] = frame
+        if before == frame:
+            return
+        if camera in self._mounted_by_tf:
+            cameras = self.localizer.rig.cameras
+            cameras[camera] = replace(cameras[camera], base_T_camera=None)
+            self._mounted_by_tf.remove(camera)
+        names = ' and '.join(name or 'no frame' for name in (before, frame))
+        yield from self._once(
+            f'camera {camera + 1}: images of several frames, {names}; let one camera publish on '
+            'its topic',
+            key=f'frames of camera {camera}',
+        )
 
     # What else comes -----------------------------------------------------------------------------
 
@@ -485,12 +508,12 @@ class Session:
 
     # Notes ---------------------------------------------------------------------------------------
 
-    def _once(self, text: str, *, key: str = '') -> Iterator[Answer]:
-        """A warning that is given once in a session; key: what makes two texts the same."""
+    def _once(self, text: str, *, key: str = '', level: Level = 'warning') -> Iterator[Answer]:
+        """A note that is given once in a session; key: what makes two texts the same."""
         key = key or text
         if key not in self._said:
             self._said.add(key)
-            yield Noted(text)
+            yield Noted(text, level)
 
     def _tell(self) -> None:
         """Keep what diagnostics say of the session."""
