@@ -149,7 +149,7 @@ class LocalizeNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame at work is finished first."""
-        return super().on_deactivate(state) if self._ends(self._stop) else _ERROR
+        return super().on_deactivate(state) if self._ends(self._pause) else _ERROR
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the model and the map."""
@@ -249,8 +249,12 @@ class LocalizeNode(LifecycleNode):
             bond.close()
         if active is not None:
             active.close()
-            if self._configured is not None:
-                self._configured.session.forget_odometry()
+
+    def _pause(self) -> None:
+        """Stop, and tell that nobody knows any more where the robot is."""
+        self._stop()
+        if self._configured is not None:
+            self._configured.outputs.publish(self._configured.session.pause())
 
     def _release(self) -> None:
         self._stop()

@@ -128,7 +128,10 @@ POSE = Topic(
     'At each fix: the robot (`base_frame`) on the map, with the stamp of the image.',
 )
 STATE = Topic(
-    '~/state', 'std_msgs/msg/String', LATCHED, 'LOST, TENTATIVE or LOCALIZED, at each change.'
+    '~/state',
+    'std_msgs/msg/String',
+    LATCHED,
+    'LOST, TENTATIVE or LOCALIZED, at each change. LOST while inactive.',
 )
 GIVEN_INITIALPOSE = Topic(
     'initialpose',

@@ -136,15 +136,16 @@ class Session:
         self._tell()
         return answers
 
-    def forget_odometry(self) -> None:
-        """Know nothing of odometry, nor where its origin is on the map.
+    def pause(self) -> list[Answer]:
+        """What follows when no more events come for a while.
 
-        Its driver may start again from another origin, and does so unheard while the node is
-        inactive.
+        The robot may be carried meanwhile, and its odometry may start again from another origin.
+        What the images told of the drive stays.
         """
-        self._odometry.clear()
-        self._map_T_odom.reset()
-        self._waiting.clear()
+        self._forget_odometry()
+        answers = list(self._lose())
+        self._tell()
+        return answers
 
     # Images --------------------------------------------------------------------------------------
 
@@ -407,9 +408,15 @@ class Session:
                 key='odom jump',
             )
 
+    def _forget_odometry(self) -> None:
+        """Know nothing of odometry, nor where its origin is on the map."""
+        self._odometry.clear()
+        self._map_T_odom.reset()
+        self._waiting.clear()
+
     def _start_odometry_anew(self) -> Iterator[Answer]:
         """Its poses have another origin, of which nobody knows where it is on the map."""
-        self.forget_odometry()
+        self._forget_odometry()
         yield CorrectionLost()
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
@@ -478,10 +485,8 @@ class Session:
             localizer.place_map.poses[:, :3], bound_mps=_bound_mps(localizer, self._config)
         )
         yield MapChanged(localizer.place_map)
-        before = self._tracker.state
-        if kept < _MOST and before is not State.LOST:
-            self._tracker.reset()
-            yield from self._changed(before, State.LOST)
+        if kept < _MOST:
+            yield from self._lose()
         new = int((event.rows_before < 0).sum())
         yield Replied(
             f'{len(localizer.place_map)} places of {localizer.place_map.folder}, {new} of them new'
@@ -496,11 +501,15 @@ class Session:
     def _forget(self) -> Iterator[Answer]:
         """Know nothing of the drive; settings, calibrations and mountings stay."""
         self.localizer.reset()
-        self.forget_odometry()
+        self._forget_odometry()
         self._whereabouts.forget()
         self._start = None
         self._last_stamp_ns.clear()
         self._located_ns = None
+        yield from self._lose()
+
+    def _lose(self) -> Iterator[Answer]:
+        """Be LOST without an image that says so."""
         before = self._tracker.state
         self._tracker.reset()
         if before is not State.LOST:
