@@ -15,6 +15,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
+from sensor_msgs.msg import CompressedImage, Image
 from session_world import image_at
 from test_localize import assert_reported
 from worlds import write_pictured_map
@@ -62,6 +63,11 @@ def lost(reason: Reason) -> Counted:
             WARN,
             'nothing publishes /rear; check image_topic and image_transport',
         ),
+        (
+            {'cameras': [Camera('/front', 0, 'sensor_msgs/msg/CompressedImage')]},
+            WARN,
+            '/front has messages of type sensor_msgs/msg/CompressedImage; check image_topic',
+        ),
         ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
         ({'counted': Counted(last_error='image: broken')}, WARN, 'image: broken'),
         ({'counted': Counted()}, WARN, 'no image localized yet'),
@@ -69,6 +75,24 @@ def lost(reason: Reason) -> Counted:
             {'wants_odometry': True, 'counted': replace(GOOD.counted, facts={})},
             WARN,
             'remap odom to the topic that has it',
+        ),
+        (
+            {'wants_odometry': True, 'lacks_tf': True},
+            WARN,
+            'needs tf2_ros, which is not installed',
+        ),
+        (
+            {
+                'wants_odometry': True,
+                'counted': replace(GOOD.counted, uncorrected=99, uncorrected_in_a_row=5),
+            },
+            WARN,
+            'no odometry of the time of the images',
+        ),
+        (
+            {'wants_odometry': True, 'counted': replace(GOOD.counted, uncorrected=99)},
+            OK,
+            'localized',
         ),
         ({'wants_odometry': True}, OK, 'localized'),
     ],
@@ -212,3 +236,37 @@ def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Pat
         change = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
         assert not peer.call(ChangeState, '/localize/change_state', change).success
         peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)
+
+
+def test_a_node_that_was_shut_down_asks_for_no_transition_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    with domain() as (number, peer), running(number, autostart=False, map=tmp_path):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+
+        def change(transition: int) -> bool:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            return bool(peer.call(ChangeState, '/localize/change_state', request).success)
+
+        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert_reported(peer, reports, 'no map here', ERROR)
+        assert change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert_reported(peer, reports, 'finalized, so no image is localized; end the node', WARN)
+        assert_reported(peer, reports, 'lifecycle: finalized')
+        assert not change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_an_image_topic_is_named_as_it_is_in_its_namespace_and_remapped(tmp_path: Path) -> None:
+    """Publishers were counted on a topic to which the node did not listen."""
+    world = write_pictured_map(tmp_path, 3, spacing_m=10.0)
+    robot = ('-r', '__ns:=/robot', '-r', 'image:=front/image')
+    with domain() as (number, peer), running(number, *robot, **world):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        assert_reported(peer, reports, 'nothing publishes /robot/front/image', WARN)
+        compressed = peer.node.create_publisher(CompressedImage, '/robot/front/image', 1)
+        assert_reported(
+            peer, reports, 'front/image has messages of type sensor_msgs/msg/CompressedImage', WARN
+        )
+        peer.node.destroy_publisher(compressed)
+        peer.publisher(Image, '/robot/front/image')
+        assert_reported(peer, reports, 'on /robot/front/image, which has a publisher', WARN)

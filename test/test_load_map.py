@@ -17,7 +17,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
-from ros_world import Peer, domain, running
+from ros_world import ROOT, Peer, domain, running
 from sensor_msgs.msg import Image
 from session_world import PLACES as STREET_PLACES
 from session_world import drive as drive_along
@@ -208,6 +208,9 @@ def test_the_service_says_why_a_map_is_refused_and_which_one_is_served(
             assert not refused.success and KINDS[kind] in refused.message
             assert refused.map_id == served.map_id
         assert not load_map(peer, Path()).success
+        relative = load_map(peer, Path('maps/office'))  # from where the node was started
+        assert relative.message.startswith(f'{ROOT}/maps/office: no map here')
+        assert 'Give the whole path' in load_map(peer, Path('~nobody-here/maps')).message
 
 
 def test_a_node_that_is_not_active_refuses_and_one_that_is_asked_again_goes_on(

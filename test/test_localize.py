@@ -481,6 +481,7 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
             )
 
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        told = peer.listen(String, '/localize/state', LATCHED)
         assert state() == State.PRIMARY_STATE_UNCONFIGURED
         for place in (4, 8):
             assert change(Transition.TRANSITION_CONFIGURE) and change(
@@ -489,6 +490,7 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
             images = peer.publisher(Image, '/image')
             fix = send_until_fix(peer, images, raw, place, fixes)
             assert fix.pose.pose.position.x == pytest.approx(10.0 * place, abs=0.5)
+            peer.wait(lambda: told[-1].data == 'TENTATIVE', 'no state')
             assert (
                 change(Transition.TRANSITION_DEACTIVATE)
                 and state() == State.PRIMARY_STATE_INACTIVE
@@ -497,6 +499,7 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
                 lambda images=images: images.get_subscription_count() == 0,
                 'an inactive node still listens',
             )
+            peer.wait(lambda: told[-1].data == 'LOST', 'an inactive node knows where it is')
             peer.node.destroy_publisher(images)
             assert change(Transition.TRANSITION_CLEANUP)
         assert state() == State.PRIMARY_STATE_UNCONFIGURED

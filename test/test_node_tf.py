@@ -73,16 +73,18 @@ def node_here(
         node.destroy_node()
 
 
-def drive(peer: Peer, images: Any, odometry: Any, places: range) -> None:
-    """Pictures a second apart; odometry started 30 m behind the map's origin."""
-    for row, place in enumerate(places):
+def drive(
+    peer: Peer, images: Any, odometry: Any, places: range, *, origin_m: float = -30.0
+) -> None:
+    """Pictures a second apart; origin_m: where odometry started, on the map."""
+    for place in places:
         moved = Odometry()
-        moved.header.stamp.sec, moved.header.frame_id = 100 + row, 'odom'
-        moved.pose.pose.position.x = 10.0 * place + 30.0
+        moved.header.stamp.sec, moved.header.frame_id = 100 + place, 'odom'
+        moved.pose.pose.position.x = 10.0 * place - origin_m
         moved.pose.pose.orientation.w = 1.0
         odometry.publish(moved)
         peer.spin(0.1)
-        peer.show(images, raw(place, stamp_s=100 + row))
+        peer.show(images, raw(place, stamp_s=100 + place))
 
 
 def test_map_to_odom_goes_out_steadily_from_the_first_sure_fix_on(world: dict[str, Any]) -> None:
@@ -113,6 +115,26 @@ def test_map_to_odom_goes_out_steadily_from_the_first_sure_fix_on(world: dict[st
         ended = len(transforms.sent)
         peer.spin(0.5)
         assert len(transforms.sent) == ended
+
+
+def test_what_the_wheels_did_while_the_node_was_inactive_bends_no_transform(
+    world: dict[str, Any],
+) -> None:
+    """Their driver was started again, and its origin is now where the robot stood."""
+    transforms = FakeTransforms()
+    with domain() as (_, peer), node_here(peer, world, transforms, publish_tf=True) as node:
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        drive(peer, images, odometry, range(6))
+        peer.wait(lambda: bool(transforms.sent), 'no transform sent')
+        assert node.trigger_deactivate() == SUCCESS
+        transforms.sent.clear()
+        assert node.trigger_activate() == SUCCESS
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        drive(peer, images, odometry, range(6, 10), origin_m=50.0)
+        peer.wait(lambda: len(transforms.sent) > 2, 'no transform sent')
+        for *_, pose, _ in transforms.sent:
+            assert pose[0] == pytest.approx(50, abs=1.5)
 
 
 @pytest.mark.parametrize(('when_lost', 'goes_on'), [('keep', True), ('stop', False)])
@@ -159,6 +181,32 @@ def test_the_cameras_mounting_is_asked_of_tf_with_the_images_frame(
         assert len(transforms.asked) == 2  # once it is known, nobody asks again
 
 
+def test_frames_with_the_leading_slash_of_ros1_are_those_without(world: dict[str, Any]) -> None:
+    """tf2 knows no frame that begins with a slash, so that the mounting was never found."""
+    transforms = FakeTransforms()
+    transforms.known['base_link', 'camera'] = FORWARD_CAMERA
+    slashes = {'base_frame': '/base_link', 'odom_frame': '/odom', 'map_frame': '/map'}
+    with (
+        domain() as (_, peer),
+        node_here(peer, world, transforms, publish_tf=True, **slashes) as node,
+    ):
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        images, odometry = peer.publisher(Image, '/image'), peer.publisher(Odometry, '/odom')
+        for row in range(8):
+            moved, image = Odometry(child_frame_id='/base_link'), raw(row, stamp_s=100 + row)
+            moved.header.stamp.sec, moved.header.frame_id = 100 + row, '/odom'
+            moved.pose.pose.position.x, moved.pose.pose.orientation.w = 10.0 * row, 1.0
+            image.header.frame_id = '/camera'
+            odometry.publish(moved)
+            peer.spin(0.1)
+            peer.show(images, image)
+        peer.wait(lambda: bool(transforms.sent), 'no transform sent')
+        assert transforms.asked == [('base_link', 'camera')]
+        assert transforms.sent[0][:2] == ('map', 'odom')
+        assert fixes[-1].header.frame_id == 'map'
+
+
 def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
     world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +236,29 @@ def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         peer.publisher(Image, '/image').publish(raw(4, stamp_s=1))
         peer.wait(lambda: bool(fixes), 'no pose after the second try')
+
+
+def test_an_error_at_the_end_of_an_activation_is_told_and_can_be_got_over(
+    world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node was finalized without a word, and the process ended with a traceback."""
+    with domain() as (_, peer), node_here(peer, world, belief=False) as node:
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+
+        def fails() -> None:
+            raise RuntimeError('the middleware is gone')
+
+        monkeypatch.setattr(node._active.inputs, 'destroy', fails)
+        assert node.trigger_deactivate() == TransitionCallbackReturn.ERROR
+        peer.wait(
+            lambda: any('middleware is gone' in report.status[0].message for report in reports),
+            'diagnostics do not say why',
+        )
+        assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+        fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
+        peer.publisher(Image, '/image').publish(raw(4, stamp_s=1))
+        peer.wait(lambda: bool(fixes), 'no pose after the error')
 
 
 def test_what_changes_while_the_node_is_inactive_counts_when_it_is_active_again(

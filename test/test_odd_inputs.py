@@ -23,6 +23,7 @@ from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.drive import notes_of
 from vpr_ros.drives.geographic import datum_at
+from vpr_ros.session.answers import CorrectionLost
 from vpr_ros.session.events import OdometryCame
 
 COUNT = 24
@@ -118,7 +119,8 @@ def test_the_node_starts_anew_where_odometry_comes_from_another_program(tmp_path
     notes = texts(session.handle(came(500, 101.5, 'odom_combined')))
     assert 'odom: odometry of several frames, odom to base_link and odom_combined to' in notes
     assert session._odometry.distance_m(101 * SECOND, round(101.5 * SECOND)) is None
-    assert session.handle(came(2, 102, 'odom')) == []
+    # Told once, but with each change nothing is known of where its origin is on the map.
+    assert session.handle(came(2, 102, 'odom')) == [CorrectionLost()]
 
 
 @pytest.mark.parametrize(

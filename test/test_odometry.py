@@ -75,3 +75,22 @@ def test_finding_by_bisection_is_finding_by_a_loop(steps_ms: list[int], asked_ms
 def test_only_the_last_poses_are_kept() -> None:
     odometry = filled(*((row / 100, row, 0) for row in range(10_000)))
     assert len(odometry._poses) < 4001 and odometry.at(SECOND) is None
+
+
+def test_the_pace_is_known_while_odometry_comes() -> None:
+    odometry = Odometry()
+    for tick in range(20):
+        odometry.add(tick * SECOND // 10, pose(0), came_ns=tick * SECOND // 10 + SECOND // 5)
+    assert odometry.pace(2 * SECOND) == '10 Hz, 0.20 s late'
+    assert odometry.pace(4 * SECOND) == ''  # it has stopped
+    odometry.clear()
+    assert odometry.pace(2 * SECOND) == ''
+
+
+def test_a_step_that_no_robot_makes_is_a_jump() -> None:
+    odometry = filled((1, 0, 0), (2, 3, 0))
+    soon, later = round(2.05 * SECOND), 8 * SECOND
+    assert odometry.jump_m(soon, pose(30), bound_mps=6.0) == pytest.approx(27)
+    assert odometry.jump_m(later, pose(30), bound_mps=6.0) == 0
+    assert odometry.jump_m(soon, pose(3.9), bound_mps=0.1) == 0  # two stamps too close together
+    assert Odometry().jump_m(soon, pose(30), bound_mps=6.0) == 0

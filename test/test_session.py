@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ from vpr_ros.session.events import (
     SettingsChanged,
     TriggerAsked,
 )
+from vpr_ros.session.session import Session
 from vpr_ros.session.tracker import REPETITIONS, State
 
 
@@ -237,6 +239,21 @@ def test_with_continuous_off_images_wait_for_a_trigger_and_end_with_a_fix(
     assert len(outcomes(answers_of(session, drive([10, 10], start_s=105)))) == 1
 
 
+@pytest.mark.parametrize('gives', ['publish_tf', 'publish_initialpose'])
+def test_what_others_get_when_localized_is_worth_a_trigger_until_then(
+    place_map: PlaceMap, gives: str
+) -> None:
+    """It ended with the first fix, which alone is TENTATIVE, so that others never got anything."""
+    session = session_on(place_map, continuous=False, **{gives: True})
+    assert 'until the state is LOCALIZED' in session.handle(TriggerAsked())[0].text
+    answers: list[Any] = []
+    for row in range(12):
+        answers += answers_of(session, [wheels(2.0 * row, 100 + row), image_at(row, 100 + row)])
+    given = [answer for answer in answers if isinstance(answer, (Corrected, StartGiven))]
+    assert len(given) == 1 and states(answers)[-1] == 'LOCALIZED'
+    assert len(outcomes(answers)) < 12
+
+
 # GPS ---------------------------------------------------------------------------------------------
 
 
@@ -420,7 +437,11 @@ def test_map_to_odom_brings_odometry_to_the_fix_and_old_odometry_is_not_used(
     assert all(isinstance(outcome, Fix) for outcome in outcomes(later))
     assert not any(isinstance(answer, Corrected) for answer in later)
     assert texts(later).count('no odometry on the topic odom within 2 s') == 1
-    assert session.counts.snapshot().uncorrected == 3
+    counted = session.counts.snapshot()
+    assert counted.uncorrected == counted.uncorrected_in_a_row == 3
+    answers_of(session, [turned(32.0, 116.0), image_at(26, 116)])
+    counted = session.counts.snapshot()
+    assert counted.uncorrected >= 3 and counted.uncorrected_in_a_row == 0
 
 
 @pytest.mark.parametrize('late_s', [0.0, 0.4, 1.0])
@@ -441,6 +462,104 @@ def test_late_odometry_does_not_bend_map_to_odom(place_map: PlaceMap, late_s: fl
         assert base[0] == pytest.approx(20 + 2 * seconds, abs=0.7)
     said = session.counts.snapshot().facts['odometry']
     assert said == f'20 Hz, {late_s:.2f} s late'
+
+
+def wheels(x_m: float, stamp_s: float, *, frames: tuple[str, str] = ('', '')) -> OdometryCame:
+    """Odometry that comes as soon as it is stamped."""
+    pose = np.array([x_m, 0, 0, 0, 0, 0, 1.0])
+    return OdometryCame(round(stamp_s * SECOND), pose, round(stamp_s * SECOND), frames)
+
+
+def test_odometry_that_is_set_back_to_zero_loses_no_robot_and_bends_no_transform(
+    place_map: PlaceMap,
+) -> None:
+    """The robot drives 2 m/s; after 12 s the driver of its wheels starts again from zero."""
+    session = session_on(place_map, publish_tf=True)
+    jump_s, corrected, lost, notes = 12.0, [], 0, ''
+    for tick in range(20 * 30):
+        seconds = tick / 20
+        x_m = 2 * seconds - (0 if seconds < jump_s else 2 * jump_s)
+        events: list[Any] = [wheels(x_m, 100 + seconds)]
+        if tick % 20 == 0:
+            events.append(image_at(tick // 20, 100 + seconds))
+        answers = answers_of(session, events)
+        corrected += [(seconds, each) for each in answers if isinstance(each, Corrected)]
+        lost += CorrectionLost() in answers
+        notes += texts(answers)
+        if seconds > 3:
+            assert session.state is State.LOCALIZED
+    assert lost == 1 and notes.count('odometry jumped by 23.9 m at 112.00 s') == 1
+    for seconds, answer in corrected:
+        origin_m = 0.0 if seconds < jump_s else 2 * jump_s
+        assert answer.map_T_odom[0] == pytest.approx(origin_m, abs=1.0)
+    assert corrected[-1][0] == 29.0
+
+
+def test_a_correction_that_is_switched_on_again_takes_the_next_fix_as_it_is(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, publish_tf=True)
+    off, on = (
+        SettingsChanged(SessionConfig(publish_tf=sends, max_false_fix_rate=0.2))
+        for sends in (False, True)
+    )
+    answers: list[Any] = []
+    for row in range(30):
+        events: list[Any] = [off] if row == 8 else [on] if row == 20 else []
+        slipped_m = 0.0 if row < 10 else 0.8 * (min(row, 20) - 10)  # while nothing is corrected
+        events += [wheels(2.0 * row + slipped_m, 100 + row), image_at(row, 100 + row)]
+        answers.append((row, answers_of(session, events)))
+    later = [x for row, each in answers for x in each if row >= 20 and isinstance(x, Corrected)]
+    assert len(later) == 10
+    assert [answer.map_T_odom[0] for answer in later] == pytest.approx([-8.0] * 10, abs=0.7)
+
+
+def test_odometry_that_stops_has_no_pace_any_more(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    answers_of(session, [wheels(tick / 10, 100 + tick / 20) for tick in range(40)])
+    session.handle(image_at(1, 102))
+    assert session.counts.snapshot().facts['odometry'] == '20 Hz, 0.00 s late'
+    session.handle(image_at(2, 104))
+    assert session.counts.snapshot().facts['odometry'] == ''
+
+
+def test_odometry_of_another_part_of_the_robot_is_taken_to_its_base(place_map: PlaceMap) -> None:
+    """Odometry of a tracking camera 3 m ahead of the base; map -> odom has to fit tf's chain."""
+    mast = np.array([3.0, 0, 0, *yaw_quat(np.pi)])
+    found: dict[str, np.ndarray] = {}
+    config = SessionConfig(publish_tf=True, max_false_fix_rate=0.2)
+    localizer = session_on(place_map).localizer
+    session = Session(
+        localizer,
+        config,
+        map_frame='map',
+        odom_frame='odom',
+        base_frame='base_link',
+        mounting_of=found.get,
+    )
+    answers: list[Any] = []
+    for row in range(12):
+        if row == 6:
+            found['mast'] = mast
+        odom_T_base = np.array([2.0 * row - 40, 0, 0, 0, 0, 0, 1.0])
+        told = OdometryCame(
+            (100 + row) * SECOND, compose(odom_T_base, mast), frames=('vio', 'mast')
+        )
+        answers += answers_of(session, [told, image_at(row, 100 + row)])
+    notes = texts(answers)
+    assert notes.count('odometry is of mast, and tf has no transform from base_link to it') == 1
+    assert notes.count('odometry is in frame vio, but map -> odom leads to odom; set') == 1
+    corrected = [answer.map_T_odom for answer in answers if isinstance(answer, Corrected)]
+    np.testing.assert_allclose(corrected[-1], [40, 0, 0, 0, 0, 0, 1], atol=1.0)
+
+
+def test_images_without_a_frame_are_told_where_tf_would_know_the_mounting(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, mounting_of={}.get, belief=False)
+    answers = answers_of(session, drive(range(5)))
+    assert texts(answers).count('camera 1: its images have no frame_id') == 1
+    assert all(isinstance(outcome, Fix) for outcome in outcomes(answers))
 
 
 def test_switching_tf_off_or_a_clock_set_back_makes_the_correction_unknown(
@@ -467,6 +586,21 @@ def test_a_mounting_is_asked_of_tf_until_it_answers_and_the_operator_is_told(
     assert 'mounting of front found' in texts(after)
     moved = outcomes(before)[0].pose[0] - outcomes(after)[0].pose[0]
     assert moved == pytest.approx(0.5, abs=0.3)
+
+
+def test_images_of_another_frame_have_another_mounting(place_map: PlaceMap) -> None:
+    """Two cameras on one topic had the mounting of the first one for both."""
+    ahead = FORWARD_CAMERA + np.array([3.0, 0, 0, 0, 0, 0, 0])
+    found = {'low': FORWARD_CAMERA, 'ahead': ahead}
+    session = session_on(place_map, mounting_of=found.get, belief=False)
+    frames = ['low', 'ahead', 'low', 'ahead', '', 'low']
+    answers = answers_of(
+        session, [image_at(10, 100 + row, frame=frame) for row, frame in enumerate(frames)]
+    )
+    moved_m = [outcome.pose[0] - outcomes(answers)[0].pose[0] for outcome in outcomes(answers)]
+    assert moved_m == pytest.approx([0, -3, 0, -3, 0, 0], abs=0.5)
+    assert texts(answers).count('camera 1: images of several frames, low and ahead; let') == 1
+    assert texts(answers).count('mounting of low found') == 1
 
 
 def test_a_broken_mounting_on_tf_makes_no_image_unusable(place_map: PlaceMap) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vpr_ros.core.geometry import IDENTITY
+from vpr_ros.core.geometry import IDENTITY, compose, yaw_quat
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.session.smooth import Glide, SmoothTransform
 from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, State, Tracker
@@ -52,19 +52,34 @@ def at(x_m: float) -> np.ndarray:
 
 def test_one_far_estimate_does_not_move_the_transform() -> None:
     smooth = SmoothTransform()
-    smooth.step(at(1.0), 0.5)
-    assert smooth.step(at(40.0), 0.5)[0] == 1.0
-    assert smooth.step(at(1.2), 0.5)[0] == pytest.approx(1.04)
+    smooth.step(at(1.0), IDENTITY, 0.5)
+    assert smooth.step(at(40.0), IDENTITY, 0.5)[0] == 1.0
+    assert smooth.step(at(1.2), IDENTITY, 0.5)[0] == pytest.approx(1.04)
 
 
 def test_estimates_that_agree_pull_it_little_by_little() -> None:
     smooth = SmoothTransform()
-    smooth.step(at(0.0), 0.5)
-    moved = np.diff([smooth.step(at(10.0), 0.5)[0] for _ in range(40)])
+    smooth.step(at(0.0), IDENTITY, 0.5)
+    moved = np.diff([smooth.step(at(10.0), IDENTITY, 0.5)[0] for _ in range(40)])
     assert moved.max() <= 2.0 and smooth.pose is not None
     assert smooth.pose[0] == pytest.approx(10, abs=0.01)
     smooth.reset()
-    assert smooth.step(at(-5.0), 0.5)[0] == -5.0
+    assert smooth.step(at(-5.0), IDENTITY, 0.5)[0] == -5.0
+
+
+@pytest.mark.parametrize('far_m', [0.0, 50.0, 1000.0])
+def test_a_robot_far_from_the_origin_of_odometry_is_smoothed_as_one_near_it(far_m: float) -> None:
+    """Each fix is wrong by a degree, which turns an origin 1 km away by 17 m; one is 40 m off."""
+    random, smooth, apart_m = np.random.default_rng(0), SmoothTransform(), []
+    for row in range(200):
+        truth = at(far_m + 0.2 * row)
+        fix = truth.copy()
+        fix[:2] += random.normal(0, 0.3, 2)
+        fix[1] += 40.0 if row % 20 == 19 else 0.0
+        fix[3:] = yaw_quat(np.radians(random.normal(0, 1.0)))
+        map_T_odom = smooth.step(fix, truth, 0.42)
+        apart_m.append(np.linalg.norm(compose(map_T_odom, truth)[:3] - truth[:3]))
+    assert np.median(apart_m) < 0.2 and np.max(apart_m) < 0.7
 
 
 def test_a_step_is_spread_over_half_a_second_and_the_first_is_taken_at_once() -> None:

@@ -18,9 +18,10 @@ from vpr_ros.session.counts import Counted
 
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
 _ERROR_LASTS_S = 30.0
+_NO_CHANCE = 5  # fixes in a row without odometry are no chance
 
 VALUES = {
-    'lifecycle': 'unconfigured, inactive or active',
+    'lifecycle': 'unconfigured, inactive, active or finalized',
     'map': 'folder of the map in use',
     'map id': 'digest of that map, which changes with its content',
     'map opened': 'when it was opened',
@@ -79,6 +80,7 @@ class Stage(Enum):
     UNCONFIGURED = 'unconfigured'
     INACTIVE = 'inactive'
     ACTIVE = 'active'
+    FINALIZED = 'finalized'
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Camera:
     """One image topic."""
 
     topic: str
-    publishers: int
+    publishers: int  # of images in the transport that is listened to
+    other_type: str = ''  # that is published there in place of such images
     silent_s: float = math.inf  # since its last image
     interval_s: float = 0.0  # at which its images came lately; 0 if not known
 
@@ -109,6 +112,7 @@ class Health:
     images: int = 0
     dropped: int = 0
     wants_odometry: bool = False  # for tf
+    lacks_tf: bool = False  # which is wanted, and is not installed
     correction_age_s: float | None = None  # of map -> odom; None while it is not sent
     counted: Counted = field(default_factory=Counted)
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -135,6 +139,8 @@ def judge(health: Health) -> tuple[bytes, str]:
         return error, health.problem
     if health.doing:
         return warn, health.doing
+    if health.stage is Stage.FINALIZED:
+        return warn, 'finalized, so no image is localized; end the node and start it again'
     if health.stage is not Stage.ACTIVE:
         step = 'configure' if health.stage is Stage.UNCONFIGURED else 'activate'
         return warn, (
@@ -153,9 +159,20 @@ def judge(health: Health) -> tuple[bytes, str]:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
         return warn, f'{_NO_FIX}{counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
+    if health.lacks_tf:
+        return warn, (
+            'localized, but publish_tf needs tf2_ros, which is not installed; '
+            'install ros-$ROS_DISTRO-tf2-ros-py, or set publish_tf to false'
+        )
     if health.wants_odometry and not counted.facts.get('odometry'):
         return warn, (
-            'localized, but publish_tf has no odometry; remap odom to the topic that has it'
+            'localized, but publish_tf has no odometry; check its driver, or remap odom to the '
+            'topic that has it'
+        )
+    if health.wants_odometry and counted.uncorrected_in_a_row >= _NO_CHANCE:
+        return warn, (
+            'localized, but publish_tf has no odometry of the time of the images; both need the '
+            'same clock'
         )
     if silent:
         return warn, f'localized, but {_no_images(silent)}'
@@ -163,6 +180,12 @@ def judge(health: Health) -> tuple[bytes, str]:
 
 
 def _no_images(cameras: Sequence[Camera]) -> str:
+    for camera in cameras:
+        if camera.other_type:
+            return (
+                f'no images arrive: {camera.topic} has messages of type {camera.other_type}; '
+                'check image_topic and image_transport'
+            )
     unpublished = [camera.topic for camera in cameras if not camera.publishers]
     if unpublished:
         return (

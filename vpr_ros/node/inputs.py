@@ -29,6 +29,7 @@ from vpr_ros.core.errors import ConfigError, ImageError, VprError
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives.geographic import degrees_of_fix, east_north_of, require_near
+from vpr_ros.drives.transforms import frame_name
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
@@ -70,6 +71,11 @@ def check_topics(node: LifecycleNode, config: NodeConfig) -> None:
 def image_topics(config: NodeConfig) -> list[str]:
     """The topics that carry images, with the transport's suffix."""
     return [_image_topic(config, topic) for topic in config.image_topics]
+
+
+def image_type(config: NodeConfig) -> str:
+    """The type of the messages on these topics."""
+    return _image_kind(config).type
 
 
 def _image_topic(config: NodeConfig, topic: str) -> str:
@@ -212,7 +218,7 @@ class Inputs:
                 stamp_ns=convert.stamp_ns(message.header.stamp) or now_ns,
                 read=self._reading(message),
                 camera=camera,
-                camera_frame=message.header.frame_id,
+                camera_frame=frame_name(message.header.frame_id),
                 came_ns=now_ns,
                 came_s=time.perf_counter(),
             )
@@ -222,7 +228,7 @@ class Inputs:
         pose = convert.pose_numbers(message.pose.pose)
         now_ns = self._now_ns()
         stamp_ns = convert.stamp_ns(message.header.stamp) or now_ns
-        frames = message.header.frame_id, message.child_frame_id
+        frames = frame_name(message.header.frame_id), frame_name(message.child_frame_id)
         self._mailbox.put(OdometryCame(stamp_ns, pose, now_ns, frames))
 
     def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:

@@ -7,8 +7,8 @@ parameters and diagnostics answer while the network runs.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
@@ -18,14 +18,15 @@ from vpr_ros.core.describing.backend import Chosen
 from vpr_ros.core.errors import ConfigError, LogError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.drives.transforms import frame_name
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
-from vpr_ros.node.inputs import Inputs, check_topics, image_topics
+from vpr_ros.node.inputs import Inputs, check_topics, image_topics, image_type
 from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
-from vpr_ros.node.opening import open_localizer
+from vpr_ros.node.opening import expanded, open_localizer
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
 from vpr_ros.node.spinning import until_shutdown
@@ -36,6 +37,7 @@ from vpr_ros.session.mailbox import Mailbox, Pace
 from vpr_ros.session.session import Session
 from vpr_ros.session.worker import Worker
 
+_ERROR = TransitionCallbackReturn.ERROR  # after which on_error releases all
 _MAP_CHECK_S = 0.5  # how long setting the parameter map waits for map.yaml to be read
 
 
@@ -93,6 +95,7 @@ class LocalizeNode(LifecycleNode):
         self._active: Active | None = None
         self._bond: Bond | None = None
         self._problem = ''  # why the last transition failed
+        self._is_finalized = False
         self._doing = ''  # while configuring, which may take minutes
         self._said_doing_s = -math.inf
         self._transforms = transforms
@@ -146,18 +149,16 @@ class LocalizeNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the frame at work is finished first."""
-        self._stop()
-        return super().on_deactivate(state)
+        return super().on_deactivate(state) if self._ends(self._pause) else _ERROR
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the model and the map."""
-        self._release()
-        return super().on_cleanup(state)
+        return super().on_cleanup(state) if self._ends(self._release) else _ERROR
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and release whatever the state."""
-        self._release()
-        return super().on_shutdown(state)
+        """Stop and release whatever the state; from here no transition leads back."""
+        self._is_finalized = self._ends(self._release)
+        return super().on_shutdown(state) if self._is_finalized else _ERROR
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release all, so that the node can be configured again."""
@@ -181,9 +182,14 @@ class LocalizeNode(LifecycleNode):
         )
         drive_log = None
         try:
-            map_frame = config.map_frame or localizer.place_map.header.frame_id
+            map_frame = frame_name(config.map_frame or localizer.place_map.header.frame_id)
             session = Session(
-                localizer, config, map_frame=map_frame, mounting_of=self._mounting_of()
+                localizer,
+                config,
+                map_frame=map_frame,
+                odom_frame=frame_name(config.odom_frame),
+                base_frame=frame_name(config.base_frame),
+                mounting_of=self._mounting_of(),
             )
             drive_log = self._open_log(localizer.place_map)
             outputs = Outputs(
@@ -236,18 +242,35 @@ class LocalizeNode(LifecycleNode):
         return Active(worker, inputs, configured.outputs, maps)
 
     def _stop(self) -> None:
-        if self._bond is not None:
-            self._bond.close()
-            self._bond = None
-        if self._active is not None:
-            self._active.close()
-            self._active = None
+        """End what is active. It is dropped first: what cannot be ended must not keep the node."""
+        bond, self._bond = self._bond, None
+        active, self._active = self._active, None
+        if bond is not None:
+            bond.close()
+        if active is not None:
+            active.close()
+
+    def _pause(self) -> None:
+        """Stop, and tell that nobody knows any more where the robot is."""
+        self._stop()
+        if self._configured is not None:
+            self._configured.outputs.publish(self._configured.session.pause())
 
     def _release(self) -> None:
         self._stop()
-        if self._configured is not None:
-            self._configured.close()
-            self._configured = None
+        configured, self._configured = self._configured, None
+        if configured is not None:
+            configured.close()
+
+    def _ends(self, end: Callable[[], None]) -> bool:
+        """Whether `end` ran without an error, which rclpy would swallow."""
+        self._problem = ''
+        try:
+            end()
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Say why a transition failed."""
@@ -263,13 +286,13 @@ class LocalizeNode(LifecycleNode):
             return None
         try:
             return DriveLog(
-                Path(config.rerun).expanduser(),
+                expanded(config.rerun),
                 place_map,
                 tell=self._say_log_ended,
                 cameras=len(config.image_topics),
                 most_bytes=round(config.rerun_max_size * 1e6),
             )
-        except LogError as error:
+        except (ConfigError, LogError) as error:
             self._say_log_ended(str(error))
             return None
 
@@ -278,11 +301,11 @@ class LocalizeNode(LifecycleNode):
         self.get_logger().warning(f'rerun: no log is written: {problem}')
 
     def _mounting_of(self) -> Any:
-        """How the session asks tf for a camera's mounting; None where there is no tf."""
+        """How the session asks tf where a frame is on the robot; None where there is no tf."""
         transforms = self._transforms
         if transforms is None:
             return None
-        return lambda camera_frame: transforms.latest(self.config.base_frame, camera_frame)
+        return lambda frame: transforms.latest(frame_name(self.config.base_frame), frame)
 
     def _on_change(self, config: NodeConfig) -> None:
         """Parameters that may change while the node runs reach the session in their order."""
@@ -382,6 +405,7 @@ class LocalizeNode(LifecycleNode):
             doing=self._doing,
             clock_stands=now.nanoseconds == 0,
             wants_odometry=self.config.publish_tf,
+            lacks_tf=self.config.publish_tf and self._transforms is None,
             facts={'map': self.config.map},
         )
         if self._configured is not None:
@@ -405,12 +429,18 @@ class LocalizeNode(LifecycleNode):
 
     def _camera(self, topic: str, pace: Pace | None) -> Camera:
         """One image topic, for diagnostics."""
-        publishers = self.count_publishers(topic)
+        topic = self.resolve_topic_name(topic)  # in its namespace, and as it is remapped
+        types = [found.topic_type for found in self.get_publishers_info_by_topic(topic)]
+        publishers = types.count(image_type(self.config))
+        other_type = '' if publishers or not types else types[0]
         if pace is None:
-            return Camera(topic, publishers)
-        return Camera(topic, publishers, time.perf_counter() - pace.last_s, pace.interval_s)
+            return Camera(topic, publishers, other_type)
+        silent_s = time.perf_counter() - pace.last_s
+        return Camera(topic, publishers, other_type, silent_s, pace.interval_s)
 
     def _stage(self) -> Stage:
+        if self._is_finalized:
+            return Stage.FINALIZED
         if self._configured is None:
             return Stage.UNCONFIGURED
         return Stage.INACTIVE if self._active is None else Stage.ACTIVE

@@ -103,6 +103,12 @@ def check_replacement(
             )
 
 
-def expanded(folder: str) -> Path:
-    """A folder as it was given, which may begin with ~."""
-    return Path(folder).expanduser()
+def expanded(given: str) -> Path:
+    """The whole path of what was given, which may begin with ~; raises ConfigError.
+
+    A relative one counts from where the node was started, which is not where a service is called.
+    """
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError as error:  # no such user
+        raise ConfigError(f'{given}: {error} Give the whole path') from error

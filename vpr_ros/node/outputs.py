@@ -20,6 +20,7 @@ from vpr_ros.core.localizing.outcome import Fix, headline
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image as RgbImage
 from vpr_ros.core.types import Poses
+from vpr_ros.drives.transforms import frame_name
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
@@ -177,7 +178,7 @@ class Outputs:
             config = self._config()
             self._tf = SteadyBroadcast(
                 self._transforms,
-                frames=(self._map_frame, config.odom_frame),
+                frames=(self._map_frame, frame_name(config.odom_frame)),
                 rate_hz=config.tf_rate,
                 tolerance_s=lambda: self._config().transform_tolerance,
                 now_ns=lambda: self._node.get_clock().now().nanoseconds,

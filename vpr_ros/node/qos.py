@@ -1,7 +1,10 @@
 """Quality of service of the node's topics.
 
 A pose is latched, so that a late listener (a planner starting up) gets the last one, as AMCL does.
-Images take depth 1: an older image is worth nothing once a newer one is there.
+Images take depth 1: an older image is worth nothing once a newer one is there. What drivers send
+again and again is taken with best effort: a reliable subscription gets nothing from a driver that
+sends odometry or calibrations with best effort, as many do, and one lost message is replaced by
+the next.
 """
 
 from rclpy.qos import (
@@ -20,6 +23,10 @@ LATCHED = QoSProfile(
 )
 
 RECENT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10)
+
+STREAMED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT
+)
 
 
 def image_qos(name: str) -> QoSProfile:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rclpy.qos import QoSProfile
 
-from vpr_ros.node.qos import LATCHED, RECENT, image_qos
+from vpr_ros.node.qos import LATCHED, RECENT, STREAMED, image_qos
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ COMPRESSED_IMAGE = Topic(
 CAMERA_INFO = Topic(
     'camera_info',
     'sensor_msgs/msg/CameraInfo',
-    RECENT,
+    STREAMED,
     'Optional; beside the images, such as `/front/camera_info` for `/front/image_raw`. It '
     'calibrates the camera for landmarks. The node warns of a camera that sees much more or much '
     'less than the mapping camera.',
@@ -92,8 +92,9 @@ CAMERA_INFO = Topic(
 ODOM = Topic(
     'odom',
     'nav_msgs/msg/Odometry',
-    RECENT,
-    'Optional; for the belief over the drive. `publish_tf` needs it.',
+    STREAMED,
+    'Optional; for the belief over the drive. `publish_tf` needs it. It may be of another frame '
+    'than `base_frame` if tf connects both.',
 )
 INITIALPOSE = Topic(
     'initialpose',
@@ -127,7 +128,10 @@ POSE = Topic(
     'At each fix: the robot (`base_frame`) on the map, with the stamp of the image.',
 )
 STATE = Topic(
-    '~/state', 'std_msgs/msg/String', LATCHED, 'LOST, TENTATIVE or LOCALIZED, at each change.'
+    '~/state',
+    'std_msgs/msg/String',
+    LATCHED,
+    'LOST, TENTATIVE or LOCALIZED, at each change. LOST while inactive.',
 )
 GIVEN_INITIALPOSE = Topic(
     'initialpose',
@@ -188,7 +192,8 @@ PUBLISHED = (
 TRIGGER = Service(
     '~/trigger_localization',
     'std_srvs/srv/Trigger',
-    'With `continuous: false`: localize the next images, until there is a fix.',
+    'With `continuous: false`: localize the next images, until there is a fix. With `publish_tf` '
+    'or `publish_initialpose`, until the state is LOCALIZED.',
 )
 RESET = Service(
     '~/reset',
@@ -216,7 +221,9 @@ TAKEN_TRANSFORMS = (
     Transform(
         '`base_frame`',
         "the image's `frame_id`",
-        'The mounting of the camera, if `base_T_camera` does not give it. Needs tf2_ros.',
+        'The mounting of the camera, if `base_T_camera` does not give it. The node asks until tf '
+        'answers, and keeps the answer as long as `frame_id` is the same: a camera must not turn '
+        'on the robot. Needs tf2_ros.',
     ),
 )
 SENT_TRANSFORMS = (

@@ -9,6 +9,8 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.session.tracker import State
 
+Level: TypeAlias = Literal['info', 'warning', 'error']
+
 
 @dataclass(frozen=True, slots=True)
 class Localized:
@@ -71,7 +73,7 @@ class Noted:
     """Something that the operator should know."""
 
     text: str
-    level: Literal['info', 'warning', 'error'] = 'warning'
+    level: Level = 'warning'
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Counted:
     fixes: int = 0
     time_jumps: int = 0
     uncorrected: int = 0  # fixes for which no odometry came, so that tf was not corrected
+    uncorrected_in_a_row: int = 0  # of these, since tf was corrected for the last time
     no_fixes: dict[str, int] = field(default_factory=dict)  # by reason
     verdict: Reason | None = None  # of the last image: why there was no fix; None with a fix
     probability: float | None = None  # of the last image
@@ -51,9 +52,17 @@ class Counts:
         self._erred_s = 0.0  # when, by time.monotonic
 
     def add(self, what: str) -> None:
-        """Count one more of `late`, `unusable`, `time_jumps` or `uncorrected`."""
+        """Count one more of `late`, `unusable` or `time_jumps`."""
         with self._lock:
             self._numbers[what] += 1
+
+    def corrected(self, *, is_corrected: bool) -> None:
+        """Count a fix that corrected tf, or that could not for lack of odometry."""
+        with self._lock:
+            if is_corrected:
+                self._numbers['uncorrected_in_a_row'] = 0
+            else:
+                self._numbers.update(['uncorrected', 'uncorrected_in_a_row'])
 
     def report(self, error: str) -> None:
         """Remember the last error."""

@@ -94,7 +94,10 @@ class ResetAsked:
 
 @dataclass(frozen=True, slots=True)
 class TriggerAsked:
-    """Localize the images that come from now on, until there is a fix."""
+    """Localize the images that come from now on, until there is a fix.
+
+    If others get map -> odom or an initial pose, until the state is LOCALIZED.
+    """
 
 
 @dataclass(frozen=True, slots=True)

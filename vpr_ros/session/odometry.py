@@ -11,6 +11,8 @@ _KEPT = 2000  # poses: 20 s at 100 Hz
 _LATE_NS = 100_000_000  # how far a stamp may lie behind the newest odometry
 _GAP_NS = 1_000_000_000  # between two poses, beyond which nothing is interpolated
 _MEAN_OF = 20  # values that weigh in a running mean
+_JUMP_M = 1.0  # at least; stamps that lie too close together make a step look fast, but not long
+_FASTER = 10.0  # than the bound on the robot's speed, from which a step is a jump
 
 
 class Odometry:
@@ -20,6 +22,7 @@ class Odometry:
         """Start empty."""
         self._stamps_ns: list[int] = []
         self._poses: list[Poses] = []
+        self._came_ns = 0  # of the newest, by the node's clock
         self._late_s: float | None = None  # running means
         self._period_s: float | None = None
 
@@ -32,11 +35,14 @@ class Odometry:
         """Forget all."""
         self._stamps_ns.clear()
         self._poses.clear()
+        self._period_s = self._late_s = None
 
-    @property
-    def pace(self) -> str:
-        """The rate and the delay of odometry, for people; empty before the second pose."""
-        if self._period_s is None or self._late_s is None:
+    def pace(self, now_ns: int) -> str:
+        """The rate and the delay of odometry, for people.
+
+        Empty before the second pose, and where none came for longer than a gap may be.
+        """
+        if self._period_s is None or self._late_s is None or now_ns - self._came_ns > _GAP_NS:
             return ''
         return f'{1 / max(self._period_s, 1e-6):.0f} Hz, {self._late_s:.2f} s late'
 
@@ -46,10 +52,22 @@ class Odometry:
             period_s = (stamp_ns - self._stamps_ns[-1]) / 1e9
             self._period_s = _mean(self._period_s, period_s)
             self._late_s = _mean(self._late_s, (came_ns - stamp_ns) / 1e9)
+        self._came_ns = came_ns
         self._stamps_ns.append(stamp_ns)
         self._poses.append(odom_T_base)
         if len(self._stamps_ns) >= 2 * _KEPT:
             del self._stamps_ns[:-_KEPT], self._poses[:-_KEPT]
+
+    def jump_m(self, stamp_ns: int, odom_T_base: Poses, *, bound_mps: float) -> float:
+        """How far a pose [7] lies from the newest one if no robot gets there in time, else 0.
+
+        bound_mps: on the robot's speed, roughly.
+        """
+        if not self._stamps_ns:
+            return 0.0
+        apart_m = float(np.linalg.norm(odom_T_base[:3] - self._poses[-1][:3]))
+        reached_m = _FASTER * bound_mps * (stamp_ns - self._stamps_ns[-1]) / 1e9
+        return apart_m if apart_m > max(reached_m, _JUMP_M) else 0.0
 
     def at(self, stamp_ns: int) -> Poses | None:
         """odom_T_base [7] at a stamp, interpolated; None if odometry does not reach to it.

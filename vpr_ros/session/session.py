@@ -14,7 +14,7 @@ from typing import Any
 
 from vpr_ros.core.camera import differs
 from vpr_ros.core.errors import VprError
-from vpr_ros.core.geometry import checked_pose, compose, invert, said_frames
+from vpr_ros.core.geometry import IDENTITY, checked_pose, compose, invert, said_frames
 from vpr_ros.core.localizing.belief import speed_bound_mps
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
@@ -23,6 +23,7 @@ from vpr_ros.session.answers import (
     Answer,
     Corrected,
     CorrectionLost,
+    Level,
     Localized,
     MapChanged,
     Noted,
@@ -57,7 +58,7 @@ _MOST_WAITING = 100  # fixes, for odometry
 _MOST = 0.5  # of what a drive has come to; without it the robot's place is gone with the old map
 
 MountingOf = Callable[[str], Poses | None]
-"""base_T_camera [7] of an optical frame as tf knows it now, or None."""
+"""base_T_frame [7] of an optical frame or of odometry's, as tf knows it now, or None."""
 
 
 class Session:
@@ -69,15 +70,22 @@ class Session:
         config: SessionConfig,
         *,
         map_frame: str,
+        odom_frame: str = '',
+        base_frame: str = '',
         mounting_of: MountingOf | None = None,
     ) -> None:
-        """map_frame: of initial poses; mounting_of: asked where no parameter gives a mounting."""
+        """map_frame: of initial poses; mounting_of: asked where no parameter gives a mounting.
+
+        odom_frame, base_frame: what map -> odom leads to, and the robot; '': as odometry has them.
+        """
         self.localizer = localizer
         self.counts = Counts()
         self._config = config
         self._mounting_of = mounting_of
         self._odometry = Odometry()
         self._odometry_frames: tuple[str, str] | None = None  # of the newest pose
+        self._odom_frame, self._base_frame = odom_frame, base_frame
+        self._base_T_body: Poses | None = None  # [7], of the frame that odometry is of
         self._whereabouts = Whereabouts(
             localizer.place_map.poses[:, :3],
             map_frame=map_frame,
@@ -89,7 +97,10 @@ class Session:
         self._triggered = False
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
+        self._camera_frames: dict[int, str] = {}  # by camera, of its last image
+        self._mounted_by_tf: set[int] = set()  # cameras
         self._located_ns: int | None = None  # stamp of the newest image localized
+        self._came_ns = 0  # of the newest image, by the node's clock
         self._said: set[str] = set()
         self._handlers: dict[type, Callable[[Any], Iterator[Answer]]] = {
             ImageCame: self._on_image,
@@ -125,6 +136,17 @@ class Session:
         self._tell()
         return answers
 
+    def pause(self) -> list[Answer]:
+        """What follows when no more events come for a while.
+
+        The robot may be carried meanwhile, and its odometry may start again from another origin.
+        What the images told of the drive stays.
+        """
+        self._forget_odometry()
+        answers = list(self._lose())
+        self._tell()
+        return answers
+
     # Images --------------------------------------------------------------------------------------
 
     def _on_image(self, event: ImageCame) -> Iterator[Answer]:
@@ -137,6 +159,7 @@ class Session:
         if behind_s > 0:
             yield from self._set_back(behind_s)
         self._last_stamp_ns[event.camera] = event.stamp_ns
+        self._came_ns = event.came_ns
         yield from self._compare_clocks(event)
         started_s = time.perf_counter()
         image = event.read(at_least_hw=self.localizer.needed_hw)
@@ -204,7 +227,8 @@ class Session:
             yield from self._changed(before, state)
         if not isinstance(outcome, Fix):
             return
-        self._triggered = False
+        if state is State.LOCALIZED or not self._gives_on():
+            self._triggered = False
         if state is State.LOCALIZED:
             yield from self._give_start(outcome, located.stamp_ns)
             yield from self._correct(outcome, located.stamp_ns)
@@ -218,6 +242,10 @@ class Session:
             self._start = None
             if self._config.tf_when_lost == 'stop':
                 yield CorrectionLost()
+
+    def _gives_on(self) -> bool:
+        """Whether others get what only a robot that is LOCALIZED can give."""
+        return self._config.publish_tf or self._config.publish_initialpose
 
     def _give_start(self, fix: Fix, stamp_ns: int) -> Iterator[Answer]:
         """One fix for other localizers, until lost again."""
@@ -244,18 +272,48 @@ class Session:
             if not has_come and now_ns - stamp_ns <= self._config.odometry_wait * 1e9:
                 return
             self._waiting.popleft()
-            odom_T_base = self._odometry.at(stamp_ns) if has_come else None
-            if odom_T_base is None:
-                self.counts.add('uncorrected')
+            odom_T_body = self._odometry.at(stamp_ns) if has_come else None
+            self.counts.corrected(is_corrected=odom_T_body is not None)
+            if odom_T_body is None:
                 yield from self._once(
                     f'publish_tf: no odometry on the topic odom within '
                     f'{self._config.odometry_wait:g} s of an image; such images do not correct '
                     'map -> odom'
                 )
                 continue
+            body_T_base = yield from self._look_up_body()
+            odom_T_base = compose(odom_T_body, body_T_base)
             sigma_m = float(fix.covariance[:3, :3].trace()) ** 0.5
-            estimate = compose(fix.pose, invert(odom_T_base))
-            yield Corrected(self._map_T_odom.step(estimate, sigma_m), stamp_ns)
+            yield Corrected(self._map_T_odom.step(fix.pose, odom_T_base, sigma_m), stamp_ns)
+
+    def _look_up_body(self) -> Generator[Answer, None, Poses]:
+        """body_T_base [7]: where the robot is, seen from the frame that odometry is of."""
+        odom_frame, body = self._odometry_frames or ('', '')
+        if odom_frame and self._odom_frame and odom_frame != self._odom_frame:
+            yield from self._once(
+                f'publish_tf: odometry is in frame {odom_frame}, but map -> odom leads to '
+                f'{self._odom_frame}; set the parameter odom_frame to {odom_frame}'
+            )
+        if self._base_T_body is None and body and self._base_frame and body != self._base_frame:
+            self._base_T_body = yield from self._asked_of_tf(body)
+            if self._base_T_body is not None:
+                self._map_T_odom.reset()  # it was of another frame
+        return IDENTITY if self._base_T_body is None else invert(self._base_T_body)
+
+    def _asked_of_tf(self, body: str) -> Generator[Answer, None, Poses | None]:
+        """base_T_body [7] of the frame that odometry is of; tells once where tf has none."""
+        try:
+            found = None if self._mounting_of is None else self._mounting_of(body)
+        except VprError as error:
+            yield from self._once(str(error))
+            return None
+        if found is None:
+            yield from self._once(
+                f'publish_tf: odometry is of {body}, and tf has no transform from '
+                f'{self._base_frame} to it yet; until there is one, both are taken for the same '
+                'frame. Set base_frame to the frame of the robot that is on tf'
+            )
+        return found
 
     def _travelled_m(self, frame: Frame) -> float | None:
         """How far odometry says the robot moved since the last image."""
@@ -267,10 +325,15 @@ class Session:
 
     def _look_up_mounting(self, event: ImageCame) -> Iterator[Answer]:
         """Ask tf for the camera's mounting until it answers, where no parameter gives it."""
+        yield from self._compare_camera_frames(event)
         cameras = self.localizer.rig.cameras
-        if self._mounting_of is None or not event.camera_frame:
+        if self._mounting_of is None or cameras[event.camera].base_T_camera is not None:
             return
-        if cameras[event.camera].base_T_camera is not None:
+        if not event.camera_frame:
+            yield from self._once(
+                f'camera {event.camera + 1}: its images have no frame_id, so that tf cannot tell '
+                'how it is mounted; set the frame in its driver, or give base_T_camera'
+            )
             return
         try:
             found = self._mounting_of(event.camera_frame)
@@ -279,12 +342,31 @@ class Session:
             return
         if found is not None:
             cameras[event.camera] = replace(cameras[event.camera], base_T_camera=found)
-            yield Noted(f'tf: mounting of {event.camera_frame} found', 'info')
+            self._mounted_by_tf.add(event.camera)
+            yield from self._once(f'tf: mounting of {event.camera_frame} found', level='info')
         elif event.camera == 0:
             yield from self._once(
                 f'tf: no transform to {event.camera_frame} yet; until there is one, poses assume '
                 "the mapping camera's mounting"
             )
+
+    def _compare_camera_frames(self, event: ImageCame) -> Iterator[Answer]:
+        """Ask tf anew where a camera's images come from another frame than before."""
+        camera, frame = event.camera, event.camera_frame
+        before = self._camera_frames.get(camera, frame)
+        self._camera_frames[camera] = frame
+        if before == frame:
+            return
+        if camera in self._mounted_by_tf:
+            cameras = self.localizer.rig.cameras
+            cameras[camera] = replace(cameras[camera], base_T_camera=None)
+            self._mounted_by_tf.remove(camera)
+        names = ' and '.join(name or 'no frame' for name in (before, frame))
+        yield from self._once(
+            f'camera {camera + 1}: images of several frames, {names}; let one camera publish on '
+            'its topic',
+            key=f'frames of camera {camera}',
+        )
 
     # What else comes -----------------------------------------------------------------------------
 
@@ -295,7 +377,8 @@ class Session:
         if newest_ns is not None and event.stamp_ns <= newest_ns:
             if (newest_ns - event.stamp_ns) / 1e9 < self._config.time_jump:
                 return  # late, or said twice
-            self._odometry.clear()
+            yield from self._start_odometry_anew()
+        yield from self._compare_steps(event, pose)
         self._odometry.add(event.stamp_ns, pose, event.came_ns)
         yield from self._correct_waiting(event.stamp_ns)
 
@@ -304,12 +387,37 @@ class Session:
         before, self._odometry_frames = self._odometry_frames, frames
         if before in (None, frames):
             return
-        self._odometry.clear()
+        self._base_T_body = None
+        yield from self._start_odometry_anew()
         names = ' and '.join(said_frames(*each) for each in (before, frames))
         yield from self._once(
             f'odom: odometry of several frames, {names}; let one program publish on this topic',
             key='odom frames',
         )
+
+    def _compare_steps(self, event: OdometryCame, pose: Poses) -> Iterator[Answer]:
+        """Start anew where odometry jumps, as when its driver starts again from zero."""
+        bound_mps = _bound_mps(self.localizer, self._config)
+        jump_m = self._odometry.jump_m(event.stamp_ns, pose, bound_mps=bound_mps)
+        if jump_m:
+            yield from self._start_odometry_anew()
+            yield from self._once(
+                f'odom: odometry jumped by {jump_m:.1f} m at {event.stamp_ns / 1e9:.2f} s; the '
+                'node starts anew from there. Let one program publish on this topic, and set no '
+                'odometry back while the node runs',
+                key='odom jump',
+            )
+
+    def _forget_odometry(self) -> None:
+        """Know nothing of odometry, nor where its origin is on the map."""
+        self._odometry.clear()
+        self._map_T_odom.reset()
+        self._waiting.clear()
+
+    def _start_odometry_anew(self) -> Iterator[Answer]:
+        """Its poses have another origin, of which nobody knows where it is on the map."""
+        self._forget_odometry()
+        yield CorrectionLost()
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
         self._whereabouts.take_gps(event, self._config)
@@ -346,6 +454,7 @@ class Session:
         self.localizer.use(event.config)
         if stops_tf:
             self._waiting.clear()
+            self._map_T_odom.reset()  # odometry drifts until it is sent again
             yield CorrectionLost()
 
     def _on_clock_set_back(self, event: ClockSetBack) -> Iterator[Answer]:
@@ -357,7 +466,8 @@ class Session:
 
     def _on_trigger(self, event: TriggerAsked) -> Iterator[Answer]:
         self._triggered = True
-        yield Replied('the next images are localized until there is a fix, see ~/pose')
+        end = 'the state is LOCALIZED' if self._gives_on() else 'there is a fix'
+        yield Replied(f'the next images are localized until {end}, see ~/pose')
 
     def _on_localize(self, event: LocalizeAsked) -> Iterator[Answer]:
         image = event.read(at_least_hw=self.localizer.needed_hw)
@@ -375,10 +485,8 @@ class Session:
             localizer.place_map.poses[:, :3], bound_mps=_bound_mps(localizer, self._config)
         )
         yield MapChanged(localizer.place_map)
-        before = self._tracker.state
-        if kept < _MOST and before is not State.LOST:
-            self._tracker.reset()
-            yield from self._changed(before, State.LOST)
+        if kept < _MOST:
+            yield from self._lose()
         new = int((event.rows_before < 0).sum())
         yield Replied(
             f'{len(localizer.place_map)} places of {localizer.place_map.folder}, {new} of them new'
@@ -393,13 +501,15 @@ class Session:
     def _forget(self) -> Iterator[Answer]:
         """Know nothing of the drive; settings, calibrations and mountings stay."""
         self.localizer.reset()
-        self._odometry.clear()
+        self._forget_odometry()
         self._whereabouts.forget()
-        self._map_T_odom.reset()
-        self._waiting.clear()
         self._start = None
         self._last_stamp_ns.clear()
         self._located_ns = None
+        yield from self._lose()
+
+    def _lose(self) -> Iterator[Answer]:
+        """Be LOST without an image that says so."""
         before = self._tracker.state
         self._tracker.reset()
         if before is not State.LOST:
@@ -407,12 +517,12 @@ class Session:
 
     # Notes ---------------------------------------------------------------------------------------
 
-    def _once(self, text: str, *, key: str = '') -> Iterator[Answer]:
-        """A warning that is given once in a session; key: what makes two texts the same."""
+    def _once(self, text: str, *, key: str = '', level: Level = 'warning') -> Iterator[Answer]:
+        """A note that is given once in a session; key: what makes two texts the same."""
         key = key or text
         if key not in self._said:
             self._said.add(key)
-            yield Noted(text)
+            yield Noted(text, level)
 
     def _tell(self) -> None:
         """Keep what diagnostics say of the session."""
@@ -422,7 +532,7 @@ class Session:
             **{
                 'state': self._tracker.state.value,
                 'initial pose': 'restricts the search' if has_initial_pose else '',
-                'odometry': self._odometry.pace,
+                'odometry': self._odometry.pace(self._came_ns),
                 'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
             }
         )
