@@ -249,6 +249,18 @@ def test_maps_that_do_not_fit_are_not_merged(
     assert not (tmp_path / 'all').exists()
 
 
+@pytest.mark.parametrize('output', ['all', 'map'])
+def test_descriptors_of_another_size_under_the_same_models_name_are_not_merged(
+    tmp_path: Path, folder: Path, output: str
+) -> None:
+    other = write_map(tmp_path / 'other', unit_rows(3, 24), straight_drive(3))
+    assert other.header.model_sha256 == read_header(folder).model_sha256
+    with pytest.raises(MapError, match='descriptors of 16 and 24 numbers'):
+        merge([PlaceMap.open(folder), other], tmp_path / output)
+    assert len(PlaceMap.open(folder)) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['map', 'other']
+
+
 def geographic(folder: Path, datum: Datum, poses: Poses) -> PlaceMap:
     header = MapHeader(
         model_name='test', model_sha256='a' * 64, descriptor_size=16, frame_id='map', datum=datum

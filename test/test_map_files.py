@@ -557,6 +557,15 @@ def test_landmarks_of_two_sizes_in_one_map_are_refused(tmp_path: Path) -> None:
         PlaceMap.open(tmp_path / 'map')
 
 
+def test_landmarks_of_another_size_are_not_merged_into_a_map(tmp_path: Path) -> None:
+    evil = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'evil'))
+    changed(evil, 'landmark_descriptors', lambda array: array[:, :64])
+    maps = [PlaceMap.open(each) for each in (GOLDEN / 'newest', evil)]
+    with pytest.raises(MapError, match='landmarks of 128 and 64 numbers'):
+        merge(maps, tmp_path / 'map')
+    assert not (tmp_path / 'map').exists()
+
+
 CODE_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ('bytes', lambda a: a[:20], r'bytes\.npy: int8 \[20, 32\], expected int8 \[24, 32\]'),
     ('byte_scales', lambda a: a[:20], r'float32 \[20\], expected float32 \[24\]'),

@@ -110,6 +110,7 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     """
     notes = _differences(maps)
     _require_all_alike(maps)
+    _require_one_landmark_size(maps)
     with _staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes)
         source = ', '.join(str(place_map.folder) for place_map in maps)
@@ -355,6 +356,11 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
             f'{theirs.model_name} ({theirs.model_sha256[:12]}), expected the same; '
             'rebuild one with build_map'
         )
+    if ours.descriptor_size != theirs.descriptor_size:
+        raise MapError(
+            f'{where}: say the same model, and descriptors of {ours.descriptor_size} and '
+            f'{theirs.descriptor_size} numbers, so one of them is damaged; rebuild it with build_map'
+        )
     if ours.cells != theirs.cells:
         sizes = ['none' if each.cells is None else list(each.cells) for each in (ours, theirs)]
         other_one = first if ours.cells is None else other
@@ -364,6 +370,18 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
         )
     require_same_frame(ours, theirs.frame_id, theirs.datum, where=where)
     require_same_headings(ours, theirs.has_heading, where=where)
+
+
+def _require_one_landmark_size(maps: Sequence[PlaceMap]) -> None:
+    """Raise MapError where landmarks differ in size, although their kind may be the same."""
+    sized = [each for each in maps if each.landmark_descriptor_size is not None]
+    for other in sized[1:]:
+        sizes = [each.landmark_descriptor_size for each in (sized[0], other)]
+        if sizes[0] != sizes[1]:
+            raise MapError(
+                f'{sized[0].folder} and {other.folder}: landmarks of {sizes[0]} and {sizes[1]} '
+                'numbers, expected the same; rebuild one map with build_map --landmarks'
+            )
 
 
 def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
