@@ -255,7 +255,7 @@ def test_descriptors_of_another_size_under_the_same_models_name_are_not_merged(
 ) -> None:
     other = write_map(tmp_path / 'other', unit_rows(3, 24), straight_drive(3))
     assert other.header.model_sha256 == read_header(folder).model_sha256
-    with pytest.raises(MapError, match='descriptors of 16 and 24 numbers'):
+    with pytest.raises(MapError, match='descriptors have 16 and 24 numbers'):
         merge([PlaceMap.open(folder), other], tmp_path / output)
     assert len(PlaceMap.open(folder)) == 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ['map', 'other']

@@ -566,6 +566,20 @@ def test_landmarks_of_another_size_are_not_merged_into_a_map(tmp_path: Path) -> 
     assert not (tmp_path / 'map').exists()
 
 
+def test_nothing_is_appended_to_a_map_with_landmarks_of_another_size(tmp_path: Path) -> None:
+    evil = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'evil'))
+    changed(evil, 'landmark_descriptors', lambda array: array[:, :64])
+    header = read_header(evil)
+    assert header.camera is not None
+    features = PlaceMap.open(GOLDEN / 'sift_landmarks').features()
+    with (
+        pytest.raises(MapError, match=r'landmarks \[10, 64\] in parts/0000, expected 128'),
+        append(evil, header, landmarks=(header.camera, features)),
+    ):
+        raise AssertionError
+    assert read_header(evil) == header
+
+
 CODE_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
     ('bytes', lambda a: a[:20], r'bytes\.npy: int8 \[20, 32\], expected int8 \[24, 32\]'),
     ('byte_scales', lambda a: a[:20], r'float32 \[20\], expected float32 \[24\]'),

@@ -358,8 +358,9 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
         )
     if ours.descriptor_size != theirs.descriptor_size:
         raise MapError(
-            f'{where}: say the same model, and descriptors of {ours.descriptor_size} and '
-            f'{theirs.descriptor_size} numbers, so one of them is damaged; rebuild it with build_map'
+            f'{where}: made with the same model, but their descriptors have '
+            f'{ours.descriptor_size} and {theirs.descriptor_size} numbers, so one of them is '
+            'damaged; rebuild it with build_map'
         )
     if ours.cells != theirs.cells:
         sizes = ['none' if each.cells is None else list(each.cells) for each in (ours, theirs)]
@@ -391,6 +392,15 @@ def _require_features(folder: Path, header: MapHeader, features: Features) -> No
             f'{folder}: the map has landmarks of kind {held[0]} and the new part of kind '
             f'{features.name}; expected one kind, made with the same networks'
         )
+    for part, names in header.part_files.items():
+        if 'landmark_descriptors.npy' in names:
+            rows = load_array(folder / part, 'landmark_descriptors', mapped=True)
+            if rows.shape[1:] != (features.descriptor_size,):
+                raise MapError(
+                    f'{folder}: landmarks {list(rows.shape)} in {part}, expected '
+                    f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
+                    'map with build_map --landmarks'
+                )
 
 
 def _has_landmarks(header: MapHeader) -> bool:
