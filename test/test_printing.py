@@ -18,6 +18,8 @@ from vpr_ros.cli.command import command
 from vpr_ros.core import cache
 from vpr_ros.core.errors import ConfigError, DriveError
 from vpr_ros.core.names import printable
+from vpr_ros.evaluating.answers import Answer
+from vpr_ros.evaluating.written import write_fixes
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / 'test' / 'golden_maps' / 'newest'
@@ -114,6 +116,39 @@ def test_the_words_of_an_error_do_not_reach_the_terminal_raw(
     assert said.out == 'one\ttab\n\\x1bc\n'
     assert said.err.count('\n') == 2
     assert all(line.isprintable() for line in said.err.split('\n'))
+
+
+@pytest.mark.parametrize('where', ['missing/p.png', 'full.png'])
+def test_a_picture_that_cannot_be_written_is_one_line_and_the_old_one_stays(
+    tmp_path: Path, where: str
+) -> None:
+    (tmp_path / 'full.png').write_bytes(b'the old one')
+    limited = 'import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (3000, 3000))'
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            f'{limited}; from vpr_ros.map import main; raise SystemExit(main())',
+            *('info', str(GOLDEN), '--picture', str(tmp_path / where)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+    )
+    assert done.returncode == 2
+    assert f'error: {tmp_path / where}: cannot be written' in done.stderr
+    assert done.stderr.count('\n') == 1
+    assert (tmp_path / 'full.png').read_bytes() == b'the old one'
+    assert [path.name for path in tmp_path.iterdir()] == ['full.png']
+
+
+def test_a_drive_without_one_fix_gives_an_empty_file_of_fixes(tmp_path: Path) -> None:
+    answers: list[Answer] = []
+    assert write_fixes(tmp_path / 'fixes.tum', answers) == 0
+    assert (tmp_path / 'fixes.tum').read_bytes() == b''
+    with pytest.raises(DriveError, match='cannot be written'):
+        write_fixes(tmp_path / 'missing' / 'fixes.tum', answers)
 
 
 @given(st.text(st.characters(codec=None), max_size=12))

@@ -21,7 +21,15 @@ from vpr_ros.drives.drive import Drive, notes_of
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
 _BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
-_OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+_OF_MACHINE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 _MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
 _OF_OPTION = re.compile(r'^argument (\S+?): ')
 _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
