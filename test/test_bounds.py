@@ -256,3 +256,13 @@ def test_a_listed_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     metadata.write_text(metadata.read_text().replace('drive.mcap', 'data'))
     os.mkfifo(bag / 'data')
     assert 'is not a regular file' in said_of(bag)
+
+
+@pytest.mark.parametrize('name', ['drive.bag', 'poses.csv'])
+def test_a_line_without_an_end_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / 'a.jpg').write_bytes(encode_jpeg(picture(1)))
+    start = b'#ROSBAG V2.0' if name == 'drive.bag' else b'image,stamp_s,x,y,z,qx,qy,qz,qw\n'
+    (tmp_path / name).write_bytes(start)
+    os.truncate(tmp_path / name, 60 << 30)  # with holes: it takes no room
+    said = said_of(tmp_path / name if name == 'drive.bag' else tmp_path)
+    assert 'does not begin as a ROS 1 bag' in said or 'has a line of more than' in said

@@ -16,6 +16,7 @@ from vpr_ros.core import image as image_module
 from vpr_ros.core.errors import ImageError, VprError
 from vpr_ros.core.image import encode_jpeg, read
 from vpr_training.basics.errors import TrainingError
+from vpr_training.data.tables import read_rows
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.network import NetworkConfig
 from vpr_training.models.tensors import load_state, read_state
@@ -112,3 +113,11 @@ def test_a_tar_file_is_not_unpacked_and_its_images_have_a_bound(
     else:
         with pytest.raises(VprError, match='cannot be read as a tar file'):
             _pictures(source)
+
+
+def test_a_table_with_a_line_without_an_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / 'gt.csv'
+    path.write_bytes(b'query,database\n')
+    os.truncate(path, 60 << 30)
+    with pytest.raises(VprError, match=r'gt\.csv: cannot be read \(it has a line of more than'):
+        list(read_rows(path, ['query', 'database']))

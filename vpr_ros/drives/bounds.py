@@ -37,6 +37,7 @@ _MOST_STREAMS = 1000  # behind each other in a chunk, which usually has one
 _MOST_RATIO = 1000  # of a file to its packed form; real recordings stay below 100
 _MOST_DEFINITION = 1 << 18  # characters; the longest of ROS have some thousand
 _MOST_UNROLLED = 1000  # elements of a fixed array that become code, each one
+_FIRST_LINE = 64  # bytes, within which the first line of a ROS 1 bag ends
 _TABLES = ('topics', 'messages', 'schema', 'message_definitions', 'metadata')
 _NO_WORDS = re.compile(
     r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|' r"'(?:\\.|[^'\\])*'", re.DOTALL
@@ -131,6 +132,9 @@ class BoundedRos1(Ros1Reader):
 
     def open(self) -> None:
         """Open it."""
+        with self.path.open('rb') as file:
+            if b'\n' not in file.read(_FIRST_LINE):  # rosbags reads up to one, however far
+                raise BoundError('it does not begin as a ROS 1 bag')
         super().open()
         self.connections = [bounded(entry) for entry in self.connections]
 
