@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,19 @@ def test_where_files_cannot_be_linked_they_are_copied(
     monkeypatch.setattr(os, 'link', refuse)
     add_rows(folder, 5)
     assert len(PlaceMap.open(folder)) == 25
+
+
+@pytest.mark.parametrize('wrong', [{'name': 'a' * 5000}, {'thumbnail': bytes(2 << 20)}])
+def test_what_no_map_can_be_opened_with_is_not_written(
+    folder: Path, wrong: dict[str, str | bytes]
+) -> None:
+    place: dict[str, Any] = {'stamp_ns': 0, 'name': 'a.jpg', 'thumbnail': b''}
+    with (
+        pytest.raises(MapError, match=r'a name of \d+ and a thumbnail of \d+ bytes'),
+        append(folder, read_header(folder)) as writer,
+    ):
+        writer.add(unit_rows(1, 16)[0], straight_drive(1)[0], **place | wrong)
+    assert len(PlaceMap.open(folder)) == 20
 
 
 def test_an_append_that_fails_leaves_the_map_and_no_litter(folder: Path) -> None:

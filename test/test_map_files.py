@@ -449,6 +449,7 @@ def test_what_is_no_array_is_named(folder: Path, content: bytes) -> None:
         (b'a\nb\n', '2 lines, expected 5'),
         (b'a\nb\nc\nd\ne\nf', '5 lines, expected 5'),
         (b'\xff\n' * 5, 'it is not UTF-8 text'),
+        (b'a\n' * 4 + b'a' * 30_000 + b'\n', '30009 bytes for 5 names, expected at most 4096'),
     ],
 )
 def test_names_that_are_not_one_for_each_place_are_refused(
@@ -456,6 +457,14 @@ def test_names_that_are_not_one_for_each_place_are_refused(
 ) -> None:
     forge(folder, f'{PART}/names.txt', text)
     with pytest.raises(MapError, match=rf'names\.txt: {said}'):
+        PlaceMap.open(folder)
+
+
+def test_a_thumbnail_that_is_no_small_picture_is_refused(folder: Path) -> None:
+    size = (1 << 20) + 1
+    forge(folder, f'{PART}/thumbnails.bin', bytes(size))
+    changed(folder, 'thumbnail_ends', lambda ends: np.full_like(ends, size))
+    with pytest.raises(MapError, match=rf'thumbnails\.bin: a thumbnail of {size} bytes'):
         PlaceMap.open(folder)
 
 
