@@ -248,6 +248,17 @@ def test_functions_that_a_file_brings_itself_are_its_own(model: Model) -> None:
         require_self_contained(graph.SerializeToString(), source='graph')
 
 
+def test_the_time_to_look_into_a_graph_grows_with_its_size_alone() -> None:
+    weights = TensorProto(name='w', data_type=TensorProto.FLOAT, dims=[1])
+    for _ in range(20_000):  # each was a reason to go through all of them again
+        weights.external_data.add()
+    graph = onnx.ModelProto(graph=onnx.GraphProto(initializer=[weights])).SerializeToString()
+    begun_s = time.monotonic()
+    with pytest.raises(ModelError, match="weights are in the file ''"):
+        require_self_contained(graph, source='graph')
+    assert time.monotonic() - begun_s < 10
+
+
 def test_files_that_lie_beside_a_third_party_graph_may_be_named() -> None:
     graph = external(onnx.ModelProto(), 'weights.bin').SerializeToString()
     require_self_contained(graph, source='graph', allowed_files={'weights.bin'})

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,19 @@ def test_where_files_cannot_be_linked_they_are_copied(
     monkeypatch.setattr(os, 'link', refuse)
     add_rows(folder, 5)
     assert len(PlaceMap.open(folder)) == 25
+
+
+@pytest.mark.parametrize('wrong', [{'name': 'a' * 5000}, {'thumbnail': bytes(2 << 20)}])
+def test_what_no_map_can_be_opened_with_is_not_written(
+    folder: Path, wrong: dict[str, str | bytes]
+) -> None:
+    place: dict[str, Any] = {'stamp_ns': 0, 'name': 'a.jpg', 'thumbnail': b''}
+    with (
+        pytest.raises(MapError, match=r'a name of \d+ and a thumbnail of \d+ bytes'),
+        append(folder, read_header(folder)) as writer,
+    ):
+        writer.add(unit_rows(1, 16)[0], straight_drive(1)[0], **place | wrong)
+    assert len(PlaceMap.open(folder)) == 20
 
 
 def test_an_append_that_fails_leaves_the_map_and_no_litter(folder: Path) -> None:
@@ -247,6 +261,18 @@ def test_maps_that_do_not_fit_are_not_merged(
     with pytest.raises(MapError, match=said):
         merge(maps, tmp_path / 'all')
     assert not (tmp_path / 'all').exists()
+
+
+@pytest.mark.parametrize('output', ['all', 'map'])
+def test_descriptors_of_another_size_under_the_same_models_name_are_not_merged(
+    tmp_path: Path, folder: Path, output: str
+) -> None:
+    other = write_map(tmp_path / 'other', unit_rows(3, 24), straight_drive(3))
+    assert other.header.model_sha256 == read_header(folder).model_sha256
+    with pytest.raises(MapError, match='descriptors have 16 and 24 numbers'):
+        merge([PlaceMap.open(folder), other], tmp_path / output)
+    assert len(PlaceMap.open(folder)) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['map', 'other']
 
 
 def geographic(folder: Path, datum: Datum, poses: Poses) -> PlaceMap:

@@ -449,6 +449,7 @@ def test_what_is_no_array_is_named(folder: Path, content: bytes) -> None:
         (b'a\nb\n', '2 lines, expected 5'),
         (b'a\nb\nc\nd\ne\nf', '5 lines, expected 5'),
         (b'\xff\n' * 5, 'it is not UTF-8 text'),
+        (b'a\n' * 4 + b'a' * 30_000 + b'\n', '30009 bytes for 5 names, expected at most 4096'),
     ],
 )
 def test_names_that_are_not_one_for_each_place_are_refused(
@@ -456,6 +457,14 @@ def test_names_that_are_not_one_for_each_place_are_refused(
 ) -> None:
     forge(folder, f'{PART}/names.txt', text)
     with pytest.raises(MapError, match=rf'names\.txt: {said}'):
+        PlaceMap.open(folder)
+
+
+def test_a_thumbnail_that_is_no_small_picture_is_refused(folder: Path) -> None:
+    size = (1 << 20) + 1
+    forge(folder, f'{PART}/thumbnails.bin', bytes(size))
+    changed(folder, 'thumbnail_ends', lambda ends: np.full_like(ends, size))
+    with pytest.raises(MapError, match=rf'thumbnails\.bin: a thumbnail of {size} bytes'):
         PlaceMap.open(folder)
 
 
@@ -555,6 +564,29 @@ def test_landmarks_of_two_sizes_in_one_map_are_refused(tmp_path: Path) -> None:
     changed(tmp_path / 'map', 'landmark_descriptors', lambda array: array[:, :64])
     with pytest.raises(MapError, match='landmarks of 64 and 128 numbers, expected one size'):
         PlaceMap.open(tmp_path / 'map')
+
+
+def test_landmarks_of_another_size_are_not_merged_into_a_map(tmp_path: Path) -> None:
+    evil = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'evil'))
+    changed(evil, 'landmark_descriptors', lambda array: array[:, :64])
+    maps = [PlaceMap.open(each) for each in (GOLDEN / 'newest', evil)]
+    with pytest.raises(MapError, match='landmarks of 128 and 64 numbers'):
+        merge(maps, tmp_path / 'map')
+    assert not (tmp_path / 'map').exists()
+
+
+def test_nothing_is_appended_to_a_map_with_landmarks_of_another_size(tmp_path: Path) -> None:
+    evil = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'evil'))
+    changed(evil, 'landmark_descriptors', lambda array: array[:, :64])
+    header = read_header(evil)
+    assert header.camera is not None
+    features = PlaceMap.open(GOLDEN / 'sift_landmarks').features()
+    with (
+        pytest.raises(MapError, match=r'landmarks \[10, 64\] in parts/0000, expected 128'),
+        append(evil, header, landmarks=(header.camera, features)),
+    ):
+        raise AssertionError
+    assert read_header(evil) == header
 
 
 CODE_CHANGES: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command, parts_said, say_drive
+from vpr_ros.cli.command import Parser, command, parts_said, say_drive, say_notes
 from vpr_ros.cli.options import (
     add_drive,
     add_half,
@@ -147,8 +147,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     maps = [PlaceMap.open(folder) for folder in arguments.maps]
     notes = merge(maps, arguments.output, command=arguments.said)
     merged = PlaceMap.open(arguments.output)
-    for note in notes:
-        print(f'note: {note}', file=sys.stderr)
+    say_notes(notes)
     tolerance = Tolerance(arguments.radius)
     found = [
         (f'{each.folder}', map_recall(_queries(arguments, each), each, tolerance))

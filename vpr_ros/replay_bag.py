@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say_notes(notes)
             notes.clear()
             for topic, kind in player.missing.items():
-                print(f'note: {topic} is not played, {kind} is not installed', file=sys.stderr)
+                say_notes([f'{topic} is not played, {kind} is not installed'])
             with until_shutdown():
                 _play(player, reader, arguments)
         finally:
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> None:
     for topic in arguments.wait:
         if not player.wait_for_subscriber(topic, timeout_s=30.0):
-            print(f'note: nobody listens to {topic} after 30 s, playing anyway', file=sys.stderr)
+            say_notes([f'nobody listens to {topic} after 30 s, playing anyway'])
     first_ns = reader.start_time
     while True:
         with tqdm(total=round(reader.duration / 1e9, 1), unit='s', disable=None, delay=2) as bar:

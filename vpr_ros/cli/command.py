@@ -4,20 +4,33 @@ Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the read
 """
 
 import argparse
+import errno
 import io
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from functools import wraps
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TextIO, TypeAlias
 
 from vpr_ros.core.errors import ConfigError, VprError, notes_of_error
+from vpr_ros.core.names import printable
 from vpr_ros.drives.drive import Drive, notes_of
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
 _BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
+_OF_MACHINE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
+_MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
 _OF_OPTION = re.compile(r'^argument (\S+?): ')
 _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
 
@@ -26,16 +39,17 @@ def command(main: Main) -> Callable[..., int]:
     """Let a command's `main` end with one line and a status where it would end with a traceback.
 
     VprError becomes 2, with what was learned before it in front, Ctrl-C 130 (its message may say
-    how to go on), and a closed pipe (`| head`) ends quietly. Everything else is a bug and keeps
-    its traceback.
+    how to go on), and a closed pipe (`| head`) ends quietly. So does a machine that has no room or
+    no place to write become 2. Everything else is a bug and keeps its traceback. What others named
+    is printed without characters that a terminal obeys.
     """
 
     @wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
-        _print_any_name()
         try:
-            status = main(argv)
-            sys.stdout.flush()
+            with redirect_stdout(_Printed(sys.stdout)):
+                status = main(argv)
+                sys.stdout.flush()
         except VprError as error:
             say_notes(notes_of_error(error))
             _say(f'error: {error!s}')
@@ -44,9 +58,15 @@ def command(main: Main) -> Callable[..., int]:
             _say(str(interrupt) or 'stopped by Ctrl-C')
             return _INTERRUPTED
         except BrokenPipeError:
-            # Python flushes again at exit, which would complain once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print_nowhere()
             return _READER_GONE
+        except OSError as error:
+            if error.errno not in _OF_MACHINE and not _lacks_temporary_folder(error):
+                raise
+            _print_nowhere()
+            where = f'{error.filename}: ' if error.filename else ''
+            _say(f'error: {where}{error.strerror or error}; {_MAKE_ROOM}')
+            return _BAD_INPUT
         return status
 
     return guarded
@@ -78,11 +98,39 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f'{message}; see {self.prog} --help')
 
 
-def _print_any_name() -> None:
-    """Let names that are not text be printed with escapes, as on stderr."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
+class _Printed:
+    """What is printed, as a terminal may show it; nothing where the output is closed."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')  # where it is no UTF-8
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            self._stream.write(printable(text, kept='\n\t'))
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _print_nowhere() -> None:
+    """Throw away what could not be printed: Python tries again at exit, and would complain."""
+    with suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _lacks_temporary_folder(error: OSError) -> bool:
+    """Whether Python found no folder that it may write temporary files to."""
+    return isinstance(error, FileNotFoundError) and 'temporary directory' in str(error)
 
 
 def _say(text: str) -> None:
-    print(' '.join(text.split()), file=sys.stderr)
+    if sys.stderr is not None:
+        with suppress(OSError):  # nobody is there to read it
+            print(printable(' '.join(text.split())), file=sys.stderr, flush=True)

@@ -5,10 +5,23 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from vpr_ros.core.errors import ConfigError
+
 
 def cache_folder(name: str) -> Path:
-    """A folder in the user's cache: $XDG_CACHE_HOME, else ~/.cache. It need not exist."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / name
+    """A folder in the user's cache: $XDG_CACHE_HOME, else ~/.cache. It need not exist.
+
+    Raises ConfigError where the user has no home, as in a container with an unknown user.
+    """
+    if given := os.environ.get('XDG_CACHE_HOME'):
+        return Path(given) / name
+    try:
+        return Path.home() / '.cache' / name
+    except RuntimeError as error:
+        raise ConfigError(
+            'this user has no home folder; set XDG_CACHE_HOME to a folder for files that can be '
+            'made again'
+        ) from error
 
 
 def files_digest(paths: Iterable[Path]) -> str:

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import yaml
 
@@ -47,6 +48,17 @@ def read_bytes(path: Path, *, follow_links: bool = True) -> bytes:
         content = file.read(MOST_BYTES + 1)
     _require_size(content, MOST_BYTES)
     return content
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """The lines of a table; raises DocumentError for one without an end.
+
+    A file with holes takes no room on a disk, and its one line all memory.
+    """
+    while line := file.readline(MOST_BYTES):
+        if len(line) == MOST_BYTES:
+            raise DocumentError(f'it has a line of more than {MOST_BYTES} characters')
+        yield line
 
 
 def parse_yaml(content: bytes | str, *, most_bytes: int = MOST_BYTES) -> Any:

@@ -5,6 +5,7 @@ Training, export, evaluation and the robot all call `resize` below, and everythi
 robot are a classic silent loss of recall.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ SMALLEST_SIDE_PX = 8
 
 MOST_PIXELS = 100_000_000
 """Of an image that is decoded. A file of some kB may claim any size; this many take 300 MB."""
+
+MOST_ENCODED = 1 << 30
+"""Bytes of an image file that is read; so many pixels take less, however they are packed."""
 
 _COARSE_HW = 16, 16
 _FEW = 64  # rows or columns of pixels that are enough for the coarse grid
@@ -147,11 +151,22 @@ def read_encoded(path: Path) -> bytes:
     """An image file as it is; ImageError names one that cannot be read, or that never ends."""
     try:
         with open_regular(path, follow_links=True) as file:
-            return file.read()
+            size = os.fstat(file.fileno()).st_size
+            require_size(size, source=str(path))
+            return file.read(size)
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror or error}') from error
     except DocumentError as error:
         raise ImageError(f'{path}: {error}') from error
+
+
+def require_size(size: int, *, source: str) -> None:
+    """Raise ImageError, which begins with `source`, for a file that is too large to be an image.
+
+    A file with holes takes no room on a disk, and all of it in memory.
+    """
+    if size > MOST_ENCODED:
+        raise ImageError(f'{source}: {size} bytes, expected an image of at most {MOST_ENCODED}')
 
 
 def _content(encoded: bytes | memoryview | NDArray[np.uint8], source: str) -> bytes:

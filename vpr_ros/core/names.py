@@ -17,6 +17,19 @@ def as_text(name: str) -> str:
     return _SURROGATE.sub(_escaped, name)
 
 
+def printable(text: str, *, kept: str = '') -> str:
+    r"""Text of others for a terminal: what is no visible character becomes `\x1b`.
+
+    A terminal obeys such characters: they can hide lines, or write into the clipboard. kept: those
+    that stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return ''.join(
+        one if one.isprintable() or one in kept else _code(ord(one)) for one in as_text(text)
+    )
+
+
 def cleaned(values: Any) -> Any:
     """Mappings, lists and tuples with all text in them by `as_text`."""
     if isinstance(values, str):
@@ -28,7 +41,11 @@ def cleaned(values: Any) -> Any:
     return values
 
 
+def _code(number: int) -> str:
+    return f'\\x{number:02x}' if number < 256 else f'\\u{number:04x}'
+
+
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     is_byte = _FIRST_BYTE <= code <= _LAST_BYTE
-    return f'\\x{code - 0xDC00:02x}' if is_byte else f'\\u{code:04x}'
+    return _code(code - 0xDC00 if is_byte else code)

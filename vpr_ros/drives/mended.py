@@ -147,7 +147,7 @@ class _Chunk:
 
 def _mend_ros1(file: Path) -> Path | MendedBag:
     with file.open('rb') as stream:
-        if stream.readline() != _ROS1_MAGIC:
+        if stream.read(len(_ROS1_MAGIC)) != _ROS1_MAGIC:
             return file
         head_size = _skip_record(stream)
         chunks, end = _scan_ros1(stream, file.stat().st_size)

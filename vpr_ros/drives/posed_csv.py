@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from vpr_ros.core.errors import DriveError, VprError
+from vpr_ros.core.documents import lines_of
+from vpr_ros.core.errors import DocumentError, DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.types import Poses
 
@@ -41,7 +42,7 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     try:
         # Names that are not UTF-8 find their files all the same.
         with table.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
+            reader = csv.DictReader(lines_of(file), skipinitialspace=True)
             _check_columns(table, reader.fieldnames or [])
             for row in reader:
                 where, name = f'{table}, line {reader.line_num}', row['image'] or ''
@@ -53,7 +54,7 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
                 else:
                     named.add(name)
                     rows.append(_posed_row(row, where))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, DocumentError) as error:
         raise DriveError(f'{table}: cannot be read ({error})') from error
     if not rows:
         first = f', the first is {missing[0]!r}' if missing else ''

@@ -13,23 +13,23 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import yaml
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    MessageDefinition,
-    MessageDefinitionFormat,
-)
-from rosbags.rosbag1 import Reader as Ros1Reader
-from rosbags.rosbag2 import Reader as Ros2Reader
+from rosbags.interfaces import Connection, ConnectionExtRosbag2
 from rosbags.rosbag2.metadata import parse_qos
-from rosbags.rosbag2.reader import DirectoryReader
-from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 from rosbags.typesys import Stores, get_typestore
 
+from vpr_ros.core.documents import parse_yaml
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
+from vpr_ros.drives.bounds import (
+    LEFT_OUT,
+    MOST_METADATA,
+    BoundedDb3,
+    BoundedFolder,
+    BoundedRos1,
+    BoundedRos2,
+    require_short_arrays,
+)
 from vpr_ros.drives.diagnosis import RECOVERY, diagnosis, sentence
 from vpr_ros.drives.mcap import without_foreign_channels
 from vpr_ros.drives.mended import MendedBag, mend
@@ -50,7 +50,6 @@ _KNOWN_TYPES = {*IMAGE_TYPES, *CAMERA_INFO_TYPES, *POSE_TYPES, *TRANSFORMS}
 _SUFFIXES = ('.bag', '.mcap', '.db3')
 _PACKED = ('.gz', '.xz', '.bz2', '.zip', '.tar', '.tgz', '.7z', '.zst')
 _STANDARD = get_typestore(Stores.LATEST)
-_DROPPED = MessageDefinition(MessageDefinitionFormat.NONE, 'left out')
 _NO_FIELDS = {'structure_needs_at_least_one_member'}  # what a definition without a word has
 
 
@@ -240,9 +239,11 @@ def _parts(path: Path | Sequence[Path], warnings: list[str]) -> list[Path]:
 def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
     """The folder itself where it is a ROS 2 bag, else its files of one kind; notes the others."""
     every = bags_in(folder)
-    if (folder / 'metadata.yaml').is_file():
+    lack = _lack_of_metadata(folder)
+    if not lack:
         _require_fetched([folder / 'metadata.yaml', *every])
         listed_files = _files_in_metadata(folder)
+        _require_files([folder / name for name in sorted(listed_files)])
         others = [file for file in every if listed_files and file.name not in listed_files]
         if missing := _missing(listed_files, folder):
             _note(
@@ -265,7 +266,7 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
     if files[0].suffix != '.bag':
         _note(
             warnings,
-            f'{folder}: metadata.yaml is missing, so the files are read without it; '
+            f'{folder}: metadata.yaml {lack}, so the files are read without it; '
             '`ros2 bag reindex` writes it again',
         )
     if files[1:]:
@@ -291,10 +292,21 @@ def _missing(names: set[str], folder: Path) -> list[str]:
     return sorted(name for name in names if not (folder / name).exists())
 
 
+def _lack_of_metadata(folder: Path) -> str:
+    """Why the metadata of a bag is not read, to follow its name; empty where it is."""
+    file = folder / 'metadata.yaml'
+    if not file.is_file():
+        return 'is missing'
+    is_large = file.stat().st_size > MOST_METADATA
+    return f'has more than {MOST_METADATA / 1e6:.0f} MB' if is_large else ''
+
+
 def _files_in_metadata(folder: Path) -> set[str]:
     """Names of the files that a bag's metadata lists; empty where it cannot be read."""
+    if _lack_of_metadata(folder):
+        return set()
     try:
-        found = yaml.safe_load((folder / 'metadata.yaml').read_text(encoding='utf-8'))
+        found = parse_yaml((folder / 'metadata.yaml').read_bytes(), most_bytes=MOST_METADATA)
         return {
             PurePath(name).name
             for name in found['rosbag2_bagfile_information']['relative_file_paths']
@@ -303,7 +315,16 @@ def _files_in_metadata(folder: Path) -> set[str]:
         return set()
 
 
+def _require_files(files: Sequence[Path]) -> None:
+    """Raise DriveError for a pipe or a device, which a reader would wait for without end."""
+    for file in files:
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise DriveError(f'{file}: is not a regular file; give the file or folder of a bag')
+
+
 def _require_fetched(files: Sequence[Path]) -> None:
+    """Raise DriveError for a pipe or a device, and for what Git LFS has not fetched."""
+    _require_files(files)
     for file in files:
         if is_lfs_pointer(file):
             raise DriveError(f'{file}: {LFS_ADVICE}')
@@ -319,14 +340,23 @@ def _bag_files(folder: Path) -> list[Path]:
 
 def _opened(paths: Sequence[Any]) -> AnyReader:
     """An open reader; where a custom type stops it, one that knows the standard types only."""
-    reader = AnyReader(paths, default_typestore=_STANDARD)
+    reader = _reader(paths, BoundedRos1, BoundedRos2)
     try:
         reader.open()
+        require_short_arrays(reader.typestore.fielddefs)
     except Exception:  # see open_reader
-        kind = _KnownTypes2 if reader.is2 else _KnownTypes1
-        reader = AnyReader(paths, default_typestore=_STANDARD)
-        reader.readers = [kind(path) for path in paths]  # type: ignore[assignment]
+        if reader.stack is not None:
+            reader.close()
+        reader = _reader(paths, _KnownTypes1, _KnownTypes2)
         reader.open()
+    return reader
+
+
+def _reader(paths: Sequence[Any], ros1: type[BoundedRos1], ros2: type[BoundedRos2]) -> AnyReader:
+    """A reader by these readers of one bag."""
+    reader = AnyReader(paths, default_typestore=_STANDARD)
+    kind = ros2 if reader.is2 else ros1
+    reader.readers = [kind(path) for path in paths]  # type: ignore[assignment]
     return reader
 
 
@@ -450,7 +480,7 @@ def _says(fields: Sequence[tuple[str, Any]]) -> bool:
     return bool({name for name, _ in fields} - _NO_FIELDS)
 
 
-class _Sqlite3(Sqlite3Reader):
+class _Sqlite3(BoundedDb3):
     """An sqlite3 file whose definitions are not looked at.
 
     rosbag2 writes encodings that rosbags refuses where it did not find a definition.
@@ -464,7 +494,7 @@ class _Sqlite3(Sqlite3Reader):
                 number,
                 topic,
                 msgtype,
-                _DROPPED,
+                LEFT_OUT,
                 '',
                 count,
                 ConnectionExtRosbag2(encoding, parse_qos(profiles)),
@@ -488,17 +518,17 @@ class _Sqlite3(Sqlite3Reader):
             )
 
 
-class _Folder(DirectoryReader):
+class _Folder(BoundedFolder):
     """A folder whose sqlite3 files are read so."""
 
-    STORAGE_PLUGINS = MappingProxyType({**DirectoryReader.STORAGE_PLUGINS, 'sqlite3': _Sqlite3})
+    STORAGE_PLUGINS = MappingProxyType({**BoundedFolder.STORAGE_PLUGINS, 'sqlite3': _Sqlite3})
 
 
-class _KnownTypes2(Ros2Reader):
+class _KnownTypes2(BoundedRos2):
     """A ROS 2 reader that ignores the bag's own definitions, as the standard ones never change."""
 
     STORAGE_PLUGINS = MappingProxyType(
-        {**Ros2Reader.STORAGE_PLUGINS, 'dir': _Folder, '.db3': _Sqlite3}
+        {**BoundedRos2.STORAGE_PLUGINS, 'dir': _Folder, '.db3': _Sqlite3}
     )
 
     @property
@@ -506,7 +536,7 @@ class _KnownTypes2(Ros2Reader):
         return [_without_definition(entry) for entry in super().connections]
 
 
-class _KnownTypes1(Ros1Reader):
+class _KnownTypes1(BoundedRos1):
     """The same for ROS 1."""
 
     def open(self) -> None:
@@ -515,11 +545,11 @@ class _KnownTypes1(Ros1Reader):
 
 
 def _without_definition(entry: Connection) -> Connection:
-    return entry._replace(msgdef=_DROPPED, digest='')
+    return entry._replace(msgdef=LEFT_OUT, digest='')
 
 
 def _is_dropped(entry: Connection) -> bool:
-    return entry.msgdef is _DROPPED and entry.msgtype not in _KNOWN_TYPES
+    return entry.msgdef is LEFT_OUT and entry.msgtype not in _KNOWN_TYPES
 
 
 def topics_of(reader: AnyReader, types: Sequence[str]) -> dict[str, tuple[str, int]]:

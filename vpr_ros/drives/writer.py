@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, Literal
 
 import cv2
@@ -26,8 +27,9 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Ros2Writer
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from tqdm import tqdm
 
@@ -37,6 +39,7 @@ from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.bounds import sqlite_path
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.folder import FolderDrive
@@ -409,13 +412,29 @@ def _check_target(output: Path, storage: Storage) -> None:
         raise DriveError(f'{output}: exists and is not a ROS 2 bag; it will not be replaced')
 
 
+class _Sqlite3(Sqlite3Writer):
+    """An sqlite3 file in a folder of any name."""
+
+    def __init__(self, path: Path, compression: CompressionMode) -> None:
+        super().__init__(sqlite_path(path), compression)
+        self.path = path / f'{path.name}.db3'
+
+
+class _Folder(Ros2Writer):
+    """A folder with such a file, or with an mcap."""
+
+    STORAGE_PLUGINS = MappingProxyType(
+        {**Ros2Writer.STORAGE_PLUGINS, StoragePlugin.SQLITE3: _Sqlite3}
+    )
+
+
 @contextmanager
 def _ros2_folder(output: Path, storage: Storage) -> Iterator[Ros2Writer]:
     """The storage file takes its name from its folder, so it is written deeper and moved up."""
     plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
     with staged_folder(output) as staging:
         inner = staging / output.absolute().name
-        with Ros2Writer(inner, version=9, storage_plugin=plugin) as writer:
+        with _Folder(inner, version=9, storage_plugin=plugin) as writer:
             yield writer
         for file in inner.iterdir():
             file.rename(staging / file.name)

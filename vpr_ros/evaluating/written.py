@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import replace_file, staged_file
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.trajectory import Trajectory, write_tum
@@ -31,10 +31,18 @@ def write_figures(path: Path, variants: Sequence[Variant], asked: Mapping[str, A
 
 
 def write_fixes(path: Path, answers: Sequence[Answer]) -> int:
-    """Write the fixes as TUM lines, by stamp; returns how many there are."""
+    """Write the fixes as TUM lines, by stamp; returns how many there are, which may be none.
+
+    Raises DriveError where the file cannot be written.
+    """
     fixes = {answer.stamp_ns: answer.pose for answer in answers if answer.pose is not None}
     stamps_ns = np.array(sorted(fixes), dtype=np.int64)
-    write_tum(path, Trajectory(stamps_ns, np.array([fixes[stamp] for stamp in stamps_ns])))
+    poses = np.array([fixes[stamp] for stamp in stamps_ns]).reshape(-1, 7)
+    try:
+        with staged_file(path) as staging:
+            write_tum(staging, Trajectory(stamps_ns, poses))
+    except OSError as error:
+        raise DriveError(f'{path}: cannot be written ({error.strerror or error})') from error
     return len(fixes)
 
 

@@ -69,8 +69,3 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
         text = text.replace(value, _HIDDEN)
     text = _QUERY.sub(f'?{_HIDDEN}', _USER.sub(f'{_HIDDEN}@', text))
     return ' '.join(text.split())
-
-
-def printable(text: str) -> str:
-    r"""Text from a store for a terminal: what is no visible character becomes `\x1b`."""
-    return ''.join(c if c.isprintable() else f'\\x{ord(c):02x}' for c in text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpr_ros.cli.command import parts_said
-from vpr_ros.fleet.address import printable
+from vpr_ros.core.names import printable
 from vpr_ros.fleet.store import Fleet, PartRecord, content_id
 
 _DIGITS = 12  # of a digest that are shown

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.geometry import checked_pose, compose, invert, yaw_of
 from vpr_ros.core.landmarks.points import Landmarks
+from vpr_ros.core.mapping.layout import MOST_NAME, MOST_THUMBNAIL_BYTES
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
 from vpr_ros.fleet.engine import arrow
@@ -40,8 +41,6 @@ BATCH = 1024
 
 POSE_COLUMNS = ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
 ID_BYTES = 32
-MOST_NAME = 4096
-MOST_THUMBNAIL_BYTES = 1 << 20
 _NORM_TOLERANCE = 1e-2
 _ROUNDS = 8  # of normalizing; the second mostly changes nothing
 _UPWARDS = re.compile(r'(^|[/\\])\.\.([/\\]|$)')

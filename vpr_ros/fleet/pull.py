@@ -24,8 +24,8 @@ from vpr_ros.core.mapping.header import MapHeader, map_id, require_model, write_
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.core.names import printable
 from vpr_ros.core.types import Descriptors
-from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.engine import MissingTableError, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id

@@ -35,8 +35,8 @@ from vpr_ros.core.errors import DocumentError, FleetError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.names import printable
 from vpr_ros.core.types import Datum, Poses
-from vpr_ros.fleet.address import printable
 from vpr_ros.fleet.engine import (
     ConflictError,
     Database,

@@ -110,6 +110,7 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     """
     notes = _differences(maps)
     _require_all_alike(maps)
+    _require_one_landmark_size(maps)
     with _staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes)
         source = ', '.join(str(place_map.folder) for place_map in maps)
@@ -355,6 +356,12 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
             f'{theirs.model_name} ({theirs.model_sha256[:12]}), expected the same; '
             'rebuild one with build_map'
         )
+    if ours.descriptor_size != theirs.descriptor_size:
+        raise MapError(
+            f'{where}: made with the same model, but their descriptors have '
+            f'{ours.descriptor_size} and {theirs.descriptor_size} numbers, so one of them is '
+            'damaged; rebuild it with build_map'
+        )
     if ours.cells != theirs.cells:
         sizes = ['none' if each.cells is None else list(each.cells) for each in (ours, theirs)]
         other_one = first if ours.cells is None else other
@@ -366,6 +373,18 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
     require_same_headings(ours, theirs.has_heading, where=where)
 
 
+def _require_one_landmark_size(maps: Sequence[PlaceMap]) -> None:
+    """Raise MapError where landmarks differ in size, although their kind may be the same."""
+    sized = [each for each in maps if each.landmark_descriptor_size is not None]
+    for other in sized[1:]:
+        sizes = [each.landmark_descriptor_size for each in (sized[0], other)]
+        if sizes[0] != sizes[1]:
+            raise MapError(
+                f'{sized[0].folder} and {other.folder}: landmarks of {sizes[0]} and {sizes[1]} '
+                'numbers, expected the same; rebuild one map with build_map --landmarks'
+            )
+
+
 def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
     held = header.landmark_features, header.graphs
     if held != (features.name, graph_digests(features)):
@@ -373,6 +392,15 @@ def _require_features(folder: Path, header: MapHeader, features: Features) -> No
             f'{folder}: the map has landmarks of kind {held[0]} and the new part of kind '
             f'{features.name}; expected one kind, made with the same networks'
         )
+    for part, names in header.part_files.items():
+        if 'landmark_descriptors.npy' in names:
+            rows = load_array(folder / part, 'landmark_descriptors', mapped=True)
+            if rows.shape[1:] != (features.descriptor_size,):
+                raise MapError(
+                    f'{folder}: landmarks {list(rows.shape)} in {part}, expected '
+                    f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
+                    'map with build_map --landmarks'
+                )
 
 
 def _has_landmarks(header: MapHeader) -> bool:

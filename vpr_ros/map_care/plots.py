@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.map_care.check import Findings, sampled
@@ -21,11 +23,19 @@ _POOR, _WRONG, _GAP = '#30363d', '#d1432b', '#e0a030'
 
 
 def draw_places(place_map: PlaceMap, path: Path, *, title: str) -> None:
-    """Write a PNG of a map's places, a colour for each recording, and where they look."""
+    """Write a PNG of a map's places, a colour for each recording, and where they look.
+
+    Raises MapError where the file cannot be written.
+    """
     figure, axes = _places_figure(place_map)
     axes.set_title(title, parse_math=False)  # dollars of a name are no formula
     axes.legend(loc='best', fontsize='small', framealpha=0.9)
-    figure.savefig(path, format='png')
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format='png')
+    try:
+        replace_file(path.absolute(), drawn.getvalue())
+    except OSError as error:
+        raise MapError(f'{path}: cannot be written ({error.strerror or error})') from error
 
 
 def places_jpeg(place_map: PlaceMap, findings: Findings) -> bytes:

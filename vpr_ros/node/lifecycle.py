@@ -18,6 +18,7 @@ from vpr_ros.core.describing.backend import Chosen
 from vpr_ros.core.errors import ConfigError, LogError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.names import printable
 from vpr_ros.drives.transforms import frame_name
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
@@ -274,7 +275,7 @@ class LocalizeNode(LifecycleNode):
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Say why a transition failed."""
-        self._problem = str(error) if isinstance(error, VprError) else repr(error)
+        self._problem = printable(str(error)) if isinstance(error, VprError) else repr(error)
         self.get_logger().error(self._problem)
         self._on_timer()
         return TransitionCallbackReturn.FAILURE
@@ -298,7 +299,7 @@ class LocalizeNode(LifecycleNode):
 
     def _say_log_ended(self, problem: str) -> None:
         """Tell once that there is no log; called in the log's thread too."""
-        self.get_logger().warning(f'rerun: no log is written: {problem}')
+        self.get_logger().warning(printable(f'rerun: no log is written: {problem}'))
 
     def _mounting_of(self) -> Any:
         """How the session asks tf where a frame is on the robot; None where there is no tf."""
@@ -333,7 +334,7 @@ class LocalizeNode(LifecycleNode):
         configured = self._configured
         if refusal:
             self.get_logger().error(
-                f'map {loading.folder} was refused, and the old map stays: {refusal}'
+                printable(f'map {loading.folder} was refused, and the old map stays: {refusal}')
             )
         elif configured is not None:
             self._log_map(configured)
@@ -349,7 +350,7 @@ class LocalizeNode(LifecycleNode):
 
     def report(self, error: Exception) -> None:
         """Log an error of any thread, and let diagnostics tell it."""
-        text = str(error) if isinstance(error, VprError) else repr(error)
+        text = printable(str(error)) if isinstance(error, VprError) else repr(error)
         if self._configured is not None:
             self._configured.session.counts.report(text)
         self.get_logger().error(text, throttle_duration_sec=2.0)
@@ -358,7 +359,7 @@ class LocalizeNode(LifecycleNode):
         chosen, logger = configured.chosen, self.get_logger()
         self._log_map(configured)
         if chosen.is_failure:
-            logger.warning(f'backend {self.config.backend}: {chosen.reason}')
+            logger.warning(printable(f'backend {self.config.backend}: {chosen.reason}'))
         if convert.PlaceMatchArray is None:
             logger.warning(
                 'vpr_msgs is not built, so ~/matches, ~/localize and ~/load_map are missing; all '
@@ -370,8 +371,10 @@ class LocalizeNode(LifecycleNode):
         place_map, logger = configured.place_map, self.get_logger()
         model = configured.session.localizer.describer.model
         logger.info(
-            f'{len(place_map)} places of {place_map.folder}, '
-            f'model {model.card.name} ({model.precision}), {configured.chosen.name}'
+            printable(
+                f'{len(place_map)} places of {place_map.folder}, '
+                f'model {model.card.name} ({model.precision}), {configured.chosen.name}'
+            )
         )
         radius_m = configured.session.localizer.calibration.radius_m
         if self.config.belief and radius_m and radius_m != self.config.agreement_radius:

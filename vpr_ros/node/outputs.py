@@ -18,6 +18,7 @@ from vpr_ros.core.encodings import rgb_to_image
 from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix, headline
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.names import printable
 from vpr_ros.core.types import Image as RgbImage
 from vpr_ros.core.types import Poses
 from vpr_ros.drives.transforms import frame_name
@@ -161,7 +162,7 @@ class Outputs:
         elif isinstance(answer, Noted):
             self._log(answer)
         elif isinstance(answer, Refused):
-            self._node.get_logger().error(answer.text, throttle_duration_sec=2.0)
+            self._node.get_logger().error(printable(answer.text), throttle_duration_sec=2.0)
 
     def _publish_fix(self, located: Localization) -> None:
         if isinstance(located.outcome, Fix):
@@ -193,13 +194,13 @@ class Outputs:
             self._transforms.clear()
 
     def _log(self, noted: Noted) -> None:
-        logger = self._node.get_logger()
+        logger, text = self._node.get_logger(), printable(noted.text)
         if noted.level == 'info':
-            logger.info(noted.text)
+            logger.info(text)
         elif noted.level == 'warning':
-            logger.warning(noted.text)
+            logger.warning(text)
         else:
-            logger.error(noted.text)
+            logger.error(text)
 
     # What is looked at ---------------------------------------------------------------------------
 

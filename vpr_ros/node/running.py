@@ -12,6 +12,7 @@ import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.core.names import printable
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.node.memory import keep_freed_memory
 from vpr_ros.node.spinning import until_shutdown
@@ -37,7 +38,7 @@ def run(args: Sequence[str] | None = None) -> int:
                 return 2 if rclpy.ok() else 0
             rclpy.spin(node)
     except VprError as error:
-        print(f'localize: {error}', file=sys.stderr)
+        print(f'localize: {printable(str(error))}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # before the node was made
         pass

@@ -1,5 +1,6 @@
 """Panels to draw into by matplotlib without a screen, and the file that they become."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from vpr_training.basics.errors import TrainingError
+from vpr_training.basics.files import write_file
 
 
 def panels(count: int, *, rows: int = 1, xlabel: str = 'epoch') -> tuple[Figure, list[Any]]:
@@ -38,8 +40,9 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format of its name; TrainingError where that cannot be done."""
     for text in _names_in(figure):
         text.set_parse_math(False)
+    drawn = io.BytesIO()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
+        figure.savefig(drawn, dpi=120, format=path.suffix.removeprefix('.') or 'png')
+    except ValueError as error:
         raise TrainingError(f'{path}: cannot be written ({error})') from error
+    write_file(path, drawn.getvalue())

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vpr_ros.core.documents import lines_of
+from vpr_ros.core.errors import DocumentError
 from vpr_training.basics.errors import DatasetError
 
 
@@ -24,7 +26,7 @@ def read_rows(
     empty = True
     try:
         with path.open(encoding='utf-8-sig', newline='') as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(lines_of(file))
             found = reader.fieldnames or []
             if missing := [name for name in columns if name not in found]:
                 raise DatasetError(
@@ -44,7 +46,7 @@ def read_rows(
                 if short := [name for name in needed if not values[name]]:
                     raise DatasetError(f'{where}: has no {", ".join(short)}')
                 yield where, values
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, DocumentError) as error:
         raise DatasetError(f'{path}: cannot be read ({error})') from error
     if empty:
         raise DatasetError(f'{path}: has no rows')

@@ -1,5 +1,6 @@
 """Tensors of a file, read without pickle, and how they get into a network, or do not fit."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,22 @@ from vpr_training.basics.errors import TrainingError
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A torch file's content, tensors and plain values only; raises TrainingError."""
+    """A torch file's content, tensors and plain values only; raises TrainingError.
+
+    A file with packed records is refused: torch packs none, and some kB may unpack to any size.
+    """
     try:
+        if path.exists() and not path.is_file():
+            raise TrainingError(f'{path}: it is not a regular file')
+        if any(record.compress_type != zipfile.ZIP_STORED for record in _records(path)):
+            raise TrainingError(
+                f'{path}: its records are packed, which torch does not do; save it with torch.save'
+            )
         state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f'{path}: no such file') from error
+    except TrainingError:
+        raise
     except Exception as error:  # torch raises many kinds for a file that is not its own
         if is_lfs_pointer(path):
             raise TrainingError(f'{path}: {LFS_ADVICE}') from error
@@ -39,6 +51,29 @@ def read_state(path: Path) -> dict[str, Any]:
             f'{path}: it holds a {type(state).__name__}, expected a dict of tensors'
         )
     return state
+
+
+def _records(path: Path) -> list[zipfile.ZipInfo]:
+    """The records of a torch file; none of an older one, which is no zip archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except zipfile.BadZipFile:
+        return []  # whatever else it is, torch will say
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor on the CPU that holds each of its numbers.
+
+    One of a single number may call itself any size, of which the first check would take memory.
+    """
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == 'cpu'
+        and not value.is_quantized
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _holds_objects(path: Path, error: Exception) -> bool:
@@ -64,7 +99,7 @@ def load_state(
     if not all(isinstance(key, str) for key in state):
         raise TrainingError(f'{source}: expected tensors by name')
     for key, value in state.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided:
+        if not _is_plain(value):
             raise TrainingError(f'{source}: {key} is not a plain tensor')
         if not bool(torch.isfinite(value).all()):
             raise TrainingError(

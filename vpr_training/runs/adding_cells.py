@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.errors import ImageError, noting
-from vpr_ros.core.image import decode, resize
+from vpr_ros.core.image import decode, require_size, resize
 from vpr_ros.core.image_files import is_image_file
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
@@ -147,7 +147,7 @@ def _pictures(source: Path) -> tuple[int, Iterator[Callable[[], Image]]]:
         drive = open_drive(source)
         return len(drive), (frame.load for frame in drive.frames())
     try:
-        with tarfile.open(source) as tar:
+        with _opened_tar(source) as tar:
             count = len(_images_in(tar))
     except (OSError, tarfile.TarError) as error:
         raise TrainingError(f'{source}: cannot be read as a tar file ({error})') from error
@@ -155,15 +155,27 @@ def _pictures(source: Path) -> tuple[int, Iterator[Callable[[], Image]]]:
 
 
 def _of_tar(source: Path) -> Iterator[Callable[[], Image]]:
-    with tarfile.open(source) as tar:
+    with _opened_tar(source) as tar:
         for member in _images_in(tar):
 
             def load(member: tarfile.TarInfo = member) -> Image:
+                name = f'{source}: {member.name}'
+                require_size(member.size, source=name)
                 content = tar.extractfile(member)
                 assert content is not None
-                return decode(content.read(), source=f'{source}: {member.name}')
+                return decode(content.read(), source=name)
 
             yield load
+
+
+def _opened_tar(source: Path) -> tarfile.TarFile:
+    """A tar file that is not packed: a packed one may unpack without end.
+
+    Raises OSError and tarfile.TarError, also for a pipe or a device.
+    """
+    if source.exists() and not source.is_file():
+        raise tarfile.ReadError('it is not a regular file')
+    return tarfile.open(source, 'r:')
 
 
 def _images_in(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:

@@ -88,17 +88,18 @@ def _read(content: Content, kind: str, found: Needs, own: set[str], depth: int) 
         raise ValueError('its graphs are nested too deeply')
     inner = _GRAPHS[kind]
     texts: dict[int, str] = {}
+    is_elsewhere = False
     for number, value in _fields(content):
         if isinstance(value, int):
-            if kind == 'tensor' and number == _DATA_LOCATION and value:
-                found.files |= _locations(content)
-            continue
-        if kind == 'tensor' and number == _EXTERNAL_DATA:
-            found.files |= _locations(content)
+            is_elsewhere |= number == _DATA_LOCATION and value != 0
+        elif number == _EXTERNAL_DATA and kind == 'tensor':
+            is_elsewhere = True
         elif number in inner:
             _read(value, inner[number], found, own, depth + 1)
         elif kind in ('node', 'function') and number in (_OP_TYPE, _NODE_DOMAIN, _FUNCTION_DOMAIN):
             texts[number] = bytes(value[:200]).decode()
+    if kind == 'tensor' and is_elsewhere:
+        found.files |= _locations(content)
     if kind == 'node':
         found.domains.add(texts.get(_NODE_DOMAIN, ''))
         if texts.get(_OP_TYPE) in _FROM_FILES:

@@ -46,6 +46,8 @@ HEADER_NAME = 'map.yaml'
 FIRST_PART = 'parts/0000'
 GRAPHS_FOLDER = 'features/'
 MOST_PARTS = 10_000  # what four digits count
+MOST_NAME = 4096  # of a place's name, as of a path; characters in a fleet, bytes in names.txt
+MOST_THUMBNAIL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from vpr_ros.core.mapping.files import RESTORE, load_array, mapped_file, require
 from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.layout import (
     LANDMARK_FILES,
+    MOST_NAME,
+    MOST_THUMBNAIL_BYTES,
     cell_arrays,
     landmark_arrays,
     place_arrays,
@@ -105,7 +107,18 @@ def open_part(
     thumbnails = mapped_file(folder / 'thumbnails.bin')
     ends = arrays['thumbnail_ends']
     _require_ends(folder / 'thumbnail_ends.npy', ends, len(thumbnails), 'bytes of thumbnails.bin')
+    largest = int(np.diff(ends, prepend=0).max(initial=0))
+    if largest > MOST_THUMBNAIL_BYTES:
+        raise MapError(
+            f'{folder / "thumbnails.bin"}: a thumbnail of {largest} bytes, expected at most '
+            f'{MOST_THUMBNAIL_BYTES}; {RESTORE}'
+        )
     names_txt = mapped_file(folder / 'names.txt')
+    if len(names_txt) > count * MOST_NAME:
+        raise MapError(
+            f'{folder / "names.txt"}: {len(names_txt)} bytes for {count} names, expected at most '
+            f'{MOST_NAME} for each; {RESTORE}'
+        )
     _require_names(folder / 'names.txt', bytes(names_txt), count)
     return Part(
         poses=poses,

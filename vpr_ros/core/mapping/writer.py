@@ -23,6 +23,8 @@ from vpr_ros.core.mapping.header import MapHeader, now, write_header
 from vpr_ros.core.mapping.layout import (
     FIRST_PART,
     HEADER_NAME,
+    MOST_NAME,
+    MOST_THUMBNAIL_BYTES,
     cell_arrays,
     landmark_arrays,
     place_arrays,
@@ -102,8 +104,14 @@ class MapWriter:
                 f'({self._descriptor_size},)'
             )
         self._require_cells(name, cells)
+        line = as_text(name.replace('\n', ' ')).encode() + b'\n'
+        if len(line) > MOST_NAME or len(thumbnail) > MOST_THUMBNAIL_BYTES:
+            raise MapError(
+                f'{name[:80]}: a name of {len(line)} and a thumbnail of {len(thumbnail)} bytes, '
+                f'expected at most {MOST_NAME} and {MOST_THUMBNAIL_BYTES}'
+            )
         self._thumbnails.write(thumbnail)
-        self._names.write(as_text(name.replace('\n', ' ')).encode() + b'\n')
+        self._names.write(line)
         self._arrays['descriptors'].append(descriptor)
         self._arrays['poses'].append(pose)
         if cells is not None:
