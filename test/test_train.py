@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -486,6 +487,30 @@ def test_experiments_run_once_resume_and_stand_beside_the_paper(
     assert (tmp_path / 'resnet18_avg' / 'seed0' / 'last.ckpt').stat().st_mtime_ns == written
     assert experiments([*flags, '--epochs=2']) == 2
     assert 'choose another --output' in capsys.readouterr().err
+
+    # Other sets: each cell is of the set that its column names.
+    easy = tmp_path / 'easy'
+    shutil.copytree(evaluation, easy)
+    for file in (easy / 'queries').iterdir():
+        shutil.copyfile(easy / 'database' / file.name, file)
+    at = flags.index('--evaluate')
+    wanted = [*flags[: at + 2], f'mine={easy}', f'new={evaluation}', *flags[at + 3 :]]
+    assert experiments(wanted) == 0
+    assert capsys.readouterr().out.count('measured on mine, new') == 3
+    with (tmp_path / 'pooling.csv').open() as file:
+        cells = list(csv.DictReader(file))
+    means = {(one['pooling'], one['set'], one['n']): float(one['mean']) for one in cells}
+    for pooling in ('AVG', 'GeM', 'MixVPR'):
+        assert means[pooling, 'mine', '1'] == 100 > means[pooling, 'new', '1']
+        assert means[pooling, 'new', '1'] == means[pooling, 'Tokyo-XS', '1']
+    swapped = [*flags[: at + 1], f'mine={easy}', f'Tokyo-XS={evaluation}', *flags[at + 3 :]]
+    assert experiments(swapped) == 2
+    assert f'{evaluation} chose its best epoch' in one_line(capsys)
+    twice = [*flags[: at + 1], f'A={evaluation}', f'A={easy}', *flags[at + 3 :]]
+    assert experiments(twice) == 2 and 'two sets have the name A' in one_line(capsys)
+    (tmp_path / 'resnet18_avg' / 'seed0' / 'overrides.json').unlink()
+    assert experiments(flags) == 2
+    assert 'was not started by vpr_training.experiments' in one_line(capsys)
 
 
 def test_the_figure_of_learning_rates_needs_no_data(tmp_path: Path) -> None:

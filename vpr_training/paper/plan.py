@@ -60,6 +60,9 @@ def complete(
     say: Callable[[str], object],
 ) -> None:
     """Run or resume what is not done yet, one after another; say: takes what is for people."""
+    for run in runs:
+        if run.state() != 'new':
+            run.require_chosen_on(roots[0])  # before hours of training
     for number, run in enumerate(runs, start=1):
         state = run.state()
         say(f'[{number}/{len(runs)}] {run.folder}: {state}')
@@ -69,8 +72,8 @@ def complete(
                 raise KeyboardInterrupt('stopped by Ctrl-C; the same command continues from there')
             if status:
                 raise TrainingError(f'{run.folder}: its training ended with status {status}')
-        if run.state() != 'measured':
-            run.measure(sets)
+        if measured := run.measure(sets):
+            say(f'  measured on {", ".join(measured)}')
 
 
 def as_text(runs: Sequence[Run]) -> str:
