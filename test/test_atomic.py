@@ -270,6 +270,17 @@ with only_writer(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.parametrize('inside', ['.', 'parts'])
+def test_the_working_directory_is_not_replaced(
+    folder: Path, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / 'parts').mkdir()
+    monkeypatch.chdir(folder / inside)
+    with pytest.raises(OSError, match='it is the working directory'), staged_folder(folder):
+        pass
+    assert names(folder) == ['old', 'parts'] and names(folder.parent) == ['map']
+
+
 def test_a_child_that_outlives_a_killed_writer_does_not_keep_its_lock(folder: Path) -> None:
     killed = subprocess.run(
         [sys.executable, '-c', _KILLED_BESIDE_ITS_CHILD, str(folder)],

@@ -287,8 +287,13 @@ def _require_replaceable(target: Path, staging: Path) -> None:
     """Raise OSError where the commit would fail, which may be hours away.
 
     The kernel says so when asked to rename the target onto a folder with something in it, which
-    POSIX forbids. File systems that might do it nevertheless are not asked.
+    POSIX forbids. File systems that might do it nevertheless are not asked. The working directory
+    is not replaced either: programs in it, the user's shell among them, would be left nowhere.
     """
+    with suppress(FileNotFoundError):  # the working directory is gone
+        if Path.cwd().is_relative_to(target):
+            reason = 'it is the working directory; start the command in another one'
+            raise OSError(errno.EBUSY, reason, str(target))
     if not os.path.lexists(target) or _file_system(target.parent) not in _FORBIDDING:
         return
     obstacle = staging / 'obstacle'
