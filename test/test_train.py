@@ -325,6 +325,20 @@ def test_a_run_that_ends_in_its_warm_up_says_so_and_logs_the_rate_that_it_had(
     assert [float(row['lr']) for row in epochs(run)] == pytest.approx([rates[5], rates[11]])
 
 
+def test_a_schedule_that_replaces_the_rate_is_told(
+    tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cyclic = '--scheduler.options={base_lr: 1e-4, max_lr: 1e-3}'
+    flags = (f'--data.root={places}', '--epochs=2', '--scheduler.name=cyclic', cyclic)
+    assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 0
+    assert 'rate of 0.0001 (scheduler.options), not with optimizer.lr, 0.001' in (
+        capsys.readouterr().out
+    )
+    assert [float(row['lr']) for row in epochs(tmp_path / 'run')] == pytest.approx([1e-4, 1e-3])
+    assert train([*SMALL, *flags[:2], f'--output={tmp_path / "plain"}']) == 0
+    assert 'optimizer.lr' not in capsys.readouterr().out
+
+
 def test_a_run_of_so_many_steps_ends_within_an_epoch(
     tmp_path: Path, places: Path, unbroken: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """A training run from its settings to its end: data, network and loop are put together here."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -17,6 +18,7 @@ from vpr_training.data.layouts import open_held_out, open_places, open_recall_se
 from vpr_training.data.loader import TrainingBatches, training_batches
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
+from vpr_training.learning.schedules import rates_over_epochs
 from vpr_training.models.network import Network
 from vpr_training.runs.curves import draw_run
 from vpr_training.runs.fine_tuning import finish, map_drive
@@ -211,9 +213,24 @@ def _summary(
             f'an image, {held / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn',
             f'{len(batches)} batches an epoch{stop}, on {fabric.world_size} x '
             f'{fabric.device.type}; run folder {folder.folder}',
+            *_first_rate(config),
             *_warm_up(config, len(batches)),
         ]
     )
+
+
+def _first_rate(config: TrainConfig) -> list[str]:
+    """What to say where the schedule begins with another rate than the one that was asked for."""
+    asked, begins = (
+        config.optimizer.lr,
+        rates_over_epochs(config.optimizer, config.scheduler, 1)[0],
+    )
+    if math.isclose(asked, begins):
+        return []
+    return [
+        f'note: scheduler {config.scheduler.name} begins with a learning rate of {begins:g} '
+        f'(scheduler.options), not with optimizer.lr, {asked:g}'
+    ]
 
 
 def _warm_up(config: TrainConfig, batches: int) -> list[str]:
