@@ -2,12 +2,17 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from waiting import until
 
 pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
@@ -163,6 +168,37 @@ def test_the_picture_of_what_is_retrieved_has_gaps_where_a_set_has_no_more_image
     width = drawn[0].shape[1]
     assert (drawn[0][:, width // 2 + 20 :] > 200).mean() > 0.9
     assert (drawn[1][:, width // 2 + 20 :] > 200).mean() < 0.6
+
+
+_SLOW_TO_SAVE = """
+import signal, sys, time
+from pathlib import Path
+def save(number, frame):
+    time.sleep(1.5)
+    Path(sys.argv[1], 'saved').touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, save)
+Path(sys.argv[1], 'begun').touch()
+time.sleep(60)
+"""
+_WAITING = """
+import sys
+from vpr_training.paper.plan import _status_of
+sys.exit(_status_of([sys.executable, '-c', sys.argv[2], sys.argv[1]]))
+"""
+
+
+def test_a_training_has_time_to_save_after_ctrl_c(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to the command and to the training that it waits for."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', _WAITING, str(tmp_path), _SLOW_TO_SAVE],
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    until((tmp_path / 'begun').exists, 'the training does not begin')
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert (tmp_path / 'saved').exists()
 
 
 def test_durations_are_said_as_people_say_them() -> None:

@@ -67,13 +67,23 @@ def complete(
         state = run.state()
         say(f'[{number}/{len(runs)}] {run.folder}: {state}')
         if state in ('new', 'stopped'):
-            status = subprocess.call(run.command(validation=roots[:1]))
+            status = _status_of(run.command(validation=roots[:1]))
             if status == 130:
                 raise KeyboardInterrupt('stopped by Ctrl-C; the same command continues from there')
             if status:
                 raise TrainingError(f'{run.folder}: its training ended with status {status}')
         if measured := run.measure(sets):
             say(f'  measured on {", ".join(measured)}')
+
+
+def _status_of(command: Sequence[str]) -> int:
+    """Run a command to its end. Ctrl-C reaches it as well, and it needs time to save."""
+    with subprocess.Popen(command) as training:
+        while True:
+            try:
+                return training.wait()
+            except KeyboardInterrupt:  # subprocess.call would kill it after a quarter of a second
+                continue
 
 
 def as_text(runs: Sequence[Run]) -> str:
