@@ -124,6 +124,10 @@ def test_a_plan_measures_each_network_once_for_all_its_runs(
     seconds = 0.5 * (2 * 4) * 4 * 5  # of an image; images, batches, epochs
     assert text.count(f': new, {duration(seconds)}') == 18
     assert text.endswith(f'18 runs, about {duration(18 * seconds)} on this machine')
+    runs = runs_of_table('pooling', tmp_path / 'runs', 1, (*flags, '--steps=7'))
+    assert f'3 runs, about {duration(3 * 0.5 * 8 * 7)} on' in as_text(
+        [run for (run,) in runs.values()]
+    )
 
 
 def test_the_time_of_an_image_is_measured_on_its_network(tmp_path: Path) -> None:

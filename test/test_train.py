@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,10 +19,14 @@ from conftest import ROOT
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+
 from vpr_training.evaluate import main as evaluate
 from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
+from vpr_training.runs import training_run
 from vpr_training.train import main as train
 
 SMALL = (
@@ -323,6 +328,21 @@ def test_a_run_that_ends_in_its_warm_up_says_so_and_logs_the_rate_that_it_had(
     rates = [float(row[4]) for row in steps(run)]
     assert rates == pytest.approx([1e-3 * (step + 1) / 600 for step in range(12)])
     assert [float(row['lr']) for row in epochs(run)] == pytest.approx([rates[5], rates[11]])
+
+
+def test_a_run_in_fp32_goes_on_where_losses_are_scaled(
+    tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU they are. Here the same scaler is for a processor, and no step is left."""
+
+    def scaled(**given: Any) -> Fabric:
+        del given['precision']
+        return Fabric(**given, plugins=MixedPrecision('16-mixed', 'cpu'))
+
+    run = tmp_path / 'run'
+    shutil.copytree(unbroken, run)
+    monkeypatch.setattr(training_run, 'Fabric', scaled)
+    assert train([f'--resume={run}']) == 0
 
 
 def test_a_schedule_that_replaces_the_rate_is_told(
