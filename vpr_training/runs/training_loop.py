@@ -107,8 +107,7 @@ class Training:
         schedules.rates_over_epochs(
             config.optimizer, config.scheduler, min(self._epochs, _REHEARSED)
         )
-        self._stop = False  # told to stop after this batch
-        self._at_once = False  # all is saved, so that a run may be stopped here
+        self._stop = False
         self._steps: StepLog | None = None
 
     def checkpoint(self) -> dict[str, Any]:
@@ -323,13 +322,12 @@ class Training:
         if not self._validation.sets:
             return {}
         found: dict[str, float] = {}
-        self._at_once = self._fabric.world_size == 1  # all is saved; others would wait for ever
-        if self._at_once and self._stop:
-            raise self._stopped()
         if self._fabric.is_global_zero:
-            for name, recall in self._validation.measure(self._plain, self._fabric.device).items():
+            recalls = self._validation.measure(
+                self._plain, self._fabric.device, between=self._stop_alone
+            )
+            for name, recall in recalls.items():
                 found |= {f'{name}/R@{n}': recall.at[n] for n in (1, 5)}
-        self._at_once = False
         return dict(self._fabric.broadcast(found))
 
     def _is_best(self, row: Mapping[str, float]) -> bool:
@@ -361,6 +359,11 @@ class Training:
         self._save_last()
         raise self._stopped()
 
+    def _stop_alone(self) -> None:
+        """End a run that is told to stop and saved; with several processes, others would wait."""
+        if self._stop and self._fabric.world_size == 1:
+            raise self._stopped()
+
     def _stopped(self) -> KeyboardInterrupt:
         """What ends a run that is saved, and says how to go on."""
         progress, folder = self.progress, self._folder.folder
@@ -371,14 +374,9 @@ class Training:
 
     @contextmanager
     def _told_to_stop(self) -> Iterator[None]:
-        """Inside, the first SIGINT or SIGTERM lets the batch end, but not a validation.
-
-        A second one ends at once.
-        """
+        """Inside, the first SIGINT or SIGTERM lets the batch end; a second one ends at once."""
 
         def stop(number: int, frame: Any) -> None:
-            if self._at_once:
-                raise self._stopped()
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
