@@ -17,7 +17,7 @@ MAY_IMPORT = {
     'evaluating': {'basics', 'data'},
     'exporting': {'basics', 'data', 'models', 'evaluating'},
     'runs': {'basics', 'data', 'models', 'learning', 'evaluating', 'exporting'},
-    'paper': {'basics', 'data', 'models', 'learning', 'runs'},
+    'paper': {'basics', 'data', 'models', 'learning', 'evaluating', 'runs'},
 }
 COMMANDS = {
     'config', 'evaluate', 'experiments', 'export', 'export_xfeat', 'train', 'whitening',

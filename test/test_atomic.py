@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -253,6 +254,43 @@ def test_who_waits_gets_its_turn_after_the_first(folder: Path) -> None:
         order.append(f'first {alone}')
     waiting.join()
     assert order == ['first True', 'second True'] and names(folder.parent) == ['map']
+
+
+_KILLED_BESIDE_ITS_CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from vpr_ros.core.atomic import only_writer
+with only_writer(Path(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize('inside', ['.', 'parts'])
+def test_the_working_directory_is_not_replaced(
+    folder: Path, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / 'parts').mkdir()
+    monkeypatch.chdir(folder / inside)
+    with pytest.raises(OSError, match='it is the working directory'), staged_folder(folder):
+        pass
+    assert names(folder) == ['old', 'parts'] and names(folder.parent) == ['map']
+
+
+def test_a_child_that_outlives_a_killed_writer_does_not_keep_its_lock(folder: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, '-c', _KILLED_BESIDE_ITS_CHILD, str(folder)],
+        cwd=ROOT, stdout=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    try:
+        with only_writer(folder) as alone:
+            assert alone
+    finally:
+        os.kill(int(killed.stdout), signal.SIGKILL)
 
 
 def test_writers_of_one_file_take_turns_and_leave_one_content(tmp_path: Path) -> None:

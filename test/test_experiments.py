@@ -2,15 +2,21 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from waiting import until
 
 pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.experiments import main
 from vpr_training.paper import figures as experiment_figures
 from vpr_training.paper import forecast, tables
@@ -37,7 +43,7 @@ def test_a_table_has_the_mean_over_seeds_beside_the_paper(tmp_path: Path) -> Non
     for row, same in enumerate(runs.values()):
         for seed, run in enumerate(same):
             pretend(run, 0.5 + 0.01 * row + 0.002 * seed)
-    markdown = tables.write_table('schedulers', runs, tmp_path)
+    markdown = tables.write_table('schedulers', runs, ['SF-XS val'], tmp_path)
     assert markdown == (tmp_path / 'schedulers.md').read_text()
     assert (
         '| GeM | MultiStepLR | 50.1 ± 0.1 (56.82, -6.7) / 60.1 ± 0.1 (72.33, -12.2) |' in markdown
@@ -55,7 +61,7 @@ def test_the_figures_of_epochs_and_of_the_grid_are_drawn(tmp_path: Path) -> None
         pretend(run, 0.3 + 0.01 * number)
     for path in (
         experiment_figures.draw_epochs(tmp_path, runs),
-        experiment_figures.draw_grid(tmp_path, grid),
+        experiment_figures.draw_grid(tmp_path, grid, 'SF-XS val'),
     ):
         picture = cv2.imread(str(path))
         assert picture is not None and picture.std() > 5
@@ -118,6 +124,10 @@ def test_a_plan_measures_each_network_once_for_all_its_runs(
     seconds = 0.5 * (2 * 4) * 4 * 5  # of an image; images, batches, epochs
     assert text.count(f': new, {duration(seconds)}') == 18
     assert text.endswith(f'18 runs, about {duration(18 * seconds)} on this machine')
+    runs = runs_of_table('pooling', tmp_path / 'runs', 1, (*flags, '--steps=7'))
+    assert f'3 runs, about {duration(3 * 0.5 * 8 * 7)} on' in as_text(
+        [run for (run,) in runs.values()]
+    )
 
 
 def test_the_time_of_an_image_is_measured_on_its_network(tmp_path: Path) -> None:
@@ -133,6 +143,10 @@ def test_the_time_of_an_image_is_measured_on_its_network(tmp_path: Path) -> None
         (['--table=pooling', '--evaluate', 'sf_xs/val'], 'expected NAME=DIR'),
         (['--table=pooling', '--seeds=0'], '--seeds 0'),
         (['--table=pooling', '--learning=3', '--evaluate', 'x=/nowhere'], 'learning'),
+        (['--table=pooling', '--seed=3'], '--seed: each run has its own'),
+        (['--table=pooling', '--validation.roots', '[x]'], 'the first set of --evaluate chooses'),
+        (['--figure=grid', '--optimizer.lr', '1'], '--optimizer.lr: the grid has its own'),
+        (['--figure=lr', '--epochs=5'], '--epochs=5: the figure lr takes no settings'),
     ],
 )
 def test_input_that_cannot_be_used_is_one_line(
@@ -141,6 +155,54 @@ def test_input_that_cannot_be_used_is_one_line(
     assert main([f'--output={tmp_path}', *flags]) == 2
     message = capsys.readouterr().err
     assert said in message and message.count('\n') == 1
+
+
+def test_the_picture_of_what_is_retrieved_has_gaps_where_a_set_has_no_more_images(
+    tmp_path: Path,
+) -> None:
+    files = [tmp_path / name for name in ('a.png', 'b.png')]
+    for value, file in enumerate(files):
+        assert cv2.imwrite(str(file), np.full((60, 80, 3), 90 * value, dtype=np.uint8))
+    images = RecallSet('two', (files[0],), (files[1],), (np.array([0]),), truth='mine')
+    drawn = []
+    for name, ranked in (('gaps', [[0, -1, -1]]), ('full', [[0, 0, 0]])):
+        path = tmp_path / f'{name}.png'
+        experiment_figures._side_by_side(images, {'GeM': np.array(ranked)}, path)
+        drawn.append(cv2.imread(str(path)))
+    width = drawn[0].shape[1]
+    assert (drawn[0][:, width // 2 + 20 :] > 200).mean() > 0.9
+    assert (drawn[1][:, width // 2 + 20 :] > 200).mean() < 0.6
+
+
+_SLOW_TO_SAVE = """
+import signal, sys, time
+from pathlib import Path
+def save(number, frame):
+    time.sleep(1.5)
+    Path(sys.argv[1], 'saved').touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, save)
+Path(sys.argv[1], 'begun').touch()
+time.sleep(60)
+"""
+_WAITING = """
+import sys
+from vpr_training.paper.plan import _status_of
+sys.exit(_status_of([sys.executable, '-c', sys.argv[2], sys.argv[1]]))
+"""
+
+
+def test_a_training_has_time_to_save_after_ctrl_c(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to the command and to the training that it waits for."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', _WAITING, str(tmp_path), _SLOW_TO_SAVE],
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    until((tmp_path / 'begun').exists, 'the training does not begin')
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert (tmp_path / 'saved').exists()
 
 
 def test_durations_are_said_as_people_say_them() -> None:

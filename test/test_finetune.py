@@ -150,6 +150,24 @@ def test_a_table_of_places_holds_out_neighbours_in_its_order(drives: Path, tmp_p
         assert [held.database[row].stem for row in rows] == [f'{int(query.stem) - 1:04d}']
 
 
+def test_a_table_of_places_holds_out_places_of_the_chosen_cities_only(
+    drives: Path, tmp_path: Path
+) -> None:
+    images = sorted((drives / 'day' / 'images').iterdir())
+    rows = [(number // 2, path) for number, path in enumerate(images)]
+    lines = [f'{path},{place},{"Rome" if place < 10 else "Oslo"}' for place, path in rows]
+    (tmp_path / 'empty.jpg').touch()
+    lines.insert(9, f'{tmp_path}/empty.jpg,4,Rome')
+    (tmp_path / 'places.csv').write_text('\n'.join(['image,place_id,city', *lines]) + '\n')
+    settings = config(tmp_path, cities=('Rome',))
+    places, held = open_places(settings), open_held_out(settings, radius_m=0)
+    kept = {int(Path(str(file)).stem) // 2 for file in places.files}
+    assert {int(path.stem) // 2 for path in held.database} == {3, 4, 5}
+    assert kept == {0, 1, 7, 8, 9}
+    with pytest.raises(DatasetError, match='no images of Bonn; it has Oslo, Rome'):
+        open_places(config(tmp_path, cities=('Bonn',)))
+
+
 def test_without_a_route_or_an_answer_nothing_is_held_out(drives: Path, tmp_path: Path) -> None:
     (tmp_path / 'train' / 'Rome').mkdir(parents=True)
     with pytest.raises(DatasetError, match='needs places in the order of a route'):

@@ -4,11 +4,13 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,10 +19,14 @@ from conftest import ROOT
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+
 from vpr_training.evaluate import main as evaluate
 from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
+from vpr_training.runs import training_run
 from vpr_training.train import main as train
 
 SMALL = (
@@ -210,6 +216,149 @@ def test_two_processes_train_one_network(tmp_path: Path, places: Path) -> None:
     assert len(rows) == 2 and float(rows[1]['loss']) < float(rows[0]['loss'])
 
 
+@pytest.mark.timeout(400)
+def test_two_processes_stop_in_a_short_epoch_and_go_on_with_the_same_steps(
+    tmp_path: Path, places: Path
+) -> None:
+    flags = (f'--data.root={places}', '--epochs=10', '--devices=2', '--data.workers=0')
+    unbroken, stopped = tmp_path / 'unbroken', tmp_path / 'stopped'
+    process = in_process(*SMALL, *flags, f'--output={unbroken}')
+    assert process.communicate(timeout=180) and process.returncode == 0
+    process = in_process(*SMALL, *flags, f'--output={stopped}')
+    until(lambda: (stopped / 'epochs.csv').exists(), process)
+    process.send_signal(signal.SIGINT)  # to one of the two
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and f'--resume {stopped}' in said
+    assert 3 < len(steps(stopped)) < 30
+    process = in_process(f'--resume={stopped}')
+    assert process.communicate(timeout=180) and process.returncode == 0
+    assert steps(stopped) == steps(unbroken) and epochs(stopped) == epochs(unbroken)
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_is_stopped_while_it_validates_ends_at_once_and_loses_no_step(
+    tmp_path: Path, places: Path, evaluation: Path
+) -> None:
+    large = tmp_path / 'large'
+    large.mkdir()
+    (large / 'queries').symlink_to(evaluation / 'queries')
+    for number in range(3000):
+        part = large / 'database' / f'{number}'
+        part.mkdir(parents=True)
+        (part / 'image.png').symlink_to(evaluation / 'database' / '100.png')
+    (large / 'gt.csv').write_text('query,positives\n100.png,0/image.png\n')
+    run = tmp_path / 'run'
+    flags = (f'--data.root={places}', '--epochs=2', f'--output={run}')
+    process = in_process(*SMALL, *flags, f'--validation.roots=[{large}]')
+    until(lambda: (run / 'last.ckpt').exists(), process)  # it is saved before validation
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and f'--resume {run}' in said
+    assert 'Traceback' not in said and not (run / 'best.ckpt').exists()
+    assert train([f'--resume={run}', f'--validation.roots=[{evaluation}]']) == 0
+    assert [row['epoch'] for row in epochs(run)] == ['0', '1', '2']
+
+
+@pytest.mark.timeout(300)
+def test_a_folder_in_which_a_run_trains_takes_no_second_one(
+    tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / 'run'
+    flags = [*SMALL, f'--data.root={places}', '--epochs=1000', f'--output={run}']
+    process = in_process(*flags)
+    try:
+        until(lambda: (run / 'run.json').exists(), process)
+        for second in (flags, [f'--resume={run}']):
+            assert train(second) == 2
+            assert 'is writing it; wait until that program ends' in one_line(capsys)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_goes_on_from_another_folder(
+    tmp_path: Path, places: Path, evaluation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(places)
+    relative = os.path.relpath(evaluation)
+    flags = ('--data.root=.', f'--validation.roots=[{relative}]', '--epochs=1')
+    assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 0
+    monkeypatch.chdir(tmp_path)
+    assert train(['--resume=run', '--epochs=2']) == 0
+    assert len(epochs(tmp_path / 'run')) == 3
+
+
+def test_a_resumed_run_keeps_what_chooses_its_best_epoch(
+    unbroken: Path, evaluation: Path, places: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    before = (unbroken / 'best.ckpt').read_bytes()
+    for flags, said in (
+        (['--validation.roots=[]'], f'{evaluation.name}/R@1 has chosen best.ckpt so far'),
+        (['--validation.radius=3'], 'validation.radius is 0.0 in'),
+        (['--init=shipped'], 'init is empty in'),
+        ([f'--output={tmp_path / "new"}'], 'leave --output out'),
+    ):
+        assert train([f'--resume={unbroken}', '--epochs=5', *flags]) == 2
+        assert said in one_line(capsys)
+    assert (unbroken / 'best.ckpt').read_bytes() == before and len(epochs(unbroken)) == 5
+    run = tmp_path / 'by_loss'
+    assert train([*SMALL, f'--data.root={places}', '--epochs=1', f'--output={run}']) == 0
+    assert train([f'--resume={run}', '--epochs=2', f'--validation.roots=[{evaluation}]']) == 2
+    assert 'loss has chosen best.ckpt so far' in one_line(capsys)
+
+
+def test_without_a_set_each_epoch_may_be_the_best(tmp_path: Path, places: Path) -> None:
+    run = tmp_path / 'run'
+    flags = (f'--data.root={places}', '--epochs=5', '--validation.every=4', f'--output={run}')
+    assert train([*SMALL, '--optimizer.lr=1e-12', *flags]) == 0
+    losses = {row['epoch']: float(row['loss']) for row in epochs(run)}
+    best = json.loads((run / 'result.json').read_text())
+    assert best['loss'] == min(losses.values()) == losses[str(best['epoch'])]
+
+
+def test_a_run_that_ends_in_its_warm_up_says_so_and_logs_the_rate_that_it_had(
+    tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / 'run'
+    flags = (f'--data.root={places}', '--epochs=2', f'--output={run}')
+    assert train([*SMALL, *flags, '--scheduler.warmup_steps=600']) == 0
+    said = capsys.readouterr().out
+    assert 'warm-up takes 600 steps' in said and 'has 12: its learning rate ends at 2.0%' in said
+    rates = [float(row[4]) for row in steps(run)]
+    assert rates == pytest.approx([1e-3 * (step + 1) / 600 for step in range(12)])
+    assert [float(row['lr']) for row in epochs(run)] == pytest.approx([rates[5], rates[11]])
+
+
+def test_a_run_in_fp32_goes_on_where_losses_are_scaled(
+    tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU they are. Here the same scaler is for a processor, and no step is left."""
+
+    def scaled(**given: Any) -> Fabric:
+        del given['precision']
+        return Fabric(**given, plugins=MixedPrecision('16-mixed', 'cpu'))
+
+    run = tmp_path / 'run'
+    shutil.copytree(unbroken, run)
+    monkeypatch.setattr(training_run, 'Fabric', scaled)
+    assert train([f'--resume={run}']) == 0
+
+
+def test_a_schedule_that_replaces_the_rate_is_told(
+    tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cyclic = '--scheduler.options={base_lr: 1e-4, max_lr: 1e-3}'
+    flags = (f'--data.root={places}', '--epochs=2', '--scheduler.name=cyclic', cyclic)
+    assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 0
+    assert 'rate of 0.0001 (scheduler.options), not with optimizer.lr, 0.001' in (
+        capsys.readouterr().out
+    )
+    assert [float(row['lr']) for row in epochs(tmp_path / 'run')] == pytest.approx([1e-4, 1e-3])
+    assert train([*SMALL, *flags[:2], f'--output={tmp_path / "plain"}']) == 0
+    assert 'optimizer.lr' not in capsys.readouterr().out
+
+
 def test_a_run_of_so_many_steps_ends_within_an_epoch(
     tmp_path: Path, places: Path, unbroken: Path
 ) -> None:
@@ -254,6 +403,20 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
 ) -> None:
     assert train([*SMALL, f'--data.root={places}', f'--output={unbroken}']) == 2
     assert 'already holds a run' in one_line(capsys)
+
+
+def test_a_folder_with_files_of_others_is_no_place_for_a_run(
+    tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'config.yaml').write_text('mine: 1')
+    assert train([*SMALL, f'--data.root={places}', f'--output={tmp_path}']) == 2
+    assert 'holds config.yaml, which a run would replace' in one_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ['config.yaml']
+    assert (tmp_path / 'config.yaml').read_text() == 'mine: 1'
+    (tmp_path / 'config.yaml').unlink()
+    (tmp_path / 'best.ckpt').touch()
+    assert train([*SMALL, f'--data.root={places}', f'--output={tmp_path}']) == 2
+    assert 'already holds best.ckpt' in one_line(capsys)
 
 
 def test_a_rate_that_the_checkpoint_would_override_is_refused(
@@ -358,6 +521,30 @@ def test_experiments_run_once_resume_and_stand_beside_the_paper(
     assert (tmp_path / 'resnet18_avg' / 'seed0' / 'last.ckpt').stat().st_mtime_ns == written
     assert experiments([*flags, '--epochs=2']) == 2
     assert 'choose another --output' in capsys.readouterr().err
+
+    # Other sets: each cell is of the set that its column names.
+    easy = tmp_path / 'easy'
+    shutil.copytree(evaluation, easy)
+    for file in (easy / 'queries').iterdir():
+        shutil.copyfile(easy / 'database' / file.name, file)
+    at = flags.index('--evaluate')
+    wanted = [*flags[: at + 2], f'mine={easy}', f'new={evaluation}', *flags[at + 3 :]]
+    assert experiments(wanted) == 0
+    assert capsys.readouterr().out.count('measured on mine, new') == 3
+    with (tmp_path / 'pooling.csv').open() as file:
+        cells = list(csv.DictReader(file))
+    means = {(one['pooling'], one['set'], one['n']): float(one['mean']) for one in cells}
+    for pooling in ('AVG', 'GeM', 'MixVPR'):
+        assert means[pooling, 'mine', '1'] == 100 > means[pooling, 'new', '1']
+        assert means[pooling, 'new', '1'] == means[pooling, 'Tokyo-XS', '1']
+    swapped = [*flags[: at + 1], f'mine={easy}', f'Tokyo-XS={evaluation}', *flags[at + 3 :]]
+    assert experiments(swapped) == 2
+    assert f'{evaluation} chose its best epoch' in one_line(capsys)
+    twice = [*flags[: at + 1], f'A={evaluation}', f'A={easy}', *flags[at + 3 :]]
+    assert experiments(twice) == 2 and 'two sets have the name A' in one_line(capsys)
+    (tmp_path / 'resnet18_avg' / 'seed0' / 'overrides.json').unlink()
+    assert experiments(flags) == 2
+    assert 'was not started by vpr_training.experiments' in one_line(capsys)
 
 
 def test_the_figure_of_learning_rates_needs_no_data(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from worlds import unit_rows, write_tiny_model
 
 from vpr_ros.batch.workers import Workers
@@ -414,6 +414,46 @@ def test_a_plain_graph_of_bytes_needs_no_option(
     data = ('--dataset', str(walk), '--no-cache')
     bare = figures_of(tmp_path, '--model', str(model_folder / 'model.onnx'), *data)
     assert bare['recall'] == figures_of(tmp_path, '--model', str(model_folder), *data)['recall']
+
+
+def write_graph_with_weights_beside(path: Path, weights: np.ndarray) -> None:
+    """Pixels times weights [192, D] that are in a file beside it, as of large networks."""
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                'AveragePool', ['images'], ['cells'], kernel_shape=[8, 8], strides=[8, 8]
+            ),
+            helper.make_node('Flatten', ['cells'], ['flat']),
+            helper.make_node('MatMul', ['flat', 'weights'], ['descriptors']),
+        ],
+        'beside',
+        [helper.make_tensor_value_info('images', TensorProto.FLOAT, ['B', 3, 64, 64])],
+        [helper.make_tensor_value_info('descriptors', TensorProto.FLOAT, ['B', weights.shape[1]])],
+        [numpy_helper.from_array(weights.astype(np.float32), 'weights')],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
+    model.ir_version = 8
+    data = path.with_suffix('.weights')
+    data.unlink(missing_ok=True)  # onnx would append
+    onnx.save_model(model, path, save_as_external_data=True, location=data.name, size_threshold=0)
+
+
+def test_other_weights_beside_a_foreign_graph_are_another_model(
+    walk: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / 'foreign.onnx'
+    data = ('--dataset', str(walk), '--scaling', 'unit')
+    write_graph_with_weights_beside(path, np.eye(192) - 1 / 192)
+    graph = path.read_bytes()
+    good = figures_of(tmp_path, '--model', str(path), *data)
+    write_graph_with_weights_beside(path, np.diag(np.arange(192) < 2))
+    assert path.read_bytes() == graph
+    poor = figures_of(tmp_path, '--model', str(path), *data)
+    assert (
+        poor['recall'] == figures_of(tmp_path, '--model', str(path), *data, '--no-cache')['recall']
+    )
+    assert poor['recall']['1'] < good['recall']['1']
+    assert poor['model_sha256'] != good['model_sha256']
 
 
 def test_scaling_is_what_its_name_says(tmp_path: Path) -> None:

@@ -389,6 +389,15 @@ def test_a_batch_is_of_one_city_where_that_is_asked_for() -> None:
         assert len(set(places.city[places.place_of(rows)].tolist())) == 1
 
 
+def test_cities_with_too_few_places_for_a_batch_are_told() -> None:
+    places = a_place_set([4] * 20, [0] * 7 + [1] * 2 + [2] * 11)
+    sampler = PlaceSampler(places, DataConfig(places_per_batch=9, in_city=True), seed=1)
+    assert [line.split(' with')[0] for line in sampler.left_out] == ['9 places of 2 cities']
+    rows = [row for sampler.epoch in range(5) for batch in sampler for _, row in batch]
+    assert set(places.city[places.place_of(np.array(rows))].tolist()) == {2}
+    assert PlaceSampler(places, DataConfig(places_per_batch=9), seed=1).left_out == ()
+
+
 def test_a_batch_has_all_places_where_there_are_fewer() -> None:
     sampler = PlaceSampler(a_place_set([4] * 5), DataConfig(places_per_batch=6), seed=0)
     assert [len(batch) for batch in sampler] == [5 * 4]

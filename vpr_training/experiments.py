@@ -26,6 +26,16 @@ from vpr_training.runs.settings_parser import read_settings
 
 _TABLE_OF_FIGURE = {'epochs': 'schedulers', 'retrieved': 'pooling'}
 _EPOCHS_OF_LR_FIGURE = 15
+_TAKEN = {
+    '--seed': 'each run has its own; say how many with --seeds',
+    '--validation.roots': 'the first set of --evaluate chooses the best epoch',
+    '--config': 'each row of a table has its own',
+}
+_TAKEN_BY_GRID = {
+    '--optimizer.lr': 'the grid has its own',
+    '--optimizer.weight_decay': 'the grid has its own',
+}
+"""Settings that a run gets from this command -> why they cannot be given."""
 
 
 def _evaluation_sets(given: Sequence[str], radius_m: float | None) -> dict[str, RecallSet]:
@@ -34,8 +44,21 @@ def _evaluation_sets(given: Sequence[str], radius_m: float | None) -> dict[str, 
         name, _, folder = one.rpartition('=')
         if not name:
             raise TrainingError(f'--evaluate {one}: expected NAME=DIR, as "SF-XS val=sf_xs/val"')
+        if name in sets:
+            raise TrainingError(f'--evaluate {one}: two sets have the name {name}; change one')
         sets[name] = open_recall_set(Path(folder), radius_m=radius_m)
     return sets
+
+
+def _require_free(overrides: Sequence[str], figure: str | None) -> None:
+    """Raise TrainingError for flags that no run would get, or that would break the comparison."""
+    if figure == 'lr' and overrides:
+        raise TrainingError(f'{overrides[0]}: the figure lr takes no settings of training')
+    given = [word.partition('=')[0] for word in overrides]
+    taken = _TAKEN | (_TAKEN_BY_GRID if figure == 'grid' else {})
+    for flag in given:
+        if flag in taken:
+            raise TrainingError(f'{flag}: {taken[flag]}')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -88,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output: Path = arguments.output
     if arguments.seeds < 1:
         raise TrainingError(f'--seeds {arguments.seeds}: expected 1 or more')
+    _require_free(overrides, arguments.figure)
     if arguments.figure == 'lr':
         print(draw_rates(output, _EPOCHS_OF_LR_FIGURE))
         return 0
@@ -108,9 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     roots = [one.rpartition('=')[2] for one in arguments.evaluate]
     complete(every, sets, roots, say=partial(print, flush=True))
     if not table:
-        print(draw_grid(output, runs))
+        print(draw_grid(output, runs, next(iter(sets))))
         return 0
-    print(write_table(table, runs, output))
+    print(write_table(table, runs, list(sets), output))
     if table == 'schedulers':
         print(draw_epochs(output, runs))
     elif table == 'pooling':

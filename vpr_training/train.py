@@ -16,8 +16,9 @@ saves and ends. --resume takes the same next steps as a run that was never stopp
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -30,6 +31,14 @@ from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.settings_parser import HelpFormatter, add_settings, parse, settings
 from vpr_training.runs.start import started
 from vpr_training.runs.training_run import train
+
+_KEPT = (
+    'optimizer.name', 'optimizer.lr', 'optimizer.weight_decay', 'optimizer.options',
+    'scheduler.name', 'scheduler.options',  # last.ckpt holds these
+    'init',  # the weights are in last.ckpt, and fine-tuning compares with where they came from
+    'data.held_out', 'validation.radius',  # say what the best epoch so far was measured on
+)  # fmt: skip
+"""Settings that a resumed run keeps."""
 
 
 def make_parser() -> ArgumentParser:
@@ -62,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments = parse(parser, argv)
     resume = bool(arguments.resume)
+    if resume and arguments.output:
+        raise TrainingError(
+            f'--output {arguments.output}: a resumed run goes on in its own folder, '
+            f'{arguments.resume}; leave --output out'
+        )
     folder = RunFolder(
         Path(arguments.resume or arguments.output or f'runs/{time.strftime("%Y%m%d-%H%M%S")}')
     )
@@ -70,15 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise TrainingError(f'{folder.config}: no such file; is {folder.folder} a run?')
         begun = parse(parser, ['--config', str(folder.config)])
         arguments = parse(parser, ['--config', str(folder.config), *argv])
-        _require_same_rates(
+        _require_same(
             settings(parser, begun, source=str(folder.config)),
             settings(parser, arguments, source='settings'),
             folder,
         )
     config = settings(parser, arguments, source='settings')
     if not resume:
-        config = started(config)
+        config = started(_from_anywhere(config))
         arguments.init = config.init
+        arguments.data.root = config.data.root
+        arguments.validation.roots = list(config.validation.roots)
+        arguments.distillation.teacher = config.distillation.teacher
         for entry in fields(NetworkConfig):
             arguments.network[entry.name] = getattr(config.network, entry.name)
     for beside in ('config', 'output', 'resume'):
@@ -93,20 +110,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _require_same_rates(held: TrainConfig, wanted: TrainConfig, folder: RunFolder) -> None:
-    """Raise TrainingError for changed settings that a checkpoint holds: they would not count."""
-    for group, names in (
-        ('optimizer', ('name', 'lr', 'weight_decay', 'options')),
-        ('scheduler', ('name', 'options')),
-    ):
-        for name in names:
-            old, new = (getattr(getattr(one, group), name) for one in (held, wanted))
-            if old != new:
-                raise TrainingError(
-                    f'{group}.{name} is {old} in {folder.folder}, and last.ckpt keeps it, so it '
-                    f'cannot become {new}; leave it out, or start a new run with '
-                    f'--init {folder.last}'
-                )
+def _from_anywhere(config: TrainConfig) -> TrainConfig:
+    """The settings with absolute paths, so that a run can be resumed in any working directory."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if path else ''
+
+    return replace(
+        config,
+        init=config.init if config.init == 'shipped' else absolute(config.init),
+        data=replace(config.data, root=absolute(config.data.root)),
+        validation=replace(
+            config.validation, roots=tuple(absolute(root) for root in config.validation.roots)
+        ),
+        distillation=replace(config.distillation, teacher=absolute(config.distillation.teacher)),
+    )
+
+
+def _require_same(held: TrainConfig, wanted: TrainConfig, folder: RunFolder) -> None:
+    """Raise TrainingError for changed settings that would not count, or count for half a run."""
+    for name in _KEPT:
+        old, new = (attrgetter(name)(one) for one in (held, wanted))
+        if old != new:
+            raise TrainingError(
+                f'{name} is {_said(old)} in {folder.folder}, and a resumed run keeps it, so it '
+                f'cannot become {_said(new)}; leave it out, or start a new run with '
+                f'--init {folder.last}'
+            )
+
+
+def _said(value: object) -> str:
+    return 'empty' if value == '' else f'{value}'
 
 
 if __name__ == '__main__':

@@ -182,15 +182,31 @@ def _hidden(target: Path, kind: str) -> list[Path]:
 
 # Locks ---------------------------------------------------------------------------------------
 
+_held: set[int] = set()  # descriptors that hold a lock
+
+
+def _leave_to_parent() -> None:
+    """Close the locks of the process that this one was forked from: it may outlive that one."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
 
 @contextmanager
 def _locked(target: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
     """Hold the lock of a target; False where there can be none. See `only_writer`."""
     descriptor = _lock(path := target.with_name(f'.{target.name}.lock'), patience_s)
+    if descriptor is not None:
+        _held.add(descriptor)
     try:
         yield descriptor is not None
     finally:
-        if descriptor is not None:
+        if descriptor in _held:  # else this is a process that was forked meanwhile
+            _held.discard(descriptor)
             try:
                 with suppress(OSError):
                     os.unlink(path)  # before it is let go: who waits for it looks at its name
@@ -271,8 +287,13 @@ def _require_replaceable(target: Path, staging: Path) -> None:
     """Raise OSError where the commit would fail, which may be hours away.
 
     The kernel says so when asked to rename the target onto a folder with something in it, which
-    POSIX forbids. File systems that might do it nevertheless are not asked.
+    POSIX forbids. File systems that might do it nevertheless are not asked. The working directory
+    is not replaced either: programs in it, the user's shell among them, would be left nowhere.
     """
+    with suppress(FileNotFoundError):  # the working directory is gone
+        if Path.cwd().is_relative_to(target):
+            reason = 'it is the working directory; start the command in another one'
+            raise OSError(errno.EBUSY, reason, str(target))
     if not os.path.lexists(target) or _file_system(target.parent) not in _FORBIDDING:
         return
     obstacle = staging / 'obstacle'

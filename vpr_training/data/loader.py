@@ -88,6 +88,11 @@ class TrainingBatches:
             pin_memory=torch.cuda.is_available(),
         )
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is never in a batch and why, for people."""
+        return self._sampler.left_out
+
     def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
         """Choose what the next iteration gives: an epoch's batches from `start_batch` on."""
         self._sampler.epoch, self._sampler.start_batch = epoch, start_batch

@@ -31,7 +31,7 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
     listed = _listed(folder)
     left_out = []
     if config.held_out:
-        held, beside = _held_out(listed, config.held_out)
+        held, beside = _held_out(listed, config)
         left_out.append(
             f'{len(held)} places held out (data.held_out), and {len(beside)} beside them'
         )
@@ -52,8 +52,8 @@ def read_held_out(root: Path, config: DataConfig, *, radius_m: float) -> RecallS
     changes nothing.
     """
     listed = _listed(root)
-    held, _ = _held_out(listed, config.held_out)
-    there = [one for one in listed if _key(one) in held and (root / one.file).is_file()]
+    held, _ = _held_out(listed, config)
+    there = [one for one in listed if _key(one) in held and _has_content(root / one.file)]
     seen: Counter[tuple[str, str]] = Counter()
     database: list[Listed] = []
     queries: list[Listed] = []
@@ -78,12 +78,19 @@ def _key(one: Listed) -> tuple[str, str]:
     return one.city, one.place
 
 
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 def _held_out(
-    listed: Sequence[Listed], share: float
+    listed: Sequence[Listed], config: DataConfig
 ) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """Places that are held out, and those beside them, in the order of the table."""
-    route = list(dict.fromkeys(_key(one) for one in listed))
-    held = stretches(len(route), share)
+    """Places of the chosen cities that are held out, and those beside them, in table order."""
+    wanted = [one for one in listed if not config.cities or one.city in config.cities]
+    if not wanted:
+        return set(), set()
+    route = list(dict.fromkeys(_key(one) for one in wanted))
+    held = stretches(len(route), config.held_out)
     beside = ~held & (np.append(held[1:], False) | np.append(False, held[:-1]))
     return {route[row] for row in np.flatnonzero(held)}, {
         route[row] for row in np.flatnonzero(beside)

@@ -1,7 +1,8 @@
 """P places with K images each: the batches of an epoch, the same for the same seed and epoch.
 
 An epoch shows every place once (the last, short batch is left out) and K images of it, drawn anew.
-Where there are fewer than P places, a batch has all of them.
+Where there are fewer than P places, a batch has all of them. If batches are of one city, P is at
+most the number of places in the largest one, and smaller cities are left out.
 Nothing is kept between epochs, so that a run can go on anywhere: the batches are a function of
 (seed, epoch), and several processes cut the same list.
 """
@@ -48,6 +49,17 @@ class PlaceSampler:
                     else 'a batch needs at least two places'
                 )
             )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is never in a batch and why, for people."""
+        small = [count for count in self._group_sizes() if count < self._p]
+        if not small:
+            return ()
+        return (
+            f'{sum(small)} places of {len(small)} cities with fewer places than a batch has, '
+            f'{self._p} (data.in_city); lower data.places_per_batch to use them',
+        )
 
     def __len__(self) -> int:
         """Batches in a whole epoch, for each process."""

@@ -17,7 +17,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
-from vpr_ros.core.describing.onnx_file import require_self_contained
+from vpr_ros.core.describing.onnx_file import needs, require_self_contained
 from vpr_ros.core.documents import open_regular
 from vpr_ros.core.errors import DocumentError
 from vpr_ros.core.image import resize
@@ -56,9 +56,7 @@ class OnnxFile:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        require_self_contained(
-            _content_of(path), source=str(path), allowed_files=_plain_files_beside(path)
-        )
+        weights = _files_of_weights(path)
         try:
             self._session = ort.InferenceSession(
                 str(path), options, providers=['CPUExecutionProvider']
@@ -70,7 +68,8 @@ class OnnxFile:
         self._read_input(form)
         size = self._read_output()
         height, width = self._size_hw
-        said = f'{file_sha256(path)} {self._layout} {self._scaling} {height}x{width}'
+        files = ' '.join(file_sha256(file) for file in (path, *weights))
+        said = f'{files} {self._layout} {self._scaling} {height}x{width}'
         card = ModelCard(
             name=path.stem,
             image_height=height,
@@ -87,7 +86,7 @@ class OnnxFile:
 
     @property
     def model(self) -> Model:
-        """A card with the file's name; its digest covers the graph and the form of its input."""
+        """A card with the file's name; its digest covers all weights and the form of its input."""
         return self._model
 
     @property
@@ -180,6 +179,13 @@ def _content_of(path: Path) -> bytes:
         raise TrainingError(f'{path}: {error.strerror or error}') from error
     except DocumentError as error:
         raise TrainingError(f'{path}: {error}') from error
+
+
+def _files_of_weights(path: Path) -> list[Path]:
+    """The files beside an ONNX file that hold weights; TrainingError, or ModelError for others."""
+    graph = _content_of(path)
+    require_self_contained(graph, source=str(path), allowed_files=_plain_files_beside(path))
+    return sorted(path.parent / name for name in needs(graph, source=str(path)).files)
 
 
 def _plain_files_beside(path: Path) -> set[str]:

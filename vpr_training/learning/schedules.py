@@ -74,10 +74,15 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float:
     return float(optimizer.param_groups[0]['lr'])
 
 
+def warm_up_factor(step: int, warmup_steps: int) -> float:
+    """What the scheduled rate is multiplied by in a step, from 0: (step + 1) / warmup_steps."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+
+
 @contextmanager
 def warmed_up(optimizer: torch.optim.Optimizer, step: int, warmup_steps: int) -> Iterator[None]:
-    """Scale the rate by (step + 1) / warmup_steps inside the block, as long as that is below 1."""
-    factor = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    """Scale the rate by `warm_up_factor` inside the block."""
+    factor = warm_up_factor(step, warmup_steps)
     scheduled = [group['lr'] for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, scheduled, strict=True):
         group['lr'] = rate * factor

@@ -47,13 +47,16 @@ def draw_rates(output: Path, epochs: int) -> Path:
     return path
 
 
-def draw_grid(output: Path, runs: Mapping[str, Sequence[Run]]) -> Path:
-    """Figure 2: R@1 on the first set over learning rate and weight decay, GeM."""
+def draw_grid(output: Path, runs: Mapping[str, Sequence[Run]], name: str) -> Path:
+    """Figure 2: R@1 on the set of this name over learning rate and weight decay, GeM."""
     figure, axes = panels(len(GRID), xlabel='weight decay')
     for one, (optimizer, (rates, decays)) in zip(axes, GRID.items(), strict=True):
         values = np.array(
             [
-                [_mean_recall(runs[f'{optimizer}_lr{rate:g}_wd{decay:g}']) for decay in decays]
+                [
+                    _mean_recall(runs[f'{optimizer}_lr{rate:g}_wd{decay:g}'], name)
+                    for decay in decays
+                ]
                 for rate in rates
             ]
         )
@@ -135,6 +138,11 @@ def _side_by_side(images: RecallSet, ranked: Mapping[str, NDArray[np.int64]], pa
         for pooling, rows in ranked.items():
             for column in range(_SHOWN):
                 title = f'{pooling} {column + 1}' if line == 0 else ''
+                if rows[query, column] < 0:  # the set has no more images for this query
+                    axis = next(places)
+                    axis.set_axis_off()
+                    axis.set_title(title, fontsize='small')
+                    continue
                 colour = _RIGHT if right[pooling][query, column] else _WRONG
                 _picture(next(places), images.database[rows[query, column]], title, colour)
     save(figure, path)
@@ -150,9 +158,9 @@ def _picture(axes: object, image: Path, title: str, frame: tuple[int, int, int] 
     axes.set_title(title, fontsize='small')  # type: ignore[attr-defined]
 
 
-def _mean_recall(runs: Sequence[Run]) -> float:
-    """R@1 on the first set, in percent, over the seeds."""
-    return 100 * float(np.mean([next(iter(run.recall().values()))['1'] for run in runs]))
+def _mean_recall(runs: Sequence[Run], name: str) -> float:
+    """R@1 on the set of this name, in percent, over the seeds."""
+    return 100 * float(np.mean([run.recall([name])[name]['1'] for run in runs]))
 
 
 def _recall_per_epoch(run: Run) -> dict[int, float]:

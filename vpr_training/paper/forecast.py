@@ -39,17 +39,17 @@ class Forecast:
             return 0.0
         same = (run.config, *(flag for flag in run.overrides if not flag.startswith('--seed=')))
         config = _once(self._settings, repr(same), run.settings)
+        batches = _once(self._batches, repr(config.data), lambda: _batches(config))
         history = [row for row in run.history() if 'seconds' in row]
         if history:
-            return history[-1]['seconds'] * (config.epochs - len(history))
-        batches = _once(self._batches, repr(config.data), lambda: _batches(config))
+            return history[-1]['seconds'] * max(config.epochs_of(batches) - len(history), 0)
         images = config.data.places_per_batch * config.data.images_per_place
         seconds = _once(
             self._seconds_per_image,
             repr(config.network),
             lambda: seconds_per_image(config.network),
         )
-        return seconds * images * batches * config.epochs
+        return seconds * images * (config.steps or batches * config.epochs)
 
 
 def seconds_per_image(config: NetworkConfig) -> float:

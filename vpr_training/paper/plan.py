@@ -60,17 +60,30 @@ def complete(
     say: Callable[[str], object],
 ) -> None:
     """Run or resume what is not done yet, one after another; say: takes what is for people."""
+    for run in runs:
+        if run.state() != 'new':
+            run.require_chosen_on(roots[0])  # before hours of training
     for number, run in enumerate(runs, start=1):
         state = run.state()
         say(f'[{number}/{len(runs)}] {run.folder}: {state}')
         if state in ('new', 'stopped'):
-            status = subprocess.call(run.command(validation=roots[:1]))
+            status = _status_of(run.command(validation=roots[:1]))
             if status == 130:
                 raise KeyboardInterrupt('stopped by Ctrl-C; the same command continues from there')
             if status:
                 raise TrainingError(f'{run.folder}: its training ended with status {status}')
-        if run.state() != 'measured':
-            run.measure(sets)
+        if measured := run.measure(sets):
+            say(f'  measured on {", ".join(measured)}')
+
+
+def _status_of(command: Sequence[str]) -> int:
+    """Run a command to its end. Ctrl-C reaches it as well, and it needs time to save."""
+    with subprocess.Popen(command) as training:
+        while True:
+            try:
+                return training.wait()
+            except KeyboardInterrupt:  # subprocess.call would kill it after a quarter of a second
+                continue
 
 
 def as_text(runs: Sequence[Run]) -> str:

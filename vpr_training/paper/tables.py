@@ -16,12 +16,14 @@ _COLUMNS = ('table', 'pooling', 'varied', 'set', 'n', 'mean', 'deviation', 'seed
             'difference')  # fmt: skip
 
 
-def write_table(name: str, runs: Mapping[str, Sequence[Run]], output: Path) -> str:
+def write_table(
+    name: str, runs: Mapping[str, Sequence[Run]], sets: Sequence[str], output: Path
+) -> str:
     """Write DIR/NAME.md and DIR/NAME.csv; returns the Markdown.
 
-    runs: by the name of their settings, each with a run per seed.
+    runs: by the name of their settings, each with a run per seed. sets: names of the columns.
     """
-    cells = [cell for row in TABLES[name] for cell in _cells(name, row, runs[row.config])]
+    cells = [cell for row in TABLES[name] for cell in _cells(name, row, runs[row.config], sets)]
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
     writer.writeheader()
@@ -32,11 +34,13 @@ def write_table(name: str, runs: Mapping[str, Sequence[Run]], output: Path) -> s
     return markdown
 
 
-def _cells(table: str, row: Row, runs: Sequence[Run]) -> list[dict[str, object]]:
+def _cells(
+    table: str, row: Row, runs: Sequence[Run], sets: Sequence[str]
+) -> list[dict[str, object]]:
     """A line of the CSV per set and N; recalls in percent."""
-    measured = [run.recall() for run in runs]
+    measured = [run.recall(sets) for run in runs]
     cells: list[dict[str, object]] = []
-    for name in measured[0]:
+    for name in sets:
         for place, n in enumerate(_NS):
             ours = [100 * recall[name][n] for recall in measured]
             published = row.recall[SETS.index(name)][place] if name in SETS else None
@@ -61,9 +65,11 @@ def _cells(table: str, row: Row, runs: Sequence[Run]) -> list[dict[str, object]]
 def _markdown(name: str, cells: Sequence[Mapping[str, object]]) -> str:
     sets = list(dict.fromkeys(str(cell['set']) for cell in cells))
     varied = any(cell['varied'] for cell in cells)
+    seeds = cells[0]['seeds']
     head = ['pooling', *([name.removesuffix('s')] if varied else []), *sets]
     lines = [
-        f'Recall@1 / Recall@5 in percent, mean ± deviation over {cells[0]["seeds"]} seeds; '
+        f'Recall@1 / Recall@5 in percent, mean ± deviation over {seeds} '
+        f'seed{"s" if seeds != 1 else ""}; '
         'the paper and the difference in brackets.',
         '',
         '| ' + ' | '.join(head) + ' |',

@@ -16,13 +16,15 @@ import io
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vpr_ros.core.atomic import only_writer
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_file, write_json
 from vpr_training.models.tensors import read_state
@@ -30,6 +32,11 @@ from vpr_training.models.tensors import read_state
 _PACKAGES = (
     'vpr_ros', 'torch', 'lightning', 'pytorch-metric-learning', 'numpy', 'opencv-python-headless',
 )  # fmt: skip
+_NAMES = (
+    'config.yaml', 'epochs.csv', 'steps.csv', 'curves.png', 'result.json',
+    'model', 'map', 'comparison.json', 'comparison.png',
+)  # fmt: skip
+"""What a run writes besides run.json and checkpoints."""
 _STEP_COLUMNS = ('step', 'epoch', 'loss', 'mined_share', 'lr', 'images_per_s')
 
 
@@ -41,16 +48,45 @@ class RunFolder:
         self.config, self.last, self.best = (
             folder / name for name in ('config.yaml', 'last.ckpt', 'best.ckpt')
         )
+        self._provenance = folder / 'run.json'
 
-    def create(self, config_yaml: str, *, seed: int) -> None:
-        """Begin a run; TrainingError where the folder already holds one or cannot be written."""
-        if self.last.exists() or self.best.exists():
+    def require_new(self) -> None:
+        """Raise TrainingError where a run here would replace another one, or other files."""
+        if self.last.exists():
             raise TrainingError(
                 f'{self.folder}: this folder already holds a run; continue it with '
                 f'--resume {self.folder}, or choose another --output'
             )
+        if self.best.exists():
+            raise TrainingError(
+                f'{self.folder}: this folder already holds best.ckpt; choose another --output'
+            )
+        others = [name for name in _NAMES if (self.folder / name).exists()]
+        if others and not self._provenance.exists():
+            raise TrainingError(
+                f'{self.folder}: this folder holds {others[0]}, which a run would replace, but '
+                f'no run ({self._provenance.name}); choose another --output'
+            )
+
+    @contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Be the one program that trains in the folder until the block ends.
+
+        Raises TrainingError that says who else does.
+        """
+        with ExitStack() as held:
+            try:
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_writer(self.folder))
+            except OSError as error:
+                raise TrainingError(f'{self.folder}: {error.strerror or error}') from error
+            yield
+
+    def create(self, config_yaml: str, *, seed: int) -> None:
+        """Begin a run; TrainingError where the folder already holds one or cannot be written."""
+        self.require_new()
+        write_json(self._provenance, _provenance(seed))
         write_file(self.config, config_yaml)
-        write_json(self.folder / 'run.json', _provenance(seed))
 
     def save(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
         """Write a checkpoint; the old one stays whole until the new one is on the disk."""
@@ -61,9 +97,13 @@ class RunFolder:
     def load(self) -> dict[str, Any]:
         """The last checkpoint; TrainingError where there is none or it is damaged."""
         if not self.last.exists():
+            again = (
+                f'start another one with --init {self.best}'
+                if self.best.exists()
+                else 'start it again without --resume'
+            )
             raise TrainingError(
-                f'{self.folder}: this run has no last.ckpt from which to continue; start it again '
-                'without --resume'
+                f'{self.folder}: this run has no last.ckpt from which to continue; {again}'
             )
         return read_state(self.last)
 

@@ -5,6 +5,7 @@ because a run must resume in the middle of an epoch with the same next steps, in
 mean loss, the plateau schedule and the sampler (decision 0008).
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +36,6 @@ Log: TypeAlias = Callable[[Mapping[str, float], int], object]
 """Takes figures by name, and the step that they are of."""
 
 _REHEARSED = 100  # epochs of the schedule that are tried before training
-_STOP_EVERY = 10  # batches between two looks at whether another process was told to stop
 
 
 def no_log(values: Mapping[str, float], step: int) -> None:
@@ -144,11 +144,30 @@ class Training:
                 self._student.adapter.load_state_dict(held['adapter'])
             self.optimizer.load_state_dict(held['optimizer'])
             self.scheduler.load_state_dict(held['scheduler'])
-            self._fabric.strategy.precision.load_state_dict(held['precision'])
+            if held['precision']:  # empty: so far in another precision, which scales no loss
+                self._fabric.strategy.precision.load_state_dict(held['precision'])
             self.progress = Progress(**held['progress'])
             _set_random_state(held['random'])
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             raise TrainingError(f'{source}: {" ".join(str(error).split())[:300]}') from error
+        self._require_same_judge(source)
+
+    def _require_same_judge(self, source: str) -> None:
+        """Raise TrainingError where the best epoch so far was chosen by something else."""
+        progress, sets = self.progress, self._validation.sets
+        if progress.best is None:
+            return
+        best = next(row for row in progress.history if row['epoch'] == progress.best_epoch)
+        scores = {name: value for name, value in best.items() if name.endswith('/R@1')}
+        scores['loss'] = -best.get('loss', math.inf)
+        judge = f'{sets[0].name}/R@1' if sets else 'loss'
+        if scores.get(judge) != progress.best:
+            chose = next((name for name, one in scores.items() if one == progress.best), 'another')
+            raise TrainingError(
+                f'{source}: {chose} has chosen best.ckpt so far, and now {judge} would; leave the '
+                'first of validation.roots as it was (sets after it may change), or start a new '
+                f'run with --init {source}'
+            )
 
     def run(self, log: Log = no_log) -> Progress:
         """Train to the end; Ctrl-C saves and raises KeyboardInterrupt saying how to go on.
@@ -171,6 +190,7 @@ class Training:
 
     def _note_start(self) -> None:
         """Epoch 0 of the history is the network before any training."""
+        self._save_last()
         row = {'epoch': 0, **self._validate()}
         self._is_best(row)
         self.progress.history.append(row)
@@ -187,10 +207,10 @@ class Training:
             for images, labels in self._batches:
                 if 0 < self._config.steps <= progress.step:
                     break
-                loss, mined = self._step(images, labels)
+                loss, mined, stop = self._agreed(*self._step(images, labels))
                 took, started = time.monotonic() - started, time.monotonic()
                 self._count(loss, mined, len(images), took, bar)
-                if self._must_stop():
+                if stop:
                     self._save_and_stop()
                 if time.monotonic() - saved > 60 * self._config.checkpoint_minutes:
                     self._save_last()
@@ -210,13 +230,24 @@ class Training:
         with schedules.warmed_up(self.optimizer, self.progress.step, warmup):
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        value = float(loss.detach())
-        if not np.isfinite(value):
+        return float(loss.detach()), mined
+
+    def _agreed(self, loss: float, mined: float) -> tuple[float, float, bool]:
+        """Means of all processes, and whether one of them was told to stop.
+
+        All get the same answer: a checkpoint of the first one is right for the others, and none
+        waits for one that has ended. Raises TrainingError where the loss is no number.
+        """
+        stop = float(self._stop)
+        if self._fabric.world_size > 1:
+            mine = torch.tensor([loss, mined, stop], dtype=torch.float64)
+            loss, mined, stop = self._fabric.all_reduce(mine, reduce_op='mean').tolist()  # type: ignore[union-attr]
+        if not np.isfinite(loss):
             raise TrainingError(
-                f'epoch {self.progress.epoch}, batch {self.progress.batch}: the loss is {value}; '
+                f'epoch {self.progress.epoch}, batch {self.progress.batch}: the loss is {loss}; '
                 'lower optimizer.lr or set optimizer.gradient_clip'
             )
-        return value, mined
+        return loss, mined, stop > 0
 
     def _loss_of(self, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """Loss, a scalar, and mined share: by places, or beside a teacher, who mines no pairs."""
@@ -233,11 +264,10 @@ class Training:
 
     def _count(self, loss: float, mined: float, images: int, took: float, bar: Any) -> None:
         progress = self.progress
-        warm = min(1.0, (progress.step + 1) / (self._config.scheduler.warmup_steps or 1))
         figures = {
             'loss': loss,
             'mined_share': mined,
-            'lr': schedules.learning_rate(self.optimizer) * warm,
+            'lr': self._rate_of(progress.step),
             'images_per_s': images * self._fabric.world_size / took,
         }
         if self._steps:
@@ -254,21 +284,29 @@ class Training:
         )
         bar.update()
 
+    def _rate_of(self, step: int) -> float:
+        """The learning rate of a step of the running epoch, with its warm-up."""
+        warm = schedules.warm_up_factor(step, self._config.scheduler.warmup_steps)
+        return schedules.learning_rate(self.optimizer) * warm
+
     def _end_epoch(self) -> None:
         progress = self.progress
-        loss = self._mean(progress.loss_sum / max(progress.batch, 1))
+        loss = progress.loss_sum / max(progress.batch, 1)
         row = {
             'epoch': progress.epoch + 1,
             'loss': loss,
             'mined_share': progress.mined_sum / max(progress.batch, 1),
-            'lr': schedules.learning_rate(self.optimizer),
+            'lr': self._rate_of(progress.step - 1),
             'seconds': progress.seconds,
         }
-        schedules.step_epoch(self.scheduler, loss)
         due = (progress.epoch + 1) % self._config.validation.every == 0
         last = progress.epoch + 1 == self._epochs
-        row |= self._validate() if due or last else {}
-        improved = (due or last) and self._is_best(row)
+        judged = due or last or not self._validation.sets  # the loss is there at every epoch
+        if self._validation.sets and judged:
+            self._save_last()  # validation may take longer than the epoch
+            row |= self._validate()
+        schedules.step_epoch(self.scheduler, loss)
+        improved = judged and self._is_best(row)
         progress.history.append(row)
         self._log({f'epoch/{name}': value for name, value in row.items()}, progress.step)
         progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -285,7 +323,10 @@ class Training:
             return {}
         found: dict[str, float] = {}
         if self._fabric.is_global_zero:
-            for name, recall in self._validation.measure(self._plain, self._fabric.device).items():
+            recalls = self._validation.measure(
+                self._plain, self._fabric.device, between=self._stop_alone
+            )
+            for name, recall in recalls.items():
                 found |= {f'{name}/R@{n}': recall.at[n] for n in (1, 5)}
         return dict(self._fabric.broadcast(found))
 
@@ -314,25 +355,19 @@ class Training:
         if self._writes:
             self._folder.save(path, self.checkpoint())
 
-    def _mean(self, value: float) -> float:
-        """Over the processes."""
-        if self._fabric.world_size == 1:
-            return value
-        reduced = self._fabric.all_reduce(torch.tensor(value), reduce_op='mean')
-        return float(reduced)  # type: ignore[arg-type]  # a tensor gives a tensor
-
-    def _must_stop(self) -> bool:
-        """Whether any process was told to stop; with several, they ask each other now and then."""
-        if self._fabric.world_size == 1:
-            return self._stop
-        if self.progress.batch % _STOP_EVERY:
-            return False
-        return self._mean(float(self._stop)) > 0
-
     def _save_and_stop(self) -> None:
         self._save_last()
+        raise self._stopped()
+
+    def _stop_alone(self) -> None:
+        """End a run that is told to stop and saved; with several processes, others would wait."""
+        if self._stop and self._fabric.world_size == 1:
+            raise self._stopped()
+
+    def _stopped(self) -> KeyboardInterrupt:
+        """What ends a run that is saved, and says how to go on."""
         progress, folder = self.progress, self._folder.folder
-        raise KeyboardInterrupt(
+        return KeyboardInterrupt(
             f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}; the run '
             f'is saved; continue with: python -m vpr_training.train --resume {folder}'
         )
@@ -354,9 +389,12 @@ class Training:
                 signal.signal(number, handler)
 
     def _bar(self) -> Any:
+        progress, total = self.progress, len(self._batches)
+        if self._config.steps:
+            total = min(total, progress.batch + max(self._config.steps - progress.step, 0))
         return tqdm(
-            total=len(self._batches),
-            initial=self.progress.batch,
+            total=total,
+            initial=progress.batch,
             desc=f'epoch {self.progress.epoch + 1}/{self._epochs}',
             unit='batch',
             disable=None if self._writes else True,
@@ -373,4 +411,4 @@ def _random_state() -> dict[str, Any]:
 def _set_random_state(held: Mapping[str, Any]) -> None:
     torch.set_rng_state(held['torch'])
     if 'cuda' in held and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(held['cuda'])
+        torch.cuda.set_rng_state_all(held['cuda'][: torch.cuda.device_count()])

@@ -1,21 +1,24 @@
 """A training run from its settings to its end: data, network and loop are put together here."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric, seed_everything
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from vpr_ros.core.names import as_text
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
-from vpr_training.data.loader import training_batches
+from vpr_training.data.loader import TrainingBatches, training_batches
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
+from vpr_training.learning.schedules import rates_over_epochs
 from vpr_training.models.network import Network
 from vpr_training.runs.curves import draw_run
 from vpr_training.runs.fine_tuning import finish, map_drive
@@ -44,6 +47,22 @@ def train(
             f'data.images_per_place is {config.data.images_per_place}, expected 2 or more; '
             'only training with distillation.teacher works without places'
         )
+    # The first process starts the others, where there are some; lightning sets the attribute.
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    with folder.only_writer() if first else nullcontext():
+        _train(config, folder, say=say, resume=resume, config_yaml=config_yaml)
+
+
+def _train(
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    say: Callable[[str], object],
+    resume: bool,
+    config_yaml: str,
+) -> None:
+    if not resume:
+        folder.require_new()  # before anything is read, and before other processes start
     held = folder.load() if resume else None
     fabric = _fabric(config)
     seed_everything(config.seed, verbose=False)
@@ -73,7 +92,7 @@ def train(
         return
     if held is None:
         folder.create(config_yaml, seed=config.seed)
-    say(_summary(places, network, len(batches), config.steps, fabric, folder))
+    say(_summary(places, network, batches, config, fabric, folder))
     with _tensorboard(folder, training.progress.step) as log:
         progress = training.run(log)
     _end(config, sets, progress, folder, say)
@@ -177,24 +196,54 @@ def _tensorboard(folder: RunFolder, step: int) -> Iterator[Log]:
 def _summary(
     places: PlaceSet,
     network: Network,
-    batches: int,
-    steps: int,
+    batches: TrainingBatches,
+    config: TrainConfig,
     fabric: Fabric,
     folder: RunFolder,
 ) -> str:
     learning = sum(one.numel() for one in network.parameters() if one.requires_grad)
     held = sum(one.numel() for one in network.parameters())
-    config = network.config
-    stop = f', {steps} steps in all' if steps else ''
+    built = network.config
+    stop = f', {config.steps} steps in all' if config.steps else ''
     return '\n'.join(
         [
             f'{places}',
-            f'network: {config.backbone} + {config.aggregator}, {network.descriptor_size} numbers '
+            *(f'  left out: {said}' for said in batches.left_out),
+            f'network: {built.backbone} + {built.aggregator}, {network.descriptor_size} numbers '
             f'an image, {held / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn',
-            f'{batches} batches an epoch{stop}, on {fabric.world_size} x {fabric.device.type}; '
-            f'run folder {folder.folder}',
+            f'{len(batches)} batches an epoch{stop}, on {fabric.world_size} x '
+            f'{fabric.device.type}; run folder {folder.folder}',
+            *_first_rate(config),
+            *_warm_up(config, len(batches)),
         ]
     )
+
+
+def _first_rate(config: TrainConfig) -> list[str]:
+    """What to say where the schedule begins with another rate than the one that was asked for."""
+    asked, begins = (
+        config.optimizer.lr,
+        rates_over_epochs(config.optimizer, config.scheduler, 1)[0],
+    )
+    if math.isclose(asked, begins):
+        return []
+    return [
+        f'note: scheduler {config.scheduler.name} begins with a learning rate of {begins:g} '
+        f'(scheduler.options), not with optimizer.lr, {asked:g}'
+    ]
+
+
+def _warm_up(config: TrainConfig, batches: int) -> list[str]:
+    """What to say where a run ends before its warm-up does."""
+    warmup = config.scheduler.warmup_steps
+    steps = config.steps or config.epochs * batches
+    if steps >= warmup:
+        return []
+    return [
+        f'note: the warm-up takes {warmup} steps (scheduler.warmup_steps), but the run has '
+        f'{steps}: its learning rate ends at {steps / warmup:.1%} of the scheduled one; '
+        'lower scheduler.warmup_steps, or train for more steps'
+    ]
 
 
 def _result(progress: Progress, best: Mapping[str, float], folder: RunFolder) -> str:

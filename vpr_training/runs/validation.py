@@ -4,7 +4,7 @@ Images are read and resized by the core, descriptors are searched and counted by
 figure is the one that `evaluate` gives for the exported model, up to rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,34 +41,54 @@ class Validation:
         self.sets = sets
         self._batch, self._workers = batch, workers
 
-    def measure(self, network: ExportedNetwork, device: torch.device) -> dict[str, Recall]:
-        """Recall on each set by its name; the network is left as it was found."""
+    def measure(
+        self,
+        network: ExportedNetwork,
+        device: torch.device,
+        *,
+        between: Callable[[], object] = lambda: None,
+    ) -> dict[str, Recall]:
+        """Recall on each set by its name; the network is left as it was found.
+
+        between: is called between two batches of images, and may raise.
+        """
         trains = network.training
         network.eval()
         try:
-            return {images.name: self._measure(network, images, device) for images in self.sets}
+            return {
+                images.name: recall_at(
+                    self.rank(network, images, device, between=between),
+                    images.positives,
+                    RECALL_NS,
+                )
+                for images in self.sets
+            }
         finally:
             network.train(trains)
 
-    def _measure(
-        self, network: ExportedNetwork, images: RecallSet, device: torch.device
-    ) -> Recall:
-        return recall_at(self.rank(network, images, device), images.positives, RECALL_NS)
-
     def rank(
-        self, network: ExportedNetwork, images: RecallSet, device: torch.device
+        self,
+        network: ExportedNetwork,
+        images: RecallSet,
+        device: torch.device,
+        *,
+        between: Callable[[], object] = lambda: None,
     ) -> NDArray[np.int64]:
         """Database rows most similar to each query [Q, max(RECALL_NS)]; the network in eval."""
-        database = self._describe(network, images.database, device)
+        database = self._describe(network, images.database, device, between)
         queries = (
-            self._describe(network, images.queries, device)
+            self._describe(network, images.queries, device, between)
             if images.earlier_than is None
             else database[images.earlier_than]
         )
         return rank(database, queries, images.earlier_than, max(RECALL_NS))
 
     def _describe(
-        self, network: ExportedNetwork, paths: Sequence[Path], device: torch.device
+        self,
+        network: ExportedNetwork,
+        paths: Sequence[Path],
+        device: torch.device,
+        between: Callable[[], object],
     ) -> Descriptors:
         config = network.network.config
         loader = DataLoader(
@@ -79,8 +99,9 @@ class Validation:
         )
         with opencv_can_be_forked():
             batches = iter(loader)
+        found = []
         with torch.inference_mode():
-            found = [
-                network.describe(images.to(device)).float().cpu().numpy() for images in batches
-            ]
+            for images in batches:
+                between()
+                found.append(network.describe(images.to(device)).float().cpu().numpy())
         return np.concatenate(found)

@@ -18,6 +18,14 @@ def whitening_run(
     config: TrainConfig, folder: RunFolder, *, say: Callable[[str], object], config_yaml: str
 ) -> None:
     """Whiten, and write the run's checkpoint; raises VprError. say: takes what is for people."""
+    with folder.only_writer():
+        _whiten(config, folder, say=say, config_yaml=config_yaml)
+
+
+def _whiten(
+    config: TrainConfig, folder: RunFolder, *, say: Callable[[str], object], config_yaml: str
+) -> None:
+    folder.require_new()  # before the images are read
     torch.manual_seed(config.seed)
     places = open_places(config.data)
     config = started(config)
