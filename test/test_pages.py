@@ -150,6 +150,27 @@ def test_a_command_is_wrong_where_a_name_is(text: str, said: str | None) -> None
     assert found == [] if said is None else len(found) == 1 and said in found[0]
 
 
+def names_in_reference(name: str, form: str) -> set[str]:
+    """Names of launch arguments or parameters on a page that is made from the code."""
+    return set(re.findall(form, (REFERENCE / name).read_text(encoding='utf-8'), re.MULTILINE))
+
+
+def test_launch_arguments_and_parameters_on_the_pages_exist() -> None:
+    arguments = names_in_reference('commands.md', r'^\| `(\w+)` \|')
+    parameters = names_in_reference('parameters.md', r'^### `(\w+)`') | {'use_sim_time'}
+    given = r'ros2 launch vpr_ros \S+((?: +"?\w+:=\S+)+)'
+    wrong = []
+    for page in with_commands():
+        text = _GOES_ON.sub(' ', page.read_text(encoding='utf-8'))
+        launched = [
+            name for one in re.findall(given, text) for name in re.findall(r'(\w+):=', one)
+        ]
+        wrong += [f'{page.name}: {name}' for name in launched if name not in arguments]
+        named = re.findall(r'(?: -p "?|ros2 param set /localize )(\w+)', text)
+        wrong += [f'{page.name}: {name}' for name in named if name not in parameters]
+    assert len(arguments) > 20 and wrong == []
+
+
 # The list of modules -----------------------------------------------------------------------------
 
 
