@@ -7,7 +7,7 @@ are measured in one place and told in others are held against the page that the 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,13 @@ from conftest import ROOT
 from test_links import pages
 
 from vpr_ros.core.describing.engine import EngineKey
+from vpr_ros.core.describing.model import ModelCard
+from vpr_ros.core.describing.precision import Accepted
+from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.mapping.background import EVERY_PLACE
 from vpr_ros.core.mapping.codes import CODED_FROM_BYTES, CODED_FROM_PLACES
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.evaluating.shown_figures import FIGURES
 from vpr_ros.fleet.engine import MOST_ATTEMPTS
 from vpr_ros.map_care import check, recall
 from vpr_ros.map_care.archive import STRETCH
@@ -426,6 +431,19 @@ IN_PROSE = (
 @pytest.mark.parametrize(('page', 'words'), IN_PROSE)
 def test_a_default_in_prose_is_that_of_the_code(page: str, words: str) -> None:
     assert words in text_of(page)
+
+
+@pytest.mark.parametrize('form', [ModelCard, Accepted, MapHeader, Calibration])
+def test_the_formats_name_each_entry(form: type) -> None:
+    text = text_of('docs/reference/formats.md')
+    assert [entry.name for entry in fields(form) if f'`{entry.name}`' not in text] == []
+
+
+def test_the_formats_name_each_figure_of_an_evaluation() -> None:
+    text = text_of('docs/reference/formats.md')
+    keys = [shown.key for shown in FIGURES]
+    assert len(keys) > 20
+    assert [key for key in keys if f'`{key.removesuffix("_interval")}`' not in text] == []
 
 
 def test_engines_are_named_as_the_formats_say() -> None:
