@@ -4,7 +4,8 @@
 
 Every second image is map and the others are queries, both ways round, and the rendered town by
 day is the map for dusk. Each with landmarks of every kind of features that is there, and once
-from retrieval alone. How probable such poses are is measured by landmark_confidence.py.
+from retrieval alone. All by the fp32 graph. How probable such poses are is measured by
+landmark_confidence.py.
 """
 
 import argparse
@@ -74,13 +75,13 @@ def measure(
 ) -> dict[str, dict]:
     """Figures by the kind of landmarks, and without any."""
     map_folder, figures = str(folder / 'map'), folder / 'figures.json'
-    asked = ['--map', map_folder, '--bag', str(queries), '--radius', str(radius_m)]
+    fp32 = ['--precision', 'fp32']
+    asked = ['--map', map_folder, '--bag', str(queries), '--radius', str(radius_m), *fp32]
     found = {}
     for kind in [*kinds, 'no']:
         if kind != 'no':  # the last map serves without its landmarks, too
-            run(
-                build_map.main, '--bag', str(database), '--output', map_folder, '--landmarks', kind
-            )
+            made = ['--bag', str(database), '--output', map_folder, '--landmarks', kind]
+            run(build_map.main, *made, *fp32)
         used = str(kind != 'no').lower()
         run(evaluate_bag.main, *asked, '--set', f'use_landmarks={used}', '--json', str(figures))
         found[kind] = json.loads(figures.read_text())

@@ -3,7 +3,7 @@
     python benchmarks/map_care_drives.py [--data ../shared/data]
 
 Maps are made by build_map from the demo's drives and from the sets of images that are sequences,
-image k at k metres, and looked after by the commands themselves.
+image k at k metres, and looked after by the commands themselves. All by the fp32 graph.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from vpr_ros import map as map_command
 DEMO = ROOT / 'demo' / 'drives'
 CHECKED = ('corridor', 'gardenspoint_thumb', 'nordland_64x32')
 PRUNED = ('gardenspoint_thumb', 'corridor')
+FP32 = ('--precision', 'fp32')
 
 
 def said(command: Callable[[Sequence[str]], int], *arguments: object) -> str:
@@ -62,14 +63,14 @@ def run(data: Path, work: Path) -> None:
     """All rows, printed as they come."""
 
     def built(name: str, drive: Path) -> Path:
-        said(build_map.main, '--bag', drive, '--output', work / name)
+        said(build_map.main, '--bag', drive, '--output', work / name, *FP32)
         return work / name
 
     def titled(title: str, text: str) -> None:
         print(f'{title}\n{text}\n', flush=True)
 
     both = built('both', DEMO / 'day')
-    said(map_command.main, 'append', both, '--bag', DEMO / 'dusk')
+    said(map_command.main, 'append', both, '--bag', DEMO / 'dusk', *FP32)
     titled('day and dusk of the demo: map check', said(map_command.main, 'check', both))
     drives = {
         (name, part): posed(data / name / part, work / f'{name}-{part}')
@@ -85,14 +86,14 @@ def run(data: Path, work: Path) -> None:
     for name, folder in maps.items():
         titled(f'{name}: map check', said(map_command.main, 'check', folder))
     twice = built('twice', DEMO / 'day')
-    said(map_command.main, 'append', twice, '--bag', DEMO / 'day')
-    pruned = said(map_command.main, 'prune', twice, '--bag', DEMO / 'dusk')
+    said(map_command.main, 'append', twice, '--bag', DEMO / 'day', *FP32)
+    pruned = said(map_command.main, 'prune', twice, '--bag', DEMO / 'dusk', *FP32)
     titled('day, appended once more: map prune, queries at dusk', pruned)
     for name in PRUNED:
         if name in maps:
             limits = ('--distance', 3, '--similarity', 0.8, '--radius', RADII_M[name])
             asked = ('--bag', drives[name, 'queries'])
-            pruned = said(map_command.main, 'prune', maps[name], *asked, *limits)
+            pruned = said(map_command.main, 'prune', maps[name], *asked, *limits, *FP32)
             titled(f'{name}: map prune {" ".join(map(str, limits))}', pruned)
 
 

@@ -179,6 +179,31 @@ def test_cells_speak_for_the_true_place_and_against_another(
             assert here.probability > 0.9 and here.inliers > 0
 
 
+def test_the_cells_of_as_many_places_are_matched_as_the_setting_says(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
+) -> None:
+    describer, frames = at_dusk
+    place_map = PlaceMap.open(day)
+    localizer = Localizer(describer, place_map, LocalizerConfig(belief=False))
+    verifier, bases = Verifier(place_map), place_map.base_poses()
+    frame, base = frames[0]
+    order = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))
+    places = np.array([order[-1], order[0]])  # the wrong place first
+    candidates = Candidates(places, np.ones(2, np.float32), bases[places])
+    likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
+    verdict = Verdict(
+        candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
+    )
+    seen_of = {}
+    for most in (1, 2, 5):
+        config = LocalizerConfig(verified_places=most)
+        query = localizer.describe(frame)
+        _, _, seen_of[most] = verifier.supported(query, verdict, localizer.rig, config)
+    assert seen_of[1] is None or seen_of[1].place_index == order[-1]
+    assert seen_of[2] is not None and seen_of[2].place_index == order[0]
+    assert seen_of[5] is not None and seen_of[5].place_index == order[0]
+
+
 def test_cells_make_no_fix_of_their_own(
     day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
 ) -> None:

@@ -2,10 +2,13 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image import encode_jpeg
@@ -239,3 +242,18 @@ def test_an_empty_half_names_what_is_not_understood(pair: Path) -> None:
         path.rename(path.with_suffix('.heic'))
     with pytest.raises(DatasetError, match=r'queries: holds no images .*files? \.heic'):
         open_recall_set(pair)
+
+
+@pytest.mark.parametrize('tool', ['small_sets', 'training_sets'])
+def test_a_tool_that_makes_sets_refuses_a_folder_without_the_images(
+    tmp_path: Path, tool: str
+) -> None:
+    output = tmp_path / 'sets'
+    done = subprocess.run(
+        [sys.executable, str(ROOT / f'tools/{tool}.py'), str(output), '--data', str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and not output.exists()
+    assert f'{tmp_path}: no ie_tower_indoor here; give --data' in done.stderr

@@ -98,6 +98,8 @@ def main() -> None:
         default=Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data'),
     )
     arguments = parser.parse_args()
+    if not (arguments.data / 'ie_tower_indoor').is_dir():
+        parser.error(f'{arguments.data}: no ie_tower_indoor here; give --data, or set VPR_DATA')
     for city, places in (('IeTower', ie_tower(arguments.data)), ('Demo', demo())):
         images = write_city(arguments.output / 'train', city, places)
         print(f'{city}: {images} images, {len(places)} places')

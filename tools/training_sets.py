@@ -264,6 +264,10 @@ def main() -> None:
     parser.add_argument('--train', type=Path, default=ROOT.parent / 'shared' / 'train')
     arguments = parser.parse_args()
     output, data = arguments.output, arguments.data.resolve()
+    if not (data / 'ie_tower_indoor').is_dir():
+        parser.error(f'{data}: no ie_tower_indoor here; give --data, or set VPR_DATA')
+    if not any(arguments.train.glob('*.tar')):
+        parser.error(f'{arguments.train}: no archives (*.tar) of images here; give --train')
     print(f'{output}/real: {write_real(output / "real", arguments.train)} images')
     calibration = output / 'calibration'
     print(f'{calibration}: {write_calibration(calibration, output / "real")} images')

@@ -6,7 +6,7 @@ The command computes means and covariances over `epochs` passes. It sees the ima
 does, with crops, RandAugment and disturbed light. It whitens the parts of the aggregator
 `whitened`, the output of any aggregator before its projection to `descriptor_size` numbers, and
 the cells if `network.cells` is set. You can export RUN/best.ckpt or train it further, like that of
-any run. A few thousand images take some minutes on a laptop.
+any run. A few thousand images take some minutes on two cores.
 """
 
 import sys

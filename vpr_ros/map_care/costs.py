@@ -17,7 +17,7 @@ STATE_BYTES = 400
 """Of a place beside its descriptor: poses, stamps, the belief's weights and its grid, measured."""
 
 BASE_BYTES = 250_000_000
-"""Of the node with a small map: ROS, the model and its buffers (223 MB by `make bench`)."""
+"""Of the node with a small map: ROS, the model and its buffers (213 to 221 MB, measured)."""
 
 _KINDS = {
     'descriptors': 'descriptors',

@@ -3,9 +3,9 @@
 Three things are matched: what the teacher sees in each cell of its feature maps, which a 1x1
 convolution reads from the student's map (Romero et al. 2015); how alike the teacher finds any two
 images of a batch, which the student's own descriptors repeat (Park et al. 2019); and, where both
-have some, the cells that verification compares. All are measured as the share of the teacher's
-variance that is left unexplained: 0 is a perfect copy, 1 is as good as a constant, so the weights
-compare.
+have some, the cells that verification compares. The first two are measured as the share of the
+teacher's variance that is left unexplained, and cells as one less their mean cosine. Of each, 0 is
+a perfect copy and 1 is as good as a constant, so the weights compare.
 """
 
 from collections.abc import Sequence

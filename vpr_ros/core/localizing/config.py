@@ -80,7 +80,11 @@ class LocalizerConfig:
         True, 'Compute the pose from the landmarks of the best places, if the map has landmarks.'
     )
     verified_places: int = knob(
-        5, 'Number of best places whose landmarks are matched.', low=1, high=100
+        5,
+        'Number of best places whose landmarks are matched. Of landmarks by cells, those of the '
+        'best two are matched at most.',
+        low=1,
+        high=100,
     )
     min_inliers: int = knob(
         12,

@@ -115,9 +115,11 @@ class Verifier:
         """
         camera = rig.calibration(query.camera)
         sighter = None if camera is None else self._sighter(query, camera)
-        places = verdict.shown[: 0 if sighter is None else sighter.most_places]
+        if sighter is None:
+            return verdict.outcome, 0.0, None
+        places = _looked_at(verdict.shown, sighter, config)
         known = self._known(places)
-        if sighter is None or not known:
+        if not known:
             return verdict.outcome, 0.0, None
         origin = self._origin(places)
         supports = self._supports(known, sighter, origin)
@@ -195,9 +197,9 @@ class Verifier:
         sighter = None if len(places) == 0 else self._sighter(query, camera)
         if sighter is None:
             return None
-        looked_at = places[: min(config.verified_places, sighter.most_places)]
+        known = self._known(_looked_at(places, sighter, config))
         origin = self._origin(places)
-        supports = self._supports(self._known(looked_at), sighter, origin)
+        supports = self._supports(known, sighter, origin)
         return self._verified(supports, sighter, origin, config)
 
     def _verified(
@@ -315,6 +317,13 @@ def _left(probability: float, other: float) -> float:
     neither = (1 - probability) * (1 - other)
     first, second = probability * (1 - other), other * (1 - probability)
     return first / max(first + second + neither, 1e-12)
+
+
+def _looked_at(
+    places: NDArray[np.int64], sighter: Sighter, config: LocalizerConfig
+) -> NDArray[np.int64]:
+    """Those of the places [K], best first, whose landmarks are matched."""
+    return places[: min(config.verified_places, sighter.most_places)]
 
 
 def _seen(best: _Support | None, known: Mapping[int, Landmarks]) -> SeenLandmarks | None:
