@@ -290,8 +290,7 @@ def localized(
         outcome = located.outcome
         fixed = isinstance(outcome, Fix)
         right = fixed and own[frame] and bool(fix_near_by.accepts(outcome.pose, base))
-        similar = localizer.most_similar(query)
-        first, alone = (found.place_index[0] for found in (located.candidates, similar))
+        first, alone = (found.place_index[0] for found in (located.candidates, located.similar))
         inside = error_m = np.nan
         if fixed and own[frame]:
             away_m = outcome.pose[:3] - base[:3]

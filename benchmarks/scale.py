@@ -217,7 +217,7 @@ def ours(folder: Path) -> None:
             spent = located.latency_ms
             first, alone = (
                 abs(int(found.place_index[0]) - int(place)) <= 2
-                for found in (located.candidates, localizer.most_similar(query))
+                for found in (located.candidates, located.similar)
             )
             rows.append(
                 (taken, used, spent['search'] + spent['judge'], spent['match'], first, alone)

@@ -51,7 +51,7 @@ def test_the_best_rows_are_found_and_their_similarity_is_exact(tmp_path: Path, s
     queries = another_look(rows[::60])
     same = 0
     for query in queries:
-        similarity, found = index.search(query, 10)
+        ((similarity, found),) = index.search([(query, 10)])
         np.testing.assert_allclose(similarity, rows[found] @ query, atol=1e-5)
         assert (np.diff(similarity) <= 0).all() and len(set(found.tolist())) == 10
         same += found[0] == np.argmax(rows @ query)
@@ -60,7 +60,7 @@ def test_the_best_rows_are_found_and_their_similarity_is_exact(tmp_path: Path, s
 
 def test_more_rows_than_there_are_asked_for_are_all_returned(tmp_path: Path) -> None:
     rows = clustered_rows(600, 64)
-    similarity, found = coded(tmp_path / 'part', rows).search(rows[3], 600)
+    ((similarity, found),) = coded(tmp_path / 'part', rows).search([(rows[3], 600)])
     assert len(similarity) == len(set(found.tolist())) >= 590
     assert found[0] == 3
 
@@ -68,7 +68,7 @@ def test_more_rows_than_there_are_asked_for_are_all_returned(tmp_path: Path) -> 
 def test_equal_rows_come_in_their_order(tmp_path: Path) -> None:
     rows = clustered_rows(2000, 64)
     rows[[5, 900, 1500]] = rows[5]
-    _, found = coded(tmp_path / 'part', rows).search(rows[5], 3)
+    ((_, found),) = coded(tmp_path / 'part', rows).search([(rows[5], 3)])
     assert found.tolist() == [5, 900, 1500]
 
 
@@ -166,7 +166,7 @@ def test_nothing_stays_open_when_the_codes_are_forgotten(tmp_path: Path) -> None
     gc.collect()  # what earlier tests left open
     before = held()
     index = coded(tmp_path / 'part', rows)
-    index.search(rows[0], 3)
+    index.search([(rows[0], 3)])
     assert held() > before
     del index
     gc.collect()

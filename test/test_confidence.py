@@ -232,6 +232,7 @@ def test_a_drive_along_the_map_is_fixed_more_and_more_surely(
     last = found[-1].outcome
     assert isinstance(last, Fix) and last.probability >= 0.99
     assert last.pose[0] == pytest.approx(290, abs=3)
+    assert found[-1].similar.place_index[0] == 29
 
 
 def test_a_lower_rate_of_false_fixes_gives_fewer_fixes(

@@ -144,11 +144,12 @@ def test_a_map_without_headings_says_that_it_knows_none(tmp_path: Path) -> None:
 def test_a_prior_restricts_the_search_to_its_cylinder(place_map: PlaceMap) -> None:
     asked = unit_rows(100, 16)[90]
     prior = Prior(np.array([20.0, 0, 50.0]), 3.0)  # z is not known
-    query = Query(asked, 0, prior=prior)
-    found = retrieve(query, place_map, count=50).similar
-    assert sorted(found.place_index.tolist()) == [17, 18, 19, 20, 21, 22, 23]
-    nowhere = replace(query, prior=Prior(np.array([0.0, 500, 0]), 3.0))
-    assert len(retrieve(nowhere, place_map, count=5).similar) == 0
+    for every_place in (False, True):
+        query = Query(asked, 0, prior=prior)
+        found = retrieve(query, place_map, count=50, every_place=every_place).similar
+        assert sorted(found.place_index.tolist()) == [17, 18, 19, 20, 21, 22, 23]
+        nowhere = replace(query, prior=Prior(np.array([0.0, 500, 0]), 3.0))
+        assert len(retrieve(nowhere, place_map, count=5, every_place=every_place).similar) == 0
     floor = replace(prior, height_m=2.0)
     assert not floor.allows(place_map.poses[:, :3]).any()
 

@@ -86,9 +86,8 @@ def test_a_drive_is_localized_on_an_old_map(golden: Path) -> None:
     size = place_map.header.descriptor_size
     for n in range(3):
         seen = np.eye(size, dtype=np.float32)[n] + np.float32(0.02)
-        query = Query(seen / np.linalg.norm(seen), n * 10**9)
-        assert localizer.most_similar(query).place_index[0] == n
-        assert localizer.locate(query).candidates.place_index[0] == n
+        located = localizer.locate(Query(seen / np.linalg.norm(seen), n * 10**9))
+        assert located.similar.place_index[0] == located.candidates.place_index[0] == n
 
 
 def test_a_drive_is_appended_to_an_old_map(golden: Path) -> None:

@@ -74,9 +74,11 @@ def test_frame_by_frame_it_agrees_with_the_exact_filter_among_look_alikes(
     same, apart, sure, right = [], [], [], []
     exact, sparse = Belief(grid, whole), Belief(grid, large)
     for frame, query in enumerate(seen_again(rows[carried], seed=1)):
-        likely = sparse.standing_out(query, None, None, 25)
-        exact.step(index.similarities(query), stamp_ns=frame * SECOND)
-        sparse.step(query, stamp_ns=frame * SECOND, likely=likely)
+        row = index.similarities(query)
+        found = [best_of(row, 25)[1]]
+        found.append(best_of(index.similarities(sparse.contrast(query)), sparse.looks_at)[1])
+        exact.step(row, stamp_ns=frame * SECOND)
+        sparse.step(query, stamp_ns=frame * SECOND, likely=np.concatenate(found))
         (best, weight), (place, share) = exact.places(1), sparse.places(1)
         same.append(best[0] == place[0])
         apart.append(abs(weight[0] - share[0]))
@@ -133,10 +135,6 @@ def test_a_sample_tells_what_the_whole_row_tells() -> None:
     np.testing.assert_allclose(
         sampled.row_at(places, contrast), exact[places], atol=0.1 * exact.std()
     )
-    best = np.argsort(-exact)
-    for inside in (None, np.sort(best[:1000])):
-        found = sampled.standing_out(contrast, inside, 256)
-        assert found[0] == best[0] and np.isin(found[:20], best[:24]).mean() >= 0.9
 
 
 @given(
@@ -171,7 +169,7 @@ def coded_map(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
         return write_map(folder, clustered_rows(6000, 64), straight_drive(6000))
 
 
-def test_codes_find_what_an_exact_search_finds(coded_map: PlaceMap) -> None:
+def test_one_scan_finds_what_two_searches_find(coded_map: PlaceMap) -> None:
     rows = np.asarray(coded_map.blocks[0])
     index, exact = coded_map.index, ExactIndex([rows])
     assert isinstance(index, CodedIndex)
@@ -179,11 +177,11 @@ def test_codes_find_what_an_exact_search_finds(coded_map: PlaceMap) -> None:
     shares = []
     for query in another_look(rows[::300]):
         contrast = query - mean
-        found, truth = (one.search(query[None], 25) for one in (index, exact))
-        assert found[1][0, 0] == truth[1][0, 0]
-        np.testing.assert_allclose(found[0][0], rows[found[1][0]] @ query, atol=1e-5)
-        about, others = (one.search_about(contrast, 64) for one in (index, exact))
-        shares.append(np.isin(others, about).mean())
+        similarity, found, beside = index.search_beside(query, 25, contrast, 64)
+        best, truth, others = exact.search_beside(query, 25, contrast, 64)
+        assert found[0] == truth[0]
+        np.testing.assert_allclose(similarity, rows[found] @ query, atol=1e-5)
+        shares.append(np.isin(others, beside).mean())
         some = np.arange(100, 900)
         similarity, found = index.search_among(some, query, 10)
         best, truth = exact.search_among(some, query, 10)
@@ -205,13 +203,13 @@ def test_a_prior_is_searched_and_nothing_else(
     def refuse(*_: object) -> None:
         raise AssertionError('searched the whole map')
 
-    for whole in ('search', 'search_about', 'similarities'):
+    for whole in ('search', 'search_beside', 'similarities'):
         monkeypatch.setattr(CodedIndex, whole, refuse)
     for frame in range(4):
         query = Query(rows[2005 + frame], frame * SECOND, prior=prior)
         located = localizer.locate(query)
         assert located.candidates.place_index[0] == 2005 + frame
-        assert np.isin(localizer.most_similar(query).place_index, inside).all()
+        assert np.isin(located.similar.place_index, inside).all()
 
 
 def test_a_drive_is_localized_on_a_large_map(coded_map: PlaceMap) -> None:
@@ -253,8 +251,10 @@ def test_a_camera_that_looks_another_way_counts_as_in_the_exact_filter(
     best = []
     for frame, query in enumerate(seen_again(rows[4_000:4_030], seed=3)):
         seen = {'stamp_ns': frame * SECOND, 'camera': 1, 'places_seen': sees}
-        exact.step(index.similarities(query), **seen)
-        likely = sparse.standing_out(query, None, None, 25, camera=1)
+        row = index.similarities(query)
+        exact.step(row, **seen)
+        contrast = index.similarities(sparse.contrast(query, camera=1))
+        likely = np.concatenate([best_of(row, 25)[1], best_of(contrast, sparse.looks_at)[1]])
         sparse.step(query, likely=likely, **seen)
         best.append((int(exact.places(1)[0][0]), int(sparse.places(1)[0][0])))
     assert abs(best[-1][0] - 4_329) <= 2

@@ -8,12 +8,10 @@ import pytest
 from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import OBSERVATIONS
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
 from vpr_ros.core.localizing.query import Prior, Query
-from vpr_ros.core.mapping import background
 from vpr_ros.core.mapping.background import WholeBackground
 from vpr_ros.core.mapping.grid import place_grid
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -53,17 +51,15 @@ def test_the_place_whose_cells_match_is_first_and_the_most_similar_is_without_th
 
 
 def test_a_query_without_cells_is_ranked_by_similarity(place_map: PlaceMap) -> None:
-    found = localizer(place_map).most_similar(replace(query(place_map), cells=None))
-    assert found.place_index[0] == LIKE and found.match is None
+    found = localizer(place_map).locate(replace(query(place_map), cells=None))
+    assert found.similar.place_index[0] == LIKE and found.similar.match is None
 
 
 @pytest.mark.parametrize('belief', [False, True])
 def test_a_single_place_inside_a_prior_is_not_matched(place_map: PlaceMap, belief: bool) -> None:
     here = Prior(place_map.base_poses()[TRUE, :3], radius_m=4.0)
-    asked = replace(query(place_map), prior=here)
-    found = localizer(place_map, belief=belief).locate(asked)
-    alone = localizer(place_map).most_similar(asked)
-    assert alone.place_index.tolist() == [TRUE] and alone.match is None
+    found = localizer(place_map, belief=belief).locate(replace(query(place_map), prior=here))
+    assert found.similar.place_index.tolist() == [TRUE] and found.similar.match is None
     assert found.candidates.weight is not None and found.candidates.weight[0] > 0.5
 
 
@@ -84,36 +80,6 @@ def test_the_belief_listens_to_matches(place_map: PlaceMap) -> None:
     weight = dict(zip(found.candidates.place_index, found.candidates.weight, strict=True))
     before = dict(zip(without.candidates.place_index, without.candidates.weight, strict=True))
     assert weight[TRUE] / weight[LIKE] > 2 * before[TRUE] / before[LIKE]
-
-
-def lit(descriptor: np.ndarray, share: float) -> np.ndarray:
-    """A descriptor with something in it that all images of one light have in common."""
-    light = np.full_like(descriptor, 1 / np.sqrt(descriptor.size))
-    mixed = (1 - share) * descriptor + share * light
-    return np.asarray(mixed / np.linalg.norm(mixed), np.float32)
-
-
-@pytest.mark.parametrize('every_place', [4096, 0])
-def test_a_drive_matches_the_places_that_stand_out_of_what_its_images_have_in_common(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_place: int
-) -> None:
-    """Three places of the map share the drive's light: each image is most similar to these."""
-    monkeypatch.setattr(background, 'EVERY_PLACE', every_place)
-    plain = unit_rows(COUNT, 64)
-    rows = np.array([lit(row, 0.6 if number < 3 else 0.0) for number, row in enumerate(plain)])
-    poses = straight_drive(COUNT, spacing_m=10.0)
-    place_map = write_map(tmp_path / 'map', rows, poses, cells=cell_bits(COUNT))
-    along = localizer(place_map, candidates=3)
-    matched = []
-    for frame in range(20):
-        place = 10 + frame
-        seen = Query(lit(plain[place], 0.7), frame * SECOND, cells=place_map.cells(place))
-        assert set(along.most_similar(seen).place_index) == {0, 1, 2}
-        located = along.locate(seen)
-        assert located.observed is not None
-        matched.append(located.observed[OBSERVATIONS.index('match')] > 0)
-    assert located.candidates.place_index[0] == place
-    assert all(matched[10:])
 
 
 def test_candidates_are_ordered_by_similarity_times_match() -> None:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives.drive import RecordedFrame
 from vpr_ros.drives.posed_images import Unusable, usable
@@ -32,7 +31,7 @@ class Answer:
     latency_ms: dict[str, float]  # by stage
     covariance: NDArray[np.float64] | None = None  # [6, 6] of the pose
     similarity: float = float('nan')  # of the first candidate; NaN where it is not told
-    similar: Poses | None = None  # [K, 7] map_T_base by the image alone; None where not told
+    similar: Poses | None = None  # [K, 7] map_T_base by similarity alone; None where not told
     observed: NDArray[np.float64] | None = None  # see confidence.observe
     is_calibrated: bool = False  # the probability promises how often such an answer is right
     reason: Reason | None = None  # why there is no fix; None with a fix, or where it is not told
@@ -80,23 +79,15 @@ def answers_offline(
     described = usable(ahead, Unusable() if unusable is None else unusable)
     for _, (latency_ms, query, frame) in described:
         located = localizer.locate(query)
-        similar = localizer.most_similar(query)
         if on_located is not None and frame is not None:
             on_located(frame, located)
-        yield _answer(located, similar, latency_ms, along_a_drive=localizer.config.belief)
+        yield _answer(located, latency_ms, along_a_drive=localizer.config.belief)
 
 
-def _answer(
-    located: Localization,
-    similar: Candidates,
-    before_ms: dict[str, float],
-    *,
-    along_a_drive: bool,
-) -> Answer:
+def _answer(located: Localization, before_ms: dict[str, float], *, along_a_drive: bool) -> Answer:
     """What a frame got; before_ms: latency of the stages before its turn.
 
-    similar: the places by this image alone. along_a_drive: judged by a belief, whose probabilities
-    are calibrated, those of landmarks too.
+    along_a_drive: judged by a belief, whose probabilities are calibrated, those of landmarks too.
     """
     outcome, candidates = located.outcome, located.candidates
     fix = outcome if isinstance(outcome, Fix) else None
@@ -108,7 +99,7 @@ def _answer(
         latency_ms=before_ms | located.latency_ms,
         similarity=float(candidates.similarity[0]) if len(candidates) else float('nan'),
         covariance=None if fix is None else fix.covariance,
-        similar=similar.map_T_base,
+        similar=located.similar.map_T_base,
         observed=located.observed,
         is_calibrated=along_a_drive and (located.observed is not None or fix is not None),
         reason=outcome.reason if isinstance(outcome, NoFix) else None,

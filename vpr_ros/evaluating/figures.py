@@ -67,7 +67,7 @@ class Evaluation:
 
     provenance: Provenance
     recall: Recall
-    single_image: Recall | None  # by each image alone
+    single_image: Recall | None  # of the most similar places of each image alone
     reliability: Reliability | None  # of the probabilities, where they are calibrated ones
     precision_recall: PrecisionRecall | None  # of the first candidates, by similarity
     answered: float  # share of queries that got a fix

@@ -28,7 +28,7 @@ class Judged:
     unmatchable: NDArray[np.bool_]  # [Q], no place of the map is true
     right: NDArray[np.bool_]  # [Q], there is a fix, and it is inside the tolerance
     drive: NDArray[np.int64]  # [Q], number of the drive
-    single_rank: NDArray[np.int64]  # [Q], as rank, by each image alone
+    single_rank: NDArray[np.int64]  # [Q], as rank, of the most similar places alone
 
     @property
     def known(self) -> NDArray[np.bool_]:

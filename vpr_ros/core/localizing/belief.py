@@ -56,7 +56,6 @@ _SHARPNESS = 0.6  # nats of log likelihood for one standard deviation of a row
 _ELSEWHERE_HEIGHT = 1.5  # standard deviations of a row
 _ACCELERATION = 0.02  # share of the weight whose speed changes by one step, per frame
 _ACCELERATES_EVERY = 3  # frames
-_MORE_THAN_USUAL = 1.0  # standard deviations of a row, by which a place is like an image
 _GETS_LOST = 1e-2  # of leaving the map, or being carried away, per frame
 _LOST_PER_S = 2e-3  # the same for the time without a frame
 _COMES_BACK = 0.1  # of coming onto the map from elsewhere, per frame
@@ -186,31 +185,14 @@ class Belief:
         return self._map.has_all
 
     def contrast(self, query: Array, camera: int = 0) -> Array:
-        """What a query has that others of its drive have not, in its own form."""
+        """What a query has that others of its drive have not, to search a large map for."""
         return np.asarray(query - self._of(camera).background)
 
-    def standing_out(
-        self, query: Array, row: Array | None, inside: Rows | None, count: int, *, camera: int = 0
-    ) -> Rows:
-        """Places that look like what a query has and others of its drive have not, best first.
-
-        query: [D]; row: [N], its similarity to all places, of a small map; inside: [K], only some
-        places; count: find so many at least. Once the belief knows where it is, it looks at fewer.
-        """
+    @property
+    def looks_at(self) -> int:
+        """How many places a search by contrast should find, fewer once it knows where it is."""
         at_work = float(self._weight[:, _USUAL + 1 :].sum())
-        looks_at = _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
-        contrast = self.contrast(query if row is None else row, camera)
-        return self._map.standing_out(contrast, inside, max(looks_at, count))
-
-    def looks_usual(self, query: Array, places: Rows) -> bool:
-        """Whether there are places [K], but none is more like a query than the usual place is.
-
-        query: in the form that `step` takes. The drive's background is not subtracted: where it is
-        wrong, as behind a lens that has just been covered, it makes other places stand out.
-        """
-        row = self._map.row(query)
-        least = row.mean() + _MORE_THAN_USUAL * row.std()
-        return len(places) > 0 and bool((self._map.row_at(places, query) < least).all())
+        return _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
 
     def step(
         self,

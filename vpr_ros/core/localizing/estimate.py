@@ -68,18 +68,12 @@ def estimate(candidates: Candidates, config: LocalizerConfig, *, has_heading: bo
 
 
 def observe_mode(
-    candidates: Candidates,
-    similar: Candidates,
-    mode: Mode,
-    config: LocalizerConfig,
-    *,
-    looks_usual: bool = False,
+    candidates: Candidates, similar: Candidates, mode: Mode, config: LocalizerConfig
 ) -> Array:
     """What tells how probable a belief's strongest mode is, [OBSERVED]; see confidence.observe.
 
-    similar: the candidates by this image; the best of them outside the mode is the next distinct
-    place, or else the last of them. looks_usual: the mode is no more like the image than the
-    map's usual place is.
+    similar: the candidates by this image alone; the best of them outside the mode is the next
+    distinct place, or else the last of them, which is then no less similar.
     """
     weights, positions_m = _weights(candidates), candidates.map_T_base[:, :3]
     similarity = float(candidates.similarity[mode.agreeing].max())
@@ -104,8 +98,7 @@ def observe_mode(
         match=match,
         other_match=other,
         rival=mode.rival,
-        contradicted=looks_usual
-        or (similar.match is not None and bool(is_outside[:_BEST_MATCHES].all())),
+        contradicted=similar.match is not None and bool(is_outside[:_BEST_MATCHES].all()),
     )
 
 

@@ -5,7 +5,6 @@ weighs the places and a calibrated probability decides.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -25,10 +24,10 @@ from vpr_ros.core.localizing.estimate import (
 from vpr_ros.core.localizing.match import log_likelihood
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
-from vpr_ros.core.localizing.retrieve import Candidates, Named, Retrieved
+from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, Sought
 from vpr_ros.core.localizing.rig import Rig
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Descriptors, Rows
+from vpr_ros.core.types import Descriptors
 
 _MOST = 0.5
 _HEARD = 0.5  # share of what landmarks say that the drive remembers
@@ -72,8 +71,8 @@ class Judge(Protocol):
         """Whether `judge` wants the similarity of every place."""
         ...
 
-    def named(self, query: Query) -> Named | None:
-        """Names the places that `judge` wants to be found; None: those most similar to a query."""
+    def sought(self, query: Query) -> Sought | None:
+        """What else `judge` wants to be found; None for nothing."""
         ...
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
@@ -92,8 +91,8 @@ class Alone:
         """place_map: that is searched."""
         self._has_heading = place_map.header.has_heading
 
-    def named(self, query: Query) -> None:
-        """None: a single image may show what is most similar to it."""
+    def sought(self, query: Query) -> None:
+        """None: a single image needs no further places."""
 
     @property
     def needs_every_place(self) -> bool:
@@ -139,9 +138,12 @@ class Drive:
         self._belief.begin_at(standing.on(rows))
         return standing.share_kept(rows)
 
-    def named(self, query: Query) -> Named:
-        """Those like what this image has and others of its drive have not."""
-        return partial(self._belief.standing_out, query.descriptor, camera=self._camera(query))
+    def sought(self, query: Query) -> Sought | None:
+        """Places like what this image alone has; of a small map all places are compared."""
+        if self.needs_every_place:
+            return None
+        contrast = self._belief.contrast(query.descriptor, self._camera(query))
+        return Sought(contrast, self._belief.looks_at)
 
     @property
     def needs_every_place(self) -> bool:
@@ -157,11 +159,7 @@ class Drive:
             return Verdict(candidates, NoFix(Reason.NOTHING_SEEN), shown)
         has_heading = self._map.header.has_heading
         mode = strongest_mode(candidates, config, has_heading=has_heading)
-        looks_usual = self._belief.looks_usual(
-            query.descriptor if found.row is None else found.row,
-            self._seen_from(candidates.place_index[mode.agreeing], query.camera),
-        )
-        observed = observe_mode(candidates, found.similar, mode, config, looks_usual=looks_usual)
+        observed = observe_mode(candidates, found.similar, mode, config)
         probability = float(self._calibration.probability(observed))
         if is_identical and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
@@ -222,14 +220,6 @@ class Drive:
         # A belief is about places as the robot's first camera took them.
         poses = self._rig.base_poses(0, places)
         return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
-
-    def _seen_from(self, places: Rows, camera: int) -> Rows:
-        """The places that a camera sees at some places, without those where nothing is mapped."""
-        shown = self._rig.places_seen(camera)
-        if shown is None:
-            return places
-        seen = shown[places]
-        return np.asarray(seen[seen >= 0])
 
     def _camera(self, query: Query) -> int:
         """The camera that a query's counts as: cameras that look the same way are one."""

@@ -35,6 +35,7 @@ class Localization:
     candidates: Candidates  # as the judge ranks them
     outcome: Outcome
     latency_ms: dict[str, float]  # by stage: describe, search, match, judge, landmarks
+    similar: Candidates  # by this image alone
     observed: NDArray[np.float64] | None = None
     """See confidence.observe; before landmarks by cells spoke. None: not calibrated."""
     landmarks: SeenLandmarks | None = None
@@ -158,17 +159,13 @@ class Localizer:
         """Localize one image outside the drive, which stays as it was."""
         return self._locate(query, self._alone)
 
-    def most_similar(self, query: Query) -> Candidates:
-        """The places most similar to one image alone, ranked by their cells if they have any."""
-        return self._matched(self._search(query, self._alone), query).similar
-
     def _locate(self, query: Query, judge: Judge) -> Localization:
         latency_ms: dict[str, float] = {}
         with _timed(latency_ms, 'search'):
             found = self._search(query, judge)
         if self.config.match_cells and query.cells is not None:
             with _timed(latency_ms, 'match'):
-                found = self._matched(found, query)
+                found = replace(found, similar=matched(found.similar, query, self.place_map))
         with _timed(latency_ms, 'judge'):
             verdict = judge.judge(query, found, self.config)
         outcome, observed = verdict.outcome, verdict.observed
@@ -187,6 +184,7 @@ class Localizer:
             verdict.candidates,
             outcome,
             latency_ms,
+            found.similar,
             observed,
             seen,
         )
@@ -198,13 +196,8 @@ class Localizer:
             count=self.config.candidates,
             poses_of=partial(self.rig.base_poses, query.camera),
             every_place=judge.needs_every_place,
-            named=judge.named(query),
+            sought=judge.sought(query),
         )
-
-    def _matched(self, found: Retrieved, query: Query) -> Retrieved:
-        if not self.config.match_cells or query.cells is None:
-            return found
-        return replace(found, similar=matched(found.similar, query, self.place_map))
 
     def _asks_landmarks(self, query: Query, verdict: Verdict) -> bool:
         """Whether the landmarks of the map may tell more than the verdict."""

@@ -1,13 +1,10 @@
 """Query and map -> the places that may match.
 
-Descriptors are unit vectors, so similarity is their dot product, between -1 and 1. One image alone
-may show the places that are most similar to it. In the light of another hour or season, these are
-few and always the same. So a judge of drives names the places instead.
+Descriptors are unit vectors, so similarity is their dot product, between -1 and 1.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Poses, Rows
+from vpr_ros.core.types import Descriptors, Poses
 
 Similarity = NDArray[np.float32]
 
@@ -36,20 +33,30 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """Further places to look for, besides those that are similar to the query."""
+
+    contrast: Descriptors  # [D], the query less what it shares with others of its drive
+    count: int  # places most like that
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The places of the map that a query may show."""
+    """The places of the map that are similar to a query."""
 
     similar: Candidates  # by similarity, and by cells where those were matched
-    row: Similarity | None = None  # [N], of every place; None where they were not compared
-    likely: Rows | None = None  # all places [L] that were named, best first; None: none were
-    inside: Rows | None = None  # places inside the query's prior, ascending
+    row: Similarity | None = None  # [N], of every place; None where only the best were sought
+    standing_out: NDArray[np.int64] | None = (
+        None  # the places that were sought beside it, in no order
+    )
+    inside: NDArray[np.int64] | None = None  # places inside the query's prior, ascending
 
-
-Named: TypeAlias = Callable[[Similarity | None, Rows | None, int], Rows]
-"""Names places, best first: at least so many as the third argument says, if there are so many.
-
-The first two are `row` and `inside`, as Retrieved has them.
-"""
+    @property
+    def likely(self) -> NDArray[np.int64]:
+        """All places that were found, some of them twice."""
+        if self.standing_out is None:
+            return self.similar.place_index
+        return np.concatenate([self.similar.place_index, self.standing_out])
 
 
 def retrieve(
@@ -59,31 +66,43 @@ def retrieve(
     count: int,
     poses_of: Callable[[NDArray[np.int64]], Poses] | None = None,
     every_place: bool = False,
-    named: Named | None = None,
+    sought: Sought | None = None,
 ) -> Retrieved:
-    """The `count` places most similar to a query, or the first named ones, by similarity.
+    """The `count` places most similar to a query; with a prior, only those inside it.
 
-    With a prior, only places inside it. poses_of: gives map_T_base [K, 7] of places [K]; None
-    takes the mapping camera's mounting. every_place: compare the query with all places.
+    poses_of: gives map_T_base [K, 7] of places [K]; None takes the mapping camera's mounting.
+    every_place: compare the query with all places; sought: find these, too. A judge of whole
+    drives needs one or the other.
     """
-    index = place_map.index
-    row = index.similarities(query.descriptor) if every_place else None  # [N]
+    row = place_map.index.similarities(query.descriptor) if every_place else None  # [N]
     inside = None if query.prior is None else places_inside(query.prior, place_map)
-    likely = None if named is None else named(row, inside, count)
-    if likely is not None:
-        places = likely[:count]
-        similarity = (
-            index.similarities_of(places, query.descriptor) if row is None else row[places]
-        )
-        similarity, order = best_of(similarity, count)
-        places = places[order]
+    standing_out = None
+    if row is not None:
+        similarity, places = _best_of_row(row, inside, count)
     elif inside is not None:
-        similarity, places = index.search_among(inside, query.descriptor, count)
+        similarity, places = place_map.index.search_among(inside, query.descriptor, count)
+        if sought is not None:
+            standing = place_map.index.similar_about(inside, sought.contrast)
+            standing_out = inside[best_of(standing, sought.count)[1]]
+    elif sought is not None:
+        similarity, places, standing_out = place_map.index.search_beside(
+            query.descriptor, count, sought.contrast, sought.count
+        )
     else:
-        found = index.search(query.descriptor[None], count)
+        found = place_map.index.search(query.descriptor[None], count)
         similarity, places = found[0][0], found[1][0]
     poses = (poses_of or place_map.base_poses)(places)
-    return Retrieved(Candidates(places, similarity, poses), row, likely, inside)
+    return Retrieved(Candidates(places, similarity, poses), row, standing_out, inside)
+
+
+def _best_of_row(
+    row: Similarity, inside: NDArray[np.int64] | None, count: int
+) -> tuple[Similarity, NDArray[np.int64]]:
+    """Similarity [K] and row [K] of the best places of a row [N]; inside: only some of them."""
+    if inside is None:
+        return best_of(row, count)
+    similarity, chosen = best_of(row[inside], count)
+    return similarity, inside[chosen]
 
 
 def places_inside(prior: Prior, place_map: PlaceMap) -> NDArray[np.int64]:

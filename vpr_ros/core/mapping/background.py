@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.mapping.index import ExactIndex, best_of
+from vpr_ros.core.mapping.index import ExactIndex
 from vpr_ros.core.mapping.products import products
 from vpr_ros.core.types import Descriptors, Rows
 
@@ -54,13 +54,6 @@ class Background(Protocol):
         """The same at places [K]."""
         ...
 
-    def standing_out(self, contrast: Array, inside: Rows | None, count: int) -> Rows:
-        """The places, at most `count`, that are most like a contrast, best first.
-
-        inside: [K], only some places. Of a large map, a few of the best may be missed.
-        """
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class WholeBackground:
@@ -81,12 +74,6 @@ class WholeBackground:
     def row_at(self, places: Rows, contrast: Array) -> Array:
         """See Background."""
         return self.row(contrast)[places]
-
-    def standing_out(self, contrast: Array, inside: Rows | None, count: int) -> Rows:
-        """See Background."""
-        if inside is None:
-            return best_of(self.row(contrast), count)[1]
-        return inside[best_of(self.row_at(inside, contrast), count)[1]]
 
 
 class SampledBackground:
@@ -119,11 +106,6 @@ class SampledBackground:
             self._distances[unknown] = _distance(similarity, self.mean)
         similarity = self._index.similar_about(places, contrast)
         return np.asarray((similarity - self.mean @ contrast) / self._distances[places])
-
-    def standing_out(self, contrast: Array, inside: Rows | None, count: int) -> Rows:
-        """See Background."""
-        places = self._index.search_about(contrast, count) if inside is None else inside
-        return places[best_of(self.row_at(places, contrast), count)[1]]
 
 
 def map_background(index: ExactIndex) -> Background:

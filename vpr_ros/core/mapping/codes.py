@@ -15,7 +15,9 @@ themselves are read row by row and never become resident.
 
 import os
 import weakref
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import faiss
@@ -54,21 +56,29 @@ class CodedRows:
             min(SHARDS, os.cpu_count() or 1), 'scan', faiss.omp_set_num_threads, (1,)
         )
 
-    def search(self, vector: Descriptors, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Exact product [K] and row [K] of the best rows for a vector [D], best first.
+    def search(
+        self, asked: Sequence[tuple[Descriptors, int]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Exact product [K] and row [K] of the best rows for vectors [D], best first.
 
-        A row may be missed, the more likely the lower it ranks.
+        asked: each vector, and how many rows are wanted. One scan serves all. A row may be missed,
+        the more likely the lower it ranks; what is found is exact for the first vector, and to the
+        accuracy of the bytes for the others.
         """
-        rows = self.search_by_bytes(vector, k + COMPARED)[1]
-        return _best(products(self.read(rows), vector), rows, k)
-
-    def search_by_bytes(
-        self, vector: Descriptors, k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The same, with products to the accuracy of the bytes; reads no descriptors."""
         fewest = max(len(self._scales) // _SCANNED_SHARE, _FEWEST_SCANNED)
-        rows = self._scanned(vector, max(fewest, 4 * k))
-        return _best(self.near(rows, vector), rows, k)
+        wanted = max(fewest, *(4 * k for _, k in asked))
+        scanned = self._scanned(np.array([vector for vector, _ in asked]), wanted)
+        first = True
+        found = []
+        for (vector, k), rows in zip(asked, scanned):
+            near = self.near(rows, vector)
+            if first:
+                rows = rows[_largest(near, k + COMPARED)]
+                near = products(self.read(rows), vector)
+                first = False
+            order = np.lexsort((rows, -near))[:k]
+            found.append((near[order], rows[order]))
+        return found
 
     def near(self, rows: NDArray[np.int64], vector: Descriptors) -> NDArray[np.float32]:
         """Product [K] of some rows [K] with a vector [D], by their bytes."""
@@ -98,22 +108,44 @@ class CodedRows:
                     f'{name}: {shard.ntotal} rows of {shard.d} numbers, expected {rows} of {size}'
                 )
 
-    def _scanned(self, vector: Descriptors, count: int) -> NDArray[np.int64]:
-        """The rows whose codes are most similar to a vector [D], ascending."""
+    def _scanned(self, vectors: Descriptors, count: int) -> list[NDArray[np.int64]]:
+        """The rows whose codes are most similar to each vector [Q, D], ascending."""
         # The rows lie evenly in the shards; a few more of each make up for chance.
         share = count / SHARDS
         each = int(share + 4 * share**0.5)
 
         def scan(shard: faiss.Index) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-            return shard.search(vector[None], each)  # values and rows [1, each] of one shard
+            return shard.search(vectors, each)  # values and rows [Q, each] of one shard
 
-        much = len(self._scales) > _THREAD_SCANS
-        shards = list(self._pool.map(scan, self._shards) if much else map(scan, self._shards))
-        values = np.concatenate([found[0] for found, _ in shards])
-        rows = np.concatenate([ids[0] * SHARDS + shard for shard, (_, ids) in enumerate(shards)])
-        if rows.min(initial=0) < 0:  # of a shard with fewer rows than asked for
-            values, rows = values[rows >= 0], rows[rows >= 0]
-        return np.sort(rows[_largest(values, count)])
+        if len(self._scales) > _THREAD_SCANS:
+            shards = list(self._pool.map(scan, self._shards))
+        else:
+            with _one_thread():
+                shards = list(map(scan, self._shards))
+        values = np.concatenate([found for found, _ in shards], axis=1)
+        rows = np.concatenate(
+            [ids * SHARDS + shard for shard, (_, ids) in enumerate(shards)], axis=1
+        )
+        found = []
+        for best, row in zip(values, rows):
+            if row.min(initial=0) < 0:  # of a shard with fewer rows than asked for
+                best, row = best[row >= 0], row[row >= 0]
+            found.append(np.sort(row[_largest(best, count)]))
+        return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep OpenMP to this thread: for several vectors it would wake others, which wait in a loop.
+
+    It is a setting of the calling thread alone.
+    """
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def codes_pay(descriptors: Descriptors) -> bool:
@@ -184,14 +216,6 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     if count >= len(values):
         return np.arange(len(values))
     return np.argpartition(-values, count - 1)[:count]
-
-
-def _best(
-    values: NDArray[np.float32], rows: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k largest values and their rows, best first; equal ones in row order."""
-    order = np.lexsort((rows, -values))[:k]
-    return values[order], rows[order]
 
 
 class _RowFile:

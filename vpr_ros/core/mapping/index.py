@@ -95,12 +95,15 @@ class ExactIndex:
         order = np.argsort(-similarity, axis=1, kind='stable')[:, :k]
         return np.take_along_axis(similarity, order, 1), np.take_along_axis(rows, order, 1)
 
-    def search_about(self, query: Descriptors, k: int) -> NDArray[np.int64]:
-        """Rows [K] with the largest products with a query [D] of any length, in no order.
+    def search_beside(
+        self, query: Descriptors, k: int, beside: Descriptors, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """Search for two vectors at once: `search` for a query [D], and rows for another [D].
 
-        They are found as `similar_about` compares; K = min(k, N).
+        Gives similarity [K] and row [K] of the query's best, best first, and the rows, at most
+        `count` and in no order, that have the largest products with `beside`.
         """
-        return self._best(query, k)[1]
+        return *self._best(query, k), self._best(beside, count)[1]
 
     def search_among(
         self, rows: NDArray[np.int64], query: Descriptors, k: int
@@ -175,9 +178,18 @@ class CodedIndex(ExactIndex):
             np.array([rows for _, rows in found], np.int64).reshape(-1, k),
         )
 
-    def search_about(self, query: Descriptors, k: int) -> NDArray[np.int64]:
-        """As ExactIndex.search_about; reads no descriptors of a coded block."""
-        return self._best(query, k, by_bytes=True)[1]
+    def search_beside(
+        self, query: Descriptors, k: int, beside: Descriptors, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """As ExactIndex.search_beside, with one scan for both."""
+        k, count = min(k, len(self)), min(count, len(self))
+        found, others = [], []
+        for number, start in enumerate(self._starts[:-1].tolist()):
+            best, other = self._best_of_block(number, query, k, beside, count)
+            found.append((best[0], best[1] + start))
+            others.append((other[0], other[1] + start))
+        similarity, rows = _joined(found, k)
+        return similarity, rows, _joined(others, count)[1]
 
     def search_among(
         self, rows: NDArray[np.int64], query: Descriptors, k: int
@@ -187,25 +199,29 @@ class CodedIndex(ExactIndex):
             rows = np.sort(rows[best_of(self.similar_about(rows, query), k + COMPARED)[1]])
         return super().search_among(rows, query, k)
 
-    def _best(
-        self, query: Descriptors, k: int, *, by_bytes: bool = False
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _best(self, query: Descriptors, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         found = []
         for number, start in enumerate(self._starts[:-1].tolist()):
-            best, inside = self._best_of_block(number, query, k, by_bytes=by_bytes)
+            best, inside = self._best_of_block(number, query, k)[0]
             found.append((best, inside + start))
         return _joined(found, k)
 
     def _best_of_block(
-        self, number: int, query: Descriptors, k: int, *, by_bytes: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Value and row of a block's best for a query; by_bytes: as its bytes have them."""
+        self,
+        number: int,
+        query: Descriptors,
+        k: int,
+        beside: Descriptors | None = None,
+        count: int = 0,
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Value and row of a block's best for a query, and for `beside` where that is given."""
         block, coded = self._blocks[number], self._codes[number]
+        asked = [(query, k), *([] if beside is None else [(beside, count)])]
         if coded is not None:
-            found = coded.search_by_bytes(query, k) if by_bytes else coded.search(query, k)
-            if len(found[1]) >= min(k, len(block)):
+            found = coded.search(asked)
+            if all(len(rows) >= min(k, len(block)) for (_, rows), (_, k) in zip(found, asked)):
                 return found  # else codes hide rows
-        return best_of(products(block, query), k)
+        return [best_of(products(block, vector), k) for vector, k in asked]
 
     def _rows_of(self, number: int, rows: NDArray[np.int64]) -> Descriptors:
         coded = self._codes[number]
