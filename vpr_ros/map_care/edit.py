@@ -110,6 +110,7 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     """
     notes = _differences(maps)
     _require_all_alike(maps)
+    _landmarks_held(maps)  # of one kind: another kind's size says less
     _require_one_landmark_size(maps)
     with _staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes)

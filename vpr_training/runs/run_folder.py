@@ -72,11 +72,16 @@ class RunFolder:
     def only_writer(self) -> Iterator[None]:
         """Be the one program that trains in the folder until the block ends.
 
-        Raises TrainingError that says who else does.
+        Raises TrainingError that says who else does, and where the folder cannot be written.
         """
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f'{self.folder}: cannot be written ({error.strerror or error})'
+            ) from error
         with ExitStack() as held:
             try:
-                self.folder.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(only_writer(self.folder))
             except OSError as error:
                 raise TrainingError(f'{self.folder}: {error.strerror or error}') from error
