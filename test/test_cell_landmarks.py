@@ -151,6 +151,15 @@ def test_cells_place_the_robot_at_dusk_where_the_places_do_not(
     assert np.median(by_cells_m) < 0.75 < 1.3 < np.median(by_place_m)
 
 
+def verdict_for(places: np.ndarray, bases: np.ndarray) -> Verdict:
+    """A fix of probability 0.9 at the first of two places [2]; bases: [N, 7]."""
+    candidates = Candidates(places, np.ones(2, np.float32), bases[places])
+    likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
+    return Verdict(
+        candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
+    )
+
+
 def test_cells_speak_for_the_true_place_and_against_another(
     day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
 ) -> None:
@@ -164,11 +173,7 @@ def test_cells_speak_for_the_true_place_and_against_another(
         order = np.argsort(apart_m)
         said = []
         for places in (order[:2], order[-2:]):
-            candidates = Candidates(places, np.ones(2, np.float32), bases[places])
-            likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
-            verdict = Verdict(
-                candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
-            )
+            verdict = verdict_for(places, bases)
             said.append(verifier.supported(query, verdict, localizer.rig, localizer.config))
         (here, for_it, seen), (there, against, _) = said
         assert for_it > 0 > against
@@ -189,11 +194,7 @@ def test_the_cells_of_as_many_places_are_matched_as_the_setting_says(
     frame, base = frames[0]
     order = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))
     places = np.array([order[-1], order[0]])  # the wrong place first
-    candidates = Candidates(places, np.ones(2, np.float32), bases[places])
-    likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
-    verdict = Verdict(
-        candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
-    )
+    verdict = verdict_for(places, bases)
     seen_of = {}
     for most in (1, 2, 5):
         config = LocalizerConfig(verified_places=most)

@@ -110,10 +110,10 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     """
     notes = _differences(maps)
     _require_all_alike(maps)
-    _landmarks_held(maps)  # of one kind: another kind's size says less
+    mapped = _landmarks_held(maps)
     _require_one_landmark_size(maps)
     with _staged(Path(output)) as staging:
-        joined = _linked(maps, staging, notes)
+        joined = _linked(maps, staging, notes, mapped=mapped)
         source = ', '.join(str(place_map.folder) for place_map in maps)
         write_header(staging, _changed(joined, joined.places, command, source))
     return notes
@@ -132,16 +132,23 @@ def assemble(
     for piece in maps:
         for name, digest in (piece.header.files or {}).items():
             check_file(piece.folder / name, digest)
+    mapped = _landmarks_held(maps)
     with _staged(Path(output)) as staging:
-        joined = replace(_linked(maps, staging, notes), source=source, command=command, made_at='')
+        joined = _linked(maps, staging, notes, mapped=mapped)
+        joined = replace(joined, source=source, command=command, made_at='')
         calibrated = replace(joined, model_name=card.name, model_calibration=card.calibration)
         write_header(staging, calibrated)
     return notes
 
 
-def _linked(maps: Sequence[OnDisk], staging: Path, notes: list[str]) -> MapHeader:
-    """Link the parts of all maps into a staged one; its header without a change added."""
-    first, mapped = maps[0].header, _landmarks_held(maps)
+def _linked(
+    maps: Sequence[OnDisk], staging: Path, notes: list[str], *, mapped: OnDisk
+) -> MapHeader:
+    """Link the parts of all maps into a staged one; its header without a change added.
+
+    mapped: the one whose camera and kind of landmarks they share.
+    """
+    first = maps[0].header
     held: set[tuple[str, ...]] = set()
     files = dict(mapped.header.graphs)
     for name in files:
