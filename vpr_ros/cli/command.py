@@ -39,9 +39,9 @@ def command(main: Main) -> Callable[..., int]:
     """Let a command's `main` end with one line and a status where it would end with a traceback.
 
     VprError becomes 2, with what was learned before it in front, Ctrl-C 130 (its message may say
-    how to go on), and a closed pipe (`| head`) ends quietly. So does a machine that has no room or
-    no place to write become 2. Everything else is a bug and keeps its traceback. What others named
-    is printed without characters that a terminal obeys.
+    how to go on), and a closed pipe (`| head`) ends quietly. A machine without room or a place to
+    write gives 2, too. Everything else is a bug and keeps its traceback. Names that others chose
+    are printed without characters that a terminal obeys.
     """
 
     @wraps(main)
