@@ -405,6 +405,15 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
     assert 'already holds a run' in one_line(capsys)
 
 
+def test_the_command_that_continues_a_run_can_be_copied_into_a_shell(
+    unbroken: Path, places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / 'my run'
+    run.symlink_to(unbroken)
+    assert train([*SMALL, f'--data.root={places}', f'--output={run}']) == 2
+    assert f"continue it with --resume '{run}'," in one_line(capsys)
+
+
 def test_a_folder_with_files_of_others_is_no_place_for_a_run(
     tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
