@@ -27,6 +27,7 @@ from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
+from vpr_training.runs.run_folder import RunFolder
 from vpr_training.train import main as train
 
 SMALL = (
@@ -412,6 +413,7 @@ def test_the_command_that_continues_a_run_can_be_copied_into_a_shell(
     run.symlink_to(unbroken)
     assert train([*SMALL, f'--data.root={places}', f'--output={run}']) == 2
     assert f"continue it with --resume '{run}'," in one_line(capsys)
+    assert f"--checkpoint '{run / 'best.ckpt'}' --output" in RunFolder(run).next_step()
 
 
 def test_a_folder_with_files_of_others_is_no_place_for_a_run(

@@ -118,6 +118,11 @@ class RunFolder:
         """Whether the run came to its end."""
         return (self.folder / 'result.json').exists()
 
+    def next_step(self) -> str:
+        """What to do with a finished run, as a line."""
+        best = shlex.quote(str(self.best))
+        return f'next: python -m vpr_training.export --checkpoint {best} --output MODEL'
+
     def finish(self, best: Mapping[str, float]) -> None:
         """End the run; best: the row of its best epoch."""
         write_json(self.folder / 'result.json', best)

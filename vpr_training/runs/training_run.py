@@ -253,6 +253,6 @@ def _result(progress: Progress, best: Mapping[str, float], folder: RunFolder) ->
         [
             f'{progress.epoch} epochs, the best is {progress.best_epoch}: '
             + (recalls or f'loss {best["loss"]:.4f}'),
-            f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL',
+            folder.next_step(),
         ]
     )
