@@ -6,6 +6,7 @@ robot, and plays the second into it at the recorded speed. Every second it print
 beside the truth.
 """
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -129,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'4. Look at it: {picture}')
     if log is not None:
         require_written(log)
-        print(f'   Step through it: rerun {log}')
+        print(f'   Step through it: rerun {shlex.quote(str(log))}')
     return 0
 
 

@@ -696,6 +696,8 @@ def test_a_folder_without_a_fleet_is_said_to_be_none(
 ) -> None:
     for arguments in (('fleet', fleet), ('pull', '--fleet', fleet, '--output', tmp_path / 'out')):
         assert 'no fleet here; make one with map push' in engine.refused(*arguments)
+    spaced = tmp_path / 'my fleet'
+    assert f"--fleet '{spaced}'" in engine.refused('fleet', spaced)
     assert 'X,Y,R in metres' in engine.refused(
         'pull', '--fleet', fleet, '--near', '1,2', '--output', tmp_path / 'out'
     )

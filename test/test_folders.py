@@ -769,6 +769,20 @@ def test_the_command_makes_a_bag_and_says_what_is_in_it(tmp_path, capsys):
     assert '3 images, 3 poses on /odom' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('storage', STORAGES)
+def test_the_command_never_replaces_a_bag_that_may_be_a_recording(tmp_path, capsys, storage):
+    output = target(tmp_path, storage)
+    folder = posed_folder(tmp_path / 'in')
+    with writing(output, storage) as bag:
+        bag.odometry(0, IDENTITY)
+    files = [output] if output.is_file() else sorted(output.iterdir())
+    recorded = [file.read_bytes() for file in files]
+    words = [str(folder), '--output', str(output), '--storage', storage]
+    assert images_to_bag.main(words) == 2
+    assert 'give another --output, or delete it first' in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == recorded
+
+
 @pytest.mark.parametrize(
     ('words', 'complaint'),
     [

@@ -16,6 +16,7 @@ from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.geographic import datum_at, degrees_of
+from vpr_ros.map_care.facts import table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -280,6 +281,11 @@ def test_a_map_of_unknown_zone_has_no_degrees(tmp_path: Path, capsys: Capture) -
         writer.add(unit_rows(1, 8)[0], pose, stamp_ns=0, name='', thumbnail=b'')
     assert map.main(['export', str(tmp_path / 'map'), '--geojson', str(tmp_path / 'out')]) == 2
     assert 'no position on the Earth' in capsys.readouterr().err
+
+
+def test_a_folder_with_a_long_name_does_not_touch_its_figures() -> None:
+    said = table([('outputs/first/merged', '1'), ('a/folder/of/a/longer/name', '2')]).splitlines()
+    assert said == ['outputs/first/merged       1', 'a/folder/of/a/longer/name  2']
 
 
 def test_recall_of_own_places_leaves_each_out(tmp_path: Path, capsys: Capture) -> None:

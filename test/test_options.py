@@ -100,7 +100,11 @@ def test_what_is_redundant_has_limits(
     ('words', 'said'),
     [
         ([], 'error: the following arguments are required: --map, --bag; see calibrate --help\n'),
-        (['--map', 'm', '--bag'], 'error: --bag: expected one argument\n'),
+        (
+            ['--map', 'm', '--bag'],
+            'error: --bag: expected one argument; '
+            'write --bag=VALUE for a value that begins with -\n',
+        ),
         (
             ['--map', 'm', '--bag', 'b', '--speed', '3'],
             'error: unrecognized arguments: --speed 3; see calibrate --help\n',

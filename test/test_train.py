@@ -27,6 +27,7 @@ from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
+from vpr_training.runs.run_folder import RunFolder
 from vpr_training.train import main as train
 
 SMALL = (
@@ -403,6 +404,16 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
 ) -> None:
     assert train([*SMALL, f'--data.root={places}', f'--output={unbroken}']) == 2
     assert 'already holds a run' in one_line(capsys)
+
+
+def test_the_command_that_continues_a_run_can_be_copied_into_a_shell(
+    unbroken: Path, places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / 'my run'
+    run.symlink_to(unbroken)
+    assert train([*SMALL, f'--data.root={places}', f'--output={run}']) == 2
+    assert f"continue it with --resume '{run}'," in one_line(capsys)
+    assert f"--checkpoint '{run / 'best.ckpt'}' --output" in RunFolder(run).next_step()
 
 
 def test_a_folder_with_files_of_others_is_no_place_for_a_run(

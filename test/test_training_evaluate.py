@@ -268,6 +268,15 @@ def test_several_workers_write_the_same_bytes_and_keep_what_is_done(
         assert mine.read_bytes() == theirs.read_bytes()
 
 
+def test_several_workers_end_without_a_word(model_folder: Path, walk: Path) -> None:
+    """Python tells of what killed processes leave behind, such as semaphores, at its end."""
+    words = ['--model', str(model_folder), '--dataset', str(walk), '--workers', '2']
+    command = [sys.executable, '-m', 'vpr_training.evaluate', *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'Recall@1' in done.stdout
+
+
 def test_without_a_cache_nothing_is_left(
     model_folder: Path, walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

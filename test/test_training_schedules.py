@@ -78,6 +78,15 @@ def test_no_schedule_keeps_the_rate() -> None:
     assert rates_over_epochs(ADAM, SchedulerConfig(name='none'), 4) == [2e-4] * 4
 
 
+def test_a_run_that_goes_on_at_the_end_of_an_epoch_steps_its_schedule_first() -> None:
+    """Torch would warn of a schedule that is ahead of its optimizer; warnings are errors here."""
+    optimizer = make_optimizer(ADAM, [torch.nn.Parameter(torch.zeros(1))])
+    options = {'milestones': [1], 'gamma': 0.3}
+    schedule = make_scheduler(SchedulerConfig(name='multi_step', options=options), optimizer)
+    step_epoch(schedule, 1.0)
+    assert learning_rate(optimizer) == pytest.approx(0.3 * 2e-4)
+
+
 @pytest.mark.parametrize('name', ['multi_step', 'plateau', 'cosine', 'cyclic'])
 def test_a_warm_up_does_not_change_what_the_schedule_does(name: str) -> None:
     scheduler = SchedulerConfig(name=name)

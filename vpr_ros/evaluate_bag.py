@@ -263,7 +263,7 @@ def _say(variants: Sequence[Variant], drives: Sequence[Drive], tolerance: Tolera
 def _write(arguments: argparse.Namespace, variants: Sequence[Variant]) -> None:
     if arguments.rerun:
         require_written(arguments.rerun)
-        print(f'log in {arguments.rerun}; look at it: rerun {arguments.rerun}')
+        print(f'log in {arguments.rerun}; look at it: rerun {shlex.quote(str(arguments.rerun))}')
     if arguments.tum:
         count = write_fixes(arguments.tum, variants[0].evaluation.answers)
         print(f'{count} poses in {arguments.tum}')

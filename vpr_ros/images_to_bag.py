@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import add_drive, drive_options, positive
+from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
 
 
@@ -30,7 +31,7 @@ def make_parser() -> Parser:
         required=True,
         type=Path,
         metavar='BAG',
-        help='bag to write: a folder, or a file NAME.bag with --storage ros1',
+        help='bag to write: a new folder, or a new file NAME.bag with --storage ros1',
     )
     parser.add_argument(
         '--storage',
@@ -63,6 +64,7 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
+    _require_no_bag(arguments.output)
     options = WriteOptions(
         storage=arguments.storage,
         rate_hz=arguments.rate,
@@ -76,6 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         f'{written.poses} poses on {written.pose_topic}'
     )
     return 0
+
+
+def _require_no_bag(output: Path) -> None:
+    """Raise DriveError where a bag is: it may be a recording, which nobody can make again."""
+    if output.is_file() or (output / 'metadata.yaml').exists():
+        raise DriveError(
+            f'{output}: holds a bag, which is not replaced; '
+            'give another --output, or delete it first'
+        )
 
 
 if __name__ == '__main__':

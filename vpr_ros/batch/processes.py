@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
+from tqdm import tqdm
+
 from vpr_ros.batch.workers import ATTEMPTS, WorkerLost, Workers
 
 _LIBRARIES = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
@@ -77,6 +79,7 @@ def by_processes(
 def _begin() -> None:
     """Leave Ctrl-C to the parent, and end with it however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its default is a semaphore, which a killed process leaks
     parent = multiprocessing.parent_process()
     assert parent is not None
 

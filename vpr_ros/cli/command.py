@@ -32,6 +32,7 @@ _OF_MACHINE = (
 )
 _MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
 _OF_OPTION = re.compile(r'^argument (\S+?): ')
+_LACKS_VALUE = re.compile(r'^argument (?:\S+/)?(--\S+): expected one argument$')
 _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
 
 
@@ -93,6 +94,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, in the words that this project has for a bad option."""
+        lacking = _LACKS_VALUE.match(message)
+        if lacking:
+            message += f'; write {lacking[1]}=VALUE for a value that begins with -'
         if _OF_OPTION.match(message):
             raise ConfigError(_OF_OPTION.sub(r'\1: ', _OF_NUMBER.sub(r'\1 ', message)))
         raise ConfigError(f'{message}; see {self.prog} --help')

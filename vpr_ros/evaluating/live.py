@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Thread
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, NoReturn, TypeAlias
 
 import numpy as np
 import rclpy
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
+from tqdm import tqdm
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.settings import Value
@@ -129,6 +130,7 @@ def run_live(
         with (
             _node_process(parameters, domain) as (process, log),
             _spinning(domain, on_answer) as listener,
+            _bar(connections[topic].msgcount, shown=on_answer is None) as bar,
         ):
             player = Player(listener, reader, [topic])
             _wait_until_ready(player, listener, topic, process, log)
@@ -139,6 +141,7 @@ def run_live(
                     _wait_for_answer(listener, sent_s, process)
                 seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
                 sent_s[seconds * 10**9 + nanoseconds] = time.monotonic()
+                bar.update()
 
             player.play(rate=rate, on_publish=note)
             _wait_until_quiet(listener, sent_s, process)
@@ -146,6 +149,11 @@ def run_live(
                 raise DriveError(f'the node ended while the bag was played: {_last_line(log)}')
     answers = _answers(listener, sent_s)
     return LiveRun(answers, len(sent_s), len(sent_s) - len(answers), listener.node_latency_ms)
+
+
+def _bar(images: int, *, shown: bool) -> 'tqdm[NoReturn]':
+    """Shows on a terminal how far the bag is played."""
+    return tqdm(total=images, unit='image', disable=None if shown else True, delay=2)
 
 
 def _transport(topic: str, type_name: str) -> dict[str, Value]:

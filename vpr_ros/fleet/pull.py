@@ -6,6 +6,7 @@ part's digest), the map is opened once before it gets its name, and the same con
 bytes.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -96,14 +97,14 @@ def pull(
     if not wanted:
         raise FleetError(
             f'{address}: version {number} has no places{_asked(None, condition)}; '
-            f'map fleet {address} lists what it has'
+            f'map fleet {shlex.quote(address)} lists what it has'
         )
     _require_one_form(wanted)
     cut = _chosen(fleet, wanted, near)
     if not cut:
         raise FleetError(
             f'{address}: version {number} has no place{_asked(near, condition)}; '
-            f'map fleet {address} lists where its parts are'
+            f'map fleet {shlex.quote(address)} lists where its parts are'
         )
     header = _header(fleet.frame, cut, content, _asked(near, condition))
     if opened_model is not None:

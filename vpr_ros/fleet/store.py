@@ -20,6 +20,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -268,7 +269,8 @@ class Fleet:
             table = database.table(PARTS)
         except MissingTableError as error:
             raise FleetError(
-                f'{address}: no fleet here; make one with map push FOLDER --fleet {address}'
+                f'{address}: no fleet here; make one with map push FOLDER --fleet '
+                f'{shlex.quote(address)}'
             ) from error
         return cls(database, _frame(table))
 
@@ -311,7 +313,8 @@ class Fleet:
             found = table.version, _records(table)
         except MissingTableError as error:
             raise FleetError(
-                f'{self.address}: no version {version}; map fleet {self.address} lists them'
+                f'{self.address}: no version {version}; '
+                f'map fleet {shlex.quote(self.address)} lists them'
             ) from error
         return found
 

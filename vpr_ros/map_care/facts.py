@@ -21,6 +21,7 @@ from vpr_ros.map_care.costs import (
 from vpr_ros.map_care.page import called
 
 _SHOWN = 10  # findings of each kind
+_NAME_COLUMNS = 22  # wider where a name, such as a folder, is longer
 
 
 def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
@@ -128,7 +129,8 @@ def recall_rows(found: Sequence[tuple[str, Recall]], *, own: bool) -> list[tuple
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
     """Names and values as lines."""
-    return '\n'.join(f'{name:<22}{value}'.rstrip() for name, value in rows)
+    width = max(_NAME_COLUMNS, *(len(name) + 2 for name, _ in rows))
+    return '\n'.join(f'{name:<{width}}{value}'.rstrip() for name, value in rows)
 
 
 def _cells(header: MapHeader) -> str:

@@ -4,6 +4,7 @@ The defaults of the schedules are the paper's. All of them step once per epoch. 
 the scheduled rate for the duration of a step and puts it back, so a schedule never sees it.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -63,10 +64,12 @@ def make_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) ->
 
 def step_epoch(scheduler: Any, loss: float) -> None:
     """End an epoch; loss: its mean, which only ReduceLROnPlateau looks at."""
-    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-        scheduler.step(loss)
-    else:
-        scheduler.step()
+    with warnings.catch_warnings():  # a run that goes on at an epoch's end takes no step before
+        warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')
+        if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+            scheduler.step(loss)
+        else:
+            scheduler.step()
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:
@@ -105,7 +108,6 @@ def rates_over_epochs(
     rates = []
     for _ in range(epochs):
         rates.append(learning_rate(moving))
-        moving.step()  # torch warns of a schedule that goes ahead of its optimizer
         try:
             step_epoch(schedule, 1.0)
         except (TypeError, ValueError, ArithmeticError) as error:

@@ -14,6 +14,7 @@ result.json      at the end: the best epoch and its figures
 import csv
 import io
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,7 @@ class RunFolder:
         if self.last.exists():
             raise TrainingError(
                 f'{self.folder}: this folder already holds a run; continue it with '
-                f'--resume {self.folder}, or choose another --output'
+                f'--resume {shlex.quote(str(self.folder))}, or choose another --output'
             )
         if self.best.exists():
             raise TrainingError(
@@ -103,7 +104,7 @@ class RunFolder:
         """The last checkpoint; TrainingError where there is none or it is damaged."""
         if not self.last.exists():
             again = (
-                f'start another one with --init {self.best}'
+                f'start another one with --init {shlex.quote(str(self.best))}'
                 if self.best.exists()
                 else 'start it again without --resume'
             )
@@ -116,6 +117,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return (self.folder / 'result.json').exists()
+
+    def next_step(self) -> str:
+        """What to do with a finished run, as a line."""
+        best = shlex.quote(str(self.best))
+        return f'next: python -m vpr_training.export --checkpoint {best} --output MODEL'
 
     def finish(self, best: Mapping[str, float]) -> None:
         """End the run; best: the row of its best epoch."""

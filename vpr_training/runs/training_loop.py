@@ -6,6 +6,7 @@ mean loss, the plateau schedule and the sampler (decision 0008).
 """
 
 import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -369,7 +370,8 @@ class Training:
         progress, folder = self.progress, self._folder.folder
         return KeyboardInterrupt(
             f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}; the run '
-            f'is saved; continue with: python -m vpr_training.train --resume {folder}'
+            'is saved; continue with: python -m vpr_training.train --resume '
+            f'{shlex.quote(str(folder))}'
         )
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -142,7 +143,7 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
             'stopped by Ctrl-C after the last epoch; continue with: '
-            f'python -m vpr_training.train --resume {folder.folder}'
+            f'python -m vpr_training.train --resume {shlex.quote(str(folder.folder))}'
         ) from interrupt
 
 
@@ -252,6 +253,6 @@ def _result(progress: Progress, best: Mapping[str, float], folder: RunFolder) ->
         [
             f'{progress.epoch} epochs, the best is {progress.best_epoch}: '
             + (recalls or f'loss {best["loss"]:.4f}'),
-            f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL',
+            folder.next_step(),
         ]
     )

@@ -54,7 +54,7 @@ def _whiten(
         'seed': config.seed,
     }
     folder.save(folder.best, contents(network, provenance=provenance))
-    say(f'next: python -m vpr_training.export --checkpoint {folder.best} --output MODEL')
+    say(folder.next_step())
 
 
 def _cells(network: Network) -> str:

@@ -9,6 +9,7 @@ the card alone and from what the processor can do, never by a measurement at sta
 node and the offline tools run the same graph on the same machine.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -85,11 +86,12 @@ def choose(
             return name
     if wanted not in PRECISIONS:
         raise ModelError(f'precision {wanted!r}: expected one of {", ".join(WANTED)}')
+    folder = shlex.quote(str(source))
     there = ', '.join(['fp32', *(name for name in accepted if name != 'fp32')])
     raise ModelError(
         f'{source}: no {wanted} graph was accepted for this model, it has {there}; choose one of '
-        f'these or auto, or make it with: python -m vpr_training.export --from {source} '
-        f'--precision {wanted} --validate DATASET --output {source}'
+        f'these or auto, or make it with: python -m vpr_training.export --from {folder} '
+        f'--precision {wanted} --validate DATASET --output {folder}'
     )
 
 
