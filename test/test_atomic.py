@@ -91,7 +91,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
 
     def fsync(descriptor: int) -> None:
-        found.append(('fsync', os.readlink(f'/proc/self/fd/{descriptor}')))
+        found.append(('fsync', str(Path(f'/proc/self/fd/{descriptor}').readlink())))
 
     def told(module: object, name: str) -> None:
         call = getattr(module, name)
