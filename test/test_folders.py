@@ -6,6 +6,7 @@ import sqlite3
 import struct
 import zlib
 from contextlib import suppress
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from vpr_ros.drives.geographic import (
     apart_m,
     datum_at,
     degrees_of,
+    degrees_of_fix,
     east_north_of,
     grid_convergence_deg,
 )
@@ -591,6 +593,14 @@ def test_metres_go_on_across_the_equator():
         datum = datum_at(-0.001 * side, 9.0)
         _, north_m = east_north_of(0.001 * side, 9.0, datum)
         assert north_m == pytest.approx(0.002 * side * degree_m, rel=1e-3)
+
+
+@pytest.mark.parametrize('place', [(51.48, 0.0), (0.0, 9.45)])
+def test_a_fix_on_the_prime_meridian_or_on_the_equator_is_a_position(place):
+    latitude, longitude = place
+    status = SimpleNamespace(status=0)
+    fix = SimpleNamespace(status=status, latitude=latitude, longitude=longitude)
+    assert degrees_of_fix(fix) == place
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_a_scaled_camera_sees_the_same_ray_in_the_same_part_of_the_picture() -> 
         scale = np.array([width / 640, height / 480])
         small = whole.scaled_to(width, height)
         assert (small.width_px, small.height_px) == (width, height)
+        assert small.matrix[1] == pytest.approx(2.0 * width / 640)
         there = (pixels + 0.5) * scale - 0.5  # a pixel's middle stands half a pixel inside
         np.testing.assert_allclose(small.normalized(there), whole.normalized(pixels), atol=1e-9)
     assert whole.focal_px == pytest.approx(np.sqrt(500 * 450))
