@@ -85,6 +85,74 @@ def test_a_fault_at_any_system_call_leaves_the_old_map_or_the_new_one_and_no_har
         assert found['calls'].get('renameat2', 0) == (exchange != 'missing')
 
 
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What is synced, renamed and removed: the call and its paths."""
+    found: list[tuple[str, ...]] = []
+
+    def fsync(descriptor: int) -> None:
+        found.append(('fsync', str(Path(f'/proc/self/fd/{descriptor}').readlink())))
+
+    def told(module: object, name: str) -> None:
+        call = getattr(module, name)
+
+        def tell(*given: object, **options: object) -> object:
+            found.append((name, *map(str, given)))
+            return call(*given, **options)
+
+        monkeypatch.setattr(module, name, tell)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    for module, name in ((os, 'rename'), (os, 'replace'), (atomic, '_exchange')):
+        told(module, name)
+    told(shutil, 'rmtree')
+    return found
+
+
+def first_after(calls: list[tuple[str, ...]], at: int) -> tuple[set[str], str]:
+    """What is synced next after a call, and the name of the first call that is no sync."""
+    synced = set()
+    for name, *paths in calls[at + 1 :]:
+        if name != 'fsync':
+            return synced, name
+        synced.add(paths[0])
+    return synced, ''
+
+
+@pytest.mark.parametrize('way', ['new', 'exchange', 'two renames'])
+def test_a_folder_is_synced_before_it_gets_its_name_and_the_name_before_the_old_is_removed(
+    folder: Path, calls: list[tuple[str, ...]], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == 'new':
+        shutil.rmtree(folder)
+    if way == 'two renames':
+        monkeypatch.setattr(atomic, '_exchange', lambda first, second: False)
+    with staged_folder(folder) as staging:
+        (staging / 'parts').mkdir()
+        (staging / 'parts' / 'file').write_bytes(b'new')
+        calls.clear()
+    new = str(staging), str(folder)
+    named = calls.index(('_exchange' if way == 'exchange' else 'rename', *new))
+    before = {paths[0] for name, *paths in calls[:named] if name == 'fsync'}
+    assert before >= {str(staging / one) for one in ('', 'parts', 'parts/file')}
+    assert first_after(calls, named) == (
+        {str(folder.parent)},
+        'rename' if way == 'two renames' else 'rmtree',
+    )
+    if way == 'two renames':  # after a power cut, too, the old one must have one of its names
+        aside = next(n for n, (name, *paths) in enumerate(calls) if paths[0] == str(folder))
+        assert first_after(calls, aside) == ({str(folder.parent)}, 'rename')
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_the_name_after(
+    folder: Path, calls: list[tuple[str, ...]]
+) -> None:
+    replace_file(folder / 'old', b'new')
+    (first, staging), (second, *names), (third, parent) = calls
+    assert (first, second, third) == ('fsync', 'replace', 'fsync')
+    assert names == [staging, str(folder / 'old')] and parent == str(folder)
+
+
 # Recovery -----------------------------------------------------------------------------------
 
 

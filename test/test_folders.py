@@ -6,6 +6,7 @@ import sqlite3
 import struct
 import zlib
 from contextlib import suppress
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -30,8 +31,10 @@ from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.geographic import (
+    apart_m,
     datum_at,
     degrees_of,
+    degrees_of_fix,
     east_north_of,
     grid_convergence_deg,
 )
@@ -582,6 +585,38 @@ def test_degrees_and_metres_are_inverse_of_each_other():
         datum.east_m + east_m, datum.north_m + north_m, datum.utm_zone, datum.utm_letter
     )
     assert found == pytest.approx((-33.91, 18.41), abs=1e-7)
+
+
+def test_metres_go_on_across_the_equator():
+    degree_m = 110_574  # of latitude there, on the ellipsoid
+    for side in (-1, 1):
+        datum = datum_at(-0.001 * side, 9.0)
+        _, north_m = east_north_of(0.001 * side, 9.0, datum)
+        assert north_m == pytest.approx(0.002 * side * degree_m, rel=1e-3)
+
+
+@pytest.mark.parametrize('place', [(51.48, 0.0), (0.0, 9.45)])
+def test_a_fix_on_the_prime_meridian_or_on_the_equator_is_a_position(place):
+    latitude, longitude = place
+    status = SimpleNamespace(status=0)
+    fix = SimpleNamespace(status=status, latitude=latitude, longitude=longitude)
+    assert degrees_of_fix(fix) == place
+
+
+@pytest.mark.parametrize(
+    ('one', 'other', 'turn_deg'),
+    [
+        ((10, 20), (10, 20), 0),
+        ((10, 20), (11, 20), 1),
+        ((0, 179), (0, -178), 3),
+        ((80, 30), (80, -150), 20),  # over the pole
+        ((40, 10), (-40, -170), 180),
+        ((60, 0), (60, 90), np.degrees(np.arccos(np.sin(np.radians(60)) ** 2))),
+    ],
+)
+def test_two_places_are_as_far_apart_as_the_ball_between_them_is_long(one, other, turn_deg):
+    expected = pytest.approx(np.radians(turn_deg) * 6.371e6, abs=1)
+    assert apart_m(one, other) == apart_m(other, one) == expected
 
 
 @pytest.mark.parametrize('degrees', [(91, 0), (0, 181), (float('nan'), 0), (89, 0)])

@@ -10,7 +10,7 @@ from session_world import image_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map
-from vpr_ros.core.camera import read_camera_info
+from vpr_ros.core.camera import Camera, differs, read_camera_info
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import open_drive
 from vpr_ros.session.events import CameraInfoCame
@@ -74,6 +74,31 @@ def test_a_region_of_the_sensor_is_a_camera_that_sees_less(rectified: bool) -> N
     )
     assert found.camera.matrix == (480, 0, 120, 0, 480, 90, 0, 0, 1)
     assert found.field_of_view_deg == pytest.approx(18.9, abs=0.05)
+
+
+def test_a_region_may_end_where_the_sensor_does() -> None:
+    message = camera_info(SENSOR, size=(640, 480), region=(480, 360, 160, 120))
+    found = read_camera_info(message, rectified=False)
+    assert found.camera is not None and found.camera.width_px == 160
+    assert found.camera.matrix == (480, 0, -160, 0, 480, -120, 0, 0, 1)
+
+
+def test_a_scaled_camera_sees_the_same_ray_in_the_same_part_of_the_picture() -> None:
+    whole = Camera(640, 480, (500.0, 2.0, 300.0, 0.0, 450.0, 250.0, 0.0, 0.0, 1.0))
+    pixels = np.array([[0.0, 0.0], [639.0, 479.0], [123.0, 400.0]])
+    for width, height in ((320, 240), (1280, 960), (160, 119)):
+        scale = np.array([width / 640, height / 480])
+        small = whole.scaled_to(width, height)
+        assert (small.width_px, small.height_px) == (width, height)
+        assert small.matrix[1] == pytest.approx(2.0 * width / 640)
+        there = (pixels + 0.5) * scale - 0.5  # a pixel's middle stands half a pixel inside
+        np.testing.assert_allclose(small.normalized(there), whole.normalized(pixels), atol=1e-9)
+    assert whole.focal_px == pytest.approx(np.sqrt(500 * 450))
+
+
+def test_fields_of_view_differ_by_their_ratio_whichever_is_wider() -> None:
+    for narrow, wide, expected in ((60, 60, False), (60, 66, False), (60, 120, True)):
+        assert differs(narrow, wide) == differs(wide, narrow) == expected
 
 
 @pytest.mark.parametrize('region', [(0, 0, 0, 0), (0, 0, 640, 480), (200, 150, 640, 480)])

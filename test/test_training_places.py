@@ -320,6 +320,12 @@ def test_places_are_small_and_apart(seed: int, radius: float, gap: float, headin
             ):
                 distance = np.linalg.norm(poses[first, :3] - poses[second, :3])
                 assert distance > 2 * radius + gap - 1e-9
+    for row in np.flatnonzero(place < 0):  # no place's own, but too near to one
+        earlier = poses[[centre for centre in centres.values() if centre < row]]
+        apart_m = np.linalg.norm(earlier[:, :3] - poses[row, :3], axis=1)
+        angle = np.degrees(angle_between(earlier[:, 3:], poses[row, 3:]))
+        assert not ((apart_m <= radius - 1e-9) & (angle <= heading - 1e-9)).any()
+        assert ((apart_m <= 2 * radius + gap + 1e-9) & (angle <= 2 * heading + 1e-9)).any()
 
 
 # ---- batches
