@@ -334,7 +334,7 @@ ALL_TOLD = (
     Told(SPEED, JPEG.format(10), (whole,) * 2, 'README.md', '{} ms at the median and {} ms for'),
     Told(SPEED, JPEG.format(30), (whole,) * 2, INDEX, 'beside other programs | {} ms'),
     Told(SPEED, r' \| (\d+) MB resident', (as_is,), SCALE, 'measured: [{} to'),
-    Told(SPEED, MAKING, (as_is,), SCALE, '[{} images a second on two cores]'),
+    Told(SPEED, MAKING, (as_is,), SCALE, '[{} images per second on two cores]'),
     Told(
         SPEED, MILLION, (as_is,) * 4,
         SCALE, '{} ms, {} ms of the processor, {} MB resident, of these {} MB its own',
