@@ -91,7 +91,8 @@ def rows_of_models(
 ) -> list[str]:
     """A row for each model: means over the six sets, bytes per place, milliseconds per image."""
     lines = [
-        '| model | R@1 / R@5, mean of the six | verified | bytes per place | ms, fp32 | ms, int8 |',
+        '| model | R@1 / R@5, mean of the six | verified | bytes per place | '
+        'ms, fp32 | ms, int8 |',
         '|---|---|---|---|---|---|',
     ]
     for number, one in enumerate(next(iter(found.values()))):

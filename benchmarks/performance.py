@@ -101,7 +101,7 @@ def page(sections: list[Section], load: float, taken_s: float, *, quick: bool) -
         f'{processor()}; Python {platform.python_version()}, {versions()}. '
         f'Other programs kept {load:.1f} cores busy when it began.',
         '',
-                'The ratio says how many times better vpr_ros is than the alternative in the column '
+        'The ratio says how many times better vpr_ros is than the alternative in the column '
         '"compared with"; below 1, the alternative is better. Both took turns in one run. '
         'Absolute figures hold for this machine.',
         '',
