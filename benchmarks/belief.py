@@ -9,6 +9,7 @@ places are judged by pairs.py, and a robot that is carried away by kidnapping.py
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -28,6 +29,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.intervals import clopper_pearson, drive_interval
 from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.confidence import as_dict, model_calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.background import EVERY_PLACE, WholeBackground
@@ -205,7 +207,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = list(benches(model, arguments.data, arguments.cache, Path(folder)))
         if arguments.fit:
-            print(training(found).fitted())
+            shipped = model_calibration_of(found[0].place_map.header)
+            made = training(found, risk_ratio=shipped.risk_ratio).fitted()
+            print(json.dumps(as_dict(replace(made, risk_ratio=shipped.risk_ratio)), indent=1))
             return
         judged = [bench for bench in found if bench.name not in ONLY_FOREIGN]
         header = 'set | places | queries | R@1, one image | R@1, belief'

@@ -13,6 +13,7 @@ from driven import RADII_M, ROOT, Bench, Pass, carried, drive_pass, folder_pass,
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.localizing.confidence import (
+    COMPARED,
     OBSERVATIONS,
     SHIPPED,
     Calibration,
@@ -47,18 +48,29 @@ class Training:
     right: np.ndarray  # [F], whether the best place was true
     mapped: np.ndarray  # [F], place of the map
     driven: np.ndarray  # [F], place of the images
+    usual: tuple[float, ...] | None = None  # with which observations were compared
 
     def fitted(self, *, without: Sequence[str] = ()) -> Calibration:
         """Of all frames, or of those to which none of some places belongs."""
         chosen = ~np.isin(self.mapped, without) & ~np.isin(self.driven, without)
         left_out = f', without {" and ".join(without)}' if without else ''
-        return fit(
+        made = fit(
             self.observed[chosen],
             self.right[chosen],
             prior=_START,
             source=f'first halves{left_out}',
             held=LIGHT_BOUND,
         )
+        return replace(made, usual=self.usual)
+
+    def usual_of_right(self) -> tuple[float, ...]:
+        """What right places have, in the order of USUAL: the median of the places' medians."""
+        own = self.right & (self.mapped == self.driven)
+        medians = [
+            np.median(self.observed[own & (self.mapped == place)][:, COMPARED], axis=0)
+            for place in np.unique(self.mapped[own])
+        ]
+        return tuple(np.median(medians, axis=0).round(2).tolist())
 
 
 def benches(model: Model, data: Path, cache: Path | None, folder: Path) -> Iterator[Bench]:
@@ -97,10 +109,27 @@ def halves(driven: Pass) -> tuple[Pass, Pass]:
     return driven[:middle], driven[middle:]
 
 
-def training(found: Sequence[Bench]) -> Training:
-    """What is fitted on."""
+def training(found: Sequence[Bench], *, risk_ratio: float) -> Training:
+    """What is fitted on; with cells, compared with what is usual on each drive.
+
+    risk_ratio: of the fixes that tell what is usual.
+    """
+    plain = _frames(found, _START)
+    if not found[0].place_map.has_cells:
+        return plain
+    usual = plain.usual_of_right()
+    compared = replace(plain.fitted(), usual=usual, risk_ratio=risk_ratio)
+    return replace(_frames(found, compared), usual=usual)
+
+
+def _frames(found: Sequence[Bench], calibration: Calibration) -> Training:
+    """All frames of the drives to fit on, with the observations that a calibration gives them."""
     parts = [
-        (localized(bench, driven, foreign=other is not bench), bench.name, other.name)
+        (
+            localized(bench, driven, foreign=other is not bench, calibration=calibration),
+            bench.name,
+            other.name,
+        )
         for bench in found
         for other in found
         for driven in _driven(bench, other)

@@ -127,7 +127,9 @@ def _calibration(
     if arguments.as_shipped:
         return lambda pair: replace(shipped, risk_ratio=ratio)
     with matches.remembered():
-        frames = training(list(benches(model, arguments.data, arguments.cache, folder)))
+        frames = training(
+            list(benches(model, arguments.data, arguments.cache, folder)), risk_ratio=ratio
+        )
 
     @cache
     def without(places: frozenset[str]) -> Calibration:

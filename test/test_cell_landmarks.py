@@ -13,6 +13,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.landmarks.features import CellFeatures, Keypoints, shares_of_image
+from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
@@ -155,9 +156,8 @@ def verdict_for(places: np.ndarray, bases: np.ndarray) -> Verdict:
     """A fix of probability 0.9 at the first of two places [2]; bases: [N, 7]."""
     candidates = Candidates(places, np.ones(2, np.float32), bases[places])
     likeliest = Fix(bases[places[0]], np.eye(6), 0.9, int(places[0]))
-    return Verdict(
-        candidates, likeliest, places, np.ones(1), likeliest, least=0.97, agreeing=places
-    )
+    observed = observe(0.9, 0.8, 1.1, 0.2, rival=0.01)
+    return Verdict(candidates, likeliest, places, observed, likeliest, least=0.97, agreeing=places)
 
 
 def test_cells_speak_for_the_true_place_and_against_another(

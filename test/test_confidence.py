@@ -9,6 +9,7 @@ import yaml
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import ConfigError, MapError
+from vpr_ros.core.geometry import IDENTITY
 from vpr_ros.core.localizing.confidence import (
     BINS,
     OBSERVATIONS,
@@ -25,9 +26,11 @@ from vpr_ros.core.localizing.confidence import (
     with_odds,
 )
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.mapping.header import map_id, read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 
@@ -88,6 +91,20 @@ def test_an_image_that_looks_like_elsewhere_leaves_an_answer_at_best_as_probable
     believed = observe(0.999, 0.9, 1.2, 0.1, **seen)
     contradicted = observe(0.999, 0.9, 1.2, 0.1, **seen, contradicted=True)
     assert SHIPPED.probability(contradicted) <= 0.5 < SHIPPED.probability(believed)
+
+
+def test_landmarks_do_not_speak_past_what_the_drive_believes() -> None:
+    """A terrace that is built twice has the same points in both places."""
+    place = np.zeros(1, np.int64)
+    candidates = Candidates(place, np.ones(1, np.float32), IDENTITY[None])
+    likeliest = Fix(IDENTITY, np.eye(6), 0.7, 0)
+    for belief, rival, is_fix in ((0.1, 0.01, False), (0.7, 0.05, True), (0.5, 0.45, False)):
+        observed = observe(belief, 0.8, 1.1, 0.2, rival=rival)
+        unsure = NoFix(Reason.NOT_SURE, 0.7)
+        verdict = Verdict(candidates, unsure, place, observed, likeliest, least=0.92)
+        assert isinstance(verdict.with_evidence(4.0), Fix) == is_fix
+        against = verdict.with_evidence(-4.0)
+        assert isinstance(against, NoFix) and against.probability < 0.1
 
 
 def test_fixes_are_given_down_to_a_risk_above_their_mean_risk() -> None:

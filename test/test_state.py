@@ -1,25 +1,32 @@
 """LOST, TENTATIVE, LOCALIZED, and a transform that does not jump."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vpr_ros.core.geometry import IDENTITY, compose, yaw_quat
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.session.smooth import Glide, SmoothTransform
-from vpr_ros.session.tracker import CONFIRMATIONS, PATIENCE, State, Tracker
+from vpr_ros.session.tracker import CONFIRMATIONS, JUMPS, PATIENCE, State, Tracker
 
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
 UNSURE = NoFix(Reason.NOT_SURE, 0.8)
 AWAY = NoFix(Reason.ELSEWHERE, 0.01)
 
 
-def states(*outcomes: Fix | NoFix) -> list[State]:
+def states(*outcomes: Fix | NoFix, period_s: float = 0.1) -> list[State]:
+    """Of a robot that drives at most 2 m/s, whose fixes are right within 5 m."""
     tracker = Tracker()
-    return [tracker.step(outcome) for outcome in outcomes]
+    stamps_ns = (int(frame * period_s * 1e9) for frame in range(len(outcomes)))
+    return [
+        tracker.step(outcome, stamp_ns=stamp_ns, bound_mps=2.0, radius_m=5.0)
+        for outcome, stamp_ns in zip(outcomes, stamps_ns, strict=False)
+    ]
 
 
 def test_some_fixes_localize_and_one_alone_does_not() -> None:
-    assert states(FIX, UNSURE, FIX)[-1] is State.TENTATIVE
+    assert states(FIX, UNSURE)[-1] is State.TENTATIVE
     found = states(*[FIX] * CONFIRMATIONS)
     assert found[-1] is State.LOCALIZED and State.LOCALIZED not in found[:-1]
 
@@ -44,6 +51,35 @@ def test_improbable_frames_in_a_row_lose_it() -> None:
 def test_images_in_a_row_that_look_like_other_places_lose_it() -> None:
     carried = NoFix(Reason.LOOKS_ELSEWHERE, 0.5)
     assert states(*[FIX] * CONFIRMATIONS, *[carried] * PATIENCE)[-1] is State.LOST
+
+
+def fix_at(x_m: float) -> Fix:
+    return replace(FIX, pose=at(x_m))
+
+
+def test_a_robot_that_finds_itself_out_of_reach_was_carried() -> None:
+    known = [FIX] * CONFIRMATIONS
+    found = states(*known, *[fix_at(40.0)] * (JUMPS + CONFIRMATIONS))[CONFIRMATIONS:]
+    assert found[JUMPS - 1] is State.LOST and State.LOCALIZED not in found[:JUMPS]
+    assert found[-1] is State.LOCALIZED
+
+
+def test_one_fix_out_of_reach_is_doubted_and_the_next_ones_clear_it() -> None:
+    known = [FIX] * CONFIRMATIONS
+    found = states(*known, fix_at(40.0), *known)[CONFIRMATIONS:]
+    assert found[0] is State.TENTATIVE and State.LOST not in found
+    assert found[-1] is State.LOCALIZED
+
+
+def test_fixes_that_contradict_each_other_do_not_localize() -> None:
+    assert State.LOCALIZED not in states(*[FIX, fix_at(40.0)] * 5)
+
+
+def test_a_robot_may_have_driven_far_where_no_fix_came_for_long() -> None:
+    seconds = 2 * JUMPS * [UNSURE]
+    known = [FIX] * CONFIRMATIONS
+    assert states(*known, *seconds, fix_at(40.0), period_s=10.0)[-1] is State.LOCALIZED
+    assert states(*known, *seconds, fix_at(40.0), period_s=0.1)[-1] is State.TENTATIVE
 
 
 def at(x_m: float) -> np.ndarray:

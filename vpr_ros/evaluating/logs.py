@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vpr_ros.core.errors import LogError
-from vpr_ros.core.localizing.localizer import Localization
-from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.settings import Value
 from vpr_ros.core.types import Frame
 from vpr_ros.drives.drive import Drive
@@ -36,7 +35,7 @@ def require_written(path: Path) -> None:
 
 
 @contextmanager
-def logged(path: Path | None, place_map: PlaceMap, drive: Drive) -> Iterator[OnLocated | None]:
+def logged(path: Path | None, localizer: Localizer, drive: Drive) -> Iterator[OnLocated | None]:
     """Log what the images of a drive tell; without a path nothing.
 
     Raises LogError where that cannot be; no image is left out.
@@ -45,11 +44,17 @@ def logged(path: Path | None, place_map: PlaceMap, drive: Drive) -> Iterator[OnL
         yield None
         return
     true_m = None if drive.trajectory is None else drive.trajectory.poses[:, :3]
-    log = DriveLog(path, place_map, tell=lambda _: None, waits=True, true_path_m=true_m)
+    log = DriveLog(path, localizer.place_map, tell=lambda _: None, waits=True, true_path_m=true_m)
     tracker = Tracker()
 
     def take(frame: Frame, located: Localization) -> None:
-        before, state = tracker.state, tracker.step(located.outcome)
+        before = tracker.state
+        state = tracker.step(
+            located.outcome,
+            stamp_ns=located.stamp_ns,
+            bound_mps=localizer.bound_mps,
+            radius_m=localizer.config.agreement_radius,
+        )
         answers: list[Answer] = [Localized(frame, located, 0.0)]
         log.take(answers + ([StateChanged(before, state)] if state is not before else []))
 

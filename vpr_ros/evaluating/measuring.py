@@ -132,7 +132,7 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
     for drive in drives:
         unusable = Unusable()
         started_s = time.perf_counter()
-        with logged(way.rerun, setup.place_map, drive) as on_located:
+        with logged(way.rerun, localizer, drive) as on_located:
             answers = _answers(drive, localizer, unusable, on_located)
         taken_s += time.perf_counter() - started_s
         images += len(answers)

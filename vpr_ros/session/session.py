@@ -15,7 +15,6 @@ from typing import Any
 from vpr_ros.core.camera import differs
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import IDENTITY, checked_pose, compose, invert, said_frames
-from vpr_ros.core.localizing.belief import speed_bound_mps
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.types import Frame, Poses
@@ -89,7 +88,7 @@ class Session:
         self._whereabouts = Whereabouts(
             localizer.place_map.poses[:, :3],
             map_frame=map_frame,
-            bound_mps=_bound_mps(localizer, config),
+            bound_mps=localizer.bound_mps,
         )
         self._tracker = Tracker()
         self._map_T_odom = SmoothTransform()
@@ -222,7 +221,13 @@ class Session:
     def _track(self, located: Localization) -> Iterator[Answer]:
         """The consequences of an outcome beyond its own frame."""
         outcome = located.outcome
-        before, state = self._tracker.state, self._tracker.step(outcome)
+        before = self._tracker.state
+        state = self._tracker.step(
+            outcome,
+            stamp_ns=located.stamp_ns,
+            bound_mps=self.localizer.bound_mps,
+            radius_m=self.localizer.config.agreement_radius,
+        )
         if state is not before:
             yield from self._changed(before, state)
         if not isinstance(outcome, Fix):
@@ -397,7 +402,7 @@ class Session:
 
     def _compare_steps(self, event: OdometryCame, pose: Poses) -> Iterator[Answer]:
         """Start anew where odometry jumps, as when its driver starts again from zero."""
-        bound_mps = _bound_mps(self.localizer, self._config)
+        bound_mps = self.localizer.bound_mps
         jump_m = self._odometry.jump_m(event.stamp_ns, pose, bound_mps=bound_mps)
         if jump_m:
             yield from self._start_odometry_anew()
@@ -481,9 +486,7 @@ class Session:
             raise VprError('the map changed in the meantime; ask again')
         kept = localizer.continue_from(self.localizer, event.rows_before)
         self.localizer = localizer
-        self._whereabouts.use_map(
-            localizer.place_map.poses[:, :3], bound_mps=_bound_mps(localizer, self._config)
-        )
+        self._whereabouts.use_map(localizer.place_map.poses[:, :3], bound_mps=localizer.bound_mps)
         yield MapChanged(localizer.place_map)
         if kept < _MOST:
             yield from self._lose()
@@ -536,8 +539,3 @@ class Session:
                 'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
             }
         )
-
-
-def _bound_mps(localizer: Localizer, config: SessionConfig) -> float:
-    """Bound on the robot's speed on a localizer's map."""
-    return speed_bound_mps(localizer.place_map.grid, config.max_speed)

@@ -28,6 +28,9 @@ OBSERVATIONS = ('belief', 'similarity', 'ratio', 'spread', 'match', 'match_ratio
 MATCHES = OBSERVATIONS[4:]
 """Those of maps with cells; they are 0, and their weights may be absent, without."""
 OBSERVED = len(OBSERVATIONS) + 1  # and by how far the answer outweighs its rival
+USUAL = ('similarity', 'match')
+"""Those that are compared with what is usual on the drive: see usual.py."""
+COMPARED = [OBSERVATIONS.index(name) for name in USUAL]
 BINS = 10
 CHI_SQUARE_95 = 7.815  # of three dimensions
 
@@ -35,6 +38,7 @@ _CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observatio
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
 _UNRELATED = 0.0005  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
+_HARDLY_BELIEVED = -1.4  # log odds of a fifth
 PULL = 1.0  # towards the prior, in observations that contradict it
 _MOST_RISK_RATIO = 20.0
 _MOST_RISK = 0.5  # of a fix, whatever rate is asked for
@@ -53,6 +57,8 @@ class Calibration:
     error: float | None = None  # expected calibration error on frames not used for fitting
     radius_m: float | None = None  # within which an answer was right
     risk_ratio: float = 1.0  # of the largest risk of a fix to the mean risk of fixes
+    usual: tuple[float, ...] | None = None
+    """Of a right place, in the order of USUAL; None: nothing is compared with the drive."""
 
     def probability(self, observed: Array) -> Array:
         """Probability [...] that an answer with observations [..., OBSERVED] is right."""
@@ -169,6 +175,18 @@ def with_odds(probability: float, nats: float) -> float:
     return float(_logistic(np.log(share / (1 - share)) + nats))
 
 
+def with_landmarks(probability: float, nats: float, observed: Array) -> float:
+    """The probability of an answer with observations [OBSERVED], as landmarks speak for it.
+
+    They do not speak for an answer that the image contradicts, or that the drive hardly believes,
+    and not past its rival: a terrace that is built twice has the same points in both places.
+    """
+    belief, ahead = observed[OBSERVATIONS.index('belief')], observed[-1]
+    if belief < _HARDLY_BELIEVED or ahead <= 0:
+        nats = min(nats, 0.0)
+    return min(with_odds(probability, nats), float(_logistic(_AHEAD * ahead)))
+
+
 def at_most_known(calibration: Calibration, observed: Array) -> Array:
     """Probability [...] of observations [..., OBSERVED], never surer than so many frames allow.
 
@@ -224,6 +242,7 @@ def fit(
         round(float(weights[-1] - plain @ centres), 6),
         source,
         len(observed),
+        usual=prior.usual,
     )
 
 
@@ -263,6 +282,7 @@ def reliability(probability: Array, right: NDArray[np.bool_]) -> Reliability:
 
 def as_dict(calibration: Calibration) -> dict[str, Any]:
     """What map.yaml keeps."""
+    usual = calibration.usual
     return {
         'weights': dict(zip(OBSERVATIONS, calibration.weights, strict=True)),
         'bias': calibration.bias,
@@ -271,6 +291,7 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
         'error': calibration.error,
         'risk_ratio': calibration.risk_ratio,
         'radius_m': calibration.radius_m,
+        'usual': None if usual is None else dict(zip(USUAL, usual, strict=True)),
     }
 
 
@@ -281,6 +302,7 @@ def from_dict(values: Mapping[str, Any]) -> Calibration:
         weights = tuple(float(said[name]) for name in OBSERVATIONS)
         bias = float(values['bias'])
         error, radius_m = values['error'], values['radius_m']
+        usual = values.get('usual')
         made = Calibration(
             weights,
             bias,
@@ -289,11 +311,15 @@ def from_dict(values: Mapping[str, Any]) -> Calibration:
             None if error is None else float(error),
             None if radius_m is None else float(radius_m),
             float(values.get('risk_ratio', 1.0)),
+            None if usual is None else tuple(float(usual[name]) for name in USUAL),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'calibration: {type(error).__name__} {error}') from error
-    if not np.isfinite([*weights, bias]).all():
-        raise ConfigError(f'calibration: weights {weights}, bias {bias}, expected finite numbers')
+    if not np.isfinite([*weights, bias, *(made.usual or ())]).all():
+        raise ConfigError(
+            f'calibration: weights {weights}, bias {bias}, usual {made.usual}, '
+            'expected finite numbers'
+        )
     if not 1 <= made.risk_ratio <= _MOST_RISK_RATIO:
         raise ConfigError(
             f'calibration: risk_ratio {made.risk_ratio}, expected 1 to {_MOST_RISK_RATIO:g}'

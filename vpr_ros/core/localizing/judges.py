@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.belief import IDENTICAL, Belief
-from vpr_ros.core.localizing.confidence import Calibration, with_odds
+from vpr_ros.core.localizing.confidence import Calibration, with_landmarks
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
@@ -26,6 +26,7 @@ from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.retrieve import Candidates, Retrieved, Sought
 from vpr_ros.core.localizing.rig import Rig
+from vpr_ros.core.localizing.usual import Usual
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors
 
@@ -45,17 +46,13 @@ class Verdict:
     likeliest: Fix | None = None  # the answer, of a map with landmarks also a refused one
     least: float = 1.0  # probability from which the answer is a fix
     agreeing: NDArray[np.int64] | None = None  # places [A] that agree on it
+    new: float = 0.0  # how much the image tells of what is usual on the drive, in [0, 1]
 
     def with_evidence(self, nats: float) -> Outcome:
-        """What the outcome is where something else speaks for the answer, in nats.
-
-        Nothing speaks for an answer that the image itself contradicts.
-        """
-        if self.likeliest is None:
+        """What the outcome is where landmarks speak for the answer, or against it, in nats."""
+        if self.likeliest is None or self.observed is None:
             return self.outcome
-        if self.observed is not None and self.observed[-1] <= 0:  # see confidence.observe
-            nats = min(nats, 0.0)
-        probability = with_odds(self.likeliest.probability, nats)
+        probability = with_landmarks(self.likeliest.probability, nats, self.observed)
         if probability >= self.least:
             return replace(self.likeliest, probability=probability)
         if isinstance(self.outcome, Fix):
@@ -81,6 +78,10 @@ class Judge(Protocol):
 
     def hear(self, verdict: Verdict, nats: float) -> None:
         """Take how far landmarks support the likeliest answer, in nats; negative: against it."""
+        ...
+
+    def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
+        """Learn from what became of a verdict."""
         ...
 
 
@@ -112,6 +113,9 @@ class Alone:
     def hear(self, verdict: Verdict, nats: float) -> None:
         """Do nothing, because nothing is remembered."""
 
+    def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
+        """Do nothing, because nothing is remembered."""
+
 
 class Drive:
     """Judges each image by the drive so far."""
@@ -124,10 +128,12 @@ class Drive:
         self._rig = rig
         self._calibration = calibration
         self._belief = Belief(place_map.grid, place_map.background, max_speed_mps=max_speed_mps)
+        self._usual: dict[int, Usual] = {}  # by camera
 
     def reset(self) -> None:
         """Forget the drive so far."""
         self._belief.reset()
+        self._usual = {}
 
     def continue_from(self, before: 'Drive', rows: NDArray[np.int64]) -> float:
         """Go on from a drive on another map; returns the share of its weight that is kept.
@@ -136,6 +142,8 @@ class Drive:
         """
         standing = before._belief.standing()
         self._belief.begin_at(standing.on(rows))
+        if before._calibration.usual == self._calibration.usual:
+            self._usual = before._usual
         return standing.share_kept(rows)
 
     def sought(self, query: Query) -> Sought | None:
@@ -152,7 +160,7 @@ class Drive:
 
     def judge(self, query: Query, found: Retrieved, config: LocalizerConfig) -> Verdict:
         """Weigh the places by the belief after this image."""
-        candidates, shown, is_identical = self._weigh(query, found, config)
+        candidates, shown, novelty = self._weigh(query, found, config)
         if len(found.similar) == 0:
             return _nothing_inside(query, found)
         if not query.shows_something:
@@ -160,8 +168,11 @@ class Drive:
         has_heading = self._map.header.has_heading
         mode = strongest_mode(candidates, config, has_heading=has_heading)
         observed = observe_mode(candidates, found.similar, mode, config)
+        is_matched = found.similar.match is not None
+        if is_matched:
+            observed = self._usual_of(query).compared(observed)
         probability = float(self._calibration.probability(observed))
-        if is_identical and query.travelled_m is None:
+        if novelty < IDENTICAL and query.travelled_m is None:
             # A robot that stands in a simulator, or a camera that has stopped: nothing tells.
             return Verdict(candidates, NoFix(Reason.REPEATED, probability), shown, observed)
         least = self._calibration.least(config.max_false_fix_rate)
@@ -174,12 +185,27 @@ class Drive:
         if is_probable and fix is not None:
             outcome = fix
         agreeing = candidates.place_index[mode.agreeing]
-        return Verdict(candidates, outcome, shown, observed, fix, least, agreeing)
+        new = novelty if is_matched else 0.0
+        return Verdict(candidates, outcome, shown, observed, fix, least, agreeing, new)
 
     def hear(self, verdict: Verdict, nats: float) -> None:
         """See Judge.hear: of several images in a row it counts in part, for they show the same."""
         if verdict.agreeing is not None and nats:
             self._belief.hear(verdict.agreeing, _HEARD * nats)
+
+    def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
+        """See Judge.conclude: a fix tells how alike images and right places look on this drive."""
+        if verdict.observed is None or verdict.agreeing is None:
+            return
+        is_fix = isinstance(outcome, Fix) and outcome.place_index in verdict.agreeing
+        usual = self._usual_of(query)
+        usual.take(verdict.observed, is_fix=is_fix, counts=verdict.new)
+
+    def _usual_of(self, query: Query) -> Usual:
+        camera = self._camera(query)
+        if camera not in self._usual:
+            self._usual[camera] = Usual(self._calibration)
+        return self._usual[camera]
 
     def _doubt(self, observed: NDArray[np.float64]) -> Reason:
         """Why an answer with these observations is refused."""
@@ -192,10 +218,10 @@ class Drive:
 
     def _weigh(
         self, query: Query, found: Retrieved, config: LocalizerConfig
-    ) -> tuple[Candidates, NDArray[np.int64], bool]:
+    ) -> tuple[Candidates, NDArray[np.int64], float]:
         """The places of most weight after this image, and what its camera sees of them.
 
-        And whether the image is the camera's last one again.
+        And how new the image is: see Belief.step.
         """
         shown = self._rig.places_seen(query.camera)
         if query.prior is not None and found.inside is not None:
@@ -219,7 +245,7 @@ class Drive:
         similarity = self._similarity(query.descriptor, found.row, seen)
         # A belief is about places as the robot's first camera took them.
         poses = self._rig.base_poses(0, places)
-        return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty < IDENTICAL
+        return Candidates(places, similarity, poses, weight), seen[seen >= 0], novelty
 
     def _camera(self, query: Query) -> int:
         """The camera that a query's counts as: cameras that look the same way are one."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.image import check, shows_something
+from vpr_ros.core.localizing.belief import speed_bound_mps
 from vpr_ros.core.localizing.confidence import Calibration, calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Alone, Drive, Judge, Verdict
@@ -82,6 +83,11 @@ class Localizer:
         if verifier is not None and not verifier.by_cells and self.config.use_landmarks:
             return None
         return self.describer.model.card.image_size
+
+    @property
+    def bound_mps(self) -> float:
+        """Bound on the robot's speed."""
+        return speed_bound_mps(self.place_map.grid, self.config.max_speed)
 
     def use(self, config: LocalizerConfig) -> None:
         """Take other settings; a belief that is switched on starts without a drive."""
@@ -179,6 +185,7 @@ class Localizer:
                 else:
                     outcome = verifier.refine(query, verdict, self.rig, self.config)
                     observed = observed if outcome is verdict.outcome else None
+        judge.conclude(query, verdict, outcome)
         return Localization(
             query.stamp_ns,
             verdict.candidates,
