@@ -189,7 +189,7 @@ def means(hits: Sequence[Bools]) -> float:
 def table(sets: Sequence[Asked], found: dict[Way, dict[str, Bools]]) -> Iterator[str]:
     """A row for each way; the shipped one again with intervals."""
     yield (
-        '| bytes a place | what is kept | '
+        '| bytes per place | what is kept | '
         + ' | '.join(
             [
                 *(one.name for one in sets),

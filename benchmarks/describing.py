@@ -161,7 +161,7 @@ def by_precision(folder: Path, rounds: int, threads: int, encoded: bytes) -> str
         rounds=rounds,
     )
     said = [f'{name} {found["fp32"] / found[name]:.2f}' for name in found if name != 'fp32']
-    return f'Times as fast as fp32: {", ".join(said) or "no other precision was accepted"}.'
+    return f'Speed relative to fp32: {", ".join(said) or "no other precision was accepted"}.'
 
 
 def by_size(folder: Path, rounds: int) -> Section:

@@ -89,9 +89,10 @@ def mean(measured: Sequence[Measured], n: int, *, verified: bool) -> float:
 def rows_of_models(
     found: Mapping[str, Sequence[Measured]], taken_ms: Mapping[tuple[str, str], float]
 ) -> list[str]:
-    """A row for each model: means over the six sets, bytes a place, milliseconds an image."""
+    """A row for each model: means over the six sets, bytes per place, milliseconds per image."""
     lines = [
-        '| model | R@1 / R@5, mean of the six | verified | bytes a place | ms, fp32 | ms, int8 |',
+        '| model | R@1 / R@5, mean of the six | verified | bytes per place | '
+        'ms, fp32 | ms, int8 |',
         '|---|---|---|---|---|---|',
     ]
     for number, one in enumerate(next(iter(found.values()))):

@@ -268,9 +268,9 @@ def measure(quick: bool, soak_minutes: float = 3.0) -> list[Section]:
     """All of it, on a map of the demo's day."""
     section = Section(
         'The running node',
-        'Beside the network, a pose takes ten to twenty milliseconds. A computer that is too slow '
-        'drops frames and does not lag. The map has landmarks by cells. The node looks for them '
-        "in images of the map's own shape (VGA), not in others (1080p).",
+        'Apart from the network, a pose takes ten to twenty milliseconds. A computer that is too '
+        'slow drops frames and does not lag. The map has landmarks by cells. The node looks for '
+        "them in images of the map's own shape (VGA), not in others (1080p).",
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -102,8 +102,8 @@ def page(sections: list[Section], load: float, taken_s: float, *, quick: bool) -
         f'Other programs kept {load:.1f} cores busy when it began.',
         '',
         'The ratio says how many times better vpr_ros is than the alternative in the column '
-        '"beside"; both were measured in one run, taking turns. Absolute figures are of this '
-        'machine.',
+        '"compared with"; below 1, the alternative is better. Both took turns in one run. '
+        'Absolute figures hold for this machine.',
         '',
         '\n\n'.join(section.markdown() for section in sections),
         '',

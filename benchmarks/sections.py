@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vpr_ros.core.describing.describe import Describer
 
 DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
-COLUMNS = ('', 'vpr_ros', 'beside', '', 'ratio')
+COLUMNS = ('', 'vpr_ros', 'compared with', '', 'ratio')
 WARM_UP = 3
 PAUSE_S = 0.03  # between calls, as a camera has it
 

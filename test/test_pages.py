@@ -324,7 +324,6 @@ WORKERS = (
 )
 PUSH, PULL = 'push of 100,000 places in 10 parts' + STEP, 'pull of 100,000 places' + STEP
 STEP_SHOWN = tenth, as_is, whole, tenth
-STEP_WORDS = '{3} s, {0} s of the processor, {1} MB at the peak, {2} MB written'
 MAKING = r'build_map, lite0-vlad fp32 \| ([\d.]+) images/s'
 EACH = r'time of the processors for an image \| ([\d.]+) ms'
 OWN = r'maps of their own place \| \d+ \| ([\d, of%.\[\]]+) \|'
@@ -334,7 +333,7 @@ ALL_TOLD = (
     Told(SPEED, JPEG.format(10), (whole,) * 2, 'README.md', '{} ms at the median and {} ms for'),
     Told(SPEED, JPEG.format(30), (whole,) * 2, INDEX, 'beside other programs | {} ms'),
     Told(SPEED, r' \| (\d+) MB resident', (as_is,), SCALE, 'measured: [{} to'),
-    Told(SPEED, MAKING, (as_is,), SCALE, '[{} images a second on two cores]'),
+    Told(SPEED, MAKING, (as_is,), SCALE, '[{} images per second on two cores]'),
     Told(
         SPEED, MILLION, (as_is,) * 4,
         SCALE, '{} ms, {} ms of the processor, {} MB resident, of these {} MB its own',
@@ -342,8 +341,8 @@ ALL_TOLD = (
     Told(SPEED, MILLION, (as_is,) * 4, LARGE, 'and {} at a million'),
     Told(SPEED, PUSH, STEP_SHOWN, FLEET, 'push of all, 100,000 places | {0} | {3} | {1} | {2} |'),
     Told(SPEED, PULL, STEP_SHOWN, FLEET, 'pull of all | {0} | {3} | {1} | {2} |'),
-    Told(SPEED, PUSH, STEP_SHOWN, SCALE, STEP_WORDS),
-    Told(SPEED, PULL, STEP_SHOWN, SCALE, STEP_WORDS),
+    Told(SPEED, PUSH, STEP_SHOWN, SCALE, '[all steps](../how-to/fleet.md#measured)) | {3} s, and'),
+    Told(SPEED, PULL, STEP_SHOWN, SCALE, 's, and {3} s |'),
     Told(
         SPEED, WORKERS, (as_is,) * 3,
         'docs/how-to/archive.md', 'two processes | {} images/s | {} images/s | {}',

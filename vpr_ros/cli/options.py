@@ -168,9 +168,9 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     add_landmarks(
         parser,
         meaning='kind of the landmarks, which make poses exact: cells (to decimetres, in any '
-        'light), sift (to centimetres, in the light of the map), xfeat, xfeat-lighterglue or '
-        'none. Default of a new map: cells if the drive has camera_info and headings. Default '
-        'of an appended drive: as in the map',
+        'light), sift (to centimetres, in the same light as the map), xfeat, xfeat-lighterglue '
+        'or none. Default of a new map: cells if the drive has camera_info and headings. '
+        'Default of an appended drive: as in the map',
     )
     add_no_thumbnails(parser)
     add_threads(parser)

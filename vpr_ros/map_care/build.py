@@ -141,7 +141,7 @@ class Report:
         mean = self.landmarks / max(self.mapped, 1)
         optional = (
             (self.blank, blank_said(self.blank, self.mapped)),
-            (self.landmarks, f'{mean:.0f} landmarks at a place, in the mean'),
+            (self.landmarks, f'{mean:.0f} landmarks per place on average'),
             (
                 self.without_pose,
                 f'{self.without_pose} images have no pose at their stamp and were left out'
