@@ -874,3 +874,23 @@ def test_an_error_of_the_system_is_told_in_its_words(said: str, told: str) -> No
         with pytest.raises(FleetError) as caught:
             ask('/f', failing, reads=reads)
         assert str(caught.value) == f'/f: {told}'
+
+
+@needs_engine
+def test_a_listing_names_the_drive_of_each_appended_part(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    parts = [drive(tmp_path / name, seed=seed) for seed, name in enumerate(('one', 'two'))]
+    merge([PlaceMap.open(part) for part in parts], tmp_path / 'both', command='map merge one two')
+    header = read_header(tmp_path / 'both')
+    (joined,) = header.changes
+    appended = replace(joined, command='map append both --bag two.bag', source='two.bag')
+    for changes, drives in (
+        ((appended,), ['one.bag', 'two.bag']),
+        ((appended, replace(joined, command='map prune both', source='')), ['one.bag and 1 more']),
+    ):
+        write_header(tmp_path / 'both', replace(header, changes=changes))
+        engine.done('push', tmp_path / 'both', '--fleet', fleet / f'{len(changes)}')
+        assert [one['source'] for one in listed(engine, fleet / f'{len(changes)}')['parts']] == (
+            drives if len(drives) == 2 else 2 * drives
+        )
