@@ -4,6 +4,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
 from vpr_ros.fleet.address import checked_address, without_secrets
-from vpr_ros.fleet.engine import require_processor
+from vpr_ros.fleet.engine import ask, require_processor
 from vpr_ros.map_care.edit import merge, slimmed
 
 SIZE = 16
@@ -781,3 +783,114 @@ def test_a_pulled_map_says_its_model_and_a_model_folder_must_be_that(
         'pull', '--fleet', fleet, '--model', tmp_path / 'model', '--output', tmp_path / 'out'
     )
     assert read_header(tmp_path / 'out').model_sha256 == model.card.sha256
+
+
+@needs_engine
+@pytest.mark.parametrize('name', ['memory:x', 'shared-memory:x', 'file:x', '~nobody-here'])
+def test_a_name_that_the_engine_knows_as_something_else_is_a_folder(
+    engine: FleetProcess, tmp_path: Path, name: str
+) -> None:
+    command = [sys.executable, '-m', 'vpr_ros.map', 'push', drive(tmp_path / 'day')]
+    subprocess.run([*command, '--fleet', name], cwd=tmp_path, check=True)
+    assert (tmp_path / name / 'parts.lance').is_dir()
+    said = engine.done('pull', '--fleet', tmp_path / name, '--output', tmp_path / 'cut')
+    assert '10 places' in said
+
+
+@needs_engine
+@pytest.mark.parametrize('address', ['memory:/x', 's3:/bucket/x', 'file:/x', 'robot:/mnt/fleet'])
+def test_an_address_with_one_slash_is_refused(
+    engine: FleetProcess, tmp_path: Path, address: str
+) -> None:
+    day = drive(tmp_path / 'day')
+    for arguments in (('push', day, '--fleet', address), ('fleet', address)):
+        said = engine.refused(*arguments)
+        assert 'neither a folder nor a kind of store; write s3://bucket/fleet' in said
+    with pytest.raises(FleetError, match='neither') as caught:
+        checked_address('s3:/me:hunter22@bucket/x')
+    assert 'hunter22' not in str(caught.value)
+    assert checked_address('./memory:/x') == './memory:/x'
+
+
+@needs_engine
+def test_looking_for_a_fleet_makes_no_folder(engine: FleetProcess, tmp_path: Path) -> None:
+    missing = tmp_path / 'mistyped' / 'fleet'
+    for arguments in (
+        ('fleet', missing),
+        ('fleet', missing, '--rollback', '1'),
+        ('pull', '--fleet', missing, '--output', tmp_path / 'out'),
+    ):
+        assert 'no fleet here' in engine.refused(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_engine
+def test_a_link_that_leads_nowhere_and_one_in_a_circle_are_refused(
+    engine: FleetProcess, tmp_path: Path
+) -> None:
+    day = drive(tmp_path / 'day')
+    (tmp_path / 'nowhere').symlink_to(tmp_path / 'missing')
+    (tmp_path / 'circle').symlink_to(tmp_path / 'circle')
+    said = engine.refused('push', day, '--fleet', tmp_path / 'nowhere')
+    assert 'nowhere: cannot be written (File exists)' in said
+    said = engine.refused('push', day, '--fleet', tmp_path / 'circle')
+    assert 'circle: cannot be read (Too many levels of symbolic links)' in said
+
+
+@needs_engine
+@pytest.mark.parametrize('size', [0, 100])
+def test_a_file_of_the_store_that_was_cut_short_is_refused_with_the_next_step(
+    engine: FleetProcess, tmp_path: Path, fleet: Path, size: int
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    (table,) = fleet.glob('places_*/data/*')
+    with table.open('r+b') as file:
+        file.truncate(size)
+    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    assert 'restore the store from a copy, or push the maps to another fleet' in said
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('said', 'told'),
+    [
+        (
+            'lance error: LanceError(IO): No space left on device (os error 28) at path "/f/x", '
+            '/root/.cargo/lance-io/src/local.rs:1:2',
+            'No space left on device',
+        ),
+        (
+            'Invalid input, Failed to connect to namespace: Io { path: Some("/f/x"), '
+            'err: Os { code: 13, kind: PermissionDenied, message: "Permission denied" } }',
+            'Permission denied',
+        ),
+    ],
+)
+def test_an_error_of_the_system_is_told_in_its_words(said: str, told: str) -> None:
+    def failing() -> None:
+        raise RuntimeError(said)
+
+    for reads in (False, True):
+        with pytest.raises(FleetError) as caught:
+            ask('/f', failing, reads=reads)
+        assert str(caught.value) == f'/f: {told}'
+
+
+@needs_engine
+def test_a_listing_names_the_drive_of_each_appended_part(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    parts = [drive(tmp_path / name, seed=seed) for seed, name in enumerate(('one', 'two'))]
+    merge([PlaceMap.open(part) for part in parts], tmp_path / 'both', command='map merge one two')
+    header = read_header(tmp_path / 'both')
+    (joined,) = header.changes
+    appended = replace(joined, command='map append both --bag two.bag', source='two.bag')
+    for changes, drives in (
+        ((appended,), ['one.bag', 'two.bag']),
+        ((appended, replace(joined, command='map prune both', source='')), ['one.bag and 1 more']),
+    ):
+        write_header(tmp_path / 'both', replace(header, changes=changes))
+        engine.done('push', tmp_path / 'both', '--fleet', fleet / f'{len(changes)}')
+        assert [one['source'] for one in listed(engine, fleet / f'{len(changes)}')['parts']] == (
+            drives if len(drives) == 2 else 2 * drives
+        )

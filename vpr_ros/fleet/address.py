@@ -21,18 +21,25 @@ _SHORTEST_SECRET = 8  # shorter values of such variables are words such as `true
 _USER = re.compile(r'(?<=://)[^/\s]*@')
 _QUERY = re.compile(r'(?<=\S)\?[^\s\'"]+')
 _SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*://')
+_ONE_SLASH = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*):/(?!/)')
 
 
 def checked_address(text: str) -> str:
     """The address of a store as it was given.
 
-    Raises FleetError for a scheme that is not known, and for an address with a user, a password or
-    a query in it. The message does not repeat them.
+    Raises FleetError for a scheme that is not known or has one slash, and for an address with a
+    user, a password or a query in it. The message does not repeat them.
     """
     if not text.strip() or '\0' in text:
         raise FleetError('--fleet: an empty address, expected a folder or s3://bucket/fleet')
     if not has_scheme(text):
-        return text  # a folder; any name is one
+        if found := _ONE_SLASH.match(text):
+            raise FleetError(
+                f'{found[1]}:/...: neither a folder nor a kind of store; write '
+                f'{SCHEMES[0]}://bucket/fleet for object storage, and ./ before such a name of a '
+                'folder'
+            )
+        return text  # a folder; any other name is one
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES:
         raise FleetError(

@@ -7,9 +7,11 @@ program changed the table meanwhile, and there is no such table.
 """
 
 import importlib
+import os
 import platform
 import random
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +31,14 @@ Value = TypeVar('Value')
 MOST_ATTEMPTS = 8
 """To commit where others commit too."""
 
+RESTORE = 'restore the store from a copy, or push the maps to another fleet'
+"""What to do about a damaged store. To push again does not help: the part is listed already."""
+
 _CONFLICT = re.compile(r'conflict|incompatible transaction|concurrent', re.I)
 _EXISTS = re.compile(r'already exists', re.I)
 _MISSING = re.compile(r'was not found|does not exist|no longer exists', re.I)
 _ANSWER = re.compile(r'<Message>([^<]+)</Message>')  # of S3, in the midst of a request's details
+_OF_THE_SYSTEM = re.compile(r'(?:\(os error |\bOs \{ code: )(\d{1,3})\b')
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _EXTRA = "pip install 'vpr_ros[fleet]'"
 
@@ -76,15 +82,21 @@ def _imported(name: str) -> Any:
         raise FleetError(f'{name} cannot be imported ({error}); {_EXTRA}') from error
 
 
-def ask(what: str, call: Callable[[], Value]) -> Value:
-    """What the engine answers; its errors become FleetError that says `what` failed."""
+def ask(what: str, call: Callable[[], Value], *, reads: bool = False) -> Value:
+    """What the engine answers; its errors become FleetError that says `what` failed.
+
+    reads: the call reads what is stored, so that the error may come from a damaged file.
+    """
     try:
         return call()
     except VprError:
         raise
     except Exception as error:  # the library raises ValueError, RuntimeError and OSError alike
         said = str(error)
-        raise _kind(said)(f'{what}: {_first_sentence(said)}') from error
+        kind = _kind(said)
+        is_damaged = reads and kind is FleetError and not _OF_THE_SYSTEM.search(said)
+        step = f'; if it stays so, {RESTORE}' if is_damaged else ''
+        raise kind(f'{what}: {_first_sentence(said)}{step}') from error
 
 
 def _kind(said: str) -> type[FleetError]:
@@ -94,7 +106,9 @@ def _kind(said: str) -> type[FleetError]:
 
 
 def _first_sentence(said: str) -> str:
-    """What object storage answered, or else all but the place in the library's source."""
+    """What the system or object storage answered, or else all but the place in the source."""
+    if found := _OF_THE_SYSTEM.search(said):
+        return os.strerror(int(found[1]))
     answer = _ANSWER.search(said)
     cleaned = without_secrets(answer[1] if answer else said)
     return cleaned.partition(', /')[0].removeprefix('lance error: ')[:500]
@@ -127,18 +141,41 @@ class Database:
     def __init__(self, address: str) -> None:
         """Nothing is written; raises FleetError for a bad address and without the library."""
         self.address = checked_address(address)
-        if self.is_folder and Path(self.address).is_file():
+        self._folder = None if has_scheme(address) else _folder(address)
+        require_processor()
+        self._lancedb = _imported('lancedb')
+        self._database: Any = None
+        if self._folder is None or self._is_there(self._folder):
+            self._connect()
+
+    def _is_there(self, folder: Path) -> bool:
+        """Whether the store's folder is there; raises FleetError where it cannot be one."""
+        try:
+            is_folder = stat.S_ISDIR(folder.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise FleetError(
+                f'{self.address}: cannot be read ({error.strerror or error})'
+            ) from error
+        if not is_folder:
             raise FleetError(
                 f'{self.address}: a file, expected the folder of a store; give another --fleet'
             )
-        require_processor()
-        lancedb = _imported('lancedb')
-        self._database = ask(self.address, lambda: lancedb.connect(self.address))
+        return True
+
+    def _connect(self) -> None:
+        """Let the library open the store; it would make a folder that is not there.
+
+        The library keeps `memory:x` in memory alone. A path from the root it takes for a folder.
+        """
+        where = self.address if self._folder is None else os.path.realpath(self._folder)
+        self._database = ask(self.address, lambda: self._lancedb.connect(where))
 
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder of this computer's file systems, not object storage."""
-        return not has_scheme(self.address)
+        return self._folder is not None
 
     @contextmanager
     def making(self, name: str) -> Iterator[None]:
@@ -146,22 +183,25 @@ class Database:
 
         Another one is waited for. Raises OSError where the folder cannot be written.
         """
-        if not self.is_folder:
+        folder = self._folder
+        if folder is None:
             yield
             return
-        folder = Path(self.address)
         if (folder / HEADER_NAME).exists():
             raise FleetError(
                 f'{folder}: a map, expected the folder of a store; give another --fleet'
             )
         folder.mkdir(parents=True, exist_ok=True)
+        self._connect()
         with only_writer(folder / f'{name}.lance', waits=True):
             yield
 
     def table(self, name: str) -> 'Table':
         """A table, newest version; raises MissingTableError."""
         where = f'{self.address}/{name}'
-        return Table(where, ask(where, lambda: self._database.open_table(name)))
+        if self._database is None:
+            raise MissingTableError(f'{where}: there is no such folder')
+        return Table(where, ask(where, lambda: self._database.open_table(name), reads=True))
 
     def create(self, name: str, schema: 'pa.Schema', batches: Iterator['pa.RecordBatch']) -> None:
         """Make a table with all batches in one commit, taking one after the other.
@@ -224,9 +264,10 @@ class Table:
         found = ask(
             self.where,
             lambda: self._table.search().select(columns).with_row_id(True).to_batches(8192),
+            reads=True,
         )
         batches = iter(found)
-        while (batch := ask(self.where, lambda: next(batches, None))) is not None:
+        while (batch := ask(self.where, lambda: next(batches, None), reads=True)) is not None:
             yield batch
 
     def take(self, row_ids: list[int], columns: list[str]) -> 'pa.Table':
@@ -234,7 +275,16 @@ class Table:
         return ask(
             self.where,
             lambda: self._table.take_row_ids(row_ids).select(columns).to_arrow(),
+            reads=True,
         )
+
+
+def _folder(address: str) -> Path:
+    """The folder that an address names; `~` is the home of the user."""
+    try:
+        return Path(address).expanduser()
+    except RuntimeError:  # no such user
+        return Path(address)
 
 
 def _streamed(

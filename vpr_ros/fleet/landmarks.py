@@ -15,6 +15,7 @@ from vpr_ros.core.errors import FleetError
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.layout import ArrayForm, landmark_arrays
+from vpr_ros.fleet.engine import RESTORE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ def _landmarks(packed: Sequence[bytes], kind: str, where: str) -> Landmarks:
         raise FleetError(
             f'{where}: landmarks of {" and ".join(str(len(one)) for one in packed)} bytes, '
             f'expected {" and ".join(map(str, sizes))} for each; '
-            'push the map again from the robot that made it'
+            f'{RESTORE}'
         )
     points, sigmas, descriptors = (
         np.frombuffer(one, forms[name].dtype).reshape(forms[name].shape(count))

@@ -23,7 +23,7 @@ from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.layout import MOST_NAME, MOST_THUMBNAIL_BYTES
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
-from vpr_ros.fleet.engine import arrow
+from vpr_ros.fleet.engine import RESTORE, arrow
 from vpr_ros.fleet.landmarks import (
     LANDMARK_COLUMNS,
     LANDMARK_ID,
@@ -233,7 +233,7 @@ def require_form(found: 'pa.Schema', wanted: 'pa.Schema', *, where: str) -> None
         raise FleetError(
             f'{where}: column {name!r} is {names.get(name, "missing")}, expected '
             f'{expected.get(name, "none of that name")}; the table was made by '
-            'another program or a newer version of this one'
+            'another program or another version of this one'
         )
 
 
@@ -266,7 +266,7 @@ def from_table(rows: 'pa.Table', form: Form, *, where: str) -> Places:
         if held[row] != wanted:
             raise FleetError(
                 f'{where}: place {printable_name(places.names[row])} is not what its id says, '
-                'so the row was changed; push the map again from the robot that made it'
+                f'so the row was changed; {RESTORE}'
             )
     return places
 

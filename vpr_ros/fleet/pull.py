@@ -27,7 +27,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
 from vpr_ros.core.names import printable
 from vpr_ros.core.types import Descriptors
-from vpr_ros.fleet.engine import MissingTableError, Table
+from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
 
@@ -192,8 +192,7 @@ def _near(
             part = fleet.places(record.part, form)
         except MissingTableError as error:
             raise FleetError(
-                f'{fleet.address}: the places of part {record.part[:12]} are missing; restore the '
-                'store from a copy'
+                f'{fleet.address}: the places of part {record.part[:12]} are missing; {RESTORE}'
             ) from error
         if len(part) != record.places:
             raise FleetError(
@@ -307,5 +306,5 @@ def _require_halves(descriptors: Descriptors, where: str) -> None:
     if not np.array_equal(descriptors, descriptors.astype(HALF)):
         raise FleetError(
             f'{where}: the part is said to have descriptors of half precision, but theirs have '
-            'more digits; push the map again from the robot that made it'
+            f'more digits; {RESTORE}'
         )

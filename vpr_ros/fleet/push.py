@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
-from vpr_ros.core.mapping.header import now
+from vpr_ros.core.mapping.header import MapHeader, now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.fleet.engine import MissingTableError
 from vpr_ros.fleet.part_files import files_digest
@@ -130,7 +130,8 @@ def _new_parts(
 ) -> Iterator[tuple[int, _LocalPart]]:
     """The parts of a map that a fleet does not have, each once, with their numbers in the map."""
     known_files, known = {one.files for one in held}, {one.part for one in held}
-    for number, (name, rows) in enumerate(_rows_of_parts(place_map)):
+    for name, rows in _rows_of_parts(place_map):
+        number = place_map.header.parts.index(name)
         part_form = _form_of(place_map, rows, form)
         files = files_digest(place_map, name, part_form, shift_m=shift_m)
         if files in known_files:
@@ -152,7 +153,7 @@ def _record(
         model_name=header.model_name,
         model_sha256=header.model_sha256,
         pushed_at=now(),
-        source=header.source,
+        source=_drive_of(header, number),
         made_at=header.made_at,
         details=details_of(
             header,
@@ -171,6 +172,18 @@ def _record(
         number=number,
         **said,
     )
+
+
+def _drive_of(header: MapHeader, number: int) -> str:
+    """The drive of a part; of a map that was joined or pruned, the first and how many more.
+
+    number: of the part in the map. An append adds one part, and its change names the drive.
+    """
+    later = [one.source for one in header.changes if one.source]
+    is_appended = all(one.command.startswith('map append ') for one in header.changes)
+    if is_appended and len(header.parts) == 1 + len(later):
+        return [header.source, *later][number]
+    return header.source + (f' and {len(later)} more' if later else '')
 
 
 def _left_out(place_map: PlaceMap) -> Iterator[str]:

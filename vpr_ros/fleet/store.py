@@ -39,6 +39,7 @@ from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.names import printable
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.fleet.engine import (
+    RESTORE,
     ConflictError,
     Database,
     MissingTableError,
@@ -401,8 +402,8 @@ class PartTable:
         if not is_counted or part_digest(self.keys) != part:
             raise FleetError(
                 f'{table.where}: the digest of its {len(row)} places differs from the name of the '
-                'table, so the table is damaged; restore it from a copy, or push the maps to '
-                'another fleet'
+                'table, so the table is damaged; '
+                f'{RESTORE}'
             )
         self.x_m, self.y_m = x_m[order], y_m[order]  # [n]
         self.row_ids: NDArray[np.int64] = row_ids[order].astype(np.int64)  # [n]
