@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_of, yaw_quat
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose, quat_multiply, yaw_of, yaw_quat
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
@@ -123,6 +123,41 @@ def test_the_covariance_grows_with_spread_and_shrinks_with_similarity_and_number
     assert near < wide
     assert sigma([50, 51, 49], [0.98] * 3) < near < sigma([50, 51, 49], [0.6] * 3)
     assert sigma([50, 50, 50], [0.9] * 3) < sigma([50], [0.9])
+
+
+def test_the_covariance_holds_the_spread_of_the_places_along_the_axes_of_the_map() -> None:
+    """Two places lie 1 m apart along y, and are turned by 0.2 rad about z, of a robot on its side.
+
+    Each is 0.5 m and 0.1 rad from their mean. What one match leaves unsure is alike in x, y and z.
+    """
+    on_its_side = np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+    poses = np.array(
+        [
+            [3, 7 + side * 0.5, 0, *quat_multiply(yaw_quat(side * 0.1), on_its_side)]
+            for side in (-1, 1)
+        ]
+    )
+    found = Candidates(np.arange(2), np.full(2, 0.9, np.float32), poses)
+    fix = estimate(weighed(found, CONFIG), CONFIG, has_heading=True)
+    assert isinstance(fix, Fix)
+    np.testing.assert_allclose(fix.pose, [3, 7, 0, *on_its_side], atol=1e-9)
+    x, y, z, roll, pitch, yaw = np.diag(fix.covariance)
+    assert [y - x, z - x] == pytest.approx([0.25, 0], abs=1e-9)
+    assert [yaw - roll, pitch - roll] == pytest.approx([0.01, 0], abs=1e-9)
+    apart = fix.covariance - np.diag(np.diag(fix.covariance))
+    np.testing.assert_allclose(apart[:3, :3], 0, atol=1e-9)
+
+
+def test_the_covariance_of_one_match_is_a_share_of_the_extent_of_a_place() -> None:
+    """Descriptors of similarity 0.5 lie 1 apart: half of 5 m, and half of the angle in radians."""
+    pose = straight_drive(1)
+    found = Candidates(np.array([0]), np.array([0.5], np.float32), pose, np.ones(1, np.float32))
+    mode = strongest_mode(found, CONFIG, has_heading=True)
+    fix = fix_at(found, mode, 0.99, CONFIG, has_heading=True)
+    half_rad = np.radians(CONFIG.agreement_heading) / 2
+    np.testing.assert_allclose(
+        np.sqrt(np.diag(fix.covariance)), [2.5] * 3 + [half_rad] * 3, rtol=1e-6
+    )
 
 
 def test_the_pose_is_the_robots_not_the_cameras(tmp_path: Path) -> None:

@@ -85,6 +85,15 @@ def test_the_mean_of_a_rotation_and_its_negative_is_that_rotation(quat):
     assert angle_between(mean, quat) < 1e-6
 
 
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 9)), min_size=1, max_size=9))
+def test_the_mean_of_headings_is_the_direction_of_their_weighted_sum(headings):
+    """A quaternion about z holds the sine and the cosine of half the heading."""
+    yaw, weights = np.array(headings).T
+    half = np.arctan2(weights @ np.sin(yaw), weights @ np.cos(yaw)) / 2
+    mean = mean_quat(yaw_quat(yaw), weights)
+    np.testing.assert_allclose(mean, [0, 0, np.sin(half), np.cos(half)], atol=1e-9)
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_poses_that_are_no_numbers_are_refused_by_name(bad):
     with pytest.raises(VprError, match=r'odometry.*NaN'):
