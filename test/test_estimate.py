@@ -8,11 +8,13 @@ import pytest
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.geometry import FORWARD_CAMERA, compose, quat_multiply, yaw_of, yaw_quat
+from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
     estimate,
     fix_at,
+    observe_mode,
     strongest_mode,
     weighed,
 )
@@ -99,6 +101,43 @@ def test_a_position_is_drawn_to_the_place_whose_cells_match(place_map: PlaceMap)
     assert before == pytest.approx(51, abs=0.01) and after > 51.5
 
 
+def along_x(
+    x_m: list[float], similarity: list[float], *, weight: list[float], match: list[float]
+) -> Candidates:
+    poses = straight_drive(len(x_m))
+    poses[:, :3] = np.column_stack([x_m, np.zeros((len(x_m), 2))])
+    columns = [np.array(values, np.float32) for values in (similarity, weight, match)]
+    return Candidates(np.arange(len(x_m)), columns[0], poses, columns[1], match=columns[2])
+
+
+@pytest.mark.parametrize(
+    ('near_m', 'other', 'match', 'contradicted'),
+    [([0.0, 3.0], 0.8, 0.02, False), ([20.0, 30.0], 0.9, 0.0, True)],
+)
+def test_the_mode_of_a_belief_is_observed_against_what_the_image_alone_tells(
+    near_m: list[float], other: float, match: float, contradicted: bool
+) -> None:
+    """Weights 0.5 at 0 m, 0.3 at 2 m and 0.2 at 12 m: their mean is 3 m, their variance 21 m2."""
+    believed = along_x(
+        [0.0, 2.0, 12.0], [0.88, 0.9, 0.7], weight=[0.5, 0.3, 0.2], match=[0.0, 0.0, 0.0]
+    )
+    image = along_x(
+        [*near_m, 12.0], [0.9, 0.85, 0.8], weight=[0.0, 0.0, 0.0], match=[0.02, 0.01, 0.004]
+    )
+    mode = strongest_mode(believed, CONFIG, has_heading=True)
+    expected = observe(
+        0.8,
+        0.9,
+        (1 - other) / (1 - 0.9),
+        np.sqrt(21) / CONFIG.agreement_radius,
+        match=match,
+        other_match=0.02 if contradicted else 0.004,
+        rival=0.2,
+        contradicted=contradicted,
+    )
+    np.testing.assert_allclose(observe_mode(believed, image, mode, CONFIG), expected, rtol=1e-5)
+
+
 def test_opposite_headings_at_one_spot_disagree(tmp_path: Path) -> None:
     poses = np.concatenate([straight_drive(1), straight_drive(1, yaw_rad=np.pi)])
     both_ways = write_map(tmp_path / 'map', unit_rows(2, 16), poses)
@@ -171,9 +210,12 @@ def test_the_pose_is_the_robots_not_the_cameras(tmp_path: Path) -> None:
 
 
 def test_a_map_without_headings_says_that_it_knows_none(tmp_path: Path) -> None:
-    place_map = write_map(tmp_path / 'map', unit_rows(3, 16), straight_drive(3), has_heading=False)
+    poses = straight_drive(3)
+    poses[:, 3:] = yaw_quat(np.array([-0.3, 0.0, 0.3]))
+    place_map = write_map(tmp_path / 'map', unit_rows(3, 16), poses, has_heading=False)
     covariance = fix_of(place_map, [0, 1, 2], [0.9] * 3).covariance
     assert (np.sqrt(np.diag(covariance)[3:]) > 1.5).all()
+    assert not covariance[:3, 3:].any() and not covariance[3:, :3].any()
 
 
 def test_a_prior_restricts_the_search_to_its_cylinder(place_map: PlaceMap) -> None:
