@@ -146,6 +146,14 @@ def test_one_pose_is_a_trajectory():
     assert known.tolist() == [False, True, False]
 
 
+def test_the_usual_speed_is_the_median_of_the_steps():
+    track = np.tile(IDENTITY, (5, 1))
+    track[:, 1] = [0, 1, 2, 11, 11.5]  # 2, 2, 18 and, in no time that tells, 0.5 m / 1 us
+    drive = Trajectory(nanoseconds(0, 0.5, 1, 1.5, 1.500001), track)
+    assert drive.usual_speed_mps == pytest.approx(2)
+    assert straight(5).usual_speed_mps == 0
+
+
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
 def test_stamps_in_any_order_with_repeats_become_strictly_increasing(stamps):
     track = np.tile(IDENTITY, (len(stamps), 1))
