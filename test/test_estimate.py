@@ -138,6 +138,14 @@ def test_the_mode_of_a_belief_is_observed_against_what_the_image_alone_tells(
     np.testing.assert_allclose(observe_mode(believed, image, mode, CONFIG), expected, rtol=1e-5)
 
 
+def test_where_all_that_looks_alike_lies_in_the_mode_the_least_similar_is_the_next_place() -> None:
+    few = {'weight': [0.5, 0.4], 'match': [0.0, 0.0]}
+    believed = along_x([0.0, 2.0], [0.9, 0.8], **few)
+    mode = strongest_mode(believed, CONFIG, has_heading=True)
+    ratio = observe_mode(believed, believed, mode, CONFIG)[2]
+    assert ratio == pytest.approx((1 - 0.8) / (1 - 0.9), rel=1e-5)
+
+
 def test_opposite_headings_at_one_spot_disagree(tmp_path: Path) -> None:
     poses = np.concatenate([straight_drive(1), straight_drive(1, yaw_rad=np.pi)])
     both_ways = write_map(tmp_path / 'map', unit_rows(2, 16), poses)
