@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
-from vpr_ros.core.geometry import FORWARD_CAMERA, compose, yaw_of, yaw_quat
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose, quat_multiply, yaw_of, yaw_quat
+from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
     estimate,
     fix_at,
+    observe_mode,
     strongest_mode,
     weighed,
 )
@@ -99,6 +101,51 @@ def test_a_position_is_drawn_to_the_place_whose_cells_match(place_map: PlaceMap)
     assert before == pytest.approx(51, abs=0.01) and after > 51.5
 
 
+def along_x(
+    x_m: list[float], similarity: list[float], *, weight: list[float], match: list[float]
+) -> Candidates:
+    poses = straight_drive(len(x_m))
+    poses[:, :3] = np.column_stack([x_m, np.zeros((len(x_m), 2))])
+    columns = [np.array(values, np.float32) for values in (similarity, weight, match)]
+    return Candidates(np.arange(len(x_m)), columns[0], poses, columns[1], match=columns[2])
+
+
+@pytest.mark.parametrize(
+    ('near_m', 'other', 'match', 'contradicted'),
+    [([0.0, 3.0], 0.8, 0.02, False), ([20.0, 30.0], 0.9, 0.0, True)],
+)
+def test_the_mode_of_a_belief_is_observed_against_what_the_image_alone_tells(
+    near_m: list[float], other: float, match: float, contradicted: bool
+) -> None:
+    """Weights 0.5 at 0 m, 0.3 at 2 m and 0.2 at 12 m: their mean is 3 m, their variance 21 m2."""
+    believed = along_x(
+        [0.0, 2.0, 12.0], [0.88, 0.9, 0.7], weight=[0.5, 0.3, 0.2], match=[0.0, 0.0, 0.0]
+    )
+    image = along_x(
+        [*near_m, 12.0], [0.9, 0.85, 0.8], weight=[0.0, 0.0, 0.0], match=[0.02, 0.01, 0.004]
+    )
+    mode = strongest_mode(believed, CONFIG, has_heading=True)
+    expected = observe(
+        0.8,
+        0.9,
+        (1 - other) / (1 - 0.9),
+        np.sqrt(21) / CONFIG.agreement_radius,
+        match=match,
+        other_match=0.02 if contradicted else 0.004,
+        rival=0.2,
+        contradicted=contradicted,
+    )
+    np.testing.assert_allclose(observe_mode(believed, image, mode, CONFIG), expected, rtol=1e-5)
+
+
+def test_where_all_that_looks_alike_lies_in_the_mode_the_least_similar_is_the_next_place() -> None:
+    few = {'weight': [0.5, 0.4], 'match': [0.0, 0.0]}
+    believed = along_x([0.0, 2.0], [0.9, 0.8], **few)
+    mode = strongest_mode(believed, CONFIG, has_heading=True)
+    ratio = observe_mode(believed, believed, mode, CONFIG)[2]
+    assert ratio == pytest.approx((1 - 0.8) / (1 - 0.9), rel=1e-5)
+
+
 def test_opposite_headings_at_one_spot_disagree(tmp_path: Path) -> None:
     poses = np.concatenate([straight_drive(1), straight_drive(1, yaw_rad=np.pi)])
     both_ways = write_map(tmp_path / 'map', unit_rows(2, 16), poses)
@@ -125,6 +172,41 @@ def test_the_covariance_grows_with_spread_and_shrinks_with_similarity_and_number
     assert sigma([50, 50, 50], [0.9] * 3) < sigma([50], [0.9])
 
 
+def test_the_covariance_holds_the_spread_of_the_places_along_the_axes_of_the_map() -> None:
+    """Two places lie 1 m apart along y, and are turned by 0.2 rad about z, of a robot on its side.
+
+    Each is 0.5 m and 0.1 rad from their mean. What one match leaves unsure is alike in x, y and z.
+    """
+    on_its_side = np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+    poses = np.array(
+        [
+            [3, 7 + side * 0.5, 0, *quat_multiply(yaw_quat(side * 0.1), on_its_side)]
+            for side in (-1, 1)
+        ]
+    )
+    found = Candidates(np.arange(2), np.full(2, 0.9, np.float32), poses)
+    fix = estimate(weighed(found, CONFIG), CONFIG, has_heading=True)
+    assert isinstance(fix, Fix)
+    np.testing.assert_allclose(fix.pose, [3, 7, 0, *on_its_side], atol=1e-9)
+    x, y, z, roll, pitch, yaw = np.diag(fix.covariance)
+    assert [y - x, z - x] == pytest.approx([0.25, 0], abs=1e-9)
+    assert [yaw - roll, pitch - roll] == pytest.approx([0.01, 0], abs=1e-9)
+    apart = fix.covariance - np.diag(np.diag(fix.covariance))
+    np.testing.assert_allclose(apart[:3, :3], 0, atol=1e-9)
+
+
+def test_the_covariance_of_one_match_is_a_share_of_the_extent_of_a_place() -> None:
+    """Descriptors of similarity 0.5 lie 1 apart: half of 5 m, and half of the angle in radians."""
+    pose = straight_drive(1)
+    found = Candidates(np.array([0]), np.array([0.5], np.float32), pose, np.ones(1, np.float32))
+    mode = strongest_mode(found, CONFIG, has_heading=True)
+    fix = fix_at(found, mode, 0.99, CONFIG, has_heading=True)
+    half_rad = np.radians(CONFIG.agreement_heading) / 2
+    np.testing.assert_allclose(
+        np.sqrt(np.diag(fix.covariance)), [2.5] * 3 + [half_rad] * 3, rtol=1e-6
+    )
+
+
 def test_the_pose_is_the_robots_not_the_cameras(tmp_path: Path) -> None:
     camera_ahead = FORWARD_CAMERA + np.array([0.5, 0, 1.2, 0, 0, 0, 0])
     base = np.array([[3.0, 4.0, 0.0, *yaw_quat(0.7)]])
@@ -136,9 +218,12 @@ def test_the_pose_is_the_robots_not_the_cameras(tmp_path: Path) -> None:
 
 
 def test_a_map_without_headings_says_that_it_knows_none(tmp_path: Path) -> None:
-    place_map = write_map(tmp_path / 'map', unit_rows(3, 16), straight_drive(3), has_heading=False)
+    poses = straight_drive(3)
+    poses[:, 3:] = yaw_quat(np.array([-0.3, 0.0, 0.3]))
+    place_map = write_map(tmp_path / 'map', unit_rows(3, 16), poses, has_heading=False)
     covariance = fix_of(place_map, [0, 1, 2], [0.9] * 3).covariance
     assert (np.sqrt(np.diag(covariance)[3:]) > 1.5).all()
+    assert not covariance[:3, 3:].any() and not covariance[3:, :3].any()
 
 
 def test_a_prior_restricts_the_search_to_its_cylinder(place_map: PlaceMap) -> None:

@@ -50,6 +50,7 @@ from vpr_ros.session.events import (
 )
 from vpr_ros.session.session import Session
 from vpr_ros.session.tracker import JUMPS, REPETITIONS, State
+from vpr_ros.session.whereabouts import Gps
 
 
 @pytest.fixture(scope='module')
@@ -155,6 +156,18 @@ def test_an_initial_pose_on_another_floor_is_refused(tmp_path: Path) -> None:
     assert 'and 7.1 m in z; the pose is ignored' in texts(answers)
     fits = session.handle(initial_pose(20.0, z_m=28.0, z_variance=0.5))
     assert not any(isinstance(answer, Refused) for answer in fits)
+
+
+@pytest.mark.parametrize('across', [0, 1], ids=['x', 'y'])
+def test_an_initial_pose_reaches_as_far_as_its_less_sure_direction(
+    place_map: PlaceMap, across: int
+) -> None:
+    """It is 25 m off the street, and 10 m is one standard deviation of x or of y."""
+    event = initial_pose(20.0, 25.0, variance=0.01)
+    covariance = event.covariance.copy()
+    covariance[across, across] = 100.0
+    answers = session_on(place_map).handle(replace(event, covariance=covariance))
+    assert not any(isinstance(answer, Refused) for answer in answers)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +286,24 @@ def test_gps_that_comes_while_an_image_waits_restricts_its_search(place_map: Pla
     session = session_on(place_map, belief=False, min_similarity=-1.0, agreement_radius=3.0)
     (found,) = outcomes(answers_of(session, [gps(78, 99.9), gps(80, 100.3), image_at(10, 100)]))
     assert abs(found.pose[0] - 80) < 10
+
+
+def test_only_seconds_in_a_row_without_a_fix_take_gps_away() -> None:
+    fix, none = Fix(IDENTITY, np.eye(6), 0.99, 0), NoFix(Reason.NOT_SURE, 0.5)
+    used = Gps()
+    for second, outcome in enumerate([none, fix, none, none, none, none, none, none, none]):
+        used.take(gps(0.0, second), radius_m=10.0)
+        assert used.prior(second * SECOND) is not None
+        used.learn(outcome, second * SECOND, second * SECOND)
+    assert used.prior(8 * SECOND) is None  # 6 s after the first without one
+
+
+def test_a_robot_that_gps_has_beside_the_map_may_be_off_it() -> None:
+    """An operator's initial pose is on the map; GPS is as good off it."""
+    told = Gps()
+    told.take(gps(0.0, 1.0), radius_m=10.0)
+    prior = told.prior(SECOND)
+    assert prior is not None and not prior.on_map
 
 
 @pytest.mark.parametrize('belief', [True, False])

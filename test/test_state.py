@@ -7,8 +7,15 @@ import pytest
 
 from vpr_ros.core.geometry import IDENTITY, compose, yaw_quat
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
-from vpr_ros.session.smooth import Glide, SmoothTransform
-from vpr_ros.session.tracker import CONFIRMATIONS, JUMPS, PATIENCE, State, Tracker
+from vpr_ros.session.smooth import _AGREEING_OUTLIERS, Glide, SmoothTransform
+from vpr_ros.session.tracker import (
+    CONFIRMATIONS,
+    JUMPS,
+    PATIENCE,
+    REPETITIONS,
+    State,
+    Tracker,
+)
 
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
 UNSURE = NoFix(Reason.NOT_SURE, 0.8)
@@ -82,6 +89,26 @@ def test_a_robot_may_have_driven_far_where_no_fix_came_for_long() -> None:
     assert states(*known, *seconds, fix_at(40.0), period_s=0.1)[-1] is State.TENTATIVE
 
 
+@pytest.mark.parametrize(('x_m', 'expected'), [(69.0, State.LOCALIZED), (71.0, State.TENTATIVE)])
+def test_a_fix_is_in_reach_up_to_two_errors_and_the_way_driven(
+    x_m: float, expected: State
+) -> None:
+    """In 30 s at 2 m/s: 60 m, and 5 m that each of the two fixes may be wrong."""
+    known = [FIX] * CONFIRMATIONS
+    assert states(*known, fix_at(x_m), period_s=30.0)[-1] is expected
+
+
+def test_one_fix_makes_a_lost_robot_tentative_wherever_it_lies() -> None:
+    lost = [*[FIX] * CONFIRMATIONS, *[AWAY] * PATIENCE]
+    assert [states(*lost, fix)[-1] for fix in (FIX, fix_at(400.0))] == [State.TENTATIVE] * 2
+
+
+def test_a_lost_robot_that_sees_the_same_image_stays_lost() -> None:
+    repeated = [NoFix(Reason.REPEATED)] * (REPETITIONS + 1)
+    assert set(states(*repeated)) == {State.LOST}
+    assert states(*[FIX] * CONFIRMATIONS, *repeated)[-1] is State.TENTATIVE
+
+
 def at(x_m: float) -> np.ndarray:
     return IDENTITY + np.array([x_m, 0, 0, 0, 0, 0, 0])
 
@@ -91,6 +118,16 @@ def test_one_far_estimate_does_not_move_the_transform() -> None:
     smooth.step(at(1.0), IDENTITY, 0.5)
     assert smooth.step(at(40.0), IDENTITY, 0.5)[0] == 1.0
     assert smooth.step(at(1.2), IDENTITY, 0.5)[0] == pytest.approx(1.04)
+
+
+def test_far_estimates_count_only_in_a_row() -> None:
+    smooth = SmoothTransform()
+    for x_m in (1.0, *[40.0] * (_AGREEING_OUTLIERS - 1), 1.0, *[40.0] * (_AGREEING_OUTLIERS - 1)):
+        assert smooth.step(at(x_m), IDENTITY, 0.5)[0] == pytest.approx(1.0)
+    assert smooth.step(at(40.0), IDENTITY, 0.5)[0] > 1.0
+    smooth.reset()
+    for x_m in (1.0, *[40.0] * (_AGREEING_OUTLIERS - 1)):
+        assert smooth.step(at(x_m), IDENTITY, 0.5)[0] == 1.0
 
 
 def test_estimates_that_agree_pull_it_little_by_little() -> None:

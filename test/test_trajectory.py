@@ -85,6 +85,15 @@ def test_the_mean_of_a_rotation_and_its_negative_is_that_rotation(quat):
     assert angle_between(mean, quat) < 1e-6
 
 
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 9)), min_size=1, max_size=9))
+def test_the_mean_of_headings_is_the_direction_of_their_weighted_sum(headings):
+    """A quaternion about z holds the sine and the cosine of half the heading."""
+    yaw, weights = np.array(headings).T
+    half = np.arctan2(weights @ np.sin(yaw), weights @ np.cos(yaw)) / 2
+    mean = mean_quat(yaw_quat(yaw), weights)
+    np.testing.assert_allclose(mean, [0, 0, np.sin(half), np.cos(half)], atol=1e-9)
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_poses_that_are_no_numbers_are_refused_by_name(bad):
     with pytest.raises(VprError, match=r'odometry.*NaN'):
@@ -135,6 +144,14 @@ def test_photos_know_their_own_stamps_only():
 def test_one_pose_is_a_trajectory():
     _, known = straight(5).at(nanoseconds(4, 5, 6))
     assert known.tolist() == [False, True, False]
+
+
+def test_the_usual_speed_is_the_median_of_the_steps():
+    track = np.tile(IDENTITY, (5, 1))
+    track[:, 1] = [0, 1, 2, 11, 11.5]  # 2, 2, 18 and, in no time that tells, 0.5 m / 1 us
+    drive = Trajectory(nanoseconds(0, 0.5, 1, 1.5, 1.500001), track)
+    assert drive.usual_speed_mps == pytest.approx(2)
+    assert straight(5).usual_speed_mps == 0
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))

@@ -25,7 +25,7 @@ class Candidates:
     similarity: Similarity  # [K], in [-1, 1]; non-increasing where ranked by it alone
     map_T_base: Poses  # [K, 7], where this robot would be at each
     weight: NDArray[np.float32] | None = None  # [K], of the judge, non-increasing; sums to <= 1
-    match: NDArray[np.float32] | None = None  # [K], of cells, in [0, 1]; NaN where not matched
+    match: NDArray[np.float32] | None = None  # [K], of cells, in [0, 1]; None: not matched
 
     def __len__(self) -> int:
         """Number of candidates, K."""
