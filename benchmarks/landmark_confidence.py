@@ -240,7 +240,7 @@ def cut(image: Image, camera: Camera) -> Image:
     return cv2.resize(image, (camera.width_px, camera.height_px), interpolation=cv2.INTER_AREA)
 
 
-def unposed(folder: Path, describer: OnnxDescriber) -> Driven:
+def unposed(folder: Path) -> Driven:
     """The first images of a folder."""
     part = next(folder / name for name in ('queries', 'images') if (folder / name).is_dir())
     files = sorted(part.iterdir())[:FOREIGN_FRAMES]
@@ -282,7 +282,7 @@ def collect(
         pairs = list(pairs_of(data, town, folder))
         for path in dict.fromkeys(pair.driven for pair in pairs):
             drives[path] = driven_of(path, describer)
-        foreign = [unposed(data / name, describer) for name in UNPOSED if (data / name).is_dir()]
+        foreign = [unposed(data / name) for name in UNPOSED if (data / name).is_dir()]
         for number, pair in enumerate(pairs):
             done = output / f'{kind}+{pair.group}+{pair.name}.npz'
             names = {pair.group, f'{pair.group}+{pair.name}'}

@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import unit_rows
 
 from vpr_ros.core.mapping.index import ExactIndex, best_of
 from vpr_ros.core.recall import precision_recall, recall_at, recall_of_ranks
-
-
-def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @given(

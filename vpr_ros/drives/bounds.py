@@ -121,14 +121,18 @@ class BoundedRos2(Ros2Reader):
         {**Ros2Reader.STORAGE_PLUGINS, 'dir': BoundedFolder, '.db3': BoundedDb3}
     )
 
+    kept = staticmethod(bounded)  # what is kept of a topic
+
     @property
     def connections(self) -> list[Connection]:
         """The topics of the bag."""
-        return [bounded(entry) for entry in super().connections]
+        return [self.kept(entry) for entry in super().connections]
 
 
 class BoundedRos1(Ros1Reader):
     """A ROS 1 bag."""
+
+    kept = staticmethod(bounded)  # what is kept of a topic
 
     def open(self) -> None:
         """Open it."""
@@ -136,7 +140,7 @@ class BoundedRos1(Ros1Reader):
             if b'\n' not in file.read(_FIRST_LINE):  # rosbags reads up to one, however far
                 raise BoundError('it does not begin as a ROS 1 bag')
         super().open()
-        self.connections = [bounded(entry) for entry in self.connections]
+        self.connections = [self.kept(entry) for entry in self.connections]
 
 
 def _require_tables(address: str) -> None:

@@ -378,7 +378,7 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
     except Exception:  # see open_reader
         reader = None
     if reader is None:
-        refused = _refused(files, paths, error)
+        refused = _refused(files, paths)
         raise DriveError(f'{refused}: {diagnosis(refused, error)}') from error
     for text in foreign:
         _note(warnings, text)
@@ -397,7 +397,7 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
     return reader
 
 
-def _refused(files: Sequence[Path], paths: Sequence[Path], error: Exception) -> Path:
+def _refused(files: Sequence[Path], paths: Sequence[Path]) -> Path:
     """The file that a reader refused, as far as that is known; else what was given."""
     for file in files:
         try:
@@ -518,6 +518,10 @@ class _Sqlite3(BoundedDb3):
             )
 
 
+def _without_definition(entry: Connection) -> Connection:
+    return entry._replace(msgdef=LEFT_OUT, digest='')
+
+
 class _Folder(BoundedFolder):
     """A folder whose sqlite3 files are read so."""
 
@@ -530,22 +534,13 @@ class _KnownTypes2(BoundedRos2):
     STORAGE_PLUGINS = MappingProxyType(
         {**BoundedRos2.STORAGE_PLUGINS, 'dir': _Folder, '.db3': _Sqlite3}
     )
-
-    @property
-    def connections(self) -> list[Connection]:
-        return [_without_definition(entry) for entry in super().connections]
+    kept = staticmethod(_without_definition)
 
 
 class _KnownTypes1(BoundedRos1):
     """The same for ROS 1."""
 
-    def open(self) -> None:
-        super().open()
-        self.connections = [_without_definition(entry) for entry in self.connections]
-
-
-def _without_definition(entry: Connection) -> Connection:
-    return entry._replace(msgdef=LEFT_OUT, digest='')
+    kept = staticmethod(_without_definition)
 
 
 def _is_dropped(entry: Connection) -> bool:
