@@ -106,7 +106,6 @@ def drive_interval(
     *,
     drive: NDArray[np.int64] | None = None,
     least: int = BLOCK,
-    seed: int = 0,
 ) -> Interval:
     """95 % interval of the share of true ones among answers [Q], in the order of their frames.
 
@@ -123,7 +122,7 @@ def drive_interval(
     if fewest < FEWEST:
         stretches = sum(len(part) / length for part, length in zip(parts, lengths, strict=True))
         return wilson(float(hits.mean()), stretches)
-    return _percentiles(_drawn_means(parts, lengths, seed))
+    return _percentiles(_drawn_means(parts, lengths, seed=0))
 
 
 def difference_interval(
@@ -137,10 +136,10 @@ def difference_interval(
     if before.size == 0:
         return 0.0, 0.0
     rose = after.astype(np.float64) - before
-    return _percentiles(_drawn_means([rose], [block_length(rose, least=1)], seed))
+    return _percentiles(_drawn_means([rose], [block_length(rose, least=1)], seed=seed))
 
 
-def _drawn_means(parts: Sequence[Array], lengths: Sequence[int], seed: int) -> Array:
+def _drawn_means(parts: Sequence[Array], lengths: Sequence[int], *, seed: int) -> Array:
     """Means [RESAMPLES] of drives' values, of drives and of stretches in them drawn anew."""
     random = np.random.default_rng(seed)
     shape = (RESAMPLES, len(parts))
