@@ -106,7 +106,6 @@ def drive_interval(
     *,
     drive: NDArray[np.int64] | None = None,
     least: int = BLOCK,
-    seed: int = 0,
 ) -> Interval:
     """95 % interval of the share of true ones among answers [Q], in the order of their frames.
 
@@ -123,12 +122,10 @@ def drive_interval(
     if fewest < FEWEST:
         stretches = sum(len(part) / length for part, length in zip(parts, lengths, strict=True))
         return wilson(float(hits.mean()), stretches)
-    return _percentiles(_drawn_means(parts, lengths, seed))
+    return _percentiles(_drawn_means(parts, lengths))
 
 
-def difference_interval(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], *, seed: int = 0
-) -> Interval:
+def difference_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval:
     """95 % bootstrap interval of how much a share rose, from the same queries before and after.
 
     before, after: [Q], in the order of the images. Queries are drawn as pairs, so that those which
@@ -137,12 +134,12 @@ def difference_interval(
     if before.size == 0:
         return 0.0, 0.0
     rose = after.astype(np.float64) - before
-    return _percentiles(_drawn_means([rose], [block_length(rose, least=1)], seed))
+    return _percentiles(_drawn_means([rose], [block_length(rose, least=1)]))
 
 
-def _drawn_means(parts: Sequence[Array], lengths: Sequence[int], seed: int) -> Array:
+def _drawn_means(parts: Sequence[Array], lengths: Sequence[int]) -> Array:
     """Means [RESAMPLES] of drives' values, of drives and of stretches in them drawn anew."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     shape = (RESAMPLES, len(parts))
     chosen = random.integers(len(parts), size=shape) if parts[1:] else np.zeros(shape, np.int64)
     sums, counts = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
