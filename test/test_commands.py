@@ -333,7 +333,15 @@ def test_calibration_is_fitted_kept_in_the_map_and_named_when_it_is_not(
     assert re.search(rf'judged on \d+ frames of the drive, fitted on {kept.frames} of four', said)
     assert kept.source == 'drive' and kept.radius_m == 5.0 and kept.frames > 40
 
+    elsewhere = write_posed_folder(
+        tmp_path / 'elsewhere', [*PLACES, *PLACES[::-1]] * 2, spacing_m=1000.0
+    )
     path = mapped / 'map.yaml'
+    before = path.read_bytes()
+    assert calibrate.main([*arguments, str(elsewhere)]) == 2
+    assert 'with poses in the frame of the map (map)' in capsys.readouterr().err
+    assert path.read_bytes() == before
+
     values = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(values | {'calibration': {'bias': 1.0}}))
     assert map.main(['info', str(mapped)]) == 0

@@ -23,6 +23,7 @@ from vpr_ros.cli.options import (
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
+from vpr_ros.core.errors import DriveError
 from vpr_ros.core.localizing.confidence import as_dict
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
@@ -69,6 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = calibrate(images, localizer, arguments.radius, source=Path(arguments.bag).name)
     say_drive(drive)
     print(table(found))
+    if not found.has_right_frames:
+        raise DriveError(
+            f'{drive.name}: in no frame is the best place within {arguments.radius:g} m of the '
+            'true pose; nothing was changed. Take a drive along the mapped route, with poses in '
+            f'the frame of the map ({header.frame_id})'
+        )
     if found.after.error > found.before.error:
         print('note: the previous calibration fits these frames better', file=sys.stderr)
     if not arguments.dry_run:

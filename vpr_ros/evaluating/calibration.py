@@ -47,6 +47,11 @@ class Calibrated:
     before: Reliability  # both on frames that were held out
     after: Reliability
 
+    @property
+    def has_right_frames(self) -> bool:
+        """Whether the best place was right in any of these frames."""
+        return bool(np.nansum(self.after.true) > 0)
+
 
 def calibration_images(
     drive: Drive, describer: Describer, *, max_pose_gap_s: float | None
