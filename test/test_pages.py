@@ -329,7 +329,7 @@ OWN = r'maps of their own place \| \d+ \| ([\d, of%.\[\]]+) \|'
 OWN_FALSE = r'maps of their own place \| \d+ \| (\d+ of [\d,]+),'
 
 ALL_TOLD = (
-    Told(SPEED, JPEG.format(10), (whole,) * 2, 'README.md', '{} ms at the median and {} ms for'),
+    Told(SPEED, JPEG.format(10), (whole,) * 2, 'README.md', '{} ms at the median and {} ms at'),
     Told(SPEED, JPEG.format(30), (whole,) * 2, INDEX, 'beside other programs | {} ms'),
     Told(SPEED, r' \| (\d+) MB resident', (as_is,), SCALE, 'measured: [{} to'),
     Told(SPEED, MAKING, (as_is,), SCALE, '[{} images per second on two cores]'),
