@@ -44,7 +44,7 @@ from vpr_ros.session.events import (
 )
 from vpr_ros.session.mailbox import Mailbox
 from vpr_ros.session.odometry import _KEPT
-from vpr_ros.session.tracker import State
+from vpr_ros.session.tracker import JUMPS, State
 from vpr_ros.session.worker import Worker
 
 NUMBERS = st.floats(-300, 300) | st.sampled_from([float('nan'), float('inf')])
@@ -84,6 +84,12 @@ class AnyEvents(RuleBasedStateMachine):
         self.session = session_on(the_street(), **values)
         self.now_s = 100.0
         self.away = 0
+        self.fixes: list[Fix] = []
+
+    def is_out_of_reach(self, fix: Fix) -> bool:
+        """Of one of the fixes before it, which is the only reason to be LOST with a fix."""
+        apart_m = [np.linalg.norm(fix.pose[:3] - one.pose[:3]) for one in self.fixes[-JUMPS:]]
+        return max(apart_m, default=0.0) > 2 * self.session.localizer.config.agreement_radius
 
     @rule(
         place=st.integers(0, PLACES - 1) | st.sampled_from([DARK, BROKEN]),
@@ -101,7 +107,8 @@ class AnyEvents(RuleBasedStateMachine):
                 assert self.session.state is State.LOST
             if isinstance(outcome, Fix):
                 assert np.isfinite(outcome.pose).all() and np.isfinite(outcome.covariance).all()
-                assert self.session.state is not State.LOST
+                assert self.session.state is not State.LOST or self.is_out_of_reach(outcome)
+                self.fixes.append(outcome)
 
     @rule(steps=st.integers(1, 40))
     def a_stretch_of_the_street(self, steps: int) -> None:
