@@ -54,14 +54,13 @@ class Training:
         """Of all frames, or of those to which none of some places belongs."""
         chosen = ~np.isin(self.mapped, without) & ~np.isin(self.driven, without)
         left_out = f', without {" and ".join(without)}' if without else ''
-        made = fit(
+        return fit(
             self.observed[chosen],
             self.right[chosen],
-            prior=_START,
+            prior=replace(_START, usual=self.usual),
             source=f'first halves{left_out}',
             held=LIGHT_BOUND,
         )
-        return replace(made, usual=self.usual)
 
     def usual_of_right(self) -> tuple[float, ...]:
         """What right places have, in the order of USUAL: the median of the places' medians."""

@@ -334,7 +334,7 @@ def test_calibration_is_fitted_kept_in_the_map_and_named_when_it_is_not(
     assert kept.source == 'drive' and kept.radius_m == 5.0 and kept.frames > 40
 
     elsewhere = write_posed_folder(
-        tmp_path / 'elsewhere', [*PLACES, *PLACES[::-1]] * 2, spacing_m=1000.0
+        tmp_path / 'elsewhere', [*PLACES[1:], *PLACES[:0:-1]] * 2, spacing_m=1000.0
     )
     path = mapped / 'map.yaml'
     before = path.read_bytes()

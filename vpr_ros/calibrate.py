@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = calibrate(images, localizer, arguments.radius, source=Path(arguments.bag).name)
     say_drive(drive)
     print(table(found))
-    if not found.has_right_frames:
+    if not found.is_ever_right:
         raise DriveError(
             f'{drive.name}: in no frame is the best place within {arguments.radius:g} m of the '
             'true pose; nothing was changed. Take a drive along the mapped route, with poses in '

@@ -46,11 +46,7 @@ class Calibrated:
     calibration: Calibration
     before: Reliability  # both on frames that were held out
     after: Reliability
-
-    @property
-    def has_right_frames(self) -> bool:
-        """Whether the best place was right in any of these frames."""
-        return bool(np.nansum(self.after.true) > 0)
+    is_ever_right: bool  # whether the best place was right in any frame of the drive
 
 
 def calibration_images(
@@ -94,7 +90,7 @@ def calibrate(
         reliability(found.probability(observed), right) for found in (localizer.calibration, made)
     )
     kept = replace(made, error=after.error, radius_m=radius_m, risk_ratio=prior.risk_ratio)
-    return Calibrated(kept, before, after)
+    return Calibrated(kept, before, after, is_ever_right=bool(passes[0][1].any()))
 
 
 def table(found: Calibrated) -> str:
