@@ -23,6 +23,8 @@ from vpr_ros.core.localizing.confidence import (
     model_calibration_of,
     observe,
     reliability,
+    said_by_landmarks,
+    with_landmarks,
     with_odds,
 )
 from vpr_ros.core.localizing.config import LocalizerConfig
@@ -105,6 +107,16 @@ def test_landmarks_do_not_speak_past_what_the_drive_believes() -> None:
         assert isinstance(verdict.with_evidence(4.0), Fix) == is_fix
         against = verdict.with_evidence(-4.0)
         assert isinstance(against, NoFix) and against.probability < 0.1
+
+
+def test_landmarks_speak_only_against_an_answer_where_the_image_matches_another_place_better() -> (
+    None
+):
+    for match, other, nats in ((0.002, 0.001, 3.0), (0.001, 0.002, 0.0)):
+        observed = observe(0.9, 0.8, 1.1, 0.2, match=match, other_match=other, rival=0.01)
+        assert said_by_landmarks(3.0, observed) == nats
+        assert said_by_landmarks(-3.0, observed) == -3.0
+        assert (with_landmarks(0.7, 3.0, observed) > 0.7) == (nats > 0)
 
 
 def test_fixes_are_given_down_to_a_risk_above_their_mean_risk() -> None:

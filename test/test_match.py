@@ -101,6 +101,15 @@ def test_a_match_counts_by_how_far_it_stands_out_and_never_against_a_place() -> 
     assert log_likelihood(np.zeros(1, np.float32)).tolist() == [0]
 
 
+def test_a_match_that_stands_out_little_tells_more_where_right_places_match_less() -> None:
+    match = np.array([0.001, 0.001, 0.002], np.float32)
+    night, usual, day = (
+        log_likelihood(match, more_than_usual=more)[-1] for more in (-0.8, 0.0, 1.5)
+    )
+    assert night > usual > day == 0.0
+    assert night < usual + 0.8  # it is the same picture for all that
+
+
 def test_what_is_told_of_a_place_multiplies_its_likelihood() -> None:
     grid = place_grid(np.arange(30)[:, None] * np.array([1.0, 0, 0]), np.arange(30) * SECOND)
     flat = WholeBackground(np.zeros(30, np.float32), np.ones(30, np.float32))

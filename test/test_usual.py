@@ -42,6 +42,7 @@ def test_what_light_changes_is_compared_and_nothing_else() -> None:
     others = np.setdiff1d(np.arange(len(before)), COMPARED)
     assert after[others].tolist() == before[others].tolist()
     assert after[SIMILARITY] > before[SIMILARITY] and after[MATCH] > before[MATCH]
+    assert usual.match_difference == before[MATCH] - after[MATCH]
 
 
 def test_at_night_a_right_place_comes_to_look_as_right_places_do_by_day() -> None:

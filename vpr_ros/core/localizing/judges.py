@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.belief import IDENTICAL, Belief
-from vpr_ros.core.localizing.confidence import Calibration, with_landmarks
+from vpr_ros.core.localizing.confidence import Calibration, said_by_landmarks, with_landmarks
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
@@ -190,8 +190,11 @@ class Drive:
 
     def hear(self, verdict: Verdict, nats: float) -> None:
         """See Judge.hear: of several images in a row it counts in part, for they show the same."""
-        if verdict.agreeing is not None and nats:
-            self._belief.hear(verdict.agreeing, _HEARD * nats)
+        if verdict.agreeing is None or verdict.observed is None:
+            return
+        said = said_by_landmarks(nats, verdict.observed)
+        if said:
+            self._belief.hear(verdict.agreeing, _HEARD * said)
 
     def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
         """See Judge.conclude: a fix tells how alike images and right places look on this drive."""
@@ -229,7 +232,8 @@ class Drive:
         similar = found.similar
         told = None
         if similar.match is not None:
-            told = similar.place_index, log_likelihood(similar.match)
+            more = self._usual_of(query).match_difference
+            told = similar.place_index, log_likelihood(similar.match, more_than_usual=more)
         novelty = self._belief.step(
             query.descriptor if found.row is None else found.row,
             stamp_ns=query.stamp_ns,

@@ -21,6 +21,7 @@ Values: TypeAlias = NDArray[np.floating[Any]]
 _LEAST_SIMILAR = 0.01  # keeps the order of matches where a similarity is not positive
 LEAST_MATCH = 5e-5
 _SLOPE, _OFFSET, _MOST = 1.8, -1.0, 3.0  # of a log likelihood, in nats
+_WRONG_TOO = 0.4  # nats that wrong places stand out by, per nat that right ones match better
 
 
 def matched(similar: Candidates, query: Query, place_map: PlaceMap) -> Candidates:
@@ -59,12 +60,18 @@ def rank_by(similarity: Values, match: Values) -> Values:
     return np.asarray(np.maximum(similarity, _LEAST_SIMILAR) * match)
 
 
-def log_likelihood(match: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_likelihood(
+    match: NDArray[np.float32], *, more_than_usual: float = 0.0
+) -> NDArray[np.float32]:
     """How much likelier matches [K] are where the query was taken than elsewhere, in nats [K].
 
     A match counts by how far it stands out of the others: by dusk all of them are weak. It never
     counts against a place: where places are dense, most candidates are near the right one.
+
+    more_than_usual: how much better right places match on this drive than on others, in nats. By
+    day a wrong place stands out by as much as a right one does at night.
     """
-    usual = max(float(np.median(match)), LEAST_MATCH)
-    stands_out = np.log(np.maximum(match, LEAST_MATCH) / usual)
+    middle = max(float(np.median(match)), LEAST_MATCH)
+    stands_out = np.log(np.maximum(match, LEAST_MATCH) / middle)
+    stands_out -= _WRONG_TOO * more_than_usual
     return np.asarray(np.clip(_SLOPE * stands_out + _OFFSET, 0, _MOST), dtype=np.float32)

@@ -10,7 +10,7 @@ taken to look as the drives did that the calibration was fitted on.
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.localizing.confidence import COMPARED, Calibration
+from vpr_ros.core.localizing.confidence import COMPARED, USUAL, Calibration
 
 Array = NDArray[np.float64]
 
@@ -32,6 +32,11 @@ class Usual:
     def difference(self) -> Array:
         """How much higher than usual this drive's fixes are, by observation of COMPARED."""
         return self._sum / (_LEAST_FIXES + self._weight)
+
+    @property
+    def match_difference(self) -> float:
+        """That of the match: how much better right places match than usual, in nats."""
+        return float(self.difference[USUAL.index('match')])
 
     def compared(self, observed: Array) -> Array:
         """Observations [OBSERVED] as they would be on a drive that looks as usual."""
