@@ -46,6 +46,7 @@ OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None, str], Non
 
 _READY_S = 60.0
 _QUIET_S = 1.5  # at least, in which the node's diagnostics come too
+_OFTEN_S = 0.2  # between diagnostics: about once per image, so that each gets its own reason
 _SLOWEST_TIMES = 3.0
 _FIRST_ANSWER_S = 30.0  # of waiting where there was none at all
 _UNANSWERED_S = 5.0  # at least, before the next image follows one that gets no answer
@@ -120,13 +121,15 @@ def run_live(
 
     every_image: send each image only when the one before is answered, so that none is dropped.
     on_answer: called while the bag plays with each image's stamp in ns, its pose message, None
-    without a fix, and why there was none when the node last said so. Raises DriveError when the
-    node ends early, with the last line it said.
+    without a fix, and why there was none. Raises DriveError when the node ends early, with the
+    last line it said.
     """
     with free_domain() as domain, opened(bag) as reader:
         connections = {entry.topic: entry for entry in reader.connections}
         topic = image_topic or _only_image_topic(connections)
         parameters = {**parameters, **_transport(topic, connections[topic].msgtype)}
+        if on_answer is not None:
+            parameters = {'diagnostics_period': _OFTEN_S, **parameters}
         with (
             _node_process(parameters, domain) as (process, log),
             _spinning(domain, on_answer) as listener,

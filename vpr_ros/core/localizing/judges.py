@@ -30,7 +30,7 @@ from vpr_ros.core.localizing.usual import Usual
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Descriptors
 
-_MOST = 0.5
+_PROBABLY = 0.75  # weight of "elsewhere" that tells; a drive starts with half of all there
 _HEARD = 0.5  # share of what landmarks say that the drive remembers
 _NARROWLY = np.log(4.0)  # of the weights of an answer and its rival
 
@@ -212,7 +212,7 @@ class Drive:
 
     def _doubt(self, observed: NDArray[np.float64]) -> Reason:
         """Why an answer with these observations is refused."""
-        if self._belief.elsewhere > _MOST:
+        if self._belief.elsewhere > _PROBABLY:
             return Reason.ELSEWHERE
         ahead = observed[-1]  # see confidence.observe
         if ahead <= 0:
