@@ -111,7 +111,6 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     notes = _differences(maps)
     _require_all_alike(maps)
     mapped = _landmarks_held(maps)
-    _require_one_landmark_size(maps)
     with _staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         source = ', '.join(str(place_map.folder) for place_map in maps)
@@ -381,18 +380,6 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
     require_same_headings(ours, theirs.has_heading, where=where)
 
 
-def _require_one_landmark_size(maps: Sequence[PlaceMap]) -> None:
-    """Raise MapError where landmarks differ in size, although their kind may be the same."""
-    sized = [each for each in maps if each.landmark_descriptor_size is not None]
-    for other in sized[1:]:
-        sizes = [each.landmark_descriptor_size for each in (sized[0], other)]
-        if sizes[0] != sizes[1]:
-            raise MapError(
-                f'{sized[0].folder} and {other.folder}: landmarks of {sizes[0]} and {sizes[1]} '
-                'numbers, expected the same; rebuild one map with build_map --landmarks'
-            )
-
-
 def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
     held = header.landmark_features, header.graphs
     if held != (features.name, graph_digests(features)):
@@ -400,15 +387,22 @@ def _require_features(folder: Path, header: MapHeader, features: Features) -> No
             f'{folder}: the map has landmarks of kind {held[0]} and the new part of kind '
             f'{features.name}; expected one kind, made with the same networks'
         )
-    for part, names in header.part_files.items():
-        if 'landmark_descriptors.npy' in names:
-            rows = load_array(folder / part, 'landmark_descriptors', mapped=True)
-            if rows.shape[1:] != (features.descriptor_size,):
-                raise MapError(
-                    f'{folder}: landmarks {list(rows.shape)} in {part}, expected '
-                    f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
-                    'map with build_map --landmarks'
-                )
+    for part, shape in _landmark_shapes(folder, header).items():
+        if shape[1:] != (features.descriptor_size,):
+            raise MapError(
+                f'{folder}: landmarks {list(shape)} in {part}, expected '
+                f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
+                'map with build_map --landmarks'
+            )
+
+
+def _landmark_shapes(folder: Path, header: MapHeader) -> dict[str, tuple[int, ...]]:
+    """Shape [L, F] of the landmarks' descriptors of each part that has some."""
+    return {
+        part: load_array(folder / part, 'landmark_descriptors', mapped=True).shape
+        for part, names in header.part_files.items()
+        if 'landmark_descriptors.npy' in names
+    }
 
 
 def _has_landmarks(header: MapHeader) -> bool:
@@ -416,7 +410,10 @@ def _has_landmarks(header: MapHeader) -> bool:
 
 
 def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
-    """The first map with landmarks, else the first; raises MapError where they differ in kind."""
+    """The first map with landmarks, else the first.
+
+    Raises MapError where they differ in kind, or in size although their kind is the same.
+    """
     first, *others = [each for each in maps if _has_landmarks(each.header)] or maps[:1]
     for other in others:
         kinds = [
@@ -429,7 +426,23 @@ def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
                 f'and {kinds[1][0]}, expected one kind, made with the same networks; rebuild one '
                 'map with build_map --landmarks'
             )
+    _require_one_landmark_size(maps)
     return first
+
+
+def _require_one_landmark_size(maps: Sequence[OnDisk]) -> None:
+    sized = [
+        (each.folder, ' x '.join(map(str, shape[1:])))
+        for each in maps
+        for shape in _landmark_shapes(each.folder, each.header).values()
+    ]
+    for folder, size in sized[1:]:
+        first, expected = sized[0]
+        if size != expected:
+            raise MapError(
+                f'{first} and {folder}: landmarks of {expected} and {size} numbers, expected the '
+                'same; rebuild one map with build_map --landmarks'
+            )
 
 
 def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -> None:
