@@ -894,3 +894,33 @@ def test_a_listing_names_the_drive_of_each_appended_part(
         assert [one['source'] for one in listed(engine, fleet / f'{len(changes)}')['parts']] == (
             drives if len(drives) == 2 else 2 * drives
         )
+
+
+@needs_engine
+def test_a_listing_counts_a_place_that_several_parts_hold_once_as_a_pull_takes_it(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    same = drive(tmp_path / 'bare')
+    for number, (folder, condition) in enumerate(
+        (
+            (same, 'day'),
+            (drive(tmp_path / 'marked', landmarks='cells'), 'dusk'),
+            (drive(tmp_path / 'other', seed=1), 'day'),  # at the same times and positions
+        )
+    ):
+        said = engine.done('push', folder, '--fleet', fleet, '--condition', condition)
+        assert f'version {number + 2}, 10 places in 1 part added' in said
+
+    found = listed(engine, fleet)
+    assert [one['places'] for one in found['parts']] == [10, 10, 10]
+    assert [one['places'] for one in found['versions']] == [20, 10, 10, 0]
+    assert found['places'] == 20
+    said = engine.done('fleet', fleet)
+    assert 'condition day 20, dusk 10\n' in said and ': 20 places in 3 parts\n' in said
+    for asked, places in (((), 20), (('--condition', 'dusk'), 10), (('--version', '3'), 10)):
+        engine.done('pull', '--fleet', fleet, *asked, '--output', tmp_path / 'cut')
+        assert len(PlaceMap.open(tmp_path / 'cut')) == places
+
+    damaged = found['parts'][1]['part']
+    shutil.rmtree(fleet / f'places_{damaged}.lance')
+    assert listed(engine, fleet)['places'] == 30  # as the parts say
