@@ -450,7 +450,7 @@ def test_landmarks_without_networks_come_back_as_they_were(
     bare = drive(tmp_path / 'bare', seed=1, north_m=30.0)
     merge([PlaceMap.open(bare), PlaceMap.open(marked)], tmp_path / 'both')
     status, _, notes = engine.map('push', tmp_path / 'both', '--fleet', fleet)
-    assert (status, notes) == (0, '')
+    assert status == 0 and 'left out' not in notes
     for name in ('back', 'again'):
         engine.done('pull', '--fleet', fleet, '--output', tmp_path / name)
     sent, back = PlaceMap.open(tmp_path / 'both'), PlaceMap.open(tmp_path / 'back')
@@ -924,3 +924,19 @@ def test_a_listing_counts_a_place_that_several_parts_hold_once_as_a_pull_takes_i
     damaged = found['parts'][1]['part']
     shutil.rmtree(fleet / f'places_{damaged}.lance')
     assert listed(engine, fleet)['places'] == 30  # as the parts say
+
+
+@needs_engine
+def test_the_first_push_to_a_folder_says_that_it_made_a_store_and_where(
+    engine: FleetProcess, tmp_path: Path
+) -> None:
+    """As at a mount point whose share is not mounted."""
+    (tmp_path / 'mnt').mkdir()
+    (tmp_path / 'link').symlink_to('mnt')
+    place = tmp_path / 'link' / 'fleet'
+    said = f'note: this is the first push to a new store, in the folder {tmp_path}/mnt/fleet;'
+    for seed in range(2):
+        pushed = 'push', drive(tmp_path / f'{seed}', seed=seed), '--fleet', place
+        status, out, notes = engine.map(*pushed)
+        assert (status, out) == (0, f'{place}: version {seed + 2}, 10 places in 1 part added\n')
+        assert notes.startswith(said) == (seed == 0)
