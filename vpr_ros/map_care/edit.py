@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.errors import MapError
@@ -30,7 +29,7 @@ from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.same_frame import require_same_frame
@@ -74,7 +73,7 @@ def append(
     folder = Path(folder)
     if landmarks is not None and header.landmark_features:
         _require_features(folder, header, landmarks[1])
-    with _staged(folder) as staging:
+    with MAP.staged(folder) as staging:
         for name in header.files or {}:
             _link(folder / name, staging / name)
         with ExitStack() as stack:
@@ -111,7 +110,7 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     notes = _differences(maps)
     _require_all_alike(maps)
     mapped = _landmarks_held(maps)
-    with _staged(Path(output)) as staging:
+    with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         source = ', '.join(str(place_map.folder) for place_map in maps)
         write_header(staging, _changed(joined, joined.places, command, source))
@@ -132,7 +131,7 @@ def assemble(
         for name, digest in (piece.header.files or {}).items():
             check_file(piece.folder / name, digest)
     mapped = _landmarks_held(maps)
-    with _staged(Path(output)) as staging:
+    with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         joined = replace(joined, source=source, command=command, made_at='')
         calibrated = replace(joined, model_name=card.name, model_calibration=card.calibration)
@@ -196,7 +195,7 @@ def keep_places(
         raise MapError(f'{place_map.folder}: none of its {len(place_map)} places would be left')
     header = place_map.header
     try:
-        with _staged(Path(output)) as staging:
+        with MAP.staged(Path(output)) as staging:
             with ExitStack() as stack:
                 size = place_map.landmark_descriptor_size
                 writer = MapWriter(
@@ -236,7 +235,7 @@ def slimmed(
     where the map cannot be written.
     """
     header = place_map.header
-    with _staged(Path(output)) as staging:
+    with MAP.staged(Path(output)) as staging:
         files = dict(header.files or {})
         for name in header.files or {}:
             source, target = place_map.folder / name, staging / name
@@ -284,17 +283,6 @@ def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) 
             if landmarks is None:
                 landmarks = no_landmarks(place_map.landmark_descriptor_size)
             writer.add_landmarks(landmarks)
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A staged folder whose failures name the map."""
-    require_replaceable(folder)
-    try:
-        with staged_folder(folder) as staging:
-            yield staging
-    except OSError as error:
-        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
 
 def _part_name(number: int) -> str:
