@@ -41,7 +41,6 @@ class Trial:
     fixed: int | None  # first frame with a right fix
     found: int | None  # first frame that is LOCALIZED with a right fix
     wrong: int  # false fixes before that frame, or at all
-    wrong_after: int  # false fixes after it
 
 
 def kidnapped(
@@ -121,7 +120,6 @@ def _trial(pair: Pair, outcome: Outcome, start: int, carried_m: float) -> Trial:
         _first(right.tolist()),
         found,
         int(false[:until].sum()),
-        int(false[until:].sum()),
     )
 
 

@@ -21,7 +21,14 @@ from waiting import until
 from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.core import atomic
-from vpr_ros.core.atomic import holds_other, only_writer, replace_file, staged_file, staged_folder
+from vpr_ros.core.atomic import (
+    FolderKind,
+    only_writer,
+    replace_file,
+    require_writable,
+    staged_file,
+    staged_folder,
+)
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.header import read_header, write_calibration
@@ -32,6 +39,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -403,14 +418,54 @@ def test_a_target_of_another_kind_is_refused_before_any_work(tmp_path: Path) -> 
 
 
 def test_a_folder_replaces_an_empty_one_and_one_of_its_kind_alone(tmp_path: Path) -> None:
-    assert not holds_other(tmp_path / 'nothing', 'card.json')
-    (tmp_path / 'folder').mkdir()
-    assert not holds_other(tmp_path / 'folder', 'card.json')
-    (tmp_path / 'folder' / 'diary.txt').touch()
-    assert holds_other(tmp_path / 'folder', 'card.json')
-    assert holds_other(tmp_path / 'folder' / 'diary.txt', 'card.json')
-    (tmp_path / 'folder' / 'card.json').touch()
-    assert not holds_other(tmp_path / 'folder', 'card.json')
+    cards = FolderKind('card.json', 'a deck', LookupError)
+    folder = tmp_path / 'folder'
+
+    def is_refused(target: Path) -> bool:
+        before = contents(tmp_path)
+        try:
+            cards.require_place(target)
+        except LookupError as error:
+            said = 'exists and is not a deck; give a new folder, or a deck to replace'
+            assert str(error) == f'{target}: {said}'
+            return True
+        finally:
+            assert contents(tmp_path) == before
+        return False
+
+    assert not is_refused(tmp_path / 'nothing') and not is_refused(tmp_path / 'far' / 'away')
+    folder.mkdir()
+    assert not is_refused(folder)
+    (folder / 'diary.txt').touch()
+    assert is_refused(folder) and is_refused(folder / 'diary.txt')
+    with pytest.raises(LookupError, match='not a deck'), cards.staged(folder):
+        raise AssertionError
+    (folder / 'card.json').touch()
+    assert not is_refused(folder)
+    with cards.staged(folder) as staging:
+        (staging / 'card.json').write_text('new')
+    assert contents(tmp_path) == {'folder/card.json': b'new'}
+
+
+@pytest.mark.parametrize('above', ['file', 'file/deep', '/proc', '/proc/self'])
+def test_a_place_where_nothing_can_be_made_is_told_before_any_work(
+    tmp_path: Path, above: str
+) -> None:
+    (tmp_path / 'file').touch()
+    target = tmp_path / above / 'target'
+    with pytest.raises(OSError, match=r'No such file|Not a directory|Operation not permitted'):
+        require_writable(target)
+    cards = FolderKind('card.json', 'a deck', LookupError)
+    with pytest.raises(LookupError, match=f'{target}: cannot be written'):
+        cards.require_place(target)
+    with pytest.raises(LookupError, match=f'{target}: cannot be written'), cards.staged(target):
+        raise AssertionError
+
+
+def test_a_folder_that_another_program_writes_is_told_before_any_work(tmp_path: Path) -> None:
+    cards = FolderKind('card.json', 'a deck', LookupError)
+    with staged_folder(tmp_path / 'folder'), pytest.raises(LookupError, match='is writing it'):
+        cards.require_place(tmp_path / 'folder')
 
 
 @pytest.fixture

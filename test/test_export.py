@@ -183,7 +183,7 @@ def test_an_output_with_other_files_is_refused_before_the_work(
     (tmp_path / 'home' / 'diary.txt').write_text('dear diary')
     missing = str(tmp_path / 'missing.ckpt')
     assert export.main(['--checkpoint', missing, '--output', str(tmp_path / 'home')]) == 2
-    assert 'home: exists and is not a model; give --output' in capsys.readouterr().err
+    assert 'home: exists and is not a model; give a new' in capsys.readouterr().err
     file = tmp_path / 'home' / 'diary.txt'
     assert export.main(['--checkpoint', missing, '--output', str(file)]) == 2
     assert 'diary.txt: exists and is not a model; give' in capsys.readouterr().err

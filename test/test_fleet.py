@@ -450,7 +450,7 @@ def test_landmarks_without_networks_come_back_as_they_were(
     bare = drive(tmp_path / 'bare', seed=1, north_m=30.0)
     merge([PlaceMap.open(bare), PlaceMap.open(marked)], tmp_path / 'both')
     status, _, notes = engine.map('push', tmp_path / 'both', '--fleet', fleet)
-    assert (status, notes) == (0, '')
+    assert status == 0 and 'left out' not in notes
     for name in ('back', 'again'):
         engine.done('pull', '--fleet', fleet, '--output', tmp_path / name)
     sent, back = PlaceMap.open(tmp_path / 'both'), PlaceMap.open(tmp_path / 'back')
@@ -894,3 +894,49 @@ def test_a_listing_names_the_drive_of_each_appended_part(
         assert [one['source'] for one in listed(engine, fleet / f'{len(changes)}')['parts']] == (
             drives if len(drives) == 2 else 2 * drives
         )
+
+
+@needs_engine
+def test_a_listing_counts_a_place_that_several_parts_hold_once_as_a_pull_takes_it(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    same = drive(tmp_path / 'bare')
+    for number, (folder, condition) in enumerate(
+        (
+            (same, 'day'),
+            (drive(tmp_path / 'marked', landmarks='cells'), 'dusk'),
+            (drive(tmp_path / 'other', seed=1), 'day'),  # at the same times and positions
+        )
+    ):
+        said = engine.done('push', folder, '--fleet', fleet, '--condition', condition)
+        assert f'version {number + 2}, 10 places in 1 part added' in said
+
+    found = listed(engine, fleet)
+    assert [one['places'] for one in found['parts']] == [10, 10, 10]
+    assert [one['places'] for one in found['versions']] == [20, 10, 10, 0]
+    assert found['places'] == 20
+    said = engine.done('fleet', fleet)
+    assert 'condition day 20, dusk 10\n' in said and ': 20 places in 3 parts\n' in said
+    for asked, places in (((), 20), (('--condition', 'dusk'), 10), (('--version', '3'), 10)):
+        engine.done('pull', '--fleet', fleet, *asked, '--output', tmp_path / 'cut')
+        assert len(PlaceMap.open(tmp_path / 'cut')) == places
+
+    damaged = found['parts'][1]['part']
+    shutil.rmtree(fleet / f'places_{damaged}.lance')
+    assert listed(engine, fleet)['places'] == 30  # as the parts say
+
+
+@needs_engine
+def test_the_first_push_to_a_folder_says_that_it_made_a_store_and_where(
+    engine: FleetProcess, tmp_path: Path
+) -> None:
+    """As at a mount point whose share is not mounted."""
+    (tmp_path / 'mnt').mkdir()
+    (tmp_path / 'link').symlink_to('mnt')
+    place = tmp_path / 'link' / 'fleet'
+    said = f'note: this is the first push to a new store, in the folder {tmp_path}/mnt/fleet;'
+    for seed in range(2):
+        pushed = 'push', drive(tmp_path / f'{seed}', seed=seed), '--fleet', place
+        status, out, notes = engine.map(*pushed)
+        assert (status, out) == (0, f'{place}: version {seed + 2}, 10 places in 1 part added\n')
+        assert notes.startswith(said) == (seed == 0)

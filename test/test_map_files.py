@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faiss
@@ -22,7 +23,7 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_xfeat import network
-from worlds import cell_bits, straight_drive, unit_rows, write_map
+from worlds import cell_bits, straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros import map
 from vpr_ros.core.errors import MapError
@@ -31,7 +32,7 @@ from vpr_ros.core.mapping.header import MapHeader, read_header, write_calibratio
 from vpr_ros.core.mapping.layout import files_of_parts
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.map_care import edit
-from vpr_ros.map_care.edit import append, merge
+from vpr_ros.map_care.edit import append, assemble, merge
 
 GOLDEN = Path(__file__).parent / 'golden_maps'
 PART = 'parts/0000'
@@ -572,6 +573,19 @@ def test_landmarks_of_another_size_are_not_merged_into_a_map(tmp_path: Path) -> 
     maps = [PlaceMap.open(each) for each in (GOLDEN / 'newest', evil)]
     with pytest.raises(MapError, match='landmarks of 128 and 64 numbers'):
         merge(maps, tmp_path / 'map')
+    assert not (tmp_path / 'map').exists()
+
+
+def test_landmarks_of_another_size_are_not_put_together_with_other_pieces(tmp_path: Path) -> None:
+    evil = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'evil'))
+    changed(evil, 'landmark_descriptors', lambda array: array[:, :64])
+    pieces = [
+        SimpleNamespace(folder=each, header=read_header(each))
+        for each in (GOLDEN / 'newest', evil)
+    ]
+    model = write_tiny_model(tmp_path / 'model')
+    with pytest.raises(MapError, match=f'newest and {evil}: landmarks of 128 and 64 numbers'):
+        assemble(pieces, tmp_path / 'map', card=model.card, source='', command='')
     assert not (tmp_path / 'map').exists()
 
 

@@ -143,7 +143,9 @@ def test_a_folder_that_is_no_model_is_not_replaced(tmp_path: Path) -> None:
     write_tiny_model(diary.parent)  # an empty folder may become a model
     (diary.parent / 'card.json').unlink()
     diary.write_text('dear diary')
-    with pytest.raises(ModelError, match='is not a model; give --output a new folder'):
+    with pytest.raises(
+        ModelError, match='is not a model; give a new folder, or a model to replace'
+    ):
         write_tiny_model(diary.parent)
     assert diary.read_text() == 'dear diary'
 

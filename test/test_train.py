@@ -28,6 +28,7 @@ from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
 from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.training_loop import Training
 from vpr_training.train import main as train
 
 SMALL = (
@@ -234,6 +235,26 @@ def test_two_processes_stop_in_a_short_epoch_and_go_on_with_the_same_steps(
     process = in_process(f'--resume={stopped}')
     assert process.communicate(timeout=180) and process.returncode == 0
     assert steps(stopped) == steps(unbroken) and epochs(stopped) == epochs(unbroken)
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_go_on_with_what_one_has_left_of_its_epoch(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, step = tmp_path / 'run', Training._step
+
+    def stopped_at_the_second(training: Training, *batch: torch.Tensor) -> tuple[float, float]:
+        if training.progress.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(training, *batch)
+
+    monkeypatch.setattr(Training, '_step', stopped_at_the_second)
+    assert train([*SMALL, f'--data.root={places}', '--epochs=2', f'--output={run}']) == 130
+    assert len(steps(run)) == 2  # of the 6 batches of 4 places
+    process = in_process(f'--resume={run}', '--devices=2')
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert [row[1] for row in steps(run)] == ['0'] * (2 + 4 // 2) + ['1'] * (6 // 2)
 
 
 @pytest.mark.timeout(300)

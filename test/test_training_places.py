@@ -369,9 +369,38 @@ def test_every_batch_has_p_places_with_k_different_images(
             of = places.place_of(rows)
             assert sorted(Counter(of.tolist()).values()) == [k] * p
             seen += sorted(set(of.tolist()))
-        sampler.start_batch = 1
+        sampler.start_batch = world
         assert list(sampler) == batches[1:]
     assert len(seen) == len(set(seen)), 'a place is in two batches of an epoch'
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    count=st.integers(8, 60), steps=st.integers(0, 3), before=st.integers(1, 3),
+    after=st.integers(1, 3),
+)  # fmt: skip
+def test_other_processes_go_on_with_the_batches_that_are_left(
+    count: int, steps: int, before: int, after: int
+) -> None:
+    places, settings = a_place_set([3] * count), DataConfig(places_per_batch=2, images_per_place=2)
+
+    def dealt(world: int, start: int) -> list[list[list[tuple[int, int]]]]:
+        """What each process gets."""
+        samplers = [
+            PlaceSampler(places, settings, seed=1, rank=rank, world_size=world)
+            for rank in range(world)
+        ]
+        for sampler in samplers:
+            sampler.start_batch = start
+        return [list(sampler) for sampler in samplers]
+
+    (everything,) = dealt(1, 0)
+    done = [batch for rank in dealt(before, 0) for batch in rank[:steps]]
+    rest = dealt(after, len(done))
+    assert len({len(rank) for rank in rest}) == 1, 'a process would wait for another one'
+    left = [batch for rank in rest for batch in rank]
+    assert not any(batch in done for batch in left)
+    assert 0 <= len(everything) - len(done) - len(left) < after
 
 
 def test_epochs_and_seeds_differ() -> None:

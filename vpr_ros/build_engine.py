@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import add_drive, add_model, add_radius, add_threads, drive_options
+from vpr_ros.core.atomic import require_writable
 from vpr_ros.core.describing.backend import (
     Chosen,
     default_engine_cache,
@@ -113,10 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             '--choose times this machine only; leave out --for, --check and --library'
         )
-    if arguments.choose:
-        return _choose(arguments)
-    reference = Model.open(arguments.model or default_model(), precision='fp32')
     cache = arguments.cache or default_engine_cache()
+    _require_writable(cache)
+    if arguments.choose:
+        return _choose(arguments, cache)
+    reference = Model.open(arguments.model or default_model(), precision='fp32')
     with tqdm(bar_format='{desc}', disable=None) as line:
         try:
             if arguments.capabilities:
@@ -136,14 +138,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _choose(arguments: argparse.Namespace) -> int:
+def _require_writable(cache: Path) -> None:
+    """Raise ConfigError for a cache that could not keep what takes minutes to make."""
+    try:
+        require_writable(cache / 'file')
+    except OSError as error:
+        raise ConfigError(
+            f'{cache}: cannot be written ({error.strerror or error}); choose another folder with '
+            '--cache'
+        ) from error
+
+
+def _choose(arguments: argparse.Namespace, cache: Path) -> int:
     """Print a line for each way to run the model here; the node takes the best from now on."""
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     with tqdm(bar_format='{desc}', disable=None) as line:
         measured = measured_ways(
             model,
             most_threads=arguments.threads or threads_within(1.0),
-            cache=arguments.cache or default_engine_cache(),
+            cache=cache,
             progress=line.set_description_str,
         )
     print(f'{model.card.name} {model.precision}')

@@ -23,6 +23,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.drives import drives_in, open_drive
 from vpr_ros.map_care.archive import STRETCH, Recipe, broken_lines, build_archive
 from vpr_ros.map_care.build import (
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'--{given[0].replace("_", "-")} works only with --bags; use --bags or leave it out'
         )
     spacing = Spacing.parse(arguments.every)
+    MAP.require_place(arguments.output)
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
     drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
     features = chosen_features(arguments.landmarks, drive, model.card.cells)

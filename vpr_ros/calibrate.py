@@ -27,7 +27,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.localizing.confidence import as_dict
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.mapping.header import read_header, write_calibration
+from vpr_ros.core.mapping.header import read_header, require_calibratable, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, require_frame_of_map
@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
     header = read_header(arguments.map)
+    if not arguments.dry_run:
+        require_calibratable(arguments.map)
     folder = arguments.model or model_that_made(header.model_name, header.model_sha256)
     model = Model.open(folder, precision=arguments.precision)
     place_map = PlaceMap.open(arguments.map, model=model)

@@ -32,6 +32,7 @@ from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.mapping.header import MapHeader, read_header, require_model
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.core.names import as_text
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
@@ -41,7 +42,7 @@ from vpr_ros.fleet.commands import add_verbs as add_fleet_verbs
 from vpr_ros.map_care.build import MapOptions, Spacing, append_drive, features_to_append
 from vpr_ros.map_care.check import check, damages
 from vpr_ros.map_care.edit import merge, slimmed
-from vpr_ros.map_care.export import EXPORTS
+from vpr_ros.map_care.export import EXPORTS, POSED_FOLDER
 from vpr_ros.map_care.facts import facts, recall_rows, size_on_disk, table, weaknesses
 from vpr_ros.map_care.page import damaged_page, sound_page
 from vpr_ros.map_care.plots import draw_places
@@ -84,6 +85,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _append(arguments: argparse.Namespace) -> int:
     spacing = Spacing.parse(arguments.every)
     header = read_header(arguments.map)
+    MAP.require_place(arguments.map)
     model = _model(arguments, header, arguments.map)
     source = Path(arguments.bag or arguments.images)
     drive = open_drive(source, drive_options(arguments, datum=header.datum))
@@ -113,6 +115,7 @@ def _append(arguments: argparse.Namespace) -> int:
 def _prune(arguments: argparse.Namespace) -> int:
     place_map = PlaceMap.open(arguments.map)
     output = arguments.output or arguments.map
+    MAP.require_place(output)
     queries = _queries(arguments, place_map)
     found = prune(
         place_map,
@@ -144,6 +147,7 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 
 def _merge(arguments: argparse.Namespace) -> int:
+    MAP.require_place(arguments.output)
     maps = [PlaceMap.open(folder) for folder in arguments.maps]
     notes = merge(maps, arguments.output, command=arguments.said)
     merged = PlaceMap.open(arguments.output)
@@ -172,6 +176,9 @@ def _export(arguments: argparse.Namespace) -> int:
             '--slim works only with --half, --no-thumbnails or both, and these work only with '
             '--slim'
         )
+    for kind, folder in ((MAP, arguments.slim), (POSED_FOLDER, arguments.images)):
+        if folder:
+            kind.require_place(folder)
     place_map = PlaceMap.open(arguments.map)
     if arguments.slim:
         slimmed(

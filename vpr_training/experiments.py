@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vpr_ros.cli.command import command
 from vpr_training.basics.errors import TrainingError
+from vpr_training.basics.files import require_writable_folder
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.paper.figures import draw_epochs, draw_grid, draw_rates, draw_retrieved
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not sets:
         raise TrainingError('--evaluate: give at least one set, as "SF-XS val=sf_xs/val"')
+    require_writable_folder(output)
     roots = [one.rpartition('=')[2] for one in arguments.evaluate]
     complete(every, sets, roots, say=partial(print, flush=True))
     if not table:

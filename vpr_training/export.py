@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import command
-from vpr_ros.core.describing.model import Model, ModelCard, require_replaceable, write_model
+from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.types import Image
 from vpr_training.basics.errors import TrainingError
@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = make_parser().parse_args(argv)
     wanted = [name for name in PRECISIONS[1:] if name in arguments.precision]
-    require_replaceable(arguments.output)
+    MODEL.require_place(arguments.output)
     try:
         source = _reduced(_source(arguments), arguments)
         if arguments.model and arguments.card:

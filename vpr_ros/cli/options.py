@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vpr_ros.batch.workers import Workers
+from vpr_ros.core.atomic import require_writable
 from vpr_ros.core.describing.model import CARD_NAME
 from vpr_ros.core.describing.precision import WANTED
-from vpr_ros.core.errors import DriveError, VprError
+from vpr_ros.core.errors import ConfigError, DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.types import Datum, Poses
@@ -54,7 +55,8 @@ def between(low: float, high: float) -> Callable[[str], float]:
 def output_file(text: str) -> Path:
     """The type of an option that names a file to write: never one that a map or a bag needs.
 
-    A slip of the keyboard would otherwise replace what a whole drive made.
+    A slip of the keyboard would otherwise replace what a whole drive made. Raises ConfigError for
+    a file that cannot be written, which is told before the work and not after it.
     """
     path = Path(text)
     above = path.absolute().parents  # of parts/0000/poses.npy in a map
@@ -64,6 +66,16 @@ def output_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(
             f'{text}: a file of a map, a bag or a model, which is not replaced; give another name'
         )
+    if path.exists() and not path.is_file():
+        raise ConfigError(f'{text}: cannot be written (it exists and is not a regular file)')
+    if not path.parent.exists():
+        raise ConfigError(
+            f'{text}: cannot be written, because there is no folder {path.parent}; create it first'
+        )
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise ConfigError(f'{text}: cannot be written ({error.strerror or error})') from error
     return path
 
 

@@ -39,6 +39,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -109,15 +110,69 @@ def staged_file(target: Path) -> Iterator[Path]:
                 os.unlink(staging)
 
 
-def holds_other(target: Path, mark: str) -> bool:
-    """Whether `target` is something that a new folder of one kind must not replace.
+@dataclass(frozen=True, slots=True)
+class FolderKind:
+    """Folders of one kind, such as maps: what they may replace, and how a failure is told."""
 
-    mark: the file that each folder of this kind has. Nothing, an empty folder and a folder with
-    that file may be replaced.
+    mark: str  # the file that each of them has
+    name: str  # for people, with its article
+    error: type[Exception]  # where one cannot be written
+
+    @contextmanager
+    def staged(self, target: Path) -> Iterator[Path]:
+        """As `staged_folder`; raises `error` where it raises OSError, and as `require_place`."""
+        self._require_own(target)
+        try:
+            with staged_folder(target) as staging:
+                yield staging
+        except OSError as error:
+            raise self._unwritable(target, error) from error
+
+    def require_place(self, target: Path) -> None:
+        """Raise `error` where no folder of this kind can be written; to be asked before long work.
+
+        Nothing, an empty folder and a folder of this kind may be replaced. Nothing is changed.
+        """
+        self._require_own(target)
+        try:
+            if _real(target).parent.is_dir():
+                with suppress(_AbandonedError), staged_folder(target):
+                    raise _AbandonedError
+            else:
+                require_writable(_real(target))
+        except OSError as error:
+            raise self._unwritable(target, error) from error
+
+    def _require_own(self, target: Path) -> None:
+        is_other = target.exists()
+        if target.is_dir():
+            is_other = not (target / self.mark).is_file() and any(target.iterdir())
+        if is_other:
+            raise self.error(
+                f'{target}: exists and is not {self.name}; give a new folder, or {self.name} to '
+                'replace'
+            )
+
+    def _unwritable(self, target: Path, error: OSError) -> Exception:
+        return self.error(f'{target}: cannot be written ({error.strerror or error})')
+
+
+class _AbandonedError(Exception):
+    """A folder was staged only to see whether it can be."""
+
+
+def require_writable(target: Path) -> None:
+    """Raise OSError where nothing can be made under a name, and nothing in folders above it.
+
+    Makes an empty folder beside the target, or beside the first folder above it that is missing,
+    and removes it: root, and a disk that is read-only, are told the truth by nothing else.
     """
-    if not target.is_dir():
-        return target.exists()
-    return not (target / mark).is_file() and any(target.iterdir())
+    target = target.absolute()
+    while not os.path.lexists(target.parent):
+        target = target.parent
+    made = _beside(target, 'partial')
+    os.mkdir(made)
+    os.rmdir(made)
 
 
 def replace_file(target: Path, content: bytes) -> None:

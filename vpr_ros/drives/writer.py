@@ -33,7 +33,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import holds_other, staged_folder
+from vpr_ros.core.atomic import FolderKind, require_writable
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
@@ -62,6 +62,7 @@ _ROS1.register(
     get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage')
 )
 _ZERO = QosTime(0, 0)
+_ROS2_BAG = FolderKind('metadata.yaml', 'a ROS 2 bag', DriveError)
 _UNSET_SHIFT_NS = 10**9  # a recording that begins at zero is moved: to ROS a zero stamp is unset
 _LATCHED = Qos(
     QosHistory.KEEP_LAST,
@@ -259,6 +260,7 @@ def write_bag(
     """
     if options.rate_hz is not None and not 0 < options.rate_hz < math.inf:
         raise DriveError(f'--rate {options.rate_hz}: expected a number above 0')
+    _check_target(output, options.storage)
     drive = open_drive(folder, drive_options)
     if drive.trajectory is not None and options.spacing_m is not None:
         raise DriveError(f'{folder}: this folder has its own poses; leave out --spacing')
@@ -405,11 +407,14 @@ def _check_target(output: Path, storage: Storage) -> None:
             raise DriveError(f'{output}: a ROS 1 bag is a file whose name ends in .bag')
         if output.exists() and not output.is_file():
             raise DriveError(f'{output}: exists and is not a file; it will not be replaced')
+        try:
+            require_writable(output)
+        except OSError as error:
+            raise DriveError(f'{output}: cannot be written ({error.strerror or error})') from error
         return
     if output.suffix in ('.bag', '.mcap', '.db3'):
         raise DriveError(f'{output}: a ROS 2 bag is a folder; leave out {output.suffix}')
-    if holds_other(output, 'metadata.yaml'):
-        raise DriveError(f'{output}: exists and is not a ROS 2 bag; it will not be replaced')
+    _ROS2_BAG.require_place(output)
 
 
 class _Sqlite3(Sqlite3Writer):
@@ -432,7 +437,7 @@ class _Folder(Ros2Writer):
 def _ros2_folder(output: Path, storage: Storage) -> Iterator[Ros2Writer]:
     """The storage file takes its name from its folder, so it is written deeper and moved up."""
     plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
-    with staged_folder(output) as staging:
+    with _ROS2_BAG.staged(output) as staging:
         inner = staging / output.absolute().name
         with _Folder(inner, version=9, storage_plugin=plugin) as writer:
             yield writer

@@ -169,13 +169,13 @@ class Database:
 
         The library keeps `memory:x` in memory alone. A path from the root it takes for a folder.
         """
-        where = self.address if self._folder is None else os.path.realpath(self._folder)
+        where = self.address if self.folder is None else str(self.folder)
         self._database = ask(self.address, lambda: self._lancedb.connect(where))
 
     @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder of this computer's file systems, not object storage."""
-        return self._folder is not None
+    def folder(self) -> Path | None:
+        """The folder of this computer's file systems, without links; None for object storage."""
+        return None if self._folder is None else Path(os.path.realpath(self._folder))
 
     @contextmanager
     def making(self, name: str) -> Iterator[None]:

@@ -1,10 +1,13 @@
 """What a fleet's store holds, and how it came to be: for a terminal and as JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, combinations
 from typing import Any
 
 from vpr_ros.cli.command import parts_said
+from vpr_ros.core.errors import FleetError
 from vpr_ros.core.names import printable
 from vpr_ros.fleet.store import Fleet, PartRecord, content_id
 
@@ -19,7 +22,7 @@ class Version:
     made_at: str
     content: str  # id; equal contents have equal ones
     parts: int
-    places: int
+    places: int  # each once, as a pull takes them
     change: str  # against the version before
 
     def as_mapping(self) -> dict[str, Any]:
@@ -34,6 +37,7 @@ class Listing:
     address: str
     frame: str
     records: tuple[PartRecord, ...]  # of the newest version
+    count: Callable[[Iterable[PartRecord]], int]  # places of parts, each once
     versions: tuple[Version, ...]  # newest first
     older: int  # versions that are not listed
 
@@ -44,7 +48,7 @@ class Listing:
             'frame': self.frame,
             'version': self.versions[0].version,
             'content': self.versions[0].content,
-            'places': sum(one.places for one in self.records),
+            'places': self.versions[0].places,
             'parts': [_part(one) for one in self.records],
             'versions': [one.as_mapping() for one in self.versions],
             'older_versions': self.older,
@@ -60,7 +64,7 @@ class Listing:
             f'{parts_said(newest.parts)}'
         )
         for heading in ('model_name', 'condition', 'robot'):
-            yield from _counts(heading, self.records)
+            yield from self._counts(heading)
         yield ''
         yield from _columns(
             ['part', 'places', 'extent (m)', 'condition', 'robot', 'pushed at', 'drive', 'note'],
@@ -96,6 +100,20 @@ class Listing:
         if self.older:
             yield f'... and {self.older} older; --versions N lists more'
 
+    def _counts(self, heading: str) -> Iterator[str]:
+        groups: dict[str, list[PartRecord]] = {}
+        for one in self.records:
+            named = getattr(one, heading)
+            if heading == 'model_name':
+                named = f'{named} ({one.model_sha256[:_DIGITS]})'
+            groups.setdefault(named, []).append(one)
+        said = ', '.join(
+            f'{printable(name) or "-"} {self.count(parts)}'
+            for name, parts in sorted(groups.items())
+        )
+        if said:
+            yield f'{heading.partition("_")[0]:<10}{said}'
+
 
 def listing(address: str, *, most_versions: int = 20) -> Listing:
     """Read a store; raises FleetError."""
@@ -105,10 +123,12 @@ def listing(address: str, *, most_versions: int = 20) -> Listing:
     before: list[PartRecord] = []
     if len(shown) < len(all_versions):
         before = fleet.parts(all_versions[-len(shown) - 1][0])[1]
+    held = {number: fleet.parts(number)[1] for number, _ in shown}
+    count = _counter(fleet, chain.from_iterable(held.values()))
     known: dict[str, int] = {}
     found = []
     for number, made_at in shown:
-        records = fleet.parts(number)[1]
+        records = held[number]
         content = content_id(records)
         found.append(
             Version(
@@ -116,7 +136,7 @@ def listing(address: str, *, most_versions: int = 20) -> Listing:
                 made_at=made_at,
                 content=content,
                 parts=len(records),
-                places=sum(one.places for one in records),
+                places=count(records),
                 change=_change(before, records, known.get(content)),
             )
         )
@@ -126,6 +146,7 @@ def listing(address: str, *, most_versions: int = 20) -> Listing:
         address=fleet.address,
         frame=str(fleet.frame),
         records=tuple(before),
+        count=count,
         versions=tuple(reversed(found)),
         older=len(all_versions) - len(shown),
     )
@@ -146,16 +167,47 @@ def _change(before: Sequence[PartRecord], after: Sequence[PartRecord], twin: int
     return 'empty' if not after else 'the same parts'
 
 
-def _counts(heading: str, records: Sequence[PartRecord]) -> Iterator[str]:
-    places: dict[str, int] = {}
-    for one in records:
-        named = getattr(one, heading)
-        if heading == 'model_name':
-            named = f'{named} ({one.model_sha256[:_DIGITS]})'
-        places[named] = places.get(named, 0) + one.places
-    said = ', '.join(f'{printable(name) or "-"} {count}' for name, count in sorted(places.items()))
-    if said:
-        yield f'{heading.partition("_")[0]:<10}{said}'
+def _counter(fleet: Fleet, records: Iterable[PartRecord]) -> Callable[[Iterable[PartRecord]], int]:
+    """A function that counts the places of some of these parts, each place once.
+
+    Only parts that may share places are read. Those that cannot be read count as they say.
+    """
+    by_digest = {one.part: one for one in records}
+    may_share = {
+        each.part: each
+        for one, other in combinations(by_digest.values(), 2)
+        if _may_share(one, other)
+        for each in (one, other)
+    }
+    ids: dict[str, list[bytes]] = {}
+    for part, record in may_share.items():
+        with suppress(FleetError):
+            ids[part] = fleet.places(part, record.form).ids
+
+    def count(chosen: Iterable[PartRecord]) -> int:
+        alone = 0
+        shared: set[bytes] = set()
+        for one in chosen:
+            if one.part in ids:
+                shared.update(ids[one.part])
+            else:
+                alone += one.places
+        return alone + len(shared)
+
+    return count
+
+
+def _may_share(one: PartRecord, other: PartRecord) -> bool:
+    """Whether two parts can have a place in common: its model, stamp and position."""
+    return (
+        one.model_sha256 == other.model_sha256
+        and one.first_stamp_ns <= other.last_stamp_ns
+        and other.first_stamp_ns <= one.last_stamp_ns
+        and one.x_min <= other.x_max
+        and other.x_min <= one.x_max
+        and one.y_min <= other.y_max
+        and other.y_min <= one.y_max
+    )
 
 
 def _extent(record: PartRecord) -> str:

@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.errors import FleetError, MapError
+from vpr_ros.core.errors import FleetError
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import MapHeader, map_id, require_model, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.names import printable
 from vpr_ros.core.types import Descriptors
 from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
@@ -89,6 +88,7 @@ def pull(
     map must be this one's. Raises FleetError where there is no such version or no such place, and
     where rows are damaged; MapError where the map cannot be written.
     """
+    MAP.require_place(output)
     fleet = Fleet.open(address)
     number, records = fleet.parts(version)
     content = content_id(records)
@@ -249,29 +249,25 @@ def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
 
 def _write(cut: Sequence[_Chosen], header: MapHeader, output: Path) -> tuple[str, int]:
     """Write the map; its id, and how many places it has."""
-    require_replaceable(output)
-    try:
-        with staged_folder(output) as staging:
-            places = 0
-            for number, chosen in enumerate(cut):
-                with ExitStack() as stack:
-                    writer = MapWriter(
-                        staging,
-                        chosen.form.descriptor_size,
-                        stack,
-                        part=part_name(number),
-                        cells=chosen.form.cells,
-                        half=chosen.is_half,
-                        landmark_descriptor_size=size_without_networks(chosen.form.landmarks),
-                    )
-                    _write_part(chosen, writer)
-                    writer.finish()
-                places += writer.places
-            write_header(staging, replace(header, places=places))
-            opened = PlaceMap.open(staging)  # checks what came from the store as any other map
-            return map_id(opened.header), places
-    except OSError as error:
-        raise MapError(f'{output}: cannot be written ({error.strerror or error})') from error
+    with MAP.staged(output) as staging:
+        places = 0
+        for number, chosen in enumerate(cut):
+            with ExitStack() as stack:
+                writer = MapWriter(
+                    staging,
+                    chosen.form.descriptor_size,
+                    stack,
+                    part=part_name(number),
+                    cells=chosen.form.cells,
+                    half=chosen.is_half,
+                    landmark_descriptor_size=size_without_networks(chosen.form.landmarks),
+                )
+                _write_part(chosen, writer)
+                writer.finish()
+            places += writer.places
+        write_header(staging, replace(header, places=places))
+        opened = PlaceMap.open(staging)  # checks what came from the store as any other map
+        return map_id(opened.header), places
 
 
 def _write_part(chosen: _Chosen, writer: MapWriter) -> None:

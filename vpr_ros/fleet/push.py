@@ -32,7 +32,7 @@ from vpr_ros.fleet.places import (
     places_of,
     require_sound,
 )
-from vpr_ros.fleet.store import Fleet, Frame, PartRecord, details_of
+from vpr_ros.fleet.store import EMPTY, Fleet, Frame, PartRecord, details_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,7 +108,7 @@ def push(
         added_parts=len(added) if made is not None else 0,
         added_places=sum(one.places for one in added) if made is not None else 0,
         resumed=resumed,
-        notes=tuple(_left_out(place_map)),
+        notes=(*_made(fleet, version), *_left_out(place_map)),
     )
 
 
@@ -184,6 +184,18 @@ def _drive_of(header: MapHeader, number: int) -> str:
     if is_appended and len(header.parts) == 1 + len(later):
         return [header.source, *later][number]
     return header.source + (f' and {len(later)} more' if later else '')
+
+
+def _made(fleet: Fleet, version: int) -> Iterator[str]:
+    """A note on the first push to a folder: where a share is not mounted, that makes a new store.
+
+    version: of the fleet before the push.
+    """
+    if version == EMPTY and fleet.folder is not None:
+        yield (
+            f'this is the first push to a new store, in the folder {fleet.folder}; if the fleet '
+            'has a store already, mount its share or correct --fleet, and push again'
+        )
 
 
 def _left_out(place_map: PlaceMap) -> Iterator[str]:

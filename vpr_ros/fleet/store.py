@@ -24,6 +24,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the tables; a later program that writes other ones raises it."""
+
+EMPTY = 1
+"""Version of a store before its first push."""
 
 PARTS = 'parts'
 _NOTE = b'vpr_ros'  # key of the frame in the schema's notes
@@ -262,6 +266,11 @@ class Fleet:
         """Where it is; has no secret in it."""
         return self._database.address
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that it is, without links; None for object storage."""
+        return self._database.folder
+
     @classmethod
     def open(cls, address: str) -> 'Fleet':
         """A store that is there; raises FleetError."""
@@ -286,7 +295,7 @@ class Fleet:
         try:
             return cls(database, _frame(database.table(PARTS)))
         except MissingTableError as error:
-            if not (database.is_folder or is_new):
+            if database.folder is None and not is_new:
                 raise FleetError(
                     f'{address}: no fleet here; give --new with the first push, from one '
                     'computer only'

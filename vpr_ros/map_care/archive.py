@@ -47,7 +47,7 @@ from vpr_ros.core.errors import (
 from vpr_ros.core.mapping.graphs import graph_digests
 from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.layout import HEADER_NAME
-from vpr_ros.core.mapping.writer import build, require_replaceable
+from vpr_ros.core.mapping.writer import MAP, build
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.posed_images import Unusable
@@ -162,7 +162,7 @@ def build_archive(
     `edit.assemble` where something cannot be written or recordings do not fit together. Finished
     pieces stay whatever happens.
     """
-    require_replaceable(output)
+    MAP.require_place(output)
     model = Model.open(recipe.model, precision=recipe.precision)
     tasks, results = _planned(paths, work, recipe, model)
     results |= {task.path: found for task in tasks if (found := _found(task))}

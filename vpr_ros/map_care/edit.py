@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.errors import MapError
@@ -30,7 +29,7 @@ from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
+from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.same_frame import require_same_frame
@@ -74,7 +73,7 @@ def append(
     folder = Path(folder)
     if landmarks is not None and header.landmark_features:
         _require_features(folder, header, landmarks[1])
-    with _staged(folder) as staging:
+    with MAP.staged(folder) as staging:
         for name in header.files or {}:
             _link(folder / name, staging / name)
         with ExitStack() as stack:
@@ -111,8 +110,7 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     notes = _differences(maps)
     _require_all_alike(maps)
     mapped = _landmarks_held(maps)
-    _require_one_landmark_size(maps)
-    with _staged(Path(output)) as staging:
+    with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         source = ', '.join(str(place_map.folder) for place_map in maps)
         write_header(staging, _changed(joined, joined.places, command, source))
@@ -133,7 +131,7 @@ def assemble(
         for name, digest in (piece.header.files or {}).items():
             check_file(piece.folder / name, digest)
     mapped = _landmarks_held(maps)
-    with _staged(Path(output)) as staging:
+    with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         joined = replace(joined, source=source, command=command, made_at='')
         calibrated = replace(joined, model_name=card.name, model_calibration=card.calibration)
@@ -197,7 +195,7 @@ def keep_places(
         raise MapError(f'{place_map.folder}: none of its {len(place_map)} places would be left')
     header = place_map.header
     try:
-        with _staged(Path(output)) as staging:
+        with MAP.staged(Path(output)) as staging:
             with ExitStack() as stack:
                 size = place_map.landmark_descriptor_size
                 writer = MapWriter(
@@ -237,7 +235,7 @@ def slimmed(
     where the map cannot be written.
     """
     header = place_map.header
-    with _staged(Path(output)) as staging:
+    with MAP.staged(Path(output)) as staging:
         files = dict(header.files or {})
         for name in header.files or {}:
             source, target = place_map.folder / name, staging / name
@@ -285,17 +283,6 @@ def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) 
             if landmarks is None:
                 landmarks = no_landmarks(place_map.landmark_descriptor_size)
             writer.add_landmarks(landmarks)
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A staged folder whose failures name the map."""
-    require_replaceable(folder)
-    try:
-        with staged_folder(folder) as staging:
-            yield staging
-    except OSError as error:
-        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
 
 def _part_name(number: int) -> str:
@@ -381,18 +368,6 @@ def _require_alike(first: OnDisk, other: OnDisk) -> None:
     require_same_headings(ours, theirs.has_heading, where=where)
 
 
-def _require_one_landmark_size(maps: Sequence[PlaceMap]) -> None:
-    """Raise MapError where landmarks differ in size, although their kind may be the same."""
-    sized = [each for each in maps if each.landmark_descriptor_size is not None]
-    for other in sized[1:]:
-        sizes = [each.landmark_descriptor_size for each in (sized[0], other)]
-        if sizes[0] != sizes[1]:
-            raise MapError(
-                f'{sized[0].folder} and {other.folder}: landmarks of {sizes[0]} and {sizes[1]} '
-                'numbers, expected the same; rebuild one map with build_map --landmarks'
-            )
-
-
 def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
     held = header.landmark_features, header.graphs
     if held != (features.name, graph_digests(features)):
@@ -400,15 +375,22 @@ def _require_features(folder: Path, header: MapHeader, features: Features) -> No
             f'{folder}: the map has landmarks of kind {held[0]} and the new part of kind '
             f'{features.name}; expected one kind, made with the same networks'
         )
-    for part, names in header.part_files.items():
-        if 'landmark_descriptors.npy' in names:
-            rows = load_array(folder / part, 'landmark_descriptors', mapped=True)
-            if rows.shape[1:] != (features.descriptor_size,):
-                raise MapError(
-                    f'{folder}: landmarks {list(rows.shape)} in {part}, expected '
-                    f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
-                    'map with build_map --landmarks'
-                )
+    for part, shape in _landmark_shapes(folder, header).items():
+        if shape[1:] != (features.descriptor_size,):
+            raise MapError(
+                f'{folder}: landmarks {list(shape)} in {part}, expected '
+                f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
+                'map with build_map --landmarks'
+            )
+
+
+def _landmark_shapes(folder: Path, header: MapHeader) -> dict[str, tuple[int, ...]]:
+    """Shape [L, F] of the landmarks' descriptors of each part that has some."""
+    return {
+        part: load_array(folder / part, 'landmark_descriptors', mapped=True).shape
+        for part, names in header.part_files.items()
+        if 'landmark_descriptors.npy' in names
+    }
 
 
 def _has_landmarks(header: MapHeader) -> bool:
@@ -416,7 +398,10 @@ def _has_landmarks(header: MapHeader) -> bool:
 
 
 def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
-    """The first map with landmarks, else the first; raises MapError where they differ in kind."""
+    """The first map with landmarks, else the first.
+
+    Raises MapError where they differ in kind, or in size although their kind is the same.
+    """
     first, *others = [each for each in maps if _has_landmarks(each.header)] or maps[:1]
     for other in others:
         kinds = [
@@ -429,7 +414,23 @@ def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
                 f'and {kinds[1][0]}, expected one kind, made with the same networks; rebuild one '
                 'map with build_map --landmarks'
             )
+    _require_one_landmark_size(maps)
     return first
+
+
+def _require_one_landmark_size(maps: Sequence[OnDisk]) -> None:
+    sized = [
+        (each.folder, ' x '.join(map(str, shape[1:])))
+        for each in maps
+        for shape in _landmark_shapes(each.folder, each.header).values()
+    ]
+    for folder, size in sized[1:]:
+        first, expected = sized[0]
+        if size != expected:
+            raise MapError(
+                f'{first} and {folder}: landmarks of {expected} and {size} numbers, expected the '
+                'same; rebuild one map with build_map --landmarks'
+            )
 
 
 def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -> None:

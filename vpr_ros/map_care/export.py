@@ -17,7 +17,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from vpr_ros.core.atomic import holds_other, staged_file, staged_folder
+from vpr_ros.core.atomic import FolderKind, staged_file
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -26,6 +26,7 @@ from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
 from vpr_ros.drives.posed_csv import COLUMNS
 
+POSED_FOLDER = FolderKind(POSES_NAME, 'a posed folder', MapError)
 _ADDED_AT_ONCE = 65_536  # descriptors copied into an index
 
 
@@ -80,19 +81,14 @@ def export_images(place_map: PlaceMap, folder: Path) -> None:
             f'{place_map.folder}: {without} of {len(place_map)} places have no thumbnail, '
             'and --images needs them; the map was made with --no-thumbnails'
         )
-    if holds_other(folder, POSES_NAME):
-        raise MapError(f'{folder}: exists and is not a posed folder; give a new one')
     names = [f'{place:06d}.jpg' for place in range(len(place_map))]
-    try:
-        with staged_folder(folder) as staging:
-            (staging / 'images').mkdir()
-            for place, name in enumerate(names):
-                (staging / 'images' / name).write_bytes(place_map.thumbnail_jpeg(place))
-            (staging / POSES_NAME).write_text(_posed_table(place_map, names), encoding='utf-8')
-            if place_map.header.mounting_known:
-                (staging / MOUNTING_NAME).write_text(_mounting(place_map), encoding='utf-8')
-    except OSError as error:
-        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+    with POSED_FOLDER.staged(folder) as staging:
+        (staging / 'images').mkdir()
+        for place, name in enumerate(names):
+            (staging / 'images' / name).write_bytes(place_map.thumbnail_jpeg(place))
+        (staging / POSES_NAME).write_text(_posed_table(place_map, names), encoding='utf-8')
+        if place_map.header.mounting_known:
+            (staging / MOUNTING_NAME).write_text(_mounting(place_map), encoding='utf-8')
 
 
 def export_npz(place_map: PlaceMap, path: Path) -> None:

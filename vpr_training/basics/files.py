@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import replace_file, require_writable
 from vpr_ros.core.names import as_text, cleaned
 from vpr_training.basics.errors import TrainingError
 
@@ -21,6 +21,14 @@ def write_file(path: Path, content: str | bytes) -> None:
             f'{path}: cannot be written ({error.strerror or error}); '
             'what was there before is untouched'
         ) from error
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Raise TrainingError where no file could be written into a folder, which may be missing."""
+    try:
+        require_writable(folder / 'file')
+    except OSError as error:
+        raise TrainingError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

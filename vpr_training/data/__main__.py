@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. Ends with 1 if --deep found broken images."""
     arguments = make_parser().parse_args(argv)
     folder: Path = arguments.folder
-    picture = arguments.picture or Path(f'inspect-{folder.resolve().name}.png')
+    picture = arguments.picture or output_file(f'inspect-{folder.resolve().name}.png')
     if trains(folder):
         config = DataConfig(
             root=str(folder),

@@ -94,7 +94,10 @@ class TrainingBatches:
         return self._sampler.left_out
 
     def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
-        """Choose what the next iteration gives: an epoch's batches from `start_batch` on."""
+        """Choose what the next iteration gives: an epoch's batches from `start_batch` on.
+
+        start_batch: in the list of all processes.
+        """
         self._sampler.epoch, self._sampler.start_batch = epoch, start_batch
 
     def __len__(self) -> int:

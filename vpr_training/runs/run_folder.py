@@ -27,7 +27,7 @@ import torch
 
 from vpr_ros.core.atomic import only_writer
 from vpr_training.basics.errors import TrainingError
-from vpr_training.basics.files import write_file, write_json
+from vpr_training.basics.files import require_writable_folder, write_file, write_json
 from vpr_training.models.tensors import read_state
 
 _PACKAGES = (
@@ -75,12 +75,8 @@ class RunFolder:
 
         Raises TrainingError that says who else does, and where the folder cannot be written.
         """
-        try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f'{self.folder}: cannot be written ({error.strerror or error})'
-            ) from error
+        require_writable_folder(self.folder)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
             try:
                 held.enter_context(only_writer(self.folder))

@@ -48,7 +48,8 @@ class Progress:
     """How far a run is; a checkpoint carries it."""
 
     epoch: int = 0  # that is running
-    batch: int = 0  # batches done in it
+    batch: int = 0  # steps done in it; each process has done one batch in each
+    done: int = 0  # batches done in it by all processes, of which there may have been more before
     step: int = 0  # optimizer steps in all
     loss_sum: float = 0.0  # over the batches of this epoch
     mined_sum: float = 0.0
@@ -147,7 +148,9 @@ class Training:
             self.scheduler.load_state_dict(held['scheduler'])
             if held['precision']:  # empty: so far in another precision, which scales no loss
                 self._fabric.strategy.precision.load_state_dict(held['precision'])
-            self.progress = Progress(**held['progress'])
+            progress = held['progress']
+            older = {'done': progress['batch'] * self._fabric.world_size}  # they do not say it
+            self.progress = Progress(**older | progress)
             _set_random_state(held['random'])
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             raise TrainingError(f'{source}: {" ".join(str(error).split())[:300]}') from error
@@ -202,7 +205,7 @@ class Training:
         """The batches of the running epoch that are not done yet."""
         self._model.train()
         progress, saved = self.progress, time.monotonic()
-        self._batches.set_epoch(progress.epoch, start_batch=progress.batch)
+        self._batches.set_epoch(progress.epoch, start_batch=progress.done)
         with self._bar() as bar:
             started = time.monotonic()
             for images, labels in self._batches:
@@ -275,6 +278,7 @@ class Training:
             self._steps.write(step=progress.step, epoch=progress.epoch, **figures)
         self._log({f'step/{name}': value for name, value in figures.items()}, progress.step)
         progress.batch, progress.step = progress.batch + 1, progress.step + 1
+        progress.done += self._fabric.world_size
         progress.loss_sum += loss
         progress.mined_sum += mined
         progress.seconds += took
@@ -310,7 +314,7 @@ class Training:
         improved = judged and self._is_best(row)
         progress.history.append(row)
         self._log({f'epoch/{name}': value for name, value in row.items()}, progress.step)
-        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.epoch, progress.batch, progress.done = progress.epoch + 1, 0, 0
         progress.loss_sum = progress.mined_sum = progress.seconds = 0.0
         if self._writes:
             self._folder.write_epochs(progress.history)
@@ -391,7 +395,8 @@ class Training:
                 signal.signal(number, handler)
 
     def _bar(self) -> Any:
-        progress, total = self.progress, len(self._batches)
+        progress, world = self.progress, self._fabric.world_size
+        total = progress.batch + (len(self._batches) * world - progress.done) // world
         if self._config.steps:
             total = min(total, progress.batch + max(self._config.steps - progress.step, 0))
         return tqdm(

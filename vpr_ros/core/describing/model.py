@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vpr_ros.core.atomic import holds_other, recover_folder, staged_folder
+from vpr_ros.core.atomic import FolderKind, recover_folder
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.describing.precision import (
     GRAPH_NAMES,
@@ -32,6 +32,7 @@ from vpr_ros.core.names import cleaned
 
 FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
+MODEL = FolderKind(CARD_NAME, 'a model', ModelError)
 MOST_CELLS = 1024  # rows, columns and numbers of a cell
 
 _TYPES: dict[str, tuple[type, str]] = {
@@ -257,7 +258,6 @@ def write_model(
     refuse. Gives the model with its fp32 graph.
     """
     folder = Path(folder)
-    require_replaceable(folder)
     try:
         checked_card(card)
     except ValueError as error:
@@ -270,22 +270,11 @@ def write_model(
         text = json.dumps(cleaned(complete), indent=2, ensure_ascii=False) + '\n'
     except (TypeError, ValueError) as error:
         raise ModelError(f'{folder}: was not written, because of its card: {error}') from error
-    try:
-        with staged_folder(folder) as staging:
-            for precision, content in graphs.items():
-                (staging / GRAPH_NAMES[precision]).write_bytes(content)
-            (staging / CARD_NAME).write_text(text, encoding='utf-8')
-    except OSError as error:
-        raise ModelError(f'{folder}: cannot be written ({error.strerror or error})') from error
+    with MODEL.staged(folder) as staging:
+        for precision, content in graphs.items():
+            (staging / GRAPH_NAMES[precision]).write_bytes(content)
+        (staging / CARD_NAME).write_text(text, encoding='utf-8')
     return Model.open(folder, precision='fp32')
-
-
-def require_replaceable(folder: Path) -> None:
-    """Raise ModelError where a model would take the place of something that is none."""
-    if holds_other(folder, CARD_NAME):
-        raise ModelError(
-            f'{folder}: exists and is not a model; give --output a new folder or an existing model'
-        )
 
 
 def file_sha256(path: Path) -> str:

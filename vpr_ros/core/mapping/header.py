@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from vpr_ros.core.atomic import only_writer, recover_folder, replace_file
+from vpr_ros.core.atomic import only_writer, recover_folder, replace_file, require_writable
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import Model, checked_cells
 from vpr_ros.core.documents import parse_yaml
@@ -219,6 +219,15 @@ def write_header(folder: Path, header: MapHeader) -> None:
     )
     files = {name: known.get(name) or file_digest(folder / name) for name in names}
     (folder / HEADER_NAME).write_bytes(_header_bytes(replace(header, files=files)))
+
+
+def require_calibratable(folder: Path) -> None:
+    """Raise MapError where `write_calibration` would fail; to be asked before long work."""
+    try:
+        with only_writer(folder):
+            require_writable(folder / HEADER_NAME)
+    except OSError as error:
+        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
 
 def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:

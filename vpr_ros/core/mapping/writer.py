@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.atomic import holds_other, staged_folder
+from vpr_ros.core.atomic import FolderKind
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.features import Features
@@ -32,6 +32,8 @@ from vpr_ros.core.mapping.layout import (
 from vpr_ros.core.names import as_text
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.types import CellBits, Descriptors, Poses
+
+MAP = FolderKind(HEADER_NAME, 'a map', MapError)
 
 
 class MapWriter:
@@ -154,14 +156,6 @@ class MapWriter:
             raise MapError(f'{self.places} places, landmarks of {ends.rows}')
 
 
-def require_replaceable(folder: Path) -> None:
-    """Raise MapError where a map would take the place of something that is none."""
-    if holds_other(folder, HEADER_NAME):
-        raise MapError(
-            f'{folder}: exists and is not a map; give --output a new folder or an existing map'
-        )
-
-
 @contextmanager
 def build(
     folder: Path | str, header: MapHeader, *, features: Features | None = None
@@ -173,24 +167,20 @@ def build(
     the header are filled in here. features: of a map with landmarks.
     """
     folder = Path(folder)
-    require_replaceable(folder)
-    try:
-        with staged_folder(folder) as staging:
-            with ExitStack() as stack:
-                writer = MapWriter(
-                    staging,
-                    header.descriptor_size,
-                    stack,
-                    cells=header.cells,
-                    half=header.half_descriptors,
-                    landmark_descriptor_size=features.descriptor_size if features else None,
-                )
-                yield writer
-                writer.finish()
-            if features is not None:
-                write_graphs(staging, features)
-            if writer.places == 0:
-                raise MapError(f'{folder}: the map was not written, because no image has a pose')
-            write_header(staging, replace(header, files=None, places=writer.places, made_at=now()))
-    except OSError as error:
-        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+    with MAP.staged(folder) as staging:
+        with ExitStack() as stack:
+            writer = MapWriter(
+                staging,
+                header.descriptor_size,
+                stack,
+                cells=header.cells,
+                half=header.half_descriptors,
+                landmark_descriptor_size=features.descriptor_size if features else None,
+            )
+            yield writer
+            writer.finish()
+        if features is not None:
+            write_graphs(staging, features)
+        if writer.places == 0:
+            raise MapError(f'{folder}: the map was not written, because no image has a pose')
+        write_header(staging, replace(header, files=None, places=writer.places, made_at=now()))
