@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain
 from typing import Any
 
 from vpr_ros.cli.command import parts_said
@@ -172,17 +172,10 @@ def _counter(fleet: Fleet, records: Iterable[PartRecord]) -> Callable[[Iterable[
 
     Only parts that may share places are read. Those that cannot be read count as they say.
     """
-    by_digest = {one.part: one for one in records}
-    may_share = {
-        each.part: each
-        for one, other in combinations(by_digest.values(), 2)
-        if _may_share(one, other)
-        for each in (one, other)
-    }
     ids: dict[str, list[bytes]] = {}
-    for part, record in may_share.items():
+    for record in _overlapping({one.part: one for one in records}.values()):
         with suppress(FleetError):
-            ids[part] = fleet.places(part, record.form).ids
+            ids[record.part] = fleet.places(record.part, record.form).ids
 
     def count(chosen: Iterable[PartRecord]) -> int:
         alone = 0
@@ -197,12 +190,22 @@ def _counter(fleet: Fleet, records: Iterable[PartRecord]) -> Callable[[Iterable[
     return count
 
 
-def _may_share(one: PartRecord, other: PartRecord) -> bool:
-    """Whether two parts can have a place in common: its model, stamp and position."""
+def _overlapping(records: Iterable[PartRecord]) -> list[PartRecord]:
+    """Those that can have a place in common with another one: its model, stamp and position."""
+    found: dict[str, PartRecord] = {}
+    running: list[PartRecord] = []  # whose time is not over
+    for one in sorted(records, key=lambda record: record.first_stamp_ns):
+        running = [other for other in running if other.last_stamp_ns >= one.first_stamp_ns]
+        for other in running:
+            if _is_near(one, other):
+                found |= {one.part: one, other.part: other}
+        running.append(one)
+    return list(found.values())
+
+
+def _is_near(one: PartRecord, other: PartRecord) -> bool:
     return (
         one.model_sha256 == other.model_sha256
-        and one.first_stamp_ns <= other.last_stamp_ns
-        and other.first_stamp_ns <= one.last_stamp_ns
         and one.x_min <= other.x_max
         and other.x_min <= one.x_max
         and one.y_min <= other.y_max
