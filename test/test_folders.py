@@ -152,7 +152,7 @@ def test_rows_without_an_image_and_images_without_a_row_are_counted(tmp_path):
     assert any(
         warning.startswith('2 rows of poses.csv name an image') for warning in drive.warnings
     )
-    assert any(warning.startswith('1 images in') for warning in drive.warnings)
+    assert any(warning.startswith('1 image in') for warning in drive.warnings)
 
 
 def test_a_nan_pose_leaves_its_image_without_one(tmp_path):
@@ -443,7 +443,7 @@ def test_directions_that_are_not_used_are_told(tmp_path):
     gps(tmp_path / '2.jpg', {})
     drive = open_drive(tmp_path)
     assert not drive.has_heading
-    said = '1 of 2 images with a position have no direction'
+    said = '1 of 2 images with a position has no direction'
     assert any(warning.startswith(said) for warning in drive.warnings)
 
 
@@ -491,7 +491,7 @@ def test_a_panorama_among_photos_tells_its_place_and_is_not_decoded(tmp_path):
         panorama.load()
     written = write_bag(tmp_path, tmp_path / 'bag', WriteOptions())
     assert written.images == 3
-    assert any('1 images could not be used, the first: ' in note for note in written.notes)
+    assert any('1 image could not be used, the first: ' in note for note in written.notes)
 
 
 @pytest.mark.timeout(30)
@@ -752,7 +752,7 @@ def test_unusable_images_are_left_out_and_said(tmp_path):
     (folder / 'images' / '1.jpg').write_bytes(b'garbage')
     written = write_bag(folder, tmp_path / 'out')
     assert written.images == 2
-    assert any('1 images could not be used, the first: ' in note for note in written.notes)
+    assert any('1 image could not be used, the first: ' in note for note in written.notes)
     for name in ('0.jpg', '2.jpg'):
         (folder / 'images' / name).write_bytes(b'')
     with pytest.raises(DriveError, match='not one of its 3 images can be used'):

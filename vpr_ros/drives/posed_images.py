@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import compose, invert
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import CellBits, Described, Descriptors, Image, Poses, Stamps
 from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
 from vpr_ros.drives.prefetch import described_with_cells, load
@@ -36,11 +37,11 @@ class Unusable:
         self.count += 1
         self.first = self.first or str(error)
 
-    def lines(self, what: str = 'images') -> list[str]:
+    def lines(self, what: str = 'image') -> list[str]:
         """The count as a sentence, none where all could be used."""
         if not self.count:
             return []
-        return [f'{self.count} {what} could not be used, the first: {self.first}']
+        return [f'{counted(self.count, what)} could not be used, the first: {self.first}']
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,19 @@ def known_rows(
     why = why_unposed(drive, stamps_ns[~known], max_pose_gap_s=max_pose_gap_s)
     if not known.any():
         raise DriveError(
-            f'{drive.name}: none of {len(poses)} images has a true pose at its stamp{why}'
+            f'{drive.name}: none of {counted(len(poses), "image")} has a true pose at its stamp'
+            f'{why}'
         )
-    add_note(drive, f'{int((~known).sum())} images have no true pose at their stamp{why}')
+    add_note(drive, f'{without_pose(int((~known).sum()), "true pose")}{why}')
     return known
+
+
+def without_pose(count: int, pose: str) -> str:
+    """How many images have no pose, or no `true pose`, at their stamp."""
+    return (
+        f'{counted(count, "image has", "images have")} no {pose} at '
+        f'{by_count(count, "its", "their")} stamp'
+    )
 
 
 def why_unposed(
@@ -107,7 +117,7 @@ def why_unposed(
     max_pose_gap_s: float | None,
     flag: str = '--max-pose-gap',
 ) -> str:
-    """Why images [M] have no pose, to follow a sentence that says so."""
+    """Why images [M] have no pose, to follow what `without_pose` says."""
     if drive.trajectory is None or not len(stamps_ns):
         return ''
     why = drive.trajectory.why_unknown(stamps_ns, max_gap_s=max_pose_gap_s, flag=flag)
@@ -138,7 +148,9 @@ def posed_images(
                 stamps.append(frame.stamp_ns)
                 rows.append(row)
         if not rows:
-            raise DriveError(f'{drive.name}: none of {len(drive)} images can be used here')
+            raise DriveError(
+                f'{drive.name}: none of {counted(len(drive), "image")} can be used here'
+            )
         stamps_ns = np.array(stamps, dtype=np.int64)
         poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
         known = known_rows(drive, poses, stamps_ns, max_pose_gap_s=max_pose_gap_s)

@@ -37,6 +37,7 @@ from vpr_ros.core.atomic import holds_other, staged_folder
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.bounds import sqlite_path
@@ -44,7 +45,7 @@ from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
-from vpr_ros.drives.posed_images import Unusable, why_unposed
+from vpr_ros.drives.posed_images import Unusable, why_unposed, without_pose
 
 Storage = Literal['mcap', 'sqlite3', 'ros1']
 STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3', 'ros1')
@@ -271,7 +272,9 @@ def write_bag(
             )
         written.notes[:0] = notes_of(drive)
         if not written.images:
-            raise DriveError(f'{folder}: not one of its {len(drive)} images can be used')
+            raise DriveError(
+                f'{folder}: not one of its {counted(len(drive), "image")} can be used'
+            )
     return written
 
 
@@ -327,7 +330,7 @@ def _write_drive(
     written.notes += unusable.lines()
     if unposed_ns:
         why = why_unposed(drive, np.array(unposed_ns), max_pose_gap_s=max_pose_gap_s)
-        written.notes.append(f'{len(unposed_ns)} images have no pose at their stamp{why}')
+        written.notes.append(f'{without_pose(len(unposed_ns), "pose")}{why}')
 
 
 def _spacing_m(options: WriteOptions) -> float:

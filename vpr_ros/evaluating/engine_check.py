@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.mapping.index import ExactIndex
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives.drive import Drive, add_note, notes_of
@@ -23,6 +24,7 @@ from vpr_ros.drives.posed_images import (
     frames_of,
     usable,
     why_unposed,
+    without_pose,
 )
 from vpr_ros.drives.prefetch import load, prefetched
 from vpr_ros.evaluating.recall import recall_of
@@ -97,7 +99,7 @@ def describe_twice(
     unknown = ~np.isfinite(poses[:, 0])
     if drive.trajectory is not None and unknown.any():
         why = why_unposed(drive, stamps_ns[unknown], max_pose_gap_s=max_pose_gap_s)
-        add_note(drive, f'{int(unknown.sum())} images have no true pose at their stamp{why}')
+        add_note(drive, f'{without_pose(int(unknown.sum()), "true pose")}{why}')
     return DescribedTwice(
         engine=both[:, 0],
         reference=both[:, 1],
@@ -117,8 +119,9 @@ def report(
     is a place and the others are queries.
     """
     cosine = (checked.engine * checked.reference).sum(axis=1)
+    images = counted(len(cosine), 'image')
     return [
-        f'{len(cosine)} images, each by the engine and by onnxruntime on the CPU (fp32)',
+        f'{images}, each by the engine and by onnxruntime on the CPU (fp32)',
         f'cosine between both         min {cosine.min():.5f}, median {np.median(cosine):.5f}',
         _latency('engine', checked.engine_ms),
         _latency('CPU', checked.reference_ms),
@@ -151,7 +154,8 @@ def _between(queries: PosedImages, places: PosedImages, tolerance: Tolerance) ->
 
 def _recall(name: str, found: Recall) -> str:
     shares = ', '.join(f'R@{n} {share:.3f}' for n, share in found.at.items())
-    counts = f'{found.queries} queries, {found.unmatchable} of them not on the map'
+    queries = counted(found.queries, 'query')
+    counts = f'{queries}, {found.unmatchable} of them not on the map'
     return f'{f"recall, {name}":<28}{shares} ({counts})'
 
 

@@ -16,6 +16,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.intervals import BLOCK, UNKNOWN, Interval, drive_interval
 from vpr_ros.core.localizing.confidence import Reliability, reliability
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import (
     PrecisionRecall,
     Recall,
@@ -116,7 +117,7 @@ def evaluate(
     or where there are poses, but none at the stamp of any image.
     """
     if not answers:
-        raise DriveError(f'{drive.name}: none of {len(drive)} images was answered')
+        raise DriveError(f'{drive.name}: none of {counted(len(drive), "image")} was answered')
     judged = judge(answers, drive, place_map, tolerance, max_pose_gap_s=max_pose_gap_s)
     provenance = Provenance(
         database=len(place_map),

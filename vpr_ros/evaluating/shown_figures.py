@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.evaluating.figures import Evaluation, Provenance
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -128,7 +129,7 @@ def _queries(found: Evaluation) -> Iterator[Line]:
 
 def _unmatchable(found: Evaluation) -> Iterator[Line]:
     count, queries = found.recall.unmatchable, found.recall.queries
-    note = f'of {queries} queries, counted as misses'
+    note = f'of {counted(queries, "query")}, counted as misses'
     yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
 
 

@@ -32,6 +32,7 @@ from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MapWriter, require_replaceable
 from vpr_ros.core.npy import NpyWriter
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.same_frame import require_same_frame
 
@@ -160,7 +161,7 @@ def _linked(
             digests = _part_digests(header, part)
             count = len(load_array(place_map.folder / part, 'stamps_ns', mapped=True))
             if tuple(digests.values()) in held:
-                notes.append(f'{place_map.folder}/{part}: {count} places, held already')
+                notes.append(f'{place_map.folder}/{part}: {counted(count, "place")}, held already')
                 continue
             name = _part_name(len(held))
             held.add(tuple(digests.values()))
@@ -194,7 +195,8 @@ def keep_places(
     where nothing is kept or the map cannot be written.
     """
     if not kept.any():
-        raise MapError(f'{place_map.folder}: none of its {len(place_map)} places would be left')
+        places = counted(len(place_map), 'place')
+        raise MapError(f'{place_map.folder}: none of its {places} would be left')
     header = place_map.header
     try:
         with _staged(Path(output)) as staging:
