@@ -100,7 +100,7 @@ def test_images_that_share_a_stamp_keep_their_own_poses(tmp_path):
     drive = open_drive(posed_folder(tmp_path, 'a.jpg,1,1,0,0,0,0,0,1', 'b.jpg,1,2,0,0,0,0,0,1'))
     np.testing.assert_array_equal(drive.trajectory.poses[:, 0], [1, 2])
     assert known_at(drive) == [True, True]
-    assert any('share a stamp' in warning for warning in drive.warnings)
+    assert any('shares a stamp' in warning for warning in drive.warnings)
 
 
 def test_the_mounting_is_read_or_given(tmp_path):
@@ -164,7 +164,7 @@ def test_a_nan_pose_leaves_its_image_without_one(tmp_path):
     assert names(drive) == ['a.jpg', 'b.jpg', 'c.jpg']
     assert known_at(drive) == [True, False, True]
     assert any(
-        warning.startswith('1 rows of poses.csv have no usable pose') for warning in drive.warnings
+        warning.startswith('1 row of poses.csv has no usable pose') for warning in drive.warnings
     )
 
 
@@ -181,7 +181,7 @@ def test_no_usable_pose_at_all_is_an_error(tmp_path, row, complaint):
 
 
 def test_a_table_without_any_of_its_images_is_an_error(tmp_path):
-    with pytest.raises(DriveError, match='none of the images in its 1 rows'):
+    with pytest.raises(DriveError, match='none of the images in its 1 row is'):
         open_drive(posed_folder(tmp_path, 'a.jpg,0,0,0,0,0,0,0,1', images=['x.jpg']))
 
 

@@ -253,7 +253,7 @@ def test_missing_and_empty_files_leave_no_labels_behind(tmp_path: Path) -> None:
     assert sorted(map(len, by_place(places).values())) == [2, 3]
     assert all(places.path(row).stat().st_size for row in range(len(places.files)))
     text = str(places)
-    assert '3 listed images without a file' in text and '1 files of no bytes' in text
+    assert '3 listed images without a file' in text and '1 file of no bytes' in text
     assert '1 place with fewer than 2 images' in text
 
 
