@@ -63,6 +63,8 @@ def chosen_by_hand(source: str) -> Iterator[str]:
             words = [each.value for each in (node.body, node.orelse) if is_text(each)]
             if len(words) == 2 and all(VERBS.fullmatch(word) for word in words):
                 yield ast.unparse(node)
+        if isinstance(node, ast.BinOp) and ast.unparse(node.left) == "'s'":
+            yield ast.unparse(node)
 
 
 def is_text(node: ast.expr) -> bool:
@@ -116,7 +118,8 @@ def test_the_search_finds_a_bare_count() -> None:
         'len(found)', 'wanted',
     ]  # fmt: skip
     assert not [*uncounted("f'{MOST} images'; f'{rate} images/s'; f'{name} has images'")]
-    assert [*chosen_by_hand("'has' if count == 1 else 'have'; 's' if count > 1 else ''")]
+    for wrong in ("'has' if count == 1 else 'have'", "'s' if count > 1 else ''", "'s' * many"):
+        assert [*chosen_by_hand(wrong)]
 
 
 def test_nouns_that_take_no_plain_s_are_in_the_helper() -> None:

@@ -230,11 +230,11 @@ class _Fixes(_Track):
         """The track so far, which must not be empty; its positions are metres from the datum."""
         count = len(self.header_ns)
         if self._unknown:
+            verb = by_count(self._unknown, 'has', 'have')
+            they_are = by_count(self._unknown, 'it is', 'they are')
             warnings.append(
-                f'{topic}: {self._unknown} of {counted(count, "position")} '
-                f'{by_count(self._unknown, "has", "have")} status {UNKNOWN_FIX} (unknown); '
-                f'{by_count(self._unknown, "it is", "they are")} used, because '
-                f'{by_count(self._unknown, "it is", "they are")} finite and not 0'
+                f'{topic}: {self._unknown} of {counted(count, "position")} {verb} status '
+                f'{UNKNOWN_FIX} (unknown); {they_are} used, because {they_are} finite and not 0'
             )
         stamps_ns = self._stamps(topic, warnings)
         places: NDArray[np.float64] = np.frombuffer(self._values, dtype=np.float64)

@@ -201,11 +201,12 @@ class FolderDrive:
             verb = by_count(unknown, 'has', 'have')
             self.warnings.append(f'{unknown} of {counted(len(tags), "image")} {verb} no position')
         headed = sum(tag.heading_deg is not None for tag in known)
-        if 0 < headed < len(known):
-            verb = by_count(len(known) - headed, 'has', 'have')
+        without = len(known) - headed
+        if 0 < without < len(known):
+            verb = by_count(without, 'has', 'have')
             self.warnings.append(
-                f'{len(known) - headed} of {len(known)} images with a position {verb} no '
-                'direction, so the directions of the others are not used'
+                f'{without} of {len(known)} images with a position {verb} no direction, '
+                'so the directions of the others are not used'
             )
 
     def _warn_of_moved(self, stamps_ns: Sequence[int]) -> None:

@@ -67,7 +67,8 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     unposed = sum(row.pose is None for row in rows)
     if unposed == len(rows):
         raise DriveError(
-            f'{table}: no usable pose in {counted(len(rows), "row")} (all have NaN or a '
+            f'{table}: no usable pose in {counted(len(rows), "row")} '
+            f'({by_count(len(rows), "it has", "all have")} NaN or a '
             'quaternion that is not of unit length)'
         )
     warnings = []
