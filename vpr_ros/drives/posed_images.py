@@ -98,16 +98,10 @@ def known_rows(
             f'{drive.name}: none of {counted(len(poses), "image")} has a true pose at its stamp'
             f'{why}'
         )
-    add_note(drive, f'{without_pose(int((~known).sum()), "true pose")}{why}')
+    lacking = int((~known).sum())
+    has, its = counted(lacking, 'image has', 'images have'), by_count(lacking, 'its', 'their')
+    add_note(drive, f'{has} no true pose at {its} stamp{why}')
     return known
-
-
-def without_pose(count: int, pose: str) -> str:
-    """How many images have no pose, or no `true pose`, at their stamp."""
-    return (
-        f'{counted(count, "image has", "images have")} no {pose} at '
-        f'{by_count(count, "its", "their")} stamp'
-    )
 
 
 def why_unposed(
@@ -117,7 +111,7 @@ def why_unposed(
     max_pose_gap_s: float | None,
     flag: str = '--max-pose-gap',
 ) -> str:
-    """Why images [M] have no pose, to follow what `without_pose` says."""
+    """Why images [M] have no pose, to follow a sentence that says so."""
     if drive.trajectory is None or not len(stamps_ns):
         return ''
     why = drive.trajectory.why_unknown(stamps_ns, max_gap_s=max_pose_gap_s, flag=flag)

@@ -37,7 +37,7 @@ from vpr_ros.core.atomic import holds_other, staged_folder
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
-from vpr_ros.core.plurals import counted
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.bounds import sqlite_path
@@ -45,7 +45,7 @@ from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
-from vpr_ros.drives.posed_images import Unusable, why_unposed, without_pose
+from vpr_ros.drives.posed_images import Unusable, why_unposed
 
 Storage = Literal['mcap', 'sqlite3', 'ros1']
 STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3', 'ros1')
@@ -330,7 +330,9 @@ def _write_drive(
     written.notes += unusable.lines()
     if unposed_ns:
         why = why_unposed(drive, np.array(unposed_ns), max_pose_gap_s=max_pose_gap_s)
-        written.notes.append(f'{without_pose(len(unposed_ns), "pose")}{why}')
+        has = counted(len(unposed_ns), 'image has', 'images have')
+        its = by_count(len(unposed_ns), 'its', 'their')
+        written.notes.append(f'{has} no pose at {its} stamp{why}')
 
 
 def _spacing_m(options: WriteOptions) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.mapping.index import ExactIndex
-from vpr_ros.core.plurals import counted
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives.drive import Drive, add_note, notes_of
@@ -24,7 +24,6 @@ from vpr_ros.drives.posed_images import (
     frames_of,
     usable,
     why_unposed,
-    without_pose,
 )
 from vpr_ros.drives.prefetch import load, prefetched
 from vpr_ros.evaluating.recall import recall_of
@@ -93,18 +92,20 @@ def describe_twice(
         add_note(drive, line)
     both = np.array(rows, dtype=np.float32)  # [N, 2, D]
     taken_ms = np.array(taken) * 1e3
-    counted = taken_ms[_UNCOUNTED:] if len(taken_ms) > 2 * _UNCOUNTED else taken_ms
+    timed = taken_ms[_UNCOUNTED:] if len(taken_ms) > 2 * _UNCOUNTED else taken_ms
     stamps_ns = np.array(stamps, dtype=np.int64)
     poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     unknown = ~np.isfinite(poses[:, 0])
     if drive.trajectory is not None and unknown.any():
         why = why_unposed(drive, stamps_ns[unknown], max_pose_gap_s=max_pose_gap_s)
-        add_note(drive, f'{without_pose(int(unknown.sum()), "true pose")}{why}')
+        lacking = int(unknown.sum())
+        has, its = counted(lacking, 'image has', 'images have'), by_count(lacking, 'its', 'their')
+        add_note(drive, f'{has} no true pose at {its} stamp{why}')
     return DescribedTwice(
         engine=both[:, 0],
         reference=both[:, 1],
-        engine_ms=counted[:, 0],
-        reference_ms=counted[:, 1],
+        engine_ms=timed[:, 0],
+        reference_ms=timed[:, 1],
         poses=poses,
         stamps_ns=stamps_ns,
     )

@@ -135,7 +135,7 @@ def evaluate(
 def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
     """The figures of judged answers."""
     known, fixed = judged.known, judged.fixed
-    counted = known if known.any() else np.ones_like(known)  # without any truth: all answers
+    asked = known if known.any() else np.ones_like(known)  # without any truth: all answers
     fixes, able, queries = known & fixed, known & ~judged.unmatchable, judged.of(known)
 
     def interval(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Interval:
@@ -148,9 +148,9 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         single_image=_single_image(queries),
         reliability=_reliability(queries),
         precision_recall=_precision_recall(queries),
-        answered=float(fixed[counted].mean()),
-        answered_interval=interval(fixed, counted),
-        no_fix_reasons=_no_fix_reasons(judged.of(counted)),
+        answered=float(fixed[asked].mean()),
+        answered_interval=interval(fixed, asked),
+        no_fix_reasons=_no_fix_reasons(judged.of(asked)),
         answerable=int(able.sum()),
         answered_of_answerable=_share(judged.right[able]),
         answered_of_answerable_interval=interval(judged.right, able),

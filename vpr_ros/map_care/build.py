@@ -29,7 +29,7 @@ from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
-from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed, without_pose
+from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import note_mapped, require_frame_of_map
 from vpr_ros.map_care.check import blank_said
@@ -145,7 +145,8 @@ class Report:
             (self.landmarks, f'{counted(round(mean), "landmark")} per place on average'),
             (
                 self.without_pose,
-                f'{without_pose(self.without_pose, "pose")} and '
+                f'{counted(self.without_pose, "image has", "images have")} no pose at '
+                f'{by_count(self.without_pose, "its", "their")} stamp and '
                 f'{by_count(self.without_pose, "was", "were")} left out{self.why_without}',
             ),
             (

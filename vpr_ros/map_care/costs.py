@@ -85,8 +85,8 @@ def cost_of_million(header: MapHeader, kinds: Mapping[str, int]) -> Cost:
     kinds: the map's own bytes by kind. Codes are counted whether the map has some or not.
     """
     size = header.descriptor_size
-    counted = sum(count for kind, count in kinds.items() if kind != 'codes')
-    each = counted / header.places + size + _CODE_BYTES
+    stored = sum(count for kind, count in kinds.items() if kind != 'codes')
+    each = stored / header.places + size + _CODE_BYTES
     return Cost(MILLION, round(MILLION * each), resident_bytes([MILLION], size))
 
 
