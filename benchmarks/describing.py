@@ -22,6 +22,7 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import decode, encode_jpeg, resize
+from vpr_ros.core.plurals import counted
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {'VGA': (480, 640), '720p': (720, 1280), '1080p': (1080, 1920)}
@@ -135,7 +136,7 @@ def measure(quick: bool) -> list[Section]:
                 rounds=rounds,
             )
             for name in others:
-                what = f'{model.card.name} {precision}, VGA, {threads} threads'
+                what = f'{model.card.name} {precision}, VGA, {counted(threads, "thread")}'
                 section.add(what, found['ours'], name, found[name])
     section.notes.append(
         'The threads of bare onnxruntime wait for each other in a busy loop. The threads of the '

@@ -23,6 +23,8 @@ from pathlib import Path
 from sections import Section
 from tqdm import tqdm
 
+from vpr_ros.core.plurals import counted
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / 'docs/results/performance.md'
 PARTS = ('describing', 'index', 'scale', 'node', 'throughput', 'engines', 'fleet', 'batch')
@@ -47,7 +49,9 @@ def processor() -> str:
     flags = next((line for line in lines if line.startswith('flags')), '').split()
     known = [flag for flag in ('avx2', 'avx512f', 'avx512_vnni', 'amx_int8') if flag in flags]
     cores = len(os.sched_getaffinity(0))
-    return f'{names[0] if names else platform.machine()}, {cores} cores, {" ".join(known)}'
+    return (
+        f'{names[0] if names else platform.machine()}, {counted(cores, "core")}, {" ".join(known)}'
+    )
 
 
 def versions() -> str:
@@ -97,8 +101,9 @@ def page(sections: list[Section], load: float, taken_s: float, *, quick: bool) -
     lines = [
         '# Performance',
         '',
-        f'Made by `make bench` in {taken_s / 60:.0f} minutes{" (--quick)" if quick else ""} on '
-        f'{processor()}; Python {platform.python_version()}, {versions()}. '
+        f'Made by `make bench` in {counted(round(taken_s / 60), "minute")}'
+        f'{" (--quick)" if quick else ""} on {processor()}; '
+        f'Python {platform.python_version()}, {versions()}. '
         f'Other programs kept {load:.1f} cores busy when it began.',
         '',
         'The ratio says how many times better vpr_ros is than the alternative in the column '

@@ -36,6 +36,7 @@ from vpr_ros.core.describing.parity import probes
 from vpr_ros.core.describing.precision import processor_name
 from vpr_ros.core.describing.tensorrt_library import LIBRARIES, MissingLibraryError
 from vpr_ros.core.errors import BackendError, ModelError
+from vpr_ros.core.plurals import counted
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.exporting.recall_gate import VERIFIED, described, recall_in_pairings
 
@@ -194,7 +195,7 @@ def page(lines: Sequence[str], batch: int) -> str:
             '# Ways to run a model',
             '',
             f'Made by `{asked()}` on {processor_name()} with '
-            f'{len(os.sched_getaffinity(0))} cores, {batch} image{"s" if batch > 1 else ""} at '
+            f'{counted(len(os.sched_getaffinity(0)), "core")}, {counted(batch, "image")} at '
             f'once; {versions}. Load, with its own: {os.getloadavg()[2]:.1f}.',
             '',
             'All ways of a model take turns. `times fp32` is the speed relative to fp32 with '

@@ -28,6 +28,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, headline
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image as Pixels
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import open_drive
@@ -251,7 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     right = sum(moment.is_right(args.radius) for moment in shown)
     print(
         f'{args.output}: {len(frames)} frames, {args.output.stat().st_size / 1e6:.1f} MB; '
-        f'{right} of {fixes} fixes are right, {len(shown) - fixes} images without a fix'
+        f'{right} of {counted(fixes, "fix")} {by_count(right, "is", "are")} right, '
+        f'{counted(len(shown) - fixes, "image")} without a fix'
     )
     return 0
 

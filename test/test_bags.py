@@ -296,7 +296,7 @@ def test_unusable_poses_are_skipped_and_counted(tmp_path, bad, why):
             put('/odom', second, bags.odometry(second, pose))
     drive = open_drive(tmp_path / 'bag')
     assert len(drive.trajectory.stamps_ns) == 2
-    assert f'/odom: 1 poses were skipped ({why})' in drive.warnings
+    assert f'/odom: 1 pose was skipped ({why})' in drive.warnings
 
 
 def test_no_usable_pose_at_all_is_an_error(tmp_path):
@@ -336,7 +336,7 @@ def test_a_clock_set_back_loses_no_image_and_is_said(tmp_path):
             put('/odom', received, bags.odometry(second, bags.along_x(second)))
     drive = open_drive(tmp_path / 'bag')
     assert stamps_s(drive) == [*range(1, 31), *range(1, 31)]
-    assert '/image: the clock was set back 1 times' in drive.warnings
+    assert '/image: the clock was set back 1 time' in drive.warnings
     assert any(warning.startswith('/odom: the stamps jump back') for warning in drive.warnings)
 
 
@@ -390,7 +390,7 @@ def two_cameras(path):
 def test_several_fitting_topics_are_listed_with_type_and_count(tmp_path):
     bag = two_cameras(tmp_path / 'bag')
     listed = (
-        r'/left/image \(sensor_msgs/Image, 1 messages\), '
+        r'/left/image \(sensor_msgs/Image, 1 message\), '
         r'/right/image/compressed \(sensor_msgs/CompressedImage, 1'
     )
     with pytest.raises(

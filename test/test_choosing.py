@@ -175,7 +175,7 @@ def test_the_node_goes_by_what_the_command_measured(
     assert main(words) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if '<- the node' in line]
     chosen = open_describer(model, most_threads=2, cache=tmp_path)
-    assert chosen.name in line and f' {chosen.threads} threads' in line and chosen.measured
+    assert chosen.name in line and f' {chosen.threads} thread' in line and chosen.measured
 
 
 def test_a_choice_for_another_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,7 +228,7 @@ def test_a_checkpoint_is_exported_to_int8_too_and_maps_stay_valid(
     source = ['--checkpoint', str(checkpoint)]
     assert export.main(smaller(source, output, walk)) == 0
     said = capsys.readouterr().out
-    assert 'int8:' in said and 'R@1 walk: 1.000' in said and 'on 1 threads' in said
+    assert 'int8:' in said and 'R@1 walk: 1.000' in said and 'on 1 thread\n' in said
     before = Model.open(output, precision='fp32')
     int8 = Model.open(output, precision='int8')
     images = [picture(place) for place in range(4)]

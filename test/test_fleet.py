@@ -505,7 +505,7 @@ def test_a_cut_keeps_the_landmarks_of_one_kind_and_says_so(
         )
         engine.done('push', folder, '--fleet', fleet)
     status, _, notes = engine.map('pull', '--fleet', fleet, '--output', tmp_path / 'all')
-    assert status == 0 and '1 of 3 parts have landmarks of another kind than cells' in notes
+    assert status == 0 and '1 of 3 parts has landmarks of another kind than cells' in notes
     assert 'made by different cameras' in notes
     header = PlaceMap.open(tmp_path / 'all').header
     assert header.camera == read_header(tmp_path / '0').camera

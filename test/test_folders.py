@@ -100,7 +100,7 @@ def test_images_that_share_a_stamp_keep_their_own_poses(tmp_path):
     drive = open_drive(posed_folder(tmp_path, 'a.jpg,1,1,0,0,0,0,0,1', 'b.jpg,1,2,0,0,0,0,0,1'))
     np.testing.assert_array_equal(drive.trajectory.poses[:, 0], [1, 2])
     assert known_at(drive) == [True, True]
-    assert any('share a stamp' in warning for warning in drive.warnings)
+    assert any('shares a stamp' in warning for warning in drive.warnings)
 
 
 def test_the_mounting_is_read_or_given(tmp_path):
@@ -152,7 +152,7 @@ def test_rows_without_an_image_and_images_without_a_row_are_counted(tmp_path):
     assert any(
         warning.startswith('2 rows of poses.csv name an image') for warning in drive.warnings
     )
-    assert any(warning.startswith('1 images in') for warning in drive.warnings)
+    assert any(warning.startswith('1 image in') for warning in drive.warnings)
 
 
 def test_a_nan_pose_leaves_its_image_without_one(tmp_path):
@@ -164,7 +164,7 @@ def test_a_nan_pose_leaves_its_image_without_one(tmp_path):
     assert names(drive) == ['a.jpg', 'b.jpg', 'c.jpg']
     assert known_at(drive) == [True, False, True]
     assert any(
-        warning.startswith('1 rows of poses.csv have no usable pose') for warning in drive.warnings
+        warning.startswith('1 row of poses.csv has no usable pose') for warning in drive.warnings
     )
 
 
@@ -181,7 +181,7 @@ def test_no_usable_pose_at_all_is_an_error(tmp_path, row, complaint):
 
 
 def test_a_table_without_any_of_its_images_is_an_error(tmp_path):
-    with pytest.raises(DriveError, match='none of the images in its 1 rows'):
+    with pytest.raises(DriveError, match='none of the images in its 1 row is'):
         open_drive(posed_folder(tmp_path, 'a.jpg,0,0,0,0,0,0,0,1', images=['x.jpg']))
 
 
@@ -443,7 +443,7 @@ def test_directions_that_are_not_used_are_told(tmp_path):
     gps(tmp_path / '2.jpg', {})
     drive = open_drive(tmp_path)
     assert not drive.has_heading
-    said = '1 of 2 images with a position have no direction'
+    said = '1 of 2 images with a position has no direction'
     assert any(warning.startswith(said) for warning in drive.warnings)
 
 
@@ -491,7 +491,7 @@ def test_a_panorama_among_photos_tells_its_place_and_is_not_decoded(tmp_path):
         panorama.load()
     written = write_bag(tmp_path, tmp_path / 'bag', WriteOptions())
     assert written.images == 3
-    assert any('1 images could not be used, the first: ' in note for note in written.notes)
+    assert any('1 image could not be used, the first: ' in note for note in written.notes)
 
 
 @pytest.mark.timeout(30)
@@ -752,7 +752,7 @@ def test_unusable_images_are_left_out_and_said(tmp_path):
     (folder / 'images' / '1.jpg').write_bytes(b'garbage')
     written = write_bag(folder, tmp_path / 'out')
     assert written.images == 2
-    assert any('1 images could not be used, the first: ' in note for note in written.notes)
+    assert any('1 image could not be used, the first: ' in note for note in written.notes)
     for name in ('0.jpg', '2.jpg'):
         (folder / 'images' / name).write_bytes(b'')
     with pytest.raises(DriveError, match='not one of its 3 images can be used'):

@@ -237,7 +237,7 @@ def test_topics_that_are_no_poses_are_named_with_the_types_that_are(
     assert built(model, tmp_path / 'bag', tmp_path / 'map') == 2
     said = capsys.readouterr().err
     assert 'geometry_msgs/TransformStamped' in said and '--pose-topic' in said
-    assert '/path (nav_msgs/Path, 1 messages)' in said and '/leica' in said
+    assert '/path (nav_msgs/Path, 1 message)' in said and '/leica' in said
 
 
 # Values that look valid
@@ -264,7 +264,7 @@ def test_a_fix_at_null_island_is_no_position(tmp_path: Path, row: int) -> None:
     assert (drive.datum.utm_zone, drive.datum.utm_letter) == (32, 'U')
     assert np.ptp(drive.trajectory.poses[:, :2], axis=0).max() < 10
     why = 'latitude and longitude are 0, expected a position'
-    assert f'/fix: 1 poses were skipped ({why})' in drive.warnings
+    assert f'/fix: 1 pose was skipped ({why})' in drive.warnings
 
 
 @pytest.mark.parametrize('row', [0, 3, 5])
@@ -286,7 +286,7 @@ def test_a_jump_is_said_and_nothing_is_interpolated_there(tmp_path: Path) -> Non
     drive = open_drive(tmp_path / 'bag')
     assert at(drive, 101.25, 101.75, 102.25) == [1.25, None, 3002.25]
     assert any(
-        'the position jumps 1 times' in one and 'by 3000 m in 0.50 s, at 102.000 s' in one
+        'the position jumps 1 time ' in one and 'by 3000 m in 0.50 s, at 102.000 s' in one
         for one in drive.warnings
     )
 

@@ -96,7 +96,7 @@ def test_an_image_with_such_a_name_that_is_broken_is_named(
     arguments = ['--bag', str(folder), '--output', str(tmp_path / 'map')]
     assert build_map.main([*arguments, '--model', str(model.folder)]) == 0
     said = ''.join(capfd.readouterr())
-    assert '1 images could not be used, the first: ' in said and r'stra\xdfe' in said
+    assert '1 image could not be used, the first: ' in said and r'stra\xdfe' in said
 
 
 def test_the_trainers_evaluation_reads_such_names(

@@ -299,7 +299,7 @@ def test_an_image_with_two_rows_is_one_image(tmp_path: Path) -> None:
     folder = rewritten(tmp_path, lambda rows: [*rows, rows[0].replace('1.0', '7.0', 1)])
     drive = open_drive(folder)
     assert [frame.name for frame in drive.frames()] == [f'00000{row}.jpg' for row in range(3)]
-    assert '1 rows of poses.csv name an image that an earlier row names' in said(drive)
+    assert '1 row of poses.csv names an image that an earlier row names' in said(drive)
 
 
 def metadata_of(bag: Path, change: Callable[[dict], None]) -> None:

@@ -82,8 +82,8 @@ def test_a_pose_that_is_not_known_is_nan_and_none_at_all_is_an_error(folder: Pat
     known = known_rows(drive, poses, stamps_ns, max_pose_gap_s=None)
     assert known.tolist() == [False, True] and np.isnan(poses[0]).all()
     why = r'1 before the first pose \(by up to 1.00 s\)'
-    assert re.search(f'^1 images have no true pose at their stamp: {why}', drive.warnings[-1])
-    with pytest.raises(DriveError, match=f'none of 1 images has a true pose at its stamp: {why}'):
+    assert re.search(f'^1 image has no true pose at its stamp: {why}', drive.warnings[-1])
+    with pytest.raises(DriveError, match=f'none of 1 image has a true pose at its stamp: {why}'):
         known_rows(drive, poses[:1], stamps_ns[:1], max_pose_gap_s=None)
 
 

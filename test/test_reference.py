@@ -14,6 +14,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of
 from session_world import drive, session_on, street
 
 from vpr_ros.core.localizing.outcome import Reason
+from vpr_ros.core.plurals import counted
 from vpr_ros.node import diagnostics, topics
 from vpr_ros.node.diagnostics import Health, Stage, status_message
 from vpr_ros.session.counts import Counted
@@ -157,7 +158,21 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     assert isinstance(node, ast.JoinedStr)
-    return ''.join(str(p.value) if isinstance(p, ast.Constant) else GAP for p in node.values)
+    return ''.join(_put_in(part) for part in node.values)
+
+
+def _put_in(part: ast.expr) -> str:
+    """GAP, but the words for many where a count chooses them."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    assert isinstance(part, ast.FormattedValue)
+    call = part.value
+    words = [each.value for each in getattr(call, 'args', ()) if isinstance(each, ast.Constant)]
+    if words and ast.unparse(call).startswith('counted('):
+        return GAP + counted(2, *words).removeprefix('2')
+    if words and ast.unparse(call).startswith('by_count('):
+        return str(words[-1])
+    return GAP
 
 
 def test_the_launch_files_tables_have_every_argument() -> None:

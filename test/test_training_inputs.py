@@ -65,7 +65,7 @@ def test_images_that_cannot_be_read_are_counted_also_from_the_cache(tmp_path: Pa
     for _ in range(2):
         places = open_places(config(bag, place_radius=10.0))
         assert len(places.files) == 5
-        said = 'bag: 1 images could not be used, the first: /image#2@3.000000000'
+        said = 'bag: 1 image could not be used, the first: /image#2@3.000000000'
         assert any(one.startswith(said) for one in places.left_out)
 
 

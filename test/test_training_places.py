@@ -232,7 +232,7 @@ def test_database_and_queries_are_no_cities(
         picture(tmp_path / '$^$' / half / f'@{east}.0@5300000.0@32@U@.png')
     words = ['inspect', str(tmp_path / '$^$'), '--picture', str(tmp_path / 'drawn.png')]
     assert data(words) == 0
-    assert '1 database images, 1 queries' in capsys.readouterr().out
+    assert '1 database image, 1 query' in capsys.readouterr().out
     assert (tmp_path / 'drawn.png').exists()
 
 
@@ -253,8 +253,8 @@ def test_missing_and_empty_files_leave_no_labels_behind(tmp_path: Path) -> None:
     assert sorted(map(len, by_place(places).values())) == [2, 3]
     assert all(places.path(row).stat().st_size for row in range(len(places.files)))
     text = str(places)
-    assert '3 listed images without a file' in text and '1 files of no bytes' in text
-    assert '1 places with fewer than 2 images' in text
+    assert '3 listed images without a file' in text and '1 file of no bytes' in text
+    assert '1 place with fewer than 2 images' in text
 
 
 def test_what_is_no_training_set_is_refused_with_what_is_understood(tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def test_inspect_tells_and_draws_what_can_be_trained_on(
     assert data(['inspect', str(tmp_path / 'gsv'), f'--picture={drawn}', '--deep']) == 0
     said = capsys.readouterr().out
     assert '13 images of 3 places in 2 cities' in said and '4 to 5, median 4' in said
-    assert 'Paris: 2 places, 9 images, ' in said and '1 places with fewer than 4 images' in said
+    assert 'Paris: 2 places, 9 images, ' in said and '1 place with fewer than 4 images' in said
     assert '0 of 13 images are broken' in said
     assert cv2.imread(str(drawn)).std() > 5
     files[0].write_bytes(files[0].read_bytes()[:200])
@@ -474,7 +474,7 @@ def test_inspect_tells_what_can_be_evaluated_on(
     drawn = tmp_path / 'drawn.png'
     assert data(['inspect', str(tmp_path / 'set'), f'--picture={drawn}']) == 0
     said = capsys.readouterr().out
-    assert '4 database images, 2 queries' in said and 'unmatchable: 1 queries' in said
+    assert '4 database images, 2 queries' in said and 'unmatchable: 1 query' in said
     assert drawn.stat().st_size > 1000
     assert data(['inspect', str(tmp_path / 'nothing')]) == 2
     assert 'no such folder' in capsys.readouterr().err
@@ -493,5 +493,5 @@ def test_images_of_a_town_without_a_place_are_told(tmp_path: Path) -> None:
     picture(tmp_path / 'train' / 'Town' / 'overview.jpg')
     (tmp_path / 'train' / 'Town' / 'a.heic').write_bytes(b'')
     said = str(open_places(config(tmp_path)))
-    assert 'left out: 1 images without a place in their names' in said
+    assert 'left out: 1 image without a place in its name' in said
     assert 'left out: 1 file .heic is not supported' in said

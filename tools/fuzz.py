@@ -37,6 +37,7 @@ from mutation import LARGEST, mutated
 from targets import SEEDS, TARGETS
 
 from vpr_ros.core.errors import VprError
+from vpr_ros.core.plurals import counted
 
 MOST_S, MOST_BYTES = 10, 1 << 30  # of one input
 _SAID_EVERY_S = 2.0
@@ -75,7 +76,7 @@ def main() -> int:
         found = run_apart(target, [*given, f'--seconds={share_s}'], arguments.output)
         inputs += found['inputs']
         faults += len(found['faults'])
-    print(f'{inputs} inputs, {faults} faults, seed {seed}')
+    print(f'{counted(inputs, "input")}, {counted(faults, "fault")}, seed {seed}')
     return 1 if faults else 0
 
 
@@ -88,8 +89,8 @@ def run_apart(target: str, given: list[str], output: Path) -> dict[str, Any]:
         assert child.stdout is not None
         for line in child.stdout:
             found = json.loads(line)
-            said = f'{target}: {found["inputs"]} inputs, {found["refused"]} refused, '
-            said += f'{len(found["faults"])} faults'
+            said = f'{target}: {counted(found["inputs"], "input")}, {found["refused"]} refused, '
+            said += f'{counted(len(found["faults"]), "fault")}'
             print(f'\r{said}', end='', flush=True) if sys.stdout.isatty() else None
     stack = output / f'.{target}-stack'
     if child.returncode:
@@ -97,7 +98,8 @@ def run_apart(target: str, given: list[str], output: Path) -> dict[str, Any]:
         path = keep(output, target, current.read_bytes()[8 : 8 + size])
         said = f'the process ended with status {child.returncode}:\n{stack.read_text()}'
         found['faults'][said] = str(path)
-    print(f'\r{target}: {found["inputs"]} inputs, {len(found["faults"])} faults')
+    inputs, faults = counted(found['inputs'], 'input'), counted(len(found['faults']), 'fault')
+    print(f'\r{target}: {inputs}, {faults}')
     for path in (current, stack):
         path.unlink(missing_ok=True)
     for what, path in found['faults'].items():

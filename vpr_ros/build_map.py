@@ -24,6 +24,7 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives import drives_in, open_drive
 from vpr_ros.map_care.archive import STRETCH, Recipe, broken_lines, build_archive
 from vpr_ros.map_care.build import (
@@ -182,7 +183,7 @@ def _warn(part_places: Sequence[int], descriptor_size: int, *, at_most: bool = F
 def _extent(place_map: PlaceMap) -> str:
     extent_m = np.ptp(place_map.poses[:, :2], axis=0)
     return (
-        f'{place_map.folder}: {len(place_map)} places over '
+        f'{place_map.folder}: {counted(len(place_map), "place")} over '
         f'{extent_m[0]:.0f} m x {extent_m[1]:.0f} m in frame '
         f'{place_map.header.frame_id}, model {place_map.header.model_name}'
     )

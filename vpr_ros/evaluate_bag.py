@@ -31,6 +31,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives import Drive, drives_in, open_drive
 from vpr_ros.evaluating.drive_page import drive_report
 from vpr_ros.evaluating.logs import require_log, require_written
@@ -266,7 +267,7 @@ def _write(arguments: argparse.Namespace, variants: Sequence[Variant]) -> None:
         print(f'log in {arguments.rerun}; look at it: rerun {shlex.quote(str(arguments.rerun))}')
     if arguments.tum:
         count = write_fixes(arguments.tum, variants[0].evaluation.answers)
-        print(f'{count} poses in {arguments.tum}')
+        print(f'{counted(count, "pose")} in {arguments.tum}')
     if arguments.json:
         bags = [str(bag) for bag in arguments.bag]
         asked = {

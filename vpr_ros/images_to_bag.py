@@ -11,6 +11,7 @@ from pathlib import Path
 from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import add_drive, drive_options, positive
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
 
 
@@ -74,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = write_bag(arguments.folder, arguments.output, options, drive_options(arguments))
     say_notes(written.notes)
     print(
-        f'{arguments.output}: {written.images} images, '
-        f'{written.poses} poses on {written.pose_topic}'
+        f'{arguments.output}: {counted(written.images, "image")}, '
+        f'{counted(written.poses, "pose")} on {written.pose_topic}'
     )
     return 0
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, command, parts_said, say_drive, say_notes
+from vpr_ros.cli.command import Parser, command, say_drive, say_notes
 from vpr_ros.cli.options import (
     add_drive,
     add_half,
@@ -34,6 +34,7 @@ from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.drives.same_frame import require_frame_of_map
@@ -106,8 +107,8 @@ def _append(arguments: argparse.Namespace) -> int:
     print('\n'.join(report.lines()))
     changed = read_header(arguments.map)
     print(
-        f'{arguments.map}: {header.places} places before, {changed.places} now '
-        f'in {parts_said(len(changed.parts))}'
+        f'{arguments.map}: {counted(header.places, "place")} before, {changed.places} now '
+        f'in {counted(len(changed.parts), "part")}'
     )
     return 0
 
@@ -129,7 +130,7 @@ def _prune(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         command=arguments.said,
     )
-    print(f'{len(place_map)} places, {found.redundant} of them redundant')
+    print(f'{counted(len(place_map), "place")}, {found.redundant} of them redundant')
     if found.before is None or found.after is None:
         return 0
     print(table(recall_rows([('before', found.before), ('after', found.after)], own=queries.own)))
@@ -159,7 +160,8 @@ def _merge(arguments: argparse.Namespace) -> int:
     ]
     print(table(recall_rows(found, own=not arguments.bag)))
     print(
-        f'{arguments.output}: {len(merged)} places in {parts_said(len(merged.header.parts))}, '
+        f'{arguments.output}: {counted(len(merged), "place")} in '
+        f'{counted(len(merged.header.parts), "part")}, '
         f'{size_on_disk(merged.header, arguments.output)}'
     )
     return 0
@@ -193,7 +195,7 @@ def _export(arguments: argparse.Namespace) -> int:
         print(f'{arguments.map}: {before}')
     for name, path in wanted.items():
         EXPORTS[name].write(place_map, path)
-        print(f'{len(place_map)} places in {path}')
+        print(f'{counted(len(place_map), "place")} in {path}')
     return 0
 
 

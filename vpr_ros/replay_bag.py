@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import positive
 from vpr_ros.core.errors import noting
+from vpr_ros.core.plurals import counted
 from vpr_ros.node.large_images import room_for_large_images
 from vpr_ros.node.player import Player, opened
 from vpr_ros.node.spinning import until_shutdown
@@ -91,7 +92,7 @@ def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> N
 
             played = player.play(rate=arguments.rate, clock=arguments.clock, on_publish=advance)
         say_notes(player.warnings)
-        print(f'{played} messages played')
+        print(f'{counted(played, "message")} played')
         if not arguments.loop or not rclpy.ok():
             return
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from vpr_ros.cli.command import command
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
@@ -271,7 +272,7 @@ def _say(model: Model) -> None:
     for name, record in model.card.precisions.items():
         print(
             f'{name}: {record.size_bytes / 1e6:.1f} MB, {record.latency_ms:.1f} ms an image '
-            f'on {record.threads} threads'
+            f'on {counted(record.threads, "thread")}'
         )
         for images, recall in record.recall_at_1.items():
             others = ', '.join(

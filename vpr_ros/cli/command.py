@@ -84,11 +84,6 @@ def say_drive(drive: Drive) -> None:
     say_notes(notes_of(drive))
 
 
-def parts_said(parts: int) -> str:
-    """How many parts, as `1 part` or `2 parts`."""
-    return f'{parts} part{"s" * (parts != 1)}'
-
-
 class Parser(argparse.ArgumentParser):
     """A parser to which wrong usage is bad input: ConfigError, hence one line and status 2."""
 

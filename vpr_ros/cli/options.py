@@ -16,6 +16,7 @@ from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import ConfigError, DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.mapping.layout import HEADER_NAME
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
@@ -296,7 +297,7 @@ def _mounting(text: str | None) -> Poses | None:
     try:
         numbers = [float(word) for word in text.replace(',', ' ').split()]
         if len(numbers) != 7:
-            raise ValueError(f'{len(numbers)} numbers came')
+            raise ValueError(f'{counted(len(numbers), "number")} came')
         return checked_pose(numbers, source='pose')
     except (ValueError, VprError) as error:
         raise DriveError(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import VprError
+from vpr_ros.core.plurals import counted
 
 # How many distortion coefficients each model of sensor_msgs/distortion_models.hpp has.
 _FISHEYE = {'equidistant': (4,)}
@@ -191,8 +192,8 @@ def camera_calibration(
     elif len(numbers) not in lengths:
         known = ', '.join(model for model in (*_POLYNOMIAL, *_FISHEYE) if model)
         why_not = (
-            f'distortion_model {distortion_model!r} with {len(numbers)} coefficients is not '
-            f'understood, expected {known}'
+            f'distortion_model {distortion_model!r} with '
+            f'{counted(len(numbers), "coefficient")} is not understood, expected {known}'
         )
     elif not np.isfinite(numbers).all():
         why_not = 'D has NaN or infinity'

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import MOST_PIXELS, check, decode, decode_as_stored, halved
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image
 
 _Pixels = NDArray[Any]  # [H, W, C] or [H, W], uint8 or uint16
@@ -176,7 +177,9 @@ def _compressed_depth_m(message: Any, source: str) -> NDArray[np.float32]:
     is_inverse, quantization = name == '32FC1', (0.0, 0.0)
     if 'compresseddepth' in message.format.lower():
         if content.size < _DEPTH_HEADER.size:
-            raise ImageError(f'{source}: {content.size} bytes, expected a header and a PNG')
+            raise ImageError(
+                f'{source}: {counted(content.size, "byte")}, expected a header and a PNG'
+            )
         quantization = _DEPTH_HEADER.unpack(content[: _DEPTH_HEADER.size].tobytes())
         content = content[_DEPTH_HEADER.size :]
     if name not in _DEPTH_ENCODINGS or 'rvl' in codec or (is_inverse and quantization[0] == 0.0):
@@ -298,13 +301,13 @@ def _check_fields(
     if step < least:
         raise ImageError(
             f'{source}: step is {step}, but {width} pixels of {message.encoding} need at least '
-            f'{least} bytes a row'
+            f'{counted(least, "byte")} a row'
         )
     found, expected = memoryview(message.data).nbytes, step * encoding.rows(height)
     if found != expected:
         raise ImageError(
-            f'{source}: {found} bytes of data, '
-            f'expected {expected} (step {step} x {encoding.rows(height)} rows)'
+            f'{source}: {counted(found, "byte")} of data, '
+            f'expected {expected} (step {step} x {counted(encoding.rows(height), "row")})'
         )
     if width * height > most_pixels:
         raise ImageError(

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from vpr_ros.core.plurals import by_count, counted
+
 IMAGE_SUFFIXES = frozenset(
     {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'}
 )
@@ -36,8 +38,7 @@ def not_understood(files: Iterable[Path]) -> list[str]:
         if file.suffix.lower() in _FOREIGN and not file.name.startswith('.')
     )
     return [
-        f'{count} {"file" if count == 1 else "files"} {suffix} '
-        f'{"is" if count == 1 else "are"} not supported; convert {"it" if count == 1 else "them"}'
-        ' to JPEG'
+        f'{counted(count, "file")} {suffix} {by_count(count, "is", "are")} not supported; '
+        f'convert {by_count(count, "it", "them")} to JPEG'
         for suffix, count in sorted(found.items())
     ]

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.lfs import is_lfs_content
+from vpr_ros.core.plurals import counted
 
 Content: TypeAlias = bytes | mmap.mmap
 """An encoded image, in memory or mapped from a file."""
@@ -98,9 +99,9 @@ def _told(content: Content) -> str:
         found = _BOXES.get(bytes(content[8:12]), 'a film (MP4)')
         return f'{found}, which is not supported; convert it to JPEG'
     if not count or not bytes(content[:4096]).strip(b'\0'):
-        return f'{count} bytes, all of them zero; the file was not written to its end'
+        return f'{counted(count, "byte")}, all of them zero; the file was not written to its end'
     return (
-        f'{count} bytes are not an image of a supported kind '
+        f'{counted(count, "byte is", "bytes are")} not an image of a supported kind '
         '(JPEG, PNG, WebP, TIFF, BMP, GIF, PGM, PPM)'
     )
 

@@ -10,6 +10,7 @@ from dataclasses import Field, field, fields
 from typing import Any, TypeAlias, TypeVar
 
 from vpr_ros.core.errors import ConfigError
+from vpr_ros.core.plurals import counted
 
 Value: TypeAlias = bool | int | float | str | list[float]
 Settings = TypeVar('Settings')
@@ -74,7 +75,8 @@ def check(declared: Field[Any], value: Any) -> Any:
         raise ConfigError(f'{name}: {value!r}, expected one of {", ".join(facts["choices"])}')
     if isinstance(value, list) and len(value) % 7:
         raise ConfigError(
-            f'{name}: {len(value)} numbers, expected 7 (x y z qx qy qz qw) of each camera or none'
+            f'{name}: {counted(len(value), "number")}, expected 7 (x y z qx qy qz qw) of each '
+            'camera or none'
         )
     return value
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, add_note, notes_of
 from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive, image_files
@@ -28,7 +29,8 @@ def open_drive(path: Path | str | Sequence[Path], options: DriveOptions = DEFAUL
         if not (path / POSES_NAME).is_file() and is_bag(path):
             bag = BagDrive(path, options)
             if beside := len(image_files(path) or image_files(path / 'images')):
-                add_note(bag, f'{path}: the bag is read, not the {beside} image files beside it')
+                files = counted(beside, 'image file')
+                add_note(bag, f'{path}: the bag is read, not the {files} beside it')
             return bag
         folder = FolderDrive(path, options)
         if (path / POSES_NAME).is_file() and (bags := bags_in(path)):

@@ -23,6 +23,7 @@ from vpr_ros.core.camera import (
 from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, read_transforms
@@ -111,7 +112,7 @@ class BagDrive:
         if last_ns < 0:
             raise DriveError(f'{self.name}: not one image on {self.image_topic} can be read')
         if jumps:
-            self._warn(f'{self.image_topic}: the clock was set back {jumps} times')
+            self._warn(f'{self.image_topic}: the clock was set back {counted(jumps, "time")}')
 
     def _recorded(self, reader: AnyReader) -> Iterator[RecordedFrame]:
         """Images in the order they were received, with their depth where that is recorded."""

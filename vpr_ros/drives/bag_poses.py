@@ -14,6 +14,7 @@ from rosbags.interfaces import Connection
 
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import IDENTITY, checked_pose, said_frames
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.trajectory import Trajectory, jumped
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.drive import DriveOptions
@@ -73,7 +74,10 @@ def read_transforms(
                 transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, fixed=fixed
             )
     if skipped:
-        warnings.append(f'{skipped} transforms with NaN or without a unit quaternion were skipped')
+        warnings.append(
+            f'{counted(skipped, "transform")} with NaN or without a unit quaternion '
+            f'{by_count(skipped, "was", "were")} skipped'
+        )
     warnings += tree.disputes()
     return tree
 
@@ -113,7 +117,8 @@ def poses_of_topic(
         why = f'all {skipped}: {_said(track.skipped)}' if skipped else 'there are none'
         raise DriveError(f'{reader.paths[0]}: {topic} has no usable pose, {why}')
     if skipped:
-        warnings.append(f'{topic}: {skipped} poses were skipped ({_said(track.skipped)})')
+        poses = counted(skipped, 'pose was', 'poses were')
+        warnings.append(f'{topic}: {poses} skipped ({_said(track.skipped)})')
     return track.finished(topic, warnings)
 
 
@@ -198,7 +203,7 @@ class _Track:
         backwards = int((np.diff(found) < 0).sum())
         if backwards:
             warnings.append(
-                f'{topic}: the stamps jump back {backwards} times; '
+                f'{topic}: the stamps jump back {counted(backwards, "time")}; '
                 'poses are used in the order of stamps'
             )
         return found
@@ -225,9 +230,11 @@ class _Fixes(_Track):
         """The track so far, which must not be empty; its positions are metres from the datum."""
         count = len(self.header_ns)
         if self._unknown:
+            verb = by_count(self._unknown, 'has', 'have')
+            they_are = by_count(self._unknown, 'it is', 'they are')
             warnings.append(
-                f'{topic}: {self._unknown} of {count} positions have status {UNKNOWN_FIX} '
-                '(unknown); they are used, because they are finite and not 0'
+                f'{topic}: {self._unknown} of {counted(count, "position")} {verb} status '
+                f'{UNKNOWN_FIX} (unknown); {they_are} used, because {they_are} finite and not 0'
             )
         stamps_ns = self._stamps(topic, warnings)
         places: NDArray[np.float64] = np.frombuffer(self._values, dtype=np.float64)
@@ -236,11 +243,12 @@ class _Fixes(_Track):
         stamps_ns, places = stamps_ns[order], places[order]
         kept = _without_strays(stamps_ns, places)
         if not kept.all():
-            first_s = stamps_ns[~kept][0] / 1e9
+            strays, first_s = int((~kept).sum()), stamps_ns[~kept][0] / 1e9
             warnings.append(
-                f'{topic}: {int((~kept).sum())} of {count} positions are left out, because no '
-                f'vehicle drives from the others to them and back; the first at {first_s:.3f} s '
-                f'is {places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
+                f'{topic}: {strays} of {count} positions {by_count(strays, "is", "are")} left '
+                'out, because no vehicle drives from the others to '
+                f'{by_count(strays, "it", "them")} and back; the first at {first_s:.3f} s is '
+                f'{places[~kept][0, 0]:.5f}, {places[~kept][0, 1]:.5f}'
             )
         stamps_ns, places = stamps_ns[kept], places[kept]
         if self._wanted is not None:

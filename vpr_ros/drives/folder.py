@@ -18,6 +18,7 @@ from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
 from vpr_ros.core.image import read
 from vpr_ros.core.image_files import is_image_file, not_understood
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.camera_info import CameraInfo
@@ -90,7 +91,9 @@ class FolderDrive:
             is_posed = (path / POSES_NAME).is_file()
             named = self._photos[0].file.name.startswith('@')
             source = POSES_NAME if is_posed else '@utm@ names' if named else 'EXIF GPS'
-            self.pose_source = f'poses from {source}: {len(poses)} of {len(self)} images'
+            self.pose_source = (
+                f'poses from {source}: {len(poses)} of {counted(len(self), "image")}'
+            )
             if is_posed:
                 note_jumps(self.trajectory, source, self.warnings)
 
@@ -117,7 +120,8 @@ class FolderDrive:
         unlisted = len(set(image_files(images)) - {photo.file for photo in self._photos})
         if unlisted:
             self.warnings.append(
-                f'{unlisted} images in {images} are not listed in {POSES_NAME} and were left out'
+                f'{counted(unlisted, "image")} in {images} {by_count(unlisted, "is", "are")} not '
+                f'listed in {POSES_NAME} and {by_count(unlisted, "was", "were")} left out'
             )
         self.warnings += not_understood(_files_of(path))
         if (path / CAMERA_INFO_NAME).exists():
@@ -194,12 +198,14 @@ class FolderDrive:
             for photo, tag, position in zip(self._photos, tags, placed.east_north_m)
         ]
         if unknown := len(tags) - len(known):
-            verb = 'has' if unknown == 1 else 'have'
-            self.warnings.append(f'{unknown} of {len(tags)} images {verb} no position')
+            verb = by_count(unknown, 'has', 'have')
+            self.warnings.append(f'{unknown} of {counted(len(tags), "image")} {verb} no position')
         headed = sum(tag.heading_deg is not None for tag in known)
-        if 0 < headed < len(known):
+        without = len(known) - headed
+        if 0 < without < len(known):
+            verb = by_count(without, 'has', 'have')
             self.warnings.append(
-                f'{len(known) - headed} of {len(known)} images with a position have no direction, '
+                f'{without} of {len(known)} images with a position {verb} no direction, '
                 'so the directions of the others are not used'
             )
 
@@ -207,7 +213,8 @@ class FolderDrive:
         shared = len(stamps_ns) - len(set(stamps_ns))
         if shared:
             self.warnings.append(
-                f'{shared} images share a stamp with another and were moved by a nanosecond'
+                f'{counted(shared, "image shares", "images share")} a stamp with another and '
+                f'{by_count(shared, "was", "were")} moved by a nanosecond'
             )
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from vpr_ros.core.documents import open_regular
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image_header import exif_block, is_tiff
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.geographic import (
     UNKNOWN_ZONE,
@@ -102,8 +103,7 @@ class _Doubts:
             ),
         )
         return [
-            f'{len(names)} {"photo has" if len(names) == 1 else "photos have"} {what}; '
-            f'the first: {names[0]}'
+            f'{counted(len(names), "photo has", "photos have")} {what}; the first: {names[0]}'
             for names, what in told
             if names
         ]
@@ -163,11 +163,11 @@ def place_geotags(
 def _note_far(tags: Sequence[Geotag], warnings: list[str]) -> None:
     """Note photos that are so far from most others that their positions are rather stale."""
     if far := [tag for tag, is_far in zip(tags, _are_far(tags)) if is_far]:
-        verb = 'is' if len(far) == 1 else 'are'
         warnings.append(
-            f'{len(far)} of {len(tags)} images with a position {verb} more than '
-            f'{_FAR_M / 1000:.0f} km from the middle of the others, the first: {far[0].name}; '
-            'remove them if they are not of this drive'
+            f'{len(far)} of {len(tags)} images with a position '
+            f'{by_count(len(far), "is", "are")} more than {_FAR_M / 1000:.0f} km from the middle '
+            f'of the others, the first: {far[0].name}; remove '
+            f'{by_count(len(far), "it if it is", "them if they are")} not of this drive'
         )
 
 

@@ -15,6 +15,7 @@ from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.geometry import said_frames
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_of
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
@@ -206,13 +207,14 @@ def _tracks(reader: AnyReader, images: ImageTime) -> tuple[dict[str, tuple[str, 
         if kind in SINGLE_POSES and words & _NO_TRACKS:
             why = 'its name says that it holds goals, not positions of the robot'
         elif kind in SINGLE_POSES and _is_sparse(count, images):
-            why = f'{count} poses are too few for {images.count} images'
+            few = counted(count, 'pose is', 'poses are')
+            why = f'{few} too few for {counted(images.count, "image")}'
         elif _are_siblings(topic, images.topic):
             why = f'it is of another robot than {images.topic}'
         else:
             continue
         del topics[topic]
-        reasons.append(f'not {topic} ({short(kind)}, {count} messages): {why}')
+        reasons.append(f'not {topic} ({short(kind)}, {counted(count, "message")}): {why}')
     twins = [topic for topic in topics if _first(topic) == _first(images.topic)]
     for topic in list(topics):
         kind, rest = topics[topic][0], topic.split('/')[2:]
@@ -260,7 +262,8 @@ def _best(
     fitting = [topic for topic, (_, share, _) in found.items() if share >= best / 2]
     if len(fitting) != 1:
         raise DriveError(
-            f'{name}: {len(topics)} pose topics, choose one with --pose-topic: {listed(topics)}'
+            f'{name}: {counted(len(topics), "pose topic")}, choose one with --pose-topic: '
+            f'{listed(topics)}'
         )
     for topic, (_, share, _) in found.items():
         if topic not in fitting:
@@ -371,8 +374,8 @@ def note_jumps(trajectory: Trajectory, source: str, warnings: list[str]) -> None
         )
     if jumps := trajectory.jumps:
         warnings.append(
-            f'{source}: the position jumps {len(jumps)} times farther than a vehicle drives, the '
-            f'first {jumps[0]}; nothing is interpolated there'
+            f'{source}: the position jumps {counted(len(jumps), "time")} farther than a vehicle '
+            f'drives, the first {jumps[0]}; nothing is interpolated there'
         )
 
 

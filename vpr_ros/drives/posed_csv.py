@@ -11,6 +11,7 @@ import numpy as np
 from vpr_ros.core.documents import lines_of
 from vpr_ros.core.errors import DocumentError, DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
 
 _UNITS = ((10**17, 'nanoseconds'), (10**14, 'microseconds'), (10**11, 'milliseconds'))
@@ -59,30 +60,33 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     if not rows:
         first = f', the first is {missing[0]!r}' if missing else ''
         raise DriveError(
-            f'{table}: none of the images in its {len(missing)} rows is in {images}{first}; write '
-            'names as they are in that folder'
+            f'{table}: none of the images in its {counted(len(missing), "row")} is in '
+            f'{images}{first}; write names as they are in that folder'
         )
     _require_seconds(table, rows)
     unposed = sum(row.pose is None for row in rows)
     if unposed == len(rows):
         raise DriveError(
-            f'{table}: no usable pose in {len(rows)} rows (all have NaN or a '
+            f'{table}: no usable pose in {counted(len(rows), "row")} '
+            f'({by_count(len(rows), "it has", "all have")} NaN or a '
             'quaternion that is not of unit length)'
         )
     warnings = []
     if missing:
         warnings.append(
-            f'{len(missing)} rows of {table.name} name an image that is not in {images}, the '
+            f'{counted(len(missing), "row")} of {table.name} '
+            f'{by_count(len(missing), "names", "name")} an image that is not in {images}, the '
             f'first: {missing[0]!r}'
         )
     if again:
         warnings.append(
-            f'{again} rows of {table.name} name an image that an earlier row names; the first '
-            'row of an image counts'
+            f'{counted(again, "row")} of {table.name} {by_count(again, "names", "name")} an image '
+            'that an earlier row names; the first row of an image counts'
         )
     if unposed:
         warnings.append(
-            f'{unposed} rows of {table.name} have no usable pose (NaN, or no unit quaternion)'
+            f'{counted(unposed, "row")} of {table.name} {by_count(unposed, "has", "have")} no '
+            'usable pose (NaN, or no unit quaternion)'
         )
     return rows, warnings
 

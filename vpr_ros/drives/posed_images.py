@@ -16,6 +16,7 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import compose, invert
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import CellBits, Described, Descriptors, Image, Poses, Stamps
 from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
 from vpr_ros.drives.prefetch import described_with_cells, load
@@ -36,11 +37,11 @@ class Unusable:
         self.count += 1
         self.first = self.first or str(error)
 
-    def lines(self, what: str = 'images') -> list[str]:
+    def lines(self, what: str = 'image') -> list[str]:
         """The count as a sentence, none where all could be used."""
         if not self.count:
             return []
-        return [f'{self.count} {what} could not be used, the first: {self.first}']
+        return [f'{counted(self.count, what)} could not be used, the first: {self.first}']
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,12 @@ def known_rows(
     why = why_unposed(drive, stamps_ns[~known], max_pose_gap_s=max_pose_gap_s)
     if not known.any():
         raise DriveError(
-            f'{drive.name}: none of {len(poses)} images has a true pose at its stamp{why}'
+            f'{drive.name}: none of {counted(len(poses), "image")} has a true pose at its stamp'
+            f'{why}'
         )
-    add_note(drive, f'{int((~known).sum())} images have no true pose at their stamp{why}')
+    lacking = int((~known).sum())
+    has, its = counted(lacking, 'image has', 'images have'), by_count(lacking, 'its', 'their')
+    add_note(drive, f'{has} no true pose at {its} stamp{why}')
     return known
 
 
@@ -138,7 +142,9 @@ def posed_images(
                 stamps.append(frame.stamp_ns)
                 rows.append(row)
         if not rows:
-            raise DriveError(f'{drive.name}: none of {len(drive)} images can be used here')
+            raise DriveError(
+                f'{drive.name}: none of {counted(len(drive), "image")} can be used here'
+            )
         stamps_ns = np.array(stamps, dtype=np.int64)
         poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
         known = known_rows(drive, poses, stamps_ns, max_pose_gap_s=max_pose_gap_s)

@@ -21,6 +21,7 @@ from rosbags.typesys import Stores, get_typestore
 from vpr_ros.core.documents import parse_yaml
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives.bounds import (
     LEFT_OUT,
     MOST_METADATA,
@@ -118,8 +119,8 @@ def messages(
             topics = ', '.join(sorted({entry.topic for entry in connections}))
             _note(
                 warnings,
-                f'the bag breaks off: {count} of {expected} messages on {topics} can be read '
-                f'({sentence(error)}; {_recovery(reader.paths[0])})',
+                f'the bag breaks off: {count} of {counted(expected, "message")} on {topics} can '
+                f'be read ({sentence(error)}; {_recovery(reader.paths[0])})',
             )
             return
         count += 1
@@ -576,7 +577,8 @@ def named_topic(reader: AnyReader, named: str, types: Sequence[str], *, what: st
 def listed(topics: dict[str, tuple[str, int]]) -> str:
     """Topics with their types and counts, as `topics_of` gives them."""
     said = [
-        f'{topic} ({short(kind)}, {count} messages)' for topic, (kind, count) in topics.items()
+        f'{topic} ({short(kind)}, {counted(count, "message")})'
+        for topic, (kind, count) in topics.items()
     ]
     return ', '.join(said) or 'none'
 

@@ -16,6 +16,7 @@ from vpr_ros.core.geometry import (
     invert,
     said_frames,
 )
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Poses
 
@@ -84,7 +85,8 @@ class TransformTree:
             edges = [edge for edge in (*others.values(), self._edges[child]) if not edge.fixed]
             if len(edges) > 1:
                 parents = ' and '.join(
-                    f'{edge.parent} ({len(edge.stamps_ns)} transforms)' for edge in edges
+                    f'{edge.parent} ({counted(len(edge.stamps_ns), "transform")})'
+                    for edge in edges
                 )
                 said.append(
                     f'{child} has several parents on tf, {parents}; let one program publish it'

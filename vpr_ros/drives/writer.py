@@ -37,6 +37,7 @@ from vpr_ros.core.atomic import FolderKind, require_writable
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.bounds import sqlite_path
@@ -273,7 +274,9 @@ def write_bag(
             )
         written.notes[:0] = notes_of(drive)
         if not written.images:
-            raise DriveError(f'{folder}: not one of its {len(drive)} images can be used')
+            raise DriveError(
+                f'{folder}: not one of its {counted(len(drive), "image")} can be used'
+            )
     return written
 
 
@@ -329,7 +332,9 @@ def _write_drive(
     written.notes += unusable.lines()
     if unposed_ns:
         why = why_unposed(drive, np.array(unposed_ns), max_pose_gap_s=max_pose_gap_s)
-        written.notes.append(f'{len(unposed_ns)} images have no pose at their stamp{why}')
+        has = counted(len(unposed_ns), 'image has', 'images have')
+        its = by_count(len(unposed_ns), 'its', 'their')
+        written.notes.append(f'{has} no pose at {its} stamp{why}')
 
 
 def _spacing_m(options: WriteOptions) -> float:

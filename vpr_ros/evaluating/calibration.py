@@ -29,6 +29,7 @@ from vpr_ros.core.localizing.confidence import (
 )
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.drives.posed_images import PosedImages, posed_images
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -60,7 +61,8 @@ def calibration_images(
     with noting(lambda: notes_of(drive)):
         if len(images) < FEWEST:
             raise DriveError(
-                f'{drive.name}: {len(images)} images with a true pose, expected at least {FEWEST}'
+                f'{drive.name}: {counted(len(images), "image")} with a true pose, expected at '
+                f'least {FEWEST}'
             )
     return images
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.intervals import SAID
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Poses
 from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.evaluating.failures import failures
@@ -49,7 +50,7 @@ def drive_report(
     ]
     return Page(
         'Compared on the same drives' if several else 'How well the map answers',
-        f'{", ".join(drive.name for drive in drives)}: {len(first.answers)} images, '
+        f'{", ".join(drive.name for drive in drives)}: {counted(len(first.answers), "image")}, '
         f'right within {tolerance}',
         sections,
     )

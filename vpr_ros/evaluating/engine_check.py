@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.mapping.index import ExactIndex
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives.drive import Drive, add_note, notes_of
@@ -91,18 +92,20 @@ def describe_twice(
         add_note(drive, line)
     both = np.array(rows, dtype=np.float32)  # [N, 2, D]
     taken_ms = np.array(taken) * 1e3
-    counted = taken_ms[_UNCOUNTED:] if len(taken_ms) > 2 * _UNCOUNTED else taken_ms
+    timed = taken_ms[_UNCOUNTED:] if len(taken_ms) > 2 * _UNCOUNTED else taken_ms
     stamps_ns = np.array(stamps, dtype=np.int64)
     poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     unknown = ~np.isfinite(poses[:, 0])
     if drive.trajectory is not None and unknown.any():
         why = why_unposed(drive, stamps_ns[unknown], max_pose_gap_s=max_pose_gap_s)
-        add_note(drive, f'{int(unknown.sum())} images have no true pose at their stamp{why}')
+        lacking = int(unknown.sum())
+        has, its = counted(lacking, 'image has', 'images have'), by_count(lacking, 'its', 'their')
+        add_note(drive, f'{has} no true pose at {its} stamp{why}')
     return DescribedTwice(
         engine=both[:, 0],
         reference=both[:, 1],
-        engine_ms=counted[:, 0],
-        reference_ms=counted[:, 1],
+        engine_ms=timed[:, 0],
+        reference_ms=timed[:, 1],
         poses=poses,
         stamps_ns=stamps_ns,
     )
@@ -117,8 +120,9 @@ def report(
     is a place and the others are queries.
     """
     cosine = (checked.engine * checked.reference).sum(axis=1)
+    images = counted(len(cosine), 'image')
     return [
-        f'{len(cosine)} images, each by the engine and by onnxruntime on the CPU (fp32)',
+        f'{images}, each by the engine and by onnxruntime on the CPU (fp32)',
         f'cosine between both         min {cosine.min():.5f}, median {np.median(cosine):.5f}',
         _latency('engine', checked.engine_ms),
         _latency('CPU', checked.reference_ms),
@@ -151,7 +155,8 @@ def _between(queries: PosedImages, places: PosedImages, tolerance: Tolerance) ->
 
 def _recall(name: str, found: Recall) -> str:
     shares = ', '.join(f'R@{n} {share:.3f}' for n, share in found.at.items())
-    counts = f'{found.queries} queries, {found.unmatchable} of them not on the map'
+    queries = counted(found.queries, 'query')
+    counts = f'{queries}, {found.unmatchable} of them not on the map'
     return f'{f"recall, {name}":<28}{shares} ({counts})'
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluating.judging import Judged
@@ -45,8 +46,9 @@ def failures(
     strips = [_strip(int(row), images.get(int(row)), variant, places, tolerance) for row in shown]
     fixes, misses, refused = map(len, kinds)
     note = (
-        f'{fixes} wrong fixes, {misses} other queries whose first match is wrong, {refused} whose '
-        'first match is right but got no fix; metres are distances to the true position.'
+        f'{counted(fixes, "wrong fix")}, {counted(misses, "other query")} whose first match is '
+        f'wrong, {refused} whose first match is right but got no fix; metres are distances to '
+        'the true position.'
     )
     return Gallery(title, strips, note)
 

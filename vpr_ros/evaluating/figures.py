@@ -16,6 +16,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.intervals import BLOCK, UNKNOWN, Interval, drive_interval
 from vpr_ros.core.localizing.confidence import Reliability, reliability
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import (
     PrecisionRecall,
     Recall,
@@ -116,7 +117,7 @@ def evaluate(
     or where there are poses, but none at the stamp of any image.
     """
     if not answers:
-        raise DriveError(f'{drive.name}: none of {len(drive)} images was answered')
+        raise DriveError(f'{drive.name}: none of {counted(len(drive), "image")} was answered')
     judged = judge(answers, drive, place_map, tolerance, max_pose_gap_s=max_pose_gap_s)
     provenance = Provenance(
         database=len(place_map),
@@ -134,7 +135,7 @@ def evaluate(
 def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
     """The figures of judged answers."""
     known, fixed = judged.known, judged.fixed
-    counted = known if known.any() else np.ones_like(known)  # without any truth: all answers
+    asked = known if known.any() else np.ones_like(known)  # without any truth: all answers
     fixes, able, queries = known & fixed, known & ~judged.unmatchable, judged.of(known)
 
     def interval(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Interval:
@@ -147,9 +148,9 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         single_image=_single_image(queries),
         reliability=_reliability(queries),
         precision_recall=_precision_recall(queries),
-        answered=float(fixed[counted].mean()),
-        answered_interval=interval(fixed, counted),
-        no_fix_reasons=_no_fix_reasons(judged.of(counted)),
+        answered=float(fixed[asked].mean()),
+        answered_interval=interval(fixed, asked),
+        no_fix_reasons=_no_fix_reasons(judged.of(asked)),
         answerable=int(able.sum()),
         answered_of_answerable=_share(judged.right[able]),
         answered_of_answerable_interval=interval(judged.right, able),

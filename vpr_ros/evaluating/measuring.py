@@ -16,6 +16,7 @@ from vpr_ros.core.errors import noting
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.settings import checked
 from vpr_ros.drives.drive import Drive, add_note, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of
@@ -65,8 +66,9 @@ class Variant:
         """Map, model, settings and way, with their digests."""
         setup = self.setup
         header, card = setup.place_map.header, setup.model.card
+        places = counted(header.places, 'place')
         return [
-            ('map', f'{header.source}, {header.places} places, id {setup.place_map.id}'),
+            ('map', f'{header.source}, {places}, id {setup.place_map.id}'),
             ('model', f'{card.name}, sha256 {card.sha256}, {setup.model.precision}'),
             ('settings', said(setup.settings) or 'defaults'),
             ('way', self._way()),

@@ -11,6 +11,7 @@ from vpr_ros.core.errors import ConfigError, DocumentError
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.settings import Value, checked
 
 
@@ -76,8 +77,8 @@ def opened_maps(
         chosen = chosen * len(headers)
     if len(chosen) != len(headers):
         raise ConfigError(
-            f'--model: {len(chosen)} models for {len(headers)} maps, expected none, one, or one '
-            'for each map'
+            f'--model: {len(chosen)} models for {counted(len(headers), "map")}, expected none, '
+            'one, or one for each map'
         )
     opened = [Model.open(folder, precision=precision) for folder in chosen]
     return [

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.evaluating.figures import Evaluation, Provenance
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -128,29 +129,38 @@ def _queries(found: Evaluation) -> Iterator[Line]:
 
 def _unmatchable(found: Evaluation) -> Iterator[Line]:
     count, queries = found.recall.unmatchable, found.recall.queries
-    note = f'of {queries} queries, counted as misses'
+    note = f'of {counted(queries, "query")}, counted as misses'
     yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
 
 
 def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
     for reason, count in found.no_fix_reasons.items():
-        yield Line('no fix', f'{count}', f'images: {reason}', 'silent')
+        yield Line(
+            'no fix', f'{count}', f'{by_count(count, "image", "images")}: {reason}', 'silent'
+        )
 
 
 def _not_on_map(found: Evaluation) -> Iterator[Line]:
     if found.fixes_not_on_map:
-        note = 'where the map has no place; they count as false'
-        yield Line('fixes off the map', f'{found.fixes_not_on_map}', note, 'bad')
+        count = found.fixes_not_on_map
+        note = f'where the map has no place; {by_count(count, "it counts", "they count")} as false'
+        yield Line('fixes off the map', f'{count}', note, 'bad')
 
 
 def _images(
-    key: str, label: str, note: str, count: Callable[[Provenance], int], *, is_main: bool = False
+    key: str,
+    label: str,
+    count: Callable[[Provenance], int],
+    *,
+    note: str = '',
+    is_main: bool = False,
 ) -> Shown:
     """A count of images that were no queries, of which people are told where there are any."""
 
     def lines(found: Evaluation) -> Iterator[Line]:
         if images := count(found.provenance):
-            yield Line(label, f'{images}', note, 'silent', is_main=is_main)
+            noun = by_count(images, 'image', 'images')
+            yield Line(label, f'{images}', f'{noun}{note}', 'silent', is_main=is_main)
 
     return Shown(key=key, value=lambda found: count(found.provenance), lines=lines)
 
@@ -215,10 +225,14 @@ FIGURES = (
     Shown(key='unmatchable', value=lambda found: found.recall.unmatchable, lines=_unmatchable),
     Shown(key='database', value=lambda found: found.provenance.database),
     Shown(key='frames', value=lambda found: found.provenance.frames),
-    _images('without_pose', 'without a true pose', 'images', lambda come: come.without_pose),
-    _images('unusable', 'not usable', 'images', lambda come: come.unusable),
+    _images('without_pose', 'without a true pose', lambda come: come.without_pose),
+    _images('unusable', 'not usable', lambda come: come.unusable),
     _images(
-        'dropped', 'dropped', 'images, for newer ones', lambda come: come.dropped, is_main=True
+        'dropped',
+        'dropped',
+        lambda come: come.dropped,
+        note=', for newer ones',
+        is_main=True,
     ),
     Shown(key='calibration', value=_calibration, lines=_calibration_error),
     Shown(

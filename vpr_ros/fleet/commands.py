@@ -7,9 +7,10 @@ import socket
 import sys
 from pathlib import Path
 
-from vpr_ros.cli.command import Parser, parts_said, say_notes
+from vpr_ros.cli.command import Parser, say_notes
 from vpr_ros.cli.options import count
 from vpr_ros.core.describing.model import Model
+from vpr_ros.core.plurals import counted
 from vpr_ros.fleet.listing import listing
 from vpr_ros.fleet.pull import Circle, pull
 from vpr_ros.fleet.push import push
@@ -117,13 +118,14 @@ def _push(arguments: argparse.Namespace) -> int:
     resumed = f', {pushed.resumed} of them sent before' if pushed.resumed else ''
     if pushed.is_new:
         print(
-            f'{arguments.fleet}: version {pushed.version}, {pushed.added_places} places in '
-            f'{parts_said(pushed.added_parts)} added{resumed}'
+            f'{arguments.fleet}: version {pushed.version}, '
+            f'{counted(pushed.added_places, "place")} in {counted(pushed.added_parts, "part")} '
+            f'added{resumed}'
         )
     else:
         print(
             f'{arguments.fleet}: version {pushed.version} has all of the map already '
-            f'({parts_said(pushed.parts)}), nothing added'
+            f'({counted(pushed.parts, "part")}), nothing added'
         )
     return 0
 
@@ -141,8 +143,9 @@ def _pull(arguments: argparse.Namespace) -> int:
     )
     say_notes(pulled.notes)
     print(
-        f'{arguments.output}: {pulled.places} places in {parts_said(pulled.parts)}, map '
-        f'{pulled.map_id}, of version {pulled.version} (content {pulled.content})'
+        f'{arguments.output}: {counted(pulled.places, "place")} in '
+        f'{counted(pulled.parts, "part")}, map {pulled.map_id}, of version {pulled.version} '
+        f'(content {pulled.content})'
     )
     return 0
 

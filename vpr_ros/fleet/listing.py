@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from vpr_ros.cli.command import parts_said
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.names import printable
+from vpr_ros.core.plurals import counted
 from vpr_ros.fleet.store import Fleet, PartRecord, content_id
 
 _DIGITS = 12  # of a digest that are shown
@@ -60,8 +60,8 @@ class Listing:
         yield f'fleet     {printable(self.address)}'
         yield f'frame     {self.frame}'
         yield (
-            f'version   {newest.version}, content {newest.content}: {newest.places} places in '
-            f'{parts_said(newest.parts)}'
+            f'version   {newest.version}, content {newest.content}: '
+            f'{counted(newest.places, "place")} in {counted(newest.parts, "part")}'
         )
         for heading in ('model_name', 'condition', 'robot'):
             yield from self._counts(heading)
@@ -160,10 +160,10 @@ def _change(before: Sequence[PartRecord], after: Sequence[PartRecord], twin: int
     if gone and twin is not None:
         return f'rolled back to {twin}'
     if gone:
-        return f'rolled back: {parts_said(gone)} less'
+        return f'rolled back: {counted(gone, "part")} less'
     if added:
         robots = ', '.join(sorted({printable(one.robot) or 'no name' for one in added}))
-        return f'{parts_said(len(added))} of {robots}'
+        return f'{counted(len(added), "part")} of {robots}'
     return 'empty' if not after else 'the same parts'
 
 

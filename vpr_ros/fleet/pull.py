@@ -25,6 +25,7 @@ from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.names import printable
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
 from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
 from vpr_ros.fleet.places import Form, batches, from_table
@@ -196,7 +197,8 @@ def _near(
             ) from error
         if len(part) != record.places:
             raise FleetError(
-                f'{part.table.where}: holds {len(part)} places, expected {record.places}'
+                f'{part.table.where}: holds {counted(len(part), "place")}, expected '
+                f'{record.places}'
             )
         inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
         if inside.any():
@@ -218,7 +220,8 @@ def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> M
         frame_id=frame.frame_id,
         datum=frame.datum,
         has_heading=frame.has_heading,
-        source=f'fleet content {content}, {len(records)} parts' + (f' of {robots}' * bool(robots)),
+        source=f'fleet content {content}, {counted(len(records), "part")}'
+        + (f' of {robots}' * bool(robots)),
         command=f'map pull{asked}',
         made_at=max(printable(one.made_at) for one in records),
         **details,
@@ -236,8 +239,9 @@ def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
     if left_out:
         kind = next(one.form.landmarks for one in cut if one.form.landmarks)
         yield (
-            f'{len(left_out)} of {len(cut)} parts have landmarks of another kind than {kind}; '
-            'they are left out, a map has one kind'
+            f'{len(left_out)} of {len(cut)} parts '
+            f'{by_count(len(left_out), "has", "have")} landmarks of another kind than {kind}; '
+            f'{by_count(len(left_out), "it is", "they are")} left out, a map has one kind'
         )
     cameras = {one.record.known_details['camera'] for one in cut if one.form.landmarks}
     if len(cameras) > 1:

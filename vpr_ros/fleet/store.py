@@ -38,6 +38,7 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.names import printable
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.fleet.engine import (
     RESTORE,
@@ -410,8 +411,8 @@ class PartTable:
         is_counted = np.array_equal(row[order], np.arange(len(row)))
         if not is_counted or part_digest(self.keys) != part:
             raise FleetError(
-                f'{table.where}: the digest of its {len(row)} places differs from the name of the '
-                'table, so the table is damaged; '
+                f'{table.where}: the digest of its {counted(len(row), "place")} differs from the '
+                'name of the table, so the table is damaged; '
                 f'{RESTORE}'
             )
         self.x_m, self.y_m = x_m[order], y_m[order]  # [n]

@@ -48,6 +48,7 @@ from vpr_ros.core.mapping.graphs import graph_digests
 from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.mapping.writer import MAP, build
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.posed_images import Unusable
@@ -141,8 +142,10 @@ class Archive:
         total = Report()
         for each in self.finished:
             total.add(each.report)
-        found = f', {self.found} of them were already done' if self.found else ''
-        return [f'{len(self.finished)} recordings mapped{found}', *total.lines()]
+        were = by_count(self.found, 'was', 'were')
+        found = f', {self.found} of them {were} already done' if self.found else ''
+        mapped = counted(len(self.finished), 'recording')
+        return [f'{mapped} mapped{found}', *total.lines()]
 
 
 def build_archive(
@@ -426,9 +429,10 @@ def _require_some(
     if finished and (leave_out_broken or not broken):
         return
     error = DriveError(
-        f'{len(broken)} of {len(broken) + len(finished)} recordings cannot be mapped (see above), '
-        f'so {output} was not written; {work} keeps what was done. Repair or remove them, or give '
-        '--leave-out-broken, and run the same command again'
+        f'{len(broken)} of {counted(len(broken) + len(finished), "recording")} cannot be mapped '
+        f'(see above), so {output} was not written; {work} keeps what was done. Repair or remove '
+        f'{by_count(len(broken), "it", "them")}, or give --leave-out-broken, and run the '
+        'same command again'
     )
     error.notes = tuple(broken_lines(broken))
     raise error
@@ -459,6 +463,7 @@ def _mountings(finished: Sequence[Finished], pieces: Sequence[_Piece]) -> list[s
     if not others:
         return []
     return [
-        f'{len(others)} of {len(finished)} recordings have the camera mounted in another way than '
+        f'{len(others)} of {len(finished)} recordings '
+        f'{by_count(len(others), "has", "have")} the camera mounted in another way than '
         f'{finished[0].name}; robots without a mounting of their own take that of the first'
     ]

@@ -26,6 +26,7 @@ from vpr_ros.core.localizing.confidence import from_dict
 from vpr_ros.core.mapping.graphs import features_of
 from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
@@ -141,19 +142,23 @@ class Report:
         mean = self.landmarks / max(self.mapped, 1)
         optional = (
             (self.blank, blank_said(self.blank, self.mapped)),
-            (self.landmarks, f'{mean:.0f} landmarks per place on average'),
+            (self.landmarks, f'{counted(round(mean), "landmark")} per place on average'),
             (
                 self.without_pose,
-                f'{self.without_pose} images have no pose at their stamp and were left out'
-                f'{self.why_without}',
+                f'{counted(self.without_pose, "image has", "images have")} no pose at '
+                f'{by_count(self.without_pose, "its", "their")} stamp and '
+                f'{by_count(self.without_pose, "was", "were")} left out{self.why_without}',
             ),
-            (self.thinned, f'{self.thinned} images were left out by --every'),
+            (
+                self.thinned,
+                f'{counted(self.thinned, "image was", "images were")} left out by --every',
+            ),
         )
         return [
-            f'{self.images} images read, {self.mapped} places mapped',
+            f'{counted(self.images, "image")} read, {counted(self.mapped, "place")} mapped',
             *(sentence for times, sentence in optional if times),
             *self.unusable.lines(),
-            *self.depths.lines('depth images'),
+            *self.depths.lines('depth image'),
         ]
 
     def known(self) -> list[str]:
@@ -245,8 +250,9 @@ def require_mapped(drive: Drive, report: Report) -> None:
     """Raise DriveError where not one of a drive's images became a place."""
     if report.images and not report.mapped:
         raise DriveError(
-            f'{drive.name}: not one of its {report.images} images can be mapped: '
-            f'{report.without_pose} have no pose and {report.unusable.count} cannot be used'
+            f'{drive.name}: not one of its {counted(report.images, "image")} can be mapped: '
+            f'{report.without_pose} {by_count(report.without_pose, "has", "have")} no pose and '
+            f'{report.unusable.count} cannot be used'
         )
 
 

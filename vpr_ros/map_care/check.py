@@ -22,6 +22,7 @@ from vpr_ros.core.mapping.files import check_file
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.positions import stretches
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.evaluating.tolerance import Tolerance, TruePlaces
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
@@ -86,8 +87,8 @@ class Findings:
 
 def blank_said(blank: int, images: int) -> str:
     """How many images show nothing, and what to do where most of them do."""
-    verb = 'shows' if blank == 1 else 'show'
-    said = f'{blank} of {images} images {verb} nothing'
+    verb = by_count(blank, 'shows', 'show')
+    said = f'{blank} of {counted(images, "image")} {verb} nothing'
     if 2 * blank <= images:
         return said
     return (

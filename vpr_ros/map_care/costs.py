@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vpr_ros.core.mapping.codes import CODED_FROM_BYTES, CODED_FROM_PLACES
 from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.plurals import counted
 
 MILLION = 1_000_000
 
@@ -84,8 +85,8 @@ def cost_of_million(header: MapHeader, kinds: Mapping[str, int]) -> Cost:
     kinds: the map's own bytes by kind. Codes are counted whether the map has some or not.
     """
     size = header.descriptor_size
-    counted = sum(count for kind, count in kinds.items() if kind != 'codes')
-    each = counted / header.places + size + _CODE_BYTES
+    stored = sum(count for kind, count in kinds.items() if kind != 'codes')
+    each = stored / header.places + size + _CODE_BYTES
     return Cost(MILLION, round(MILLION * each), resident_bytes([MILLION], size))
 
 
@@ -113,8 +114,8 @@ def unserved(
     if available is None or needed <= available:
         return None
     return (
-        f'a node that serves {"up to " if at_most else ""}{sum(part_places)} places takes about '
-        f'{gigabytes(needed)} of memory, '
+        f'a node that serves {"up to " if at_most else ""}{counted(sum(part_places), "place")} '
+        f'takes about {gigabytes(needed)} of memory, '
         f'and this machine has {gigabytes(available)} left; map fewer images with --every, or '
         'serve the map on a machine with more'
     )

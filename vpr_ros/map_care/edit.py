@@ -31,6 +31,7 @@ from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.npy import NpyWriter
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum
 from vpr_ros.drives.same_frame import require_same_frame
 
@@ -158,7 +159,7 @@ def _linked(
             digests = _part_digests(header, part)
             count = len(load_array(place_map.folder / part, 'stamps_ns', mapped=True))
             if tuple(digests.values()) in held:
-                notes.append(f'{place_map.folder}/{part}: {count} places, held already')
+                notes.append(f'{place_map.folder}/{part}: {counted(count, "place")}, held already')
                 continue
             name = _part_name(len(held))
             held.add(tuple(digests.values()))
@@ -192,7 +193,8 @@ def keep_places(
     where nothing is kept or the map cannot be written.
     """
     if not kept.any():
-        raise MapError(f'{place_map.folder}: none of its {len(place_map)} places would be left')
+        places = counted(len(place_map), 'place')
+        raise MapError(f'{place_map.folder}: none of its {places} would be left')
     header = place_map.header
     try:
         with MAP.staged(Path(output)) as staging:

@@ -21,6 +21,7 @@ from vpr_ros.core.atomic import FolderKind, staged_file
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.trajectory import Trajectory, write_tum
 from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
@@ -78,8 +79,9 @@ def export_images(place_map: PlaceMap, folder: Path) -> None:
     without = sum(not place_map.thumbnail_jpeg(place) for place in range(len(place_map)))
     if without:
         raise MapError(
-            f'{place_map.folder}: {without} of {len(place_map)} places have no thumbnail, '
-            'and --images needs them; the map was made with --no-thumbnails'
+            f'{place_map.folder}: {without} of {counted(len(place_map), "place")} '
+            f'{by_count(without, "has", "have")} no thumbnail, and --images needs them; '
+            'the map was made with --no-thumbnails'
         )
     names = [f'{place:06d}.jpg' for place in range(len(place_map))]
     with POSED_FOLDER.staged(folder) as staging:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.cli.command import parts_said
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.map_care.check import Findings, blank_said, spacing_m
 from vpr_ros.map_care.costs import (
@@ -31,7 +31,7 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
     low, high = place_map.poses[:, :3].min(axis=0), place_map.poses[:, :3].max(axis=0)
     view = header.field_of_view_deg
     return [
-        ('places', f'{len(place_map)} in {parts_said(len(header.parts))}'),
+        ('places', f'{len(place_map)} in {counted(len(header.parts), "part")}'),
         ('extent', ' x '.join(f'{side:.1f}' for side in high - low) + ' m'),
         ('spacing', f'{spacing_m(place_map):.2f} m at the median'),
         ('frame', header.frame_id),
@@ -50,7 +50,7 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
         ('made at', f'{header.made_at or "a time that is not kept"} from {header.source}'),
         ('made by', header.command),
         *(
-            ('then', f'{change.places} places at {change.made_at} by {change.command}')
+            ('then', f'{counted(change.places, "place")} at {change.made_at} by {change.command}')
             for change in header.changes
         ),
     ]
@@ -92,7 +92,10 @@ def weaknesses(place_map: PlaceMap, findings: Findings) -> list[tuple[str, str]]
 def _blank(findings: Findings) -> str:
     said = f'; {blank_said(findings.blank, findings.compared)}' if findings.blank else ''
     without = findings.unpictured
-    return f'{said}; {without} of {findings.compared} places have no picture' if without else said
+    if not without:
+        return said
+    places, verb = counted(findings.compared, 'place'), by_count(without, 'has', 'have')
+    return f'{said}; {without} of {places} {verb} no picture'
 
 
 def size_on_disk(header: MapHeader, folder: Path) -> str:
@@ -123,7 +126,8 @@ def recall_rows(found: Sequence[tuple[str, Recall]], *, own: bool) -> list[tuple
     """Recalls beside each other; own: of a map's own places."""
     how = 'of its own places, each left out' if own else 'of the bag'
     return [
-        (name, f'{_shares(recall)}  ({recall.queries} queries {how})') for name, recall in found
+        (name, f'{_shares(recall)}  ({counted(recall.queries, "query")} {how})')
+        for name, recall in found
     ]
 
 

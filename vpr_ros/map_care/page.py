@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import parts_said
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.map_care.check import Alias, Findings, blank_said
 from vpr_ros.map_care.plots import places_jpeg
 from vpr_ros.report.charts import Tone
@@ -77,9 +77,10 @@ def _headline(place_map: PlaceMap, findings: Findings) -> Headline:
     compared = 'of all places'
     if findings.compared < len(place_map):
         compared = f'of {findings.compared} that were compared'
+    parts = counted(len(place_map.header.parts), 'part')
     return Headline(
         [
-            Figure('places', str(len(place_map)), f'in {parts_said(len(place_map.header.parts))}'),
+            Figure('places', str(len(place_map)), f'in {parts}'),
             figure('look like a far place', findings.aliased, compared),
             figure('gaps in the route', len(findings.gaps), 'no other recording covers them'),
             figure('poor images', len(findings.poor_images), 'dark, white, flat or blurred'),
@@ -100,9 +101,9 @@ def _aliases(place_map: PlaceMap, findings: Findings) -> Gallery:
     return Gallery(
         'Places that look alike and lie apart',
         strips,
-        f'{len(shown)} of {len(findings.aliases)} pairs, one for each two regions, most similar '
-        'first. A single image from there may be misleading; a sequence of images, or a camera '
-        'that sees more, tells them apart.',
+        f'{len(shown)} of {counted(len(findings.aliases), "pair")}, one for each two regions, '
+        'most similar first. A single image from there may be misleading; a sequence of images, '
+        'or a camera that sees more, tells them apart.',
     )
 
 

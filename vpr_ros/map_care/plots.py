@@ -14,6 +14,7 @@ from vpr_ros.core.atomic import replace_file
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.map_care.check import Findings, sampled
 
 _NAMED_PARTS = 12  # in the legend
@@ -65,7 +66,8 @@ def _places_figure(place_map: PlaceMap) -> tuple[Figure, Axes]:
     length_m = max(float(np.ptp(positions, axis=0).max()), 1.0) / _VIEWS_PER_EXTENT
     for number, (start, end) in enumerate(pairwise(place_map.part_starts.tolist())):
         colour = f'C{number % 10}'
-        label = f'part {number}: {end - start} places' if number < _NAMED_PARTS else None
+        places = counted(end - start, 'place')
+        label = f'part {number}: {places}' if number < _NAMED_PARTS else None
         part = positions[start:end]
         axes.plot(part[:, 0], part[:, 1], '.', color=colour, markersize=5, label=label)
         if place_map.header.has_heading:

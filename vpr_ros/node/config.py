@@ -10,6 +10,7 @@ from vpr_ros.core.describing.choosing import threads_within
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.settings import default_of, knob
 from vpr_ros.core.types import Poses
 from vpr_ros.session.config import SessionConfig
@@ -40,8 +41,8 @@ class NodeConfig(SessionConfig):
         given = np.array(self.base_T_camera, dtype=np.float64).reshape(-1, 7)
         if len(given) not in (0, cameras):
             raise ConfigError(
-                f'base_T_camera: {len(given)} mountings for the {cameras} of image_topic, '
-                'expected one for each camera'
+                f'base_T_camera: {counted(len(given), "mounting")} for the {cameras} of '
+                'image_topic, expected one for each camera'
             )
         if not len(given):
             return [None] * cameras

@@ -19,6 +19,7 @@ from vpr_ros.core.errors import ConfigError, LogError, VprError
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.names import printable
+from vpr_ros.core.plurals import counted
 from vpr_ros.drives.transforms import frame_name
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
@@ -372,7 +373,7 @@ class LocalizeNode(LifecycleNode):
         model = configured.session.localizer.describer.model
         logger.info(
             printable(
-                f'{len(place_map)} places of {place_map.folder}, '
+                f'{counted(len(place_map), "place")} of {place_map.folder}, '
                 f'model {model.card.name} ({model.precision}), {configured.chosen.name}'
             )
         )

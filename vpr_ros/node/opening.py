@@ -19,6 +19,7 @@ from vpr_ros.core.mapping.header import (
     require_model,
 )
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.node.config import NodeConfig
 
 
@@ -74,8 +75,8 @@ def open_map(folder: Path, model: Model) -> PlaceMap:
     given, expected = place_map.header.descriptor_size, model.card.descriptor_size
     if given != expected:
         raise MapError(
-            f'{folder}: descriptors of {given} numbers, but {model.card.name} gives {expected}; '
-            'rebuild the map with build_map'
+            f'{folder}: descriptors of {counted(given, "number")}, but {model.card.name} gives '
+            f'{expected}; rebuild the map with build_map'
         )
     return place_map
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import LogError
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.rerun_log.moment import Moment, Moments
 from vpr_ros.session.answers import Answer
 
@@ -93,7 +94,7 @@ class DriveLog:
         if self.problem:
             return f'ended: {self.problem}'
         left_out = f', {self.left_out} left out' if self.left_out else ''
-        return f'{self.path}, {self.images} images{left_out}'
+        return f'{self.path}, {counted(self.images, "image")}{left_out}'
 
     # The thread ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Frame
 from vpr_ros.session.answers import Answer, Localized, MapChanged, Noted, Refused, StateChanged
 from vpr_ros.session.tracker import State
@@ -47,7 +48,8 @@ class Moment:
             lines.append(f'place {self.located.shown_place}{position}')
         landmarks = self.located.landmarks
         if landmarks is not None:
-            lines.append(f'{landmarks.seen.sum()} of {len(landmarks.seen)} landmarks seen')
+            held = counted(len(landmarks.seen), 'landmark')
+            lines.append(f'{landmarks.seen.sum()} of {held} seen')
         return '\n\n'.join(lines)
 
 

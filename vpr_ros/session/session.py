@@ -17,6 +17,7 @@ from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import IDENTITY, checked_pose, compose, invert, said_frames
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.session.answers import (
     Answer,
@@ -492,7 +493,8 @@ class Session:
             yield from self._lose()
         new = int((event.rows_before < 0).sum())
         yield Replied(
-            f'{len(localizer.place_map)} places of {localizer.place_map.folder}, {new} of them new'
+            f'{counted(len(localizer.place_map), "place")} of {localizer.place_map.folder}, '
+            f'{new} of them new'
         )
 
     def _set_back(self, by_s: float) -> Iterator[Answer]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vpr_ros.cli.command import command
 from vpr_ros.cli.options import output_file
+from vpr_ros.core.plurals import by_count, counted
 from vpr_training.data.config import DataConfig
 from vpr_training.data.inspection import broken, described, described_recall_set
 from vpr_training.data.layouts import open_places, open_recall_set, trains
@@ -116,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = broken(files)
     for said in found[:_BROKEN_SHOWN]:
         print(f'  broken: {said}')
-    print(f'  {len(found)} of {len(files)} images are broken')
+    verb = by_count(len(found), 'is', 'are')
+    print(f'  {len(found)} of {counted(len(files), "image")} {verb} broken')
     return 1 if found else 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image_files import is_image_file
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.drives.utm_names import UtmPosition, begins_as_utm, require_zones, utm_position
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
@@ -111,7 +112,8 @@ def _others(folder: Path, cities: Iterable[str]) -> list[str]:
         for path in city.iterdir()
         if is_image_file(path) and not begins_as_utm(path.name)
     ]
-    said = [f'{len(nameless)} images without a place in their names'] if nameless else []
+    names = by_count(len(nameless), 'its name', 'their names')
+    said = [f'{counted(len(nameless), "image")} without a place in {names}'] if nameless else []
     return [*said, *others_in(*folders)]
 
 

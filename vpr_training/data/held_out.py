@@ -7,6 +7,7 @@ look almost the same, in the training.
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import DatasetError
 
 _PLACES_IN_STRETCH, _MOST_STRETCHES = 4, 5
@@ -21,8 +22,8 @@ def stretches(places: int, share: float) -> NDArray[np.bool_]:
     wanted = max(round(places * share), 1)
     if wanted >= places:
         raise DatasetError(
-            f'data.held_out is {share:g}, which leaves none of the {places} places to learn from; '
-            'lower it'
+            f'data.held_out is {share:g}, which leaves none of the '
+            f'{counted(places, "place")} to learn from; lower it'
         )
     count = min(max(wanted // _PLACES_IN_STRETCH, 1), _MOST_STRETCHES)
     held = np.zeros(places, dtype=bool)

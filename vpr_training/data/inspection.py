@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
+from vpr_ros.core.plurals import counted
 from vpr_training.data.places import PlaceSet
 from vpr_training.data.recall_set import RecallSet
 
@@ -25,7 +26,8 @@ def described(places: PlaceSet) -> str:
     ]
     lines += [_city(places, city) for city in range(min(len(places.cities), _CITIES_SHOWN))]
     if len(places.cities) > _CITIES_SHOWN:
-        lines.append(f'  and {len(places.cities) - _CITIES_SHOWN} more cities')
+        more = counted(len(places.cities) - _CITIES_SHOWN, 'more city')
+        lines.append(f'  and {more}')
     return '\n'.join(lines)
 
 
@@ -34,10 +36,11 @@ def described_recall_set(images: RecallSet) -> str:
     positives = [len(rows) for rows in images.positives]
     matchable = [count for count in positives if count]
     lines = [
-        f'{images.name}: {len(images.database)} database images, {len(images.queries)} queries',
+        f'{images.name}: {counted(len(images.database), "database image")}, '
+        f'{counted(len(images.queries), "query")}',
         f'  right is: {images.truth}',
         *(f'  left out: {said}' for said in images.left_out),
-        f'  unmatchable: {positives.count(0)} queries without a true match',
+        f'  unmatchable: {counted(positives.count(0), "query")} without a true match',
     ]
     if matchable:
         lines += [
@@ -71,7 +74,7 @@ def _city(places: PlaceSet, city: int) -> str:
     known = places.positions_m[rows]
     known = known[np.isfinite(known).all(axis=1)]
     name = places.cities[city] or 'all'
-    text = f'  {name}: {len(chosen)} places, {len(rows)} images'
+    text = f'  {name}: {counted(len(chosen), "place")}, {counted(len(rows), "image")}'
     if len(known):
         width, height = known.max(axis=0) - known.min(axis=0)
         text += f', {width:.0f} m x {height:.0f} m'

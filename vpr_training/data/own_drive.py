@@ -23,6 +23,7 @@ from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import Drive, DriveOptions, notes_of, open_drive
 from vpr_ros.drives.folder import POSES_NAME
@@ -55,13 +56,14 @@ def read(root: Path, config: DataConfig) -> PlaceSet:
     drives = _read(root, config)
     place, left_out = drives.place, list(drives.left_out)
     if between := int((place < 0).sum()):
-        left_out.append(f'{between} images between two places (data.place_gap)')
+        left_out.append(f'{counted(between, "image")} between two places (data.place_gap)')
     if config.held_out:
         held = _held_out(drives, config)
         beside = _beside(drives, held, config)
+        images = int(held.sum())
         left_out.append(
-            f'{int(held.sum())} images held out (data.held_out), '
-            f'and {int((beside & ~held).sum())} of the places beside them'
+            f'{counted(images, "image")} held out (data.held_out), and '
+            f'{int((beside & ~held).sum())} of the places beside {by_count(images, "it", "them")}'
         )
         place = np.where(held | beside, -1, place)
     placed = [
@@ -95,7 +97,8 @@ def read_held_out(root: Path, config: DataConfig, *, radius_m: float) -> RecallS
     if not any(len(found) for found in positives):
         raise DatasetError(
             f'{root}: the held-out part has no query with a true match within {radius_m:g} m; '
-            f'{len(database)} database images and {len(queries)} queries are in it; '
+            f'{counted(len(database), "database image")} and '
+            f'{counted(len(queries), "query")} are in it; '
             'raise validation.radius or data.held_out'
         )
     asking = (
@@ -275,7 +278,8 @@ def _images(
     poses, known = drive.trajectory.at(stamps, max_gap_s=gap_s)
     if unknown := int((~known).sum()):
         why = why_unposed(drive, stamps[~known], max_pose_gap_s=gap_s, flag='data.max_pose_gap')
-        said = [*said, f'{unknown} images without a pose at their stamp{why}']
+        their = by_count(unknown, 'its', 'their')
+        said = [*said, f'{counted(unknown, "image")} without a pose at {their} stamp{why}']
     return [
         (str(file.resolve()).lstrip('/'), pose)
         for (_, file), pose, is_known in zip(files, poses, known, strict=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import by_count, counted
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
@@ -33,7 +34,8 @@ def read(folder: Path, config: DataConfig) -> PlaceSet:
     if config.held_out:
         held, beside = _held_out(listed, config)
         left_out.append(
-            f'{len(held)} places held out (data.held_out), and {len(beside)} beside them'
+            f'{counted(len(held), "place")} held out (data.held_out), and {len(beside)} beside '
+            f'{by_count(len(held), "it", "them")}'
         )
         listed = [one for one in listed if _key(one) not in held | beside]
     return PlaceSet.of(

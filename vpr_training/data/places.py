@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import noting
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import DatasetError
 
 
@@ -67,7 +68,8 @@ class PlaceSet:
 
     def __str__(self) -> str:
         of = f' in {len(self.cities)} cities' if len(self.cities) > 1 else ''
-        first = f'{self.name}: {len(self.files)} images of {self.places} places{of}'
+        images = counted(len(self.files), 'image')
+        first = f'{self.name}: {images} of {counted(self.places, "place")}{of}'
         left_out = (f'  left out: {said}' for said in self.left_out)
         return '\n'.join([first, *(f'  note: {said}' for said in self.notes), *left_out])
 
@@ -98,16 +100,20 @@ class PlaceSet:
         once = _once(folder, wanted)
         present, said = _present(folder, once)
         if repeated := len(wanted) - len(once):
-            said.append(f'{repeated} images that are listed once more')
+            images = counted(repeated, 'image that is', 'images that are')
+            said.append(f'{images} listed once more')
         sizes = Counter((one.city, one.place) for one in present)
         kept = [one for one in present if sizes[one.city, one.place] >= min_images]
         small = sum(size < min_images for size in sizes.values())
         if small:
-            said.append(f'{small} places with fewer than {min_images} images')
+            said.append(
+                f'{counted(small, "place")} with fewer than {counted(min_images, "image")}'
+            )
         if not kept:
             reasons = '; '.join([*left_out, *said]) or 'it lists none'
             with noting(lambda: notes):
-                raise DatasetError(f'{folder}: no place with {min_images} images; {reasons}')
+                least = counted(min_images, 'image')
+                raise DatasetError(f'{folder}: no place with {least}; {reasons}')
         grouped = cls._grouped(
             folder, kept, (*left_out, *said), as_text(name or folder.resolve().name)
         )
@@ -166,8 +172,11 @@ def _present(folder: Path, listed: Sequence[Listed]) -> tuple[list[Listed], list
         else:
             (absent if size is None else empty).append(one.file)
     said = [
-        f'{len(files)} {kind}, the first {folder / files[0]}'
-        for files, kind in ((absent, 'listed images without a file'), (empty, 'files of no bytes'))
+        f'{counted(len(files), *kind)}, the first {folder / files[0]}'
+        for files, kind in (
+            (absent, ('listed image without a file', 'listed images without a file')),
+            (empty, ('file of no bytes', 'files of no bytes')),
+        )
         if files
     ]
     return present, said

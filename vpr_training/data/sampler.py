@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.places import PlaceSet
@@ -43,8 +44,9 @@ class PlaceSampler:
         if not self._batches:
             within = 'of one city ' if config.in_city else ''
             raise DatasetError(
-                f'{places.name}: {places.places} places are too few for a batch of {self._p} '
-                f'places {within}for each of {world_size} processes; '
+                f'{places.name}: {counted(places.places, "place is", "places are")} too few for a '
+                f'batch of {counted(self._p, "place")} {within}for each of '
+                f'{counted(world_size, "process")}; '
                 + (
                     'lower data.places_per_batch'
                     if self._p > 2
@@ -59,8 +61,8 @@ class PlaceSampler:
         if not small:
             return ()
         return (
-            f'{sum(small)} places of {len(small)} cities with fewer places than a batch has, '
-            f'{self._p} (data.in_city); lower data.places_per_batch to use them',
+            f'{counted(sum(small), "place")} of {counted(len(small), "city")} with fewer places '
+            f'than a batch has, {self._p} (data.in_city); lower data.places_per_batch to use them',
         )
 
     def __len__(self) -> int:

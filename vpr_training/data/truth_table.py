@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Rows
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.files import list_images, others_in
@@ -66,7 +67,8 @@ def _not_listed(known: Mapping[str, int], queries: Sequence[Path]) -> list[str]:
     """What to say of images in queries/ that the table does not name."""
     if len(queries) == len(known):
         return []
-    return [f'{len(known) - len(queries)} of {len(known)} images in queries/ not in {TABLE_NAME}']
+    images = counted(len(known), 'image')
+    return [f'{len(known) - len(queries)} of {images} in queries/ not in {TABLE_NAME}']
 
 
 def _read_sequence(folder: Path) -> RecallSet:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Rows
 from vpr_ros.drives.utm_names import UtmPosition, begins_as_utm, utm_position, zone_names
 from vpr_training.basics.errors import DatasetError
@@ -58,8 +59,8 @@ def _nameless(found: Sequence[Sequence[Path]], named: Sequence[Sequence[Path]]) 
     without = [path for half in found for path in half if not begins_as_utm(path.name)]
     if not without:
         return []
-    verb = 'has' if len(without) == 1 else 'have'
-    return [f'{len(without)} of {total} images {verb} no position, the first: {without[0]}']
+    images, verb = counted(total, 'image'), by_count(len(without), 'has', 'have')
+    return [f'{len(without)} of {images} {verb} no position, the first: {without[0]}']
 
 
 def positions(images: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.str_]]:

@@ -32,6 +32,7 @@ from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_ros.core.matching.bits import packed
 from vpr_ros.core.npy import NpyWriter, start_of_rows
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import CellBits, Descriptors
 from vpr_ros.drives.prefetch import prefetched
 from vpr_training.basics.errors import TrainingError
@@ -264,7 +265,7 @@ def _append_rest(
             bar.update(len(parts[0]))
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f'stopped by Ctrl-C after {writers[0].rows} of {wanted.rows} images; '
+            f'stopped by Ctrl-C after {writers[0].rows} of {counted(wanted.rows, "image")}; '
             'the same command continues from there'
         ) from interrupt
 

@@ -18,6 +18,7 @@ from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.model import ModelCard
 from vpr_ros.core.describing.precision import Precision
 from vpr_ros.core.intervals import BLOCK
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall, first_hit_rank, recall_of_ranks
 from vpr_ros.core.types import Descriptors
 from vpr_training.basics.errors import TrainingError
@@ -127,8 +128,8 @@ def examine(
     card = describer.model.card
     if verify and card.cells is None:
         raise TrainingError(
-            f'{card.name}: the model has no cells, so it cannot verify {verify} candidates; '
-            'add cells with python -m vpr_training.export --cells'
+            f'{card.name}: the model has no cells, so it cannot verify '
+            f'{counted(verify, "candidate")}; add cells with python -m vpr_training.export --cells'
         )
     best = (BEST if card.cells else 0) if verify is None else verify
     deepest = max(*RECALL_NS, best)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.image import encode_jpeg, read
 from vpr_ros.core.intervals import SAID
+from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.report.charts import SERIES_TONES, Chart, Series, Tone
 from vpr_ros.report.page import (
@@ -56,13 +57,15 @@ def report(measured: Sequence[Measured], images: RecallSet, *, command: str) -> 
         _ranks_chart(names, measured),
     ]
     if unmatchable := measured[0].recall.unmatchable:
+        queries = counted(measured[0].recall.queries, 'query')
         sections.insert(
             2,
             recall_table(
                 'Queries that have a true match',
                 dict(zip(names, [found.matchable for found in measured])),
-                note=f'{unmatchable} of {measured[0].recall.queries} queries have none in the '
-                'database; they count as misses above and are left out here.',
+                note=f'{unmatchable} of {queries} {by_count(unmatchable, "has", "have")} none in '
+                f'the database; {by_count(unmatchable, "it counts", "they count")} as misses '
+                f'above and {by_count(unmatchable, "is", "are")} left out here.',
             ),
         )
     for name, found in zip(names, measured, strict=True):
@@ -72,8 +75,8 @@ def report(measured: Sequence[Measured], images: RecallSet, *, command: str) -> 
         sections.append(_failures(f'Worst failures{of_it}', found, images))
     sections.append(_facts(measured, images, command))
     subtitle = (
-        f'{", ".join(names)}: {len(images.queries)} queries, {len(images.database)} database '
-        f'images, right is {images.truth}'
+        f'{", ".join(names)}: {counted(len(images.queries), "query")}, '
+        f'{counted(len(images.database), "database image")}, right is {images.truth}'
     )
     return Page(f'Recall on {images.name}', subtitle, sections)
 
@@ -140,7 +143,7 @@ def _headline(found: Measured) -> Headline:
     unmatchable = Figure(
         'unmatchable',
         str(found.recall.unmatchable),
-        f'of {found.recall.queries} queries, counted as misses',
+        f'of {counted(found.recall.queries, "query")}, counted as misses',
         'silent' if found.recall.unmatchable else 'plain',
     )
     return Headline([*shown, unmatchable])
@@ -162,8 +165,9 @@ def _failures(title: str, found: Measured, images: RecallSet) -> Gallery:
     order = np.argsort(-np.array(margins), kind='stable')[:WORST]
     strips = [_strip(int(failed[at]), best_true[at], found, images) for at in order]
     note = (
-        f'{len(failed)} of {int(matchable.sum())} queries with a true match have a wrong first '
-        'answer; the page shows those whose wrong answer leads by most. Numbers are cosine '
+        f'{len(failed)} of {counted(int(matchable.sum()), "query")} with a true match '
+        f'{by_count(len(failed), "has", "have")} a wrong first answer; the page shows '
+        'those whose wrong answer leads by most. Numbers are cosine '
         'similarities' + (', metres are distances to the query.' if strips[0][1] else '.')
     )
     return Gallery(title, [strip for strip, _ in strips], note)

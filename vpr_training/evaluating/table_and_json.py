@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.recall import Measured
@@ -53,6 +54,7 @@ def _shares(recall: Recall) -> dict[str, float]:
 def as_table(measured: Measured, images: RecallSet) -> str:
     """The figures for a person."""
     recall, verified = measured.recall, measured.verified
+    unmatchable = counted(recall.unmatchable, 'query')
     rows = [
         (
             f'Recall@{n}',
@@ -65,7 +67,7 @@ def as_table(measured: Measured, images: RecallSet) -> str:
             f'Recall@1 {name}',
             f'{part.at[1]:.3f}'
             + (f'   verified {verified.conditions[name].at[1]:.3f}' if verified else '')
-            + f'   of {part.queries} queries',
+            + f'   of {counted(part.queries, "query")}',
         )
         for name, part in measured.conditions.items()
         if 1 in part.at
@@ -73,7 +75,7 @@ def as_table(measured: Measured, images: RecallSet) -> str:
     rows += [
         *([('verified', f'the best {measured.best} of each query, by cells')] if verified else []),
         ('queries / database', f'{recall.queries} / {len(images.database)}'),
-        ('unmatchable', f'{recall.unmatchable} queries without a true match, counted as misses'),
+        ('unmatchable', f'{unmatchable} without a true match, counted as misses'),
         ('right is', images.truth),
         *(('left out', said) for said in images.left_out),
         ('model', f'{measured.card.name} ({measured.card.sha256[:12]}, {measured.precision})'),

@@ -22,6 +22,7 @@ from torch import nn
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard
+from vpr_ros.core.plurals import by_count
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.graph_edits import in_single, initializers
 from vpr_training.exporting.onnx_graph import images_for_parity, parity
@@ -124,9 +125,10 @@ def _weights(network: Network, graph: _Graph, folder: Path) -> Iterator[tuple[st
             yield name, torch.from_numpy(np.array(value, dtype=np.float32))
             missing.remove(name)
     if missing:
+        more = len(missing) - 1
         raise TrainingError(
             f'{folder}: the model is of another architecture: its graph has no {missing[0]}'
-            + (f', and {len(missing) - 1} more are missing' if len(missing) > 1 else '')
+            + (f', and {more} more {by_count(more, "is", "are")} missing' if more else '')
         )
 
 

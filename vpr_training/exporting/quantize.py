@@ -35,6 +35,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
 from vpr_ros.core.image import resize
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
 from vpr_training.basics.errors import TrainingError
@@ -73,8 +74,8 @@ def calibration_images(source: Path, image_size: tuple[int, int]) -> list[Image]
     count = len(drive)
     if count < FEWEST_IMAGES:
         raise TrainingError(
-            f'--calibration {source}: {count} images, expected at least {FEWEST_IMAGES} '
-            'from where the robot drives'
+            f'--calibration {source}: {counted(count, "image")}, expected at least '
+            f'{FEWEST_IMAGES} from where the robot drives'
         )
     wanted = set(np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(int).tolist())
     found = []

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Accepted, Precision
+from vpr_ros.core.plurals import by_count
 from vpr_ros.core.recall import first_hit_rank
 from vpr_ros.core.types import CellBits, Descriptors, Image, Rows
 from vpr_training.basics.errors import TrainingError
@@ -274,7 +275,8 @@ def refusal(
     where = f'on {next(iter(found))}' if len(found) == 1 else f'over all {len(found)} sets'
     return (
         f'R@1 {where}{way} falls by {points:.1f} points ({before_share:.3f} to '
-        f'{after_share:.3f}), and at most {allowed:g} are allowed'
+        f'{after_share:.3f}), and at most {allowed:g} '
+        f'{by_count(allowed, "is", "are")} allowed'
     )
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import ModelCard, write_model
 from vpr_ros.core.errors import noting
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Descriptors
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import Unusable, usable
@@ -63,7 +64,8 @@ def descriptors_of(describer: Describer, sources: Sequence[Path], size: int) -> 
         with noting(unusable.lines):
             raise TrainingError(
                 f"--descriptor-size {size}: expected fewer than the model's "
-                f'{describer.model.card.descriptor_size} and the {len(rows)} images of --reduce-on'
+                f'{describer.model.card.descriptor_size} and the '
+                f'{counted(len(rows), "image")} of --reduce-on'
             )
     return np.array(rows)
 

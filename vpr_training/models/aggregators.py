@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import TrainingError
 
 THINGS_WEIGHT = 1.2
@@ -258,8 +259,8 @@ class WhitenedGrid(nn.Module):
         super().__init__()
         if not (1 <= keep_channels <= channels and 1 <= keep_modes <= cells**2):
             raise TrainingError(
-                f'whitened: a grid keeps {keep_channels} channels and {keep_modes} modes, '
-                f'expected at most {channels} and {cells**2}'
+                f'whitened: a grid keeps {counted(keep_channels, "channel")} and '
+                f'{counted(keep_modes, "mode")}, expected at most {channels} and {cells**2}'
             )
         self.cells = cells
         self.mean = nn.Parameter(torch.zeros(channels, cells**2))

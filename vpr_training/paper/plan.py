@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vpr_ros.core.describing.shipped import share_folders
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.paper.forecast import Forecast
@@ -95,4 +96,6 @@ def as_text(runs: Sequence[Run]) -> str:
         lines.append(
             f'  {run.folder}: {run.state()}' + (f', {duration(seconds)}' if seconds else '')
         )
-    return '\n'.join([*lines, f'{len(runs)} runs, about {duration(total)} on this machine'])
+    return '\n'.join(
+        [*lines, f'{counted(len(runs), "run")}, about {duration(total)} on this machine']
+    )

@@ -4,9 +4,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.files import write_file
 from vpr_training.paper.published import SETS, TABLES, Row
 from vpr_training.paper.seeded_run import Run
@@ -34,12 +36,10 @@ def write_table(
     return markdown
 
 
-def _cells(
-    table: str, row: Row, runs: Sequence[Run], sets: Sequence[str]
-) -> list[dict[str, object]]:
+def _cells(table: str, row: Row, runs: Sequence[Run], sets: Sequence[str]) -> list[dict[str, Any]]:
     """A line of the CSV per set and N; recalls in percent."""
     measured = [run.recall(sets) for run in runs]
-    cells: list[dict[str, object]] = []
+    cells: list[dict[str, Any]] = []
     for name in sets:
         for place, n in enumerate(_NS):
             ours = [100 * recall[name][n] for recall in measured]
@@ -62,14 +62,13 @@ def _cells(
     return cells
 
 
-def _markdown(name: str, cells: Sequence[Mapping[str, object]]) -> str:
+def _markdown(name: str, cells: Sequence[Mapping[str, Any]]) -> str:
     sets = list(dict.fromkeys(str(cell['set']) for cell in cells))
     varied = any(cell['varied'] for cell in cells)
     seeds = cells[0]['seeds']
     head = ['pooling', *([name.removesuffix('s')] if varied else []), *sets]
     lines = [
-        f'Recall@1 / Recall@5 in percent, mean ± deviation over {seeds} '
-        f'seed{"s" if seeds != 1 else ""}; '
+        f'Recall@1 / Recall@5 in percent, mean ± deviation over {counted(seeds, "seed")}; '
         'the paper and the difference in brackets.',
         '',
         '| ' + ' | '.join(head) + ' |',
@@ -90,7 +89,7 @@ def _markdown(name: str, cells: Sequence[Mapping[str, object]]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _cell(cell: Mapping[str, object]) -> str:
+def _cell(cell: Mapping[str, Any]) -> str:
     text = f'{cell["mean"]:.1f}'
     if cell['deviation'] != '':
         text += f' ± {cell["deviation"]:.1f}'

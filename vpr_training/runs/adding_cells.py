@@ -23,6 +23,7 @@ from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.errors import ImageError, noting
 from vpr_ros.core.image import decode, require_size, resize
 from vpr_ros.core.image_files import is_image_file
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import Unusable
@@ -129,7 +130,8 @@ def _learn(network: Network, sources: Sequence[Path]) -> int:
     if found < FEWEST_IMAGES:
         with noting(unusable.lines):
             raise TrainingError(
-                f'--cells-on: {found} images can be used, expected at least {FEWEST_IMAGES}'
+                f'--cells-on: {counted(found, "image")} can be used, expected at least '
+                f'{FEWEST_IMAGES}'
             )
     assert network.cells is not None
     learn_cells(network.cells, samples.array(), config)

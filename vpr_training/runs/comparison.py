@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.core.intervals import difference_interval
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall
 from vpr_training.basics.panels import panels, save
 from vpr_training.data.recall_set import RecallSet
@@ -50,7 +51,8 @@ class Comparison:
         unmatchable = self.before.recall.unmatchable
         return '\n'.join(
             [
-                f'{images.name}: {len(images.queries)} queries in {len(images.database)} images, '
+                f'{images.name}: {counted(len(images.queries), "query")} in '
+                f'{counted(len(images.database), "image")}, '
                 f'{unmatchable} of them without a true match; right is {images.truth}',
                 *('  {:<4} {:<21} {:<21} {}'.format(*row).rstrip() for row in rows),
             ]

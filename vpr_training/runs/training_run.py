@@ -14,6 +14,7 @@ from lightning.fabric import Fabric, seed_everything
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from vpr_ros.core.names import as_text
+from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_held_out, open_places, open_recall_set
 from vpr_training.data.loader import TrainingBatches, training_batches
@@ -205,14 +206,14 @@ def _summary(
     learning = sum(one.numel() for one in network.parameters() if one.requires_grad)
     held = sum(one.numel() for one in network.parameters())
     built = network.config
-    stop = f', {config.steps} steps in all' if config.steps else ''
+    stop = f', {counted(config.steps, "step")} in all' if config.steps else ''
     return '\n'.join(
         [
             f'{places}',
             *(f'  left out: {said}' for said in batches.left_out),
             f'network: {built.backbone} + {built.aggregator}, {network.descriptor_size} numbers '
             f'an image, {held / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn',
-            f'{len(batches)} batches an epoch{stop}, on {fabric.world_size} x '
+            f'{counted(len(batches), "batch")} an epoch{stop}, on {fabric.world_size} x '
             f'{fabric.device.type}; run folder {folder.folder}',
             *_first_rate(config),
             *_warm_up(config, len(batches)),
@@ -251,7 +252,7 @@ def _result(progress: Progress, best: Mapping[str, float], folder: RunFolder) ->
     recalls = ', '.join(f'{name} {best[name]:.3f}' for name in best if '/R@' in name)
     return '\n'.join(
         [
-            f'{progress.epoch} epochs, the best is {progress.best_epoch}: '
+            f'{counted(progress.epoch, "epoch")}, the best is {progress.best_epoch}: '
             + (recalls or f'loss {best["loss"]:.4f}'),
             folder.next_step(),
         ]

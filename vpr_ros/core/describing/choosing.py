@@ -27,6 +27,7 @@ from vpr_ros.core.describing.fastest import (
 )
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.parity import probes
+from vpr_ros.core.plurals import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def table(measured: Measured) -> list[str]:
     best = best_of(measured.taken_ms)
     fastest_ms = min(measured.taken_ms.values())
     lines = [
-        f'{way.backend:<36} {f"{way.threads} threads" if way.threads else "GPU":<11} '
+        f'{way.backend:<36} {counted(way.threads, "thread") if way.threads else "GPU":<11} '
         f'{taken_ms:8.2f} ms  {taken_ms / fastest_ms:5.2f} of the fastest  '
         f'cosine {measured.cosines[way]:.4f}{"  <- the node takes this" if way == best else ""}'
         for way, taken_ms in measured.taken_ms.items()

@@ -17,6 +17,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.precision import multiplies_bytes_fast
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Cells, Descriptors, Image
 
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
@@ -131,8 +132,9 @@ class OnnxDescriber:
         expected_outputs = 1 if card.cells is None else 2
         if len(inputs) != 1 or len(outputs) != expected_outputs:
             raise ModelError(
-                f'{self._model.graph}: {len(inputs)} inputs and {len(outputs)} outputs, '
-                f'expected 1 and {expected_outputs} as in {self._model.folder / "card.json"}'
+                f'{self._model.graph}: {counted(len(inputs), "input")} and '
+                f'{counted(len(outputs), "output")}, expected 1 and {expected_outputs} '
+                f'as in {self._model.folder / "card.json"}'
             )
         expected = [card.image_height, card.image_width, 3]
         if inputs[0].type != 'tensor(uint8)' or list(inputs[0].shape[1:]) != expected:

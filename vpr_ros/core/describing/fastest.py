@@ -20,6 +20,7 @@ import numpy as np
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.engine import keep, sealed, unsealed
 from vpr_ros.core.errors import BackendError
+from vpr_ros.core.plurals import counted
 
 ABOUT_AS_FAST = 1.05
 """Of times: a way that takes so many times the fastest's is as good."""
@@ -39,7 +40,7 @@ class Way:
     def __str__(self) -> str:
         if not self.threads:
             return self.backend
-        return f'{self.backend}, {self.threads} thread{"s" if self.threads > 1 else ""}'
+        return f'{self.backend}, {counted(self.threads, "thread")}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from vpr_ros.core.describing.tensorrt_library import (
 )
 from vpr_ros.core.errors import BackendError
 from vpr_ros.core.image import resize
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Cells, Descriptors, Image
 
 
@@ -240,7 +241,8 @@ class TensorRtDescriber:
                 self._images.host[row] = resize(image, (height, width))
             if not self._context.set_input_shape(self._input, (count, height, width, 3)):
                 raise failure(
-                    self._log, f'{self._library.name} refuses {count} images of {width}x{height}'
+                    self._log,
+                    f'{self._library.name} refuses {counted(count, "image")} of {width}x{height}',
                 )
             self._memory.to_device(self._images, count)
             if not self._context.execute_async_v3(stream_handle(self._memory.stream)):

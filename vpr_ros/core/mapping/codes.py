@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.products import products
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Descriptors
 
 CODED_FROM_BYTES, CODED_FROM_PLACES = 8_000_000, 5_000  # less is scanned in a millisecond
@@ -105,7 +106,8 @@ class CodedRows:
             rows = len(range(number, count, SHARDS))
             if (shard.ntotal, shard.d) != (rows, size):
                 raise ValueError(
-                    f'{name}: {shard.ntotal} rows of {shard.d} numbers, expected {rows} of {size}'
+                    f'{name}: {counted(shard.ntotal, "row")} of {counted(shard.d, "number")}, '
+                    f'expected {rows} of {size}'
                 )
 
     def _scanned(self, vectors: Descriptors, count: int) -> list[NDArray[np.int64]]:

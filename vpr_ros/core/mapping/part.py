@@ -28,6 +28,7 @@ from vpr_ros.core.mapping.layout import (
     landmark_arrays,
     place_arrays,
 )
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import CellBits, Poses, Stamps
 
 
@@ -116,8 +117,8 @@ def open_part(
     names_txt = mapped_file(folder / 'names.txt')
     if len(names_txt) > count * MOST_NAME:
         raise MapError(
-            f'{folder / "names.txt"}: {len(names_txt)} bytes for {count} names, expected at most '
-            f'{MOST_NAME} for each; {RESTORE}'
+            f'{folder / "names.txt"}: {len(names_txt)} bytes for {counted(count, "name")}, '
+            f'expected at most {MOST_NAME} for each; {RESTORE}'
         )
     _require_names(folder / 'names.txt', bytes(names_txt), count)
     return Part(
@@ -195,7 +196,9 @@ def _require_names(path: Path, text: bytes, count: int) -> None:
     except UnicodeDecodeError as error:
         raise MapError(f'{path}: it is not UTF-8 text ({error}); {RESTORE}') from error
     if lines != count or not text.endswith(b'\n' if count else b''):
-        raise MapError(f'{path}: {lines} lines, expected {count}, one for each pose; {RESTORE}')
+        raise MapError(
+            f'{path}: {counted(lines, "line")}, expected {count}, one for each pose; {RESTORE}'
+        )
 
 
 def _between(ends: NDArray[np.int64], row: int) -> slice:

@@ -28,6 +28,7 @@ from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.layout import GRAPHS_FOLDER
 from vpr_ros.core.mapping.part import Part, open_part
 from vpr_ros.core.mapping.positions import Positions
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import CellBits, Descriptors, Image, Poses, Stamps
 
 _ATTEMPTS = 3  # to open a map that is being replaced
@@ -90,7 +91,8 @@ class PlaceMap:
             raise MapError(f'{folder}: cannot be read ({error}); {RESTORE}') from error
         if len(opened) != header.places:
             raise MapError(
-                f'{folder}: {len(opened)} poses, map.yaml says {header.places} places; {RESTORE}'
+                f'{folder}: {counted(len(opened), "pose")}, map.yaml says '
+                f'{counted(header.places, "place")}; {RESTORE}'
             )
         if len(sizes := opened._feature_sizes()) > 1:
             raise MapError(

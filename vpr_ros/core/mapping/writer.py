@@ -31,6 +31,7 @@ from vpr_ros.core.mapping.layout import (
 )
 from vpr_ros.core.names import as_text
 from vpr_ros.core.npy import NpyWriter
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import CellBits, Descriptors, Poses
 
 MAP = FolderKind(HEADER_NAME, 'a map', MapError)
@@ -109,8 +110,9 @@ class MapWriter:
         line = as_text(name.replace('\n', ' ')).encode() + b'\n'
         if len(line) > MOST_NAME or len(thumbnail) > MOST_THUMBNAIL_BYTES:
             raise MapError(
-                f'{name[:80]}: a name of {len(line)} and a thumbnail of {len(thumbnail)} bytes, '
-                f'expected at most {MOST_NAME} and {MOST_THUMBNAIL_BYTES}'
+                f'{name[:80]}: a name of {len(line)} and a thumbnail of '
+                f'{counted(len(thumbnail), "byte")}, expected at most {MOST_NAME} and '
+                f'{MOST_THUMBNAIL_BYTES}'
             )
         self._thumbnails.write(thumbnail)
         self._names.write(line)
@@ -153,7 +155,7 @@ class MapWriter:
             write_codes(self._part, descriptors)
         ends = self._arrays.get('landmark_ends')
         if ends is not None and ends.rows != self.places:
-            raise MapError(f'{self.places} places, landmarks of {ends.rows}')
+            raise MapError(f'{counted(self.places, "place")}, landmarks of {ends.rows}')
 
 
 @contextmanager
