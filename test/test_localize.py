@@ -519,7 +519,7 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         ({'image_topic': '/a,'}, 'expected different topics between the commas'),
         (
             {'image_topic': '/a,/b', 'base_T_camera': FORWARD_CAMERA.tolist()},
-            '1 mountings for the 2 of image_topic',
+            '1 mounting for the 2 of image_topic',
         ),
     ],
     ids=[
