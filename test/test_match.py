@@ -8,6 +8,7 @@ import pytest
 from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.confidence import UNRELATED
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
@@ -99,6 +100,11 @@ def test_a_match_counts_by_how_far_it_stands_out_and_never_against_a_place() -> 
     # By dusk all matches are weaker, and tell the same.
     np.testing.assert_allclose(log_likelihood(match[1:] / 2), log_likelihood(match[1:]), rtol=1e-5)
     assert log_likelihood(np.zeros(1, np.float32)).tolist() == [0]
+
+
+def test_what_unrelated_images_match_tells_nothing_however_far_it_stands_out() -> None:
+    blurred = np.array([1e-5, 1e-5, 1e-5, UNRELATED], np.float32)
+    assert (log_likelihood(blurred, more_than_usual=-1.0) == 0).all()
 
 
 def test_a_match_that_stands_out_little_tells_more_where_right_places_match_less() -> None:

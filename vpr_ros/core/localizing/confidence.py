@@ -36,7 +36,7 @@ CHI_SQUARE_95 = 7.815  # of three dimensions
 
 _CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observation varies
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much
-_UNRELATED = 0.0005  # match of images of different places
+UNRELATED = 0.0005  # match of images of different places
 _AHEAD = 2.0  # bound on the log odds of being right, per log of the weights' ratio to the rival
 _HARDLY_BELIEVED = -1.4  # log odds of a fifth
 PULL = 1.0  # towards the prior, in observations that contradict it
@@ -127,14 +127,14 @@ def observe(
     ahead = np.log(max(belief, 1e-12) / max(rival, 1e-12))
     if contradicted:
         ahead = min(ahead, 0.0)
-    matches = np.maximum([match, other_match], _UNRELATED)
+    matches = np.maximum([match, other_match], UNRELATED)
     return np.array(
         [
             np.log(share / (1 - share)),
             similarity,
             min(ratio, 5.0),
             min(spread, 5.0),
-            np.log(matches[0] / _UNRELATED),
+            np.log(matches[0] / UNRELATED),
             np.log(matches[0] / matches[1]),
             ahead,
         ]

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.localizing.confidence import UNRELATED
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -66,12 +67,13 @@ def log_likelihood(
     """How much likelier matches [K] are where the query was taken than elsewhere, in nats [K].
 
     A match counts by how far it stands out of the others: by dusk all of them are weak. It never
-    counts against a place: where places are dense, most candidates are near the right one.
+    counts against a place: where places are dense, most candidates are near the right one. What
+    unrelated images match is no evidence, however little the others match: see UNRELATED.
 
     more_than_usual: how much better right places match on this drive than on others, in nats. By
     day a wrong place stands out by as much as a right one does at night.
     """
-    middle = max(float(np.median(match)), LEAST_MATCH)
+    middle = max(float(np.median(match)), UNRELATED)
     stands_out = np.log(np.maximum(match, LEAST_MATCH) / middle)
     stands_out -= _WRONG_TOO * more_than_usual
     return np.asarray(np.clip(_SLOPE * stands_out + _OFFSET, 0, _MOST), dtype=np.float32)
