@@ -109,9 +109,7 @@ def test_landmarks_do_not_speak_past_what_the_drive_believes() -> None:
         assert isinstance(against, NoFix) and against.probability < 0.1
 
 
-def test_landmarks_speak_only_against_an_answer_where_the_image_matches_another_place_better() -> (
-    None
-):
+def test_landmarks_speak_only_against_an_answer_that_the_image_matches_less() -> None:
     for match, other, nats in ((0.002, 0.001, 3.0), (0.001, 0.002, 0.0)):
         observed = observe(0.9, 0.8, 1.1, 0.2, match=match, other_match=other, rival=0.01)
         assert said_by_landmarks(3.0, observed) == nats

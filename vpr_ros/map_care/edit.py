@@ -9,7 +9,7 @@ map. Leaving places out is the one change that copies rows; it leaves a map of o
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +29,7 @@ from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import MAP, MapWriter
+from vpr_ros.core.mapping.writer import MAP, MapWriter, part_writer
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum
@@ -74,22 +74,13 @@ def append(
     folder = Path(folder)
     if landmarks is not None and header.landmark_features:
         _require_features(folder, header, landmarks[1])
+    size = landmarks[1].descriptor_size if landmarks else None
     with MAP.staged(folder) as staging:
         for name in header.files or {}:
             _link(folder / name, staging / name)
-        with ExitStack() as stack:
-            part = _part_name(len(header.parts))
-            writer = MapWriter(
-                staging,
-                header.descriptor_size,
-                stack,
-                part=part,
-                cells=header.cells,
-                half=header.half_descriptors,
-                landmark_descriptor_size=landmarks[1].descriptor_size if landmarks else None,
-            )
+        part = _part_name(len(header.parts))
+        with part_writer(staging, header, part=part, landmark_descriptor_size=size) as writer:
             yield writer
-            writer.finish()
         if writer.places == 0:
             raise MapError(f'{folder}: the map was not changed, because no image has a pose')
         places = header.places + writer.places
@@ -198,18 +189,9 @@ def keep_places(
     header = place_map.header
     try:
         with MAP.staged(Path(output)) as staging:
-            with ExitStack() as stack:
-                size = place_map.landmark_descriptor_size
-                writer = MapWriter(
-                    staging,
-                    header.descriptor_size,
-                    stack,
-                    cells=header.cells,
-                    half=header.half_descriptors,
-                    landmark_descriptor_size=size,
-                )
+            size = place_map.landmark_descriptor_size
+            with part_writer(staging, header, landmark_descriptor_size=size) as writer:
                 _copy_rows(place_map, np.flatnonzero(kept), writer)
-                writer.finish()
             if place_map.has_landmarks:
                 write_graphs(staging, place_map.features())
             changed = _changed(replace(header, files=None), writer.places, command, '')

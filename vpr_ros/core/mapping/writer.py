@@ -38,7 +38,7 @@ MAP = FolderKind(HEADER_NAME, 'a map', MapError)
 
 
 class MapWriter:
-    """Rows of a map being built; obtained from `build`."""
+    """Rows of a map being built; obtained from `build` or `part_writer`."""
 
     def __init__(
         self,
@@ -159,6 +159,32 @@ class MapWriter:
 
 
 @contextmanager
+def part_writer(
+    staging: Path,
+    header: MapHeader,
+    *,
+    part: str = FIRST_PART,
+    landmark_descriptor_size: int | None = None,
+) -> Iterator[MapWriter]:
+    """Yield a writer of a part as a map's header has it; when the block ends, the part is whole.
+
+    landmark_descriptor_size: F, of a part with landmarks.
+    """
+    with ExitStack() as stack:
+        writer = MapWriter(
+            staging,
+            header.descriptor_size,
+            stack,
+            part=part,
+            cells=header.cells,
+            half=header.half_descriptors,
+            landmark_descriptor_size=landmark_descriptor_size,
+        )
+        yield writer
+        writer.finish()
+
+
+@contextmanager
 def build(
     folder: Path | str, header: MapHeader, *, features: Features | None = None
 ) -> Iterator[MapWriter]:
@@ -169,18 +195,10 @@ def build(
     the header are filled in here. features: of a map with landmarks.
     """
     folder = Path(folder)
+    size = features.descriptor_size if features else None
     with MAP.staged(folder) as staging:
-        with ExitStack() as stack:
-            writer = MapWriter(
-                staging,
-                header.descriptor_size,
-                stack,
-                cells=header.cells,
-                half=header.half_descriptors,
-                landmark_descriptor_size=features.descriptor_size if features else None,
-            )
+        with part_writer(staging, header, landmark_descriptor_size=size) as writer:
             yield writer
-            writer.finish()
         if features is not None:
             write_graphs(staging, features)
         if writer.places == 0:
