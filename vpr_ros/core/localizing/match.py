@@ -67,8 +67,8 @@ def log_likelihood(
     """How much likelier matches [K] are where the query was taken than elsewhere, in nats [K].
 
     A match counts by how far it stands out of the others: by dusk all of them are weak. It never
-    counts against a place: where places are dense, most candidates are near the right one. What
-    unrelated images match is no evidence, however little the others match: see UNRELATED.
+    counts against a place: where places are dense, most candidates are near the right one. It
+    stands out of what unrelated images match, where the others match even less: see UNRELATED.
 
     more_than_usual: how much better right places match on this drive than on others, in nats. By
     day a wrong place stands out by as much as a right one does at night.
