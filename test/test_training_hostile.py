@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from worlds import picture
 
+torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 from vpr_ros.core import image as image_module
 from vpr_ros.core.errors import ImageError, VprError
 from vpr_ros.core.image import encode_jpeg, read
