@@ -420,6 +420,16 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     assert (unbroken / 'last.ckpt').read_bytes() == before
 
 
+def test_a_run_says_in_which_settings_its_first_checkpoint_differs(
+    tmp_path: Path, unbroken: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (f'--data.root={places}', f'--init={unbroken / "best.ckpt"}')
+    other = '--network.aggregator=convap'
+    assert train([*SMALL, *flags, other, f'--output={tmp_path / "run"}']) == 2
+    assert '(network.aggregator is gem, not convap); give its settings' in one_line(capsys)
+    assert not (tmp_path / 'run').exists()
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(
     unbroken: Path, places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

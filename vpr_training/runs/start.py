@@ -3,7 +3,7 @@
 And the teacher that it learns from, where it has one.
 """
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from vpr_ros.core.describing.model import Model
@@ -16,6 +16,8 @@ from vpr_training.models.model_file import network_of_file
 from vpr_training.models.network import Network, NetworkConfig
 from vpr_training.models.tensors import load_state
 from vpr_training.runs.settings import TrainConfig
+
+_MAY_DIFFER = {'frozen_stages', 'frozen_statistics', 'weights', 'descriptor_size'}
 
 
 def started(config: TrainConfig) -> TrainConfig:
@@ -63,9 +65,22 @@ def initial_network(config: TrainConfig) -> Network:
         network,
         state,
         source=config.init,
-        refusal='the checkpoint is of another architecture',
+        refusal=(
+            f'the checkpoint is of another architecture ({_differing(held, network)}); give its '
+            'settings, as by --config and the config.yaml of its run'
+        ),
     )
     return network
+
+
+def _differing(held: Network, network: Network) -> str:
+    """The settings in which two networks differ, but for those that a start may change."""
+    theirs, ours = asdict(held.config), asdict(network.config)
+    return ', '.join(
+        f'network.{name} is {theirs[name]}, not {ours[name]}'
+        for name in sorted(ours.keys() - _MAY_DIFFER)
+        if theirs[name] != ours[name]
+    )
 
 
 def teacher_network(config: DistillationConfig) -> Network:
