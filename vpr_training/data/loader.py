@@ -68,7 +68,10 @@ class _Images(Dataset[tuple[Image, int]]):
 
 
 class TrainingBatches:
-    """The batches of an epoch: images uint8 [P * K, H, W, 3] and places int64 [P * K]."""
+    """The batches of an epoch: images uint8 [P * K, H, W, 3] and places int64 [P * K].
+
+    See PlaceSampler for the places of a batch.
+    """
 
     def __init__(
         self, places: PlaceSet, config: DataConfig, sampler: PlaceSampler, *,
@@ -118,9 +121,20 @@ def training_batches(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    every_place: bool = False,
 ) -> TrainingBatches:
-    """Batches of a set in the network's size; DatasetError with too few places for one."""
-    sampler = PlaceSampler(places, config, seed=seed, rank=rank, world_size=world_size)
+    """Batches of a set in the network's size; DatasetError with too few places for one.
+
+    every_place: whether there is a short batch of the places that are left over.
+    """
+    sampler = PlaceSampler(
+        places,
+        config,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        every_place=every_place,
+    )
     return TrainingBatches(places, config, sampler, size_hw=(height, width), seed=seed)
 
 
