@@ -96,6 +96,11 @@ class TrainingBatches:
         """What is never in a batch and why, for people."""
         return self._sampler.left_out
 
+    @property
+    def order(self) -> str:
+        """A digest of all batches of the chosen epoch; equal where they have the same places."""
+        return self._sampler.order
+
     def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
         """Choose what the next iteration gives: an epoch's batches from `start_batch` on.
 

@@ -9,6 +9,7 @@ Nothing is kept between epochs, so that a run can go on anywhere: the batches ar
 with another number of processes.
 """
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -70,6 +71,16 @@ class PlaceSampler:
             f'{counted(sum(small), "place")} of {counted(len(small), "city")} with fewer places '
             f'than a batch has, {self._p} (data.in_city); lower data.places_per_batch to use them',
         )
+
+    @property
+    def order(self) -> str:
+        """A digest of the epoch's batches; equal where all have the same places."""
+        batches = self._batches_of_places(np.random.default_rng([self._seed, self.epoch]))
+        found = hashlib.sha256()
+        for places in batches:
+            names = self._places.files[self._places.starts[places]]
+            found.update('\n'.join([*names.tolist(), '\n']).encode(errors='surrogateescape'))
+        return found.hexdigest()
 
     def __len__(self) -> int:
         """Batches in a whole epoch, for each process."""
