@@ -137,7 +137,7 @@ EXPORTS = {
     'tum': Form(export_tum, 'FILE', 'poses as `t x y z qx qy qz qw` lines, for evo'),
     'csv': Form(export_csv, 'FILE', 'poses as image,stamp_s,x,y,z,qx,qy,qz,qw'),
     'geojson': Form(export_geojson, 'FILE', 'points in degrees, of a map with a datum'),
-    'images': Form(export_images, 'DIR', 'thumbnails and poses as a posed folder'),
+    'images': Form(export_images, 'DIR', 'posed folder of thumbnails, which build_map reads'),
     'npz': Form(export_npz, 'FILE', 'descriptors, cells, poses, stamps and names as numpy arrays'),
     'faiss': Form(export_faiss, 'FILE', 'descriptors as a flat faiss index'),
 }

@@ -35,6 +35,10 @@ _GROUPS = {
 class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Settings with their defaults, below a description whose lines stay as they are."""
 
+    def format_help(self) -> str:
+        """The help without the backspace that jsonargparse puts before `[=flags]`."""
+        return super().format_help().replace(' \b', '')
+
 
 def add_settings(parser: ArgumentParser) -> None:
     """Add --config and a flag for each setting to a command's arguments."""
