@@ -286,7 +286,7 @@ def test_an_epoch_that_goes_on_with_other_batches_says_so(
         flags = ['--data.min_images_per_place=3', flag]  # of which each place has as many
         assert train([f'--resume={resumed}', *flags]) == 0
         said = capsys.readouterr().out
-        assert said.count('note: epoch 1 has begun with other batches') == is_other
+        assert said.count('note: the rest of epoch 1 has other batches') == is_other
     assert len(steps(tmp_path / 'data.places_per_batch=6')) == 2 + (4 - 2) + 4
 
 

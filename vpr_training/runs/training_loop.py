@@ -168,9 +168,9 @@ class Training:
         if not progress.done or progress.order in ('', self._batches.order):
             return []
         return [
-            f'note: epoch {progress.epoch + 1} has begun with other batches, of another seed, '
-            'data.root, data.places_per_batch or other data settings; the rest of it shows some '
-            'places again and others not at all; the epochs after it are whole'
+            f'note: the rest of epoch {progress.epoch + 1} has other batches than its beginning, '
+            'because the seed, the images or a setting such as data.places_per_batch has changed; '
+            'it shows some places again and others not at all'
         ]
 
     def _require_same_judge(self, source: str) -> None:
