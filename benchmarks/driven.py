@@ -300,14 +300,7 @@ def localized(
         observed = np.full(OBSERVED, np.nan) if located.observed is None else located.observed
         facts = (near[first], near[alone], near.any(), outcome.probability, fixed, right)
         rows.append((*facts, inside, error_m, *observed))
-        states.append(
-            tracker.step(
-                outcome,
-                stamp_ns=query.stamp_ns,
-                bound_mps=localizer.bound_mps,
-                radius_m=bench.radius_m,
-            )
-        )
+        states.append(tracker.follow(located, localizer))
     table = np.array(rows, dtype=float)
     best, single, matchable, _, fixed, right = table[:, :6].astype(bool).T
     return Outcome(

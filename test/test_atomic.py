@@ -28,6 +28,7 @@ from vpr_ros.core.atomic import (
     require_writable,
     staged_file,
     staged_folder,
+    unwritable_as,
 )
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import MapError
@@ -460,6 +461,32 @@ def test_a_place_where_nothing_can_be_made_is_told_before_any_work(
         cards.require_place(target)
     with pytest.raises(LookupError, match=f'{target}: cannot be written'), cards.staged(target):
         raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (OSError(errno.ENOSPC, 'No space left', '.out.partial-0123456789ab'), 'No space left'),
+        (OSError('cannot seek'), 'cannot seek'),
+        (RuntimeError('a reason\n  of two lines'), 'a reason of two lines'),
+        (RuntimeError(), 'RuntimeError'),
+    ],
+)
+def test_a_failed_write_is_told_on_one_line_with_its_reason_and_the_next_step(
+    error: Exception, reason: str
+) -> None:
+    with (
+        pytest.raises(LookupError) as told,
+        unwritable_as(LookupError, 'out', also=RuntimeError, next_step='take another disk'),
+    ):
+        raise error
+    assert str(told.value) == f'out: cannot be written ({reason}); take another disk'
+    assert told.value.__cause__ is error
+
+
+def test_what_is_no_failed_write_is_told_as_it_is() -> None:
+    with pytest.raises(RuntimeError), unwritable_as(LookupError, 'out'):
+        raise RuntimeError
 
 
 def test_a_folder_that_another_program_writes_is_told_before_any_work(tmp_path: Path) -> None:

@@ -112,9 +112,10 @@ def test_landmarks_do_not_speak_past_what_the_drive_believes() -> None:
 def test_landmarks_speak_only_against_an_answer_that_the_image_matches_less() -> None:
     for match, other, nats in ((0.002, 0.001, 3.0), (0.001, 0.002, 0.0)):
         observed = observe(0.9, 0.8, 1.1, 0.2, match=match, other_match=other, rival=0.01)
-        assert said_by_landmarks(3.0, observed) == nats
-        assert said_by_landmarks(-3.0, observed) == -3.0
-        assert (with_landmarks(0.7, 3.0, observed) > 0.7) == (nats > 0)
+        said = said_by_landmarks(3.0, observed)
+        assert said == nats and said_by_landmarks(-3.0, observed) == -3.0
+        assert (with_landmarks(0.7, said, observed) > 0.7) == (nats > 0)
+    assert said_by_landmarks(3.0, None) == 3.0
 
 
 def test_fixes_are_given_down_to_a_risk_above_their_mean_risk() -> None:

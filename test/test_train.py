@@ -237,24 +237,57 @@ def test_two_processes_stop_in_a_short_epoch_and_go_on_with_the_same_steps(
     assert steps(stopped) == steps(unbroken) and epochs(stopped) == epochs(unbroken)
 
 
-@pytest.mark.timeout(300)
-def test_two_processes_go_on_with_what_one_has_left_of_its_epoch(
-    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, step = tmp_path / 'run', Training._step
+def stop_at_the_second_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the trainer be told to stop in the second step of a run, as by Ctrl-C."""
+    step = Training._step
 
-    def stopped_at_the_second(training: Training, *batch: torch.Tensor) -> tuple[float, float]:
+    def stopped(training: Training, *batch: torch.Tensor) -> tuple[float, float]:
         if training.progress.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return step(training, *batch)
 
-    monkeypatch.setattr(Training, '_step', stopped_at_the_second)
+    monkeypatch.setattr(Training, '_step', stopped)
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_go_on_with_what_one_has_left_of_its_epoch(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / 'run'
+    stop_at_the_second_step(monkeypatch)
     assert train([*SMALL, f'--data.root={places}', '--epochs=2', f'--output={run}']) == 130
     assert len(steps(run)) == 2  # of the 6 batches of 4 places
     process = in_process(f'--resume={run}', '--devices=2')
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert [row[1] for row in steps(run)] == ['0'] * (2 + 4 // 2) + ['1'] * (6 // 2)
+
+
+@pytest.mark.timeout(300)
+def test_an_epoch_that_goes_on_with_other_batches_says_so(
+    tmp_path: Path,
+    places: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / 'run'
+    with monkeypatch.context() as patched:
+        stop_at_the_second_step(patched)
+        assert train([*SMALL, f'--data.root={places}', '--epochs=2', f'--output={run}']) == 130
+    for flag, is_other in (
+        ('--data.workers=0', False),
+        ('--data.images_per_place=3', False),  # of the same places
+        ('--data.places_per_batch=6', True),
+        ('--seed=7', True),
+    ):
+        resumed = tmp_path / flag.strip('-')
+        shutil.copytree(run, resumed)
+        capsys.readouterr()
+        flags = ['--data.min_images_per_place=3', flag]  # of which each place has as many
+        assert train([f'--resume={resumed}', *flags]) == 0
+        said = capsys.readouterr().out
+        assert said.count('note: the rest of epoch 1 has other batches') == is_other
+    assert len(steps(tmp_path / 'data.places_per_batch=6')) == 2 + (4 - 2) + 4
 
 
 @pytest.mark.timeout(300)

@@ -62,6 +62,12 @@ def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
     assert config.optimizer.lr == 5e-3 and config.epochs == 3
 
 
+def test_a_file_of_settings_may_have_an_equals_sign_in_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / 'lr=0.1'
+    folder.mkdir()
+    assert settings(folder, 'epochs: 3\n').epochs == 3
+
+
 @pytest.mark.parametrize(
     ('text', 'said'),
     [

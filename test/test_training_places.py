@@ -438,11 +438,24 @@ def test_a_batch_has_all_places_where_there_are_fewer() -> None:
     assert [len(batch) for batch in sampler] == [5 * 4]
 
 
+def test_every_place_is_in_a_batch_where_that_is_asked_for() -> None:
+    places = a_place_set([4] * 20, [0] * 7 + [1] * 2 + [2] * 11)
+    for in_city, batches in ((False, 4), (True, 2 + 1 + 2)):
+        settings = DataConfig(places_per_batch=6, in_city=in_city)
+        sampler = PlaceSampler(places, settings, seed=1, every_place=True)
+        rows = [np.array([row for _, row in batch]) for batch in sampler]
+        assert len(rows) == len(sampler) == batches and sampler.left_out == ()
+        of = np.concatenate([places.place_of(batch) for batch in rows])
+        assert np.bincount(of).tolist() == [4] * 20
+
+
 def test_too_few_places_for_a_batch_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DatasetError, match=r'lower data\.places_per_batch'):
         PlaceSampler(a_place_set([4] * 5), DataConfig(), seed=0, world_size=2)
     with pytest.raises(DatasetError, match='a batch needs at least two places'):
         PlaceSampler(a_place_set([4]), DataConfig(), seed=0)
+    with pytest.raises(DatasetError, match='a batch needs at least two places'):
+        PlaceSampler(a_place_set([4]), DataConfig(), seed=0, every_place=True)
 
 
 # ---- inspect

@@ -172,6 +172,18 @@ def test_the_command_makes_a_checkpoint_that_the_robot_can_run(
     assert model.card.provenance['loss'].startswith('none: means')
 
 
+def test_every_image_counts_whatever_the_size_of_a_batch(tmp_path: Path, images: Path) -> None:
+    """Of 24 images, batches of 9 leave 6 for a short one."""
+    found = []
+    for size in (24, 9):
+        run = tmp_path / f'{size}'
+        flags = (*FLAGS, '--data.augment=none', '--data.disturb=0')
+        words = (f'--data.places_per_batch={size}', f'--data.root={images}', f'--output={run}')
+        assert main([*flags, *words]) == 0
+        found.append(load_checkpoint(run / 'best.ckpt').aggregator.state_dict()['mean'])
+    torch.testing.assert_close(*found)
+
+
 def test_parts_a_projection_and_cells_are_whitened_together(tmp_path: Path, images: Path) -> None:
     run = tmp_path / 'run'
     flags = [*FLAGS, '--network.descriptor_size=9', '--network.cells=16']

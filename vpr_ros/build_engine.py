@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vpr_ros.cli.command import Parser, command, say_drive
 from vpr_ros.cli.options import add_drive, add_model, add_radius, add_threads, drive_options
-from vpr_ros.core.atomic import require_writable
+from vpr_ros.core.atomic import require_writable, unwritable_as
 from vpr_ros.core.describing.backend import (
     Chosen,
     default_engine_cache,
@@ -115,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             '--choose times this machine only; leave out --for, --check and --library'
         )
     cache = arguments.cache or default_engine_cache()
-    _require_writable(cache)
+    with unwritable_as(ConfigError, cache, next_step='choose another folder with --cache'):
+        require_writable(cache / 'file')  # before the minutes that it takes to fill it
     if arguments.choose:
         return _choose(arguments, cache)
     reference = Model.open(arguments.model or default_model(), precision='fp32')
@@ -136,17 +137,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         chosen.close()
     return 0
-
-
-def _require_writable(cache: Path) -> None:
-    """Raise ConfigError for a cache that could not keep what takes minutes to make."""
-    try:
-        require_writable(cache / 'file')
-    except OSError as error:
-        raise ConfigError(
-            f'{cache}: cannot be written ({error.strerror or error}); choose another folder with '
-            '--cache'
-        ) from error
 
 
 def _choose(arguments: argparse.Namespace, cache: Path) -> int:

@@ -52,6 +52,11 @@ from vpr_ros.map_care.recall import Queries, map_recall, own_places
 from vpr_ros.map_care.redundancy import Redundancy
 from vpr_ros.report.page import write_page
 
+_NEXT = (
+    'Next: look at the map with `map check`, and let a running node load it (~/load_map); until '
+    'then it keeps the old one.'
+)
+
 
 def _info(arguments: argparse.Namespace) -> int:
     place_map = PlaceMap.open(arguments.map)
@@ -226,11 +231,12 @@ def make_parser() -> Parser:
     parser = Parser(prog='map', description=__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
 
-    def verb(name: str, run: object, sentence: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=sentence, description=sentence)
+    def verb(name: str, run: object, sentence: str, more: str = '') -> argparse.ArgumentParser:
+        """more: what the verb writes, what it leaves alone, and what comes next."""
+        added = verbs.add_parser(name, help=sentence, description=f'{sentence} {more}'.rstrip())
         added.set_defaults(run=run)
         if run is not _merge:
-            added.add_argument('map', type=Path, metavar='MAP')
+            added.add_argument('map', type=Path, metavar='MAP', help='map folder')
         return added
 
     one = verb('info', _info, 'Show counts, extent, model, size, and how the map was made.')
@@ -251,7 +257,14 @@ def make_parser() -> Parser:
         '--report', type=output_file, metavar='FILE', help='write a report with pictures (HTML)'
     )
 
-    one = verb('append', _append, 'Add a drive to a map. The time depends only on the drive.')
+    one = verb(
+        'append',
+        _append,
+        'Add a drive to a map. The time depends only on the drive.',
+        'The poses of the drive must be in the frame of the map. The places, the landmarks and '
+        'the calibration that the map has stay as they are. If no image has a pose, nothing is '
+        f'written. {_NEXT}',
+    )
     add_model(one, default='the shipped one that made the map')
     add_mapping(one)
 
@@ -259,9 +272,16 @@ def make_parser() -> Parser:
         'prune',
         _prune,
         'Drop places that a newer place nearby repeats, and measure recall before and after.',
+        'The smaller map has one part. It replaces MAP itself, unless --output names another '
+        'folder; nothing brings dropped places back. Nothing is written if no place is redundant. '
+        'Nothing is written either, and the exit status is 1, if Recall@1 would fall by more than '
+        f'--max-recall-drop. {_NEXT}',
     )
     one.add_argument(
-        '--output', type=Path, metavar='MAP', help='map folder to write (default: the map itself)'
+        '--output',
+        type=Path,
+        metavar='MAP',
+        help='map folder to write, in place of a map that is there (default: the map itself)',
     )
     _add_limits(one)
     one.add_argument('--dry-run', action='store_true', help='measure and write nothing')
@@ -271,15 +291,26 @@ def make_parser() -> Parser:
         'merge',
         _merge,
         'Join maps of one model and one frame, and measure recall before and after.',
+        'The maps stay as they are, unless --output names one of them. A drive that several of '
+        'them have is taken once. Frame, mounting and calibration are those of the first map; run '
+        f'calibrate on the new map if the others are of other places. {_NEXT}',
     )
-    one.add_argument('maps', type=Path, nargs='+', metavar='MAP')
-    one.add_argument('--output', type=Path, required=True, metavar='MAP')
+    one.add_argument('maps', type=Path, nargs='+', metavar='MAP', help='map folders')
+    one.add_argument(
+        '--output',
+        type=Path,
+        required=True,
+        metavar='MAP',
+        help='map folder to write, in place of a map that is there',
+    )
     _add_recall(one)
 
     one = verb(
         'export',
         _export,
         'Export poses, thumbnails and descriptors for other tools, or write a smaller map.',
+        'Give one or more of the options. The map stays as it is. A file that has the name of '
+        'an output is replaced, unless it belongs to a map, a bag or a model.',
     )
     for name, form in EXPORTS.items():
         kind = output_file if form.metavar == 'FILE' else Path
@@ -288,7 +319,8 @@ def make_parser() -> Parser:
         '--slim',
         type=Path,
         metavar='MAP',
-        help='write a smaller map; give --half, --no-thumbnails or both',
+        help='the same map with less, in place of a map that is there; give --half, '
+        '--no-thumbnails or both',
     )
     add_half(one)
     add_no_thumbnails(one)

@@ -1,8 +1,12 @@
 """Export a network to a model folder that the robot runs: ONNX graphs and a card.
 
 The graph takes the bytes of the camera and gives unit descriptors, so the robot computes exactly
-what was trained. Nothing is written unless torch and onnxruntime agree on the same images, and
-unless graphs with fewer bits find about as many places as the fp32 graph.
+what was trained. If torch and onnxruntime disagree on the same images, or if a graph with fewer
+bits finds too few of the places that the fp32 graph finds, nothing is written and the exit status
+is 1. What the model is made from stays as it is, unless --output names it.
+
+Next: build a map with the new model (build_map --model MODEL). Maps of other models do not work
+with it.
 """
 
 import argparse
@@ -116,9 +120,15 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(prog='python -m vpr_training.export', description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='python -m vpr_training.export',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--checkpoint', type=Path, metavar='CKPT', help='a trained network')
+    source.add_argument(
+        '--checkpoint', type=Path, metavar='CKPT', help='a trained network: RUN/best.ckpt'
+    )
     source.add_argument(
         '--config',
         type=Path,
@@ -134,7 +144,11 @@ def make_parser() -> argparse.ArgumentParser:
         '--descriptor-size, --cells and --cells-from',
     )
     parser.add_argument(
-        '--output', required=True, type=Path, metavar='MODEL', help='the model folder to write'
+        '--output',
+        required=True,
+        type=Path,
+        metavar='MODEL',
+        help='the model folder to write, in place of a model that is there',
     )
     parser.add_argument(
         '--card',

@@ -5,8 +5,15 @@
 The command computes means and covariances over `epochs` passes. It sees the images as the trainer
 does, with crops, RandAugment and disturbed light. It whitens the parts of the aggregator
 `whitened`, the output of any aggregator before its projection to `descriptor_size` numbers, and
-the cells if `network.cells` is set. You can export RUN/best.ckpt or train it further, like that of
-any run. A few thousand images take some minutes on two cores.
+the cells if `network.cells` is set. A few thousand images take some minutes on two cores.
+
+IMAGES is a folder of image files, if `data.images_per_place` is 1; otherwise a set of places. The
+settings that count are epochs, seed, init, network, data and whitening; those of the optimizer,
+the schedule, the loss and validation do not.
+
+The command writes RUN: config.yaml, run.json and best.ckpt. It replaces no other run. Ctrl-C loses
+the passes so far; start it again. Next: python -m vpr_training.export --checkpoint RUN/best.ckpt
+--output MODEL. You can also train RUN/best.ckpt further (--init), like that of any run.
 """
 
 import sys
@@ -37,7 +44,7 @@ def make_parser() -> ArgumentParser:
         type=str,
         default='runs/whitened',
         metavar='RUN',
-        help='the folder of the run (default: runs/whitened)',
+        help='the folder to write (default: %(default)s)',
     )
     return parser
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vpr_ros.batch.workers import Workers
-from vpr_ros.core.atomic import require_writable
+from vpr_ros.core.atomic import require_writable, unwritable_as
 from vpr_ros.core.describing.model import CARD_NAME
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import ConfigError, DriveError, VprError
@@ -73,10 +73,8 @@ def output_file(text: str) -> Path:
         raise ConfigError(
             f'{text}: cannot be written, because there is no folder {path.parent}; create it first'
         )
-    try:
+    with unwritable_as(ConfigError, text):
         require_writable(path)
-    except OSError as error:
-        raise ConfigError(f'{text}: cannot be written ({error.strerror or error})') from error
     return path
 
 

@@ -122,11 +122,8 @@ class FolderKind:
     def staged(self, target: Path) -> Iterator[Path]:
         """As `staged_folder`; raises `error` where it raises OSError, and as `require_place`."""
         self._require_own(target)
-        try:
-            with staged_folder(target) as staging:
-                yield staging
-        except OSError as error:
-            raise self._unwritable(target, error) from error
+        with unwritable_as(self.error, target), staged_folder(target) as staging:
+            yield staging
 
     def require_place(self, target: Path) -> None:
         """Raise `error` where no folder of this kind can be written; to be asked before long work.
@@ -134,14 +131,12 @@ class FolderKind:
         Nothing, an empty folder and a folder of this kind may be replaced. Nothing is changed.
         """
         self._require_own(target)
-        try:
+        with unwritable_as(self.error, target):
             if _real(target).parent.is_dir():
                 with suppress(_AbandonedError), staged_folder(target):
                     raise _AbandonedError
             else:
                 require_writable(_real(target))
-        except OSError as error:
-            raise self._unwritable(target, error) from error
 
     def _require_own(self, target: Path) -> None:
         is_other = target.exists()
@@ -153,12 +148,33 @@ class FolderKind:
                 'replace'
             )
 
-    def _unwritable(self, target: Path, error: OSError) -> Exception:
-        return self.error(f'{target}: cannot be written ({error.strerror or error})')
-
 
 class _AbandonedError(Exception):
     """A folder was staged only to see whether it can be."""
+
+
+@contextmanager
+def unwritable_as(
+    kind: type[Exception],
+    target: Path | str,
+    *,
+    also: type[Exception] = OSError,
+    next_step: str = '',
+) -> Iterator[None]:
+    """Raise `kind`, which says that the target cannot be written, where the block raises OSError.
+
+    also: what else the block raises where a write fails; next_step: follows the reason.
+    """
+    try:
+        yield
+    except (OSError, also) as error:
+        raise kind(unwritable(target, error) + (next_step and f'; {next_step}')) from error
+
+
+def unwritable(target: Path | str, error: Exception) -> str:
+    """That a target cannot be written and why, as one line without the names of hidden files."""
+    reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+    return f'{target}: cannot be written ({" ".join(reason.split())})'
 
 
 def require_writable(target: Path) -> None:

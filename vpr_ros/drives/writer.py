@@ -33,7 +33,7 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import FolderKind, require_writable
+from vpr_ros.core.atomic import FolderKind, require_writable, unwritable_as
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
@@ -240,12 +240,8 @@ def writing(output: Path, storage: Storage = 'mcap') -> Iterator[BagWriter]:
     """
     _check_target(output, storage)
     target = _ros1_file(output) if storage == 'ros1' else _ros2_folder(output, storage)
-    try:
-        with target as writer:
-            yield BagWriter(writer)
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise DriveError(f'{output}: cannot be written ({reason})') from error
+    with unwritable_as(DriveError, output, also=sqlite3.Error), target as writer:
+        yield BagWriter(writer)
 
 
 def write_bag(
@@ -412,10 +408,8 @@ def _check_target(output: Path, storage: Storage) -> None:
             raise DriveError(f'{output}: a ROS 1 bag is a file whose name ends in .bag')
         if output.exists() and not output.is_file():
             raise DriveError(f'{output}: exists and is not a file; it will not be replaced')
-        try:
+        with unwritable_as(DriveError, output):
             require_writable(output)
-        except OSError as error:
-            raise DriveError(f'{output}: cannot be written ({error.strerror or error})') from error
         return
     if output.suffix in ('.bag', '.mcap', '.db3'):
         raise DriveError(f'{output}: a ROS 2 bag is a folder; leave out {output.suffix}')

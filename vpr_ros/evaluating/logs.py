@@ -49,12 +49,7 @@ def logged(path: Path | None, localizer: Localizer, drive: Drive) -> Iterator[On
 
     def take(frame: Frame, located: Localization) -> None:
         before = tracker.state
-        state = tracker.step(
-            located.outcome,
-            stamp_ns=located.stamp_ns,
-            bound_mps=localizer.bound_mps,
-            radius_m=localizer.config.agreement_radius,
-        )
+        state = tracker.follow(located, localizer)
         answers: list[Answer] = [Localized(frame, located, 0.0)]
         log.take(answers + ([StateChanged(before, state)] if state is not before else []))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.core.atomic import replace_file, staged_file
+from vpr_ros.core.atomic import replace_file, staged_file, unwritable_as
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.trajectory import Trajectory, write_tum
@@ -24,10 +24,8 @@ def write_figures(path: Path, variants: Sequence[Variant], asked: Mapping[str, A
     """
     found = [_figures(variant) | dict(asked) for variant in variants]
     whole = found[0] | ({'variants': found} if found[1:] else {})
-    try:
+    with unwritable_as(DriveError, path):
         replace_file(path.absolute(), (json.dumps(cleaned(whole), indent=2) + '\n').encode())
-    except OSError as error:
-        raise DriveError(f'{path}: cannot be written ({error.strerror or error})') from error
 
 
 def write_fixes(path: Path, answers: Sequence[Answer]) -> int:
@@ -38,11 +36,8 @@ def write_fixes(path: Path, answers: Sequence[Answer]) -> int:
     fixes = {answer.stamp_ns: answer.pose for answer in answers if answer.pose is not None}
     stamps_ns = np.array(sorted(fixes), dtype=np.int64)
     poses = np.array([fixes[stamp] for stamp in stamps_ns]).reshape(-1, 7)
-    try:
-        with staged_file(path) as staging:
-            write_tum(staging, Trajectory(stamps_ns, poses))
-    except OSError as error:
-        raise DriveError(f'{path}: cannot be written ({error.strerror or error})') from error
+    with unwritable_as(DriveError, path), staged_file(path) as staging:
+        write_tum(staging, Trajectory(stamps_ns, poses))
     return len(fixes)
 
 

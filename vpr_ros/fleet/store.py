@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.atomic import unwritable_as
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import checked_cells
 from vpr_ros.core.documents import parse_json
@@ -302,15 +303,10 @@ class Fleet:
                     'computer only'
                 ) from error
         schema = parts_schema().with_metadata({_NOTE: frame.as_json().encode()})
-        try:
-            with database.making(PARTS):
-                with suppress(ConflictError):  # made by another program meanwhile
-                    database.create(PARTS, schema, iter([]))
-                return cls(database, _frame(database.table(PARTS)))
-        except OSError as error:
-            raise FleetError(
-                f'{address}: cannot be written ({error.strerror or error})'
-            ) from error
+        with unwritable_as(FleetError, address), database.making(PARTS):
+            with suppress(ConflictError):  # made by another program meanwhile
+                database.create(PARTS, schema, iter([]))
+            return cls(database, _frame(database.table(PARTS)))
 
     def parts(self, version: int | None = None) -> tuple[int, list[PartRecord]]:
         """A version's number and its parts in the order of the pushes, each part once.

@@ -30,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vpr_ros.batch.workers import ALONE, WorkerLost, Workers, carried_out
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import replace_file, unwritable_as
 from vpr_ros.core.cache import files_digest
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -407,11 +407,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     text = json.dumps(values, indent=1, default=str)
-    try:
+    with unwritable_as(MapError, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, text.encode())
-    except OSError as error:
-        raise MapError(f'{path}: cannot be written ({error.strerror or error})') from error
 
 
 # What is said --------------------------------------------------------------------------------

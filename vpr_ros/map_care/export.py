@@ -17,7 +17,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from vpr_ros.core.atomic import FolderKind, staged_file
+from vpr_ros.core.atomic import FolderKind, staged_file, unwritable_as
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -137,7 +137,7 @@ EXPORTS = {
     'tum': Form(export_tum, 'FILE', 'poses as `t x y z qx qy qz qw` lines, for evo'),
     'csv': Form(export_csv, 'FILE', 'poses as image,stamp_s,x,y,z,qx,qy,qz,qw'),
     'geojson': Form(export_geojson, 'FILE', 'points in degrees, of a map with a datum'),
-    'images': Form(export_images, 'DIR', 'thumbnails and poses as a posed folder'),
+    'images': Form(export_images, 'DIR', 'posed folder of thumbnails, which build_map reads'),
     'npz': Form(export_npz, 'FILE', 'descriptors, cells, poses, stamps and names as numpy arrays'),
     'faiss': Form(export_faiss, 'FILE', 'descriptors as a flat faiss index'),
 }
@@ -147,12 +147,9 @@ EXPORTS = {
 @contextmanager
 def _staged_file(path: Path) -> Iterator[Path]:
     """A staged file whose failures name the file that was asked for."""
-    try:
-        with staged_file(path) as staging:
-            yield staging
-    except (OSError, RuntimeError) as error:  # faiss raises RuntimeError for any failed write
-        reason = getattr(error, 'strerror', None) or error  # without the name of the hidden file
-        raise MapError(f'{path}: cannot be written ({reason})') from error
+    by_faiss = RuntimeError  # for any failed write
+    with unwritable_as(MapError, path, also=by_faiss), staged_file(path) as staging:
+        yield staging
 
 
 def _posed_table(place_map: PlaceMap, names: list[str]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import replace_file, unwritable_as
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -33,10 +33,8 @@ def draw_places(place_map: PlaceMap, path: Path, *, title: str) -> None:
     axes.legend(loc='best', fontsize='small', framealpha=0.9)
     drawn = io.BytesIO()
     figure.savefig(drawn, format='png')
-    try:
+    with unwritable_as(MapError, path):
         replace_file(path.absolute(), drawn.getvalue())
-    except OSError as error:
-        raise MapError(f'{path}: cannot be written ({error.strerror or error})') from error
 
 
 def places_jpeg(place_map: PlaceMap, findings: Findings) -> bytes:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeAlias
 
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import replace_file, unwritable_as
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.names import as_text
 from vpr_ros.report.charts import Chart, PathMap, Tone, draw_chart, draw_map
@@ -159,10 +159,8 @@ def render(page: Page) -> str:
 
 def write_page(path: Path, page: Page) -> None:
     """Write a page whole or not at all; VprError where it cannot be written."""
-    try:
+    with unwritable_as(VprError, path):
         replace_file(path.absolute(), as_text(render(page)).encode())
-    except OSError as error:
-        raise VprError(f'{path}: cannot be written ({error.strerror or error})') from error
 
 
 def _asset(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.atomic import unwritable
 from vpr_ros.core.errors import LogError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import counted
@@ -109,7 +110,8 @@ class DriveLog:
     def _ended_by(self, error: Exception) -> None:
         """Tell once why the log ended early."""
         if not self.problem:
-            self.problem = str(error) if isinstance(error, LogError) else _told(self.path, error)
+            is_told = isinstance(error, LogError)
+            self.problem = str(error) if is_told else unwritable(self.path, error)
             self._tell(self.problem)
 
     def _write(self) -> None:
@@ -148,7 +150,7 @@ class DriveLog:
                 self.path.replace(before(self.path))
             return recording(self.path, **self._given)
         except (OSError, RuntimeError, ValueError) as error:
-            raise LogError(_told(self.path, error)) from error
+            raise LogError(unwritable(self.path, error)) from error
 
     def _end(self) -> None:
         """Let nothing wait, and finish the file as far as that can be."""
@@ -191,8 +193,3 @@ def recording_class() -> Any:
             '`pip install rerun-sdk`'
         ) from error
     return Recording
-
-
-def _told(path: Path, error: Exception) -> str:
-    reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
-    return f'{path}: cannot be written ({" ".join(reason.split())})'

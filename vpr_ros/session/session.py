@@ -223,12 +223,7 @@ class Session:
         """The consequences of an outcome beyond its own frame."""
         outcome = located.outcome
         before = self._tracker.state
-        state = self._tracker.step(
-            outcome,
-            stamp_ns=located.stamp_ns,
-            bound_mps=self.localizer.bound_mps,
-            radius_m=self.localizer.config.agreement_radius,
-        )
+        state = self._tracker.follow(located, self.localizer)
         if state is not before:
             yield from self._changed(before, state)
         if not isinstance(outcome, Fix):

@@ -10,6 +10,7 @@ from enum import Enum
 
 import numpy as np
 
+from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 
 
@@ -45,6 +46,15 @@ class Tracker:
         self._jumps = 0
         self._is_known = False  # where the robot is, since it was LOCALIZED
         self._last: tuple[Fix, int] | None = None  # fix that counted, and its stamp
+
+    def follow(self, located: Localization, localizer: Localizer) -> State:
+        """Take what a localizer made of a frame; returns the state after it."""
+        return self.step(
+            located.outcome,
+            stamp_ns=located.stamp_ns,
+            bound_mps=localizer.bound_mps,
+            radius_m=localizer.config.agreement_radius,
+        )
 
     def step(self, outcome: Outcome, *, stamp_ns: int, bound_mps: float, radius_m: float) -> State:
         """Take one frame's outcome; returns the state after it.

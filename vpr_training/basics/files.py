@@ -5,30 +5,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.core.atomic import replace_file, require_writable
+from vpr_ros.core.atomic import replace_file, require_writable, unwritable_as
 from vpr_ros.core.names import as_text, cleaned
 from vpr_training.basics.errors import TrainingError
 
 
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a file, text as UTF-8, and the folders above it; TrainingError where that fails."""
-    try:
+    with unwritable_as(TrainingError, path, next_step='what was there before is untouched'):
         path.parent.mkdir(parents=True, exist_ok=True)
         encoded = as_text(content).encode() if isinstance(content, str) else content
         replace_file(path.absolute(), encoded)
-    except OSError as error:
-        raise TrainingError(
-            f'{path}: cannot be written ({error.strerror or error}); '
-            'what was there before is untouched'
-        ) from error
 
 
 def require_writable_folder(folder: Path) -> None:
     """Raise TrainingError where no file could be written into a folder, which may be missing."""
-    try:
+    with unwritable_as(TrainingError, folder):
         require_writable(folder / 'file')
-    except OSError as error:
-        raise TrainingError(f'{folder}: cannot be written ({error.strerror or error})') from error
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from vpr_ros.core.atomic import unwritable_as
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_file
 
@@ -41,8 +42,6 @@ def save(figure: Figure, path: Path) -> None:
     for text in _names_in(figure):
         text.set_parse_math(False)
     drawn = io.BytesIO()
-    try:
+    with unwritable_as(TrainingError, path, also=ValueError):  # of a format it cannot write
         figure.savefig(drawn, dpi=120, format=path.suffix.removeprefix('.') or 'png')
-    except ValueError as error:
-        raise TrainingError(f'{path}: cannot be written ({error})') from error
     write_file(path, drawn.getvalue())

@@ -68,7 +68,10 @@ class _Images(Dataset[tuple[Image, int]]):
 
 
 class TrainingBatches:
-    """The batches of an epoch: images uint8 [P * K, H, W, 3] and places int64 [P * K]."""
+    """The batches of an epoch: images uint8 [P * K, H, W, 3] and places int64 [P * K].
+
+    See PlaceSampler for the places of a batch.
+    """
 
     def __init__(
         self, places: PlaceSet, config: DataConfig, sampler: PlaceSampler, *,
@@ -92,6 +95,11 @@ class TrainingBatches:
     def left_out(self) -> tuple[str, ...]:
         """What is never in a batch and why, for people."""
         return self._sampler.left_out
+
+    @property
+    def order(self) -> str:
+        """A digest of all batches of the chosen epoch; equal where they have the same places."""
+        return self._sampler.order
 
     def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
         """Choose what the next iteration gives: an epoch's batches from `start_batch` on.
@@ -118,9 +126,20 @@ def training_batches(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    every_place: bool = False,
 ) -> TrainingBatches:
-    """Batches of a set in the network's size; DatasetError with too few places for one."""
-    sampler = PlaceSampler(places, config, seed=seed, rank=rank, world_size=world_size)
+    """Batches of a set in the network's size; DatasetError with too few places for one.
+
+    every_place: whether there is a short batch of the places that are left over.
+    """
+    sampler = PlaceSampler(
+        places,
+        config,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        every_place=every_place,
+    )
     return TrainingBatches(places, config, sampler, size_hw=(height, width), seed=seed)
 
 

@@ -1,13 +1,15 @@
 """P places with K images each: the batches of an epoch, the same for the same seed and epoch.
 
-An epoch shows every place once (the last, short batch is left out) and K images of it, drawn anew.
-Where there are fewer than P places, a batch has all of them. If batches are of one city, P is at
-most the number of places in the largest one, and smaller cities are left out.
+An epoch shows every place once and K images of it, drawn anew. A loss compares the places of a
+batch, so the last, short batch is left out; whoever needs every place asks for it. Where there are
+fewer than P places, a batch has all of them. If batches are of one city, P is at most the number
+of places in the largest one, and smaller cities are left out.
 Nothing is kept between epochs, so that a run can go on anywhere: the batches are a function of
 (seed, epoch), and several processes deal out what is left of the same list. So a run may go on
 with another number of processes.
 """
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,18 +32,23 @@ class PlaceSampler:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        every_place: bool = False,
     ) -> None:
-        """rank: which of `world_size` processes this is; DatasetError with too few places."""
+        """Prepare the batches; DatasetError with too few places for one.
+
+        rank: which of `world_size` processes this is; every_place: whether there is a short batch
+        of what is left over.
+        """
         self._places, self._seed = places, seed
         self._rank, self._world_size = rank, world_size
         self._k, self._in_city = config.images_per_place, config.in_city
         self._p = min(config.places_per_batch, max(2, *self._group_sizes()))
         self.epoch = 0
         self.start_batch = 0  # in the list of all processes
-        self._batches = sum(
-            count // self._p for count in self._group_sizes()
-        ) // world_size  # fmt: skip
-        if not self._batches:
+        self._least = 1 if every_place else self._p  # places of a batch
+        sizes = self._group_sizes()
+        self._batches = sum((size - self._least) // self._p + 1 for size in sizes) // world_size
+        if sum(size // self._p for size in sizes) < world_size:
             within = 'of one city ' if config.in_city else ''
             raise DatasetError(
                 f'{places.name}: {counted(places.places, "place is", "places are")} too few for a '
@@ -57,13 +64,23 @@ class PlaceSampler:
     @property
     def left_out(self) -> tuple[str, ...]:
         """What is never in a batch and why, for people."""
-        small = [count for count in self._group_sizes() if count < self._p]
+        small = [count for count in self._group_sizes() if count < self._least]
         if not small:
             return ()
         return (
             f'{counted(sum(small), "place")} of {counted(len(small), "city")} with fewer places '
             f'than a batch has, {self._p} (data.in_city); lower data.places_per_batch to use them',
         )
+
+    @property
+    def order(self) -> str:
+        """A digest of the epoch's batches; equal where all have the same places."""
+        batches = self._batches_of_places(np.random.default_rng([self._seed, self.epoch]))
+        found = hashlib.sha256()
+        for places in batches:
+            names = self._places.files[self._places.starts[places]]
+            found.update('\n'.join([*names.tolist(), '\n']).encode(errors='surrogateescape'))
+        return found.hexdigest()
 
     def __len__(self) -> int:
         """Batches in a whole epoch, for each process."""
@@ -78,13 +95,13 @@ class PlaceSampler:
             yield [(self.epoch, row) for place in places for row in self._images(int(place))]
 
     def _batches_of_places(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """All batches of an epoch [P] in random order."""
+        """All batches of an epoch, P places or what is left over, in random order."""
         batches = []
         for group in self._groups():
             mixed = rng.permutation(group)
             batches += [
                 mixed[start : start + self._p]
-                for start in range(0, len(mixed) - self._p + 1, self._p)
+                for start in range(0, len(mixed) - self._least + 1, self._p)
             ]
         return [batches[row] for row in rng.permutation(len(batches))]
 

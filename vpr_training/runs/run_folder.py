@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from vpr_ros.core.atomic import only_writer
+from vpr_ros.core.atomic import only_writer, unwritable_as
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import require_writable_folder, write_file, write_json
 from vpr_training.models.tensors import read_state
@@ -152,21 +152,13 @@ class StepLog:
 
     def write(self, **row: float) -> None:
         """One step; the names are the columns'."""
-        try:
+        with unwritable_as(TrainingError, self._path):
             self._file.write(','.join(f'{row[name]:.9g}' for name in _STEP_COLUMNS) + '\n')
-        except OSError as error:
-            raise TrainingError(
-                f'{self._path}: cannot be written ({error.strerror or error})'
-            ) from error
 
     def flush(self) -> None:
         """Bring the rows to the disk."""
-        try:
+        with unwritable_as(TrainingError, self._path):
             self._file.flush()
-        except OSError as error:
-            raise TrainingError(
-                f'{self._path}: cannot be written ({error.strerror or error})'
-            ) from error
 
     def close(self) -> None:
         """End the file."""

@@ -35,6 +35,10 @@ _GROUPS = {
 class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Settings with their defaults, below a description whose lines stay as they are."""
 
+    def format_help(self) -> str:
+        """The help without the backspace that jsonargparse puts before `[=flags]`."""
+        return super().format_help().replace(' \b', '')
+
 
 def add_settings(parser: ArgumentParser) -> None:
     """Add --config and a flag for each setting to a command's arguments."""
@@ -46,7 +50,9 @@ def add_settings(parser: ArgumentParser) -> None:
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Any:
     """Arguments of the command line; TrainingError for what it cannot mean."""
-    words = [word for flag in argv or sys.argv[1:] for word in flag.split('=', 1)]
+    words: list[str] = []
+    for one in argv or sys.argv[1:]:  # a flag and its value may be one word, a path may have a =
+        words += one.split('=', 1) if one.startswith('--') else [one]
     for word, after in pairwise(words):
         if word == '--config':
             _require_settings(Path(after))

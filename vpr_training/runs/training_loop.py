@@ -50,6 +50,7 @@ class Progress:
     epoch: int = 0  # that is running
     batch: int = 0  # steps done in it; each process has done one batch in each
     done: int = 0  # batches done in it by all processes, of which there may have been more before
+    order: str = ''  # of its batches, see PlaceSampler.order; empty: not begun
     step: int = 0  # optimizer steps in all
     loss_sum: float = 0.0  # over the batches of this epoch
     mined_sum: float = 0.0
@@ -127,8 +128,11 @@ class Training:
             'random': _random_state(),
         }
 
-    def restore(self, held: Mapping[str, Any], *, source: str) -> None:
-        """Go on from a checkpoint; TrainingError if it is of another run's form."""
+    def restore(self, held: Mapping[str, Any], *, source: str) -> list[str]:
+        """Go on from a checkpoint; TrainingError if it is of another run's form.
+
+        Returns what the user should know.
+        """
         wanted = self.checkpoint()
         if missing := sorted(wanted.keys() - held.keys()):
             raise TrainingError(
@@ -155,6 +159,19 @@ class Training:
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             raise TrainingError(f'{source}: {" ".join(str(error).split())[:300]}') from error
         self._require_same_judge(source)
+        return self._changed_order()
+
+    def _changed_order(self) -> list[str]:
+        """What to say where the running epoch goes on with other batches than it began with."""
+        progress = self.progress
+        self._batches.set_epoch(progress.epoch)
+        if not progress.done or progress.order in ('', self._batches.order):
+            return []
+        return [
+            f'note: the rest of epoch {progress.epoch + 1} has other batches than its beginning, '
+            'because the seed, the images or a setting such as data.places_per_batch has changed; '
+            'it shows some places again and others not at all'
+        ]
 
     def _require_same_judge(self, source: str) -> None:
         """Raise TrainingError where the best epoch so far was chosen by something else."""
@@ -206,6 +223,7 @@ class Training:
         self._model.train()
         progress, saved = self.progress, time.monotonic()
         self._batches.set_epoch(progress.epoch, start_batch=progress.done)
+        progress.order = self._batches.order
         with self._bar() as bar:
             started = time.monotonic()
             for images, labels in self._batches:

@@ -87,14 +87,13 @@ def _train(
     training = Training(
         fabric, config, network, batches, validation, folder, _provenance(places, config)
     )
-    if held is not None:
-        training.restore(held, source=str(folder.last))
+    notes = [] if held is None else training.restore(held, source=str(folder.last))
     if not fabric.is_global_zero:
         training.run()
         return
     if held is None:
         folder.create(config_yaml, seed=config.seed)
-    say(_summary(places, network, batches, config, fabric, folder))
+    say('\n'.join([_summary(places, network, batches, config, fabric, folder), *notes]))
     with _tensorboard(folder, training.progress.step) as log:
         progress = training.run(log)
     _end(config, sets, progress, folder, say)

@@ -36,6 +36,7 @@ def _whiten(
         height=config.network.image_height,
         width=config.network.image_width,
         seed=config.seed,
+        every_place=True,  # no loss compares those of a batch
     )
     folder.create(config_yaml, seed=config.seed)
     say(f'{places}; {network.descriptor_size} numbers an image{_cells(network)}')

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpr_ros.core.atomic import replace_file
+from vpr_ros.core.atomic import replace_file, unwritable
 from vpr_ros.core.describing.cuda import Gpu
 from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.describing.precision import Precision
@@ -127,7 +127,7 @@ def keep(path: Path, content: bytes) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
     except OSError as error:
-        return f'{path}: cannot be written ({error.strerror or error})'
+        return unwritable(path, error)
     return ''
 
 

@@ -175,22 +175,23 @@ def with_odds(probability: float, nats: float) -> float:
     return float(_logistic(np.log(share / (1 - share)) + nats))
 
 
-def said_by_landmarks(nats: float, observed: Array) -> float:
+def said_by_landmarks(nats: float, observed: Array | None) -> float:
     """What landmarks may say of an answer with observations [OBSERVED], in nats.
 
     They do not speak for it where the whole image matches another place better: a terrace that is
-    built twice has the same points in both places.
+    built twice has the same points in both places. observed: None where nothing was observed.
     """
-    return min(nats, 0.0) if observed[OBSERVATIONS.index('match_ratio')] < 0 else nats
+    if observed is None or observed[OBSERVATIONS.index('match_ratio')] >= 0:
+        return nats
+    return min(nats, 0.0)
 
 
 def with_landmarks(probability: float, nats: float, observed: Array) -> float:
     """The probability of an answer with observations [OBSERVED], as landmarks speak for it.
 
     They do not speak for an answer that the image contradicts, or that the drive hardly believes,
-    and not past its rival.
+    and not past its rival. nats: as `said_by_landmarks` gives them.
     """
-    nats = said_by_landmarks(nats, observed)
     belief, ahead = observed[OBSERVATIONS.index('belief')], observed[-1]
     if belief < _HARDLY_BELIEVED or ahead <= 0:
         nats = min(nats, 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.belief import IDENTICAL, Belief
-from vpr_ros.core.localizing.confidence import Calibration, said_by_landmarks, with_landmarks
+from vpr_ros.core.localizing.confidence import Calibration, with_landmarks
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
@@ -49,7 +49,7 @@ class Verdict:
     new: float = 0.0  # how much the image tells of what is usual on the drive, in [0, 1]
 
     def with_evidence(self, nats: float) -> Outcome:
-        """What the outcome is where landmarks speak for the answer, or against it, in nats."""
+        """What the outcome is after what landmarks say: see confidence.said_by_landmarks."""
         if self.likeliest is None or self.observed is None:
             return self.outcome
         probability = with_landmarks(self.likeliest.probability, nats, self.observed)
@@ -77,7 +77,7 @@ class Judge(Protocol):
         ...
 
     def hear(self, verdict: Verdict, nats: float) -> None:
-        """Take how far landmarks support the likeliest answer, in nats; negative: against it."""
+        """Take what landmarks say of the likeliest answer: see confidence.said_by_landmarks."""
         ...
 
     def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
@@ -190,11 +190,8 @@ class Drive:
 
     def hear(self, verdict: Verdict, nats: float) -> None:
         """See Judge.hear: of several images in a row it counts in part, for they show the same."""
-        if verdict.agreeing is None or verdict.observed is None:
-            return
-        said = said_by_landmarks(nats, verdict.observed)
-        if said:
-            self._belief.hear(verdict.agreeing, _HEARD * said)
+        if verdict.agreeing is not None and nats:
+            self._belief.hear(verdict.agreeing, _HEARD * nats)
 
     def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
         """See Judge.conclude: a fix tells how alike images and right places look on this drive."""

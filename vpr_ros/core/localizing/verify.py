@@ -32,6 +32,7 @@ from vpr_ros.core.localizing.confidence import (
     at_most_known,
     cell_evidence,
     observe_landmarks,
+    said_by_landmarks,
 )
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import agreement
@@ -108,10 +109,10 @@ class Verifier:
     def supported(
         self, query: Query, verdict: Verdict, rig: Rig, config: LocalizerConfig
     ) -> tuple[Outcome, float, SeenLandmarks | None]:
-        """The verdict's outcome as the cells of landmarks speak for or against it, in nats.
+        """The verdict's outcome after the cells of landmarks, what they say in nats, and the seen.
 
         They make no fix of their own: they change how probable the drive's answer is, and where
-        they mean the same place, they give its pose. The third value tells which of them are seen.
+        they mean the same place, they give its pose.
         """
         camera = rig.calibration(query.camera)
         sighter = None if camera is None else self._sighter(query, camera)
@@ -124,11 +125,12 @@ class Verifier:
         origin = self._origin(places)
         supports = self._supports(known, sighter, origin)
         best = max(supports, key=lambda support: support.inliers, default=None)
-        nats = cell_evidence(
+        evidence = cell_evidence(
             inliers=0 if best is None else best.inliers,
             matches=0 if best is None else best.keypoints,
             landmarks=max(len(landmarks) for _, landmarks in known),
         )
+        nats = said_by_landmarks(evidence, verdict.observed)
         seen = _seen(best, dict(known))
         judged = verdict.with_evidence(nats)
         verified = self._verified(supports, sighter, origin, config)

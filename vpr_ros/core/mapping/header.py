@@ -17,7 +17,13 @@ from typing import Any
 
 import yaml
 
-from vpr_ros.core.atomic import only_writer, recover_folder, replace_file, require_writable
+from vpr_ros.core.atomic import (
+    only_writer,
+    recover_folder,
+    replace_file,
+    require_writable,
+    unwritable_as,
+)
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import Model, checked_cells
 from vpr_ros.core.documents import parse_yaml
@@ -223,11 +229,8 @@ def write_header(folder: Path, header: MapHeader) -> None:
 
 def require_calibratable(folder: Path) -> None:
     """Raise MapError where `write_calibration` would fail; to be asked before long work."""
-    try:
-        with only_writer(folder):
-            require_writable(folder / HEADER_NAME)
-    except OSError as error:
-        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+    with unwritable_as(MapError, folder), only_writer(folder):
+        require_writable(folder / HEADER_NAME)
 
 
 def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
@@ -236,12 +239,9 @@ def write_calibration(folder: Path, calibration: Mapping[str, Any]) -> None:
     A map that another program is changing is refused, since that would lose the calibration.
     calibration: as vpr_ros/core/localizing/confidence.py writes it.
     """
-    try:
-        with only_writer(folder):
-            header = replace(read_header(folder), calibration=dict(calibration))
-            replace_file(folder.absolute() / HEADER_NAME, _header_bytes(header))
-    except OSError as error:
-        raise MapError(f'{folder}: cannot be written ({error.strerror or error})') from error
+    with unwritable_as(MapError, folder), only_writer(folder):
+        header = replace(read_header(folder), calibration=dict(calibration))
+        replace_file(folder.absolute() / HEADER_NAME, _header_bytes(header))
 
 
 def _header_bytes(header: MapHeader) -> bytes:
