@@ -270,6 +270,44 @@ def test_the_grid_has_a_cell_per_place_and_none_across_a_jump() -> None:
     assert len(alone) == 1
 
 
+def test_the_mapping_speed_is_that_of_the_moving_robot() -> None:
+    standing = np.concatenate([line(20, 2.0), np.tile([[38.0, 0, 0]], (30, 1))])
+    assert place_grid(standing, 4 * stamps(50)).mapping_speed_mps == 0.5
+    jumping = standing + np.where(np.arange(50) >= 10, 500.0, 0.0)[:, None]
+    assert place_grid(jumping, 4 * stamps(50)).mapping_speed_mps == 0.5
+    assert place_grid(line(20, 2.0), np.zeros(20, np.int64)).mapping_speed_mps == 2.0
+
+
+def curl(count: int) -> np.ndarray:
+    """Positions [count, 3] a metre apart on a path that comes near itself again and again."""
+    random = np.random.default_rng(4)
+    turns = np.where(np.arange(count) // 30 % 2, 0.3, -0.3) + random.normal(0, 0.1, count)
+    yaw, pitch = np.cumsum(turns), random.normal(0, 0.05, count)
+    steps = [np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)]
+    return np.cumsum(np.stack(steps, axis=1), axis=0)
+
+
+def test_links_lead_to_the_nearest_place_of_another_branch() -> None:
+    """Against a loop over pairs of places."""
+    positions = curl(200)
+    grid = place_grid(positions, stamps(200))
+    assert grid.cell_m == pytest.approx(1) and len(grid) == 200  # a cell is a place
+    expected = []
+    for here in range(200):
+        apart_m = np.linalg.norm(positions - positions[here], axis=1)
+        apart_m[max(here - 5, 0) : here + 6] = np.inf  # the same branch
+        there = int(apart_m.argmin())
+        if apart_m[there] < 1.5:
+            ways = (
+                positions[min(place + 1, 199)] - positions[max(place - 1, 0)]
+                for place in (here, there)
+            )
+            expected.append((here, there, bool(np.dot(*ways) < 0)))
+    found = zip(grid.link_from.tolist(), grid.link_to.tolist(), grid.link_turns.tolist())
+    assert list(found) == expected
+    assert len(expected) > 40 and {turns for *_, turns in expected} == {True, False}
+
+
 def test_uneven_places_lie_on_the_grid_by_distance() -> None:
     positions = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [5, 0, 0], [6, 0, 0]])
     grid = place_grid(positions, stamps(5))

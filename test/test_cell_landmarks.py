@@ -76,6 +76,51 @@ def test_a_place_is_seen_by_itself_where_it_is() -> None:
     assert np.abs(at - np.stack(np.divmod(cell, GRID[1])[::-1], 1)).max() <= 0.5
 
 
+def naively_averaged(place: np.ndarray, query: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Mean Hamming distances [n, n] over both cells' surroundings, their own counting four."""
+    apart = np.array([[np.unpackbits(one ^ other).sum() for other in query] for one in place])
+    rows, columns = grid
+    pairs = apart.reshape(rows, columns, rows, columns)
+    found = np.zeros(pairs.shape)
+    for pair in np.ndindex(pairs.shape):
+        total = weights = 0
+        for down, right in np.ndindex(3, 3):
+            moved = np.array(pair) + [down - 1, right - 1] * 2
+            if (moved >= 0).all() and (moved < pairs.shape).all():
+                weight = 4 if (down, right) == (1, 1) else 1
+                total, weights = total + weight * pairs[tuple(moved)], weights + weight
+        found[pair] = total / weights
+    return found.reshape(apart.shape)
+
+
+def naive_minimum(profile: np.ndarray, lowest: int) -> float:
+    """Where two lines of one slope meet, at most half a cell from the lowest of some values."""
+    if lowest in (0, len(profile) - 1):
+        return lowest
+    before, at, after = profile[lowest - 1 : lowest + 2]
+    slope = max(before, after) - at
+    return lowest + (np.clip((before - after) / (2 * slope), -0.5, 0.5) if slope > 0 else 0)
+
+
+@pytest.mark.parametrize('grid', [(5, 4), (3, 7)])
+def test_where_cells_are_seen_equals_a_loop_over_pairs_of_cells(grid: tuple[int, int]) -> None:
+    random = np.random.default_rng(grid[0])
+    numbers = random.standard_normal((*grid, 64))
+    noisy = np.roll(numbers, (1, -1), axis=(0, 1)) + 0.8 * random.standard_normal((*grid, 64))
+    place, query = packed(numbers), packed(noisy)
+    at, cell, mutual = seen_at(place, query, grid)
+    apart = naively_averaged(place, query, grid)
+    np.testing.assert_array_equal(cell, apart.argmin(axis=1))
+    nearest = apart.argmin(axis=0)
+    assert mutual.tolist() == [nearest[other] == row for row, other in enumerate(cell)]
+    assert mutual.sum() > 5
+    for row, other in enumerate(cell):
+        down, right = divmod(int(other), grid[1])
+        around = apart[row].reshape(grid)
+        expected = naive_minimum(around[down], right), naive_minimum(around[:, right], down)
+        np.testing.assert_allclose(at[row], expected, atol=1e-3)
+
+
 def test_a_map_keeps_where_a_point_is_seen_to_a_hundredth_of_a_pixel() -> None:
     points = np.array([[0.0, 0.0], [319.0, 239.0], [12.3, 77.7]], np.float32)
     found = Keypoints(points, np.zeros((3, 128), np.uint8))
