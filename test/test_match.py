@@ -64,6 +64,17 @@ def test_a_single_place_inside_a_prior_is_not_matched(place_map: PlaceMap, belie
     assert found.candidates.weight is not None and found.candidates.weight[0] > 0.5
 
 
+def test_of_two_places_inside_a_prior_the_cells_tell_which(place_map: PlaceMap) -> None:
+    both = place_map.descriptors_of(np.array([TRUE, TRUE + 1]))
+    mixed = (both[0] + 1.2 * both[1]) / np.linalg.norm(both[0] + 1.2 * both[1])
+    here = Prior(place_map.base_poses()[TRUE, :3] + [5, 0, 0], radius_m=6.0)
+    asked = replace(query(place_map), descriptor=mixed, prior=here)
+    found = localizer(place_map).locate(asked)
+    assert found.similar.place_index.tolist() == [TRUE, TRUE + 1]
+    without = localizer(place_map, match_cells=False).locate(asked)
+    assert without.similar.place_index.tolist() == [TRUE + 1, TRUE]
+
+
 def test_candidates_that_match_alike_are_weighed_by_similarity(tmp_path: Path) -> None:
     same = np.repeat(cell_bits(1), COUNT, axis=0)
     poses = straight_drive(COUNT, spacing_m=10.0)
