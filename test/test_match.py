@@ -12,6 +12,7 @@ from vpr_ros.core.localizing.confidence import UNRELATED
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
+from vpr_ros.core.localizing.outcome import NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.mapping.background import WholeBackground
 from vpr_ros.core.mapping.grid import place_grid
@@ -92,6 +93,16 @@ def test_the_belief_listens_to_matches(place_map: PlaceMap) -> None:
     weight = dict(zip(found.candidates.place_index, found.candidates.weight, strict=True))
     before = dict(zip(without.candidates.place_index, without.candidates.weight, strict=True))
     assert weight[TRUE] / weight[LIKE] > 2 * before[TRUE] / before[LIKE]
+
+
+def test_an_image_that_looks_like_elsewhere_is_refused_for_that(place_map: PlaceMap) -> None:
+    """The robot was carried from place 14 to place 30."""
+    there = localizer(place_map)
+    for second, place in enumerate([*range(5, 15), LIKE]):
+        row, cells = place_map.descriptor(place), place_map.cells(place)
+        outcome = there.locate(Query(row, second * SECOND, cells=cells)).outcome
+    assert isinstance(outcome, NoFix) and outcome.reason is Reason.LOOKS_ELSEWHERE
+    assert outcome.probability <= 0.5
 
 
 def test_candidates_are_ordered_by_similarity_times_match() -> None:

@@ -1,9 +1,11 @@
 """How a right place looks depends on the light: images are compared with the drive's fixes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.localizing.confidence import (
     COMPARED,
@@ -13,8 +15,15 @@ from vpr_ros.core.localizing.confidence import (
     from_dict,
     observe,
 )
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.usual import Usual
+from vpr_ros.core.mapping.header import write_calibration
+from vpr_ros.core.mapping.place_map import PlaceMap
 
+SECOND = 10**9
 BY_DAY = replace(SHIPPED, usual=(0.8, 1.6))
 SIMILARITY, MATCH = COMPARED
 
@@ -91,3 +100,55 @@ def test_the_usual_level_is_kept_with_the_calibration() -> None:
     assert kept['usual'] == {'similarity': 0.8, 'match': 1.6} and from_dict(kept) == BY_DAY
     del kept['usual']
     assert from_dict(kept).usual is None  # of a map from before
+
+
+def walk(localizer: Localizer, start_s: int) -> list[np.ndarray]:
+    """What is observed along places 5 to 24, each seen dimly and with a part of its cells."""
+    random, found = np.random.default_rng(3), []
+    for second, place in enumerate(range(5, 25)):
+        row = localizer.place_map.descriptor(place) + 0.1 * random.standard_normal(64)
+        cells = localizer.place_map.cells(place).copy()
+        cells[8:] = random.integers(0, 256, cells[8:].shape)
+        descriptor = (row / np.linalg.norm(row)).astype(np.float32)
+        query = Query(descriptor, (start_s + second) * SECOND, cells=cells)
+        located = localizer.locate(query)
+        assert located.observed is not None and located.similar.match is not None
+        found.append(located.observed)
+    assert isinstance(located.outcome, Fix)
+    return found
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> PlaceMap:
+    """40 places ten metres apart, with cells, of a drive by day."""
+    poses = straight_drive(40, spacing_m=10.0)
+    write_map(tmp_path / 'map', unit_rows(40, 64), poses, cells=cell_bits(40))
+    write_calibration(tmp_path / 'map', as_dict(BY_DAY))
+    return PlaceMap.open(tmp_path / 'map')
+
+
+def test_what_is_usual_is_learned_along_a_drive_and_forgotten_with_it(
+    calibrated: PlaceMap,
+) -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    localizer = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    first = walk(localizer, 100)
+    again = walk(localizer, 200)
+    assert (np.abs(again[0] - first[0])[COMPARED] > 0.005).all()
+    localizer.reset()
+    np.testing.assert_array_equal(walk(localizer, 300), first)
+
+
+def test_what_is_usual_goes_along_to_another_version_of_the_map(calibrated: PlaceMap) -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    stays, leaves, fresh = (
+        Localizer(None, calibrated, config)  # type: ignore[arg-type]
+        for _ in range(3)
+    )
+    for localizer in (stays, leaves):
+        walk(localizer, 100)
+    other = leaves.with_map(PlaceMap.open(calibrated.folder))
+    assert other.continue_from(leaves, np.arange(40)) == pytest.approx(1)
+    here, there, new = (walk(each, 200)[0][COMPARED] for each in (stays, other, fresh))
+    np.testing.assert_allclose(there, here, rtol=1e-3)
+    assert (np.abs(there - new) > 0.005).all()
