@@ -354,6 +354,25 @@ def test_an_image_asked_about_alone_leaves_the_drive_as_it_was(
     np.testing.assert_array_equal(localizer._drive._belief.cells, before)
 
 
+def test_the_drive_remembers_what_landmarks_say_of_a_place_that_the_image_matches(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    located = walk(localizer, list(range(5, 15)), rows)[-1]
+    assert localizer._drive is not None
+    places, belief = np.array([13, 14, 15]), localizer._drive._belief
+    for match, other, nats, way in (
+        (0.002, 0.001, 2.0, 1),
+        (0.002, 0.001, -2.0, -1),
+        (0.001, 0.002, 2.0, 0),
+    ):
+        observed = observe(0.9, 0.8, 1.1, 0.2, match=match, other_match=other, rival=0.01)
+        unsure = NoFix(Reason.NOT_SURE, 0.5)
+        verdict = Verdict(located.candidates, unsure, places, observed, agreeing=places)
+        before = belief.cells[places].sum()
+        localizer._drive.hear(verdict, nats)
+        assert np.sign(np.round(belief.cells[places].sum() - before, 6)) == way
+
+
 def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.ndarray) -> None:
     localizer.use(LocalizerConfig(belief=False))
     found = walk(localizer, [5, 50, 7], rows)

@@ -271,6 +271,14 @@ def test_rooms_that_look_alike_are_not_told_apart_by_a_few_more_landmarks(
         assert by_landmarks(seen_anew(twins, image, belief=False))  # by its share of inliers
 
 
+def test_a_pose_needs_as_many_landmarks_as_the_settings_say(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    assert by_landmarks(seen_anew(made, HARD[1], belief=False))
+    for too_many in ({'min_inliers': 2000}, {'min_inlier_ratio': 1.0}):
+        assert not by_landmarks(seen_anew(made, HARD[1], belief=False, **too_many))
+
+
 def refined(
     made: tuple[PlaceMap, OnnxDescriber],
     image: np.ndarray,

@@ -16,9 +16,11 @@ from vpr_ros.core.localizing.confidence import (
     observe,
 )
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
-from vpr_ros.core.localizing.outcome import Fix
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.usual import Usual
 from vpr_ros.core.mapping.header import write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -137,6 +139,24 @@ def test_what_is_usual_is_learned_along_a_drive_and_forgotten_with_it(
     assert (np.abs(again[0] - first[0])[COMPARED] > 0.005).all()
     localizer.reset()
     np.testing.assert_array_equal(walk(localizer, 300), first)
+
+
+def test_a_fix_at_another_place_than_the_drive_believes_tells_nothing(
+    calibrated: PlaceMap,
+) -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    localizer = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    query, agreeing = Query(calibrated.descriptor(20), 0), np.array([20, 21])
+    poses = calibrated.base_poses(agreeing)
+    candidates = Candidates(agreeing, np.ones(2, np.float32), poses)
+    unsure = NoFix(Reason.NOT_SURE)
+    verdict = Verdict(candidates, unsure, agreeing, seen(0.3, 0.1), agreeing=agreeing, new=1.0)
+    assert localizer._drive is not None
+    for place, tells in ((3, False), (21, True)):
+        for _ in range(20):
+            localizer._drive.conclude(query, verdict, Fix(poses[0], np.eye(6), 0.9, place))
+        told = localizer._drive._usual_of(query).difference
+        assert (told < 0).all() == tells
 
 
 def test_what_is_usual_goes_along_to_another_version_of_the_map(calibrated: PlaceMap) -> None:
