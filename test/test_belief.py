@@ -396,6 +396,14 @@ def test_links_lead_to_the_nearest_place_of_another_branch() -> None:
     assert len(expected) > 40 and {turns for *_, turns in expected} == {True, False}
 
 
+def test_a_drive_is_driven_the_way_it_was_up_to_its_ends() -> None:
+    """Beside its last places the next drive passes the same way, and starts far behind."""
+    first, second = line(30), line(80) + np.array([-40.0, 1, 0])
+    grid = place_grid(np.concatenate([first, second]), stamps(110))
+    assert 29 in grid.link_from
+    assert not grid.link_turns.any()
+
+
 def test_uneven_places_lie_on_the_grid_by_distance() -> None:
     positions = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [5, 0, 0], [6, 0, 0]])
     grid = place_grid(positions, stamps(5))
