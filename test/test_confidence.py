@@ -229,6 +229,8 @@ def test_the_calibration_error_is_the_gap_between_promise_and_truth() -> None:
     found = reliability(probability, right)
     assert found.error == pytest.approx(expected)
     assert found.count.sum() == 500
+    lone = reliability(np.array([0.05, 0.95]), np.ones(2, dtype=bool))  # each alone in its bin
+    assert lone.error == pytest.approx((0.95 + 0.05) / 2)
     sure = reliability(np.ones(10), np.ones(10, dtype=bool))
     assert sure.error == 0 and np.isnan(sure.true[0]) and sure.true[-1] == 1
 
