@@ -371,7 +371,7 @@ def test_the_drive_remembers_what_landmarks_say_of_a_place_that_the_image_matche
         unsure = NoFix(Reason.NOT_SURE, 0.5)
         verdict = Verdict(located.candidates, unsure, places, observed, agreeing=places)
         before = belief.cells[places].sum()
-        localizer._drive.hear(verdict, nats)
+        localizer._drive.hear(verdict, said_by_landmarks(nats, observed))
         assert np.sign(np.round(belief.cells[places].sum() - before, 6)) == way
 
 
