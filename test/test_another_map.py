@@ -1,5 +1,6 @@
 """A drive goes on when the map under it is exchanged; no ROS is needed."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,10 +53,16 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> PlaceMap:
     """The same map with another street appended."""
     folder = tmp_path_factory.mktemp('longer') / 'map'
     street(folder)
+    return with_a_street_more(folder, y_m=500.0, seed=1)
+
+
+def with_a_street_more(folder: Path, *, y_m: float, seed: int) -> PlaceMap:
+    """The map in a folder after NEW places were appended to it."""
     poses = straight_drive(NEW, spacing_m=SPACING_M)
-    poses[:, 1] += 500.0
+    poses[:, 1] += y_m
+    rows = unit_rows(NEW, SIZE, seed)
     with append(folder, read_header(folder)) as writer:
-        for row, (descriptor, pose) in enumerate(zip(unit_rows(NEW, SIZE, 1), poses, strict=True)):
+        for row, (descriptor, pose) in enumerate(zip(rows, poses, strict=True)):
             writer.add(
                 descriptor,
                 pose,
@@ -94,6 +101,14 @@ def test_places_of_an_appended_map_are_those_of_before_and_new_ones(
     assert rows_before(old, longer).tolist() == list(range(PLACES))
 
 
+def test_each_part_of_a_map_that_is_appended_to_again_keeps_its_rows(
+    longer: PlaceMap, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(longer.folder, tmp_path / 'map')
+    longest = with_a_street_more(folder, y_m=900.0, seed=2)
+    assert rows_before(longest, longer).tolist() == [*range(PLACES + NEW), *[-1] * NEW]
+
+
 def test_places_of_a_pruned_map_are_found_one_by_one(old: PlaceMap, tmp_path: Path) -> None:
     rows = [3, 4, 5, 40, 41, 42, 59]
     kept = part_of(old, tmp_path / 'map', rows)
@@ -107,8 +122,19 @@ def test_a_place_that_was_moved_or_described_anew_is_a_new_one(
     poses, descriptors = old.poses.copy(), ROWS.copy()
     poses[7, 0] += 0.01
     descriptors[9] = descriptors[10]
+    descriptors[11, 3] += 0.01  # all other numbers are as before
     rows = rows_before(write_map(tmp_path / 'map', descriptors, poses), old)
-    assert np.flatnonzero(rows < 0).tolist() == [7, 9]
+    assert np.flatnonzero(rows < 0).tolist() == [7, 9, 11]
+
+
+def test_a_place_that_was_taken_at_another_time_is_a_new_one(
+    old: PlaceMap, tmp_path: Path
+) -> None:
+    """The robot stood there, and its camera saw the same."""
+    stamps_ns = np.arange(PLACES) * SECOND
+    stamps_ns[7] += 1
+    rows = rows_before(write_map(tmp_path / 'map', ROWS, old.poses, stamps_ns=stamps_ns), old)
+    assert np.flatnonzero(rows < 0).tolist() == [7]
 
 
 # What the belief keeps ---------------------------------------------------------------------------
@@ -152,11 +178,12 @@ def test_on_a_map_without_any_known_place_a_belief_knows_what_it_knows_at_its_st
 
 
 def test_weights_reach_the_cells_of_an_uneven_map_and_none_is_lost(tmp_path: Path) -> None:
-    """Some places share a cell, some have several, and the drive has a break."""
+    """Some places share a cell, some have several, the drive has a break and ends in a stop."""
     poses = straight_drive(PLACES, spacing_m=SPACING_M)
     poses[20:, 0] += 3.0
     poses[30:34, 0] = poses[30, 0] + np.arange(4) * 0.1
     poses[50:, 0] += 900.0
+    poses[57:, 0] = poses[57, 0]
     grid = write_map(tmp_path / 'map', ROWS, poses).grid
     weight = np.random.default_rng(0).random(PLACES).astype(np.float32)
     cells = grid.on_cells(weight)

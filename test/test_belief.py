@@ -1,5 +1,7 @@
 """A drive tells more than its images: the filter over places, speeds and elsewhere."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from worlds import unit_rows
 
 from vpr_ros.core.localizing.belief import SPEEDS, Belief
 from vpr_ros.core.mapping.background import WholeBackground, map_background
-from vpr_ros.core.mapping.grid import place_grid
+from vpr_ros.core.mapping.grid import PlaceGrid, place_grid
 from vpr_ros.core.mapping.index import ExactIndex
 
 PLACES = 120
@@ -230,31 +232,117 @@ def test_moving_is_a_shift_with_linear_interpolation(size: int, cells: float) ->
         np.testing.assert_allclose(out[:size], naively_shifted(row, float(shift)), atol=1e-5)
 
 
-def test_one_frame_is_what_bayes_rule_says() -> None:
-    """Against loops over every speed, place and "elsewhere"."""
-    count, row = 30, glimpse(12, 5, count=30)
-    belief = fresh(count)
-    belief.step(row, stamp_ns=0)
-    belief.step(row[::-1].copy(), stamp_ns=SECOND)
-    weight = belief._weight[:, 2:].reshape(len(SPEEDS), -1)  # behind those of no block
-    before, elsewhere = weight[:, :count].copy(), belief.elsewhere
-    third = glimpse(14, 9, count=30)
-    background = belief._seen[0].background.copy()
-    belief.step(third, stamp_ns=2 * SECOND)
-    seen = third - background
-    height = (seen - seen.mean()) / seen.std()
-    leaves = 1e-2 + 2e-3
-    predicted = np.zeros((len(SPEEDS), count))
-    for speed in range(len(SPEEDS)):  # in every third frame they change, at first upwards
-        source = max(speed - 1, 0)
-        mixed = (0.94 * before[speed] + 0.06 * before[source]) * (1 - leaves)
-        moved = naively_shifted(mixed, 2.0 * float(SPEEDS[speed]))
-        predicted[speed] = moved + 0.1 * elsewhere / before.size
-    weight = predicted * np.exp(0.6 * (height - 1.5))
-    away = 0.9 * elsewhere + leaves * (1 - elsewhere)
-    total = weight.sum() + away
-    np.testing.assert_allclose(belief.cells, weight.sum(axis=0) / total, rtol=1e-3, atol=1e-6)
-    assert belief.elsewhere == pytest.approx(away / total, rel=1e-3)
+class InLoops:
+    """The filter in loops over speeds, cells and "elsewhere"; each cell of the grid is a place."""
+
+    def __init__(self, grid: PlaceGrid, background: WholeBackground) -> None:
+        self.grid, self.map, count = grid, background, len(grid)
+        self.weight = np.full((len(SPEEDS), count), 0.5 / (len(SPEEDS) * count))
+        self.elsewhere, self.frames, self.stamp_s, self.held_m = 0.5, 0, 0.0, 0.0
+        self.seen: dict[int, list] = {}  # of each camera: background, its frames, last heights
+
+    def step(
+        self,
+        query: np.ndarray,
+        stamp_s: float,
+        *,
+        evidence: float = 1.0,
+        travelled_m: float | None = None,
+        told: dict[int, float] | None = None,
+        camera: int = 0,
+        sees: np.ndarray | None = None,
+    ) -> None:
+        seen = self.seen.setdefault(camera, [self.map.mean.astype(np.float64), 10.0, None])
+        contrast = query - seen[0]
+        row = (contrast - contrast.mean()) / self.map.distance
+        heights, novelty = (row - row.mean()) / row.std(), 1.0
+        if evidence > 0 and seen[2] is not None:
+            novelty = min(max((1 - (heights * seen[2]).mean()) / 0.02, 0.0), 1.0)
+        moved_m = None if travelled_m is None else travelled_m + self.held_m
+        elapsed_s = max(stamp_s - self.stamp_s, 0.0)
+        self.stamp_s = max(self.stamp_s, stamp_s)
+        self.held_m = 0.0
+        if novelty < 0.01 and (moved_m or 0.0) < 0.1:
+            self.held_m = moved_m or 0.0
+            return
+        counts = evidence * novelty
+        if counts > 0:
+            seen[1] += counts
+            seen[0] = seen[0] + counts / seen[1] * contrast
+            seen[2] = heights
+        self.move(elapsed_s, moved_m)
+        for place in range(len(self.grid)):
+            shown = place if sees is None else sees[place]
+            if shown >= 0:
+                nats = counts * (0.6 * (heights[shown] - 1.5) + (told or {}).get(shown, 0.0))
+                self.weight[:, place] *= np.exp(nats)
+        total = self.weight.sum() + self.elsewhere
+        self.weight, self.elsewhere = self.weight / total, self.elsewhere / total
+
+    def move(self, elapsed_s: float, travelled_m: float | None) -> None:
+        self.frames += 1
+        links = zip(self.grid.link_from, self.grid.link_to, self.grid.link_turns)
+        going = {place: 0.02 * self.weight[:, place] for place in self.grid.link_from}
+        for here, there, turns in links:
+            self.weight[:, here] -= going[here]
+            self.weight[:, there] += going[here][::-1] if turns else going[here]
+        before, last = self.weight.copy(), len(SPEEDS) - 1
+        leaves = min(1e-2 + 2e-3 * elapsed_s, 0.5)
+        for row, share in enumerate(SPEEDS.tolist()):
+            mixed = before[row]
+            if self.frames % 3 == 0:  # speeds change, up and down in turn
+                source = row - 1 if self.frames % 6 else row + 1
+                mixed = 0.94 * mixed + 0.06 * before[min(max(source, 0), last)]
+            shift = 2 * self.grid.mapping_speed_mps * share * elapsed_s
+            if travelled_m is not None:
+                shift = np.sign(share) * (0.75 + 0.5 * abs(share)) * travelled_m
+            moved = naively_shifted((1 - leaves) * mixed, shift / self.grid.cell_m)
+            self.weight[row] = moved + 0.1 * self.elsewhere / before.size
+        self.elsewhere = 0.9 * self.elsewhere + leaves * (1 - self.elsewhere)
+
+
+def test_every_frame_is_what_bayes_rule_says() -> None:
+    """Against loops: on branches, by two cameras, with and without odometry and evidence."""
+    random, count = np.random.default_rng(3), 80
+    grid = place_grid(curl(count), stamps(count))
+    background = WholeBackground(
+        random.normal(0, 0.3, count).astype(np.float32),
+        random.uniform(0.5, 2, count).astype(np.float32),
+    )
+    belief, loops = Belief(grid, background), InLoops(grid, background)
+    sees = np.roll(np.arange(count), 9)
+    sees[20:30] = -1
+    told = np.array([14, 8]), np.array([1.5, 0.5], np.float32)
+    frames: list[dict[str, Any]] = [{} for _ in range(20)]
+    frames[2] = {'evidence': 0.5}
+    frames[4] = {'told': told}
+    frames[5] = {'camera': 1, 'places_seen': sees}
+    frames[6] = {'travelled_m': 1.3}
+    frames[7] = {'camera': 1, 'places_seen': sees, 'told': told}
+    frames[8] = {'evidence': 0.0, 'travelled_m': 0.4}
+    for again, travelled_m in ((10, 0.04), (11, 0.05), (12, 0.03), (13, 0.0), (14, None)):
+        frames[again] = {'travelled_m': travelled_m}
+    moments_s = np.arange(20) + np.where(np.arange(20) > 16, 200.0, 0.0)
+    moments_s[4] = 2.5  # it comes late
+    row = before = np.zeros(count, np.float32)
+    for frame, (extras, stamp_s) in enumerate(zip(frames, moments_s.tolist(), strict=True)):
+        if not 10 <= frame <= 14:  # when the images repeat each other
+            row = glimpse(8 + frame, frame, count=count)
+        if frame == 16:  # as near the last one as the next image of a slow robot
+            row = before + 0.05 * row
+        before = row
+        novelty = belief.step(row, stamp_ns=round(stamp_s * SECOND), **extras)
+        assert frame != 16 or 0.01 < novelty < 0.9
+        naive = dict(extras)
+        naive['sees'] = naive.pop('places_seen', None)
+        naive['told'] = dict(zip(*told, strict=True)) if 'told' in naive else None
+        loops.step(row, stamp_s, **naive)
+        np.testing.assert_allclose(
+            belief.cells, loops.weight.sum(axis=0), rtol=2e-3, atol=1e-6, err_msg=f'frame {frame}'
+        )
+        assert belief.elsewhere == pytest.approx(loops.elsewhere, rel=2e-3)
+        speeds = loops.weight.sum(axis=1) / loops.weight.sum()
+        np.testing.assert_allclose(belief.standing().speeds, speeds, rtol=2e-3, atol=1e-5)
 
 
 def test_the_grid_has_a_cell_per_place_and_none_across_a_jump() -> None:
@@ -268,6 +356,52 @@ def test_the_grid_has_a_cell_per_place_and_none_across_a_jump() -> None:
     assert len(place_grid(standing, stamps(50))) == 20
     alone = place_grid(line(1), stamps(1))
     assert len(alone) == 1
+
+
+def test_the_mapping_speed_is_that_of_the_moving_robot() -> None:
+    standing = np.concatenate([line(20, 2.0), np.tile([[38.0, 0, 0]], (30, 1))])
+    assert place_grid(standing, 4 * stamps(50)).mapping_speed_mps == 0.5
+    jumping = standing + np.where(np.arange(50) >= 10, 500.0, 0.0)[:, None]
+    assert place_grid(jumping, 4 * stamps(50)).mapping_speed_mps == 0.5
+    assert place_grid(line(20, 2.0), np.zeros(20, np.int64)).mapping_speed_mps == 2.0
+
+
+def curl(count: int) -> np.ndarray:
+    """Positions [count, 3] a metre apart on a path that comes near itself again and again."""
+    random = np.random.default_rng(4)
+    turns = np.where(np.arange(count) // 30 % 2, 0.3, -0.3) + random.normal(0, 0.1, count)
+    yaw, pitch = np.cumsum(turns), random.normal(0, 0.05, count)
+    steps = [np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)]
+    return np.cumsum(np.stack(steps, axis=1), axis=0)
+
+
+def test_links_lead_to_the_nearest_place_of_another_branch() -> None:
+    """Against a loop over pairs of places."""
+    positions = curl(200)
+    grid = place_grid(positions, stamps(200))
+    assert grid.cell_m == pytest.approx(1) and len(grid) == 200  # a cell is a place
+    expected = []
+    for here in range(200):
+        apart_m = np.linalg.norm(positions - positions[here], axis=1)
+        apart_m[max(here - 5, 0) : here + 6] = np.inf  # the same branch
+        there = int(apart_m.argmin())
+        if apart_m[there] < 1.5:
+            ways = (
+                positions[min(place + 1, 199)] - positions[max(place - 1, 0)]
+                for place in (here, there)
+            )
+            expected.append((here, there, bool(np.dot(*ways) < 0)))
+    found = zip(grid.link_from.tolist(), grid.link_to.tolist(), grid.link_turns.tolist())
+    assert list(found) == expected
+    assert len(expected) > 40 and {turns for *_, turns in expected} == {True, False}
+
+
+def test_a_drive_is_driven_the_way_it_was_up_to_its_ends() -> None:
+    """Beside its last places the next drive passes the same way, and starts far behind."""
+    first, second = line(30), line(80) + np.array([-40.0, 1, 0])
+    grid = place_grid(np.concatenate([first, second]), stamps(110))
+    assert 29 in grid.link_from
+    assert not grid.link_turns.any()
 
 
 def test_uneven_places_lie_on_the_grid_by_distance() -> None:

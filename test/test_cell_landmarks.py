@@ -5,20 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worlds import CELLS, cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.build_map import main as build_map_main
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.landmarks.features import CellFeatures, Keypoints, shares_of_image
+from vpr_ros.core.landmarks.points import PIXEL_SIGMA, Landmarks
 from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
+from vpr_ros.core.localizing.sightings import ByCells
 from vpr_ros.core.localizing.verify import Verifier
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.matching.bits import packed
@@ -76,12 +80,89 @@ def test_a_place_is_seen_by_itself_where_it_is() -> None:
     assert np.abs(at - np.stack(np.divmod(cell, GRID[1])[::-1], 1)).max() <= 0.5
 
 
+def naively_averaged(place: np.ndarray, query: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Mean Hamming distances [n, n] over both cells' surroundings, their own counting four."""
+    apart = np.array([[np.unpackbits(one ^ other).sum() for other in query] for one in place])
+    rows, columns = grid
+    pairs = apart.reshape(rows, columns, rows, columns)
+    found = np.zeros(pairs.shape)
+    for pair in np.ndindex(pairs.shape):
+        total = weights = 0
+        for down, right in np.ndindex(3, 3):
+            moved = np.array(pair) + [down - 1, right - 1] * 2
+            if (moved >= 0).all() and (moved < pairs.shape).all():
+                weight = 4 if (down, right) == (1, 1) else 1
+                total, weights = total + weight * pairs[tuple(moved)], weights + weight
+        found[pair] = total / weights
+    return found.reshape(apart.shape)
+
+
+def naive_minimum(profile: np.ndarray, lowest: int) -> float:
+    """Where two lines of one slope meet, at most half a cell from the lowest of some values."""
+    if lowest in (0, len(profile) - 1):
+        return lowest
+    before, at, after = profile[lowest - 1 : lowest + 2]
+    slope = max(before, after) - at
+    return lowest + (np.clip((before - after) / (2 * slope), -0.5, 0.5) if slope > 0 else 0)
+
+
+@pytest.mark.parametrize('grid', [(5, 4), (3, 7)])
+def test_where_cells_are_seen_equals_a_loop_over_pairs_of_cells(grid: tuple[int, int]) -> None:
+    random = np.random.default_rng(grid[0])
+    numbers = random.standard_normal((*grid, 64))
+    noisy = np.roll(numbers, (1, -1), axis=(0, 1)) + 0.8 * random.standard_normal((*grid, 64))
+    place, query = packed(numbers), packed(noisy)
+    at, cell, mutual = seen_at(place, query, grid)
+    apart = naively_averaged(place, query, grid)
+    np.testing.assert_array_equal(cell, apart.argmin(axis=1))
+    nearest = apart.argmin(axis=0)
+    assert mutual.tolist() == [nearest[other] == row for row, other in enumerate(cell)]
+    assert mutual.sum() > 5
+    for row, other in enumerate(cell):
+        down, right = divmod(int(other), grid[1])
+        around = apart[row].reshape(grid)
+        expected = naive_minimum(around[down], right), naive_minimum(around[:, right], down)
+        np.testing.assert_allclose(at[row], expected, atol=1e-3)
+
+
 def test_a_map_keeps_where_a_point_is_seen_to_a_hundredth_of_a_pixel() -> None:
     points = np.array([[0.0, 0.0], [319.0, 239.0], [12.3, 77.7]], np.float32)
     found = Keypoints(points, np.zeros((3, 128), np.uint8))
     kept = CellFeatures().kept(found, (240, 320))
     assert kept.shape == (3, CellFeatures.descriptor_size)
     np.testing.assert_allclose(shares_of_image(kept) * [320, 240] - 0.5, points, atol=0.01)
+
+
+def test_a_landmark_is_sighted_as_far_from_the_middle_of_its_cell_as_the_map_saw_it(
+    tmp_path: Path,
+) -> None:
+    rows, columns, _ = CELLS
+    place_map = write_map(
+        tmp_path / 'map', unit_rows(2, 16), straight_drive(2), cells=cell_bits(2)
+    )
+    camera = Camera(320, 240, (200.0, 0, 160.0, 0, 210.0, 120.0, 0, 0, 1.0), 'plumb_bob', ())
+    pixels = np.random.default_rng(2).uniform(-0.5, [319.5, 239.5], (40, 2))
+    pixels[:2] = [[0, 0], [319, 239]]
+    found = Keypoints(pixels.astype(np.float32), np.zeros((40, 128), np.uint8))
+    kept = CellFeatures().kept(found, (240, 320))
+    landmarks = Landmarks(np.ones((40, 3), np.float32), np.ones(40, np.float32), kept)
+    query = place_map.cells(1).copy()
+    query[[0, 3, 7]] = cell_bits(1, seed=5)[0, :3]
+    sighter = ByCells(place_map, query, camera)
+    sightings = sighter.sightings(1, landmarks)
+
+    at, query_cell, mutual = seen_at(place_map.cells(1), query, (rows, columns))
+    cell_px = np.array([320 / columns, 240 / rows])
+    column, row = ((pixels + 0.5) // cell_px).astype(int).T
+    cell = row * columns + column
+    assert sightings.landmark.tolist() == np.flatnonzero(mutual[cell]).tolist()
+    assert 10 < len(sightings.landmark) < 40
+    moved = at[cell] - np.stack([column, row], axis=1)
+    rays = (pixels + moved * cell_px - [160, 120]) / [200, 210]
+    np.testing.assert_allclose(sightings.rays, rays[sightings.landmark], atol=1e-4)
+    assert sightings.keypoint.tolist() == query_cell[cell][sightings.landmark].tolist()
+    sigma = 0.3 * np.mean(cell_px / [200, 210])  # of a ray, of three tenths of a cell
+    assert sighter.focal_px == pytest.approx(PIXEL_SIGMA / sigma)
 
 
 @pytest.fixture(scope='module')

@@ -16,12 +16,14 @@ from vpr_ros.core.localizing.confidence import (
     SHIPPED,
     Calibration,
     as_dict,
+    at_most_known,
     calibration_of,
     cell_evidence,
     fit,
     from_dict,
     model_calibration_of,
     observe,
+    observe_landmarks,
     reliability,
     said_by_landmarks,
     with_landmarks,
@@ -65,6 +67,32 @@ def test_more_belief_likeness_lead_and_less_spread_make_an_answer_more_probable(
     usual = SHIPPED.probability(observe(**middle))
     for name, value in better.items():
         assert SHIPPED.probability(observe(**middle | {name: value})) > usual
+
+
+def test_observations_are_logarithms_of_odds_and_shares_within_bounds() -> None:
+    seen = observe(0.9, 0.8, 7.0, 9.0, match=0.002, other_match=0.001, rival=0.3)
+    logs = np.log([9, 4, 2, 3])
+    np.testing.assert_allclose(seen, [logs[0], 0.8, 5, 5, *logs[1:]], rtol=1e-9)
+    elsewhere = observe(0.2, 0.8, 1.1, 0.4, match=1e-5, other_match=0.002, rival=0.4)
+    logs = np.log([0.25, 0.25, 0.5])
+    expected = [logs[0], 0.8, 1.1, 0.4, 0, *logs[1:]]
+    np.testing.assert_allclose(elsewhere, expected, rtol=1e-9)
+    contradicted = observe(0.9, 0.8, 1.1, 0.4, rival=0.3, contradicted=True)
+    assert contradicted[-1] == 0
+    for belief, odds in ((1.0, 9999), (0.0, 1 / 9999)):
+        certain = observe(belief, 0.8, 1.1, 0.4)
+        assert certain[0] == pytest.approx(np.log(odds)) and np.isfinite(certain).all()
+
+
+def test_observations_of_landmarks_are_logarithms_within_bounds() -> None:
+    seen = observe_landmarks(inliers=30, matches=40, sigma=0.1, rival=10)
+    np.testing.assert_allclose(seen, np.log([30, 30.5 / 10.5, 0.1, 3]))
+    most = observe_landmarks(inliers=900, matches=900, sigma=0.0, rival=0)
+    np.testing.assert_allclose(most[:3], np.log([400, 900.5 / 0.5, 0.003]))
+    assert most[3] > 20
+    known = Calibration((0.0, 0.0, 0.0), 9.0, 'made up', frames=18)
+    assert at_most_known(known, most) == pytest.approx(0.95)  # of 18 right ones, the next
+    assert at_most_known(replace(known, bias=0.0), most) == pytest.approx(0.5)
 
 
 def test_a_match_that_stands_out_makes_an_answer_more_probable_where_cells_are_matched() -> None:
@@ -158,6 +186,16 @@ def test_a_fit_finds_the_probabilities_that_made_the_answers() -> None:
     np.testing.assert_allclose(found.probability(unseen), TRUE.probability(unseen), atol=0.1)
 
 
+def test_an_answer_that_counts_three_times_is_three_answers() -> None:
+    observed, right = made_up(200)
+    counts = np.where(np.arange(200) < 50, 3.0, 1.0)
+    rows = np.repeat(np.arange(200), counts.astype(int))
+    counted = fit(observed, right, source='made up', counts=counts)
+    repeated = fit(observed[rows], right[rows], source='made up')
+    np.testing.assert_allclose(counted.weights, repeated.weights, rtol=1e-4, atol=1e-5)
+    assert counted.bias == pytest.approx(repeated.bias, rel=1e-4)
+
+
 def test_a_few_right_answers_do_not_make_everything_certain() -> None:
     observed = np.tile(observe(0.9, 0.6, 1.05, 1.0), (20, 1))
     found = fit(observed, np.ones(20, dtype=bool), source='all right')
@@ -192,6 +230,8 @@ def test_the_calibration_error_is_the_gap_between_promise_and_truth() -> None:
     found = reliability(probability, right)
     assert found.error == pytest.approx(expected)
     assert found.count.sum() == 500
+    lone = reliability(np.array([0.05, 0.95]), np.ones(2, dtype=bool))  # each alone in its bin
+    assert lone.error == pytest.approx((0.95 + 0.05) / 2)
     sure = reliability(np.ones(10), np.ones(10, dtype=bool))
     assert sure.error == 0 and np.isnan(sure.true[0]) and sure.true[-1] == 1
 
@@ -277,6 +317,17 @@ def test_a_lower_rate_of_false_fixes_gives_fewer_fixes(
     assert counts == sorted(counts) and counts[-1] > 0
 
 
+def test_candidates_of_a_drive_have_the_similarity_of_their_own_images(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    for second in range(3):
+        query = Query(rows[second], second * SECOND)
+        candidates = localizer.locate(query).candidates
+        assert candidates.place_index[0] == second and 0 in candidates.place_index
+        expected = rows[candidates.place_index] @ rows[second]
+        np.testing.assert_allclose(candidates.similarity, expected, atol=1e-5)
+
+
 def test_images_from_another_world_get_no_fix(localizer: Localizer) -> None:
     elsewhere = unit_rows(60, 64, seed=9)
     found = walk(localizer, list(range(60)), elsewhere)
@@ -304,6 +355,25 @@ def test_an_image_asked_about_alone_leaves_the_drive_as_it_was(
     asked = localizer.locate_alone(Query(rows[50], 10 * SECOND))
     assert asked.candidates.place_index[0] == 50
     np.testing.assert_array_equal(localizer._drive._belief.cells, before)
+
+
+def test_the_drive_remembers_what_landmarks_say_of_a_place_that_the_image_matches(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    located = walk(localizer, list(range(5, 15)), rows)[-1]
+    assert localizer._drive is not None
+    places, belief = np.array([13, 14, 15]), localizer._drive._belief
+    for match, other, nats, way in (
+        (0.002, 0.001, 2.0, 1),
+        (0.002, 0.001, -2.0, -1),
+        (0.001, 0.002, 2.0, 0),
+    ):
+        observed = observe(0.9, 0.8, 1.1, 0.2, match=match, other_match=other, rival=0.01)
+        unsure = NoFix(Reason.NOT_SURE, 0.5)
+        verdict = Verdict(located.candidates, unsure, places, observed, agreeing=places)
+        before = belief.cells[places].sum()
+        localizer._drive.hear(verdict, said_by_landmarks(nats, observed))
+        assert np.sign(np.round(belief.cells[places].sum() - before, 6)) == way
 
 
 def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.ndarray) -> None:

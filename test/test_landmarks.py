@@ -2,8 +2,10 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import bags
 import cv2
@@ -32,8 +34,8 @@ from vpr_ros.core.geometry import (
     yaw_quat,
 )
 from vpr_ros.core.image import encode_jpeg
-from vpr_ros.core.landmarks.features import FeatureRays, SiftFeatures
-from vpr_ros.core.landmarks.points import LandmarkMaker
+from vpr_ros.core.landmarks.features import FeatureRays, Keypoints, SiftFeatures
+from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
 from vpr_ros.core.landmarks.resection import Matches, moved_to, resect
 from vpr_ros.core.localizing.confidence import (
     LANDMARKS,
@@ -47,7 +49,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.rig import MountedCamera
-from vpr_ros.core.localizing.verify import Verifier
+from vpr_ros.core.localizing.verify import Verifier, decided
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
@@ -269,6 +271,14 @@ def test_rooms_that_look_alike_are_not_told_apart_by_a_few_more_landmarks(
         assert by_landmarks(seen_anew(twins, image, belief=False))  # by its share of inliers
 
 
+def test_a_pose_needs_as_many_landmarks_as_the_settings_say(
+    made: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    assert by_landmarks(seen_anew(made, HARD[1], belief=False))
+    for too_many in ({'min_inliers': 2000}, {'min_inlier_ratio': 1.0}):
+        assert not by_landmarks(seen_anew(made, HARD[1], belief=False, **too_many))
+
+
 def refined(
     made: tuple[PlaceMap, OnnxDescriber],
     image: np.ndarray,
@@ -318,6 +328,30 @@ def test_a_place_that_is_believed_is_not_contradicted_in_silence(
     strange, _ = rendered.render(CAMERA, MAPPED[3], room=7)
     believed = Fix(far, np.eye(6), 0.992, 4)
     assert refined(made, strange, believed) is believed
+
+
+def test_of_two_answers_that_exclude_each_other_what_is_left_of_the_better_one_counts() -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    here, there = MAPPED[4], MAPPED[4] + np.array([50.0, 0, 0, 0, 0, 0, 0])
+
+    def answer(pose: Poses, probability: float) -> Fix:
+        return Fix(pose, np.eye(6), probability, 4)
+
+    landmarks = decided(answer(here, 0.5), answer(there, 0.95), config)
+    assert isinstance(landmarks, Fix) and landmarks.pose is there
+    assert landmarks.probability == pytest.approx(0.475 / (0.475 + 0.025 + 0.025))
+    drive = decided(answer(here, 0.95), answer(there, 0.5), config)
+    assert isinstance(drive, Fix) and drive.pose is here
+    assert drive.probability == landmarks.probability
+    neither = decided(answer(here, 0.92), answer(there, 0.8), config)
+    assert isinstance(neither, NoFix) and neither.reason is Reason.CANDIDATES_DISAGREE
+    assert neither.probability == pytest.approx(0.184 / (0.184 + 0.064 + 0.016))
+    together = decided(answer(here, 0.92), answer(here, 0.8), config)
+    assert isinstance(together, Fix) and together.probability == 0.92
+    unsure = NoFix(Reason.NOT_SURE, 0.7)
+    assert decided(unsure, answer(there, 0.89), config) is unsure
+    sure = answer(there, 0.91)
+    assert decided(unsure, sure, config) is sure
 
 
 def test_a_place_is_as_probable_as_its_landmarks_and_its_rival_allow() -> None:
@@ -416,6 +450,108 @@ def test_a_camera_that_stands_still_gives_no_landmarks_except_by_depth() -> None
                 landmarks.points_m.astype(np.float64),
             )
             assert np.percentile(rendered.wall_distance_m(points), 95) < 0.05
+
+
+class Labelled:
+    """Features at given points of each image, which are known by their numbers."""
+
+    name, descriptor_size, least_inlier_ratio, shared_error = 'labelled', 4, 0.0, 1.0
+    graphs: Mapping[str, bytes] = MappingProxyType({})
+
+    def __init__(self, seen: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """seen: points in pixels [M, 2] and their numbers [M], by image."""
+        self.seen = seen
+
+    def extract(self, image: np.ndarray) -> Keypoints:
+        points, numbers = self.seen[image[0, 0, 0]]
+        return Keypoints(points.astype(np.float32), numbers.astype('<u4')[:, None].view(np.uint8))
+
+    def match(self, first: FeatureRays, second: FeatureRays) -> tuple[np.ndarray, np.ndarray]:
+        found = (numbers_of(rays.descriptors) for rays in (first, second))
+        return np.intersect1d(*found, return_indices=True)[1:]
+
+    def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> np.ndarray:
+        return found.descriptors
+
+
+def numbers_of(descriptors: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(descriptors).view('<u4')[:, 0]
+
+
+PINHOLE = Camera(640, 480, (500.0, 0, 320.0, 0, 510.0, 240.0, 0, 0, 1.0), 'plumb_bob', ())
+
+
+def made_of(
+    seen: list[tuple[np.ndarray, np.ndarray]],
+    poses: Poses,
+    depth_m: np.ndarray | None = None,
+) -> list[Landmarks]:
+    """The landmarks of images by PINHOLE of which these points are seen."""
+    maker, found = LandmarkMaker(PINHOLE, Labelled(seen)), []
+    for row, pose in enumerate(poses):
+        image = np.full((PINHOLE.height_px, PINHOLE.width_px, 3), row, np.uint8)
+        found += list(maker.add(image, pose, depth_m=depth_m))
+    return [*found, *maker.finish()]
+
+
+def test_landmarks_are_the_points_that_were_seen_and_know_how_far_off_they_are() -> None:
+    """Of 0.7 px noise; some points are too far, some seen once, some matched with others."""
+    random = np.random.default_rng(8)
+    points = random.uniform([-2.5, -2, 4], [4, 2, 9], (600, 3))
+    far, once, wrong = np.split(random.permutation(600)[:60], 3)
+    points[far, 2] = random.uniform(500, 900, 20)
+    poses = np.zeros((5, 7))
+    poses[:, 0] = 0.3 * np.arange(5)
+    poses[:, 3:] = quat_of_rotation_vector(random.normal(0, 0.05, (5, 3)))
+    seen, local = [], []
+    for row, pose in enumerate(poses):
+        there = rotate(np.broadcast_to(quat_conjugate(pose[3:]), (600, 4)), points - pose[:3])
+        pixels = there[:, :2] / there[:, 2:] * [500, 510] + [320, 240]
+        pixels += random.normal(0, 0.7, pixels.shape)
+        if row == 2:
+            pixels[wrong] = random.uniform(0, [640, 480], (20, 2))
+        numbers = random.permutation(600 if row == 2 else np.setdiff1d(np.arange(600), once))
+        seen.append((pixels[numbers], numbers))
+        local.append(there)
+    found = made_of(seen, poses)
+    assert len(found) == 5
+    for landmarks, there in zip(found, local, strict=True):
+        numbers = numbers_of(landmarks.descriptors)
+        assert len(numbers) > 350 and not np.isin(numbers, [*far, *once]).any()
+        apart = landmarks.points_m - there[numbers]
+        true = ~np.isin(numbers, wrong)
+        assert (~true).sum() < 10
+        towards = there[numbers] / np.linalg.norm(there[numbers], axis=1, keepdims=True)
+        along = (apart * towards).sum(axis=1) / landmarks.sigma_m
+        assert 0.8 < along[true].std() < 1.2 and abs(along[true].mean()) < 0.3
+        across = np.linalg.norm(apart - (apart * towards).sum(axis=1)[:, None] * towards, axis=1)
+        assert np.median(across[true] / there[numbers[true], 2]) < 0.7 / 500
+
+
+def test_depth_is_read_where_a_feature_is_and_not_beside_a_step_or_a_hole() -> None:
+    columns, rows = np.meshgrid(np.arange(640.0), np.arange(480.0))
+    depth = 2 + 0.001 * columns + 0.002 * rows
+    depth[:, 300:] += 1.0
+    depth[100:120, 40:60] = np.nan
+    depth[200:220, 40:60] = 0
+    steps = np.meshgrid(
+        [0.0, 20.2, 38.6, 50.0, 298.4, 298.6, 300.4, 301.4, 500.3, 639.0], [0, 98.4]
+    )
+    pixels = np.stack([one.ravel() for one in steps], axis=1)
+    pixels = np.concatenate([pixels, [[50.0, 210.0], [38.4, 479.0], [500.4, 120.6]]])
+    (landmarks,) = made_of([(pixels, np.arange(len(pixels)))], IDENTITY[None], depth)
+    whole = np.rint(pixels).astype(int)
+    hole = (np.abs(whole[:, 0] - 49.5) < 11) & (np.abs(whole[:, 1] % 100 - 9.5) < 11)
+    hole &= (whole[:, 1] > 90) & (whole[:, 1] < 230)
+    expected = ~hole & ~np.isin(whole[:, 0], [299, 300])
+    assert 0 < hole.sum() < expected.sum() < len(pixels) - hole.sum()
+    numbers = numbers_of(landmarks.descriptors)
+    assert numbers.tolist() == np.flatnonzero(expected).tolist()
+    z_m = depth[whole[numbers, 1], whole[numbers, 0]]
+    rays = (pixels[numbers] - [320, 240]) / [500, 510]
+    np.testing.assert_allclose(landmarks.points_m[:, 2], z_m, rtol=1e-5)
+    np.testing.assert_allclose(landmarks.points_m[:, :2], rays * z_m[:, None], atol=1e-4)
+    np.testing.assert_allclose(landmarks.sigma_m, 0.005 + 0.003 * z_m**2, rtol=1e-4)
 
 
 def test_landmarks_do_not_depend_on_how_many_images_are_worked_on_at_once() -> None:
@@ -603,6 +739,25 @@ def test_the_covariance_is_the_scatter_of_repeated_poses(along_m: float) -> None
     scatter, mean = np.cov(np.array(errors).T), np.mean(told, axis=0)
     ratio = np.linalg.eigvals(np.linalg.solve(mean, scatter)).real
     assert ratio.min() > 0.5 and ratio.max() < 1.5
+
+
+def test_two_landmarks_of_one_feature_count_as_one() -> None:
+    matches = simulated(np.random.default_rng(6), IDENTITY, outliers=5)
+    once = resect(matches, focal_px=500.0)
+    twice = resect(Matches.joined([matches, matches]), focal_px=500.0)
+    assert once is not None and twice is not None
+    assert twice.features == once.features == once.inliers.sum() == twice.inliers.sum() / 2
+    np.testing.assert_allclose(twice.pose, once.pose, atol=1e-4)
+    spread = np.sqrt(np.diag(twice.covariance) / np.diag(once.covariance))
+    np.testing.assert_allclose(spread, 1, atol=0.05)
+
+
+def test_what_lies_behind_the_camera_is_not_seen() -> None:
+    matches = simulated(np.random.default_rng(7), IDENTITY)
+    behind = replace(matches, points_m=-matches.points_m, keypoint=matches.keypoint + 60)
+    found = resect(Matches.joined([matches, behind]), focal_px=500.0)
+    assert found is not None and found.inliers[:60].mean() > 0.9 and not found.inliers[60:].any()
+    np.testing.assert_allclose(found.pose[:3], 0, atol=0.03)
 
 
 def test_wrong_matches_do_not_move_the_pose() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_belief import curl
 from test_codes import another_look, clustered_rows
 from worlds import straight_drive, write_map
 
@@ -27,14 +28,14 @@ SECOND = 10**9
 LOOK_ALIKES = 40  # stretches of 60 places that are found a second time elsewhere
 
 
-def routes(count: int, size: int) -> Descriptors:
+def routes(count: int, size: int, look_alikes: int = LOOK_ALIKES) -> Descriptors:
     """Descriptors along a drive, in which neighbours are alike and some stretches come twice."""
     rng = np.random.default_rng(0)
     scales = (1 / np.sqrt(np.arange(1, size + 1))).astype(np.float32)
     rows = rng.standard_normal((count, size), dtype=np.float32)
     for place in range(1, count):
         rows[place] = 0.9 * rows[place - 1] + np.sqrt(1 - 0.9**2) * rows[place]
-    for here, there in rng.integers(0, count - 60, (LOOK_ALIKES, 2)).tolist():
+    for here, there in rng.integers(0, count - 60, (look_alikes, 2)).tolist():
         rows[there : there + 60] = rows[here : here + 60] + 0.15 * rng.standard_normal((60, size))
     rows *= scales
     rows[:, 0] += 1.2
@@ -89,6 +90,80 @@ def test_frame_by_frame_it_agrees_with_the_exact_filter_among_look_alikes(
     assert np.median(apart) < 0.01
     assert all(right[20:30]) and all(right[-15:])
     assert sparse.cells.sum() + sparse.elsewhere == pytest.approx(1, abs=1e-3)
+
+
+def both(
+    monkeypatch: pytest.MonkeyPatch, rows: Descriptors, grid: PlaceGrid
+) -> tuple[Belief, Belief]:
+    """The exact filter and that of a large map, whose sample is all of it."""
+    monkeypatch.setattr(background_module, '_SAMPLE', len(rows))
+    index = ExactIndex([rows])
+    exact, sparse = Belief(grid, map_background(index)), Belief(grid, SampledBackground(index))
+    assert exact.needs_every_place and not sparse.needs_every_place
+    return exact, sparse
+
+
+def assert_same(sparse: Belief, exact: Belief, *, share: float) -> None:
+    """Weights agree to within a share of them."""
+    np.testing.assert_allclose(sparse.cells, exact.cells, rtol=share, atol=1e-7)
+    assert sparse.elsewhere == pytest.approx(exact.elsewhere, rel=share)
+    speeds = exact.standing().speeds
+    np.testing.assert_allclose(sparse.standing().speeds, speeds, rtol=share, atol=1e-6)
+
+
+@pytest.mark.parametrize('way', [1, -1], ids=['forwards', 'backwards'])
+def test_it_is_the_exact_filter_while_all_of_a_map_is_at_work_and_follows_it_after(
+    monkeypatch: pytest.MonkeyPatch, way: int
+) -> None:
+    """Told by cells, landmarks and GPS; then the robot drives on in the dark."""
+    count = 600
+    rows = routes(count, SIZE, look_alikes=2)
+    exact, sparse = both(monkeypatch, rows, line(count))
+    path = 300 + way * np.arange(30)
+    for frame, query in enumerate(seen_again(rows[path], seed=4)):
+        told = path[frame] + np.array([3, 0, -200]), np.array([0.2, 0.9, 0.4], np.float32)
+        given = {
+            'stamp_ns': frame * SECOND,
+            'travelled_m': 1.0 if frame % 2 else None,
+            'told': told,
+        }
+        exact.step(rows @ query, **given)
+        sparse.step(query, likely=np.arange(count), **given)
+        for belief in (exact, sparse):
+            if frame in (10, 20):
+                belief.hear(path[frame] + np.arange(-2, 30), -0.5)
+            if frame == 15:
+                belief.restrict(np.arange(200, 400), on_map=False)
+        assert_same(sparse, exact, share=1e-3)
+    assert exact.places(1)[1][0] > 0.2
+    steps_m = [1.0] * 25 + [37.0] + [1.0] * 10  # past the ends of several blocks
+    for frame, travelled_m in enumerate(steps_m, 30):
+        given = {'stamp_ns': frame * SECOND, 'travelled_m': travelled_m, 'evidence': 0.0}
+        exact.step(rows @ rows[0], **given)
+        sparse.step(rows[0], **given)
+        (best, weight), (place, share) = exact.places(1), sparse.places(1)
+        assert abs(place[0] - best[0]) <= 1 and share[0] == pytest.approx(weight[0], rel=0.1)
+        assert sparse.elsewhere == pytest.approx(exact.elsewhere, rel=0.02)
+    assert abs(int(place[0]) - (300 + way * (29 + 72))) < 20
+    assert len(sparse._blocks) < 25
+
+
+def test_branches_lead_where_they_do_in_the_exact_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for those between places of hardly any weight."""
+    count = 300
+    rows = routes(count, SIZE, look_alikes=0)
+    grid = place_grid(curl(count), np.arange(count) * SECOND)
+    assert len(grid.link_from) > 100
+    exact, sparse = both(monkeypatch, rows, grid)
+    for frame, query in enumerate(seen_again(rows[150:170], seed=4)):
+        exact.step(rows @ query, stamp_ns=frame * SECOND)
+        sparse.step(query, stamp_ns=frame * SECOND, likely=np.arange(count))
+        assert_same(sparse, exact, share=0.06)
+    for frame in range(20, 26):
+        for belief, query in ((exact, rows @ rows[0]), (sparse, rows[0])):
+            belief.step(query, stamp_ns=frame * SECOND, evidence=0.0)
+        np.testing.assert_allclose(sparse.cells, exact.cells, rtol=0.3, atol=1e-3)
+    assert len(sparse._blocks) < 19
 
 
 def test_its_work_does_not_grow_with_the_map() -> None:

@@ -12,6 +12,7 @@ from vpr_ros.core.localizing.confidence import UNRELATED
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
+from vpr_ros.core.localizing.outcome import NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.mapping.background import WholeBackground
 from vpr_ros.core.mapping.grid import place_grid
@@ -64,6 +65,17 @@ def test_a_single_place_inside_a_prior_is_not_matched(place_map: PlaceMap, belie
     assert found.candidates.weight is not None and found.candidates.weight[0] > 0.5
 
 
+def test_of_two_places_inside_a_prior_the_cells_tell_which(place_map: PlaceMap) -> None:
+    both = place_map.descriptors_of(np.array([TRUE, TRUE + 1]))
+    mixed = (both[0] + 1.2 * both[1]) / np.linalg.norm(both[0] + 1.2 * both[1])
+    here = Prior(place_map.base_poses()[TRUE, :3] + [5, 0, 0], radius_m=6.0)
+    asked = replace(query(place_map), descriptor=mixed, prior=here)
+    found = localizer(place_map).locate(asked)
+    assert found.similar.place_index.tolist() == [TRUE, TRUE + 1]
+    without = localizer(place_map, match_cells=False).locate(asked)
+    assert without.similar.place_index.tolist() == [TRUE + 1, TRUE]
+
+
 def test_candidates_that_match_alike_are_weighed_by_similarity(tmp_path: Path) -> None:
     same = np.repeat(cell_bits(1), COUNT, axis=0)
     poses = straight_drive(COUNT, spacing_m=10.0)
@@ -81,6 +93,16 @@ def test_the_belief_listens_to_matches(place_map: PlaceMap) -> None:
     weight = dict(zip(found.candidates.place_index, found.candidates.weight, strict=True))
     before = dict(zip(without.candidates.place_index, without.candidates.weight, strict=True))
     assert weight[TRUE] / weight[LIKE] > 2 * before[TRUE] / before[LIKE]
+
+
+def test_an_image_that_looks_like_elsewhere_is_refused_for_that(place_map: PlaceMap) -> None:
+    """The robot was carried from place 14 to place 30."""
+    there = localizer(place_map)
+    for second, place in enumerate([*range(5, 15), LIKE]):
+        row, cells = place_map.descriptor(place), place_map.cells(place)
+        outcome = there.locate(Query(row, second * SECOND, cells=cells)).outcome
+    assert isinstance(outcome, NoFix) and outcome.reason is Reason.LOOKS_ELSEWHERE
+    assert outcome.probability <= 0.5
 
 
 def test_candidates_are_ordered_by_similarity_times_match() -> None:

@@ -119,6 +119,30 @@ def test_the_score_equals_a_loop_over_windows(seed: int, grid: tuple[int, int]) 
     np.testing.assert_allclose(match_scores(query, places, grid), expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize('grid', [(13, 9), (9, 14)])
+def test_votes_on_a_grid_larger_than_a_window_equal_a_loop_over_windows(
+    grid: tuple[int, int],
+) -> None:
+    """Of more candidates than lie side by side; some of the pairs moved together."""
+    rng = np.random.default_rng(grid[0])
+    cells, columns, candidates = grid[0] * grid[1], grid[1], 7
+    pairs: list[list[tuple[int, int, float]]] = []
+    for _ in range(candidates):
+        cell, other = rng.integers(0, cells, (2, 24))
+        moved = (cell[:8] + 2 * columns + 1) % cells
+        found = zip(cell, [*moved, *other[8:]], rng.uniform(0.1, 0.6, 24).astype(np.float32))
+        pairs.append([(int(one), int(two), float(tell)) for one, two, tell in found])
+    columns_of = [np.array(column) for column in zip(*[pair for one in pairs for pair in one])]
+    found = Correspondences(
+        candidate=np.repeat(np.arange(candidates), 24),
+        query_cell=columns_of[0],
+        place_cell=columns_of[1],
+        telling=columns_of[2].astype(np.float32),
+    )
+    expected = [naive_agreement(one, grid) for one in pairs]
+    np.testing.assert_allclose(agreement(found, grid, candidates), expected, rtol=1e-4)
+
+
 def test_the_same_image_stands_out_of_others() -> None:
     query, others = seen(scene(0), 0, 0), [seen(scene(seed), 0, 0) for seed in range(1, 5)]
     scores = match_scores(query, np.stack([query, *others]), GRID)

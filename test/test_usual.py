@@ -1,9 +1,11 @@
 """How a right place looks depends on the light: images are compared with the drive's fixes."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.localizing.confidence import (
     COMPARED,
@@ -13,8 +15,17 @@ from vpr_ros.core.localizing.confidence import (
     from_dict,
     observe,
 )
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
+from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.usual import Usual
+from vpr_ros.core.mapping.header import write_calibration
+from vpr_ros.core.mapping.place_map import PlaceMap
 
+SECOND = 10**9
 BY_DAY = replace(SHIPPED, usual=(0.8, 1.6))
 SIMILARITY, MATCH = COMPARED
 
@@ -91,3 +102,73 @@ def test_the_usual_level_is_kept_with_the_calibration() -> None:
     assert kept['usual'] == {'similarity': 0.8, 'match': 1.6} and from_dict(kept) == BY_DAY
     del kept['usual']
     assert from_dict(kept).usual is None  # of a map from before
+
+
+def walk(localizer: Localizer, start_s: int) -> list[np.ndarray]:
+    """What is observed along places 5 to 24, each seen dimly and with a part of its cells."""
+    random, found = np.random.default_rng(3), []
+    for second, place in enumerate(range(5, 25)):
+        row = localizer.place_map.descriptor(place) + 0.1 * random.standard_normal(64)
+        cells = localizer.place_map.cells(place).copy()
+        cells[8:] = random.integers(0, 256, cells[8:].shape)
+        descriptor = (row / np.linalg.norm(row)).astype(np.float32)
+        query = Query(descriptor, (start_s + second) * SECOND, cells=cells)
+        located = localizer.locate(query)
+        assert located.observed is not None and located.similar.match is not None
+        found.append(located.observed)
+    assert isinstance(located.outcome, Fix)
+    return found
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> PlaceMap:
+    """40 places ten metres apart, with cells, of a drive by day."""
+    poses = straight_drive(40, spacing_m=10.0)
+    write_map(tmp_path / 'map', unit_rows(40, 64), poses, cells=cell_bits(40))
+    write_calibration(tmp_path / 'map', as_dict(BY_DAY))
+    return PlaceMap.open(tmp_path / 'map')
+
+
+def test_what_is_usual_is_learned_along_a_drive_and_forgotten_with_it(
+    calibrated: PlaceMap,
+) -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    localizer = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    first = walk(localizer, 100)
+    again = walk(localizer, 200)
+    assert (np.abs(again[0] - first[0])[COMPARED] > 0.005).all()
+    localizer.reset()
+    np.testing.assert_array_equal(walk(localizer, 300), first)
+
+
+def test_a_fix_at_another_place_than_the_drive_believes_tells_nothing(
+    calibrated: PlaceMap,
+) -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    localizer = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    query, agreeing = Query(calibrated.descriptor(20), 0), np.array([20, 21])
+    poses = calibrated.base_poses(agreeing)
+    candidates = Candidates(agreeing, np.ones(2, np.float32), poses)
+    unsure = NoFix(Reason.NOT_SURE)
+    verdict = Verdict(candidates, unsure, agreeing, seen(0.3, 0.1), agreeing=agreeing, new=1.0)
+    assert localizer._drive is not None
+    for place, tells in ((3, False), (21, True)):
+        for _ in range(20):
+            localizer._drive.conclude(query, verdict, Fix(poses[0], np.eye(6), 0.9, place))
+        told = localizer._drive._usual_of(query).difference
+        assert (told < 0).all() == tells
+
+
+def test_what_is_usual_goes_along_to_another_version_of_the_map(calibrated: PlaceMap) -> None:
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    stays, leaves, fresh = (
+        Localizer(None, calibrated, config)  # type: ignore[arg-type]
+        for _ in range(3)
+    )
+    for localizer in (stays, leaves):
+        walk(localizer, 100)
+    other = leaves.with_map(PlaceMap.open(calibrated.folder))
+    assert other.continue_from(leaves, np.arange(40)) == pytest.approx(1)
+    here, there, new = (walk(each, 200)[0][COMPARED] for each in (stays, other, fresh))
+    np.testing.assert_allclose(there, here, rtol=1e-3)
+    assert (np.abs(there - new) > 0.005).all()

@@ -49,8 +49,12 @@ def write_map(
     has_heading: bool = True,
     datum: Datum | None = None,
     cells: CellBits | None = None,
+    stamps_ns: np.ndarray | None = None,
 ) -> PlaceMap:
-    """A map of given descriptors and camera poses, and of given cells of CELLS."""
+    """A map of given descriptors and camera poses, and of given cells of CELLS.
+
+    stamps_ns: [N]; None: a second apart.
+    """
     header = MapHeader(
         model_name='test',
         model_sha256=model_sha256,
@@ -66,7 +70,7 @@ def write_map(
             writer.add(
                 descriptor,
                 pose,
-                stamp_ns=row * 10**9,
+                stamp_ns=row * 10**9 if stamps_ns is None else int(stamps_ns[row]),
                 name=f'{row}.jpg',
                 thumbnail=encode_jpeg(picture),
                 cells=None if cells is None else cells[row],

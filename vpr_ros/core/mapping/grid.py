@@ -50,7 +50,8 @@ class PlaceGrid:
 
 def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:
     """Lay places [N, 3], in the order of the mapping drive, onto a grid; stamps [N]."""
-    steps_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)  # [N - 1]
+    moves = np.diff(positions_m, axis=0)  # [N - 1, 3]
+    steps_m = np.linalg.norm(moves, axis=1)
     cell_m, breaks = _usual_step(steps_m)
     travelled_m = np.where(breaks, _BREAK_CELLS * cell_m, steps_m)
     along = np.concatenate([[0.0], np.cumsum(travelled_m)]) / cell_m  # [N], in cells
@@ -61,7 +62,8 @@ def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:
     for before in np.flatnonzero(breaks):
         place_of_cell[cell_of_place[before] + 1 : cell_of_place[before + 1]] = -1
     from_place, to_place = _branches(positions_m, 1.5 * cell_m, cell_of_place)
-    direction = np.gradient(positions_m, axis=0) if len(positions_m) > 1 else positions_m
+    moves[breaks] = 0  # the robot did not drive there
+    direction = np.pad(moves, [(1, 0), (0, 0)]) + np.pad(moves, [(0, 1), (0, 0)])  # [N, 3]
     turns = np.einsum('li,li->l', direction[from_place], direction[to_place]) < 0
     return PlaceGrid(
         cell_m=cell_m,
