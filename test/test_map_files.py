@@ -609,6 +609,24 @@ def test_landmarks_of_another_size_are_not_put_together_with_other_pieces(tmp_pa
     assert not (tmp_path / 'map').exists()
 
 
+def test_pieces_that_are_damaged_or_do_not_fit_are_not_put_together(
+    tmp_path: Path, folder: Path
+) -> None:
+    write_map(tmp_path / 'other', unit_rows(3, 16), straight_drive(3), model_sha256='b' * 64)
+    write_map(tmp_path / 'damaged', unit_rows(3, 16), straight_drive(3))
+    poses = tmp_path / 'damaged/parts/0000/poses.npy'
+    poses.write_bytes(poses.read_bytes()[:-8] + bytes(8))
+    card = write_tiny_model(tmp_path / 'model').card
+    for name, said in (('other', 'made with models'), ('damaged', r'poses\.npy: sha256')):
+        pieces = [
+            SimpleNamespace(folder=each, header=read_header(each))
+            for each in (folder, tmp_path / name)
+        ]
+        with pytest.raises(MapError, match=said):
+            assemble(pieces, tmp_path / 'map', card=card, source='', command='')
+        assert not (tmp_path / 'map').exists()
+
+
 def test_nothing_is_appended_to_a_map_with_landmarks_of_another_size(tmp_path: Path) -> None:
     evil = Path(shutil.copytree(GOLDEN / 'sift_landmarks', tmp_path / 'evil'))
     changed(evil, 'landmark_descriptors', lambda array: array[:, :64])
