@@ -4,6 +4,7 @@ import re
 import shutil
 import sqlite3
 import struct
+import time
 import zlib
 from contextlib import suppress
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
+from vpr_ros.drives.bag_poses import _on_the_earth
 from vpr_ros.drives.geographic import (
     apart_m,
     datum_at,
@@ -335,6 +337,17 @@ def test_photos_with_gps_are_placed_and_others_stay_without_a_pose(tmp_path):
     assert '1 of 3 images has no position' in drive.warnings
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch):
+    """The zone of this computer's clock, which a photo's time must not depend on."""
+    with monkeypatch.context() as changed:
+        changed.setenv('TZ', 'UTC+5')
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures('far_from_utc')
 def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
     photo(tmp_path / 'a.jpg', (55.7, 13.19), heading=90.0, taken='2020:01:01 00:00:09')
     photo(tmp_path / 'b.jpg', (55.7, 13.19), heading=180.0, taken='2020:01:01 00:00:01')
@@ -617,6 +630,15 @@ def test_a_fix_on_the_prime_meridian_or_on_the_equator_is_a_position(place):
 def test_two_places_are_as_far_apart_as_the_ball_between_them_is_long(one, other, turn_deg):
     expected = pytest.approx(np.radians(turn_deg) * 6.371e6, abs=1)
     assert apart_m(one, other) == apart_m(other, one) == expected
+
+
+@pytest.mark.parametrize('place', [(-33, 11), (1, 101), (60, -170), (84, 0)])
+def test_fixes_are_as_far_apart_to_the_north_and_to_the_east_as_their_degrees_say(place):
+    places = [np.add(place, step) for step in ((0, 0), (0.01, 0), (0, 0.01))]
+    here, *others = _on_the_earth(np.array(places))
+    for other, degrees in zip(others, places[1:], strict=True):
+        apart = np.linalg.norm(other - here)
+        assert apart == pytest.approx(apart_m(tuple(places[0]), tuple(degrees)), rel=1e-4)
 
 
 @pytest.mark.parametrize('degrees', [(91, 0), (0, 181), (float('nan'), 0), (89, 0)])
