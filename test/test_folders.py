@@ -798,7 +798,10 @@ def test_the_calibration_goes_along(tmp_path, shared_data):
         '/camera/camera_info': 51,
         '/camera/image/compressed': 51,
     }
-    assert camera_info.k[0] == pytest.approx(707.0912)
+    assert (camera_info.width, camera_info.height) == (1226, 370)
+    assert camera_info.k.tolist() == [707.0912, 0, 601.8873, 0, 707.0912, 183.1104, 0, 0, 1]
+    assert camera_info.r.tolist() == np.eye(3).ravel().tolist()
+    assert camera_info.p.reshape(3, 4)[:, :3].ravel().tolist() == camera_info.k.tolist()
 
 
 def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
@@ -808,10 +811,28 @@ def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
     same_drive(found, open_drive(tmp_path / 'in'))
 
 
-def test_a_broken_calibration_is_named(tmp_path):
+SHORT_CALIBRATION = """
+image_width: 4
+image_height: 3
+distortion_model: plumb_bob
+distortion_coefficients: {data: [0, 0, 0, 0, 0]}
+camera_matrix: {data: [1, 0, 2, 0, 1, 2, 0, 0, 1]}
+rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {data: [1, 0, 2, 0, 1, 2, 0, 0, 1]}
+"""
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('image_width: 3', 'not a ROS camera calibration'),
+        (SHORT_CALIBRATION, r'matrices of \[9, 9, 9\] numbers, expected 9, 9 and 12'),
+    ],
+)
+def test_a_broken_calibration_is_named(tmp_path, text, said):
     folder = posed_folder(tmp_path / 'in')
-    (folder / 'camera_info.yaml').write_text('image_width: 3')
-    with pytest.raises(DriveError, match=r'camera_info\.yaml: not a ROS camera calibration'):
+    (folder / 'camera_info.yaml').write_text(text)
+    with pytest.raises(DriveError, match=rf'camera_info\.yaml: {said}'):
         write_bag(folder, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
