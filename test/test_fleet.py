@@ -377,6 +377,8 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
     said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
     assert 'has no places of condition x' in said
     assert 'and 1 older' in engine.done('fleet', fleet, '--versions', '2')
+    said = engine.done('fleet', fleet, '--versions', '1')
+    assert 'and 2 older' in said and re.search(r' 20 +1 part of r2$', said, re.M)
 
 
 @needs_engine
