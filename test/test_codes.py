@@ -11,7 +11,7 @@ from worlds import straight_drive, unit_rows, write_map
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping import codes as codes_module
 from vpr_ros.core.mapping import files as files_module
-from vpr_ros.core.mapping.codes import CodedRows, is_coded, write_codes
+from vpr_ros.core.mapping.codes import CodedRows, codes_pay, is_coded, write_codes
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -72,9 +72,34 @@ def test_equal_rows_come_in_their_order(tmp_path: Path) -> None:
     assert found.tolist() == [5, 900, 1500]
 
 
+@pytest.mark.parametrize(
+    ('places', 'size', 'pays'),
+    [(5000, 400, True), (5000, 399, False), (4999, 512, False), (20_000, 64, False)],
+)
+def test_codes_are_for_parts_of_many_places_and_bytes(places: int, size: int, pays: bool) -> None:
+    assert codes_pay(places, size) == pays
+
+
+def test_a_part_with_codes_is_not_compared_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = clustered_rows(COUNT, 64)
+    index = CodedIndex([rows], [coded(tmp_path / 'part', rows)])
+
+    def few(chosen: Descriptors, vector: Descriptors) -> Descriptors:
+        assert len(chosen) < 100
+        return products(chosen, vector)
+
+    monkeypatch.setattr('vpr_ros.core.mapping.index.products', few)
+    assert index.search(rows[77:78], 5)[1][0, 0] == 77
+    assert index.search_among(np.arange(COUNT), rows[77], 5)[1][0] == 77
+    assert index.search_beside(rows[77], 5, rows[900], 5)[1][0] == 77
+
+
 def test_coded_and_plain_parts_are_searched_as_one(tmp_path: Path) -> None:
-    blocks = [clustered_rows(50, 64, 3), clustered_rows(COUNT, 64), clustered_rows(70, 64, 4)]
-    index = CodedIndex(blocks, [None, coded(tmp_path / 'part', blocks[1]), None])
+    blocks = [clustered_rows(50, 64, 3), np.empty((0, 64), np.float32)]
+    blocks += [clustered_rows(COUNT, 64), clustered_rows(70, 64, 4)]
+    index = CodedIndex(blocks, [None, None, coded(tmp_path / 'part', blocks[2]), None])
     exact = ExactIndex(blocks)
     rows = np.concatenate(blocks)
     queries = another_look(rows[::60], noise=0.2)
@@ -83,6 +108,19 @@ def test_coded_and_plain_parts_are_searched_as_one(tmp_path: Path) -> None:
     assert found.shape == similarity.shape == (len(queries), 5)
     assert np.mean(found == truth) > 0.99
     np.testing.assert_allclose(similarity[:, 0], true_similarity[:, 0], atol=1e-5)
+    some = np.array([COUNT + 60, 3, 700, 49, 50, COUNT + 49])  # of all parts, in no order
+    np.testing.assert_array_equal(index.rows(some), rows[some])
+    for query in queries[:5]:
+        wanted = rows[some] @ query
+        np.testing.assert_allclose(index.similarities_of(some, query), wanted, atol=1e-5)
+        np.testing.assert_allclose(index.similar_about(some, query), wanted, atol=5e-3)
+        assert (
+            index.search_among(some, query, 2)[1].tolist()
+            == some[np.argsort(-wanted)[:2]].tolist()
+        )
+        best = index.search_beside(query, 3, rows[COUNT + 60], 1)
+        assert best[1].tolist() == exact.search(query[None], 3)[1][0].tolist()
+        assert best[2].tolist() == [COUNT + 60]
 
 
 def test_the_similarity_of_chosen_rows_is_that_of_all(tmp_path: Path) -> None:

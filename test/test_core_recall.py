@@ -99,6 +99,10 @@ def test_asking_for_more_places_than_there_are_gives_all_of_them() -> None:
     similarity, found = ExactIndex([unit_rows(3, 8, 0)]).search(unit_rows(2, 8, 1), 10)
     assert similarity.shape == found.shape == (2, 3)
     assert ExactIndex([]).search(unit_rows(2, 8, 1), 10)[0].shape == (2, 0)
+    assert ExactIndex([]).search(unit_rows(1, 8, 1), 10)[0].shape == (1, 0)
+    nowhere, query = np.empty(0, np.int64), unit_rows(1, 8, 1)[0]
+    assert ExactIndex([]).similarities(query).shape == (0,)
+    assert ExactIndex([unit_rows(3, 8, 0)]).search_among(nowhere, query, 5)[1].tolist() == []
 
 
 def test_equal_similarities_come_in_row_order() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_he
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
+from vpr_ros.fleet import listing, pull
 from vpr_ros.fleet.address import checked_address, without_secrets
 from vpr_ros.fleet.engine import ask, require_processor
+from vpr_ros.fleet.store import PartRecord
 from vpr_ros.map_care.edit import merge, slimmed
 
 SIZE = 16
@@ -374,6 +377,8 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
     said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
     assert 'has no places of condition x' in said
     assert 'and 1 older' in engine.done('fleet', fleet, '--versions', '2')
+    said = engine.done('fleet', fleet, '--versions', '1')
+    assert 'and 2 older' in said and re.search(r' 20 +1 part of r2$', said, re.M)
 
 
 @needs_engine
@@ -940,3 +945,78 @@ def test_the_first_push_to_a_folder_says_that_it_made_a_store_and_where(
         status, out, notes = engine.map(*pushed)
         assert (status, out) == (0, f'{place}: version {seed + 2}, 10 places in 1 part added\n')
         assert notes.startswith(said) == (seed == 0)
+
+
+def record(number: int, **changed: object) -> PartRecord:
+    """A part of the fleet's map, as far as a listing looks at it."""
+    said = dict.fromkeys(
+        ('push', 'model_name', 'condition', 'note', 'pushed_at', 'source', 'made_at', 'details'),
+        '',
+    )
+    known = dict.fromkeys(('x_min', 'y_min', 'x_max', 'y_max'), 0.0)
+    known |= dict.fromkeys(('places', 'first_stamp_ns', 'last_stamp_ns', 'sequence', 'number'), 1)
+    named = {'part': f'{number}', 'model_sha256': 'a' * 64, 'robot': f'r{number}'}
+    return PartRecord(**(said | known | named | changed))
+
+
+def test_parts_that_may_share_a_place_are_those_of_the_plain_loop() -> None:
+    """By model, time and position, where the last place of one may be the first of another."""
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        records = []
+        for number in range(6):
+            begin, x, y = random.integers(0, 8, 3).tolist()
+            last, width, height = random.integers(0, 4, 3).tolist()
+            records.append(
+                record(
+                    number,
+                    model_sha256='ab'[random.integers(2)] * 64,
+                    first_stamp_ns=begin,
+                    last_stamp_ns=begin + last,
+                    x_min=float(x),
+                    x_max=float(x + width),
+                    y_min=float(y),
+                    y_max=float(y + height),
+                )
+            )
+        expected = {
+            one.part
+            for one in records
+            for other in records
+            if one is not other
+            and one.model_sha256 == other.model_sha256
+            and one.first_stamp_ns <= other.last_stamp_ns
+            and other.first_stamp_ns <= one.last_stamp_ns
+            and max(one.x_min, other.x_min) <= min(one.x_max, other.x_max)
+            and max(one.y_min, other.y_min) <= min(one.y_max, other.y_max)
+        }
+        assert {one.part for one in listing._overlapping(records)} == expected
+
+
+def test_what_happened_between_two_versions_is_said() -> None:
+    one, two, three = (record(number) for number in range(1, 4))
+    for before, after, twin, said in (
+        ([], [], None, 'empty'),
+        ([], [two, one], None, '2 parts of r1, r2'),
+        ([one], [one, record(4, robot='')], None, '1 part of no name'),
+        ([one, two], [one, two], 2, 'the same parts'),
+        ([one, two], [one], 2, 'rolled back to 2'),
+        ([one, two, three], [one], None, 'rolled back: 2 parts less'),
+    ):
+        assert listing._change(before, after, twin) == said
+
+
+def test_a_cut_of_cameras_that_are_mounted_differently_says_whose_mounting_counts() -> None:
+    level = {'base_T_camera': np.array([0.0, 0, 1, 0, 0, 0, 1]), 'camera': None}
+    higher = level | {'base_T_camera': np.array([0.0, 0, 1.1, 0, 0, 0, 1])}
+
+    def cut(*details: dict[str, object]) -> list[SimpleNamespace]:
+        form = SimpleNamespace(landmarks='')
+        return [
+            SimpleNamespace(form=form, record=SimpleNamespace(form=form, known_details=each))
+            for each in details
+        ]
+
+    assert list(pull._notes(cut(level, level))) == []
+    (note,) = pull._notes(cut(level, level, higher))
+    assert 'mounted in different ways' in note and 'that of the first part' in note

@@ -4,6 +4,7 @@ import re
 import shutil
 import sqlite3
 import struct
+import time
 import zlib
 from contextlib import suppress
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
+from vpr_ros.drives.bag_poses import _on_the_earth
 from vpr_ros.drives.geographic import (
     apart_m,
     datum_at,
@@ -335,6 +337,17 @@ def test_photos_with_gps_are_placed_and_others_stay_without_a_pose(tmp_path):
     assert '1 of 3 images has no position' in drive.warnings
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch):
+    """The zone of this computer's clock, which a photo's time must not depend on."""
+    with monkeypatch.context() as changed:
+        changed.setenv('TZ', 'UTC+5')
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures('far_from_utc')
 def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
     photo(tmp_path / 'a.jpg', (55.7, 13.19), heading=90.0, taken='2020:01:01 00:00:09')
     photo(tmp_path / 'b.jpg', (55.7, 13.19), heading=180.0, taken='2020:01:01 00:00:01')
@@ -619,6 +632,15 @@ def test_two_places_are_as_far_apart_as_the_ball_between_them_is_long(one, other
     assert apart_m(one, other) == apart_m(other, one) == expected
 
 
+@pytest.mark.parametrize('place', [(-33, 11), (1, 101), (60, -170), (84, 0)])
+def test_fixes_are_as_far_apart_to_the_north_and_to_the_east_as_their_degrees_say(place):
+    places = [np.add(place, step) for step in ((0, 0), (0.01, 0), (0, 0.01))]
+    here, *others = _on_the_earth(np.array(places))
+    for other, degrees in zip(others, places[1:], strict=True):
+        apart = np.linalg.norm(other - here)
+        assert apart == pytest.approx(apart_m(tuple(places[0]), tuple(degrees)), rel=1e-4)
+
+
 @pytest.mark.parametrize('degrees', [(91, 0), (0, 181), (float('nan'), 0), (89, 0)])
 def test_positions_off_the_earth_or_off_utm_are_refused(degrees):
     with pytest.raises(DriveError):
@@ -776,7 +798,10 @@ def test_the_calibration_goes_along(tmp_path, shared_data):
         '/camera/camera_info': 51,
         '/camera/image/compressed': 51,
     }
-    assert camera_info.k[0] == pytest.approx(707.0912)
+    assert (camera_info.width, camera_info.height) == (1226, 370)
+    assert camera_info.k.tolist() == [707.0912, 0, 601.8873, 0, 707.0912, 183.1104, 0, 0, 1]
+    assert camera_info.r.tolist() == np.eye(3).ravel().tolist()
+    assert camera_info.p.reshape(3, 4)[:, :3].ravel().tolist() == camera_info.k.tolist()
 
 
 def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
@@ -786,10 +811,28 @@ def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
     same_drive(found, open_drive(tmp_path / 'in'))
 
 
-def test_a_broken_calibration_is_named(tmp_path):
+SHORT_CALIBRATION = """
+image_width: 4
+image_height: 3
+distortion_model: plumb_bob
+distortion_coefficients: {data: [0, 0, 0, 0, 0]}
+camera_matrix: {data: [1, 0, 2, 0, 1, 2, 0, 0, 1]}
+rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {data: [1, 0, 2, 0, 1, 2, 0, 0, 1]}
+"""
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('image_width: 3', 'not a ROS camera calibration'),
+        (SHORT_CALIBRATION, r'matrices of \[9, 9, 9\] numbers, expected 9, 9 and 12'),
+    ],
+)
+def test_a_broken_calibration_is_named(tmp_path, text, said):
     folder = posed_folder(tmp_path / 'in')
-    (folder / 'camera_info.yaml').write_text('image_width: 3')
-    with pytest.raises(DriveError, match=r'camera_info\.yaml: not a ROS camera calibration'):
+    (folder / 'camera_info.yaml').write_text(text)
+    with pytest.raises(DriveError, match=rf'camera_info\.yaml: {said}'):
         write_bag(folder, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 

@@ -158,6 +158,17 @@ def test_tf_of_the_map_goes_before_odometry_and_that_is_said(tmp_path: Path) -> 
     assert at(open_drive(tmp_path / 'bag', DriveOptions(pose_topic='/odom')), 102) == [2]
 
 
+def test_odometry_is_taken_where_tf_of_the_map_ends_before_the_images_do(tmp_path: Path) -> None:
+    with bags.writing(tmp_path / 'bag') as put:
+        put_images(put, count=20)
+        put_tf(put, '/tf', ('map', 'odom', 0.5), ('odom', 'base_link', 1.0), count=4)
+        for index in range(21):
+            put('/odom', index / 2, bags.odometry(100 + index / 2, bags.along_x(index / 2)))
+    drive = open_drive(tmp_path / 'bag')
+    assert at(drive, 101, 109) == [1, 9] and drive.pose_source.startswith('poses from /odom')
+    assert 'not /tf: map to base_link is known at 1' in drive.pose_source  # to 1.5 s of 10
+
+
 def test_of_two_topics_the_one_that_covers_the_images_is_taken(tmp_path: Path) -> None:
     with bags.writing(tmp_path / 'bag') as put:
         put_images(put, count=20)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_belief import curl
 from test_codes import another_look, clustered_rows
@@ -219,6 +219,8 @@ def test_a_sample_tells_what_the_whole_row_tells() -> None:
     st.floats(0.01, 300),
     st.integers(0, 5),
 )
+@example(200, 50.0, 50.0, 30.0, 1)  # of several strips
+@example(200, 95.0, 5.0, 40.0, 2)
 def test_places_inside_a_circle_are_found_without_a_look_at_all(
     count: int, x: float, y: float, radius_m: float, seed: int
 ) -> None:

@@ -22,8 +22,16 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Descriptors, Poses
 from vpr_ros.drives import open_drive
+from vpr_ros.map_care import check as check_module
 from vpr_ros.map_care.build import append_drive, build_map
-from vpr_ros.map_care.check import blank_said, check, damages, find_gaps, sampled
+from vpr_ros.map_care.check import (
+    blank_said,
+    check,
+    damages,
+    find_aliases,
+    find_gaps,
+    sampled,
+)
 from vpr_ros.map_care.edit import append
 from vpr_ros.map_care.facts import weaknesses
 from vpr_ros.map_care.page import sound_page
@@ -120,11 +128,56 @@ def test_two_stretches_that_look_alike_are_one_finding(tmp_path: Path) -> None:
     assert alias.near_similarity < alias.similarity
 
 
+def test_a_large_map_is_looked_through_in_pieces_with_the_same_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, poses = drifting_rows(100), straight_drive(100)
+    rows[70:80] = rows[20:30]
+    poses[40:, 0] += 25.0
+    poses[90:, 0] += 40.0
+    place_map = write_map(tmp_path / 'map', rows, poses)
+    whole = check(place_map, near_m=5, far_m=20)
+    monkeypatch.setattr(check_module, '_CHUNK', 7)
+    monkeypatch.setattr(check_module, '_STEPS', 1)
+    pieces = check(place_map, near_m=5, far_m=20)
+    assert [(gap.before, gap.after) for gap in pieces.gaps] == [(89, 90), (39, 40)]
+    assert (pieces.aliased, pieces.aliases) == (whole.aliased, whole.aliases)
+
+
 def test_places_that_look_alike_and_lie_near_are_no_finding(tmp_path: Path) -> None:
     rows = drifting_rows(100)
     rows[22:26] = rows[20]
     found = check(write_map(tmp_path / 'map', rows, straight_drive(100)), near_m=5, far_m=20)
     assert found.aliased == 0
+
+
+@pytest.mark.parametrize(('similarity', 'aliased'), [(0.7, True), (0.5, False)])
+def test_a_far_place_need_not_be_more_alike_than_the_best_near_one(
+    tmp_path: Path, similarity: float, aliased: bool
+) -> None:
+    """Pairs of places; one in ten is less alike than 0.6, as a far place may be, too."""
+    rows, poses = np.zeros((40, 64), np.float32), straight_drive(40)
+    for pair in range(20):
+        alike = 0.6 if pair >= 17 else 0.9
+        rows[2 * pair, pair] = 1.0
+        rows[2 * pair + 1, [pair, 20 + pair]] = alike, np.sqrt(1 - alike**2)
+        poses[2 * pair : 2 * pair + 2, 0] += 100.0 * pair
+    rows[2, [0, 1]] = similarity, np.sqrt(1 - similarity**2)
+    found = find_aliases(
+        write_map(tmp_path / 'map', rows, poses), np.arange(40), near_m=5, far_m=20
+    )
+    assert ((0, 2) in {(alias.place, alias.twin) for alias in found}) == aliased
+
+
+def test_a_map_of_few_places_is_measured_by_its_own_spacing(tmp_path: Path) -> None:
+    """Ten metres from place to place; three in a row look alike, of which none is far."""
+    rows, poses = np.repeat(unit_rows(14, 64), 3, axis=0), straight_drive(42, spacing_m=10.0)
+    rows += 0.2 * unit_rows(42, 64, 1)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    poses[15:, 0] += 15.0  # 25 m are no gap here
+    poses[30:, 0] += 25.0  # 35 m are one
+    found = check(write_map(tmp_path / 'map', rows, poses), near_m=5, far_m=20)
+    assert (found.aliased, [gap.before for gap in found.gaps]) == (0, [29])
 
 
 def test_a_stretch_without_places_is_found_unless_another_drive_covers_it(tmp_path: Path) -> None:
@@ -156,15 +209,19 @@ def test_images_that_show_little_are_found_by_what_they_lack(
     spoilt = list(pictures)
     spoilt[5] = spoilt[5] // 40
     spoilt[9] = np.full_like(spoilt[9], 120)
+    haze = np.broadcast_to(np.linspace(110, 130, 160)[:, None] + [60, 0, -60], (120, 160, 3))
+    spoilt[11] = haze.astype(np.uint8)  # coloured, and not blank
     spoilt[13] = 245 + spoilt[13] // 30
     spoilt[17] = cv2.blur(spoilt[17], (9, 1))
     found = check(pictured(tmp_path / 'map', spoilt), near_m=5, far_m=20)
     assert [(poor.place, poor.reason) for poor in found.poor_images] == [
         (5, 'dark'),
         (9, 'flat'),
+        (11, 'flat'),
         (13, 'white'),
         (17, 'blurred'),
     ]
+    assert [poor.place for poor in found.poor_images if poor.is_blank] == [5, 9, 13]
 
 
 def test_a_map_without_pictures_says_so_and_is_checked(tmp_path: Path) -> None:

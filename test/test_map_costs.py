@@ -17,6 +17,7 @@ from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.index import CodedIndex
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
+from vpr_ros.map_care import edit
 from vpr_ros.map_care.check import check
 from vpr_ros.map_care.costs import (
     BASE_BYTES,
@@ -120,6 +121,15 @@ def test_a_slim_map_is_the_same_map_with_less(whole: PlaceMap, slim: PlaceMap) -
     before, after = (bytes_by_kind(each.header, each.folder) for each in (whole, slim))
     assert 2 * after['descriptors'] == pytest.approx(before['descriptors'], abs=200)
     assert after['thumbnails'] < before['thumbnails']
+
+
+def test_each_descriptor_of_a_slim_map_is_the_old_one_in_half_precision(
+    whole: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edit, '_AT_ONCE', 4 * 32)  # rewritten in eight pieces
+    slimmed(whole, tmp_path / 'slim', half=True)
+    found = PlaceMap.open(tmp_path / 'slim').descriptors_of(np.arange(30))
+    np.testing.assert_array_equal(found, ROWS.astype(np.float16).astype(np.float32))
 
 
 def test_a_map_can_take_its_own_place_in_slim(whole: PlaceMap) -> None:

@@ -29,7 +29,7 @@ from vpr_ros import map
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping import versions
 from vpr_ros.core.mapping.header import MapHeader, read_header, write_calibration
-from vpr_ros.core.mapping.layout import files_of_parts
+from vpr_ros.core.mapping.layout import PLACE_FILES, files_of_parts
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.map_care import edit
 from vpr_ros.map_care.edit import append, assemble, merge
@@ -254,6 +254,26 @@ def test_an_entry_that_no_program_wrote_is_refused_by_its_name(
     change_header(folder, **entries)
     with pytest.raises(MapError, match=rf'map\.yaml: damaged \(.*{said}'):
         PlaceMap.open(folder)
+
+
+def test_an_entry_that_may_be_absent_has_its_default(folder: Path) -> None:
+    needed = {'format_version', 'model_name', 'model_sha256', 'descriptor_size', 'places', 'files'}
+    path = folder / 'map.yaml'
+    entries = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({name: entries[name] for name in needed}))
+    header = PlaceMap.open(folder).header
+    assert (header.frame_id, header.has_heading, header.changes) == ('map', True, ())
+    for name in needed:
+        path.write_text(yaml.safe_dump({key: entries[key] for key in needed - {name}}))
+        with pytest.raises(MapError, match=name):
+            read_header(folder)
+
+
+def test_the_order_in_which_files_are_listed_does_not_matter() -> None:
+    names = [f'parts/{part:04d}/{file}' for part in (0, 1) for file in PLACE_FILES]
+    parts = files_of_parts(sorted(names, reverse=True))
+    assert list(parts) == ['parts/0000', 'parts/0001']
+    assert set(parts['parts/0001']) == PLACE_FILES
 
 
 def test_parts_that_are_not_numbered_one_by_one_are_refused(folder: Path) -> None:
@@ -587,6 +607,24 @@ def test_landmarks_of_another_size_are_not_put_together_with_other_pieces(tmp_pa
     with pytest.raises(MapError, match=f'newest and {evil}: landmarks of 128 and 64 numbers'):
         assemble(pieces, tmp_path / 'map', card=model.card, source='', command='')
     assert not (tmp_path / 'map').exists()
+
+
+def test_pieces_that_are_damaged_or_do_not_fit_are_not_put_together(
+    tmp_path: Path, folder: Path
+) -> None:
+    write_map(tmp_path / 'other', unit_rows(3, 16), straight_drive(3), model_sha256='b' * 64)
+    write_map(tmp_path / 'damaged', unit_rows(3, 16), straight_drive(3))
+    poses = tmp_path / 'damaged/parts/0000/poses.npy'
+    poses.write_bytes(poses.read_bytes()[:-8] + bytes(8))
+    card = write_tiny_model(tmp_path / 'model').card
+    for name, said in (('other', 'made with models'), ('damaged', r'poses\.npy: sha256')):
+        pieces = [
+            SimpleNamespace(folder=each, header=read_header(each))
+            for each in (folder, tmp_path / name)
+        ]
+        with pytest.raises(MapError, match=said):
+            assemble(pieces, tmp_path / 'map', card=card, source='', command='')
+        assert not (tmp_path / 'map').exists()
 
 
 def test_nothing_is_appended_to_a_map_with_landmarks_of_another_size(tmp_path: Path) -> None:

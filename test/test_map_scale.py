@@ -1,5 +1,6 @@
 """Care of large maps: as the plain loops say, and in memory that does not grow with N x N."""
 
+import math
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
@@ -54,7 +55,7 @@ def test_gaps_are_those_of_the_plain_loop(small: PlaceMap, shortest_m: float) ->
 
     def is_covered(start: np.ndarray, end: np.ndarray) -> bool:
         reach_m = shortest_m / 2
-        count = min(int(np.linalg.norm(end - start) / reach_m) + 1, 100)
+        count = 2 * min(math.ceil(np.linalg.norm(end - start) / shortest_m), 50)
         points = start + np.linspace(0, 1, count + 1)[:, None] * (end - start)
         return all(np.linalg.norm(positions - point, axis=1).min() <= reach_m for point in points)
 

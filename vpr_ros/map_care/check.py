@@ -285,7 +285,9 @@ def _are_covered(poses: Poses, steps: NDArray[np.int64], reach_m: float) -> NDAr
     for start in tqdm(range(0, len(steps), _STEPS), unit='chunk', disable=None, delay=2):
         ends_m = poses[steps[start : start + _STEPS], :3]  # [s, 2, 3]
         apart_m = ends_m[:, 1] - ends_m[:, 0]
-        pieces = np.minimum(np.linalg.norm(apart_m, axis=1) / reach_m + 1, 100).astype(np.int64)
+        # An even number, so that the middle is asked for: the ends are places and cover the rest.
+        halves = np.ceil(np.linalg.norm(apart_m, axis=1) / (2 * reach_m))
+        pieces = 2 * np.clip(halves, 1, 50).astype(np.int64)
         step = np.repeat(np.arange(len(pieces)), pieces + 1)  # of each point
         within = stretches(np.zeros_like(pieces), pieces + 1)
         points = np.zeros((len(step), 7))

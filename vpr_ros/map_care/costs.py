@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vpr_ros.core.mapping.codes import CODED_FROM_BYTES, CODED_FROM_PLACES
+from vpr_ros.core.mapping.codes import codes_pay
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.plurals import counted
 
@@ -61,18 +61,15 @@ def bytes_by_kind(header: MapHeader, folder: Path) -> dict[str, int]:
     return {kind: size for kind, size in found.items() if size}
 
 
-def is_coded(places: int, descriptor_size: int) -> bool:
-    """Whether a part of so many places has codes."""
-    return places >= CODED_FROM_PLACES and 4 * places * descriptor_size >= CODED_FROM_BYTES
-
-
 def resident_bytes(part_places: Sequence[int], descriptor_size: int) -> int:
     """Memory of a node that serves a map whose parts have so many places, the model included.
 
     A part with codes keeps these and its bytes, another one its descriptors as float32.
     """
     each = [
-        descriptor_size + _CODE_BYTES if is_coded(places, descriptor_size) else 4 * descriptor_size
+        descriptor_size + _CODE_BYTES
+        if codes_pay(places, descriptor_size)
+        else 4 * descriptor_size
         for places in part_places
     ]
     held = sum(places * size for places, size in zip(part_places, each))

@@ -150,10 +150,9 @@ def _one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def codes_pay(descriptors: Descriptors) -> bool:
-    """Whether a part with descriptors [n, D] is searched sooner by codes."""
-    many = len(descriptors) >= CODED_FROM_PLACES
-    return many and 4 * descriptors.size >= CODED_FROM_BYTES
+def codes_pay(places: int, descriptor_size: int) -> bool:
+    """Whether a part of so many places is searched sooner by codes, and so has them."""
+    return places >= CODED_FROM_PLACES and 4 * places * descriptor_size >= CODED_FROM_BYTES
 
 
 def write_codes(part: Path, descriptors: Descriptors) -> None:

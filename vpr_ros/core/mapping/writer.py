@@ -151,7 +151,7 @@ class MapWriter:
         self._names.flush()
         self._thumbnails.flush()
         descriptors = load_array(self._part, 'descriptors', mapped=True)
-        if codes_pay(descriptors):
+        if codes_pay(*descriptors.shape):
             write_codes(self._part, descriptors)
         ends = self._arrays.get('landmark_ends')
         if ends is not None and ends.rows != self.places:
