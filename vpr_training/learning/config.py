@@ -30,8 +30,6 @@ class DistillationConfig:
     """Weight of the difference to the teacher's feature maps, cell by cell."""
     similarities: float = 1.0
     """Weight of the difference to the teacher's similarities of two images."""
-    descriptors: float = 0.0
-    """Weight of the difference to the teacher's descriptors, which must have the same size."""
     cells: float = 0.0
     """Weight of the difference to the teacher's cells. 0: they do not learn (network.cells)."""
 

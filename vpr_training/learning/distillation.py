@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import TrainingError
 from vpr_training.learning.config import DistillationConfig
 from vpr_training.models.network import ExportedNetwork, Network, channels_last
@@ -77,12 +76,6 @@ class Distillation:
                     f'network.cells is {own}, expected {wanted}: distillation.cells copies those '
                     f'of {self._config.teacher}'
                 )
-        if self._config.descriptors and student.descriptor_size != teacher.descriptor_size:
-            raise TrainingError(
-                f'network.descriptor_size gives {counted(student.descriptor_size, "number")}, '
-                f'expected {teacher.descriptor_size}: distillation.descriptors copies those of '
-                f'{self._config.teacher}'
-            )
         return Student(exported, teacher.backbone.channels, cells=self._config.cells > 0)
 
     def teach(self, images: Tensor) -> Seen:
@@ -99,10 +92,6 @@ class Distillation:
         loss = loss + self._config.similarities * unexplained_similarities(
             found.descriptors, wanted.descriptors
         )
-        if self._config.descriptors:
-            loss = loss + self._config.descriptors * unexplained_descriptors(
-                found.descriptors, wanted.descriptors
-            )
         if found.cells is None or wanted.cells is None:
             return loss
         return loss + self._config.cells * unexplained_cells(found.cells, wanted.cells)
@@ -136,11 +125,6 @@ def unexplained_cells(student: Tensor, teacher: Tensor) -> Tensor:
         )
     wanted = F.normalize(wanted, dim=1).permute(0, 2, 3, 1)
     return 1 - (student.float() * wanted).sum(dim=-1).mean()
-
-
-def unexplained_descriptors(student: Tensor, teacher: Tensor) -> Tensor:
-    """One less the mean cosine of unit descriptors, both [B, D], whose mean is near 0."""
-    return 1 - (student.float() * teacher.float()).sum(dim=-1).mean()
 
 
 def unexplained_similarities(student: Tensor, teacher: Tensor) -> Tensor:

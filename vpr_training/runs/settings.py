@@ -95,7 +95,6 @@ class TrainConfig:
             ('optimizer.gradient_clip', self.optimizer.gradient_clip, 0),
             ('distillation.maps', self.distillation.maps, 0),
             ('distillation.similarities', self.distillation.similarities, 0),
-            ('distillation.descriptors', self.distillation.descriptors, 0),
             ('distillation.cells', self.distillation.cells, 0),
             ('whitening.least_variance', self.whitening.least_variance, 0),
             ('whitening.cells_power', self.whitening.cells_power, 0),
