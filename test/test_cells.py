@@ -461,6 +461,8 @@ def test_training_leaves_cells_as_they_are() -> None:
     before = {name: one.clone() for name, one in network.cells.state_dict().items()}
 
     class Batches:
+        order = ''
+
         def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
             pass
 
