@@ -48,6 +48,8 @@ def test_a_command_works_where_nobody_can_read_it(redirection: str) -> None:
     'arguments', [['vpr_ros.map', 'info', GOLDEN], ['vpr_training.config']], ids=['map', 'config']
 )
 def test_an_output_that_is_full_is_one_line(arguments: list[object]) -> None:
+    if arguments[0] == 'vpr_training.config':
+        pytest.importorskip('docstring_parser', reason='needs the trainer: make setup-training')
     done = ran(arguments, '>/dev/full')
     assert done.returncode == 2
     assert done.stderr.startswith('error: No space left on device; make room there')
