@@ -149,6 +149,15 @@ class NetworkConfig:
         return self.taps.index(self._cells_tap) if self.backbone == LITE0 else -1
 
 
+def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """The settings of a network in which another one's are different, with both values."""
+    return [
+        f'network.{name} is {theirs.get(name)}, not {ours[name]}'
+        for name in sorted(ours)
+        if theirs.get(name) != ours[name]
+    ]
+
+
 def _require_types(values: Mapping[str, Any], source: str) -> None:
     """Raise TrainingError for a value of another type than NetworkConfig declares."""
     plain = NetworkConfig()

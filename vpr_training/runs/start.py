@@ -13,10 +13,11 @@ from vpr_training.exporting.network_from_graph import config_of, load_model
 from vpr_training.learning.config import DistillationConfig
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.models.model_file import network_of_file
-from vpr_training.models.network import Network, NetworkConfig
+from vpr_training.models.network import Network, NetworkConfig, differing
 from vpr_training.models.tensors import load_state
 from vpr_training.runs.settings import TrainConfig
 
+# Settings of a network that need not be those of the checkpoint it begins with.
 _MAY_DIFFER = {'frozen_stages', 'frozen_statistics', 'weights', 'descriptor_size'}
 
 
@@ -61,26 +62,18 @@ def initial_network(config: TrainConfig) -> Network:
         state.update(network.projection.state_dict(prefix='projection.'))
     if network.cells is not None and held.cells is None:
         state.update(network.cells.state_dict(prefix='cells.'))
+    theirs, ours = asdict(held.config), asdict(network.config)
+    others = differing(theirs, {name: ours[name] for name in ours.keys() - _MAY_DIFFER})
     load_state(
         network,
         state,
         source=config.init,
         refusal=(
-            f'the checkpoint is of another architecture ({_differing(held, network)}); give its '
-            'settings, as by --config and the config.yaml of its run'
+            f'the checkpoint is of another architecture ({", ".join(others)}); give its settings, '
+            'as by --config and the config.yaml of its run'
         ),
     )
     return network
-
-
-def _differing(held: Network, network: Network) -> str:
-    """The settings in which two networks differ, but for those that a start may change."""
-    theirs, ours = asdict(held.config), asdict(network.config)
-    return ', '.join(
-        f'network.{name} is {theirs[name]}, not {ours[name]}'
-        for name in sorted(ours.keys() - _MAY_DIFFER)
-        if theirs[name] != ours[name]
-    )
 
 
 def teacher_network(config: DistillationConfig) -> Network:

@@ -27,7 +27,7 @@ from vpr_training.learning import schedules
 from vpr_training.learning.distillation import Distillation, Student
 from vpr_training.learning.losses import PlaceLoss
 from vpr_training.models.checkpoints import contents
-from vpr_training.models.network import ExportedNetwork, Network, channels_last
+from vpr_training.models.network import ExportedNetwork, Network, channels_last, differing
 from vpr_training.runs.run_folder import RunFolder, StepLog
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.start import teacher_network
@@ -138,11 +138,9 @@ class Training:
             raise TrainingError(
                 f'{source}: it lacks {", ".join(missing)}, so no run can continue from it'
             )
-        mine, theirs = wanted['network'], held['network']
-        if differing := sorted(key for key in mine if mine[key] != theirs.get(key)):
+        if others := differing(held['network'], wanted['network']):
             raise TrainingError(
-                f'{source}: the checkpoint is of another architecture: '
-                + ', '.join(f'{key} is {theirs.get(key)}, not {mine[key]}' for key in differing)
+                f'{source}: the checkpoint is of another architecture: {", ".join(others)}'
             )
         try:
             self.network.load_state_dict(held['state_dict'])
