@@ -25,7 +25,11 @@ from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_he
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.posed_images import PosedImages
+from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.edit import append, keep_places, merge
+from vpr_ros.map_care.pruning import prune
+from vpr_ros.map_care.recall import Queries
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -350,3 +354,25 @@ def test_redundancy_is_what_comparing_every_place_with_every_kept_one_gives(
     assert sorted(kept) == np.flatnonzero(keeper == np.arange(count)).tolist()
     assert 50 < len(kept) < 250
     assert set(keeper.tolist()) == set(kept)
+
+
+def test_a_recall_that_falls_by_as_much_as_allowed_is_allowed(tmp_path: Path) -> None:
+    """Of ten queries eight are right before and seven after: 0.8 - 0.7 is more than 0.1 in bits.
+
+    The newest place looks like place 7 and lies 6 m beside it, where it is not right.
+    """
+    rows = np.eye(16, dtype=np.float32)[[*range(10), 7]]
+    rows[10, [7, 15]] = 0.96, 0.28
+    poses = straight_drive(11)
+    poses[:, 0], poses[10, 0] = np.arange(11) * 10.0, 76.0
+    old = write_map(tmp_path / 'map', rows, poses)
+    shown = rows[[*range(8), 0, 0]]  # the last two look like another place
+    asked = Queries(PosedImages(shown, old.base_poses()[:10], old.stamps_ns[:10], None))
+    for allowed, written in ((0.0999, False), (0.1, True)):
+        found = prune(
+            old, tmp_path / 'small', asked, limits=Redundancy(radius_m=7.0),
+            tolerance=Tolerance(5.0), max_recall_drop=allowed,
+        )  # fmt: skip
+        assert (found.redundant, found.before.at[1], found.after.at[1]) == (1, 0.8, 0.7)
+        assert found.written == written == (tmp_path / 'small').exists()
+    assert PlaceMap.open(tmp_path / 'small').poses[-1, 0] == 76.0
