@@ -398,6 +398,19 @@ def test_figures_of_two_drives_equal_plain_loops() -> None:
     assert all(math.isnan(part.time_to_first_fix_s) for part in parts.values())
 
 
+def test_recall_is_known_of_a_map_of_few_places_and_of_images_that_nothing_answers() -> None:
+    class Three(Places):
+        def __len__(self) -> int:
+            return 3
+
+    answers = [
+        Answer(0, np.empty((0, 7)), None, 0.0, {}, reason=Reason.NOTHING_SEEN),
+        Answer(10**9, np.array([at(40), at(20), at(1)]), None, 0.0, {}),
+    ]
+    found = evaluate(answers, Line(2), Three(), Tolerance(2.0))
+    assert found.recall.at == {1: 0.0, 5: 0.5, 10: 0.5, 20: 0.5}
+
+
 def test_what_a_probability_promises_is_held_against_the_fix_that_it_came_with() -> None:
     """Landmarks may refute the best place; then their pose is what is promised."""
     answers = [
