@@ -138,6 +138,9 @@ def test_a_map_can_take_its_own_place_in_slim(whole: PlaceMap) -> None:
     assert place_map.half_places == 30 and place_map.thumbnail(3) is not None
     with pytest.raises(MapError, match='another program changed the map'):
         slimmed(whole, whole.folder, thumbnails=False)
+    slimmed(place_map, whole.folder, thumbnails=False)
+    slimmer = PlaceMap.open(whole.folder)
+    assert slimmer.half_places == 30 and slimmer.thumbnail(3) is None
 
 
 def test_large_parts_of_halves_have_codes_and_are_read_row_by_row(

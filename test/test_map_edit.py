@@ -325,6 +325,16 @@ def test_a_smaller_map_that_is_declined_or_empty_is_not_written(folder: Path) ->
     assert [path.name for path in folder.parent.iterdir()] == ['map']
 
 
+def test_places_that_were_added_meanwhile_are_not_lost_by_pruning(folder: Path) -> None:
+    old = PlaceMap.open(folder)
+    add_rows(folder, 5)
+    with pytest.raises(MapError, match='another program changed the map'):
+        keep_places(old, np.arange(20) < 4, folder)
+    assert len(PlaceMap.open(folder)) == 25
+    assert keep_places(PlaceMap.open(folder), np.arange(25) < 4, folder)
+    assert len(PlaceMap.open(folder)) == 4
+
+
 def test_redundancy_is_what_comparing_every_place_with_every_kept_one_gives(
     tmp_path: Path,
 ) -> None:
