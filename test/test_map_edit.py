@@ -22,11 +22,13 @@ from vpr_ros.core.geometry import angle_between, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping import place_map as place_map_module
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_header
+from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.posed_images import PosedImages
 from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.map_care import edit
 from vpr_ros.map_care.edit import append, keep_places, merge
 from vpr_ros.map_care.pruning import prune
 from vpr_ros.map_care.recall import Queries
@@ -129,6 +131,17 @@ def test_what_no_map_can_be_opened_with_is_not_written(
     ):
         writer.add(unit_rows(1, 16)[0], straight_drive(1)[0], **place | wrong)
     assert len(PlaceMap.open(folder)) == 20
+
+
+def test_a_map_takes_no_more_recordings_than_four_digits_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert part_name(MOST_PARTS - 1) == 'parts/9999'
+    monkeypatch.setattr(edit, 'MOST_PARTS', 2)
+    add_rows(folder, 5)
+    with pytest.raises(MapError, match='at most 2 recordings'):
+        add_rows(folder, 3)
+    assert len(PlaceMap.open(folder)) == 25
 
 
 def test_an_append_that_fails_leaves_the_map_and_no_litter(folder: Path) -> None:
