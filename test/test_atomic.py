@@ -343,6 +343,18 @@ def test_a_map_that_another_program_changes_is_not_calibrated_and_not_built(
     assert names(tmp_path) == ['map'] and names(folder) == ['map.yaml', 'parts']
 
 
+def test_a_lock_says_who_holds_it_and_nothing_of_who_held_it_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['/opt/build_map', *['a_long_name.mcap'] * 1000])
+    lock = folder.parent / '.map.lock'
+    lock.write_text('of a program that was killed ' * 100)
+    with staged_folder(folder):
+        said = lock.read_text()
+    assert said.startswith('build_map a_long_name.mcap') and said.endswith(')')
+    assert len(said) < 500 and f'(process {os.getpid()} on ' in said
+
+
 def test_who_waits_gets_its_turn_after_the_first(folder: Path) -> None:
     order: list[str] = []
 

@@ -18,7 +18,7 @@ from waiting import until_begun
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.geometry import angle_between, compose, yaw_quat
+from vpr_ros.core.geometry import FORWARD_CAMERA, angle_between, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping import place_map as place_map_module
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_header
@@ -311,6 +311,19 @@ def test_geographic_maps_of_one_zone_are_merged_at_the_first_ones_origin(tmp_pat
     merged = PlaceMap.open(tmp_path / 'all')
     np.testing.assert_allclose(merged.poses[3:, :2], before[:, :2] + [200, -100])
     np.testing.assert_array_equal(PlaceMap.open(tmp_path / 'b').poses, before)
+
+
+@pytest.mark.parametrize(('higher_m', 'is_told'), [(0.0, False), (0.01, True)])
+def test_a_map_whose_camera_is_mounted_in_another_way_is_named(
+    tmp_path: Path, folder: Path, higher_m: float, is_told: bool
+) -> None:
+    mounting = FORWARD_CAMERA + higher_m * np.eye(7)[2]
+    header = replace(read_header(folder), base_T_camera=tuple(mounting.tolist()), files=None)
+    with build(tmp_path / 'other', header) as writer:
+        writer.add(unit_rows(1, 16, 3)[0], straight_drive(1)[0], stamp_ns=0, name='')
+    notes = merge([PlaceMap.open(folder), PlaceMap.open(tmp_path / 'other')], tmp_path / 'all')
+    said = f'{tmp_path / "other"}: its camera is mounted in another way'
+    assert [note.startswith(said) for note in notes] == [True] * is_told
 
 
 def test_kept_places_are_all_that_is_left(tmp_path: Path, folder: Path) -> None:
