@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -232,6 +234,61 @@ def test_a_graph_that_loads_or_needs_anything_else_is_refused(
         Model.open(model.folder)
     with pytest.raises(ModelError, match=rf'xfeat\.onnx: its {said}'):
         XFeatFeatures({'xfeat.onnx': graph})
+
+
+def ways_to(kind: str, message: Any, seen: frozenset = frozenset()) -> Iterator[tuple[Any, ...]]:
+    """The fields that lead from a message of ONNX to one of a kind, none of them twice."""
+    for field in message.fields:
+        if field.message_type is None or field.full_name in seen:
+            continue
+        if field.message_type.name == kind:
+            yield (field,)
+        for rest in ways_to(kind, field.message_type, seen | {field.full_name}):
+            yield field, *rest
+
+
+def at_the_end_of(way: tuple[Any, ...]) -> tuple[onnx.ModelProto, Any]:
+    """A file with one message where a way leads, and that message."""
+    graph = message = onnx.ModelProto()
+    for field in way:
+        held = getattr(message, field.name)
+        message = held.add() if hasattr(held, 'add') else held
+        message.SetInParent()
+    return graph, message
+
+
+def test_wherever_onnx_has_room_for_weights_and_operators_foreign_ones_are_found() -> None:
+    places = {
+        kind: {(way[-1].full_name, *(one.full_name for one in way[:2])): way
+               for way in ways_to(kind, onnx.ModelProto.DESCRIPTOR)}
+        for kind in ('TensorProto', 'NodeProto')
+    }  # fmt: skip
+    assert len(places['TensorProto']) > 10 and len(places['NodeProto']) > 4
+    for way in places['TensorProto'].values():
+        graph, tensor = at_the_end_of(way)
+        require_self_contained(graph.SerializeToString(), source='graph')
+        tensor.data_location = TensorProto.EXTERNAL
+        with pytest.raises(ModelError, match="weights are in the file ''"):
+            require_self_contained(graph.SerializeToString(), source='graph')
+        tensor.ClearField('data_location')
+        tensor.external_data.add(key='location', value='/etc/passwd')
+        with pytest.raises(ModelError, match="weights are in the file '/etc/passwd'"):
+            require_self_contained(graph.SerializeToString(), source='graph')
+    for way in places['NodeProto'].values():
+        graph, node = at_the_end_of(way)
+        node.domain, node.op_type = 'evil', 'Steal'
+        with pytest.raises(ModelError, match="domain 'evil'"):
+            require_self_contained(graph.SerializeToString(), source='graph')
+        node.domain, node.op_type = '', 'EPContext'
+        with pytest.raises(ModelError, match='EPContext loads a compiled file'):
+            require_self_contained(graph.SerializeToString(), source='graph')
+
+
+def test_a_graph_that_is_cut_is_told_before_it_is_run(model: Model) -> None:
+    graph = model.graph.read_bytes()
+    for end in (len(graph) // 2, len(graph) - 1):
+        with pytest.raises(ModelError, match=r'not an ONNX file \(a field of .* beyond the end'):
+            require_self_contained(graph[:end], source='graph')
 
 
 def test_functions_that_a_file_brings_itself_are_its_own(model: Model) -> None:
