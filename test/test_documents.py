@@ -291,6 +291,24 @@ def test_a_graph_that_is_cut_is_told_before_it_is_run(model: Model) -> None:
             require_self_contained(graph[:end], source='graph')
 
 
+def test_a_graph_of_endless_branches_is_refused() -> None:
+    """Each level is a graph (1) of a node (5) of an attribute (6), by the wire format."""
+
+    def held(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2]) + encode_varint(len(content)) + content
+
+    content = b''
+    for _ in range(3000):
+        content = held(1, held(5, held(6, content)))
+    with pytest.raises(ModelError, match='nested too deeply'):
+        require_self_contained(held(7, content), source='graph')
+
+
+def encode_varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + encode_varint(rest) if rest else bytes([low])
+
+
 def test_functions_that_a_file_brings_itself_are_its_own(model: Model) -> None:
     graph = of_a_domain(onnx.load(model.graph), 'mine')
     made = helper.make_function(
