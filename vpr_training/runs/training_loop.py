@@ -66,7 +66,8 @@ class Progress:
             value, kind = getattr(self, entry.name), type(entry.default)
             if kind in (int, float, str) and not _is_of(kind, value):
                 raise ValueError(f'progress: {entry.name} is {value!r}')
-        if not isinstance(self.history, list) or not all(map(_is_epoch, self.history)):
+        rows: Any = self.history  # a checkpoint may hold anything in its place
+        if not isinstance(rows, list) or not all(map(_is_epoch, rows)):
             raise ValueError('progress: history is no table of epochs')
         if self.best is None:
             return
