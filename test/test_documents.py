@@ -19,7 +19,7 @@ from worlds import write_tiny_model
 
 from vpr_ros.core.describing.model import CARD_NAME, Model, write_model
 from vpr_ros.core.describing.onnx_file import needs, require_self_contained
-from vpr_ros.core.documents import MOST_BYTES, parse_json, parse_yaml
+from vpr_ros.core.documents import MOST_BYTES, parse_json, parse_yaml, read_bytes
 from vpr_ros.core.errors import ConfigError, DocumentError, DriveError, ModelError, VprError
 from vpr_ros.core.landmarks.xfeat import XFeatFeatures
 from vpr_ros.drives import open_drive
@@ -105,6 +105,16 @@ def test_the_trainers_reader_is_bounded_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
+def test_a_document_that_is_too_large_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / 'list.yaml'
+    path.write_bytes(b'- 1\n' * (MOST_BYTES // 4))
+    assert len(read_bytes(path)) == MOST_BYTES
+    with path.open('ab') as file:
+        file.write(b'\n')
+    with pytest.raises(DocumentError, match='larger than'):
+        read_bytes(path)
+
+
 def test_a_document_that_never_ends_is_not_read(tmp_path: Path) -> None:
     (tmp_path / 'mounting.yaml').symlink_to('/dev/zero')
     with pytest.raises(DriveError, match='it is not a regular file'):
