@@ -158,6 +158,7 @@ def test_a_jump_is_far_and_faster_than_any_vehicle(moved_m, took_s, jumps):
     assert known.tolist() == [True, True, not jumps, True, True]
     if jumps:
         assert str(drive.jumps[0]) == 'by 101 m in 0.50 s, at 1.500 s'
+        assert drive.why_unknown(nanoseconds(1.25)) == '1 within a jump of the position'
 
 
 def test_photos_know_their_own_stamps_only():
