@@ -198,4 +198,7 @@ def test_tum_lines_keep_nanoseconds(tmp_path):
     write_tum(tmp_path / 'path.tum', straight(1700000000.5))
     line = (tmp_path / 'path.tum').read_text().split()
     assert line[0] == '1700000000.500000000'
+    one = Trajectory(np.array([1_700_000_000_000_000_005]), IDENTITY[None])
+    write_tum(tmp_path / 'one.tum', one)
+    assert (tmp_path / 'one.tum').read_text().startswith('1700000000.000000005 0.0')
     assert [float(word) for word in line[1:]] == pytest.approx([1700000000.5, 0, 0, 0, 0, 0, 1])
