@@ -224,6 +224,14 @@ def test_bytes_of_a_place_are_those_on_the_disk(whole: PlaceMap) -> None:
     assert million.disk_bytes == round(1e6 * (on_disk / 30 + 32 + 68))
 
 
+def test_bytes_of_a_map_are_those_of_all_its_parts(whole: PlaceMap, tmp_path: Path) -> None:
+    more = write_map(tmp_path / 'more', -ROWS, straight_drive(30), cells=cell_bits(30))
+    merge([whole, more], tmp_path / 'both')
+    both = PlaceMap.open(tmp_path / 'both')
+    there = sum(path.stat().st_size for path in (both.folder / 'parts').rglob('*.*'))
+    assert sum(bytes_by_kind(both.header, both.folder).values()) == there
+
+
 def test_what_a_robot_holds_is_codes_of_large_parts_and_rows_of_small_ones() -> None:
     small, large = resident_bytes([1000], 512), resident_bytes([1_000_000], 512)
     assert small == BASE_BYTES + 1000 * (4 * 512 + STATE_BYTES)
