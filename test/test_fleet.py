@@ -673,6 +673,18 @@ def test_parts_that_were_changed_are_refused(
 
 
 @needs_engine
+def test_rows_that_come_in_another_order_than_asked_for_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    argv = ['pull', '--fleet', str(fleet), '--output', str(tmp_path / 'out')]
+    status, out, err = engine.do('with_rows_in_another_order', argv=argv)
+    assert (status, out) == (2, '')
+    assert 'the rows came in another order than requested; try again' in err
+    assert not (tmp_path / 'out').exists()
+
+
+@needs_engine
 def test_words_of_strangers_do_not_reach_the_terminal_raw(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
