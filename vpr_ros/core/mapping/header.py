@@ -31,7 +31,13 @@ from vpr_ros.core.errors import DocumentError, MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
 from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
-from vpr_ros.core.mapping.layout import CELL_FILES, GRAPHS_FOLDER, HEADER_NAME, files_of_parts
+from vpr_ros.core.mapping.layout import (
+    CELL_FILES,
+    FIRST_PART,
+    GRAPHS_FOLDER,
+    HEADER_NAME,
+    files_of_parts,
+)
 from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded, version_saying
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.types import Datum
@@ -171,7 +177,11 @@ def _content(folder: Path) -> bytes:
         except OSError as error:
             if is_last or error.errno != errno.ENOENT:
                 raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
-    raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
+    if folder.name == HEADER_NAME and folder.is_file():
+        raise MapError(f'{folder}: a file of a map, expected its folder; give {folder.parent}')
+    inner = sorted(str(part.parents[1]) for part in folder.glob(f'*/{FIRST_PART}'))[:3]
+    step = f', but in {", ".join(inner)}' if inner else '; make one with build_map'
+    raise MapError(f'{folder}: no map here (no {HEADER_NAME}){step}')
 
 
 def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
