@@ -151,7 +151,7 @@ def test_numbers_that_can_be_are_taken(kind, text, value) -> None:
 
 
 def test_a_bare_parser_says_the_same_in_its_own_way(capsys: pytest.CaptureFixture[str]) -> None:
-    """The trainer's parsers are argparse's own."""
+    """Those of the demo and the benchmarks are argparse's own."""
     parser = argparse.ArgumentParser(prog='train')
     parser.add_argument('--radius', type=positive)
     with pytest.raises(SystemExit, match='2'):
