@@ -180,8 +180,9 @@ def _content(folder: Path) -> bytes:
     if folder.name == HEADER_NAME and folder.is_file():
         raise MapError(f'{folder}: a file of a map, expected its folder; give {folder.parent}')
     inner = sorted(str(part.parents[1]) for part in folder.glob(f'*/{FIRST_PART}'))[:3]
-    step = f', but in {", ".join(inner)}' if inner else '; make one with build_map'
-    raise MapError(f'{folder}: no map here (no {HEADER_NAME}){step}')
+    if inner:
+        raise MapError(f'{folder}: no map here (no {HEADER_NAME}), but in {", ".join(inner)}')
+    raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
 
 
 def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
