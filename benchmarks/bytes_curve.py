@@ -221,7 +221,7 @@ def table(sets: Sequence[Asked], found: dict[Way, dict[str, Bools]]) -> Iterator
 
 def draw(sets: Sequence[Asked], found: dict[Way, dict[str, Bools]], path: Path) -> None:
     """A panel for each group of sets, and a line for each set and their mean."""
-    figure, axes = panels(2, xlabel='bytes a place')
+    figure, axes = panels(2, xlabel='bytes per place')
     for axis, part in zip(axes, (DEVELOPMENT, REPORTED), strict=True):
         for (label, ways), style in zip(CURVES.items(), ('-', '--'), strict=True):
             size = [way.place_bytes(sets[0].database) for way in ways]

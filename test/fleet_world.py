@@ -112,6 +112,23 @@ def places_read(argv: list[str]) -> Any:
         push.places_of = real
 
 
+def with_rows_in_another_order(argv: list[str]) -> tuple[int, str, str]:
+    """Run a pull while the engine gives the rows of each piece last first."""
+    from vpr_ros.fleet import engine
+
+    real = engine.Table.take
+
+    def take(table: Any, *asked: Any) -> Any:
+        found = real(table, *asked)
+        return found.take(list(range(len(found)))[::-1])
+
+    engine.Table.take = take
+    try:
+        return run(argv)
+    finally:
+        engine.Table.take = real
+
+
 # Looking into a store ------------------------------------------------------------------------
 
 

@@ -238,6 +238,18 @@ def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Pat
         peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)
 
 
+def test_a_terminal_tells_once_that_no_images_arrive(tmp_path: Path) -> None:
+    world = write_pictured_map(tmp_path, 3, spacing_m=10.0)
+    log = tmp_path / 'log'
+    told = 'no images arrive: nothing publishes /nowhere; check image_topic and image_transport'
+    with domain() as (number, peer), running(number, log=log, image_topic='/nowhere', **world):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        peer.wait(lambda: told in log.read_text(), 'nothing in the log', 40.0)
+        heard = len(reports)
+        peer.wait(lambda: len(reports) > heard + 2, 'no diagnostics')
+        assert log.read_text().count(told) == 1
+
+
 def test_a_node_that_was_shut_down_asks_for_no_transition_that_is_not_there(
     tmp_path: Path,
 ) -> None:

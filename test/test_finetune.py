@@ -292,7 +292,12 @@ def test_bad_input_is_one_line_and_leaves_the_run_alone(
             ('--validation.radius=0.001',),
             'no query with a true match within 0.001 m',
         ),
-        (drives, ('--network.aggregator=convap',), 'of another architecture: network.aggregator'),
+        (
+            drives,
+            ('--network.image_width=96', '--network.aggregator=convap'),
+            'of another architecture (network.aggregator is gem, not convap, '
+            'network.image_width is 64, not 96); leave these settings out',
+        ),
         (drives, ('--init=',), 'init is not given'),
         (drives, ('--data.held_out=2',), 'data.held_out is 2'),
         (drives, (f'--init={tmp_path / "none"}',), 'no such file'),

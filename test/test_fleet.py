@@ -673,6 +673,18 @@ def test_parts_that_were_changed_are_refused(
 
 
 @needs_engine
+def test_rows_that_come_in_another_order_than_asked_for_are_refused(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
+    argv = ['pull', '--fleet', str(fleet), '--output', str(tmp_path / 'out')]
+    status, out, err = engine.do('with_rows_in_another_order', argv=argv)
+    assert (status, out) == (2, '')
+    assert 'the rows came in another order than requested; try again' in err
+    assert not (tmp_path / 'out').exists()
+
+
+@needs_engine
 def test_words_of_strangers_do_not_reach_the_terminal_raw(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -882,12 +894,26 @@ def test_an_error_of_the_system_is_told_in_its_words(said: str, told: str) -> No
 
 
 @needs_engine
-def test_a_listing_names_the_drive_of_each_appended_part(
+def test_a_listing_names_the_drive_of_each_part_of_a_joined_map_and_of_its_cut(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
     parts = [drive(tmp_path / name, seed=seed) for seed, name in enumerate(('one', 'two'))]
     merge([PlaceMap.open(part) for part in parts], tmp_path / 'both', command='map merge one two')
-    header = read_header(tmp_path / 'both')
+    engine.done('push', tmp_path / 'both', '--fleet', fleet)
+    engine.done('pull', '--fleet', fleet, '--output', tmp_path / 'cut')
+    engine.done('push', tmp_path / 'cut', '--fleet', tmp_path / 'second')
+    for address in (fleet, tmp_path / 'second'):
+        found = [one['source'] for one in listed(engine, address)['parts']]
+        assert found == ['one.bag', 'two.bag']
+
+
+@needs_engine
+def test_a_listing_names_the_drive_of_each_part_of_a_map_of_an_earlier_program(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    parts = [drive(tmp_path / name, seed=seed) for seed, name in enumerate(('one', 'two'))]
+    merge([PlaceMap.open(part) for part in parts], tmp_path / 'both', command='map merge one two')
+    header = replace(read_header(tmp_path / 'both'), part_sources=())
     (joined,) = header.changes
     appended = replace(joined, command='map append both --bag two.bag', source='two.bag')
     for changes, drives in (

@@ -201,6 +201,9 @@ def test_a_folder_without_images_says_what_is_understood(tmp_path, make):
 def test_a_folder_of_folders_names_those_with_images(tmp_path):
     picture(tmp_path / 'database' / '1.jpg')
     picture(tmp_path / 'queries' / '1.jpg')
+    (tmp_path / 'map' / 'parts' / '0000').mkdir(parents=True)
+    with pytest.raises(DriveError, match='no images in it: it is a map, give the recording;'):
+        open_drive(tmp_path / 'map')
     with pytest.raises(DriveError, match='no images in it, but in database, queries'):
         open_drive(tmp_path)
 

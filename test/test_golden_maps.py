@@ -99,6 +99,8 @@ def test_a_drive_is_appended_to_an_old_map(golden: Path) -> None:
     np.testing.assert_array_equal(grown.poses[:count], before.poses)
     assert grown.names[-1] == 'again 1.jpg'
     assert len(grown.header.parts) == len(before.header.parts) + 1
+    assert grown.header.drives[0] in ('golden', 'golden and 1 more')  # an old map does not say
+    assert grown.header.drives == (*before.header.drives, 'again')
     assert [change.places for change in grown.header.changes][-1] == count + 2
     assert type(grown.index) is type(before.index)
     query = grown.descriptor(count + 1)

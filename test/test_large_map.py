@@ -196,6 +196,32 @@ def test_a_known_region_takes_all_weight_of_a_large_map_and_gives_it_back() -> N
         assert total == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize('on_map', [True, False])
+@pytest.mark.parametrize('inside', [np.arange(300, 340), np.arange(2_000, 12_000)])
+def test_outside_of_a_known_region_no_place_of_a_large_map_has_weight(
+    monkeypatch: pytest.MonkeyPatch, inside: np.ndarray, on_map: bool
+) -> None:
+    """Few places, and more than fit; a map that is exchanged in between takes these weights."""
+    count = 20_000
+    rows = routes(count, SIZE)
+    monkeypatch.setattr(background_module, 'EVERY_PLACE', count)
+    exact, sparse = both(monkeypatch, rows, line(count))
+    for belief in (exact, sparse):
+        belief.restrict(inside, on_map=on_map)
+    assert_same(sparse, exact, share=1e-4)
+    for frame, query in enumerate(seen_again(rows[inside[5] + np.arange(6)], seed=2)):
+        sparse.step(query, stamp_ns=frame * SECOND, likely=best_of(rows @ query, 25)[1])
+        standing = sparse.standing()
+        assert standing.weight.sum() + standing.elsewhere == pytest.approx(1, abs=1e-4)
+        after = Belief(line(count), SampledBackground(ExactIndex([rows])))
+        after.begin_at(standing)
+        assert after.cells.sum() + after.elsewhere == pytest.approx(1, abs=1e-4)
+        if frame < 4:  # then it goes on without
+            sparse.restrict(inside, on_map=on_map)
+            share_outside = sparse.cells.sum() - sparse.cells[inside].sum()
+            assert share_outside == pytest.approx(0, abs=1e-6)
+
+
 def test_a_sample_tells_what_the_whole_row_tells() -> None:
     rows = routes(20_000, SIZE)
     index = ExactIndex([rows])

@@ -319,3 +319,15 @@ def test_recall_of_own_places_leaves_each_out(tmp_path: Path, capsys: Capture) -
     assert 'after                 R@1 0.333' in said
     assert map.main(['prune', str(tmp_path / 'map'), '--dry-run', '--distance', '0']) == 0
     assert len(PlaceMap.open(tmp_path / 'map')) == 15
+
+
+def test_a_map_without_redundant_places_is_not_written_anew(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    write_map(tmp_path / 'map', unit_rows(10, 16), straight_drive(10, spacing_m=50.0))
+    before = (tmp_path / 'map' / 'map.yaml').read_bytes()
+    for more in ([], ['--output', str(tmp_path / 'smaller')]):
+        assert map.main(['prune', str(tmp_path / 'map'), *more]) == 0
+        assert capsys.readouterr().out == '10 places, 0 of them redundant\n'
+    assert (tmp_path / 'map' / 'map.yaml').read_bytes() == before
+    assert not (tmp_path / 'smaller').exists()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from waiting import until_begun
 from worlds import straight_drive, unit_rows, write_map
 
@@ -29,7 +30,7 @@ from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.posed_images import PosedImages
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care import edit
-from vpr_ros.map_care.edit import append, keep_places, merge
+from vpr_ros.map_care.edit import append, keep_places, merge, slimmed
 from vpr_ros.map_care.pruning import prune
 from vpr_ros.map_care.recall import Queries
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
@@ -338,6 +339,38 @@ def test_kept_places_are_all_that_is_left(tmp_path: Path, folder: Path) -> None:
     assert small.names == [name for name, keep in zip(old.names, kept) if keep]
     assert small.thumbnail_jpeg(7) == old.thumbnail_jpeg(21)
     assert [change.command for change in small.header.changes] == ['map append', 'map prune']
+
+
+def test_a_map_says_of_each_part_which_drive_it_is_from(tmp_path: Path, folder: Path) -> None:
+    write_header(folder, replace(read_header(folder), source='first', part_sources=()))
+    add_rows(folder, 5)
+    other = tmp_path / 'other'
+    with build(other, replace(read_header(folder), source='other'), features=None) as writer:
+        pose = straight_drive(1)[0]
+        writer.add(unit_rows(1, 16, 7)[0], pose, stamp_ns=0, name='0', thumbnail=b'')
+    assert read_header(other).drives == ('other',)
+    both = tmp_path / 'both'
+    merge([PlaceMap.open(other), PlaceMap.open(folder), PlaceMap.open(other)], both)
+    assert read_header(both).drives == ('other', 'first', 'more')
+    slimmed(PlaceMap.open(both), both, thumbnails=False)
+    add_rows(both, 2, seed=4)
+    assert read_header(both).drives == ('other', 'first', 'more', 'more')
+    pruned = tmp_path / 'pruned'
+    keep_places(PlaceMap.open(both), np.arange(28) % 2 == 0, pruned)
+    assert read_header(pruned).drives == ('other and 2 more',)
+    add_rows(pruned, 2, seed=5)
+    assert read_header(pruned).drives == ('other and 2 more', 'more')
+
+
+@pytest.mark.parametrize('wrong', ['more', ['one'], ['one', 2], {'one': 1, 'two': 2}])
+def test_a_map_that_names_other_drives_than_it_has_parts_is_damaged(
+    folder: Path, wrong: Any
+) -> None:
+    add_rows(folder, 5)
+    path = folder / 'map.yaml'
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {'part_sources': wrong}))
+    with pytest.raises(MapError, match=r'part_sources: .* expected the drive of each part, 2'):
+        read_header(folder)
 
 
 def test_a_smaller_map_that_is_declined_or_empty_is_not_written(folder: Path) -> None:

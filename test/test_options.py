@@ -109,6 +109,22 @@ def test_what_is_redundant_has_limits(
             ['--map', 'm', '--bag', 'b', '--speed', '3'],
             'error: unrecognized arguments: --speed 3; see calibrate --help\n',
         ),
+        (
+            ['-map', 'm', '--bag', 'b'],
+            'error: -map: no such option; did you mean --map? See calibrate --help\n',
+        ),
+        (
+            ['--map', 'm', '--bga=b'],
+            'error: --bga: no such option; did you mean --bag? See calibrate --help\n',
+        ),
+        (
+            ['--map', 'm', '--xyzzy', '1', '--mounting', '-1 0 0 0 0 0 1'],
+            'error: --xyzzy: no such option; see calibrate --help\n',
+        ),
+        (
+            ['--map', 'm', '--rad', '3'],
+            'error: the following arguments are required: --bag; see calibrate --help\n',
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_too(
@@ -135,7 +151,7 @@ def test_numbers_that_can_be_are_taken(kind, text, value) -> None:
 
 
 def test_a_bare_parser_says_the_same_in_its_own_way(capsys: pytest.CaptureFixture[str]) -> None:
-    """The trainer's parsers are argparse's own."""
+    """Those of the demo and the benchmarks are argparse's own."""
     parser = argparse.ArgumentParser(prog='train')
     parser.add_argument('--radius', type=positive)
     with pytest.raises(SystemExit, match='2'):

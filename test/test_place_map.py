@@ -70,6 +70,23 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(folder: Path, name: str) 
         PlaceMap.open(folder)
 
 
+def test_a_folder_that_is_no_map_says_which_one_is_meant(tmp_path: Path) -> None:
+    for name in ('office', 'yard'):
+        write_map(tmp_path / 'maps' / name, unit_rows(3, 16), straight_drive(3))
+    maps = tmp_path / 'maps'
+    for folder, said in (
+        (maps, f'no map here (no map.yaml), but in {maps}/office, {maps}/yard'),
+        (
+            maps / 'office' / 'map.yaml',
+            f'a file of a map, expected its folder; give {maps}/office',
+        ),
+        (tmp_path / 'none', 'no map here (no map.yaml); make one with build_map'),
+    ):
+        with pytest.raises(MapError) as caught:
+            PlaceMap.open(folder)
+        assert str(caught.value) == f'{folder}: {said}'
+
+
 @pytest.mark.parametrize('name', ['descriptors.npy', 'names.txt', 'cells.npy'])
 def test_a_truncated_file_is_found_and_named(folder: Path, name: str) -> None:
     path = folder / 'parts' / '0000' / name

@@ -665,6 +665,17 @@ def test_a_camera_that_sees_less_than_the_mapping_one_is_told_once(place_map: Pl
     assert session.counts.snapshot().facts['field of view, camera/map [deg]'] == '35/90'
 
 
+def test_cameras_that_share_a_calibration_are_named_once(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    left = CameraInfoCame('/rig/left', CameraCalibration(None, 90.0))
+    apart = replace(left, topic='/rear/image_raw', camera=1)
+    assert texts(answers_of(session, [left, left, apart])) == ''
+    right = replace(left, topic='/rig/right', camera=1)
+    said = texts(session.handle(right))
+    assert '/rig/camera_info calibrates /rig/left and /rig/right: ' in said
+    assert texts(answers_of(session, [left, right])) == ''
+
+
 def test_a_pose_of_odometry_that_is_no_pose_is_refused(place_map: PlaceMap) -> None:
     session = session_on(place_map)
     broken = replace(odometry_at(0, 100), odom_T_base=IDENTITY * np.nan)

@@ -81,6 +81,23 @@ def test_an_argument_that_cannot_be_used_is_told_in_one_line(
     assert not lines[0].endswith(f': {name}')  # as rclpy ends each of its sentences
 
 
+@pytest.mark.parametrize(
+    ('words', 'step'),
+    [
+        (('map:=maps/office one',), "--ros-args -p 'map:=maps/office one', see"),
+        (('--map', 'office'), '--ros-args -p NAME:=VALUE'),
+        (('--params-file', 'mine.yaml'), '--ros-args -p NAME:=VALUE'),
+        (('-p', 'map:=office'), '--ros-args -p NAME:=VALUE'),
+    ],
+)
+def test_words_that_rclpy_would_ignore_are_refused(
+    words: tuple[str, ...], step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert localize.main(list(words)) == 2
+    assert f'localize: {words[0]}: not a ROS argument; write' in (said := capsys.readouterr().err)
+    assert step in said
+
+
 def test_help_says_how_to_start_the_node_and_starts_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -109,6 +109,43 @@ def test_a_file_that_is_not_utf_8_or_grows_without_bound_is_one_line(tmp_path: P
         read_settings(path)
 
 
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (('--optimiser.lr', '3'), 'optimiser.lr 3; did you mean --optimizer.lr?'),
+        (('data.root=x',), 'data.root=x; did you mean --data.root?'),
+        (('--xyzzy=1',), 'xyzzy=1; see --help'),
+        (('--optimizer.lr=x',), 'optimizer.lr is x, expected float'),
+        (('--epochs=x',), 'epochs is x, expected int'),
+    ],
+)
+def test_flags_that_cannot_be_are_refused_with_the_nearest_one(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        settings(tmp_path, 'epochs: 2\n', *words)
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        (
+            'network:\n  agregator: gem\n',
+            'no setting network.agregator; did you mean network.aggre',
+        ),
+        ('epoch: 3\n', 'no setting epoch; did you mean epochs?'),
+        ('xyzzy: 3\n', 'no setting xyzzy; see --help'),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_its_file_and_the_nearest_one(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        settings(tmp_path, text)
+    assert str(caught.value).startswith(f'{tmp_path}/settings.yaml: {said}')
+
+
 def test_options_that_cannot_be_computed_with_are_refused_before_training() -> None:
     for options in ({'T_max': 0}, {'T_max': 'a'}):
         with pytest.raises(TrainingError, match='scheduler cosine: '):

@@ -12,7 +12,7 @@ from typing import Any
 
 from docstring_parser import parse_from_object
 
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_training.runs.settings import TrainConfig
 
 
@@ -51,7 +51,7 @@ def documents_of(section: type) -> dict[str, str]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog='python -m vpr_training.config',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_ros.cli.options import add_precision, add_workers, output_file, workers_of
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_json
@@ -39,7 +39,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m vpr_training.evaluate',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

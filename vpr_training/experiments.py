@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import require_writable_folder
 from vpr_training.data.layouts import open_recall_set
@@ -64,7 +64,7 @@ def _require_free(overrides: Sequence[str], figure: str | None) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m vpr_training.experiments',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.plurals import counted
@@ -120,7 +120,7 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m vpr_training.export',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

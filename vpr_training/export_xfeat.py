@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_training.exporting.onnx_graph import ParityError
 from vpr_training.exporting.xfeat_graphs import LICENCE, PACKAGE, export_xfeat
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m vpr_training.export_xfeat', description=__doc__.split('\n\n')[0]
     )
     parser.add_argument(

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the read
 """
 
 import argparse
+import difflib
 import errno
 import io
 import os
@@ -31,6 +32,7 @@ _OF_MACHINE = (
     errno.ENFILE,
 )
 _MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
+_LIKE_OPTION = re.compile(r'--?[A-Za-z][\w-]+$')
 _OF_OPTION = re.compile(r'^argument (\S+?): ')
 _LACKS_VALUE = re.compile(r'^argument (?:\S+/)?(--\S+): expected one argument$')
 _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
@@ -86,6 +88,26 @@ def say_drive(drive: Drive) -> None:
 
 class Parser(argparse.ArgumentParser):
     """A parser to which wrong usage is bad input: ConfigError, hence one line and status 2."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but a misspelt option is named before what is missing because of it."""
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            return super().parse_known_args(words, namespace)
+        except ConfigError as error:
+            if 'required' in str(error) and self._subparsers is None:
+                for word in words:
+                    self._require_known(word.partition('=')[0])
+            raise
+
+    def _require_known(self, word: str) -> None:
+        """Raise ConfigError for a word that is written like an option, and is none."""
+        known = self._option_string_actions
+        if not _LIKE_OPTION.match(word) or any(one.startswith(word) for one in known):
+            return
+        nearest = difflib.get_close_matches(f'--{word.lstrip("-")}', known, n=1)
+        advice = f'did you mean {nearest[0]}? See' if nearest else 'see'
+        raise ConfigError(f'{word}: no such option; {advice} {self.prog} --help')
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, in the words that this project has for a bad option."""

@@ -113,7 +113,8 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         '--precision',
         choices=WANTED,
         default='auto',
-        help="number format of the network; auto takes the fastest that the model's card allows",
+        help="number format of the network; auto takes the fastest that the model's card allows "
+        '(default: %(default)s)',
     )
 
 
@@ -219,7 +220,7 @@ def add_drive(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--depth-topic',
         metavar='T',
-        help='topic of depth images that are aligned with the images, for --landmarks '
+        help='topic of depth images that are aligned with the images, for landmarks '
         '(default: one with aligned_depth or depth_registered in its name)',
     )
     group.add_argument(

@@ -18,6 +18,7 @@ from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
 from vpr_ros.core.image import read
 from vpr_ros.core.image_files import is_image_file, not_understood
+from vpr_ros.core.mapping.layout import FIRST_PART
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
@@ -152,6 +153,7 @@ class FolderDrive:
             inner = _inner(path, image_files)
             bags = _inner(path, is_bag)
             hint = f', but in {", ".join(inner)}' if inner else ''
+            hint += ': it is a map, give the recording' if (path / FIRST_PART).is_dir() else ''
             hint += f', but a bag in {", ".join(bags)}: give that folder' if bags else ''
             foreign = ''.join(f'; {said}' for said in not_understood(_files_of(path)))
             raise DriveError(f'{path}: no images in it{hint}{foreign}; supported are {UNDERSTOOD}')

@@ -133,7 +133,10 @@ def posed_images(
     unusable = Unusable()
     with noting(lambda: notes_of(drive), unusable.lines):
         if drive.trajectory is None:
-            raise DriveError(f'{drive.name}: has no poses, expected true poses of the images')
+            raise DriveError(
+                f'{drive.name}: has no poses, expected true poses of the images; record them, or '
+                'write a poses.csv beside images/'
+            )
         stamps: list[int] = []
         rows: list[Described] = []
         results = described_with_cells(frames_of(drive), load, describer)

@@ -224,6 +224,7 @@ def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> M
         + (f' of {robots}' * bool(robots)),
         command=f'map pull{asked}',
         made_at=max(printable(one.made_at) for one in records),
+        part_sources=tuple(printable(one.source) for one in records),
         **details,
     )
 

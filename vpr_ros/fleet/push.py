@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.landmarks.feature_kinds import size_without_networks
-from vpr_ros.core.mapping.header import MapHeader, now
+from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.fleet.engine import MissingTableError
 from vpr_ros.fleet.part_files import files_digest
@@ -153,7 +153,7 @@ def _record(
         model_name=header.model_name,
         model_sha256=header.model_sha256,
         pushed_at=now(),
-        source=_drive_of(header, number),
+        source=header.drives[number],
         made_at=header.made_at,
         details=details_of(
             header,
@@ -172,18 +172,6 @@ def _record(
         number=number,
         **said,
     )
-
-
-def _drive_of(header: MapHeader, number: int) -> str:
-    """The drive of a part; of a map that was joined or pruned, the first and how many more.
-
-    number: of the part in the map. An append adds one part, and its change names the drive.
-    """
-    later = [one.source for one in header.changes if one.source]
-    is_appended = all(one.command.startswith('map append ') for one in header.changes)
-    if is_appended and len(header.parts) == 1 + len(later):
-        return [header.source, *later][number]
-    return header.source + (f' and {len(later)} more' if later else '')
 
 
 def _made(fleet: Fleet, version: int) -> Iterator[str]:

@@ -26,7 +26,14 @@ from vpr_ros.core.landmarks.points import no_landmarks
 from vpr_ros.core.mapping.files import check_file, load_array, open_regular
 from vpr_ros.core.mapping.graphs import graph_digests, write_graphs
 from vpr_ros.core.mapping.halves import HALF
-from vpr_ros.core.mapping.header import Change, MapHeader, now, read_header, write_header
+from vpr_ros.core.mapping.header import (
+    Change,
+    MapHeader,
+    first_of,
+    now,
+    read_header,
+    write_header,
+)
 from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP, MapWriter, part_writer
@@ -84,9 +91,9 @@ def append(
         if writer.places == 0:
             raise MapError(f'{folder}: the map was not changed, because no image has a pose')
         places = header.places + writer.places
-        now_held = header
+        now_held = replace(header, part_sources=(*header.drives, source))
         if landmarks is not None and not header.landmark_features:
-            now_held = replace(header, camera=landmarks[0], landmark_features=landmarks[1].name)
+            now_held = replace(now_held, camera=landmarks[0], landmark_features=landmarks[1].name)
             write_graphs(staging, landmarks[1])
         write_header(staging, _changed(now_held, places, command, source))
         _require_unchanged(folder, header)
@@ -143,10 +150,11 @@ def _linked(
     files = dict(mapped.header.graphs)
     for name in files:
         _link(mapped.folder / name, staging / name)
+    drives = []
     places = 0
     for place_map in maps:
         header = place_map.header
-        for part in header.parts:
+        for part, drive in zip(header.parts, header.drives, strict=True):
             digests = _part_digests(header, part)
             count = len(load_array(place_map.folder / part, 'stamps_ns', mapped=True))
             if tuple(digests.values()) in held:
@@ -159,10 +167,12 @@ def _linked(
             if _shift_poses(staging / name, header.datum, first.datum):
                 del digests['poses.npy']
             files |= {f'{name}/{file}': digest for file, digest in digests.items()}
+            drives.append(drive)
             places += count
     return replace(
         first,
         files=files,
+        part_sources=tuple(drives),
         places=places,
         half_descriptors=any(each.header.half_descriptors for each in maps),
         camera=mapped.header.camera,
@@ -194,8 +204,9 @@ def keep_places(
                 _copy_rows(place_map, np.flatnonzero(kept), writer)
             if place_map.has_landmarks:
                 write_graphs(staging, place_map.features())
-            changed = _changed(replace(header, files=None), writer.places, command, '')
-            write_header(staging, changed)
+            drives = list(dict.fromkeys(header.drives))
+            joined = replace(header, files=None, part_sources=(first_of(drives),))
+            write_header(staging, _changed(joined, writer.places, command, ''))
             if not accepts(PlaceMap.open(staging)):
                 raise _DeclinedError
             if place_map.folder.resolve() == Path(output).resolve():

@@ -147,14 +147,8 @@ def judge(health: Health) -> tuple[bytes, str]:
             f'{health.stage.value}, so no image is localized; '
             f'`ros2 lifecycle set {health.node} {step}`'
         )
-    if health.clock_stands:
-        return warn, (
-            'use_sim_time is true and nothing publishes /clock; '
-            'play the bag with --clock, or set use_sim_time to false'
-        )
-    silent = [camera for camera in health.cameras if camera.is_silent(health.period_s)]
-    if len(silent) == len(health.cameras):
-        return warn, _no_images(silent)
+    if waits := waits_for(health):
+        return warn, waits
     if not counted.localized:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
@@ -174,9 +168,26 @@ def judge(health: Health) -> tuple[bytes, str]:
             'localized, but publish_tf has no odometry of the time of the images; both need the '
             'same clock'
         )
-    if silent:
+    if silent := _silent(health):
         return warn, f'localized, but {_no_images(silent)}'
     return ok, 'localized'
+
+
+def waits_for(health: Health) -> str:
+    """Why an active node has no image to localize; empty where some arrive."""
+    if health.stage is not Stage.ACTIVE:
+        return ''
+    if health.clock_stands:
+        return (
+            'use_sim_time is true and nothing publishes /clock; '
+            'play the bag with --clock, or set use_sim_time to false'
+        )
+    silent = _silent(health)
+    return _no_images(silent) if len(silent) == len(health.cameras) else ''
+
+
+def _silent(health: Health) -> list[Camera]:
+    return [camera for camera in health.cameras if camera.is_silent(health.period_s)]
 
 
 def _no_images(cameras: Sequence[Camera]) -> str:

@@ -25,7 +25,7 @@ from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
-from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message
+from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message, waits_for
 from vpr_ros.node.inputs import Inputs, check_topics, image_topics, image_type
 from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
 from vpr_ros.node.opening import expanded, open_localizer
@@ -40,6 +40,7 @@ from vpr_ros.session.session import Session
 from vpr_ros.session.worker import Worker
 
 _ERROR = TransitionCallbackReturn.ERROR  # after which on_error releases all
+_SAYS_WAIT_AFTER_S = 5.0  # without an image: a camera may start after the node
 _MAP_CHECK_S = 0.5  # how long setting the parameter map waits for map.yaml to be read
 
 
@@ -100,6 +101,8 @@ class LocalizeNode(LifecycleNode):
         self._is_finalized = False
         self._doing = ''  # while configuring, which may take minutes
         self._said_doing_s = -math.inf
+        self._waits_since_s = math.inf  # without an image to localize; infinite: it has some
+        self._said_wait = ''  # what the log has of this
         self._transforms = transforms
         if transforms is None and Transforms.available():
             self._transforms = Transforms(self)
@@ -415,6 +418,17 @@ class LocalizeNode(LifecycleNode):
         if self._configured is not None:
             health = self._with_session(health, self._configured)
         self._diagnostics.publish(status_message(health, stamp=now.to_msg()))
+        self._log_wait(waits_for(health))
+
+    def _log_wait(self, reason: str) -> None:
+        """Say also in the log, once, why no image comes: a terminal may show nothing else."""
+        now_s = time.monotonic()
+        self._waits_since_s = min(self._waits_since_s, now_s) if reason else math.inf
+        if not reason:
+            self._said_wait = ''
+        elif now_s - self._waits_since_s >= _SAYS_WAIT_AFTER_S and reason != self._said_wait:
+            self._said_wait = reason
+            self.get_logger().warning(printable(reason))
 
     def _with_session(self, health: Health, configured: Configured) -> Health:
         """Further facts of a configured node, for diagnostics."""

@@ -32,7 +32,10 @@ def open_localizer(
     Raises VprError; nothing stays open then.
     """
     if not config.map:
-        raise ConfigError('map: not given; make one with build_map and pass map:=FOLDER')
+        raise ConfigError(
+            'map: not given; make one with build_map, and name it: map:=FOLDER for the launch '
+            'file, --ros-args -p map:=FOLDER for localize'
+        )
     folder = expanded(config.map)
     header = read_header(folder)
     model_folder = (

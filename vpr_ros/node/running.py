@@ -5,14 +5,18 @@ that raises an error of its binding, which `until_shutdown` takes for what it is
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
+from itertools import takewhile
 
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from vpr_ros.core.errors import ConfigError, VprError
 from vpr_ros.core.names import printable
+from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.node.memory import keep_freed_memory
 from vpr_ros.node.spinning import until_shutdown
@@ -52,10 +56,27 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def _begin(args: Sequence[str] | None) -> None:
     """Initialize rclpy; raises ConfigError for ROS arguments that cannot be read."""
+    given = sys.argv[1:] if args is None else list(args)
+    _require_ros_arguments(given)
     try:
-        rclpy.init(args=None if args is None else list(args))
+        rclpy.init(args=None if args is None else given)
     except Exception as error:  # the class differs between distributions
         raise ConfigError(_told(error)) from error
+
+
+def _require_ros_arguments(given: Sequence[str]) -> None:
+    """Raise ConfigError for a word before --ros-args, which rclpy would ignore.
+
+    Remap rules may stand there, as rcl still takes them; but not parameters, which look alike.
+    """
+    parameters = {entry.name for entry in fields(NodeConfig)}
+    for word in takewhile(lambda word: word != '--ros-args', given):
+        name, is_pair, _ = word.partition(':=')
+        if not is_pair or name in parameters:
+            step = f'-p {shlex.quote(word)}' if is_pair else '-p NAME:=VALUE'
+            raise ConfigError(
+                f'{word}: not a ROS argument; write localize --ros-args {step}, see --help'
+            )
 
 
 def _told(error: Exception) -> str:

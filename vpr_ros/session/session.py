@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
-from vpr_ros.core.camera import differs
+from vpr_ros.core.camera import camera_info_topic, differs
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import IDENTITY, checked_pose, compose, invert, said_frames
 from vpr_ros.core.localizing.localizer import Localization, Localizer
@@ -98,6 +98,7 @@ class Session:
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
         self._camera_frames: dict[int, str] = {}  # by camera, of its last image
+        self._calibrates: dict[str, dict[int, str]] = {}  # by topic of calibrations: its cameras
         self._mounted_by_tf: set[int] = set()  # cameras
         self._located_ns: int | None = None  # stamp of the newest image localized
         self._came_ns = 0  # of the newest image, by the node's clock
@@ -433,6 +434,16 @@ class Session:
     def _on_camera_info(self, event: CameraInfoCame) -> Iterator[Answer]:
         cameras = self.localizer.rig.cameras
         told = event.calibration
+        beside = camera_info_topic(event.topic)
+        sharing = self._calibrates.setdefault(beside, {})
+        sharing[event.camera] = event.topic
+        if len(sharing) > 1:
+            yield from self._once(
+                f'{beside} calibrates {" and ".join(sharing.values())}: the poses of a camera '
+                'with another lens are wrong. Publish the images and the camera_info of each '
+                'camera under a name of its own, such as /left/image_raw and /left/camera_info',
+                key=f'shared {beside}',
+            )
         cameras[event.camera] = replace(cameras[event.camera], calibration=told.camera)
         seen_deg = told.field_of_view_deg
         mapped_deg = self.localizer.place_map.header.field_of_view_deg

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpr_ros.cli.command import command
+from vpr_ros.cli.command import Parser, command
 from vpr_ros.cli.options import output_file
 from vpr_ros.core.plurals import by_count, counted
 from vpr_training.data.config import DataConfig
@@ -26,7 +26,7 @@ _BROKEN_SHOWN = 20
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     defaults = DataConfig()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m vpr_training.data',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,6 +4,8 @@ Files, command line and help are made from the dataclasses of `settings`; unknow
 of another type are refused. `python -m vpr_training.train --print_config` prints them all.
 """
 
+import difflib
+import re
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -27,6 +29,8 @@ from vpr_training.runs.settings import TrainConfig
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+_UNKNOWN = re.compile(r'unrecognized arguments: -*([^\s=]+)', re.IGNORECASE)
+_OF_TYPE = re.compile(r'Parser key "(\S+)": Expected an? <class \'(\w+)\'>\. Got value: (.*)')
 _GROUPS = {
     entry.name for entry in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), entry.name))
 }
@@ -55,18 +59,38 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Any:
         words += one.split('=', 1) if one.startswith('--') else [one]
     for word, after in pairwise(words):
         if word == '--config':
-            _require_settings(Path(after))
+            _require_settings(Path(after), _names(parser))
     try:
         return parser.parse_args(argv)
     except ArgumentError as error:
-        raise TrainingError(' '.join(str(error).split())) from error
+        raise TrainingError(_told(' '.join(str(error).split()), _names(parser))) from error
 
 
-def _require_settings(path: Path) -> None:
+def _names(parser: ArgumentParser) -> list[str]:
+    """Names of all settings and flags, such as optimizer.lr."""
+    return [action.dest for action in parser._actions]
+
+
+def _told(said: str, known: Sequence[str]) -> str:
+    """What jsonargparse said, in the words of this project."""
+    if unknown := _UNKNOWN.match(said):
+        return said + _meant(unknown[1], known, prefix='--')
+    if found := _OF_TYPE.fullmatch(said):
+        return f'{found[1]} is {found[3]}, expected {found[2]}'
+    return said
+
+
+def _meant(name: str, known: Sequence[str], *, prefix: str = '') -> str:
+    """Advice on a name that no setting has."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean {prefix}{nearest[0]}?' if nearest else '; see --help'
+
+
+def _require_settings(path: Path, known: Sequence[str]) -> None:
     """Raise TrainingError for a file of settings that jsonargparse cannot read, or never ends to.
 
-    jsonargparse names no file, ends with a traceback where it is not UTF-8, and takes the last of
-    two keys of one name.
+    known: names of settings. jsonargparse names no file, ends with a traceback where it is not
+    UTF-8, and takes the last of two keys of one name.
     """
     try:
         held = parse_yaml(read_bytes(path))
@@ -80,6 +104,11 @@ def _require_settings(path: Path) -> None:
         raise TrainingError(
             f'{path}: {empty[0]} has no settings below it; give some, or remove the line'
         )
+    for key, value in held.items():
+        below = value if key in _GROUPS and isinstance(value, dict) else {}
+        for name in (str(key), *(f'{key}.{inner}' for inner in below)):
+            if name not in known:
+                raise TrainingError(f'{path}: no setting {name}{_meant(name, known)}')
 
 
 def settings(parser: ArgumentParser, arguments: Any, *, source: str) -> TrainConfig:

@@ -3,7 +3,7 @@
 And the teacher that it learns from, where it has one.
 """
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from vpr_ros.core.describing.model import Model
@@ -31,14 +31,14 @@ def started(config: TrainConfig) -> TrainConfig:
     if not config.init or not init.is_dir():
         return config
     network = config_of(Model.open(init, precision='fp32').card, init)
-    for entry in fields(NetworkConfig):
-        wanted, held = (getattr(one, entry.name) for one in (config.network, network))
-        chosen = wanted != getattr(NetworkConfig(), entry.name)
-        if entry.name not in ('frozen_stages', 'weights') and chosen and wanted != held:
-            raise TrainingError(
-                f'{init}: the model is of another architecture: network.{entry.name} is {held}, '
-                f'not {wanted}; leave this setting out, or start from a checkpoint of that network'
-            )
+    wanted, plain = asdict(config.network), asdict(NetworkConfig())
+    chosen = {name: value for name, value in wanted.items() if value != plain[name]}
+    settled = {name: chosen[name] for name in chosen.keys() - {'frozen_stages', 'weights'}}
+    if others := differing(asdict(network), settled):
+        raise TrainingError(
+            f'{init}: the model is of another architecture ({", ".join(others)}); leave these '
+            'settings out, or start from a checkpoint of such a network'
+        )
     network = replace(network, frozen_stages=config.network.frozen_stages)
     network.check(str(init))
     return replace(config, init=str(init), network=network)

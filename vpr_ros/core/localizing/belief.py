@@ -131,12 +131,11 @@ class Belief:
         count = len(self._places)
         self._slots = np.full(count + 2, _USUAL, np.int32)  # row of each block's weights, and
         self._slots[[0, -1]] = _OFF_GRID  # before the first block and behind the last
-        self._blocks: Rows = np.empty(0, np.int64)  # [A] at work, ascending
+        self._blocks = _NONE  # [A] at work, ascending
         # [V, 2 + A, cells]
         self._weight: Array = np.zeros((len(SPEEDS), 2, self._size), np.float32)
         self._weight[:, _USUAL] = 0.5 / (len(SPEEDS) * len(self._grid))
-        self._usual_cells = self._mapped_cells  # that share the usual weight
-        self._closed_cells = 0  # that have none, outside of where the robot is known to be
+        self._let_in(self._places >= 0)
         self._is_restricted = False  # since the last frame
         if self._map.has_all:
             self._put_to_work(np.arange(count))
@@ -252,13 +251,12 @@ class Belief:
         blocks = distinct(cells // self._size)
         if not self._map.has_all:
             self._put_to_work(blocks if len(blocks) <= _MOST_BLOCKS else _NONE)
-        slots = self._slots[cells // self._size + 1]
+        is_open = np.zeros_like(self._is_open)
+        is_open.ravel()[cells] = True
+        self._let_in(is_open)
         allowed = np.zeros(self._weight.shape[1:], np.bool_)
-        allowed[slots, cells % self._size] = True
-        elsewhere_inside = int((slots == _USUAL).sum())
-        allowed[_USUAL] = elsewhere_inside > 0
-        self._closed_cells += self._usual_cells - elsewhere_inside
-        self._usual_cells = elsewhere_inside
+        allowed[_USUAL] = self._usual_cells > 0
+        allowed[_USUAL + 1 :] = self._is_open[self._blocks]
         self._is_restricted = True
         self._weight *= allowed
         if on_map:
@@ -277,8 +275,10 @@ class Belief:
     @property
     def cells(self) -> Array:
         """Weight of each grid cell [M]; with `elsewhere` they sum to one."""
-        weight = self._weight.sum(axis=0)[self._slots[1:-1]]  # [blocks, cells]
+        slots = self._slots[1:-1]
+        weight = self._weight.sum(axis=0)[slots]  # [blocks, cells]
         weight[self._places < 0] = 0
+        weight[(slots == _USUAL)[:, None] & ~self._is_open] = 0
         return np.asarray(weight.ravel()[: len(self._grid)])
 
     def places(self, count: int) -> tuple[Rows, Array]:
@@ -438,8 +438,13 @@ class Belief:
         self._slots[self._blocks + 1] = _USUAL
         self._slots[blocks + 1] = _USUAL + 1 + np.arange(len(blocks))
         self._blocks = blocks
-        at_work = int((self._places[blocks] >= 0).sum())
-        self._usual_cells = max(self._mapped_cells - at_work - self._closed_cells, 0)
+        at_work = int(self._is_open[blocks].sum())
+        self._usual_cells = self._open_cells - at_work  # that share the usual weight
+
+    def _let_in(self, is_open: NDArray[np.bool_]) -> None:
+        """Have the usual weight only where the robot may be: in mapped cells [blocks, cells]."""
+        self._is_open, self._open_cells = is_open, int(np.count_nonzero(is_open))
+        self._use(self._blocks)
 
     def _put_to_work(self, blocks: Rows) -> None:
         """Give further blocks weights of their own, which begin at the usual one."""
@@ -469,10 +474,11 @@ class Belief:
 
     def _open(self) -> None:
         """Share the usual weight with cells that had none."""
-        every = self._usual_cells + self._closed_cells
-        if self._closed_cells:
-            self._weight[:, _USUAL] *= np.float32(self._usual_cells / every)
-        self._usual_cells, self._closed_cells = every, 0
+        if self._open_cells == self._mapped_cells:
+            return
+        before = self._usual_cells
+        self._let_in(self._places >= 0)
+        self._weight[:, _USUAL] *= np.float32(before / max(self._usual_cells, 1))
 
     def _total(self) -> float:
         """Weight on the map, before it is scaled."""

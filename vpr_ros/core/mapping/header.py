@@ -9,7 +9,7 @@ import errno
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +31,13 @@ from vpr_ros.core.errors import DocumentError, MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
 from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
-from vpr_ros.core.mapping.layout import CELL_FILES, GRAPHS_FOLDER, HEADER_NAME, files_of_parts
+from vpr_ros.core.mapping.layout import (
+    CELL_FILES,
+    FIRST_PART,
+    GRAPHS_FOLDER,
+    HEADER_NAME,
+    files_of_parts,
+)
 from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded, version_saying
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.types import Datum
@@ -96,6 +102,7 @@ class MapHeader:
     model_calibration: dict[str, Any] | None = None  # the model's; maps that are changed keep it
     files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
     changes: tuple[Change, ...] = ()  # since it was built, oldest first
+    part_sources: tuple[str, ...] = ()  # the drive of each part; earlier programs did not say
     format_version: int = FORMAT_VERSION
 
     @property
@@ -109,6 +116,20 @@ class MapHeader:
         return files_of_parts(self.files) if self.files else {}
 
     @property
+    def drives(self) -> tuple[str, ...]:
+        """The drive of each part, in the order of the parts.
+
+        Of a map that an earlier program joined or pruned, it is the first drive and how many more.
+        """
+        if self.part_sources:
+            return self.part_sources
+        later = [one.source for one in self.changes if one.source]
+        is_appended = all(one.command.startswith('map append ') for one in self.changes)
+        if is_appended and len(self.parts) == 1 + len(later):
+            return (self.source, *later)
+        return (first_of([self.source, *later]),) * len(self.parts)
+
+    @property
     def graphs(self) -> dict[str, str]:
         """Digests of the files of the landmarks' networks, by their paths within the map."""
         return {
@@ -116,6 +137,11 @@ class MapHeader:
             for name, digest in sorted((self.files or {}).items())
             if name.startswith(GRAPHS_FOLDER)
         }
+
+
+def first_of(drives: Sequence[str]) -> str:
+    """The first of some drives, and how many more there are."""
+    return drives[0] + (f' and {len(drives) - 1} more' if len(drives) > 1 else '')
 
 
 def read_header(folder: Path) -> MapHeader:
@@ -151,6 +177,11 @@ def _content(folder: Path) -> bytes:
         except OSError as error:
             if is_last or error.errno != errno.ENOENT:
                 raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+    if folder.name == HEADER_NAME and folder.is_file():
+        raise MapError(f'{folder}: a file of a map, expected its folder; give {folder.parent}')
+    inner = sorted(str(part.parents[1]) for part in folder.glob(f'*/{FIRST_PART}'))[:3]
+    if inner:
+        raise MapError(f'{folder}: no map here (no {HEADER_NAME}), but in {", ".join(inner)}')
     raise MapError(f'{folder}: no map here (no {HEADER_NAME}); make one with build_map')
 
 
@@ -180,6 +211,7 @@ def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
     settings['cells'] = checked_cells(settings.get('cells'))
     _check_files(settings['files'], folder)
     _check_cells(settings['cells'], settings['files'])
+    settings['part_sources'] = _checked_sources(settings.get('part_sources', []), settings)
     return MapHeader(**settings)
 
 
@@ -215,6 +247,14 @@ def _check_cells(cells: tuple[int, int, int] | None, files: Mapping[str, str]) -
             raise ValueError(f'cells is {said} and {part} has {has}, expected both or neither')
 
 
+def _checked_sources(found: Any, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = len(files_of_parts(settings['files']))
+    is_list = isinstance(found, list) and all(type(one) is str for one in found)
+    if not is_list or len(found) not in (0, parts):
+        raise ValueError(f'part_sources: {found!r}, expected the drive of each part, {parts}')
+    return tuple(found)
+
+
 def write_header(folder: Path, header: MapHeader) -> None:
     """Write map.yaml into a staged map; digests that the header already has are kept."""
     known = header.files or {}
@@ -248,6 +288,7 @@ def _header_bytes(header: MapHeader) -> bytes:
     values = asdict(header)
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
     values |= {'cells': header.cells and list(header.cells)}
+    values |= {'part_sources': list(header.part_sources)}
     values |= {'format_version': version_saying(values)}
     if header.camera is not None:
         values['camera'] = header.camera.as_mapping()

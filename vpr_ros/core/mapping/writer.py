@@ -191,8 +191,8 @@ def build(
     """Yield a writer; when the block ends, the map replaces whatever `folder` held before.
 
     An error or a kill before that, a full disk included, leaves the old map as it was. Raises
-    MapError where the map cannot be written or has no place. `places`, `files` and `made_at` of
-    the header are filled in here. features: of a map with landmarks.
+    MapError where the map cannot be written or has no place. `places`, `files`, `made_at` and
+    `part_sources` of the header are filled in here. features: of a map with landmarks.
     """
     folder = Path(folder)
     size = features.descriptor_size if features else None
@@ -203,4 +203,5 @@ def build(
             write_graphs(staging, features)
         if writer.places == 0:
             raise MapError(f'{folder}: the map was not written, because no image has a pose')
-        write_header(staging, replace(header, files=None, places=writer.places, made_at=now()))
+        built = replace(header, files=None, places=writer.places, made_at=now())
+        write_header(staging, replace(built, part_sources=(header.source,)))
