@@ -38,6 +38,7 @@ from vpr_ros.session.answers import (
     StartGiven,
 )
 from vpr_ros.session.config import SessionConfig
+from vpr_ros.session.counts import Counts
 from vpr_ros.session.events import (
     CameraInfoCame,
     ClockSetBack,
@@ -497,6 +498,13 @@ def test_late_odometry_does_not_bend_map_to_odom(place_map: PlaceMap, late_s: fl
         assert base[0] == pytest.approx(20 + 2 * seconds, abs=0.7)
     said = session.counts.snapshot().facts['odometry']
     assert said == f'20 Hz, {late_s:.2f} s late'
+
+
+def test_latencies_are_percentiles_of_the_last_two_hundred_images() -> None:
+    counts = Counts()
+    for value in (*[1000.0] * 50, *range(200)):
+        counts.took({'judge': float(value)})
+    assert counts.snapshot().latency_ms['judge'] == pytest.approx((99.5, 189.05, 197.01))
 
 
 def wheels(x_m: float, stamp_s: float, *, frames: tuple[str, str] = ('', '')) -> OdometryCame:
