@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -36,7 +36,13 @@ from vpr_ros.core.geometry import (
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.features import FeatureRays, Keypoints, SiftFeatures
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
-from vpr_ros.core.landmarks.resection import Matches, moved_to, resect
+from vpr_ros.core.landmarks.resection import (
+    Matches,
+    _normal_equations,
+    _Sights,
+    moved_to,
+    resect,
+)
 from vpr_ros.core.localizing.confidence import (
     LANDMARKS,
     OBSERVED,
@@ -739,6 +745,60 @@ def test_the_covariance_is_the_scatter_of_repeated_poses(along_m: float) -> None
     scatter, mean = np.cov(np.array(errors).T), np.mean(told, axis=0)
     ratio = np.linalg.eigvals(np.linalg.solve(mean, scatter)).real
     assert ratio.min() > 0.5 and ratio.max() < 1.5
+
+
+def test_the_normal_equations_are_those_of_a_loop_over_sightings() -> None:
+    """Slopes by differences, and each error's covariance from that of its point.
+
+    The last two points are far off, one is behind the camera, and features show two points each.
+    """
+    random = np.random.default_rng(11)
+    count, floor, gate, far_off = 14, 0.002**2, 200.0, 12
+    local = random.uniform([-3, -2, 4], [3, 2, 12], (count, 3))
+    local[3, 2] = -6.0
+    rotation = cv2.Rodrigues(np.array([0.3, -0.8, 0.2]))[0]
+    shift = np.array([0.5, -1.0, 2.0])
+    toward = random.normal(size=(count, 3))
+    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+    along, across = random.uniform(0.01, 0.04, count), random.uniform(1e-4, 1e-3, count)
+    rays = local[:, :2] / local[:, 2:] + random.normal(0, 0.01, (count, 2))
+    rays[far_off:] += 0.9
+    keypoint = np.arange(count) // 2
+    points = (local - shift) @ rotation
+    matches = Matches(rays, points, toward, along, across, keypoint)
+    found = _normal_equations(_Sights.of(matches, floor**0.5), rotation, shift, gate)
+
+    def error(row: int, change: np.ndarray, moved_m: np.ndarray) -> np.ndarray:
+        turn = cv2.Rodrigues(change[3:])[0]
+        x, y, z = turn @ (rotation @ (points[row] + moved_m) + shift) + change[:3]
+        return np.array([x / z, y / z]) - rays[row]
+
+    def slope(function: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
+        steps = 1e-6 * np.eye(size)
+        return np.stack([(function(step) - function(-step)) / 2e-6 for step in steps], axis=1)
+
+    still = np.zeros(6), np.zeros(3)
+    seen, distance, parts = np.zeros(count, bool), np.zeros(count), []
+    for row in range(count):
+        by_point = slope(lambda moved_m, row=row: error(row, still[0], moved_m), 3)
+        by_pose = slope(lambda change, row=row: error(row, change, still[1]), 6)
+        ahead = np.outer(toward[row], toward[row])
+        spread = along[row] * ahead + across[row] * (np.eye(3) - ahead)
+        inverse = np.linalg.inv(by_point @ spread @ by_point.T + floor * np.eye(2))
+        off = error(row, *still)
+        distance[row] = off @ inverse @ off
+        seen[row] = distance[row] < gate and local[row, 2] > 0
+        parts.append((by_pose.T @ inverse @ by_pose, by_pose.T @ inverse @ off))
+    assert not seen[3] and not seen[far_off:].any() and seen.sum() == far_off - 1
+    weight = seen * np.minimum(1, 2.0 / np.sqrt(distance))
+    weight /= [max(seen[keypoint == one].sum(), 1) for one in keypoint]
+    for mine, naive in zip((found.information, found.gradient), zip(*parts, strict=True)):
+        expected = sum(share * part for share, part in zip(weight, naive, strict=True))
+        np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_array_equal(found.inliers, seen)
+    assert found.features == len(np.unique(keypoint[seen])) == 6
+    expected = np.median(distance[seen]) / (2 * np.log(2)) * 22 / (22 - 6)
+    assert found.scale == pytest.approx(max(expected, 22 / 16), rel=1e-3)
 
 
 def test_two_landmarks_of_one_feature_count_as_one() -> None:

@@ -1,5 +1,6 @@
 """A session is driven by a list of events, and its answers are compared; no ROS is needed."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,14 @@ from session_world import (
     texts,
 )
 
-from vpr_ros.core.camera import CameraCalibration
+from vpr_ros.core.camera import Camera, CameraCalibration
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, yaw_quat
+from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
+from vpr_ros.core.localizing.query import Prior
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Frame
 from vpr_ros.session.answers import (
     Corrected,
     CorrectionLost,
@@ -51,7 +55,7 @@ from vpr_ros.session.events import (
 )
 from vpr_ros.session.session import Session
 from vpr_ros.session.tracker import JUMPS, REPETITIONS, State
-from vpr_ros.session.whereabouts import Gps
+from vpr_ros.session.whereabouts import Gps, InitialPose
 
 
 @pytest.fixture(scope='module')
@@ -233,6 +237,18 @@ def test_an_initial_pose_grows_as_the_robot_moves(place_map: PlaceMap) -> None:
     assert isinstance(found[1], NoFix) and isinstance(found[-1], Fix)
 
 
+def test_an_initial_pose_grows_by_what_the_robot_drove_between_images() -> None:
+    """At 2 m/s; an image of another camera that is older adds nothing."""
+    told = InitialPose(Prior(np.zeros(3), 5.0))
+    stamps_s = (100.0, 101.0, 102.0, 101.5, 103.0)
+    priors = [
+        told.prior(round(stamp_s * SECOND), None, timeout_s=3.0, bound_mps=2.0)
+        for stamp_s in stamps_s
+    ]
+    assert [prior.radius_m for prior in priors if prior] == pytest.approx([5, 7, 9, 9, 11])
+    assert told.prior(104 * SECOND, None, timeout_s=3.0, bound_mps=2.0) is None
+
+
 def test_what_the_session_gave_to_other_localizers_is_not_taken_back(
     place_map: PlaceMap,
 ) -> None:
@@ -242,6 +258,8 @@ def test_what_the_session_gave_to_other_localizers_is_not_taken_back(
     assert len(given) == 1
     echo = replace(initial_pose(0.0), map_T_base=given[0].fix.pose)
     assert session.handle(echo) == []
+    other = echo.map_T_base + np.array([0, 1.0, 0, 0, 0, 0, 0])  # of the same height and turn
+    assert 'the search is restricted' in texts(session.handle(replace(echo, map_T_base=other)))
 
 
 def test_with_continuous_off_images_wait_for_a_trigger_and_end_with_a_fix(
@@ -297,6 +315,44 @@ def test_only_seconds_in_a_row_without_a_fix_take_gps_away() -> None:
         assert used.prior(second * SECOND) is not None
         used.learn(outcome, second * SECOND, second * SECOND)
     assert used.prior(8 * SECOND) is None  # 6 s after the first without one
+
+
+def test_gps_that_was_away_has_all_its_seconds_again() -> None:
+    none, used = NoFix(Reason.NOT_SURE, 0.5), Gps()
+    for second in (0, 1, 20, 21):  # seconds of images; GPS does not come from 4 to 18
+        if second < 4 or second > 18:
+            used.take(gps(0.0, second), radius_m=10.0)
+        used.learn(none, second * SECOND, second * SECOND)
+        if second == 1:
+            used.learn(none, 10 * SECOND, 10 * SECOND)
+    assert used.prior(21 * SECOND) is not None
+
+
+def test_gps_that_was_left_out_is_asked_again_where_the_images_tell_nothing() -> None:
+    """And while it is, nobody says that it is not used."""
+    fix, none, used = Fix(IDENTITY, np.eye(6), 0.99, 0), NoFix(Reason.NOT_SURE, 0.5), Gps()
+    for second, outcome in enumerate([fix, *[none] * 6]):
+        used.take(gps(100.0, second), radius_m=10.0)
+        said = used.learn(outcome, second * SECOND, second * SECOND)
+        if second == 0:
+            assert '100 m from the position by the images' in said
+            assert used.contradicts_by_m == pytest.approx(100)
+        assert (used.prior(second * SECOND) is not None) == (second == 6)
+    assert used.contradicts_by_m is None
+
+
+def test_gps_is_timed_by_the_nodes_clock_whatever_stamps_images_have(
+    place_map: PlaceMap,
+) -> None:
+    """The camera counts from its start; GPS and the node know what day it is."""
+    session = session_on(place_map, belief=False, min_similarity=0.9, agreement_radius=3.0)
+    day_s, found = 1.7e9, []
+    for second in range(12):
+        image = replace(image_at(10, 100 + second), came_ns=round((day_s + second) * SECOND))
+        found += outcomes(answers_of(session, [gps(80, day_s + second), image]))
+    assert all(isinstance(outcome, NoFix) for outcome in found[:7])
+    assert isinstance(found[7], Fix)  # GPS had led to none for more than 5 s
+    assert 'not used' in session.counts.snapshot().facts['gps']
 
 
 def test_a_robot_that_gps_has_beside_the_map_may_be_off_it() -> None:
@@ -449,6 +505,127 @@ def test_candidates_have_probabilities_that_fall_and_sum_to_at_most_one(
                 weight = answer.located.candidates.weight
                 assert weight is not None and np.isfinite(weight).all()
                 assert (np.diff(weight) <= 0).all() and weight.sum() < 1 + 1e-5
+
+
+def test_after_a_reset_nothing_of_the_drive_is_left(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    told = travelled(session)
+    moved = [wheels(2.0 * row, 100 + row) for row in range(10)]
+    answers_of(session, [*moved, *drive(range(10, 20)), initial_pose(80.0), gps(80.0, 110)])
+    session.handle(ResetAsked())
+    facts = session.counts.snapshot().facts
+    assert (facts['initial pose'], facts['odometry']) == ('', '')
+    first = image_at(40, 108.9)  # older than the last one
+    found, alone = (outcomes(one.handle(first))[0] for one in (session, session_on(place_map)))
+    assert found.probability == pytest.approx(alone.probability) and told[-1] is None
+    assert session.counts.snapshot().late == 0 and session.counts.snapshot().time_jumps == 0
+
+
+def travelled(session: Session) -> list[float | None]:
+    """What the session tells its localizer of the way since the last image, image by image."""
+    told, step = [], session.localizer.step
+
+    def noting(frame: Frame, **given: Any) -> Localization:
+        told.append(given['travelled_m'])
+        return step(frame, **given)
+
+    session.localizer.step = noting  # type: ignore[method-assign]
+    return told
+
+
+def test_the_way_between_images_is_from_the_newest_one_of_any_camera(
+    place_map: PlaceMap,
+) -> None:
+    """The robot drives 2 m/s; images of the second camera come late, or at the same moment."""
+    session = session_on(place_map, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
+    told = travelled(session)
+    answers_of(session, [wheels(tick / 5, 100 + tick / 10) for tick in range(40)])
+    stamps = [(0, 101.0), (1, 100.8), (0, 102.0), (1, 102.0), (1, 102.5)]
+    answers_of(session, [image_at(10, stamp_s, camera=camera) for camera, stamp_s in stamps])
+    assert told == [None, 0.0, pytest.approx(2.0), 0.0, pytest.approx(1.0)]
+
+
+def test_latencies_of_the_session_are_those_before_and_in_its_decoder(
+    place_map: PlaceMap,
+) -> None:
+    """The image came five seconds before its turn."""
+    session = session_on(place_map, belief=False)
+    session.handle(replace(image_at(10, 100), came_s=time.perf_counter() - 5.0))
+    latency_ms = session.counts.snapshot().latency_ms
+    assert 5000 <= latency_ms['wait'][0] < 9000 and latency_ms['decode'][0] < 1000
+
+
+@pytest.mark.parametrize('when_lost', ['keep', 'stop'])
+def test_a_robot_that_was_carried_gives_others_its_new_place_at_once(
+    place_map: PlaceMap, when_lost: str
+) -> None:
+    """From 12 m to 80 m of the street; its wheels know nothing of it."""
+    session = session_on(
+        place_map, publish_tf=True, publish_initialpose=True, tf_when_lost=when_lost
+    )
+    answers: list[Any] = []
+    for row in range(20):
+        place = row if row < 7 else row + 33
+        answers += answers_of(session, [wheels(2.0 * row, 100 + row), image_at(place, 100 + row)])
+    assert states(answers).count('LOST') == 1 and states(answers)[-1] == 'LOCALIZED'
+    lost = [getattr(answer, 'state', None) for answer in answers].index(State.LOST)
+    corrected = [
+        [answer.map_T_odom[0] for answer in part if isinstance(answer, Corrected)]
+        for part in (answers[:lost], answers[lost:])
+    ]
+    assert corrected[0] == pytest.approx([0.0] * len(corrected[0]), abs=1.0)
+    assert len(corrected[1]) > 2
+    assert corrected[1] == pytest.approx([66.0] * len(corrected[1]), abs=1.0)
+    given = [answer.fix.pose[0] for answer in answers if isinstance(answer, StartGiven)]
+    assert len(given) == 2 and given[0] < 14 and given[1] > 78
+    assert answers.count(CorrectionLost()) == (when_lost == 'stop')
+
+
+@pytest.mark.parametrize('how', ['lost', 'reset', 'paused', 'switched off and on'])
+def test_fixes_that_wait_for_odometry_are_gone_with_what_they_were_part_of(
+    place_map: PlaceMap, how: str
+) -> None:
+    def settings(publish_tf: bool) -> SessionConfig:
+        return SessionConfig(publish_tf=publish_tf, odometry_wait=30.0, max_false_fix_rate=0.2)
+
+    session = session_on(place_map, publish_tf=True, odometry_wait=30.0)
+    answers_of(session, drive(range(10, 20)))
+    assert session.state is State.LOCALIZED
+    if how == 'lost':
+        for row in range(20):
+            session.handle(image_at((50, 5, 35)[row % 3], 110 + row))
+            if session.state is State.LOST:
+                break
+        assert session.state is State.LOST
+    elif how == 'reset':
+        session.handle(ResetAsked())
+    elif how == 'paused':
+        session.pause()
+    else:
+        answers_of(session, [SettingsChanged(settings(False)), SettingsChanged(settings(True))])
+    late = answers_of(session, [wheels(2.0 * row, 100 + row) for row in range(12)])
+    assert not any(isinstance(answer, Corrected) for answer in late)
+
+
+def test_odometry_whose_clock_is_set_back_starts_anew(place_map: PlaceMap) -> None:
+    session = session_on(place_map, publish_tf=True)
+    answers_of(session, [wheels(0.1 * tick, 100 + tick / 10) for tick in range(20)])
+    back = session.handle(wheels(0.0, 50.0))
+    assert back == [CorrectionLost()]
+    answers_of(session, [wheels(0.1 * tick, 50.1 + tick / 10) for tick in range(20)])
+    session.handle(image_at(10, 52))
+    assert session.counts.snapshot().facts['odometry'].startswith('10 Hz')
+
+
+def test_a_second_camera_that_tf_does_not_know_is_told_when_it_is_used(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, mounting_of={}.get, belief=False)
+    answers = session.handle(image_at(10, 100, camera=1, frame='rear'))
+    assert "the mapping camera's mounting" not in texts(answers)
+    assert 'camera 2: its mounting is not known' in texts(answers)
 
 
 def turned(y_m: float, stamp_s: float, *, late_s: float = 0.0) -> OdometryCame:
@@ -611,6 +788,7 @@ def test_switching_tf_off_or_a_clock_set_back_makes_the_correction_unknown(
     session = session_on(place_map, publish_tf=True)
     answers = session.handle(SettingsChanged(SessionConfig(publish_tf=False)))
     assert answers == [CorrectionLost()]
+    assert session.handle(SettingsChanged(SessionConfig(publish_tf=False))) == []
     assert CorrectionLost(clock_was_set_back=True) in session.handle(ClockSetBack(by_s=3.0))
 
 
@@ -671,6 +849,13 @@ def test_a_camera_that_sees_less_than_the_mapping_one_is_told_once(place_map: Pl
     assert 'this camera sees 35 degrees, the map was made with 90' in texts(session.handle(event))
     assert session.handle(event) == []
     assert session.counts.snapshot().facts['field of view, camera/map [deg]'] == '35/90'
+
+
+def test_a_cameras_own_calibration_is_used(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    own = Camera(16, 16, (20.0, 0, 7.5, 0, 20.0, 7.5, 0, 0, 1.0))
+    session.handle(CameraInfoCame('/rear', CameraCalibration(own, 80.0), camera=1))
+    assert [session.localizer.rig.calibration(camera) for camera in (0, 1)] == [None, own]
 
 
 def test_a_pose_of_odometry_that_is_no_pose_is_refused(place_map: PlaceMap) -> None:
