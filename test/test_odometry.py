@@ -97,7 +97,7 @@ def test_the_pace_is_known_while_odometry_comes() -> None:
 
 
 def test_one_long_pause_hardly_changes_the_pace() -> None:
-    """Twenty values weigh in it: 0.1 s, and a twentieth of the 0.5 s that one pose takes longer."""
+    """Twenty values weigh in it: 0.1 s, and a twentieth of the 0.5 s by which one is longer."""
     odometry = Odometry()
     for second in (*np.arange(40) / 10, 4.5):
         odometry.add(round(second * SECOND), pose(0), came_ns=round(second * SECOND))
