@@ -1,13 +1,15 @@
 """Several cameras share one belief: what one cannot tell apart, another can."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from worlds import straight_drive, unit_rows, write_map
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import ConfigError
-from vpr_ros.core.geometry import FORWARD_CAMERA, compose, invert, yaw_quat
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, invert, yaw_quat
 from vpr_ros.core.localizing import rig
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
@@ -61,6 +63,72 @@ def test_a_rear_camera_sees_at_each_place_what_was_mapped_the_other_way(
     assert (np.abs(found - opposite) <= 1).all() and (found >= 0).all()
     there = straight_drive(LENGTH)
     assert (places_seen(there, FORWARD_CAMERA, REAR_CAMERA, radius_m=1.0) == -1).all()
+
+
+@pytest.mark.parametrize(
+    ('away_m', 'turned_deg', 'found'),
+    [(0.9, 0.0, 1), (1.1, 0.0, -1), (0.1, 29.0, 1), (0.1, -29.0, 1), (0.1, 31.0, -1)],
+)
+def test_a_camera_to_the_left_sees_what_was_mapped_near_and_about_that_way(
+    away_m: float, turned_deg: float, found: int
+) -> None:
+    """The first place looks along x, and the second about along y."""
+    left = compose(np.array([0, 0, 0, *yaw_quat(np.pi / 2)]), FORWARD_CAMERA)
+    there = np.array([0, 0, away_m, *yaw_quat(np.pi / 2 + np.radians(turned_deg))])
+    poses = compose(np.array([IDENTITY, there]), FORWARD_CAMERA)
+    poses[:, 0] += 1e5  # far from the origin, where single precision is a centimetre
+    assert places_seen(poses, FORWARD_CAMERA, left, radius_m=1.0).tolist() == [found, -1]
+    right = compose(np.array([0, 0, 0, *yaw_quat(-np.pi / 2)]), FORWARD_CAMERA)
+    assert places_seen(poses, FORWARD_CAMERA, right, radius_m=1.0)[0] == -1
+
+
+def test_robots_are_where_their_cameras_mounting_puts_them_whatever_was_asked_before(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(6)
+    poses = straight_drive(150)
+    poses[:, 3:] = compose(poses, np.array([0, 0, 0, *yaw_quat(0.7)]))[:, 3:]
+    place_map = write_map(tmp_path / 'map', unit_rows(150, SIZE), poses)
+    robot = rig.Rig(place_map, RIG, radius_m=1.0)
+    for _ in range(20):
+        for camera, mounted in enumerate((FORWARD_CAMERA, REAR_CAMERA)):
+            places = random.integers(0, 150, 6)
+            expected = compose(place_map.poses[places], invert(mounted))
+            np.testing.assert_allclose(robot.base_poses(camera, places), expected, atol=1e-9)
+    np.testing.assert_allclose(
+        robot.base_poses(0, np.arange(150)),
+        compose(place_map.poses, invert(FORWARD_CAMERA)),
+        atol=1e-9,
+    )
+
+
+def test_what_a_camera_sees_is_found_anew_when_either_mounting_changes(street: PlaceMap) -> None:
+    robot = rig.Rig(street, RIG, radius_m=2.0)
+    behind = robot.places_seen(1)
+    assert behind is not None and behind[5] >= LENGTH
+    robot.cameras[1] = MountedCamera(FORWARD_CAMERA)  # both look ahead
+    assert robot.places_seen(1) is None
+    robot.cameras[0] = MountedCamera(REAR_CAMERA)  # the first one looks back
+    ahead = robot.places_seen(1)
+    assert ahead is not None and ahead[5] >= LENGTH
+    robot.cameras[0], robot.cameras[1] = RIG
+    np.testing.assert_array_equal(robot.places_seen(1), behind)
+
+
+def test_a_map_without_headings_does_not_tell_cameras_apart(tmp_path: Path) -> None:
+    place_map = write_map(
+        tmp_path / 'map', unit_rows(9, SIZE), straight_drive(9), has_heading=False
+    )
+    assert rig.Rig(place_map, RIG, radius_m=1.0).places_seen(1) is None
+
+
+def test_the_calibration_of_a_camera_is_its_own_else_the_mapping_ones() -> None:
+    mapped, own = (
+        Camera(8, 8, (focal_px, 0, 3.5, 0, focal_px, 3.5, 0, 0, 1.0)) for focal_px in (9.0, 5.0)
+    )
+    place_map = SimpleNamespace(header=SimpleNamespace(camera=mapped))
+    robot = rig.Rig(place_map, [MountedCamera(), MountedCamera(calibration=own)], radius_m=1.0)
+    assert [robot.calibration(0), robot.calibration(1)] == [mapped, own]
 
 
 def test_the_search_in_large_maps_finds_what_comparing_all_finds(
