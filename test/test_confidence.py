@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -374,6 +375,53 @@ def test_the_drive_remembers_what_landmarks_say_of_a_place_that_the_image_matche
         before = belief.cells[places].sum()
         localizer._drive.hear(verdict, said_by_landmarks(nats, observed))
         assert np.sign(np.round(belief.cells[places].sum() - before, 6)) == way
+
+
+@pytest.mark.parametrize(
+    ('elsewhere', 'times', 'reason'),
+    [
+        (0.76, 100.0, Reason.ELSEWHERE),
+        (0.74, 100.0, Reason.NOT_SURE),
+        (0.5, 4.1, Reason.NOT_SURE),
+        (0.5, 3.9, Reason.LOOK_ALIKES),
+        (0.5, 1.1, Reason.LOOK_ALIKES),
+        (0.5, 0.9, Reason.LOOKS_ELSEWHERE),
+        (0.76, 0.9, Reason.ELSEWHERE),
+    ],
+)
+def test_an_answer_is_refused_for_what_the_belief_has_beside_it(
+    localizer: Localizer, elsewhere: float, times: float, reason: Reason
+) -> None:
+    """times: the weight of the answer over that of its rival."""
+    drive = localizer._drive
+    assert drive is not None
+    drive._belief = SimpleNamespace(elsewhere=elsewhere)  # type: ignore[assignment]
+    observed = observe(0.4, 0.8, 1.1, 0.2, rival=0.4 / times)
+    assert drive._doubt(observed) is reason
+
+
+def test_landmarks_change_the_probability_of_an_answer_and_with_it_whether_it_is_a_fix() -> None:
+    """A probability of 0.9 is odds of nine; the answer is a fix from 0.95 on."""
+    observed = observe(0.9, 0.8, 1.1, 0.2, match=0.002, other_match=0.001, rival=1e-9)
+    answer = Fix(np.array([1.0, 2, 3, 0, 0, 0, 1]), np.eye(6), 0.9, 7)
+    refused = NoFix(Reason.LOOK_ALIKES, 0.9)
+    places, none = (
+        np.array([7]),
+        Candidates(np.array([7]), np.ones(1, np.float32), np.ones((1, 7))),
+    )
+
+    def after(outcome: Fix | NoFix, factor: float) -> Fix | NoFix:
+        verdict = Verdict(none, outcome, places, observed, likeliest=answer, least=0.95)
+        return verdict.with_evidence(float(np.log(factor)))
+
+    fix = after(refused, 3.0)
+    assert isinstance(fix, Fix) and fix.pose is answer.pose and fix.place_index == 7
+    assert fix.probability == pytest.approx(27 / 28)
+    assert after(refused, 2.0) == NoFix(Reason.LOOK_ALIKES, pytest.approx(18 / 19))
+    for outcome, reason in ((refused, Reason.LOOK_ALIKES), (answer, Reason.DOES_NOT_FIT)):
+        assert after(outcome, 1 / 3) == NoFix(reason, pytest.approx(0.75))
+    unseen = Verdict(none, answer, places, None, likeliest=answer, least=0.95)
+    assert unseen.with_evidence(-5.0) is answer
 
 
 def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.ndarray) -> None:
