@@ -115,6 +115,18 @@ def test_what_a_camera_sees_is_found_anew_when_either_mounting_changes(street: P
     np.testing.assert_array_equal(robot.places_seen(1), behind)
 
 
+def test_another_radius_counts_at_once_for_what_other_cameras_see(street: PlaceMap) -> None:
+    """The rear camera is half a metre behind the robot, and places lie a metre apart."""
+    localizer = Localizer(None, street, LocalizerConfig(agreement_radius=0.6), cameras=RIG)
+    for radius_m, sees in ((0.6, True), (0.4, False), (0.6, True)):
+        localizer.use(LocalizerConfig(agreement_radius=radius_m))
+        if sees:
+            assert localizer.rig.places_seen(1) is not None
+        else:
+            with pytest.raises(ConfigError, match='camera 2: no place on the map was seen'):
+                localizer.rig.places_seen(1)
+
+
 def test_a_map_without_headings_does_not_tell_cameras_apart(tmp_path: Path) -> None:
     place_map = write_map(
         tmp_path / 'map', unit_rows(9, SIZE), straight_drive(9), has_heading=False
@@ -170,6 +182,44 @@ def test_two_cameras_that_look_the_same_way_count_as_one(street: PlaceMap) -> No
     again = stereo.locate(Query(row, 0, camera=1))
     assert again.candidates.weight is not None and first.candidates.weight is not None
     assert again.candidates.weight.sum() <= first.candidates.weight.sum() + 0.05
+
+
+def test_each_camera_learns_what_is_usual_for_it(street: PlaceMap) -> None:
+    ahead, behind = (Query(unit_rows(1, SIZE)[0], 0, camera=camera) for camera in (0, 1))
+    apart, alike = (
+        Localizer(None, street, CONFIG, cameras=cameras)._drive
+        for cameras in (RIG, [MountedCamera(FORWARD_CAMERA)] * 2)
+    )
+    assert apart is not None and alike is not None
+    assert apart._usual_of(ahead) is not apart._usual_of(behind)
+    assert alike._usual_of(ahead) is alike._usual_of(behind)
+
+
+def test_a_camera_that_would_see_no_place_has_the_mean_similarity(street: PlaceMap) -> None:
+    drive = Localizer(None, street, CONFIG, cameras=RIG)._drive
+    assert drive is not None
+    query = unit_rows(1, SIZE, seed=8)[0]
+    similarities = street.descriptors_of(np.arange(len(street))) @ query
+    expected = [similarities[3], similarities.mean()]
+    found = drive._similarity(query, similarities, np.array([3, -1]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    mean = street.descriptors_of(np.arange(len(street))).mean(axis=0)  # as a large map knows it
+    drive._map = SimpleNamespace(  # type: ignore[assignment]
+        index=street.index, background=SimpleNamespace(mean=mean)
+    )
+    found = drive._similarity(query, None, np.array([3, -1]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_each_camera_learns_what_its_own_images_share(street: PlaceMap) -> None:
+    localizer = Localizer(None, street, CONFIG, cameras=RIG)
+    drive(street, (0, 1), localizer)
+    assert localizer._drive is not None
+    nothing = np.zeros(len(street), np.float32)
+    ahead, behind, none = (
+        localizer._drive._belief.contrast(nothing, camera) for camera in range(3)
+    )
+    assert np.abs(behind - none).max() > 0.01 and np.abs(behind - ahead).max() > 0.01
 
 
 def test_each_image_alone_is_placed_by_its_own_camera(street: PlaceMap) -> None:

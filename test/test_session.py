@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -480,6 +481,19 @@ def test_an_image_asked_about_leaves_the_drive_as_it_was(place_map: PlaceMap) ->
     assert reply.located.candidates.place_index[0] == 50
     assert isinstance(outcomes(session.handle(image_at(20, 110)))[0], Fix)
     assert isinstance(session.handle(LocalizeAsked(0, image_at(BROKEN, 0).read))[-1], Refused)
+
+
+@pytest.mark.parametrize(
+    ('by_cells', 'use_landmarks', 'needed_hw'),
+    [(False, True, None), (False, False, (16, 16)), (True, True, (16, 16))],
+)
+def test_images_are_decoded_in_full_only_where_features_are_looked_for_in_them(
+    place_map: PlaceMap, by_cells: bool, use_landmarks: bool, needed_hw: tuple[int, int] | None
+) -> None:
+    session = session_on(place_map, belief=False, use_landmarks=use_landmarks)
+    verifier = SimpleNamespace(by_cells=by_cells)
+    session.localizer._verifier = verifier  # type: ignore[assignment]
+    assert session.localizer.needed_hw == needed_hw
 
 
 def test_settings_count_from_the_next_image_on(place_map: PlaceMap) -> None:

@@ -191,3 +191,15 @@ def test_what_is_usual_begins_anew_on_a_map_with_another_usual_level(
     query = Query(calibrated.descriptor(20), 0)
     assert leaves._drive._usual_of(query).difference.any()
     assert not other._drive._usual_of(query).difference.any()
+
+
+def test_images_without_cells_tell_nothing_of_what_is_usual(calibrated: PlaceMap) -> None:
+    """Their match is none, which is no low one."""
+    config = LocalizerConfig(max_false_fix_rate=0.1, match_cells=False)
+    localizer = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    for place in range(5, 25):
+        query = Query(calibrated.descriptor(place), place * SECOND, cells=calibrated.cells(place))
+        located = localizer.locate(query)
+        assert located.similar.match is None
+    assert isinstance(located.outcome, Fix) and localizer._drive is not None
+    assert not localizer._drive._usual_of(query).difference.any()
