@@ -36,13 +36,16 @@ from vpr_ros.core.geometry import (
 )
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.features import FeatureRays, Keypoints, SiftFeatures
-from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
+from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks, _View
 from vpr_ros.core.landmarks.resection import (
     Matches,
     Resection,
+    _in_frame,
+    _median,
     _normal_equations,
     _Sights,
     moved_to,
+    refine,
     resect,
 )
 from vpr_ros.core.localizing.confidence import (
@@ -546,6 +549,78 @@ def test_landmarks_are_the_points_that_were_seen_and_know_how_far_off_they_are()
         assert np.median(across[true] / there[numbers[true], 2]) < 0.7 / 500
 
 
+def along_a_wall(
+    points: np.ndarray, centres_m: np.ndarray, *, wrong_px: float = 0.0
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], Poses]:
+    """What views that look along z see of points, without noise; the last one is wrong by some."""
+    seen = []
+    for x_m in centres_m:
+        pixels = (points[:, :2] - [x_m, 0]) / points[:, 2:] * [500, 510] + [320, 240]
+        seen.append((pixels, np.arange(len(points))))
+    seen[-1][0][:, 1] += wrong_px
+    poses = np.zeros((len(centres_m), 7))
+    poses[:, 0], poses[:, 6] = centres_m, 1
+    return seen, poses
+
+
+def test_two_views_fix_points_up_to_where_a_fifth_of_the_distance_is_unsure() -> None:
+    """At 0.3 m apart: 0.7 px of 500, for both views, of 0.3 / z is a fifth at 30 m."""
+    points = np.array([[0.1, 0.2, 5.0], [0, 0, 28.0], [0, 0, 33.0], [0, 0, -1.5]])
+    first, second = made_of(*along_a_wall(points, np.array([0.0, 0.3])))
+    for landmarks, x_m in ((first, 0.0), (second, 0.3)):
+        assert numbers_of(landmarks.descriptors).tolist() == [0, 1]  # none behind
+        np.testing.assert_allclose(landmarks.points_m, points[:2] - [x_m, 0, 0], atol=1e-3)
+        expected = 0.7 / 500 * np.sqrt(2) * points[:2, 2] ** 2 / 0.3
+        np.testing.assert_allclose(landmarks.sigma_m, expected, rtol=0.05)
+
+
+def test_points_that_all_views_see_in_one_direction_are_too_far() -> None:
+    """Two views on either side, up to 0.6 m away: half a degree at 69 m."""
+    points = np.array([[0.6, 0, 60.0], [0.6, 0, 80.0]])
+    found = made_of(*along_a_wall(points, 0.3 * np.arange(5.0)))
+    assert numbers_of(found[2].descriptors).tolist() == [0]
+    expected = 0.7 / 500 * 60**2 / np.sqrt(2 * (0.3**2 + 0.6**2))
+    np.testing.assert_allclose(found[2].sigma_m, expected, rtol=0.05)
+
+
+def test_one_wrong_view_of_five_spoils_no_point() -> None:
+    points = np.array([[0.1, 0.2, 5.0], [0.5, -0.4, 7.0]])
+    found = made_of(*along_a_wall(points, 0.3 * np.arange(5.0), wrong_px=8.0))
+    assert numbers_of(found[2].descriptors).tolist() == [0, 1]
+    np.testing.assert_allclose(found[2].points_m, points - [0.6, 0, 0], atol=1e-3)
+
+
+def test_the_better_known_one_of_depth_and_triangulation_counts() -> None:
+    """Depth says 8.5 m of a point at 8 m, to 0.22 m; five views know it to 0.1 m, two to 0.4 m."""
+    points, depth = np.array([[0.6, 0.2, 8.0]]), np.full((480, 640), 8.5)
+    for centres_m, view, z_m in ((0.3 * np.arange(5.0), 2, 8.0), (np.array([0, 0.3]), 0, 8.5)):
+        landmarks = made_of(*along_a_wall(points, centres_m), depth)[view]
+        assert landmarks.points_m[:, 2] == pytest.approx(z_m, abs=0.01)
+        assert (landmarks.sigma_m[0] < 0.12) == (z_m == 8.0)
+
+
+@pytest.mark.parametrize(('z_m', 'is_wall'), [(1.0, False), (4.0, True)])
+def test_a_slanted_wall_is_no_edge_of_depth(z_m: float, is_wall: bool) -> None:
+    """Over three pixels it comes nearer by 6 cm: a step at one metre, none at four."""
+    depth = np.tile(z_m + 0.03 * (np.arange(640.0) - 320), (480, 1))
+    pixels = np.array([[320.0, 240.0]])
+    (landmarks,) = made_of([(pixels, np.arange(1))], IDENTITY[None], depth)
+    assert len(landmarks) == is_wall
+
+
+def test_a_view_is_matched_with_two_earlier_ones_that_lie_apart() -> None:
+    """Of a slow camera: 0.3 m before, and another 0.3 m before that."""
+    maker = LandmarkMaker(PINHOLE, Labelled([]))
+    nothing = FeatureRays(np.empty((0, 2)), np.empty((0, 4), np.uint8))
+    steps = 0.1 * np.arange(12)
+    views = [
+        _View(IDENTITY + np.append(x_m, np.zeros(6)), nothing, nothing.descriptors, 500.0)
+        for x_m in steps
+    ]
+    maker._views.extend(views[:-1])
+    assert maker._partners(views[-1].pose) == [views[8], views[5]]
+
+
 def test_depth_is_read_where_a_feature_is_and_not_beside_a_step_or_a_hole() -> None:
     columns, rows = np.meshgrid(np.arange(640.0), np.arange(480.0))
     depth = 2 + 0.001 * columns + 0.002 * rows
@@ -813,6 +888,90 @@ def test_the_normal_equations_are_those_of_a_loop_over_sightings() -> None:
     assert found.scale == pytest.approx(max(expected, 22 / 16), rel=1e-3)
 
 
+def spread(random: np.random.Generator) -> np.ndarray:
+    """Any covariance [6, 6]."""
+    root = random.normal(size=(6, 6))
+    return root @ root.T
+
+
+def slope_of(function: Callable[[np.ndarray], Poses]) -> np.ndarray:
+    """Shift and turn about the frame's axes of a pose, by what changes it [6, 6]: differences."""
+    at = function(np.zeros(6))
+
+    def change(by: np.ndarray) -> np.ndarray:
+        pose = function(by)
+        turn = rotation_vector(quat_multiply(pose[3:], quat_conjugate(at[3:])))
+        return np.append(pose[:3] - at[:3], turn)
+
+    return np.stack([(change(by) - change(-by)) / 2e-5 for by in 1e-5 * np.eye(6)], axis=1)
+
+
+def test_covariances_follow_a_pose_into_other_frames() -> None:
+    """From the camera's world to the frame, and on to a body that the camera is fixed to."""
+    random = np.random.default_rng(12)
+    true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
+    camera_T_base = np.append([0.5, 0.2, -0.4], yaw_quat(0.4))
+    covariance, none = spread(random), np.zeros(0, dtype=bool)
+
+    def by_world(change: np.ndarray) -> Poses:
+        moved = np.append(change[:3], quat_of_rotation_vector(change[3:]))
+        return invert(compose(moved, invert(true)))
+
+    slope = slope_of(by_world)
+    np.testing.assert_allclose(
+        _in_frame(covariance, true), slope @ covariance @ slope.T, atol=1e-6
+    )
+
+    def by_camera(change: np.ndarray) -> Poses:
+        turn = quat_of_rotation_vector(change[3:])
+        moved = np.append(true[:3] + change[:3], quat_multiply(turn, true[3:]))
+        return compose(moved, camera_T_base)
+
+    found = moved_to(Resection(true, covariance, none, 0), camera_T_base)
+    slope = slope_of(by_camera)
+    np.testing.assert_allclose(found.pose, compose(true, camera_T_base))
+    np.testing.assert_allclose(found.covariance, slope @ covariance @ slope.T, atol=1e-6)
+
+
+def test_a_covariance_grows_with_what_is_left_of_the_error_and_shrinks_for_no_luck() -> None:
+    """Features are found to 0.7 px; three times as much noise is nine times the variance.
+
+    And somewhat more, as sightings beyond two deviations count less.
+    """
+    random = np.random.default_rng(13)
+    matches = simulated(random, IDENTITY, count=200)
+    exact = matches.points_m[:, :2] / matches.points_m[:, 2:]
+    variances = []
+    for share in (0.0, 0.3, 1.0, 3.0):
+        noisy = replace(matches, rays=exact + share * (matches.rays - exact))
+        found = refine(noisy, IDENTITY, focal_px=500.0)
+        assert found is not None
+        variances.append(np.diag(found.covariance))
+    nothing, little, usual, much = variances
+    np.testing.assert_allclose(little / nothing, 1, atol=0.1)
+    np.testing.assert_allclose(usual / nothing, 1, atol=0.25)
+    assert 9 < np.median(much / nothing) < 18
+
+
+@pytest.mark.parametrize('count', [1, 2, 7, 8])
+def test_a_median_is_numpys(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count)
+    assert _median(values) == pytest.approx(np.median(values))
+
+
+def test_a_rough_start_is_refined_to_the_exact_pose() -> None:
+    true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
+    matches = simulated(np.random.default_rng(14), true)
+    local = compose(
+        invert(true), np.column_stack([matches.points_m, np.tile(IDENTITY[3:], (60, 1))])
+    )
+    matches = replace(matches, rays=local[:, :2] / local[:, 2:3])
+    start = compose(true, np.append([0.01, -0.02, 0.01], yaw_quat(0.004)))
+    found = refine(matches, start, focal_px=500.0)
+    assert found is not None and found.features == 60 == found.inliers.sum()
+    np.testing.assert_allclose(found.pose, true, atol=1e-6)
+
+
 def test_two_landmarks_of_one_feature_count_as_one() -> None:
     matches = simulated(np.random.default_rng(6), IDENTITY, outliers=5)
     once = resect(matches, focal_px=500.0)
@@ -1008,3 +1167,34 @@ def test_matches_are_each_others_nearest() -> None:
     assert len(rows) == 30 and (order[columns] == rows).all()
     flat = np.zeros((64, 64, 3), np.uint8)
     assert len(SiftFeatures().extract(flat).points_px) == 0
+
+
+def rows_of(*values: int) -> FeatureRays:
+    """Features whose descriptors lie along a line, at these distances."""
+    descriptors = np.zeros((len(values), 128), np.uint8)
+    descriptors[:, 0] = values
+    return FeatureRays(np.zeros((len(values), 2)), descriptors)
+
+
+@pytest.mark.parametrize(('next_best', 'matches'), [(13, 1), (12, 0)])
+def test_a_match_is_clearly_nearer_than_the_next_best(next_best: int, matches: int) -> None:
+    """Four fifths of 13 is more than 10, and of 12 less."""
+    rows, columns = SIFT.match(rows_of(0), rows_of(10, next_best))
+    assert len(rows) == len(columns) == matches
+
+
+def test_a_feature_is_matched_with_one_that_has_no_better_match() -> None:
+    rows, columns = SIFT.match(rows_of(0, 1), rows_of(2, 100))
+    assert (rows.tolist(), columns.tolist()) == ([1], [0])
+    assert len(SIFT.match(rows_of(0), rows_of(0))[0]) == 0  # nothing to be clearer than
+
+
+def test_features_of_a_large_image_are_where_those_of_the_small_one_are() -> None:
+    """Each pixel is repeated, and a pixel's middle stands half a pixel inside."""
+    small, _ = rendered.render(CAMERA, MAPPED[0])
+    small = cv2.resize(small, (1000, 500), interpolation=cv2.INTER_LINEAR)
+    large = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)
+    expected, found = (SIFT.extract(image) for image in (small, large))
+    assert len(expected.points_px) > 100
+    np.testing.assert_array_equal(found.descriptors, expected.descriptors)
+    np.testing.assert_allclose(found.points_px, (expected.points_px + 0.5) * 2 - 0.5, atol=1e-3)
