@@ -101,7 +101,18 @@ def test_fields_of_view_differ_by_their_ratio_whichever_is_wider() -> None:
         assert differs(narrow, wide) == differs(wide, narrow) == expected
 
 
-@pytest.mark.parametrize('region', [(0, 0, 0, 0), (0, 0, 640, 480), (200, 150, 640, 480)])
+@pytest.mark.parametrize(
+    'region',
+    [
+        (0, 0, 0, 0),
+        (0, 0, 640, 480),
+        (200, 150, 640, 480),
+        (200, 150, 160, 480),
+        (200, 150, 640, 120),
+        (200, 150, 0, 120),
+        (200, 150, 160, 0),
+    ],
+)
 def test_the_whole_sensor_and_a_region_beyond_it_leave_the_calibration(region) -> None:
     found = read_camera_info(camera_info(SENSOR, size=(640, 480), region=region), rectified=False)
     assert found.camera is not None and found.camera.matrix == tuple(SENSOR)
@@ -113,8 +124,10 @@ def test_the_whole_sensor_and_a_region_beyond_it_leave_the_calibration(region) -
     [
         (camera_info([0.0] * 9), 'K is all zeros'),
         (camera_info([1.0, 0, 0, 0, 1, 0, 0, 0, 1]), 'K has a focal length of 1 pixels'),
+        (camera_info([500, 0, 320, 0, 1.0, 240, 0, 0, 1]), 'K has a focal length of 1 pixels'),
         (camera_info([NAN] * 9), 'K has NaN'),
         (camera_info(distortion=[NAN] * 5), 'D has NaN'),
+        (camera_info(size=(640, 0)), 'it is for images of 640x0 pixels'),
         (camera_info(size=(0, 0)), 'it is for images of 0x0 pixels'),
         (camera_info(model='fisheye', distortion=[0.1] * 4), "'fisheye' with 4 coefficients"),
     ],
@@ -124,8 +137,19 @@ def test_a_calibration_that_is_none_says_why(tmp_path: Path, info, why: str) -> 
     assert found.camera is None
     said = [note for note in found.warnings if note.startswith('/camera/camera_info: ')]
     assert len(said) == 1 and why in said[0]
-    if 'focal length' in why or 'zeros' in why:
+    if info.k[0] in (0, 1):
         assert found.field_of_view_deg is None
+
+
+@pytest.mark.parametrize(
+    ('model', 'count'),
+    [('plumb_bob', 4), ('plumb_bob', 5), ('rational_polynomial', 8), ('equidistant', 4), ('', 0)],
+)
+def test_each_distortion_model_has_its_coefficients(model: str, count: int) -> None:
+    for given, understood in ((count, True), (0, True), (3, False)):
+        message = camera_info(model=model, distortion=[0.01] * given)
+        found = read_camera_info(message, rectified=False)
+        assert (found.camera is not None) == understood
 
 
 def test_the_first_calibration_that_tells_is_taken(tmp_path: Path) -> None:
