@@ -561,6 +561,43 @@ def test_the_way_between_images_is_from_the_newest_one_of_any_camera(
     assert told == [None, 0.0, pytest.approx(2.0), 0.0, pytest.approx(1.0)]
 
 
+def test_the_way_of_a_robot_that_was_paused_is_not_known(place_map: PlaceMap) -> None:
+    """It may have been carried, and its odometry may have started anew somewhere else."""
+    session = session_on(place_map)
+    told = travelled(session)
+    answers_of(session, [wheels(0.0, 100), image_at(10, 100), wheels(2.0, 101)])
+    session.pause()
+    answers_of(session, [wheels(3.0, 101.5), wheels(4.0, 102), image_at(30, 102)])
+    assert told == [None, None]
+
+
+def test_a_calibration_of_other_images_is_told_where_landmarks_would_need_it(
+    place_map: PlaceMap,
+) -> None:
+    """The map's is of 32x16 pixels, and that of the second camera of 16x16."""
+    wide, square = (
+        Camera(width_px, 16, (20.0, 0, 7.5, 0, 20.0, 7.5, 0, 0, 1.0)) for width_px in (32, 16)
+    )
+
+    def said(shape: tuple[int, int], camera: int, *, use_landmarks: bool = True) -> str:
+        session = session_on(place_map, use_landmarks=use_landmarks)
+        cameras = session.localizer.rig.cameras
+        cameras[1] = replace(cameras[1], calibration=square)
+        session.localizer.place_map = SimpleNamespace(  # type: ignore[assignment]
+            has_landmarks=True, header=SimpleNamespace(camera=wide)
+        )
+        frame = Frame(np.zeros((*shape, 3), np.uint8), 0, '', camera)
+        return texts(list(session._compare_size(frame)))
+
+    assert said((16, 32), 0) == said((16, 16), 1) == said((16, 16), 0, use_landmarks=False) == ''
+    assert 'camera 1: the image has 16x16 pixels, but the calibration is for 32x16' in said(
+        (16, 16), 0
+    )
+    assert 'camera 2: the image has 32x16 pixels, but the calibration is for 16x16' in said(
+        (16, 32), 1
+    )
+
+
 def test_latencies_of_the_session_are_those_before_and_in_its_decoder(
     place_map: PlaceMap,
 ) -> None:
