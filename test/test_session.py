@@ -33,7 +33,7 @@ from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Prior
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Frame
+from vpr_ros.core.types import Frame, Poses
 from vpr_ros.session.answers import (
     Corrected,
     CorrectionLost,
@@ -55,6 +55,7 @@ from vpr_ros.session.events import (
     TriggerAsked,
 )
 from vpr_ros.session.session import Session
+from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import JUMPS, REPETITIONS, State
 from vpr_ros.session.whereabouts import Gps, InitialPose
 
@@ -559,6 +560,54 @@ def test_the_way_between_images_is_from_the_newest_one_of_any_camera(
     stamps = [(0, 101.0), (1, 100.8), (0, 102.0), (1, 102.0), (1, 102.5)]
     answers_of(session, [image_at(10, stamp_s, camera=camera) for camera, stamp_s in stamps])
     assert told == [None, 0.0, pytest.approx(2.0), 0.0, pytest.approx(1.0)]
+
+
+def test_two_images_of_one_moment_lie_nowhere_apart_also_without_odometry(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
+    told = travelled(session)
+    answers_of(session, [image_at(10, 100, camera=camera) for camera in (0, 1)])
+    assert told == [None, 0.0]
+
+
+def test_a_mounting_that_a_parameter_gives_is_not_asked_of_tf(place_map: PlaceMap) -> None:
+    session = session_on(place_map, mounting_of={'front': IDENTITY}.get, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[0] = replace(cameras[0], base_T_camera=FORWARD_CAMERA)
+    answers = session.handle(image_at(10, 100, frame='front'))
+    assert texts(answers) == '' and isinstance(outcomes(answers)[0], Fix)
+    np.testing.assert_array_equal(session.localizer.rig.mounting(0), FORWARD_CAMERA)
+
+
+def test_odometry_of_another_program_has_another_origin(place_map: PlaceMap) -> None:
+    session = session_on(place_map, publish_tf=True)
+    first, other = ('odom', 'base_link'), ('odom_combined', 'base_link')
+    told = travelled(session)
+    events = [wheels(0.0, 100, frames=first), image_at(10, 100), wheels(2.0, 101, frames=first)]
+    assert CorrectionLost() not in answers_of(session, events)
+    assert CorrectionLost() in session.handle(wheels(2.2, 101.1, frames=other))
+    answers_of(session, [wheels(4.0, 102, frames=other), image_at(11, 102)])
+    assert told == [None, None]
+
+
+def test_a_correction_is_weighed_by_the_deviation_of_its_fix(place_map: PlaceMap) -> None:
+    """In metres: the root of the variances of x, y and z together."""
+    session = session_on(place_map, publish_tf=True)
+    deviations_m, smooth = [], session._map_T_odom
+
+    class Noting(SmoothTransform):
+        def step(self, map_T_base: Poses, odom_T_base: Poses, sigma_m: float) -> Poses:
+            deviations_m.append(sigma_m)
+            return smooth.step(map_T_base, odom_T_base, sigma_m)
+
+    session._map_T_odom = Noting()
+    for row in range(10):
+        answers = answers_of(session, [wheels(2.0 * row, 100 + row), image_at(row, 100 + row)])
+    variances = np.diag(outcomes(answers)[-1].covariance)[:3]
+    assert deviations_m[-1] ** 2 == pytest.approx(variances.sum())
 
 
 def test_the_way_of_a_robot_that_was_paused_is_not_known(place_map: PlaceMap) -> None:
