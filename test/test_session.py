@@ -873,6 +873,33 @@ def test_odometry_of_another_part_of_the_robot_is_taken_to_its_base(place_map: P
     np.testing.assert_allclose(corrected[-1], [40, 0, 0, 0, 0, 0, 1], atol=1.0)
 
 
+def test_odometry_that_comes_to_be_of_another_part_is_taken_to_its_base_from_there(
+    place_map: PlaceMap,
+) -> None:
+    """First of a mast ahead of the base, then of what is behind it."""
+    parts = {'mast': np.array([3.0, 0, 0, *yaw_quat(np.pi)]), 'rear': IDENTITY.copy()}
+    parts['rear'][0] = -2.0
+    session = Session(
+        session_on(place_map).localizer,
+        SessionConfig(publish_tf=True, max_false_fix_rate=0.2),
+        map_frame='map',
+        base_frame='base_link',
+        mounting_of=parts.get,
+    )
+    answers: list[Any] = []
+    for row in range(16):
+        part = 'mast' if row < 8 else 'rear'
+        odom_T_base = np.array([2.0 * row - 40, 0, 0, 0, 0, 0, 1.0])
+        told = OdometryCame(
+            (100 + row) * SECOND, compose(odom_T_base, parts[part]), frames=('odom', part)
+        )
+        answers += answers_of(session, [told, image_at(row, 100 + row)])
+    corrected = [answer.map_T_odom for answer in answers if isinstance(answer, Corrected)]
+    assert len(corrected) > 10
+    for found in corrected:
+        np.testing.assert_allclose(found, [40, 0, 0, 0, 0, 0, 1], atol=1.0)
+
+
 def test_images_without_a_frame_are_told_where_tf_would_know_the_mounting(
     place_map: PlaceMap,
 ) -> None:

@@ -64,8 +64,9 @@ def test_improbable_frames_in_a_row_lose_it() -> None:
     assert states(AWAY)[0] is State.LOST
 
 
-def test_images_in_a_row_that_look_like_other_places_lose_it() -> None:
-    carried = NoFix(Reason.LOOKS_ELSEWHERE, 0.5)
+@pytest.mark.parametrize('reason', [Reason.LOOKS_ELSEWHERE, Reason.ELSEWHERE])
+def test_images_in_a_row_that_look_like_other_places_or_none_lose_it(reason: Reason) -> None:
+    carried = NoFix(reason, 0.6)
     assert states(*[FIX] * CONFIRMATIONS, *[carried] * PATIENCE)[-1] is State.LOST
 
 
