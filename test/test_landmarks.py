@@ -27,6 +27,7 @@ from vpr_ros.core.geometry import (
     angle_between,
     compose,
     invert,
+    matrix,
     quat_conjugate,
     quat_multiply,
     quat_of_rotation_vector,
@@ -970,6 +971,46 @@ def test_a_rough_start_is_refined_to_the_exact_pose() -> None:
     found = refine(matches, start, focal_px=500.0)
     assert found is not None and found.features == 60 == found.inliers.sum()
     np.testing.assert_allclose(found.pose, true, atol=1e-6)
+
+
+def test_a_start_that_is_a_few_pixels_off_still_sees_its_landmarks() -> None:
+    """It is turned by 2.75 px in the middle of the image, which no feature is off by chance."""
+    matches = simulated(np.random.default_rng(15), IDENTITY)
+    matches = replace(matches, rays=matches.points_m[:, :2] / matches.points_m[:, 2:])
+    turned = quat_of_rotation_vector(np.array([0, 2.75 / 500, 0]))
+    found = refine(matches, np.append(np.zeros(3), turned), focal_px=500.0)
+    assert found is not None and found.features == 60
+    np.testing.assert_allclose(found.pose, IDENTITY, atol=1e-6)
+
+
+@pytest.mark.parametrize(('wrong_px', 'is_inlier'), [(2.0, True), (4.2, False)])
+def test_a_sighting_counts_if_its_error_may_be_chance(wrong_px: float, is_inlier: bool) -> None:
+    """Of errors of 0.7 px in both directions, 99 % are below 2.1 px, and none is beyond 4 px."""
+    matches = simulated(np.random.default_rng(16), IDENTITY, count=200)
+    rays = matches.points_m[:, :2] / matches.points_m[:, 2:]
+    rays[7, 0] += wrong_px / 500
+    found = refine(replace(matches, rays=rays), IDENTITY, focal_px=500.0)
+    assert found is not None and found.inliers[7] == is_inlier and found.inliers.sum() >= 199
+
+
+def test_in_a_turned_frame_a_pose_and_its_covariance_are_turned() -> None:
+    random = np.random.default_rng(17)
+    matches = simulated(random, IDENTITY)
+    turn = quat_of_rotation_vector(np.array([0.5, -0.3, 1.2]))
+    frame = np.append([3.0, -2.0, 1.0], turn)
+    there = replace(
+        matches,
+        points_m=frame[:3] + rotate(np.broadcast_to(turn, (60, 4)), matches.points_m),
+        toward=rotate(np.broadcast_to(turn, (60, 4)), matches.toward),
+    )
+    one, other = (
+        refine(each, start, focal_px=500.0)
+        for each, start in ((matches, IDENTITY), (there, frame))
+    )
+    assert one is not None and other is not None
+    np.testing.assert_allclose(other.pose[:3], compose(frame, one.pose)[:3], atol=1e-6)
+    both = np.kron(np.eye(2), matrix(turn))
+    np.testing.assert_allclose(other.covariance, both @ one.covariance @ both.T, atol=1e-10)
 
 
 def test_two_landmarks_of_one_feature_count_as_one() -> None:
