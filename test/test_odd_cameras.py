@@ -10,7 +10,13 @@ from session_world import image_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map
-from vpr_ros.core.camera import Camera, differs, read_camera_info
+from vpr_ros.core.camera import (
+    Camera,
+    camera_calibration,
+    differs,
+    field_of_view_deg,
+    read_camera_info,
+)
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import open_drive
 from vpr_ros.session.events import CameraInfoCame
@@ -94,6 +100,26 @@ def test_a_scaled_camera_sees_the_same_ray_in_the_same_part_of_the_picture() -> 
         there = (pixels + 0.5) * scale - 0.5  # a pixel's middle stands half a pixel inside
         np.testing.assert_allclose(small.normalized(there), whole.normalized(pixels), atol=1e-9)
     assert whole.focal_px == pytest.approx(np.sqrt(500 * 450))
+
+
+def test_a_fisheye_without_coefficients_turns_pixels_into_angles() -> None:
+    """Equidistant: a ray of 1 rad is one focal length from the middle of the image."""
+    fisheye = Camera(640, 480, (200.0, 0, 320.0, 0, 200.0, 240.0, 0, 0, 1.0), 'equidistant')
+    rays = fisheye.normalized(np.array([[320.0, 240.0], [520.0, 240.0], [320.0, 140.0]]))
+    np.testing.assert_allclose(rays, [[0, 0], [np.tan(1), 0], [0, -np.tan(0.5)]], atol=1e-6)
+
+
+def test_rectified_images_without_a_projection_keep_their_matrix() -> None:
+    found = camera_calibration(
+        160, 120, matrix=GOOD, distortion_model='plumb_bob', distortion=[0.1] * 5, rectified=True
+    )
+    assert found.camera is not None and found.camera.matrix == tuple(GOOD)
+    assert found.camera.distortion == ()
+
+
+def test_an_image_without_a_width_has_no_field_of_view() -> None:
+    assert field_of_view_deg(0, 500.0) is None
+    assert field_of_view_deg(1000, 500.0) == pytest.approx(90)
 
 
 def test_fields_of_view_differ_by_their_ratio_whichever_is_wider() -> None:
