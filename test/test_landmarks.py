@@ -63,6 +63,7 @@ from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.localizing.sightings import Sightings
 from vpr_ros.core.localizing.verify import (
+    Verified,
     Verifier,
     _agree,
     _holds,
@@ -1095,6 +1096,12 @@ def test_in_the_map_a_pose_has_the_errors_that_its_landmarks_share() -> None:
     np.testing.assert_allclose(told.pose, [11, 22, 33, *yaw_quat(0.4)], atol=1e-9)
     floor = [0.004**2] * 3 + [np.radians(0.02) ** 2] * 3
     np.testing.assert_allclose(told.covariance, np.diag(9 * 0.04 + np.array(floor)))
+
+
+def test_the_agreeing_share_is_of_the_best_place_and_the_one_that_says_otherwise() -> None:
+    found = Verified(supported_by(IDENTITY).resection, 0, 50, 30, 40, 10)
+    assert found.agreement == pytest.approx(0.75)
+    assert replace(found, rival_inliers=0).agreement == 1
 
 
 def test_landmarks_that_are_seen_are_known_worst_along_the_rays_of_their_place() -> None:
