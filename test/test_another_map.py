@@ -171,6 +171,19 @@ def test_places_keep_their_weight_and_new_ones_share_half_of_what_is_elsewhere()
     assert told.share_kept(np.array([23, -1])) > 0.9 > 0.1 > told.share_kept(np.array([0, -1]))
 
 
+def test_the_first_place_is_a_place_as_any_other_and_what_is_of_no_place_stays() -> None:
+    weight = np.array([0.6, 0.1, 0.1], np.float32)
+    speeds = np.array([0.25, 0.75], np.float32)
+    before = Standing(weight=weight, elsewhere=0.2, speeds=speeds, stamp_ns=7, held_m=0.3)
+    there = before.on(np.array([2, 0]))
+    np.testing.assert_allclose(there.weight, [0.1, 0.6])
+    assert there.elsewhere == pytest.approx(0.3)
+    assert before.share_kept(np.array([2, 0])) == pytest.approx(0.7 / 0.8)
+    assert (there.stamp_ns, there.held_m) == (7, 0.3) and there.speeds is speeds
+    nowhere = Standing(weight=0 * weight, elsewhere=1.0, speeds=speeds)
+    assert nowhere.share_kept(np.array([0])) == 1.0  # none is lost
+
+
 def test_on_a_map_without_any_known_place_a_belief_knows_what_it_knows_at_its_start(
     old: PlaceMap,
 ) -> None:
