@@ -22,7 +22,7 @@ from vpr_ros.core.localizing.estimate import (
 from vpr_ros.core.localizing.judges import Alone
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
-from vpr_ros.core.localizing.retrieve import Candidates, retrieve
+from vpr_ros.core.localizing.retrieve import Candidates, Sought, retrieve
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
@@ -323,6 +323,24 @@ def test_a_prior_restricts_the_search_to_its_cylinder(place_map: PlaceMap) -> No
         assert len(retrieve(nowhere, place_map, count=5, every_place=every_place).similar) == 0
     floor = replace(prior, height_m=2.0)
     assert not floor.allows(place_map.poses[:, :3]).any()
+
+
+def test_a_prior_is_a_cylinder_that_holds_its_edge() -> None:
+    """5 m around (1, 2), and 2 m above and below 3 m."""
+    inside = [[4, 6, 3], [1, 7, 3], [-4, 2, 3], [1, 2, 5], [1, 2, 1]]
+    outside = [[4.1, 6, 3], [1, 7.1, 3], [4.6, 5.6, 3], [1, 2, 5.1], [1, 2, 0.9]]
+    told = Prior(np.array([1.0, 2.0, 3.0]), 5.0, 2.0)
+    assert told.allows(np.array(inside, dtype=np.float64)).all()
+    assert not told.allows(np.array(outside)).any()
+
+
+def test_what_stands_out_inside_a_prior_is_found_there(place_map: PlaceMap) -> None:
+    """A judge also seeks places like what an image alone has: here place 22 is."""
+    rows = unit_rows(100, 16)
+    query = Query(rows[18], 0, prior=Prior(np.array([20.0, 0, 0]), 3.0))
+    found = retrieve(query, place_map, count=2, sought=Sought(rows[22], 1))
+    assert found.similar.place_index[0] == 18
+    assert found.standing_out is not None and found.standing_out.tolist() == [22]
 
 
 def test_nothing_inside_a_prior_is_told_by_its_source(place_map: PlaceMap) -> None:
