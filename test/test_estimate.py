@@ -334,13 +334,18 @@ def test_a_prior_is_a_cylinder_that_holds_its_edge() -> None:
     assert not told.allows(np.array(outside)).any()
 
 
-def test_what_stands_out_inside_a_prior_is_found_there(place_map: PlaceMap) -> None:
+def test_what_stands_out_is_found_inside_a_prior_and_everywhere_without_one(
+    place_map: PlaceMap,
+) -> None:
     """A judge also seeks places like what an image alone has: here place 22 is."""
     rows = unit_rows(100, 16)
     query = Query(rows[18], 0, prior=Prior(np.array([20.0, 0, 0]), 3.0))
     found = retrieve(query, place_map, count=2, sought=Sought(rows[22], 1))
     assert found.similar.place_index[0] == 18
     assert found.standing_out is not None and found.standing_out.tolist() == [22]
+    anywhere = retrieve(replace(query, prior=None), place_map, count=2, sought=Sought(rows[60], 1))
+    assert anywhere.similar.place_index[0] == 18 and anywhere.standing_out is not None
+    assert anywhere.standing_out.tolist() == [60]
 
 
 def test_nothing_inside_a_prior_is_told_by_its_source(place_map: PlaceMap) -> None:
