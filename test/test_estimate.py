@@ -139,15 +139,17 @@ def test_one_candidate_at_the_edge_of_the_mode_hardly_moves_the_pose() -> None:
     assert 0 < fix_at(found, mode, 0.9, CONFIG, has_heading=True).pose[0] < 0.1
 
 
-@pytest.mark.parametrize(('rank', 'contradicted'), [(2, False), (3, True)])
+@pytest.mark.parametrize(
+    ('rank', 'away_m', 'contradicted'), [(2, 4.9, False), (2, 5.1, True), (3, 4.9, True)]
+)
 def test_an_answer_that_is_not_among_the_three_best_matches_is_contradicted(
-    rank: int, contradicted: bool
+    rank: int, away_m: float, contradicted: bool
 ) -> None:
     """The belief has a similar place at 50 m, too, of less weight."""
     believed = along_x([90.0, 0.0], [0.95, 0.8], weight=[0.2, 0.7], match=[0.0] * 2)
     mode = strongest_mode(believed, CONFIG, has_heading=True)
     x_m = [50.0] * 5
-    x_m[rank] = 4.9
+    x_m[rank] = away_m
     image = along_x(x_m, [0.9] * 5, weight=[0.0] * 5, match=[0.04, 0.03, 0.03, 0.02, 0.01])
     observed = observe_mode(believed, image, mode, CONFIG)
     assert observed[1] == pytest.approx(0.8)  # of the answer, not of the other place
@@ -284,7 +286,8 @@ def test_the_covariance_holds_the_spread_of_the_places_along_the_axes_of_the_map
 def test_the_covariance_of_one_match_is_a_share_of_the_extent_of_a_place() -> None:
     """Descriptors of similarity 0.5 lie 1 apart: half of 5 m, and half of the angle in radians."""
     pose = straight_drive(1)
-    found = Candidates(np.array([0]), np.array([0.5], np.float32), pose, np.ones(1, np.float32))
+    weight = np.array([0.3], np.float32)  # the belief has the rest elsewhere
+    found = Candidates(np.array([0]), np.array([0.5], np.float32), pose, weight)
     mode = strongest_mode(found, CONFIG, has_heading=True)
     fix = fix_at(found, mode, 0.99, CONFIG, has_heading=True)
     half_rad = np.radians(CONFIG.agreement_heading) / 2
