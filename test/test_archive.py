@@ -157,7 +157,7 @@ def test_a_killed_worker_leaves_the_map_as_it_would_be(
 
 
 def test_an_interrupted_archive_goes_on_with_the_piece_that_is_missing(
-    archive: Path, model: Path, tmp_path: Path
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ['--bags', str(archive), '--model', str(model), '--stretch', '3', *PLAIN]
     assert main([*words, '--output', str(tmp_path / 'map')]) == 0
@@ -171,6 +171,15 @@ def test_an_interrupted_archive_goes_on_with_the_piece_that_is_missing(
     assert main([*words, '--output', str(tmp_path / 'map')]) == 0
     after = {path: path.stat().st_ino for path in before}
     assert [before[path] == after[path] for path in sorted(before)] == [True, False, False]
+    assert content(tmp_path / 'map') == first
+    damaged = drives[1] / '0000' / 'parts' / '0000' / 'poses.npy'
+    poses = damaged.read_bytes()
+    damaged.unlink()  # the map holds the same file
+    damaged.write_bytes(poses[:-1] + b'!')
+    capsys.readouterr()
+    assert main([*words, '--output', str(tmp_path / 'map')]) == 2
+    said = capsys.readouterr().err
+    assert f'{damaged}: sha256' in said and f'you can delete {tmp_path / "map.work"}' in said
     assert content(tmp_path / 'map') == first
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,24 @@ def test_leftovers_of_any_name_are_removed(tmp_path: Path, name: str) -> None:
     assert (names(tmp_path), names(tmp_path / name)) == ([name], ['file'])
 
 
+def test_a_folder_that_was_moved_aside_and_replaced_since_is_a_leftover(folder: Path) -> None:
+    aside = folder.with_name('.map.old-0123456789ab')
+    aside.mkdir()
+    (aside / 'older').touch()
+    with staged_folder(folder) as staging:
+        assert names(folder) == ['old']
+        (staging / 'new').touch()
+    assert (names(folder.parent), names(folder)) == (['map'], ['new'])
+
+
+def test_a_file_that_fails_leaves_the_old_one_and_no_litter(tmp_path: Path) -> None:
+    replace_file(tmp_path / 'file', b'old')
+    with pytest.raises(ZeroDivisionError), staged_file(tmp_path / 'file') as staging:
+        staging.write_bytes(b'new')
+        raise ZeroDivisionError
+    assert names(tmp_path) == ['file'] and (tmp_path / 'file').read_bytes() == b'old'
+
+
 def test_a_reader_finds_a_map_at_every_moment_of_its_replacement(
     tmp_path: Path, no_exchange: None
 ) -> None:
@@ -324,6 +343,18 @@ def test_a_map_that_another_program_changes_is_not_calibrated_and_not_built(
     assert names(tmp_path) == ['map'] and names(folder) == ['map.yaml', 'parts']
 
 
+def test_a_lock_says_who_holds_it_and_nothing_of_who_held_it_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['/opt/build_map', *['a_long_name.mcap'] * 1000])
+    lock = folder.parent / '.map.lock'
+    lock.write_text('of a program that was killed ' * 100)
+    with staged_folder(folder):
+        said = lock.read_text()
+    assert said.startswith('build_map a_long_name.mcap') and said.endswith(')')
+    assert len(said) < 500 and f'(process {os.getpid()} on ' in said
+
+
 def test_who_waits_gets_its_turn_after_the_first(folder: Path) -> None:
     order: list[str] = []
 
@@ -398,12 +429,76 @@ def test_where_there_are_no_locks_writing_works_and_nothing_of_others_is_removed
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, 'flock', refuse)
-    (folder.parent / '.map.partial-0123456789ab').mkdir()
+    of_others = ['.file.partial-0123456789ab', '.map.partial-0123456789ab']
+    for name in of_others:
+        (folder.parent / name).mkdir()
     with staged_folder(folder) as staging, staged_folder(folder) as other:
         (staging / 'first').touch()
         (other / 'second').touch()
-    assert names(folder.parent) == ['.map.partial-0123456789ab', 'map']
+    replace_file(folder.parent / 'file', b'new')
+    assert names(folder.parent) == [*of_others, 'file', 'map']
     assert names(folder) == ['first']
+
+
+def test_a_lock_that_its_last_holder_has_just_removed_is_taken_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, taken, calls = folder.parent / '.map.lock', fcntl.flock, []
+
+    def late(descriptor: int, operation: int) -> None:
+        if not calls:
+            lock.unlink()  # between our opening and our locking it
+        calls.append(operation)
+        taken(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, 'flock', late)
+    with staged_folder(folder):
+        assert len(calls) == 2 and str(os.getpid()) in lock.read_text()
+
+
+@pytest.mark.parametrize(
+    ('number', 'is_written'), [(errno.EINVAL, True), (errno.ENOSYS, True), (errno.EIO, False)]
+)
+def test_a_folder_that_no_file_system_syncs_is_written_and_one_on_a_bad_disk_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_written: bool
+) -> None:
+    synced = os.fsync
+
+    def fails(descriptor: int) -> None:
+        if Path(f'/proc/self/fd/{descriptor}').readlink().is_dir():
+            raise OSError(number, os.strerror(number))
+        synced(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', fails)
+    told = nullcontext() if is_written else pytest.raises(OSError, match=os.strerror(number))
+    with told, staged_folder(folder) as staging:
+        (staging / 'new').touch()
+    assert (names(folder.parent), names(folder)) == (['map'], ['new' if is_written else 'old'])
+
+
+@pytest.mark.parametrize('number', [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_who_may_not_lock_a_folder_is_not_sure_to_be_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    opened = os.open
+
+    def refuse(path: str | Path, *given: int) -> int:
+        if str(path).endswith('.lock'):
+            raise OSError(number, os.strerror(number))
+        return opened(path, *given)
+
+    monkeypatch.setattr(os, 'open', refuse)
+    with atomic.only_writer(folder) as is_alone:
+        assert not is_alone
+
+
+def test_a_link_in_place_of_a_lock_leads_nowhere(folder: Path, tmp_path: Path) -> None:
+    """Where others may write, too, somebody could have put it there."""
+    (tmp_path / 'mine').write_text('mine')
+    (folder.parent / '.map.lock').symlink_to(tmp_path / 'mine')
+    with pytest.raises(OSError, match='symbolic'), staged_folder(folder):
+        raise AssertionError
+    assert (tmp_path / 'mine').read_text() == 'mine' and names(folder) == ['old']
 
 
 # Targets ------------------------------------------------------------------------------------

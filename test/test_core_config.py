@@ -42,6 +42,7 @@ def test_every_setting_has_a_sentence_and_every_number_a_range() -> None:
         ('agreement_radius', -1.0, 'expected 0.01 to 1000 m'),
         ('image_transport', 'theora', 'one of raw, compressed'),
         ('base_T_camera', [1.0, 2.0], '2 numbers, expected 7'),
+        ('base_T_camera', '1234567', 'is str, expected list'),
         ('map', 7, 'is int, expected str'),
         ('speed', 1, 'no such setting'),
     ],
@@ -53,3 +54,10 @@ def test_an_illegal_value_is_refused_with_the_reason(name: str, value: object, s
 
 def test_a_whole_number_serves_where_a_fraction_is_expected() -> None:
     assert checked(NodeConfig, {'agreement_radius': 3}).agreement_radius == 3.0
+
+
+def test_a_mounting_is_seven_numbers_and_no_default_is_shared() -> None:
+    mounting = [1, 2, 3, 0, 0, 0, 1]
+    assert checked(NodeConfig, {'base_T_camera': mounting}).base_T_camera == mounting
+    NodeConfig().base_T_camera.append(1.0)
+    assert NodeConfig().base_T_camera == []

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import unit_rows
 
+from vpr_ros.core.intervals import wilson
 from vpr_ros.core.mapping.index import ExactIndex, best_of
 from vpr_ros.core.recall import precision_recall, recall_at, recall_of_ranks
 
@@ -48,6 +49,18 @@ def test_recall_of_a_drive_is_less_sure_than_that_of_as_many_photos() -> None:
     assert alone.at[1] == driven.at[1] == 0.75
     widths = [high - low for low, high in (alone.interval[1], driven.interval[1])]
     assert widths[1] > 1.5 * widths[0]
+
+
+def test_a_photo_tells_for_itself_and_a_frame_with_its_neighbours() -> None:
+    ranks, nothing = np.zeros(200, dtype=np.int64), np.zeros(200, dtype=bool)
+    assert recall_of_ranks(ranks, nothing, (1,)).interval[1] == wilson(1.0, 200)
+    assert recall_of_ranks(ranks, nothing, (1,), least=10).interval[1] == wilson(1.0, 20)
+
+
+def test_full_precision_ends_at_the_first_wrong_answer() -> None:
+    right = np.arange(16) != 10  # 15 of 16, of which ten are surer than the wrong one
+    found = precision_recall(-np.arange(16.0), right, np.ones(16, dtype=bool))
+    assert found is not None and found.recall_at_full_precision == 10 / 16
 
 
 @pytest.mark.parametrize('queries', [1, 7])

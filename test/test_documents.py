@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -17,7 +19,7 @@ from worlds import write_tiny_model
 
 from vpr_ros.core.describing.model import CARD_NAME, Model, write_model
 from vpr_ros.core.describing.onnx_file import needs, require_self_contained
-from vpr_ros.core.documents import MOST_BYTES, parse_json, parse_yaml
+from vpr_ros.core.documents import MOST_BYTES, parse_json, parse_yaml, read_bytes
 from vpr_ros.core.errors import ConfigError, DocumentError, DriveError, ModelError, VprError
 from vpr_ros.core.landmarks.xfeat import XFeatFeatures
 from vpr_ros.drives import open_drive
@@ -103,6 +105,16 @@ def test_the_trainers_reader_is_bounded_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
+def test_a_document_that_is_too_large_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / 'list.yaml'
+    path.write_bytes(b'- 1\n' * (MOST_BYTES // 4))
+    assert len(read_bytes(path)) == MOST_BYTES
+    with path.open('ab') as file:
+        file.write(b'\n')
+    with pytest.raises(DocumentError, match='larger than'):
+        read_bytes(path)
+
+
 def test_a_document_that_never_ends_is_not_read(tmp_path: Path) -> None:
     (tmp_path / 'mounting.yaml').symlink_to('/dev/zero')
     with pytest.raises(DriveError, match='it is not a regular file'):
@@ -232,6 +244,79 @@ def test_a_graph_that_loads_or_needs_anything_else_is_refused(
         Model.open(model.folder)
     with pytest.raises(ModelError, match=rf'xfeat\.onnx: its {said}'):
         XFeatFeatures({'xfeat.onnx': graph})
+
+
+def ways_to(kind: str, message: Any, seen: frozenset = frozenset()) -> Iterator[tuple[Any, ...]]:
+    """The fields that lead from a message of ONNX to one of a kind, none of them twice."""
+    for field in message.fields:
+        if field.message_type is None or field.full_name in seen:
+            continue
+        if field.message_type.name == kind:
+            yield (field,)
+        for rest in ways_to(kind, field.message_type, seen | {field.full_name}):
+            yield field, *rest
+
+
+def at_the_end_of(way: tuple[Any, ...]) -> tuple[onnx.ModelProto, Any]:
+    """A file with one message where a way leads, and that message."""
+    graph = message = onnx.ModelProto()
+    for field in way:
+        held = getattr(message, field.name)
+        message = held.add() if hasattr(held, 'add') else held
+        message.SetInParent()
+    return graph, message
+
+
+def test_wherever_onnx_has_room_for_weights_and_operators_foreign_ones_are_found() -> None:
+    places = {
+        kind: {(way[-1].full_name, *(one.full_name for one in way[:2])): way
+               for way in ways_to(kind, onnx.ModelProto.DESCRIPTOR)}
+        for kind in ('TensorProto', 'NodeProto')
+    }  # fmt: skip
+    assert len(places['TensorProto']) > 10 and len(places['NodeProto']) > 4
+    for way in places['TensorProto'].values():
+        graph, tensor = at_the_end_of(way)
+        require_self_contained(graph.SerializeToString(), source='graph')
+        tensor.data_location = TensorProto.EXTERNAL
+        with pytest.raises(ModelError, match="weights are in the file ''"):
+            require_self_contained(graph.SerializeToString(), source='graph')
+        tensor.ClearField('data_location')
+        tensor.external_data.add(key='location', value='/etc/passwd')
+        with pytest.raises(ModelError, match="weights are in the file '/etc/passwd'"):
+            require_self_contained(graph.SerializeToString(), source='graph')
+    for way in places['NodeProto'].values():
+        graph, node = at_the_end_of(way)
+        node.domain, node.op_type = 'evil', 'Steal'
+        with pytest.raises(ModelError, match="domain 'evil'"):
+            require_self_contained(graph.SerializeToString(), source='graph')
+        node.domain, node.op_type = '', 'EPContext'
+        with pytest.raises(ModelError, match='EPContext loads a compiled file'):
+            require_self_contained(graph.SerializeToString(), source='graph')
+
+
+def test_a_graph_that_is_cut_is_told_before_it_is_run(model: Model) -> None:
+    graph = model.graph.read_bytes()
+    for end in (len(graph) // 2, len(graph) - 1):
+        with pytest.raises(ModelError, match=r'not an ONNX file \(a field of .* beyond the end'):
+            require_self_contained(graph[:end], source='graph')
+
+
+def test_a_graph_of_endless_branches_is_refused() -> None:
+    """Each level is a graph (1) of a node (5) of an attribute (6), by the wire format."""
+
+    def held(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2]) + encode_varint(len(content)) + content
+
+    content = b''
+    for _ in range(3000):
+        content = held(1, held(5, held(6, content)))
+    with pytest.raises(ModelError, match='nested too deeply'):
+        require_self_contained(held(7, content), source='graph')
+
+
+def encode_varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + encode_varint(rest) if rest else bytes([low])
 
 
 def test_functions_that_a_file_brings_itself_are_its_own(model: Model) -> None:

@@ -42,3 +42,13 @@ def test_of_errors_as_the_covariance_says_95_percent_are_inside(count: int) -> N
     errors = random.standard_normal((4000, 3)) @ root.T @ along.T @ along  # elsewhere none
     inside = [is_inside(error, root @ root.T, extent) for error in errors]
     assert np.mean(inside) == pytest.approx(0.95, abs=0.012)
+
+
+@pytest.mark.parametrize(('sigma_m', 'count'), [(0.2, 2), (0.29, 2), (0.31, 1), (0.4, 1)])
+def test_a_direction_counts_where_map_and_drive_vary_by_a_standard_deviation(
+    sigma_m: float, count: int
+) -> None:
+    road = np.zeros((100, 3))
+    road[:, 0] = np.arange(100)
+    road[:, 2] = 0.3 * (-1.0) ** np.arange(100)  # its standard deviation is 0.3 m
+    assert directions(road, sigma_m**2 * METRE) == count

@@ -1,6 +1,7 @@
 """Figures of drives: pooled, in parts, compared, without truth; and the page that shows them."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -12,14 +13,18 @@ import pytest
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, evaluate_bag
-from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, yaw_quat
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.intervals import drive_interval
+from vpr_ros.core.localizing.confidence import reliability
 from vpr_ros.core.localizing.outcome import Reason
+from vpr_ros.core.recall import precision_recall
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.writer import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.figures import by_time, evaluate, pooled
 from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.evaluating.written import write_fixes
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_MAP, OFF_MAP = [3, 4, 5, 6, 7, 8], [20, 21]
@@ -215,7 +220,7 @@ def test_every_kind_of_bag_gives_the_same_figures(world: Path, tmp_path: Path, k
 class Line:
     """A drive along x at 1 m/s, one image a second."""
 
-    name, frame_id, datum, warnings = 'line', 'map', None, ()
+    name, frame_id, datum = 'line', 'map', None
     has_heading = mounting_known = True
     base_T_camera, field_of_view_deg = FORWARD_CAMERA, None
 
@@ -223,7 +228,7 @@ class Line:
         poses = np.tile(FORWARD_CAMERA, (count, 1))
         poses[:, 0] = np.arange(count)
         self.trajectory = Trajectory(np.arange(count) * 10**9, poses)
-        self.count = count
+        self.count, self.warnings = count, []
 
     def __len__(self) -> int:
         return self.count
@@ -283,6 +288,127 @@ def test_figures_equal_a_count_by_hand() -> None:
     twice = pooled([found, found])
     assert twice.recall.at[1] == found.recall.at[1] and twice.recall.queries == 120
     assert twice.time_to_first_fix_s == 1.0
+    without = Line(60)
+    without.has_heading = False  # the map alone has headings
+    found = evaluate(answers, without, Places(), Tolerance(2.0))
+    assert math.isnan(found.heading_error_deg['median'])
+
+
+def made_up(seconds: range, first_fix: int, random: np.random.Generator) -> list[Answer]:
+    """Answers of all kinds: right ones, wrong ones and none, of which not all tell all."""
+    found = []
+    for second in seconds:
+        near, shown, off = (
+            second + random.choice([0.5, 1.9, 2.1, 30.0], count) for count in (20, 20, 1)
+        )
+        fix = at(off[0])
+        fix[2], fix[3:] = 0.4, yaw_quat(random.uniform(-1, 1))
+        has_fix = second >= first_fix and random.random() < 0.6
+        found.append(
+            Answer(
+                second * 10**9,
+                np.array([at(x) for x in near]),
+                fix if has_fix else None,
+                random.random(),
+                {'all': random.random()} | ({'odd': random.random()} if second % 2 else {}),
+                covariance=np.eye(6) * random.choice([0.1, 2.0]) if second % 3 else None,
+                similarity=random.random(),
+                similar=np.array([at(x) for x in shown]),
+                is_calibrated=second % 4 > 0,
+                reason=None if has_fix else list(Reason)[second % 2],
+            )
+        )
+    return found
+
+
+def test_figures_of_two_drives_equal_plain_loops() -> None:
+    """The first drive begins before its poses, the second ends beyond the map."""
+    random = np.random.default_rng(4)
+    given = made_up(range(-3, 40), 6, random), made_up(range(10, 70), 23, random)
+    lines = Line(40), Line(70)
+    found = pooled(
+        [evaluate(own, line, Places(), Tolerance(2.0)) for own, line in zip(given, lines)]
+    )
+    drive, x, rank, single, right, prob, turned, off, inside, told = ([] for _ in range(10))
+    answers = [answer for answer in given[0] if answer.stamp_ns >= 0] + given[1]
+
+    def first_near(poses: np.ndarray, true: float) -> int:
+        near = [row for row, pose in enumerate(poses) if abs(pose[0] - true) <= 2]
+        return near[0] if near else -1
+
+    for row, answer in enumerate(answers):
+        true, fix = answer.stamp_ns / 1e9, answer.pose
+        drive.append(0 if row < 40 else 1)
+        x.append(true)
+        rank.append(first_near(answer.candidates, true))
+        single.append(first_near(answer.similar, true))
+        far = np.inf if fix is None else np.hypot(fix[0] - true, 0.4)
+        off.append(far)
+        right.append(far <= 2)
+        turned.append(0.0 if fix is None else np.degrees(2 * abs(np.arcsin(fix[5]))))
+        prob.append(answer.probability)
+        told.append(fix is not None and answer.covariance is not None)
+        inside.append(told[-1] and abs(fix[0] - true) <= 1.96 * answer.covariance[0, 0] ** 0.5)
+    drive, x, rank, single, right, prob, turned, off, inside, told = map(
+        np.array, (drive, x, rank, single, right, prob, turned, off, inside, told)
+    )
+    fixed, able = np.isfinite(off), x <= 51
+
+    def interval(hits: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+        return drive_interval(hits[rows], drive=drive[rows])
+
+    whole = np.full(100, True)
+    for n in (1, 5, 10, 20):
+        assert found.recall.at[n] == pytest.approx(np.mean((rank >= 0) & (rank < n)))
+        assert found.recall.interval[n] == interval((rank >= 0) & (rank < n), whole)
+        assert found.single_image.at[n] == pytest.approx(np.mean((single >= 0) & (single < n)))
+    assert (found.recall.queries, found.recall.unmatchable) == (100, sum(x > 51))
+    assert (found.provenance.without_pose, found.provenance.frames) == (3, 110)
+    assert found.answered == np.mean(fixed) and found.answered_interval == interval(fixed, whole)
+    assert found.answerable == sum(able)
+    assert found.answered_of_answerable == pytest.approx(np.mean(right[able]))
+    assert found.answered_of_answerable_interval == interval(right, able)
+    assert found.fixes_not_on_map == sum(fixed & ~able) > 0
+    assert found.false_fixes == pytest.approx(np.mean(~right[fixed]))
+    assert found.false_fixes_interval == interval(~right, fixed)
+    for spread, values in ((found.position_error_m, off), (found.heading_error_deg, turned)):
+        expected = np.percentile(values[fixed], [50, 90])
+        assert [spread['median'], spread['p90']] == pytest.approx(expected.tolist())
+    assert found.inside_ellipse == pytest.approx(np.mean(inside[told]))
+    assert found.inside_ellipse_interval == interval(inside, told)
+    waited = [x[fixed & (drive == number)].min() - start for number, start in ((0, 0), (1, 10))]
+    assert found.time_to_first_fix_s == pytest.approx(np.mean(waited)) and min(waited) >= 6
+    calibrated = np.array([answer.is_calibrated for answer in answers])
+    true = np.where(fixed, right, rank == 0)
+    assert found.reliability.error == reliability(prob[calibrated], true[calibrated]).error
+    sure = np.array([answer.similarity for answer in answers])
+    expected = precision_recall(sure, rank == 0, able)
+    assert found.precision_recall.average_precision == expected.average_precision
+    for reason in list(Reason)[:2]:
+        count = sum(answer.reason is reason for answer in answers)
+        assert found.no_fix_reasons[reason.value] == count > 0
+    for stage in ('all', 'odd'):
+        taken = [answer.latency_ms[stage] for answer in answers if stage in answer.latency_ms]
+        assert list(found.latency_ms[stage].values()) == pytest.approx(
+            np.percentile(taken, [50, 95, 99]).tolist()
+        )
+    parts = by_time(found, 20.0)  # since the first query of each drive
+    assert list(parts) == ['0 to 20 s', '20 to 40 s', '40 to 60 s']
+    assert [len(part.answers) for part in parts.values()] == [40, 40, 20]
+    assert all(math.isnan(part.time_to_first_fix_s) for part in parts.values())
+
+
+def test_recall_is_known_of_a_map_of_few_places_and_of_images_that_nothing_answers() -> None:
+    class Three(Places):
+        def __len__(self) -> int:
+            return 3
+
+    answers = [
+        Answer(0, np.empty((0, 7)), None, 0.0, {}, reason=Reason.NOTHING_SEEN),
+        Answer(10**9, np.array([at(40), at(20), at(1)]), None, 0.0, {}),
+    ]
+    found = evaluate(answers, Line(2), Three(), Tolerance(2.0))
+    assert found.recall.at == {1: 0.0, 5: 0.5, 10: 0.5, 20: 0.5}
 
 
 def test_what_a_probability_promises_is_held_against_the_fix_that_it_came_with() -> None:
@@ -340,6 +466,17 @@ def test_the_fixes_are_read_by_evo(world: Path, tmp_path: Path) -> None:
     error.process_data((reference, ours))
     median_m = error.get_statistic(metrics.StatisticsType.median)
     assert median_m == pytest.approx(found['position_error_m']['median'], abs=1e-6)
+
+
+def test_fixes_of_drives_that_share_stamps_are_all_written(tmp_path: Path) -> None:
+    """Simulated drives all begin at zero."""
+    given = [
+        Answer(second * 10**9, np.array([at(x)]), None if x == 5 else at(x), 0.5, {})
+        for second, x in ((0, 1), (1, 3), (0, 2), (1, 4), (2, 5))
+    ]
+    assert write_fixes(tmp_path / 'fixes.tum', given) == 4
+    assert np.loadtxt(tmp_path / 'fixes.tum')[:, :2].tolist() == [[0, 1], [0, 2], [1, 3], [1, 4]]
+    assert write_fixes(tmp_path / 'none.tum', given[-1:]) == 0
 
 
 def test_of_a_bag_that_breaks_off_what_can_be_read_is_measured_and_said(

@@ -17,6 +17,7 @@ from worlds import (
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.image import encode_jpeg, shows_something
+from vpr_ros.core.mapping import files
 from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
@@ -31,6 +32,7 @@ from vpr_ros.map_care.check import (
     find_aliases,
     find_gaps,
     sampled,
+    spacing_m,
 )
 from vpr_ros.map_care.edit import append
 from vpr_ros.map_care.facts import weaknesses
@@ -245,6 +247,42 @@ def test_every_damaged_file_is_named(tmp_path: Path) -> None:
     assert 'names.txt: sha256' in found[0] and 'poses.npy: No such file' in found[1]
     with pytest.raises(MapError, match='no map here'):
         damages(tmp_path)
+
+
+def test_a_bit_that_opening_a_map_does_not_look_at_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large files are opened by 256 samples of 4096 bytes, here of 3 MB: most lies between."""
+    monkeypatch.setattr(files, 'LARGE_BYTES', 1_000_000)
+    header = MapHeader(model_name='test', model_sha256='a' * 64, descriptor_size=32)
+    with build(tmp_path / 'map', header) as writer:
+        for row, pose in enumerate(straight_drive(3)):
+            thumbnail = bytes([row]) * 1_000_000
+            writer.add(drifting_rows(3)[row], pose, stamp_ns=row, name='', thumbnail=thumbnail)
+    path = tmp_path / 'map' / 'parts' / '0000' / 'thumbnails.bin'
+    assert damages(tmp_path / 'map') == []
+    with path.open('r+b') as file:
+        file.seek(8000)  # the second sample begins behind 11 kB
+        file.write(b'!')
+    assert len(PlaceMap.open(tmp_path / 'map')) == 3
+    (found,) = damages(tmp_path / 'map')
+    assert 'thumbnails.bin: sha256' in found
+    with path.open('r+b') as file:
+        file.write(b'!')  # in the first one
+    with pytest.raises(MapError, match=r'thumbnails\.bin: sha256'):
+        PlaceMap.open(tmp_path / 'map')
+
+
+def test_a_route_goes_by_the_stamps_of_its_places(tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(40)
+    poses, rows = straight_drive(40), drifting_rows(40)
+    poses[20:, 0] += 25
+    place_map = write_map(
+        tmp_path / 'map', rows[order], poses[order], stamps_ns=order.astype(np.int64) * 10**9
+    )
+    assert spacing_m(place_map) == pytest.approx(1)
+    (gap,) = find_gaps(place_map, shortest_m=5)
+    assert (order[gap.before], order[gap.after], gap.seconds) == (19, 20, 1.0)
 
 
 @pytest.mark.parametrize(('count', 'most'), [(1, 5), (5, 5), (7, 5), (100, 7)])

@@ -16,6 +16,7 @@ from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.geographic import datum_at, degrees_of
+from vpr_ros.map_care.export import export_csv, export_tum
 from vpr_ros.map_care.facts import table
 
 Capture = pytest.CaptureFixture[str]
@@ -235,6 +236,20 @@ def test_exported_poses_are_the_maps(mapped: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         index.search(queries, 4)[1], place_map.index.search(queries, 4)[1]
     )
+
+
+def test_exported_stamps_keep_nanoseconds(tmp_path: Path) -> None:
+    stamps_ns = np.array([10**9 + 50, 5])  # lines of TUM go by time, rows of a table do not
+    place_map = write_map(
+        tmp_path / 'map', unit_rows(2, 8), straight_drive(2), stamps_ns=stamps_ns
+    )
+    export_tum(place_map, tmp_path / 'poses.tum')
+    lines = [line.split() for line in (tmp_path / 'poses.tum').read_text().splitlines()]
+    assert [line[0] for line in lines] == ['0.000000005', '1.000000050']
+    assert [float(line[1]) for line in lines] == [1.0, 0.0]
+    export_csv(place_map, tmp_path / 'poses.csv')
+    rows = [line.split(',') for line in (tmp_path / 'poses.csv').read_text().splitlines()[1:]]
+    assert [row[1] for row in rows] == ['1.000000050', '0.000000005']
 
 
 def test_exported_thumbnails_are_a_drive_again(world: Path, mapped: Path, tmp_path: Path) -> None:

@@ -138,6 +138,9 @@ def test_a_map_can_take_its_own_place_in_slim(whole: PlaceMap) -> None:
     assert place_map.half_places == 30 and place_map.thumbnail(3) is not None
     with pytest.raises(MapError, match='another program changed the map'):
         slimmed(whole, whole.folder, thumbnails=False)
+    slimmed(place_map, whole.folder, thumbnails=False)
+    slimmer = PlaceMap.open(whole.folder)
+    assert slimmer.half_places == 30 and slimmer.thumbnail(3) is None
 
 
 def test_large_parts_of_halves_have_codes_and_are_read_row_by_row(
@@ -219,6 +222,14 @@ def test_bytes_of_a_place_are_those_on_the_disk(whole: PlaceMap) -> None:
     assert list(kinds) == ['descriptors', 'cells', 'thumbnails', 'the rest']
     million = cost_of_million(whole.header, kinds)
     assert million.disk_bytes == round(1e6 * (on_disk / 30 + 32 + 68))
+
+
+def test_bytes_of_a_map_are_those_of_all_its_parts(whole: PlaceMap, tmp_path: Path) -> None:
+    more = write_map(tmp_path / 'more', -ROWS, straight_drive(30), cells=cell_bits(30))
+    merge([whole, more], tmp_path / 'both')
+    both = PlaceMap.open(tmp_path / 'both')
+    there = sum(path.stat().st_size for path in (both.folder / 'parts').rglob('*.*'))
+    assert sum(bytes_by_kind(both.header, both.folder).values()) == there
 
 
 def test_what_a_robot_holds_is_codes_of_large_parts_and_rows_of_small_ones() -> None:

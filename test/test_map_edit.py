@@ -18,14 +18,20 @@ from waiting import until_begun
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.geometry import angle_between, compose, yaw_quat
+from vpr_ros.core.geometry import FORWARD_CAMERA, angle_between, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping import place_map as place_map_module
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_header
+from vpr_ros.core.mapping.layout import MOST_PARTS, part_name
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.posed_images import PosedImages
+from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.map_care import edit
 from vpr_ros.map_care.edit import append, keep_places, merge
+from vpr_ros.map_care.pruning import prune
+from vpr_ros.map_care.recall import Queries
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +131,17 @@ def test_what_no_map_can_be_opened_with_is_not_written(
     ):
         writer.add(unit_rows(1, 16)[0], straight_drive(1)[0], **place | wrong)
     assert len(PlaceMap.open(folder)) == 20
+
+
+def test_a_map_takes_no_more_recordings_than_four_digits_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert part_name(MOST_PARTS - 1) == 'parts/9999'
+    monkeypatch.setattr(edit, 'MOST_PARTS', 2)
+    add_rows(folder, 5)
+    with pytest.raises(MapError, match='at most 2 recordings'):
+        add_rows(folder, 3)
+    assert len(PlaceMap.open(folder)) == 25
 
 
 def test_an_append_that_fails_leaves_the_map_and_no_litter(folder: Path) -> None:
@@ -296,6 +313,19 @@ def test_geographic_maps_of_one_zone_are_merged_at_the_first_ones_origin(tmp_pat
     np.testing.assert_array_equal(PlaceMap.open(tmp_path / 'b').poses, before)
 
 
+@pytest.mark.parametrize(('higher_m', 'is_told'), [(0.0, False), (0.01, True)])
+def test_a_map_whose_camera_is_mounted_in_another_way_is_named(
+    tmp_path: Path, folder: Path, higher_m: float, is_told: bool
+) -> None:
+    mounting = FORWARD_CAMERA + higher_m * np.eye(7)[2]
+    header = replace(read_header(folder), base_T_camera=tuple(mounting.tolist()), files=None)
+    with build(tmp_path / 'other', header) as writer:
+        writer.add(unit_rows(1, 16, 3)[0], straight_drive(1)[0], stamp_ns=0, name='')
+    notes = merge([PlaceMap.open(folder), PlaceMap.open(tmp_path / 'other')], tmp_path / 'all')
+    said = f'{tmp_path / "other"}: its camera is mounted in another way'
+    assert [note.startswith(said) for note in notes] == [True] * is_told
+
+
 def test_kept_places_are_all_that_is_left(tmp_path: Path, folder: Path) -> None:
     add_rows(folder, 5)
     old = PlaceMap.open(folder)
@@ -319,6 +349,16 @@ def test_a_smaller_map_that_is_declined_or_empty_is_not_written(folder: Path) ->
     with pytest.raises(MapError, match='none of its 20 places would be left'):
         keep_places(old, kept & False, folder)
     assert [path.name for path in folder.parent.iterdir()] == ['map']
+
+
+def test_places_that_were_added_meanwhile_are_not_lost_by_pruning(folder: Path) -> None:
+    old = PlaceMap.open(folder)
+    add_rows(folder, 5)
+    with pytest.raises(MapError, match='another program changed the map'):
+        keep_places(old, np.arange(20) < 4, folder)
+    assert len(PlaceMap.open(folder)) == 25
+    assert keep_places(PlaceMap.open(folder), np.arange(25) < 4, folder)
+    assert len(PlaceMap.open(folder)) == 4
 
 
 def test_redundancy_is_what_comparing_every_place_with_every_kept_one_gives(
@@ -350,3 +390,25 @@ def test_redundancy_is_what_comparing_every_place_with_every_kept_one_gives(
     assert sorted(kept) == np.flatnonzero(keeper == np.arange(count)).tolist()
     assert 50 < len(kept) < 250
     assert set(keeper.tolist()) == set(kept)
+
+
+def test_a_recall_that_falls_by_as_much_as_allowed_is_allowed(tmp_path: Path) -> None:
+    """Of ten queries eight are right before and seven after: 0.8 - 0.7 is more than 0.1 in bits.
+
+    The newest place looks like place 7 and lies 6 m beside it, where it is not right.
+    """
+    rows = np.eye(16, dtype=np.float32)[[*range(10), 7]]
+    rows[10, [7, 15]] = 0.96, 0.28
+    poses = straight_drive(11)
+    poses[:, 0], poses[10, 0] = np.arange(11) * 10.0, 76.0
+    old = write_map(tmp_path / 'map', rows, poses)
+    shown = rows[[*range(8), 0, 0]]  # the last two look like another place
+    asked = Queries(PosedImages(shown, old.base_poses()[:10], old.stamps_ns[:10], None))
+    for allowed, written in ((0.0999, False), (0.1, True)):
+        found = prune(
+            old, tmp_path / 'small', asked, limits=Redundancy(radius_m=7.0),
+            tolerance=Tolerance(5.0), max_recall_drop=allowed,
+        )  # fmt: skip
+        assert (found.redundant, found.before.at[1], found.after.at[1]) == (1, 0.8, 0.7)
+        assert found.written == written == (tmp_path / 'small').exists()
+    assert PlaceMap.open(tmp_path / 'small').poses[-1, 0] == 76.0

@@ -37,6 +37,9 @@ def test_bytes_that_are_no_text_are_written_as_numbers() -> None:
     assert as_text(LATIN) == r'stra\xdfe'
     assert as_text('straße') == 'straße'
     assert as_text('\ud800') == r'\ud800'
+    alone = range(0x80, 0x100)  # no such byte is a character of UTF-8 by itself
+    for one in alone:
+        assert as_text(os.fsdecode(bytes([one]))) == f'\\x{one:x}'
     assert cleaned({LATIN: [LATIN, (LATIN, 1.5, None)]}) == {
         r'stra\xdfe': [r'stra\xdfe', (r'stra\xdfe', 1.5, None)]
     }

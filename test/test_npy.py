@@ -57,6 +57,22 @@ def test_a_single_row_may_be_appended_as_it_is() -> None:
     assert writer.rows == 3
 
 
+def test_a_finished_file_is_read_while_it_is_open_and_can_grow(tmp_path: Path) -> None:
+    path = tmp_path / 'rows.npy'
+    with path.open('wb') as file:
+        writer = NpyWriter(file, ROW, 2)
+        for last in (1, 2, 3):
+            writer.append(np.full(2, last))
+            writer.finish()
+            found = np.load(path, allow_pickle=False)
+            np.testing.assert_array_equal(found[:, 0], range(1, last + 1))
+
+
+def test_a_number_of_rows_that_the_header_has_no_room_for_is_refused() -> None:
+    with pytest.raises(ValueError, match='more than the header'):
+        npy_header(ROW, 10**100, 2)
+
+
 @pytest.fixture
 def cut(tmp_path: Path) -> Path:
     """Three rows and a half, as a kill leaves them."""
@@ -95,6 +111,7 @@ def test_a_finished_file_can_be_gone_on_with_and_rows_beyond_the_most_are_cut(cu
         npy_header(ROW, 0, 5) + bytes(40),
         npy_header(ROW, 0, None) + bytes(40),
         npy_header(np.dtype('<f8'), 0, 4) + bytes(64),
+        npy_header(ROW, 3, 4).replace(b"order': False", b"order': True ") + bytes(48),
     ],
 )
 def test_a_file_of_another_form_is_begun_anew(tmp_path: Path, content: bytes) -> None:

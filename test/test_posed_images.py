@@ -9,6 +9,7 @@ from worlds import picture, unit_rows, write_posed_folder, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.errors import DriveError, ImageError
+from vpr_ros.core.intervals import wilson
 from vpr_ros.core.mapping.index import ExactIndex
 from vpr_ros.core.recall import STANDARD_N
 from vpr_ros.drives import DriveOptions, open_drive
@@ -116,3 +117,12 @@ def test_recall_is_what_a_plain_loop_counts(own: bool) -> None:
             hits[n] += any(right[:n])
     assert found.unmatchable == unmatchable and found.queries == 300
     assert found.at == {n: pytest.approx(count / 300) for n, count in hits.items()}
+
+
+def test_frames_in_a_row_tell_no_more_than_one_in_ten_would_alone() -> None:
+    places, rows = np.zeros((200, 7)), unit_rows(200, 64)
+    places[:, 0], places[:, 6] = np.arange(200), 1.0
+    found = recall_of(
+        PosedImages(rows, places, np.arange(200)), ExactIndex([rows]), places, Tolerance(0.5)
+    )
+    assert (found.at[1], found.interval[1]) == (1.0, wilson(1.0, 20))

@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,6 +21,7 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, write_model
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
+from vpr_training.data.recall_set import RecallSet
 from vpr_training.exporting import recall_gate as gate_module
 from vpr_training.exporting.graph_edits import simplified
 from vpr_training.exporting.quantize import (
@@ -33,8 +36,10 @@ from vpr_training.exporting.recall_gate import (
     Gate,
     Hits,
     RefusedError,
+    Seen,
     accept,
     check_sets,
+    recall_in_pairings,
     refusal,
 )
 
@@ -242,6 +247,8 @@ def answers(queries: int, *, lost: int = 0, gained: int = 0) -> tuple[Hits, Hits
         ({'few': (100, 6, 1), 'many': (900, 2, 2)}, ''),
         # A loss that is no chance is one, however many queries other sets have.
         ({'few': (100, 8, 0), 'many': (2000, 0, 0)}, 'R@1 on few falls by 8.0 points'),
+        # As it would not be if this were the only set: 6 of 6 come by chance in one of 64.
+        ({'few': (100, 6, 0), 'more': (900, 0, 0), 'many': (900, 0, 0), 'most': (900, 0, 0)}, ''),
         # Many small ones that could each be chance are none together.
         ({'a': (100, 3, 0), 'b': (100, 3, 0)}, 'R@1 over all 2 sets falls by 3.0 points'),
         # A single set is all there is.
@@ -250,16 +257,47 @@ def answers(queries: int, *, lost: int = 0, gained: int = 0) -> tuple[Hits, Hits
     ],
 )
 def test_a_loss_counts_over_all_sets_and_on_one_where_it_is_no_chance(
-    sets: dict[str, tuple[int, int, int]], said: str
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, sets: dict[str, tuple[int, int, int]], said: str
 ) -> None:
     seen = {name: answers(n, lost=lost, gained=won) for name, (n, lost, won) in sets.items()}
+    trials = SimpleNamespace(hits=lambda *_: ((name, after) for name, (_, after) in seen.items()))
     reference = {name: before for name, (before, _) in seen.items()}
-    found = {name: after for name, (_, after) in seen.items()}
-    chance = 0.05 / len(sets)
-    alone = [refusal({name: hits}, reference, 1.0, chance=chance) for name, hits in found.items()]
-    together = refusal(found, reference, 1.0)
-    assert next(filter(None, [*alone, together]), '').startswith(said)
-    assert bool(said) == any([*alone, together])
+    monkeypatch.setattr(gate_module, '_attempts', lambda *_: [(b'made', {})])
+    told = pytest.raises(RefusedError, match=f'fp16: {said}') if said else nullcontext()
+    with told:
+        allowing = replace(gate, max_drop=1.0)
+        made, record = gate_module._accepted('fp16', b'', trials, reference, allowing)
+        assert made == b'made' and record.recall_at_1.keys() == sets.keys()
+
+
+def test_what_is_verified_is_held_to_what_was_verified_before() -> None:
+    """Verification finds more: what it finds is no gain of the graph with fewer bits."""
+    found = np.arange(100)
+    reference = {'set': {'alone': found < 50, 'alone_verified': found < 80}}
+    after = {'alone': found < 50, 'on_fp32_map': found < 49, 'alone_verified': found < 60}
+    said = refusal({'set': after}, reference, 1.0)
+    assert said.startswith('R@1 on set with verification falls by 20.0 points (0.800 to 0.600)')
+    assert not refusal({'set': after | {'alone_verified': found < 79}}, reference, 1.0)
+
+
+def test_each_pairing_takes_its_own_map_and_its_own_queries() -> None:
+    """Place 0 answers three queries; the graphs mean opposite things by their descriptors."""
+    one, other = np.eye(8, dtype=np.float32)[:2]
+    images = RecallSet(
+        name='set',
+        database=(Path('0'), Path('1')),
+        queries=(Path('a'), Path('b'), Path('c')),
+        positives=(np.array([0]),) * 3,
+        truth='made up',
+    )
+    own = np.array([other, one]), np.array([other, other, one])
+    reference = np.array([one, other]), np.array([one, one, one])
+    described = [tuple(Seen(rows, None) for rows in each) for each in (own, reference)]
+    assert recall_in_pairings(images, *described) == {
+        'alone': pytest.approx(2 / 3),
+        'on_fp32_map': pytest.approx(1 / 3),
+        'fp32_queries': 0.0,
+    }
 
 
 def test_a_set_without_true_matches_is_no_gate(walk: Path, tmp_path: Path) -> None:

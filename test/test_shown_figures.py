@@ -2,13 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_evaluation import Line, Places, at
 
 from vpr_ros.evaluating.answers import Answer
-from vpr_ros.evaluating.figures import Evaluation, evaluate, pooled
+from vpr_ros.evaluating.ellipse import Extent
+from vpr_ros.evaluating.figures import Evaluation, Provenance, evaluate, pooled
 from vpr_ros.evaluating.judging import Judged
 from vpr_ros.evaluating.shown_figures import FIGURES, as_json, as_table, finite, headline
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -141,6 +143,10 @@ def test_pooled_drives_add_up_what_their_answers_do_not_say() -> None:
     two = pooled([evaluated(), evaluated(count=10)]).provenance
     assert (two.frames, two.unusable, two.dropped) == (30, 4, 6)
     assert (two.database, two.node_latency_ms) == (one.database, one.node_latency_ms)
+    wide = replace(one, has_heading=False, extent=Extent.of(100 * np.eye(3)))
+    for order in ((one, wide), (wide, one)):
+        both = Provenance.joined(order)
+        assert both.extent is wide.extent and not both.has_heading
 
 
 def test_judged_is_made_by_keywords_only() -> None:

@@ -28,7 +28,7 @@ from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
 from vpr_training.runs.run_folder import RunFolder
-from vpr_training.runs.training_loop import Training
+from vpr_training.runs.training_loop import Progress, Training
 from vpr_training.train import main as train
 
 SMALL = (
@@ -626,6 +626,43 @@ def test_the_figure_of_learning_rates_needs_no_data(tmp_path: Path) -> None:
     assert experiments(['--figure=lr', f'--output={tmp_path}']) == 0
     picture = cv2.imread(str(tmp_path / 'figures' / 'learning_rate.png'))
     assert picture is not None and picture.std() > 5
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'history': []},
+        {'history': 'epochs'},
+        {'history': [{'epoch': 4}, 'row']},
+        {'history': [{'epoch': 4, 'loss': 'low'}]},
+        {'history': [{'loss': 1.0}, {'epoch': 4}]},
+        {'epoch': 'four'},
+        {'done': -1},
+        {'best': 'high'},
+        {'best_epoch': None},
+        {'loss_sum': {}},
+        {'order': 3},
+    ],
+)
+def test_progress_that_no_run_can_have_made_is_refused(changed: dict[str, Any]) -> None:
+    right = {'epoch': 4, 'step': 24, 'best': 0.5, 'best_epoch': 4, 'history': [{'epoch': 4}]}
+    Progress(**right).check()
+    with pytest.raises(ValueError, match=r'^progress: '):
+        Progress(**right | changed).check()
+
+
+def test_a_checkpoint_whose_progress_makes_no_sense_is_one_line(
+    tmp_path: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = torch.load(unbroken / 'last.ckpt', weights_only=True)
+    held['progress']['history'] = []
+    shutil.copyfile(unbroken / 'config.yaml', tmp_path / 'config.yaml')
+    torch.save(held, tmp_path / 'last.ckpt')
+    before = (tmp_path / 'last.ckpt').read_bytes()
+    capsys.readouterr()
+    assert train([f'--resume={tmp_path}', '--epochs=5']) == 2
+    assert 'last.ckpt: progress: history has no epoch' in one_line(capsys)
+    assert (tmp_path / 'last.ckpt').read_bytes() == before
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -184,6 +184,32 @@ def test_a_gap_is_not_bridged_but_its_ends_are_known():
     assert known.tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize(('period_s', 'gap_s'), [(0.1, 1.0), (2.0, 5.0), (10.0, 15.0)])
+def test_the_usual_gap_is_two_and_a_half_periods_from_one_second_to_fifteen(period_s, gap_s):
+    drive = straight(*(period_s * np.arange(6)))
+    assert drive.usual_gap_s == pytest.approx(gap_s)
+    holed = straight(*(period_s * np.arange(6)), 5 * period_s + gap_s, 5 * period_s + 3 * gap_s)
+    _, known = holed.at(nanoseconds(5 * period_s + 0.5 * gap_s, 5 * period_s + 2 * gap_s))
+    assert known.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ('moved_m', 'took_s', 'jumps'), [(99, 0.1, 0), (101, 0.5, 1), (101, 0.7, 0), (1499, 10, 0)]
+)
+def test_a_jump_is_far_and_faster_than_any_vehicle(moved_m, took_s, jumps):
+    track = np.tile(IDENTITY, (4, 1))
+    track[2:, 1] = moved_m
+    drive = Trajectory(nanoseconds(0, 1, 1 + took_s, 2 + took_s), track)
+    assert len(drive.jumps) == jumps
+    _, known = drive.at(
+        nanoseconds(0.5, 1, 1 + took_s / 2, 1 + took_s, 1.5 + took_s), max_gap_s=99
+    )
+    assert known.tolist() == [True, True, not jumps, True, True]
+    if jumps:
+        assert str(drive.jumps[0]) == 'by 101 m in 0.50 s, at 1.500 s'
+        assert drive.why_unknown(nanoseconds(1.25)) == '1 within a jump of the position'
+
+
 def test_photos_know_their_own_stamps_only():
     photos = straight(0, 1, 2, interpolates=False)
     _, known = photos.at(nanoseconds(0, 0.5, 1, 1.999, 2, 3), max_gap_s=100.0)
@@ -221,4 +247,7 @@ def test_tum_lines_keep_nanoseconds(tmp_path):
     write_tum(tmp_path / 'path.tum', straight(1700000000.5))
     line = (tmp_path / 'path.tum').read_text().split()
     assert line[0] == '1700000000.500000000'
+    one = Trajectory(np.array([1_700_000_000_000_000_005]), IDENTITY[None])
+    write_tum(tmp_path / 'one.tum', one)
+    assert (tmp_path / 'one.tum').read_text().startswith('1700000000.000000005 0.0')
     assert [float(word) for word in line[1:]] == pytest.approx([1700000000.5, 0, 0, 0, 0, 0, 1])

@@ -31,11 +31,13 @@ def write_figures(path: Path, variants: Sequence[Variant], asked: Mapping[str, A
 def write_fixes(path: Path, answers: Sequence[Answer]) -> int:
     """Write the fixes as TUM lines, by stamp; returns how many there are, which may be none.
 
-    Raises DriveError where the file cannot be written.
+    Drives may share stamps, as simulated ones do; the fixes of all of them are written. Raises
+    DriveError where the file cannot be written.
     """
-    fixes = {answer.stamp_ns: answer.pose for answer in answers if answer.pose is not None}
-    stamps_ns = np.array(sorted(fixes), dtype=np.int64)
-    poses = np.array([fixes[stamp] for stamp in stamps_ns]).reshape(-1, 7)
+    fixes = [(answer.stamp_ns, answer.pose) for answer in answers if answer.pose is not None]
+    fixes.sort(key=lambda fix: fix[0])
+    stamps_ns = np.array([stamp_ns for stamp_ns, _ in fixes], dtype=np.int64)
+    poses = np.array([pose for _, pose in fixes]).reshape(-1, 7)
     with unwritable_as(DriveError, path), staged_file(path) as staging:
         write_tum(staging, Trajectory(stamps_ns, poses))
     return len(fixes)

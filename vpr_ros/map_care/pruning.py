@@ -12,6 +12,8 @@ from vpr_ros.map_care.edit import keep_places
 from vpr_ros.map_care.recall import Queries, map_recall
 from vpr_ros.map_care.redundancy import Redundancy, standing_for
 
+_ROUNDING = 1e-9  # of a difference of two shares, of which as much as allowed is allowed
+
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
@@ -46,7 +48,8 @@ def prune(
 
     def accepts(smaller: PlaceMap) -> bool:
         after.append(map_recall(queries, smaller, tolerance))
-        return before.at[1] - after[0].at[1] <= max_recall_drop and not dry_run
+        fell = before.at[1] - after[0].at[1]
+        return fell <= max_recall_drop + _ROUNDING and not dry_run
 
     written = keep_places(place_map, kept, output, command=command, accepts=accepts)
     return Pruned(int((~kept).sum()), before, after[0], written)

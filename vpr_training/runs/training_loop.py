@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,6 +59,22 @@ class Progress:
     best_epoch: int = 0  # 0: before training
     worse: int = 0  # validations since the best
     history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch
+
+    def check(self) -> None:
+        """Raise ValueError for what no run can have come to."""
+        for entry in fields(self):
+            value, kind = getattr(self, entry.name), type(entry.default)
+            if kind in (int, float, str) and not _is_of(kind, value):
+                raise ValueError(f'progress: {entry.name} is {value!r}')
+        rows: Any = self.history  # a checkpoint may hold anything in its place
+        if not isinstance(rows, list) or not all(map(_is_epoch, rows)):
+            raise ValueError('progress: history is no table of epochs')
+        if self.best is None:
+            return
+        if not _is_of(float, self.best):
+            raise ValueError(f'progress: best is {self.best!r}')
+        if all(row['epoch'] != self.best_epoch for row in self.history):
+            raise ValueError(f'progress: history has no epoch {self.best_epoch}, the best one')
 
 
 class Training:
@@ -153,6 +169,7 @@ class Training:
             progress = held['progress']
             older = {'done': progress['batch'] * self._fabric.world_size}  # they do not say it
             self.progress = Progress(**older | progress)
+            self.progress.check()
             _set_random_state(held['random'])
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             raise TrainingError(f'{source}: {" ".join(str(error).split())[:300]}') from error
@@ -422,6 +439,20 @@ class Training:
             unit='batch',
             disable=None if self._writes else True,
         )
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is a count (int), a figure (float) or text (str)."""
+    if kind is int:
+        return type(value) is int and value >= 0
+    return isinstance(value, str) if kind is str else type(value) in (int, float)
+
+
+def _is_epoch(row: Any) -> bool:
+    """Whether a row of the history is of the form that `_end_epoch` gives it."""
+    return isinstance(row, dict) and all(
+        _is_of(float, value) for value in (row.get('epoch'), *row.values())
+    )
 
 
 def _random_state() -> dict[str, Any]:
