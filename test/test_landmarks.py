@@ -1244,5 +1244,7 @@ def test_features_of_a_large_image_are_where_those_of_the_small_one_are() -> Non
     large = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)
     expected, found = (SIFT.extract(image) for image in (small, large))
     assert len(expected.points_px) > 100
+    reach_px = expected.points_px.max(axis=0)
+    assert 800 < reach_px[0] < 1000 and 400 < reach_px[1] < 500  # (x, y) of a wide image
     np.testing.assert_array_equal(found.descriptors, expected.descriptors)
     np.testing.assert_allclose(found.points_px, (expected.points_px + 0.5) * 2 - 0.5, atol=1e-3)
