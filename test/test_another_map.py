@@ -26,17 +26,20 @@ from session_world import (
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.geometry import FORWARD_CAMERA
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.localizing.belief import SPEEDS, Belief
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.retrieve import Candidates
+from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.localizing.standing import Standing
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.same_places import rows_before
 from vpr_ros.map_care.edit import append, keep_places
 from vpr_ros.session.answers import Answer, Localized, MapChanged, Refused, Replied
-from vpr_ros.session.events import InitialPoseCame, LocalizeAsked, MapOpened
+from vpr_ros.session.config import SessionConfig
+from vpr_ros.session.events import InitialPoseCame, LocalizeAsked, MapOpened, SettingsChanged
 from vpr_ros.session.session import Session
 from vpr_ros.session.tracker import State
 
@@ -168,6 +171,19 @@ def test_places_keep_their_weight_and_new_ones_share_half_of_what_is_elsewhere()
     assert told.share_kept(np.array([23, -1])) > 0.9 > 0.1 > told.share_kept(np.array([0, -1]))
 
 
+def test_the_first_place_is_a_place_as_any_other_and_what_is_of_no_place_stays() -> None:
+    weight = np.array([0.6, 0.1, 0.1], np.float32)
+    speeds = np.array([0.25, 0.75], np.float32)
+    before = Standing(weight=weight, elsewhere=0.2, speeds=speeds, stamp_ns=7, held_m=0.3)
+    there = before.on(np.array([2, 0]))
+    np.testing.assert_allclose(there.weight, [0.1, 0.6])
+    assert there.elsewhere == pytest.approx(0.3)
+    assert before.share_kept(np.array([2, 0])) == pytest.approx(0.7 / 0.8)
+    assert (there.stamp_ns, there.held_m) == (7, 0.3) and there.speeds is speeds
+    nowhere = Standing(weight=0 * weight, elsewhere=1.0, speeds=speeds)
+    assert nowhere.share_kept(np.array([0])) == 1.0  # none is lost
+
+
 def test_on_a_map_without_any_known_place_a_belief_knows_what_it_knows_at_its_start(
     old: PlaceMap,
 ) -> None:
@@ -231,6 +247,20 @@ def test_what_does_not_depend_on_places_is_kept(old: PlaceMap, longer: PlaceMap)
     assert said.facts['initial pose'] == 'restricts the search' and said.localized == 10
     assert session.localizer.rig.cameras == cameras
     assert session.handle(image_at(18, 105))  # older: the clock of the last image is known
+
+
+def test_what_changed_while_the_other_map_was_opened_counts_there(
+    old: PlaceMap, longer: PlaceMap
+) -> None:
+    session = session_on(old)
+    opened = session.localizer.with_map(longer)
+    higher = FORWARD_CAMERA + np.array([0, 0, 1.0, 0, 0, 0, 0])
+    session.localizer.rig.cameras[1] = MountedCamera(higher)
+    session.handle(SettingsChanged(SessionConfig(candidates=7, max_false_fix_rate=0.2)))
+    answers = session.handle(MapOpened(opened, old.id, rows_before(longer, old)))
+    assert isinstance(answers[-1], Replied) and session.localizer is opened
+    assert len(candidates(session.handle(image_at(10, 100))).place_index) == 7
+    np.testing.assert_array_equal(opened.rig.mounting(1), higher)
 
 
 def test_an_initial_pose_may_be_on_the_new_places(old: PlaceMap, longer: PlaceMap) -> None:

@@ -133,6 +133,14 @@ def test_a_map_keeps_where_a_point_is_seen_to_a_hundredth_of_a_pixel() -> None:
     np.testing.assert_allclose(shares_of_image(kept) * [320, 240] - 0.5, points, atol=0.01)
 
 
+def test_a_map_keeps_where_a_point_is_seen_as_two_whole_numbers_of_two_bytes() -> None:
+    """Of the width, then of the height; a feature beyond the image is at its edge."""
+    points = np.array([[-0.5, 9.5], [39.5, -7.0], [19.5, 4.5]], np.float32)
+    kept = CellFeatures().kept(Keypoints(points, np.zeros((3, 128), np.uint8)), (10, 40))
+    expected = np.array([[0, 65535], [65535, 0], [32768, 32768]], '<u2')
+    np.testing.assert_array_equal(kept, expected.view(np.uint8).reshape(3, 4))
+
+
 def test_a_landmark_is_sighted_as_far_from_the_middle_of_its_cell_as_the_map_saw_it(
     tmp_path: Path,
 ) -> None:

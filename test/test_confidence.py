@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
-from vpr_ros.core.localizing.query import Query
+from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.mapping.header import map_id, read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -374,6 +375,110 @@ def test_the_drive_remembers_what_landmarks_say_of_a_place_that_the_image_matche
         before = belief.cells[places].sum()
         localizer._drive.hear(verdict, said_by_landmarks(nats, observed))
         assert np.sign(np.round(belief.cells[places].sum() - before, 6)) == way
+
+
+@pytest.mark.parametrize(
+    ('elsewhere', 'times', 'reason'),
+    [
+        (0.76, 100.0, Reason.ELSEWHERE),
+        (0.74, 100.0, Reason.NOT_SURE),
+        (0.5, 4.1, Reason.NOT_SURE),
+        (0.5, 3.9, Reason.LOOK_ALIKES),
+        (0.5, 1.1, Reason.LOOK_ALIKES),
+        (0.5, 0.9, Reason.LOOKS_ELSEWHERE),
+        (0.76, 0.9, Reason.ELSEWHERE),
+    ],
+)
+def test_an_answer_is_refused_for_what_the_belief_has_beside_it(
+    localizer: Localizer, elsewhere: float, times: float, reason: Reason
+) -> None:
+    """times: the weight of the answer over that of its rival."""
+    drive = localizer._drive
+    assert drive is not None
+    drive._belief = SimpleNamespace(elsewhere=elsewhere)  # type: ignore[assignment]
+    observed = observe(0.4, 0.8, 1.1, 0.2, rival=0.4 / times)
+    assert drive._doubt(observed) is reason
+
+
+def test_landmarks_change_the_probability_of_an_answer_and_with_it_whether_it_is_a_fix() -> None:
+    """A probability of 0.9 is odds of nine; the answer is a fix from 0.95 on."""
+    observed = observe(0.9, 0.8, 1.1, 0.2, match=0.002, other_match=0.001, rival=1e-9)
+    answer = Fix(np.array([1.0, 2, 3, 0, 0, 0, 1]), np.eye(6), 0.9, 7)
+    refused = NoFix(Reason.LOOK_ALIKES, 0.9)
+    places, none = (
+        np.array([7]),
+        Candidates(np.array([7]), np.ones(1, np.float32), np.ones((1, 7))),
+    )
+
+    def after(outcome: Fix | NoFix, factor: float) -> Fix | NoFix:
+        verdict = Verdict(none, outcome, places, observed, likeliest=answer, least=0.95)
+        return verdict.with_evidence(float(np.log(factor)))
+
+    fix = after(refused, 3.0)
+    assert isinstance(fix, Fix) and fix.pose is answer.pose and fix.place_index == 7
+    assert fix.probability == pytest.approx(27 / 28)
+    assert after(refused, 2.0) == NoFix(Reason.LOOK_ALIKES, pytest.approx(18 / 19))
+    for outcome, reason in ((refused, Reason.LOOK_ALIKES), (answer, Reason.DOES_NOT_FIT)):
+        assert after(outcome, 1 / 3) == NoFix(reason, pytest.approx(0.75))
+    unseen = Verdict(none, answer, places, None, likeliest=answer, least=0.95)
+    assert unseen.with_evidence(-5.0) is answer
+
+
+def test_only_the_places_around_an_answer_agree_on_it(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    walk(localizer, list(range(5, 15)), rows)
+    drive, query = localizer._drive, Query(rows[15], 10 * SECOND)
+    assert drive is not None
+    verdict = drive.judge(query, localizer._search(query, drive), localizer.config)
+    assert verdict.agreeing is not None and verdict.agreeing.tolist() == [15]
+    assert len(verdict.candidates) > 1
+
+
+@pytest.mark.parametrize('on_map', [True, False])
+def test_a_robot_is_on_the_map_only_where_its_prior_says_so(
+    localizer: Localizer, on_map: bool
+) -> None:
+    beside = Prior(np.array([200.0, 0, 0]), 15.0, on_map=on_map)
+    localizer.locate(Query(unit_rows(1, 64, seed=9)[0], 0, prior=beside))
+    assert localizer._drive is not None
+    assert (localizer._drive._belief.elsewhere > 0.1) == (not on_map)
+
+
+@pytest.mark.parametrize('belief', [True, False])
+def test_an_image_that_nothing_can_be_told_of_says_why(
+    localizer: Localizer, rows: np.ndarray, belief: bool
+) -> None:
+    localizer.use(LocalizerConfig(belief=belief))
+    beside = Prior(np.array([200.0, 500, 0]), 15.0, excluding=Reason.OUTSIDE_GPS)
+    for query, reason in (
+        (Query(rows[9], 0, prior=beside), Reason.OUTSIDE_GPS),
+        (Query(rows[9], SECOND, shows_something=False), Reason.NOTHING_SEEN),
+    ):
+        outcome = localizer.locate(query).outcome
+        assert isinstance(outcome, NoFix) and outcome.reason is reason
+
+
+@pytest.mark.parametrize(('travelled_m', 'place'), [(0.0, 14), (10.0, 15), (30.0, 17), (None, 15)])
+def test_in_the_dark_a_robot_is_where_odometry_says_else_where_it_would_be(
+    localizer: Localizer, rows: np.ndarray, travelled_m: float | None, place: int
+) -> None:
+    """It has driven from place to place, 10 m each second."""
+    walk(localizer, list(range(5, 15)), rows)
+    dark = Query(rows[50], 10 * SECOND, shows_something=False, travelled_m=travelled_m)
+    assert localizer.locate(dark).candidates.place_index[0] == place
+
+
+def test_a_change_of_settings_forgets_no_drive_unless_the_belief_was_off(
+    localizer: Localizer, rows: np.ndarray
+) -> None:
+    walk(localizer, list(range(5, 30)), rows)
+    drive = localizer._drive
+    localizer.use(LocalizerConfig(candidates=7))
+    assert localizer._drive is drive
+    localizer.use(LocalizerConfig(belief=False))
+    localizer.use(LocalizerConfig())
+    assert localizer._drive is not drive and localizer._drive is not None
 
 
 def test_without_belief_each_image_stands_alone(localizer: Localizer, rows: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from vpr_ros.core.geometry import FORWARD_CAMERA, compose, quat_multiply, yaw_of
 from vpr_ros.core.localizing.confidence import observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
+    agreement,
     drawn_to_matches,
     estimate,
     fix_at,
@@ -21,7 +22,7 @@ from vpr_ros.core.localizing.estimate import (
 from vpr_ros.core.localizing.judges import Alone
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
-from vpr_ros.core.localizing.retrieve import Candidates, retrieve
+from vpr_ros.core.localizing.retrieve import Candidates, Sought, retrieve
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
@@ -69,11 +70,98 @@ def test_a_lone_far_candidate_does_not_drag_the_pose(place_map: PlaceMap) -> Non
 def test_look_alikes_far_apart_give_no_fix(place_map: PlaceMap) -> None:
     outcome = judged(place_map, [10, 90], [0.9, 0.895])
     assert isinstance(outcome, NoFix) and outcome.reason is Reason.CANDIDATES_DISAGREE
+    better = 1 / (1 + np.exp(-0.005 / CONFIG.similarity_scale))
+    assert outcome.probability == pytest.approx(better, rel=1e-4)  # of the one that was refused
+
+
+@pytest.mark.parametrize('scale', [0.001, 0.02, 1.0])
+def test_a_weight_falls_to_one_in_e_with_each_scale_of_similarity(scale: float) -> None:
+    similarity = [0.95, 0.95 - scale, 0.95 - 2 * scale]
+    found = along_x([0.0, 1.0, 2.0], similarity, weight=[0.0] * 3, match=[0.0] * 3)
+    for each in (found, replace(found, match=None)):
+        weight = weighed(each, replace(CONFIG, similarity_scale=scale)).weight
+        assert weight is not None and weight.sum() == pytest.approx(1)
+        np.testing.assert_allclose(weight / weight[0], np.exp([0, -1, -2]), rtol=1e-3)
+
+
+def test_where_cells_match_a_weight_is_a_power_of_similarity_and_match() -> None:
+    found = along_x([0.0, 1.0], [0.8, 0.6], weight=[0.0] * 2, match=[0.04, 0.03])
+    weight = weighed(found, replace(CONFIG, match_power=3.0)).weight
+    assert weight is not None and weight.sum() == pytest.approx(1)
+    assert weight[1] / weight[0] == pytest.approx((0.6 * 0.03 / (0.8 * 0.04)) ** 3, rel=1e-4)
+
+
+def test_the_thresholds_of_one_image_are_the_least_that_is_enough() -> None:
+    """Two places have half of the weight each, and a similarity of 0.5."""
+    apart = along_x([0.0, 50.0], [0.5, 0.5], weight=[0.5, 0.5], match=[0.0] * 2)
+    for least, enough in ((0.5, True), (0.51, False)):
+        for name in ('min_similarity', 'min_agreement'):
+            config = replace(CONFIG, min_similarity=-1.0, min_agreement=0.0)
+            outcome = estimate(apart, replace(config, **{name: least}), has_heading=True)
+            assert isinstance(outcome, Fix) == enough
+
+
+def test_candidates_up_to_the_radius_and_the_angle_agree() -> None:
+    poses = np.zeros((4, 7))
+    poses[:, 0] = [0.0, 5.0, 5.001, 0.0]
+    poses[:, 3:] = yaw_quat(np.radians([0.0, 59.9, 0.0, 60.1]))
+    poses[1, 3:] *= -1  # the same rotation
+    agree = agreement(poses[:1], poses, CONFIG, has_heading=True)
+    assert agree.tolist() == [[True, True, False, False]]
+    assert agreement(poses[:1], poses, CONFIG, has_heading=False)[0].tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_rival_is_a_group_of_its_own() -> None:
+    """Of 0.4 at 0 m, 0.3 at 4 m and 0.3 at 8 m, the mode is around 4 m, and no group is left.
+
+    Around 50 m there are two more: what the mode has is not theirs.
+    """
+    near = along_x([4.0, 0.0, 8.0], [0.9] * 3, weight=[0.3, 0.4, 0.3], match=[0.0] * 3)
+    mode = strongest_mode(near, CONFIG, has_heading=True)
+    assert (mode.weight, mode.rival) == (pytest.approx(1), 0)
+    x_m = [4.0, 0.0, 8.0, 50.0, 53.0, 12.9]
+    more = along_x(x_m, [0.9] * 6, weight=[0.2, 0.3, 0.1, 0.1, 0.1, 0.15], match=[0.0] * 6)
+    mode = strongest_mode(more, CONFIG, has_heading=True)
+    assert mode.agreeing.tolist() == [True] * 3 + [False] * 3
+    assert (mode.weight, mode.rival) == (pytest.approx(0.6), pytest.approx(0.2))
+
+
+def test_one_candidate_at_the_edge_of_the_mode_hardly_moves_the_pose() -> None:
+    """The plain mean would be 1.1 m off; places this similar are half a metre wide."""
+    found = along_x([0.0, 0.0, 0.0, 4.5], [0.98] * 4, weight=[0.25] * 4, match=[0.0] * 4)
+    mode = strongest_mode(found, CONFIG, has_heading=True)
+    assert mode.agreeing.all()
+    assert 0 < fix_at(found, mode, 0.9, CONFIG, has_heading=True).pose[0] < 0.1
+
+
+@pytest.mark.parametrize(
+    ('rank', 'away_m', 'contradicted'), [(2, 4.9, False), (2, 5.1, True), (3, 4.9, True)]
+)
+def test_an_answer_that_is_not_among_the_three_best_matches_is_contradicted(
+    rank: int, away_m: float, contradicted: bool
+) -> None:
+    """The belief has a similar place at 50 m, too, of less weight."""
+    believed = along_x([90.0, 0.0], [0.95, 0.8], weight=[0.2, 0.7], match=[0.0] * 2)
+    mode = strongest_mode(believed, CONFIG, has_heading=True)
+    x_m = [50.0] * 5
+    x_m[rank] = away_m
+    image = along_x(x_m, [0.9] * 5, weight=[0.0] * 5, match=[0.04, 0.03, 0.03, 0.02, 0.01])
+    observed = observe_mode(believed, image, mode, CONFIG)
+    assert observed[1] == pytest.approx(0.8)  # of the answer, not of the other place
+    assert (observed[-1] <= 0) == contradicted
+    without = observe_mode(believed, replace(image, match=None), mode, CONFIG)
+    assert without[-1] > 0  # similarity alone contradicts nothing
 
 
 def test_a_crowd_of_agreeing_candidates_outvotes_the_single_best(place_map: PlaceMap) -> None:
     fix = fix_of(place_map, [10, 60, 61, 62, 59], [0.9, 0.895, 0.894, 0.893, 0.89])
     assert 58 < fix.pose[0] < 63
+    assert fix.place_index == 60  # the most similar one of the crowd
 
 
 def test_nothing_similar_gives_no_fix(place_map: PlaceMap) -> None:
@@ -198,7 +286,8 @@ def test_the_covariance_holds_the_spread_of_the_places_along_the_axes_of_the_map
 def test_the_covariance_of_one_match_is_a_share_of_the_extent_of_a_place() -> None:
     """Descriptors of similarity 0.5 lie 1 apart: half of 5 m, and half of the angle in radians."""
     pose = straight_drive(1)
-    found = Candidates(np.array([0]), np.array([0.5], np.float32), pose, np.ones(1, np.float32))
+    weight = np.array([0.3], np.float32)  # the belief has the rest elsewhere
+    found = Candidates(np.array([0]), np.array([0.5], np.float32), pose, weight)
     mode = strongest_mode(found, CONFIG, has_heading=True)
     fix = fix_at(found, mode, 0.99, CONFIG, has_heading=True)
     half_rad = np.radians(CONFIG.agreement_heading) / 2
@@ -237,6 +326,29 @@ def test_a_prior_restricts_the_search_to_its_cylinder(place_map: PlaceMap) -> No
         assert len(retrieve(nowhere, place_map, count=5, every_place=every_place).similar) == 0
     floor = replace(prior, height_m=2.0)
     assert not floor.allows(place_map.poses[:, :3]).any()
+
+
+def test_a_prior_is_a_cylinder_that_holds_its_edge() -> None:
+    """5 m around (1, 2), and 2 m above and below 3 m."""
+    inside = [[4, 6, 3], [1, 7, 3], [-4, 2, 3], [1, 2, 5], [1, 2, 1]]
+    outside = [[4.1, 6, 3], [1, 7.1, 3], [4.6, 5.6, 3], [1, 2, 5.1], [1, 2, 0.9]]
+    told = Prior(np.array([1.0, 2.0, 3.0]), 5.0, 2.0)
+    assert told.allows(np.array(inside, dtype=np.float64)).all()
+    assert not told.allows(np.array(outside)).any()
+
+
+def test_what_stands_out_is_found_inside_a_prior_and_everywhere_without_one(
+    place_map: PlaceMap,
+) -> None:
+    """A judge also seeks places like what an image alone has: here place 22 is."""
+    rows = unit_rows(100, 16)
+    query = Query(rows[18], 0, prior=Prior(np.array([20.0, 0, 0]), 3.0))
+    found = retrieve(query, place_map, count=2, sought=Sought(rows[22], 1))
+    assert found.similar.place_index[0] == 18
+    assert found.standing_out is not None and found.standing_out.tolist() == [22]
+    anywhere = retrieve(replace(query, prior=None), place_map, count=2, sought=Sought(rows[60], 1))
+    assert anywhere.similar.place_index[0] == 18 and anywhere.standing_out is not None
+    assert anywhere.standing_out.tolist() == [60]
 
 
 def test_nothing_inside_a_prior_is_told_by_its_source(place_map: PlaceMap) -> None:

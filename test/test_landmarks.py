@@ -2,10 +2,11 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import bags
 import cv2
@@ -26,6 +27,7 @@ from vpr_ros.core.geometry import (
     angle_between,
     compose,
     invert,
+    matrix,
     quat_conjugate,
     quat_multiply,
     quat_of_rotation_vector,
@@ -35,8 +37,18 @@ from vpr_ros.core.geometry import (
 )
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.features import FeatureRays, Keypoints, SiftFeatures
-from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
-from vpr_ros.core.landmarks.resection import Matches, moved_to, resect
+from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks, _View
+from vpr_ros.core.landmarks.resection import (
+    Matches,
+    Resection,
+    _in_frame,
+    _median,
+    _normal_equations,
+    _Sights,
+    moved_to,
+    refine,
+    resect,
+)
 from vpr_ros.core.localizing.confidence import (
     LANDMARKS,
     OBSERVED,
@@ -49,7 +61,18 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.rig import MountedCamera
-from vpr_ros.core.localizing.verify import Verifier, decided
+from vpr_ros.core.localizing.sightings import Sightings
+from vpr_ros.core.localizing.verify import (
+    Verified,
+    Verifier,
+    _agree,
+    _holds,
+    _in_map,
+    _matches,
+    _scatter,
+    _Support,
+    decided,
+)
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
@@ -528,6 +551,78 @@ def test_landmarks_are_the_points_that_were_seen_and_know_how_far_off_they_are()
         assert np.median(across[true] / there[numbers[true], 2]) < 0.7 / 500
 
 
+def along_a_wall(
+    points: np.ndarray, centres_m: np.ndarray, *, wrong_px: float = 0.0
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], Poses]:
+    """What views that look along z see of points, without noise; the last one is wrong by some."""
+    seen = []
+    for x_m in centres_m:
+        pixels = (points[:, :2] - [x_m, 0]) / points[:, 2:] * [500, 510] + [320, 240]
+        seen.append((pixels, np.arange(len(points))))
+    seen[-1][0][:, 1] += wrong_px
+    poses = np.zeros((len(centres_m), 7))
+    poses[:, 0], poses[:, 6] = centres_m, 1
+    return seen, poses
+
+
+def test_two_views_fix_points_up_to_where_a_fifth_of_the_distance_is_unsure() -> None:
+    """At 0.3 m apart: 0.7 px of 500, for both views, of 0.3 / z is a fifth at 30 m."""
+    points = np.array([[0.1, 0.2, 5.0], [0, 0, 28.0], [0, 0, 33.0], [0, 0, -1.5]])
+    first, second = made_of(*along_a_wall(points, np.array([0.0, 0.3])))
+    for landmarks, x_m in ((first, 0.0), (second, 0.3)):
+        assert numbers_of(landmarks.descriptors).tolist() == [0, 1]  # none behind
+        np.testing.assert_allclose(landmarks.points_m, points[:2] - [x_m, 0, 0], atol=1e-3)
+        expected = 0.7 / 500 * np.sqrt(2) * points[:2, 2] ** 2 / 0.3
+        np.testing.assert_allclose(landmarks.sigma_m, expected, rtol=0.05)
+
+
+def test_points_that_all_views_see_in_one_direction_are_too_far() -> None:
+    """Two views on either side, up to 0.6 m away: half a degree at 69 m."""
+    points = np.array([[0.6, 0, 60.0], [0.6, 0, 80.0]])
+    found = made_of(*along_a_wall(points, 0.3 * np.arange(5.0)))
+    assert numbers_of(found[2].descriptors).tolist() == [0]
+    expected = 0.7 / 500 * 60**2 / np.sqrt(2 * (0.3**2 + 0.6**2))
+    np.testing.assert_allclose(found[2].sigma_m, expected, rtol=0.05)
+
+
+def test_one_wrong_view_of_five_spoils_no_point() -> None:
+    points = np.array([[0.1, 0.2, 5.0], [0.5, -0.4, 7.0]])
+    found = made_of(*along_a_wall(points, 0.3 * np.arange(5.0), wrong_px=8.0))
+    assert numbers_of(found[2].descriptors).tolist() == [0, 1]
+    np.testing.assert_allclose(found[2].points_m, points - [0.6, 0, 0], atol=1e-3)
+
+
+def test_the_better_known_one_of_depth_and_triangulation_counts() -> None:
+    """Depth says 8.5 m of a point at 8 m, to 0.22 m; five views know it to 0.1 m, two to 0.4 m."""
+    points, depth = np.array([[0.6, 0.2, 8.0]]), np.full((480, 640), 8.5)
+    for centres_m, view, z_m in ((0.3 * np.arange(5.0), 2, 8.0), (np.array([0, 0.3]), 0, 8.5)):
+        landmarks = made_of(*along_a_wall(points, centres_m), depth)[view]
+        assert landmarks.points_m[:, 2] == pytest.approx(z_m, abs=0.01)
+        assert (landmarks.sigma_m[0] < 0.12) == (z_m == 8.0)
+
+
+@pytest.mark.parametrize(('z_m', 'is_wall'), [(1.0, False), (4.0, True)])
+def test_a_slanted_wall_is_no_edge_of_depth(z_m: float, is_wall: bool) -> None:
+    """Over three pixels it comes nearer by 6 cm: a step at one metre, none at four."""
+    depth = np.tile(z_m + 0.03 * (np.arange(640.0) - 320), (480, 1))
+    pixels = np.array([[320.0, 240.0]])
+    (landmarks,) = made_of([(pixels, np.arange(1))], IDENTITY[None], depth)
+    assert len(landmarks) == is_wall
+
+
+def test_a_view_is_matched_with_two_earlier_ones_that_lie_apart() -> None:
+    """Of a slow camera: 0.3 m before, and another 0.3 m before that."""
+    maker = LandmarkMaker(PINHOLE, Labelled([]))
+    nothing = FeatureRays(np.empty((0, 2)), np.empty((0, 4), np.uint8))
+    steps = 0.1 * np.arange(12)
+    views = [
+        _View(IDENTITY + np.append(x_m, np.zeros(6)), nothing, nothing.descriptors, 500.0)
+        for x_m in steps
+    ]
+    maker._views.extend(views[:-1])
+    assert maker._partners(views[-1].pose) == [views[8], views[5]]
+
+
 def test_depth_is_read_where_a_feature_is_and_not_beside_a_step_or_a_hole() -> None:
     columns, rows = np.meshgrid(np.arange(640.0), np.arange(480.0))
     depth = 2 + 0.001 * columns + 0.002 * rows
@@ -741,6 +836,184 @@ def test_the_covariance_is_the_scatter_of_repeated_poses(along_m: float) -> None
     assert ratio.min() > 0.5 and ratio.max() < 1.5
 
 
+def test_the_normal_equations_are_those_of_a_loop_over_sightings() -> None:
+    """Slopes by differences, and each error's covariance from that of its point.
+
+    The last two points are far off, one is behind the camera, and features show two points each.
+    """
+    random = np.random.default_rng(11)
+    count, floor, gate, far_off = 14, 0.002**2, 200.0, 12
+    local = random.uniform([-3, -2, 4], [3, 2, 12], (count, 3))
+    local[3, 2] = -6.0
+    rotation = cv2.Rodrigues(np.array([0.3, -0.8, 0.2]))[0]
+    shift = np.array([0.5, -1.0, 2.0])
+    toward = random.normal(size=(count, 3))
+    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+    along, across = random.uniform(0.01, 0.04, count), random.uniform(1e-4, 1e-3, count)
+    rays = local[:, :2] / local[:, 2:] + random.normal(0, 0.01, (count, 2))
+    rays[far_off:] += 0.9
+    keypoint = np.arange(count) // 2
+    points = (local - shift) @ rotation
+    matches = Matches(rays, points, toward, along, across, keypoint)
+    found = _normal_equations(_Sights.of(matches, floor**0.5), rotation, shift, gate)
+
+    def error(row: int, change: np.ndarray, moved_m: np.ndarray) -> np.ndarray:
+        turn = cv2.Rodrigues(change[3:])[0]
+        x, y, z = turn @ (rotation @ (points[row] + moved_m) + shift) + change[:3]
+        return np.array([x / z, y / z]) - rays[row]
+
+    def slope(function: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
+        steps = 1e-6 * np.eye(size)
+        return np.stack([(function(step) - function(-step)) / 2e-6 for step in steps], axis=1)
+
+    still = np.zeros(6), np.zeros(3)
+    seen, distance, parts = np.zeros(count, bool), np.zeros(count), []
+    for row in range(count):
+        by_point = slope(lambda moved_m, row=row: error(row, still[0], moved_m), 3)
+        by_pose = slope(lambda change, row=row: error(row, change, still[1]), 6)
+        ahead = np.outer(toward[row], toward[row])
+        spread = along[row] * ahead + across[row] * (np.eye(3) - ahead)
+        inverse = np.linalg.inv(by_point @ spread @ by_point.T + floor * np.eye(2))
+        off = error(row, *still)
+        distance[row] = off @ inverse @ off
+        seen[row] = distance[row] < gate and local[row, 2] > 0
+        parts.append((by_pose.T @ inverse @ by_pose, by_pose.T @ inverse @ off))
+    assert not seen[3] and not seen[far_off:].any() and seen.sum() == far_off - 1
+    weight = seen * np.minimum(1, 2.0 / np.sqrt(distance))
+    weight /= [max(seen[keypoint == one].sum(), 1) for one in keypoint]
+    for mine, naive in zip((found.information, found.gradient), zip(*parts, strict=True)):
+        expected = sum(share * part for share, part in zip(weight, naive, strict=True))
+        np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_array_equal(found.inliers, seen)
+    assert found.features == len(np.unique(keypoint[seen])) == 6
+    expected = np.median(distance[seen]) / (2 * np.log(2)) * 22 / (22 - 6)
+    assert found.scale == pytest.approx(max(expected, 22 / 16), rel=1e-3)
+
+
+def spread(random: np.random.Generator) -> np.ndarray:
+    """Any covariance [6, 6]."""
+    root = random.normal(size=(6, 6))
+    return root @ root.T
+
+
+def slope_of(function: Callable[[np.ndarray], Poses]) -> np.ndarray:
+    """Shift and turn about the frame's axes of a pose, by what changes it [6, 6]: differences."""
+    at = function(np.zeros(6))
+
+    def change(by: np.ndarray) -> np.ndarray:
+        pose = function(by)
+        turn = rotation_vector(quat_multiply(pose[3:], quat_conjugate(at[3:])))
+        return np.append(pose[:3] - at[:3], turn)
+
+    return np.stack([(change(by) - change(-by)) / 2e-5 for by in 1e-5 * np.eye(6)], axis=1)
+
+
+def test_covariances_follow_a_pose_into_other_frames() -> None:
+    """From the camera's world to the frame, and on to a body that the camera is fixed to."""
+    random = np.random.default_rng(12)
+    true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
+    camera_T_base = np.append([0.5, 0.2, -0.4], yaw_quat(0.4))
+    covariance, none = spread(random), np.zeros(0, dtype=bool)
+
+    def by_world(change: np.ndarray) -> Poses:
+        moved = np.append(change[:3], quat_of_rotation_vector(change[3:]))
+        return invert(compose(moved, invert(true)))
+
+    slope = slope_of(by_world)
+    np.testing.assert_allclose(
+        _in_frame(covariance, true), slope @ covariance @ slope.T, atol=1e-6
+    )
+
+    def by_camera(change: np.ndarray) -> Poses:
+        turn = quat_of_rotation_vector(change[3:])
+        moved = np.append(true[:3] + change[:3], quat_multiply(turn, true[3:]))
+        return compose(moved, camera_T_base)
+
+    found = moved_to(Resection(true, covariance, none, 0), camera_T_base)
+    slope = slope_of(by_camera)
+    np.testing.assert_allclose(found.pose, compose(true, camera_T_base))
+    np.testing.assert_allclose(found.covariance, slope @ covariance @ slope.T, atol=1e-6)
+
+
+def test_a_covariance_grows_with_what_is_left_of_the_error_and_shrinks_for_no_luck() -> None:
+    """Features are found to 0.7 px; three times as much noise is nine times the variance.
+
+    And somewhat more, as sightings beyond two deviations count less.
+    """
+    random = np.random.default_rng(13)
+    matches = simulated(random, IDENTITY, count=200)
+    exact = matches.points_m[:, :2] / matches.points_m[:, 2:]
+    variances = []
+    for share in (0.0, 0.3, 1.0, 3.0):
+        noisy = replace(matches, rays=exact + share * (matches.rays - exact))
+        found = refine(noisy, IDENTITY, focal_px=500.0)
+        assert found is not None
+        variances.append(np.diag(found.covariance))
+    nothing, little, usual, much = variances
+    np.testing.assert_allclose(little / nothing, 1, atol=0.1)
+    np.testing.assert_allclose(usual / nothing, 1, atol=0.25)
+    assert 9 < np.median(much / nothing) < 18
+
+
+@pytest.mark.parametrize('count', [1, 2, 7, 8])
+def test_a_median_is_numpys(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count)
+    assert _median(values) == pytest.approx(np.median(values))
+
+
+def test_a_rough_start_is_refined_to_the_exact_pose() -> None:
+    true = np.append([2.0, -1.0, 0.5], quat_of_rotation_vector(np.array([0.3, -0.8, 0.2])))
+    matches = simulated(np.random.default_rng(14), true)
+    local = compose(
+        invert(true), np.column_stack([matches.points_m, np.tile(IDENTITY[3:], (60, 1))])
+    )
+    matches = replace(matches, rays=local[:, :2] / local[:, 2:3])
+    start = compose(true, np.append([0.01, -0.02, 0.01], yaw_quat(0.004)))
+    found = refine(matches, start, focal_px=500.0)
+    assert found is not None and found.features == 60 == found.inliers.sum()
+    np.testing.assert_allclose(found.pose, true, atol=1e-6)
+
+
+def test_a_start_that_is_a_few_pixels_off_still_sees_its_landmarks() -> None:
+    """It is turned by 2.75 px in the middle of the image, which no feature is off by chance."""
+    matches = simulated(np.random.default_rng(15), IDENTITY)
+    matches = replace(matches, rays=matches.points_m[:, :2] / matches.points_m[:, 2:])
+    turned = quat_of_rotation_vector(np.array([0, 2.75 / 500, 0]))
+    found = refine(matches, np.append(np.zeros(3), turned), focal_px=500.0)
+    assert found is not None and found.features == 60
+    np.testing.assert_allclose(found.pose, IDENTITY, atol=1e-6)
+
+
+@pytest.mark.parametrize(('wrong_px', 'is_inlier'), [(2.0, True), (4.2, False)])
+def test_a_sighting_counts_if_its_error_may_be_chance(wrong_px: float, is_inlier: bool) -> None:
+    """Of errors of 0.7 px in both directions, 99 % are below 2.1 px, and none is beyond 4 px."""
+    matches = simulated(np.random.default_rng(16), IDENTITY, count=200)
+    rays = matches.points_m[:, :2] / matches.points_m[:, 2:]
+    rays[7, 0] += wrong_px / 500
+    found = refine(replace(matches, rays=rays), IDENTITY, focal_px=500.0)
+    assert found is not None and found.inliers[7] == is_inlier and found.inliers.sum() >= 199
+
+
+def test_in_a_turned_frame_a_pose_and_its_covariance_are_turned() -> None:
+    random = np.random.default_rng(17)
+    matches = simulated(random, IDENTITY)
+    turn = quat_of_rotation_vector(np.array([0.5, -0.3, 1.2]))
+    frame = np.append([3.0, -2.0, 1.0], turn)
+    there = replace(
+        matches,
+        points_m=frame[:3] + rotate(np.broadcast_to(turn, (60, 4)), matches.points_m),
+        toward=rotate(np.broadcast_to(turn, (60, 4)), matches.toward),
+    )
+    one, other = (
+        refine(each, start, focal_px=500.0)
+        for each, start in ((matches, IDENTITY), (there, frame))
+    )
+    assert one is not None and other is not None
+    np.testing.assert_allclose(other.pose[:3], compose(frame, one.pose)[:3], atol=1e-6)
+    both = np.kron(np.eye(2), matrix(turn))
+    np.testing.assert_allclose(other.covariance, both @ one.covariance @ both.T, atol=1e-10)
+
+
 def test_two_landmarks_of_one_feature_count_as_one() -> None:
     matches = simulated(np.random.default_rng(6), IDENTITY, outliers=5)
     once = resect(matches, focal_px=500.0)
@@ -750,6 +1023,101 @@ def test_two_landmarks_of_one_feature_count_as_one() -> None:
     np.testing.assert_allclose(twice.pose, once.pose, atol=1e-4)
     spread = np.sqrt(np.diag(twice.covariance) / np.diag(once.covariance))
     np.testing.assert_allclose(spread, 1, atol=0.05)
+
+
+def supported_by(
+    pose: Poses, *, inliers: int = 20, keypoints: int = 20, sigma_m: float = 0.01
+) -> _Support:
+    """What one place says: its landmarks lie 1 m to 10 m from the origin, all in one direction."""
+    points = np.zeros((10, 3))
+    points[:, 0] = np.arange(1, 11)
+    fewer = np.zeros(10)
+    matches = Matches(points[:, :2], points, points, fewer, fewer, np.arange(10))
+    covariance = np.eye(6) * sigma_m**2
+    found = Resection(pose, covariance, np.ones(10, dtype=bool), inliers)
+    return _Support(0, matches, found, np.arange(10), keypoints)
+
+
+@pytest.mark.parametrize(
+    ('changed', 'holds'),
+    [
+        ({}, True),
+        ({'inliers': 12, 'keypoints': 24}, True),
+        ({'inliers': 11, 'keypoints': 20}, False),  # fewer than min_inliers
+        ({'inliers': 12, 'keypoints': 25}, False),  # less than half of what matched
+        ({'sigma_m': 2.4}, True),
+        ({'sigma_m': 2.6}, False),  # more than half of the radius within which it has to be right
+        ({'pose': IDENTITY + np.array([0, 9.0, 0, 0, 0, 0, 0])}, True),
+        ({'pose': IDENTITY + np.array([0, 9.2, 0, 0, 0, 0, 0])}, False),  # beyond nine in ten
+    ],
+)
+def test_a_place_holds_if_enough_landmarks_fix_a_pose_near_it(
+    changed: dict[str, Any], holds: bool
+) -> None:
+    config = LocalizerConfig(min_inliers=12, agreement_radius=5.0)
+    given = {'pose': IDENTITY} | changed
+    assert _holds(supported_by(**given), IDENTITY, config, least_ratio=0.5) == holds
+    moved = IDENTITY + np.array([100.0, 0, 0, 0, 0, 0, 0])  # the place is elsewhere
+    assert not _holds(supported_by(**given), moved, config, least_ratio=0.5)
+
+
+@pytest.mark.parametrize(('apart_m', 'same'), [(2.49, True), (2.51, False)])
+def test_places_agree_on_a_pose_within_five_standard_deviations(
+    apart_m: float, same: bool
+) -> None:
+    """Of both, and of a tenth of the radius: 0.5 m here, as the poses themselves are exact."""
+    config = LocalizerConfig(agreement_radius=5.0)
+    first, second = (
+        supported_by(IDENTITY + np.array([0, y_m, 0, 0, 0, 0, 0]), sigma_m=1e-6).resection
+        for y_m in (0.0, apart_m)
+    )
+    assert _agree(first, second, config) == same
+    unsure = replace(second, covariance=np.diag([0, 0.1, 0, 0, 0, 0]))
+    assert _agree(first, unsure, config)
+
+
+def test_what_places_disagree_by_is_shared_by_as_many_as_there_are() -> None:
+    """30 landmarks say 0.1 m to one side and 10 say 0.3 m and 0.2 rad to the other."""
+    poses = [IDENTITY + np.array([0, 0.1, 0, 0, 0, 0, 0])]
+    poses.append(np.array([0, -0.3, 0, *yaw_quat(-0.2)]))
+    supports = [supported_by(pose, inliers=count) for pose, count in zip(poses, (30, 10))]
+    mean = supported_by(IDENTITY).resection
+    expected = np.zeros((6, 6))
+    expected[1, 1] = (0.75 * 0.1**2 + 0.25 * 0.3**2) / 2
+    expected[5, 5] = 0.25 * 0.2**2 / 2
+    expected[1, 5] = expected[5, 1] = 0.25 * 0.3 * 0.2 / 2
+    np.testing.assert_allclose(_scatter(supports, mean), expected, atol=1e-9)
+
+
+def test_in_the_map_a_pose_has_the_errors_that_its_landmarks_share() -> None:
+    origin = np.array([10.0, 20.0, 30.0, 0, 0, 0, 1])
+    found = supported_by(np.array([1.0, 2.0, 3.0, *yaw_quat(0.4)]), sigma_m=0.1).resection
+    told = _in_map(found, origin, np.eye(6) * 0.03, shared_error=9.0)
+    np.testing.assert_allclose(told.pose, [11, 22, 33, *yaw_quat(0.4)], atol=1e-9)
+    floor = [0.004**2] * 3 + [np.radians(0.02) ** 2] * 3
+    np.testing.assert_allclose(told.covariance, np.diag(9 * 0.04 + np.array(floor)))
+
+
+def test_the_agreeing_share_is_of_the_best_place_and_the_one_that_says_otherwise() -> None:
+    found = Verified(supported_by(IDENTITY).resection, 0, 50, 30, 40, 10)
+    assert found.agreement == pytest.approx(0.75)
+    assert replace(found, rival_inliers=0).agreement == 1
+
+
+def test_landmarks_that_are_seen_are_known_worst_along_the_rays_of_their_place() -> None:
+    """The place is turned to the left: what is 2 m to its x is 2 m to the frame's y."""
+    landmarks = Landmarks(
+        np.array([[0, 0, 5.0], [2.0, 0, 0]], np.float32),
+        np.array([0.5, 0.1], np.float32),
+        np.zeros((2, 4), np.uint8),
+    )
+    seen = Sightings(np.array([[0.1, 0.2]]), np.array([7]), np.array([1]))
+    found = _matches(landmarks, seen, np.array([1.0, 2.0, 3.0, *yaw_quat(np.pi / 2)]))
+    np.testing.assert_allclose(found.points_m, [[1, 4, 3]], atol=1e-9)
+    np.testing.assert_allclose(found.toward, [[0, 1, 0]], atol=1e-9)
+    np.testing.assert_allclose(found.along_m2, [0.1**2], rtol=1e-6)
+    np.testing.assert_allclose(found.across_m2, [(2e-3) ** 2], rtol=1e-6)
+    assert found.keypoint.tolist() == [7] and found.rays is seen.rays
 
 
 def test_what_lies_behind_the_camera_is_not_seen() -> None:
@@ -847,3 +1215,36 @@ def test_matches_are_each_others_nearest() -> None:
     assert len(rows) == 30 and (order[columns] == rows).all()
     flat = np.zeros((64, 64, 3), np.uint8)
     assert len(SiftFeatures().extract(flat).points_px) == 0
+
+
+def rows_of(*values: int) -> FeatureRays:
+    """Features whose descriptors lie along a line, at these distances."""
+    descriptors = np.zeros((len(values), 128), np.uint8)
+    descriptors[:, 0] = values
+    return FeatureRays(np.zeros((len(values), 2)), descriptors)
+
+
+@pytest.mark.parametrize(('next_best', 'matches'), [(13, 1), (12, 0)])
+def test_a_match_is_clearly_nearer_than_the_next_best(next_best: int, matches: int) -> None:
+    """Four fifths of 13 is more than 10, and of 12 less."""
+    rows, columns = SIFT.match(rows_of(0), rows_of(10, next_best))
+    assert len(rows) == len(columns) == matches
+
+
+def test_a_feature_is_matched_with_one_that_has_no_better_match() -> None:
+    rows, columns = SIFT.match(rows_of(0, 1), rows_of(2, 100))
+    assert (rows.tolist(), columns.tolist()) == ([1], [0])
+    assert len(SIFT.match(rows_of(0), rows_of(0))[0]) == 0  # nothing to be clearer than
+
+
+def test_features_of_a_large_image_are_where_those_of_the_small_one_are() -> None:
+    """Each pixel is repeated, and a pixel's middle stands half a pixel inside."""
+    small, _ = rendered.render(CAMERA, MAPPED[0])
+    small = cv2.resize(small, (1000, 500), interpolation=cv2.INTER_LINEAR)
+    large = np.repeat(np.repeat(small, 2, axis=0), 2, axis=1)
+    expected, found = (SIFT.extract(image) for image in (small, large))
+    assert len(expected.points_px) > 100
+    reach_px = expected.points_px.max(axis=0)
+    assert 800 < reach_px[0] < 1000 and 400 < reach_px[1] < 500  # (x, y) of a wide image
+    np.testing.assert_array_equal(found.descriptors, expected.descriptors)
+    np.testing.assert_allclose(found.points_px, (expected.points_px + 0.5) * 2 - 0.5, atol=1e-3)

@@ -69,6 +69,37 @@ def test_waiting_events_are_bounded_and_odometry_goes_first() -> None:
     assert mailbox.take().event.stamp_ns == 51 * 10**9
 
 
+def test_whoever_left_an_event_that_is_dropped_is_told() -> None:
+    mailbox = Mailbox()
+    older, newer = (mailbox.put(image_at(1, second)) for second in (1, 2))
+    assert older.cancelled() and not newer.cancelled()
+    asked = mailbox.put(ResetAsked())  # outdates the image
+    assert newer.cancelled() and mailbox.dropped == 2
+    odometry = [mailbox.put(odometry_at(0, row)) for row in range(_MOST_EVENTS)]
+    assert odometry[0].cancelled() and not odometry[1].cancelled() and not asked.cancelled()
+
+
+def test_of_too_many_requests_the_oldest_is_dropped_and_told() -> None:
+    mailbox = Mailbox()
+    asked = [mailbox.put(initial_pose(row)) for row in range(_MOST_EVENTS + 1)]
+    assert asked[0].cancelled() and not any(each.cancelled() for each in asked[1:])
+    assert len(mailbox._events) == _MOST_EVENTS
+
+
+def test_a_closed_mailbox_drops_images_and_counts_them() -> None:
+    mailbox = Mailbox()
+    waiting = mailbox.put(image_at(1, 1))
+    mailbox.close()
+    late = mailbox.put(image_at(1, 2))
+    assert waiting.cancelled() and late.cancelled()
+    assert (mailbox.images, mailbox.dropped) == (2, 2)
+    mailbox.open()
+    event = odometry_at(0, 3)
+    mailbox.put(event)
+    mailbox.put(image_at(1, 4, camera=1))
+    assert taken(mailbox, 1) == [event] and mailbox.take().event.camera == 1
+
+
 def test_a_closed_mailbox_tells_those_who_wait_and_opens_again() -> None:
     mailbox = Mailbox()
     waiting = mailbox.put(ResetAsked())
@@ -135,6 +166,27 @@ def test_no_pose_of_an_image_from_before_a_reset_comes_after_its_reply(at_work) 
     assert isinstance(at_reply[-1], Replied)
     localized = [answer for answer in answers if isinstance(answer, Localized)]
     assert len(localized) == 1 and answers.index(localized[0]) < len(at_reply) - 1
+
+
+def test_a_worker_that_is_stopped_finishes_its_event_first(tmp_path) -> None:
+    session = session_on(street(tmp_path / 'map'), belief=False)
+    slow = Slow(session.localizer.describer)
+    session.localizer.describer = slow
+    mailbox, answers = Mailbox(), []
+    worker = Worker(session, mailbox, publish=answers.extend, report=answers.append)
+    mailbox.put(image_at(10, 100))
+    assert slow.began.wait(30)
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    stopping.join(0.1)
+    assert stopping.is_alive() and not answers
+    slow.goes_on.set()
+    stopping.join(30)
+    assert isinstance(answers[0], Localized) and not stopping.is_alive()
+    assert mailbox.put(image_at(10, 101)).cancelled()
+    worker = Worker(session, mailbox, publish=answers.extend, report=answers.append)
+    mailbox.put(image_at(10, 102)).result(30)  # the next worker opens the mailbox again
+    worker.stop()
 
 
 def test_an_error_in_one_event_or_answer_ends_nothing(tmp_path) -> None:

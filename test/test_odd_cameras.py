@@ -10,7 +10,13 @@ from session_world import image_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map
-from vpr_ros.core.camera import Camera, differs, read_camera_info
+from vpr_ros.core.camera import (
+    Camera,
+    camera_calibration,
+    differs,
+    field_of_view_deg,
+    read_camera_info,
+)
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import open_drive
 from vpr_ros.session.events import CameraInfoCame
@@ -96,12 +102,43 @@ def test_a_scaled_camera_sees_the_same_ray_in_the_same_part_of_the_picture() -> 
     assert whole.focal_px == pytest.approx(np.sqrt(500 * 450))
 
 
+def test_a_fisheye_without_coefficients_turns_pixels_into_angles() -> None:
+    """Equidistant: a ray of 1 rad is one focal length from the middle of the image."""
+    fisheye = Camera(640, 480, (200.0, 0, 320.0, 0, 200.0, 240.0, 0, 0, 1.0), 'equidistant')
+    rays = fisheye.normalized(np.array([[320.0, 240.0], [520.0, 240.0], [320.0, 140.0]]))
+    np.testing.assert_allclose(rays, [[0, 0], [np.tan(1), 0], [0, -np.tan(0.5)]], atol=1e-6)
+
+
+def test_rectified_images_without_a_projection_keep_their_matrix() -> None:
+    found = camera_calibration(
+        160, 120, matrix=GOOD, distortion_model='plumb_bob', distortion=[0.1] * 5, rectified=True
+    )
+    assert found.camera is not None and found.camera.matrix == tuple(GOOD)
+    assert found.camera.distortion == ()
+
+
+def test_an_image_without_a_width_has_no_field_of_view() -> None:
+    assert field_of_view_deg(0, 500.0) is None
+    assert field_of_view_deg(1000, 500.0) == pytest.approx(90)
+
+
 def test_fields_of_view_differ_by_their_ratio_whichever_is_wider() -> None:
     for narrow, wide, expected in ((60, 60, False), (60, 66, False), (60, 120, True)):
         assert differs(narrow, wide) == differs(wide, narrow) == expected
 
 
-@pytest.mark.parametrize('region', [(0, 0, 0, 0), (0, 0, 640, 480), (200, 150, 640, 480)])
+@pytest.mark.parametrize(
+    'region',
+    [
+        (0, 0, 0, 0),
+        (0, 0, 640, 480),
+        (200, 150, 640, 480),
+        (200, 150, 160, 480),
+        (200, 150, 640, 120),
+        (200, 150, 0, 120),
+        (200, 150, 160, 0),
+    ],
+)
 def test_the_whole_sensor_and_a_region_beyond_it_leave_the_calibration(region) -> None:
     found = read_camera_info(camera_info(SENSOR, size=(640, 480), region=region), rectified=False)
     assert found.camera is not None and found.camera.matrix == tuple(SENSOR)
@@ -113,8 +150,10 @@ def test_the_whole_sensor_and_a_region_beyond_it_leave_the_calibration(region) -
     [
         (camera_info([0.0] * 9), 'K is all zeros'),
         (camera_info([1.0, 0, 0, 0, 1, 0, 0, 0, 1]), 'K has a focal length of 1 pixels'),
+        (camera_info([500, 0, 320, 0, 1.0, 240, 0, 0, 1]), 'K has a focal length of 1 pixels'),
         (camera_info([NAN] * 9), 'K has NaN'),
         (camera_info(distortion=[NAN] * 5), 'D has NaN'),
+        (camera_info(size=(640, 0)), 'it is for images of 640x0 pixels'),
         (camera_info(size=(0, 0)), 'it is for images of 0x0 pixels'),
         (camera_info(model='fisheye', distortion=[0.1] * 4), "'fisheye' with 4 coefficients"),
     ],
@@ -124,8 +163,19 @@ def test_a_calibration_that_is_none_says_why(tmp_path: Path, info, why: str) -> 
     assert found.camera is None
     said = [note for note in found.warnings if note.startswith('/camera/camera_info: ')]
     assert len(said) == 1 and why in said[0]
-    if 'focal length' in why or 'zeros' in why:
+    if info.k[0] in (0, 1):
         assert found.field_of_view_deg is None
+
+
+@pytest.mark.parametrize(
+    ('model', 'count'),
+    [('plumb_bob', 4), ('plumb_bob', 5), ('rational_polynomial', 8), ('equidistant', 4), ('', 0)],
+)
+def test_each_distortion_model_has_its_coefficients(model: str, count: int) -> None:
+    for given, understood in ((count, True), (0, True), (3, False)):
+        message = camera_info(model=model, distortion=[0.01] * given)
+        found = read_camera_info(message, rectified=False)
+        assert (found.camera is not None) == understood
 
 
 def test_the_first_calibration_that_tells_is_taken(tmp_path: Path) -> None:

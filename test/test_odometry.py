@@ -54,6 +54,13 @@ def test_the_distance_is_known_only_where_odometry_is_around_both_stamps() -> No
     assert odometry.distance_m(0, 2 * SECOND) is None
 
 
+def test_a_lift_is_a_way_too() -> None:
+    odometry = Odometry()
+    for second, z_m in ((1, 0.0), (2, 4.0)):
+        odometry.add(second * SECOND, np.array([0, 3.0, z_m, 0, 0, 0, 1]))
+    assert odometry.distance_m(SECOND, 2 * SECOND) == pytest.approx(4)
+
+
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=60), st.integers(0, 40_000))
 def test_finding_by_bisection_is_finding_by_a_loop(steps_ms: list[int], asked_ms: int) -> None:
     stamps = np.cumsum(steps_ms).tolist()
@@ -75,6 +82,8 @@ def test_finding_by_bisection_is_finding_by_a_loop(steps_ms: list[int], asked_ms
 def test_only_the_last_poses_are_kept() -> None:
     odometry = filled(*((row / 100, row, 0) for row in range(10_000)))
     assert len(odometry._poses) < 4001 and odometry.at(SECOND) is None
+    found = odometry.at(80 * SECOND)  # 20 s before the end
+    assert found is not None and found[0] == 8000
 
 
 def test_the_pace_is_known_while_odometry_comes() -> None:
@@ -87,10 +96,21 @@ def test_the_pace_is_known_while_odometry_comes() -> None:
     assert odometry.pace(2 * SECOND) == ''
 
 
+def test_one_long_pause_hardly_changes_the_pace() -> None:
+    """Twenty values weigh in it: 0.1 s, and a twentieth of the 0.5 s by which one is longer."""
+    odometry = Odometry()
+    for second in (*np.arange(40) / 10, 4.5):
+        odometry.add(round(second * SECOND), pose(0), came_ns=round(second * SECOND))
+    assert odometry.pace(round(4.5 * SECOND)) == '8 Hz, 0.00 s late'
+
+
 def test_a_step_that_no_robot_makes_is_a_jump() -> None:
     odometry = filled((1, 0, 0), (2, 3, 0))
     soon, later = round(2.05 * SECOND), 8 * SECOND
     assert odometry.jump_m(soon, pose(30), bound_mps=6.0) == pytest.approx(27)
     assert odometry.jump_m(later, pose(30), bound_mps=6.0) == 0
     assert odometry.jump_m(soon, pose(3.9), bound_mps=0.1) == 0  # two stamps too close together
+    assert odometry.jump_m(soon, pose(4.1), bound_mps=0.1) == pytest.approx(1.1)
+    assert odometry.jump_m(soon, pose(5.9), bound_mps=6.0) == 0  # 3 m at ten times the bound
+    assert odometry.jump_m(soon, pose(6.1), bound_mps=6.0) == pytest.approx(3.1)
     assert Odometry().jump_m(soon, pose(30), bound_mps=6.0) == 0

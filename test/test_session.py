@@ -1,7 +1,9 @@
 """A session is driven by a list of events, and its answers are compared; no ROS is needed."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,11 +26,14 @@ from session_world import (
     texts,
 )
 
-from vpr_ros.core.camera import CameraCalibration
+from vpr_ros.core.camera import Camera, CameraCalibration
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, yaw_quat
+from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
+from vpr_ros.core.localizing.query import Prior
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Frame, Poses
 from vpr_ros.session.answers import (
     Corrected,
     CorrectionLost,
@@ -38,6 +43,7 @@ from vpr_ros.session.answers import (
     StartGiven,
 )
 from vpr_ros.session.config import SessionConfig
+from vpr_ros.session.counts import Counts
 from vpr_ros.session.events import (
     CameraInfoCame,
     ClockSetBack,
@@ -49,8 +55,9 @@ from vpr_ros.session.events import (
     TriggerAsked,
 )
 from vpr_ros.session.session import Session
+from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import JUMPS, REPETITIONS, State
-from vpr_ros.session.whereabouts import Gps
+from vpr_ros.session.whereabouts import Gps, InitialPose
 
 
 @pytest.fixture(scope='module')
@@ -232,6 +239,18 @@ def test_an_initial_pose_grows_as_the_robot_moves(place_map: PlaceMap) -> None:
     assert isinstance(found[1], NoFix) and isinstance(found[-1], Fix)
 
 
+def test_an_initial_pose_grows_by_what_the_robot_drove_between_images() -> None:
+    """At 2 m/s; an image of another camera that is older adds nothing."""
+    told = InitialPose(Prior(np.zeros(3), 5.0))
+    stamps_s = (100.0, 101.0, 102.0, 101.5, 103.0)
+    priors = [
+        told.prior(round(stamp_s * SECOND), None, timeout_s=3.0, bound_mps=2.0)
+        for stamp_s in stamps_s
+    ]
+    assert [prior.radius_m for prior in priors if prior] == pytest.approx([5, 7, 9, 9, 11])
+    assert told.prior(104 * SECOND, None, timeout_s=3.0, bound_mps=2.0) is None
+
+
 def test_what_the_session_gave_to_other_localizers_is_not_taken_back(
     place_map: PlaceMap,
 ) -> None:
@@ -241,6 +260,8 @@ def test_what_the_session_gave_to_other_localizers_is_not_taken_back(
     assert len(given) == 1
     echo = replace(initial_pose(0.0), map_T_base=given[0].fix.pose)
     assert session.handle(echo) == []
+    other = echo.map_T_base + np.array([0, 1.0, 0, 0, 0, 0, 0])  # of the same height and turn
+    assert 'the search is restricted' in texts(session.handle(replace(echo, map_T_base=other)))
 
 
 def test_with_continuous_off_images_wait_for_a_trigger_and_end_with_a_fix(
@@ -296,6 +317,44 @@ def test_only_seconds_in_a_row_without_a_fix_take_gps_away() -> None:
         assert used.prior(second * SECOND) is not None
         used.learn(outcome, second * SECOND, second * SECOND)
     assert used.prior(8 * SECOND) is None  # 6 s after the first without one
+
+
+def test_gps_that_was_away_has_all_its_seconds_again() -> None:
+    none, used = NoFix(Reason.NOT_SURE, 0.5), Gps()
+    for second in (0, 1, 20, 21):  # seconds of images; GPS does not come from 4 to 18
+        if second < 4 or second > 18:
+            used.take(gps(0.0, second), radius_m=10.0)
+        used.learn(none, second * SECOND, second * SECOND)
+        if second == 1:
+            used.learn(none, 10 * SECOND, 10 * SECOND)
+    assert used.prior(21 * SECOND) is not None
+
+
+def test_gps_that_was_left_out_is_asked_again_where_the_images_tell_nothing() -> None:
+    """And while it is, nobody says that it is not used."""
+    fix, none, used = Fix(IDENTITY, np.eye(6), 0.99, 0), NoFix(Reason.NOT_SURE, 0.5), Gps()
+    for second, outcome in enumerate([fix, *[none] * 6]):
+        used.take(gps(100.0, second), radius_m=10.0)
+        said = used.learn(outcome, second * SECOND, second * SECOND)
+        if second == 0:
+            assert '100 m from the position by the images' in said
+            assert used.contradicts_by_m == pytest.approx(100)
+        assert (used.prior(second * SECOND) is not None) == (second == 6)
+    assert used.contradicts_by_m is None
+
+
+def test_gps_is_timed_by_the_nodes_clock_whatever_stamps_images_have(
+    place_map: PlaceMap,
+) -> None:
+    """The camera counts from its start; GPS and the node know what day it is."""
+    session = session_on(place_map, belief=False, min_similarity=0.9, agreement_radius=3.0)
+    day_s, found = 1.7e9, []
+    for second in range(12):
+        image = replace(image_at(10, 100 + second), came_ns=round((day_s + second) * SECOND))
+        found += outcomes(answers_of(session, [gps(80, day_s + second), image]))
+    assert all(isinstance(outcome, NoFix) for outcome in found[:7])
+    assert isinstance(found[7], Fix)  # GPS had led to none for more than 5 s
+    assert 'not used' in session.counts.snapshot().facts['gps']
 
 
 def test_a_robot_that_gps_has_beside_the_map_may_be_off_it() -> None:
@@ -425,6 +484,19 @@ def test_an_image_asked_about_leaves_the_drive_as_it_was(place_map: PlaceMap) ->
     assert isinstance(session.handle(LocalizeAsked(0, image_at(BROKEN, 0).read))[-1], Refused)
 
 
+@pytest.mark.parametrize(
+    ('by_cells', 'use_landmarks', 'needed_hw'),
+    [(False, True, None), (False, False, (16, 16)), (True, True, (16, 16))],
+)
+def test_images_are_decoded_in_full_only_where_features_are_looked_for_in_them(
+    place_map: PlaceMap, by_cells: bool, use_landmarks: bool, needed_hw: tuple[int, int] | None
+) -> None:
+    session = session_on(place_map, belief=False, use_landmarks=use_landmarks)
+    verifier = SimpleNamespace(by_cells=by_cells)
+    session.localizer._verifier = verifier  # type: ignore[assignment]
+    assert session.localizer.needed_hw == needed_hw
+
+
 def test_settings_count_from_the_next_image_on(place_map: PlaceMap) -> None:
     session = session_on(place_map)
     answers_of(session, drive(range(10, 20)))
@@ -448,6 +520,212 @@ def test_candidates_have_probabilities_that_fall_and_sum_to_at_most_one(
                 weight = answer.located.candidates.weight
                 assert weight is not None and np.isfinite(weight).all()
                 assert (np.diff(weight) <= 0).all() and weight.sum() < 1 + 1e-5
+
+
+def test_after_a_reset_nothing_of_the_drive_is_left(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    told = travelled(session)
+    moved = [wheels(2.0 * row, 100 + row) for row in range(10)]
+    answers_of(session, [*moved, *drive(range(10, 20)), initial_pose(80.0), gps(80.0, 110)])
+    session.handle(ResetAsked())
+    facts = session.counts.snapshot().facts
+    assert (facts['initial pose'], facts['odometry']) == ('', '')
+    first = image_at(40, 108.9)  # older than the last one
+    found, alone = (outcomes(one.handle(first))[0] for one in (session, session_on(place_map)))
+    assert found.probability == pytest.approx(alone.probability) and told[-1] is None
+    assert session.counts.snapshot().late == 0 and session.counts.snapshot().time_jumps == 0
+
+
+def travelled(session: Session) -> list[float | None]:
+    """What the session tells its localizer of the way since the last image, image by image."""
+    told, step = [], session.localizer.step
+
+    def noting(frame: Frame, **given: Any) -> Localization:
+        told.append(given['travelled_m'])
+        return step(frame, **given)
+
+    session.localizer.step = noting  # type: ignore[method-assign]
+    return told
+
+
+def test_the_way_between_images_is_from_the_newest_one_of_any_camera(
+    place_map: PlaceMap,
+) -> None:
+    """The robot drives 2 m/s; images of the second camera come late, or at the same moment."""
+    session = session_on(place_map, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
+    told = travelled(session)
+    answers_of(session, [wheels(tick / 5, 100 + tick / 10) for tick in range(40)])
+    stamps = [(0, 101.0), (1, 100.8), (0, 102.0), (1, 102.0), (1, 102.5)]
+    answers_of(session, [image_at(10, stamp_s, camera=camera) for camera, stamp_s in stamps])
+    assert told == [None, 0.0, pytest.approx(2.0), 0.0, pytest.approx(1.0)]
+
+
+def test_two_images_of_one_moment_lie_nowhere_apart_also_without_odometry(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
+    told = travelled(session)
+    answers_of(session, [image_at(10, 100, camera=camera) for camera in (0, 1)])
+    assert told == [None, 0.0]
+
+
+def test_a_mounting_that_a_parameter_gives_is_not_asked_of_tf(place_map: PlaceMap) -> None:
+    session = session_on(place_map, mounting_of={'front': IDENTITY}.get, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[0] = replace(cameras[0], base_T_camera=FORWARD_CAMERA)
+    answers = session.handle(image_at(10, 100, frame='front'))
+    assert texts(answers) == '' and isinstance(outcomes(answers)[0], Fix)
+    np.testing.assert_array_equal(session.localizer.rig.mounting(0), FORWARD_CAMERA)
+
+
+def test_odometry_of_another_program_has_another_origin(place_map: PlaceMap) -> None:
+    session = session_on(place_map, publish_tf=True)
+    first, other = ('odom', 'base_link'), ('odom_combined', 'base_link')
+    told = travelled(session)
+    events = [wheels(0.0, 100, frames=first), image_at(10, 100), wheels(2.0, 101, frames=first)]
+    assert CorrectionLost() not in answers_of(session, events)
+    assert CorrectionLost() in session.handle(wheels(2.2, 101.1, frames=other))
+    answers_of(session, [wheels(4.0, 102, frames=other), image_at(11, 102)])
+    assert told == [None, None]
+
+
+def test_a_correction_is_weighed_by_the_deviation_of_its_fix(place_map: PlaceMap) -> None:
+    """In metres: the root of the variances of x, y and z together."""
+    session = session_on(place_map, publish_tf=True)
+    deviations_m, smooth = [], session._map_T_odom
+
+    class Noting(SmoothTransform):
+        def step(self, map_T_base: Poses, odom_T_base: Poses, sigma_m: float) -> Poses:
+            deviations_m.append(sigma_m)
+            return smooth.step(map_T_base, odom_T_base, sigma_m)
+
+    session._map_T_odom = Noting()
+    for row in range(10):
+        answers = answers_of(session, [wheels(2.0 * row, 100 + row), image_at(row, 100 + row)])
+    variances = np.diag(outcomes(answers)[-1].covariance)[:3]
+    assert deviations_m[-1] ** 2 == pytest.approx(variances.sum())
+
+
+def test_the_way_of_a_robot_that_was_paused_is_not_known(place_map: PlaceMap) -> None:
+    """It may have been carried, and its odometry may have started anew somewhere else."""
+    session = session_on(place_map)
+    told = travelled(session)
+    answers_of(session, [wheels(0.0, 100), image_at(10, 100), wheels(2.0, 101)])
+    session.pause()
+    answers_of(session, [wheels(3.0, 101.5), wheels(4.0, 102), image_at(30, 102)])
+    assert told == [None, None]
+
+
+def test_a_calibration_of_other_images_is_told_where_landmarks_would_need_it(
+    place_map: PlaceMap,
+) -> None:
+    """The map's is of 32x16 pixels, and that of the second camera of 16x16."""
+    wide, square = (
+        Camera(width_px, 16, (20.0, 0, 7.5, 0, 20.0, 7.5, 0, 0, 1.0)) for width_px in (32, 16)
+    )
+
+    def said(shape: tuple[int, int], camera: int, *, use_landmarks: bool = True) -> str:
+        session = session_on(place_map, use_landmarks=use_landmarks)
+        cameras = session.localizer.rig.cameras
+        cameras[1] = replace(cameras[1], calibration=square)
+        session.localizer.place_map = SimpleNamespace(  # type: ignore[assignment]
+            has_landmarks=True, header=SimpleNamespace(camera=wide)
+        )
+        frame = Frame(np.zeros((*shape, 3), np.uint8), 0, '', camera)
+        return texts(list(session._compare_size(frame)))
+
+    assert said((16, 32), 0) == said((16, 16), 1) == said((16, 16), 0, use_landmarks=False) == ''
+    assert 'camera 1: the image has 16x16 pixels, but the calibration is for 32x16' in said(
+        (16, 16), 0
+    )
+    assert 'camera 2: the image has 32x16 pixels, but the calibration is for 16x16' in said(
+        (16, 32), 1
+    )
+
+
+def test_latencies_of_the_session_are_those_before_and_in_its_decoder(
+    place_map: PlaceMap,
+) -> None:
+    """The image came five seconds before its turn."""
+    session = session_on(place_map, belief=False)
+    session.handle(replace(image_at(10, 100), came_s=time.perf_counter() - 5.0))
+    latency_ms = session.counts.snapshot().latency_ms
+    assert 5000 <= latency_ms['wait'][0] < 9000 and latency_ms['decode'][0] < 1000
+
+
+@pytest.mark.parametrize('when_lost', ['keep', 'stop'])
+def test_a_robot_that_was_carried_gives_others_its_new_place_at_once(
+    place_map: PlaceMap, when_lost: str
+) -> None:
+    """From 12 m to 80 m of the street; its wheels know nothing of it."""
+    session = session_on(
+        place_map, publish_tf=True, publish_initialpose=True, tf_when_lost=when_lost
+    )
+    answers: list[Any] = []
+    for row in range(20):
+        place = row if row < 7 else row + 33
+        answers += answers_of(session, [wheels(2.0 * row, 100 + row), image_at(place, 100 + row)])
+    assert states(answers).count('LOST') == 1 and states(answers)[-1] == 'LOCALIZED'
+    lost = [getattr(answer, 'state', None) for answer in answers].index(State.LOST)
+    corrected = [
+        [answer.map_T_odom[0] for answer in part if isinstance(answer, Corrected)]
+        for part in (answers[:lost], answers[lost:])
+    ]
+    assert corrected[0] == pytest.approx([0.0] * len(corrected[0]), abs=1.0)
+    assert len(corrected[1]) > 2
+    assert corrected[1] == pytest.approx([66.0] * len(corrected[1]), abs=1.0)
+    given = [answer.fix.pose[0] for answer in answers if isinstance(answer, StartGiven)]
+    assert len(given) == 2 and given[0] < 14 and given[1] > 78
+    assert answers.count(CorrectionLost()) == (when_lost == 'stop')
+
+
+@pytest.mark.parametrize('how', ['lost', 'reset', 'paused', 'switched off and on'])
+def test_fixes_that_wait_for_odometry_are_gone_with_what_they_were_part_of(
+    place_map: PlaceMap, how: str
+) -> None:
+    def settings(publish_tf: bool) -> SessionConfig:
+        return SessionConfig(publish_tf=publish_tf, odometry_wait=30.0, max_false_fix_rate=0.2)
+
+    session = session_on(place_map, publish_tf=True, odometry_wait=30.0)
+    answers_of(session, drive(range(10, 20)))
+    assert session.state is State.LOCALIZED
+    if how == 'lost':
+        for row in range(20):
+            session.handle(image_at((50, 5, 35)[row % 3], 110 + row))
+            if session.state is State.LOST:
+                break
+        assert session.state is State.LOST
+    elif how == 'reset':
+        session.handle(ResetAsked())
+    elif how == 'paused':
+        session.pause()
+    else:
+        answers_of(session, [SettingsChanged(settings(False)), SettingsChanged(settings(True))])
+    late = answers_of(session, [wheels(2.0 * row, 100 + row) for row in range(12)])
+    assert not any(isinstance(answer, Corrected) for answer in late)
+
+
+def test_odometry_whose_clock_is_set_back_starts_anew(place_map: PlaceMap) -> None:
+    session = session_on(place_map, publish_tf=True)
+    answers_of(session, [wheels(0.1 * tick, 100 + tick / 10) for tick in range(20)])
+    back = session.handle(wheels(0.0, 50.0))
+    assert back == [CorrectionLost()]
+    answers_of(session, [wheels(0.1 * tick, 50.1 + tick / 10) for tick in range(20)])
+    session.handle(image_at(10, 52))
+    assert session.counts.snapshot().facts['odometry'].startswith('10 Hz')
+
+
+def test_a_second_camera_that_tf_does_not_know_is_told_when_it_is_used(
+    place_map: PlaceMap,
+) -> None:
+    session = session_on(place_map, mounting_of={}.get, belief=False)
+    answers = session.handle(image_at(10, 100, camera=1, frame='rear'))
+    assert "the mapping camera's mounting" not in texts(answers)
+    assert 'camera 2: its mounting is not known' in texts(answers)
 
 
 def turned(y_m: float, stamp_s: float, *, late_s: float = 0.0) -> OdometryCame:
@@ -497,6 +775,13 @@ def test_late_odometry_does_not_bend_map_to_odom(place_map: PlaceMap, late_s: fl
         assert base[0] == pytest.approx(20 + 2 * seconds, abs=0.7)
     said = session.counts.snapshot().facts['odometry']
     assert said == f'20 Hz, {late_s:.2f} s late'
+
+
+def test_latencies_are_percentiles_of_the_last_two_hundred_images() -> None:
+    counts = Counts()
+    for value in (*[1000.0] * 50, *range(200)):
+        counts.took({'judge': float(value)})
+    assert counts.snapshot().latency_ms['judge'] == pytest.approx((99.5, 189.05, 197.01))
 
 
 def wheels(x_m: float, stamp_s: float, *, frames: tuple[str, str] = ('', '')) -> OdometryCame:
@@ -588,6 +873,33 @@ def test_odometry_of_another_part_of_the_robot_is_taken_to_its_base(place_map: P
     np.testing.assert_allclose(corrected[-1], [40, 0, 0, 0, 0, 0, 1], atol=1.0)
 
 
+def test_odometry_that_comes_to_be_of_another_part_is_taken_to_its_base_from_there(
+    place_map: PlaceMap,
+) -> None:
+    """First of a mast ahead of the base, then of what is behind it."""
+    parts = {'mast': np.array([3.0, 0, 0, *yaw_quat(np.pi)]), 'rear': IDENTITY.copy()}
+    parts['rear'][0] = -2.0
+    session = Session(
+        session_on(place_map).localizer,
+        SessionConfig(publish_tf=True, max_false_fix_rate=0.2),
+        map_frame='map',
+        base_frame='base_link',
+        mounting_of=parts.get,
+    )
+    answers: list[Any] = []
+    for row in range(16):
+        part = 'mast' if row < 8 else 'rear'
+        odom_T_base = np.array([2.0 * row - 40, 0, 0, 0, 0, 0, 1.0])
+        told = OdometryCame(
+            (100 + row) * SECOND, compose(odom_T_base, parts[part]), frames=('odom', part)
+        )
+        answers += answers_of(session, [told, image_at(row, 100 + row)])
+    corrected = [answer.map_T_odom for answer in answers if isinstance(answer, Corrected)]
+    assert len(corrected) > 10
+    for found in corrected:
+        np.testing.assert_allclose(found, [40, 0, 0, 0, 0, 0, 1], atol=1.0)
+
+
 def test_images_without_a_frame_are_told_where_tf_would_know_the_mounting(
     place_map: PlaceMap,
 ) -> None:
@@ -603,6 +915,7 @@ def test_switching_tf_off_or_a_clock_set_back_makes_the_correction_unknown(
     session = session_on(place_map, publish_tf=True)
     answers = session.handle(SettingsChanged(SessionConfig(publish_tf=False)))
     assert answers == [CorrectionLost()]
+    assert session.handle(SettingsChanged(SessionConfig(publish_tf=False))) == []
     assert CorrectionLost(clock_was_set_back=True) in session.handle(ClockSetBack(by_s=3.0))
 
 
@@ -674,6 +987,13 @@ def test_cameras_that_share_a_calibration_are_named_once(place_map: PlaceMap) ->
     said = texts(session.handle(right))
     assert '/rig/camera_info calibrates /rig/left and /rig/right: ' in said
     assert texts(answers_of(session, [left, right])) == ''
+
+
+def test_a_cameras_own_calibration_is_used(place_map: PlaceMap) -> None:
+    session = session_on(place_map)
+    own = Camera(16, 16, (20.0, 0, 7.5, 0, 20.0, 7.5, 0, 0, 1.0))
+    session.handle(CameraInfoCame('/rear', CameraCalibration(own, 80.0), camera=1))
+    assert [session.localizer.rig.calibration(camera) for camera in (0, 1)] == [None, own]
 
 
 def test_a_pose_of_odometry_that_is_no_pose_is_refused(place_map: PlaceMap) -> None:

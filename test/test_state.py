@@ -1,6 +1,7 @@
 """LOST, TENTATIVE, LOCALIZED, and a transform that does not jump."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,14 @@ from vpr_ros.session.tracker import (
 FIX = Fix(IDENTITY, np.eye(6), 0.995, 0)
 UNSURE = NoFix(Reason.NOT_SURE, 0.8)
 AWAY = NoFix(Reason.ELSEWHERE, 0.01)
+
+
+def at(x_m: float) -> np.ndarray:
+    return IDENTITY + np.array([x_m, 0, 0, 0, 0, 0, 0])
+
+
+def fix_at(x_m: float) -> Fix:
+    return replace(FIX, pose=at(x_m))
 
 
 def states(*outcomes: Fix | NoFix, period_s: float = 0.1) -> list[State]:
@@ -55,13 +64,10 @@ def test_improbable_frames_in_a_row_lose_it() -> None:
     assert states(AWAY)[0] is State.LOST
 
 
-def test_images_in_a_row_that_look_like_other_places_lose_it() -> None:
-    carried = NoFix(Reason.LOOKS_ELSEWHERE, 0.5)
+@pytest.mark.parametrize('reason', [Reason.LOOKS_ELSEWHERE, Reason.ELSEWHERE])
+def test_images_in_a_row_that_look_like_other_places_or_none_lose_it(reason: Reason) -> None:
+    carried = NoFix(reason, 0.6)
     assert states(*[FIX] * CONFIRMATIONS, *[carried] * PATIENCE)[-1] is State.LOST
-
-
-def fix_at(x_m: float) -> Fix:
-    return replace(FIX, pose=at(x_m))
 
 
 def test_a_robot_that_finds_itself_out_of_reach_was_carried() -> None:
@@ -98,9 +104,84 @@ def test_a_fix_is_in_reach_up_to_two_errors_and_the_way_driven(
     assert states(*known, fix_at(x_m), period_s=30.0)[-1] is expected
 
 
+def test_a_session_measures_reach_by_its_robots_speed_and_its_settings_radius() -> None:
+    """In 30 s at 1 m/s: 30 m, and 3 m that each of the two fixes may be wrong."""
+    robot = SimpleNamespace(bound_mps=1.0, config=SimpleNamespace(agreement_radius=3.0))
+    for x_m, expected in ((35.0, State.LOCALIZED), (37.0, State.TENTATIVE)):
+        tracker = Tracker()
+        for second, outcome in ((0, FIX), (1, FIX), (31, fix_at(x_m))):
+            located = SimpleNamespace(outcome=outcome, stamp_ns=second * 10**9)
+            state = tracker.follow(located, robot)
+        assert state is expected
+
+
+def test_a_fix_of_an_older_image_gives_the_robot_no_time_to_drive() -> None:
+    """Two cameras: the second one's image is 30 s older, so nobody drove 60 m in between."""
+    tracker = Tracker()
+    for second, outcome in ((100, FIX), (101, FIX), (71, fix_at(40.0))):
+        state = tracker.step(outcome, stamp_ns=second * 10**9, bound_mps=2.0, radius_m=5.0)
+    assert state is State.TENTATIVE
+
+
+def test_a_fix_on_another_floor_is_out_of_reach() -> None:
+    above = replace(FIX, pose=IDENTITY + np.array([0, 0, 40.0, 0, 0, 0, 0]))
+    assert states(*[FIX] * CONFIRMATIONS, above)[-1] is State.TENTATIVE
+
+
+def test_a_robot_whose_fix_was_doubted_is_confirmed_as_one_that_starts() -> None:
+    found = states(*[FIX] * CONFIRMATIONS, fix_at(40.0), *[FIX] * CONFIRMATIONS)
+    assert found[-CONFIRMATIONS:] == [State.TENTATIVE] * (CONFIRMATIONS - 1) + [State.LOCALIZED]
+
+
+def test_fixes_out_of_reach_count_only_in_a_row() -> None:
+    doubted = [fix_at(40.0)] * (JUMPS - 1) + [FIX] * CONFIRMATIONS
+    assert State.LOST not in states(*[FIX] * CONFIRMATIONS, *doubted, *doubted)
+
+
+def test_repeated_images_count_only_in_a_row() -> None:
+    repeated = [NoFix(Reason.REPEATED)] * (REPETITIONS - 1)
+    known = [FIX] * CONFIRMATIONS
+    assert states(*known, *repeated, UNSURE, *repeated)[-1] is State.LOCALIZED
+    assert states(*known, *repeated, *repeated[:1])[-1] is State.TENTATIVE
+
+
+def test_a_robot_after_a_repeated_image_is_confirmed_as_one_that_starts() -> None:
+    repeated = [NoFix(Reason.REPEATED)] * REPETITIONS
+    found = states(*[FIX] * CONFIRMATIONS, *repeated, *[FIX] * CONFIRMATIONS)
+    assert found[-CONFIRMATIONS:] == [State.TENTATIVE] * (CONFIRMATIONS - 1) + [State.LOCALIZED]
+
+
+@pytest.mark.parametrize(('probability', 'loses'), [(0.45, True), (0.55, False)])
+def test_an_answer_that_is_rather_wrong_than_right_is_a_doubt(
+    probability: float, loses: bool
+) -> None:
+    unsure = NoFix(Reason.NOT_SURE, probability)
+    found = states(*[FIX] * CONFIRMATIONS, *[unsure] * PATIENCE)[-1]
+    assert found is (State.LOST if loses else State.LOCALIZED)
+
+
+def test_doubts_count_only_in_a_row() -> None:
+    assert State.LOST not in states(*[FIX] * CONFIRMATIONS, *[AWAY, UNSURE] * PATIENCE)
+
+
 def test_one_fix_makes_a_lost_robot_tentative_wherever_it_lies() -> None:
     lost = [*[FIX] * CONFIRMATIONS, *[AWAY] * PATIENCE]
     assert [states(*lost, fix)[-1] for fix in (FIX, fix_at(400.0))] == [State.TENTATIVE] * 2
+
+
+@pytest.mark.parametrize('lost_by', [[AWAY] * PATIENCE, [fix_at(40.0)] * JUMPS])
+def test_a_lost_robot_may_find_itself_anywhere(lost_by: list[Fix | NoFix]) -> None:
+    """It takes as many fixes as at the start, and one doubt between them does not lose it."""
+    lost = [*[FIX] * CONFIRMATIONS, *lost_by]
+    assert states(*lost)[-1] is State.LOST
+    found = states(*lost, *[fix_at(400.0)] * CONFIRMATIONS)[-CONFIRMATIONS:]
+    assert found == [State.TENTATIVE] * (CONFIRMATIONS - 1) + [State.LOCALIZED]
+    assert states(*lost, fix_at(400.0), AWAY)[-1] is State.TENTATIVE
+
+
+def test_the_fix_that_shows_that_a_robot_was_carried_is_its_first_one_there() -> None:
+    carried = [fix_at(40.0)] * (JUMPS + CONFIRMATIONS - 1)
+    assert states(*[FIX] * CONFIRMATIONS, *carried)[-1] is State.LOCALIZED
 
 
 def test_a_lost_robot_that_sees_the_same_image_stays_lost() -> None:
@@ -109,15 +190,20 @@ def test_a_lost_robot_that_sees_the_same_image_stays_lost() -> None:
     assert states(*[FIX] * CONFIRMATIONS, *repeated)[-1] is State.TENTATIVE
 
 
-def at(x_m: float) -> np.ndarray:
-    return IDENTITY + np.array([x_m, 0, 0, 0, 0, 0, 0])
-
-
 def test_one_far_estimate_does_not_move_the_transform() -> None:
     smooth = SmoothTransform()
     smooth.step(at(1.0), IDENTITY, 0.5)
     assert smooth.step(at(40.0), IDENTITY, 0.5)[0] == 1.0
     assert smooth.step(at(1.2), IDENTITY, 0.5)[0] == pytest.approx(1.04)
+
+
+@pytest.mark.parametrize(('x_m', 'counts'), [(2.4, True), (2.6, False)])
+def test_a_far_estimate_is_one_beyond_three_standard_deviations(x_m: float, counts: bool) -> None:
+    """The robot is at 1 m, and 0.5 m is one of them; what counts moves it a fifth of the way."""
+    smooth = SmoothTransform()
+    smooth.step(at(1.0), IDENTITY, 0.5)
+    found = smooth.step(at(x_m), IDENTITY, 0.5)[0]
+    assert found == pytest.approx(1 + 0.2 * (x_m - 1) if counts else 1.0)
 
 
 def test_far_estimates_count_only_in_a_row() -> None:

@@ -16,7 +16,12 @@ from vpr_ros.core.geometry import (
     invert,
     matrix,
     mean_quat,
+    principal_axes,
+    quat_multiply,
+    quat_of_matrix,
+    quat_of_rotation_vector,
     rotate,
+    rotation_vector,
     yaw_of,
     yaw_quat,
 )
@@ -94,6 +99,45 @@ def test_the_mean_of_headings_is_the_direction_of_their_weighted_sum(headings):
     np.testing.assert_allclose(mean, [0, 0, np.sin(half), np.cos(half)], atol=1e-9)
 
 
+@given(quaternions)
+def test_a_rotation_matrix_gives_its_quaternion_back(quat):
+    """Of the two that mean the same, the one with w >= 0."""
+    found = quat_of_matrix(matrix(quat))
+    assert found[3] >= 0 and np.linalg.norm(found) == pytest.approx(1)
+    np.testing.assert_allclose(matrix(found), matrix(quat), atol=1e-6)
+
+
+@given(st.tuples(*[st.floats(-1, 1)] * 3).map(np.array), st.floats(0, 3.14159))
+def test_a_turn_by_an_axis_and_an_angle_gives_them_back(axis, angle):
+    vector = axis / max(np.linalg.norm(axis), 1e-3) * angle
+    for sign in (1, -1):
+        found = rotation_vector(sign * quat_of_rotation_vector(vector))
+        np.testing.assert_allclose(found, vector, atol=1e-6)
+
+
+def test_quarter_turns_take_each_axis_to_the_next():
+    """Anticlockwise, seen from the tip of the axis that stays."""
+    half = np.sqrt(0.5)
+    for axis in range(3):
+        quat = np.append(half * np.eye(3)[axis], half)
+        one, other = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
+        np.testing.assert_allclose(rotate(quat, one), other, atol=1e-12)
+        np.testing.assert_allclose(rotate(quat, other), -one, atol=1e-12)
+        np.testing.assert_allclose(quat_of_matrix(matrix(quat)), quat, atol=1e-12)
+        np.testing.assert_allclose(rotation_vector(quat), np.pi / 2 * np.eye(3)[axis])
+        twice = quat_multiply(quat, quat)
+        np.testing.assert_allclose(twice, np.append(np.eye(3)[axis], 0), atol=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_principal_axes_are_a_rotation_that_makes_the_covariance_up(seed):
+    root = np.random.default_rng(seed).normal(size=(3, 3))
+    sigmas, quat = principal_axes(root @ root.T)
+    assert (np.diff(sigmas) >= 0).all() and np.linalg.norm(quat) == pytest.approx(1)
+    axes = matrix(quat)
+    np.testing.assert_allclose(axes @ np.diag(sigmas**2) @ axes.T, root @ root.T, atol=1e-9)
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_poses_that_are_no_numbers_are_refused_by_name(bad):
     with pytest.raises(VprError, match=r'odometry.*NaN'):
@@ -102,6 +146,11 @@ def test_poses_that_are_no_numbers_are_refused_by_name(bad):
 
 def test_a_rounded_quaternion_is_repaired_and_a_wrong_one_refused():
     assert np.linalg.norm(checked_pose([0, 0, 0, 0, 0, 0, 1.005])[3:]) == pytest.approx(1)
+    for norm in (0.98, 1.02):
+        with pytest.raises(VprError, match=f'norm {norm}, expected 1'):
+            checked_pose([0, 0, 0, 0, 0, 0, norm])
+    with pytest.raises(VprError, match=r'NaN or infinity: \[7\.0, nan'):
+        checked_pose([IDENTITY, [7, np.nan, 0, 0, 0, 0, 1]])
     with pytest.raises(VprError, match='norm 0, expected 1'):
         checked_pose(np.zeros(7))
 

@@ -1,5 +1,6 @@
 """How a right place looks depends on the light: images are compared with the drive's fixes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,3 +173,33 @@ def test_what_is_usual_goes_along_to_another_version_of_the_map(calibrated: Plac
     here, there, new = (walk(each, 200)[0][COMPARED] for each in (stays, other, fresh))
     np.testing.assert_allclose(there, here, rtol=1e-3)
     assert (np.abs(there - new) > 0.005).all()
+
+
+def test_what_is_usual_begins_anew_on_a_map_with_another_usual_level(
+    calibrated: PlaceMap, tmp_path: Path
+) -> None:
+    """What was learned is how far the drive is from the level of the old map."""
+    folder = tmp_path / 'other'
+    shutil.copytree(calibrated.folder, folder)
+    write_calibration(folder, as_dict(replace(BY_DAY, usual=(0.6, 1.2))))
+    config = LocalizerConfig(max_false_fix_rate=0.1)
+    leaves = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    walk(leaves, 100)
+    other = leaves.with_map(PlaceMap.open(folder))
+    other.continue_from(leaves, np.arange(40))
+    assert other._drive is not None and leaves._drive is not None
+    query = Query(calibrated.descriptor(20), 0)
+    assert leaves._drive._usual_of(query).difference.any()
+    assert not other._drive._usual_of(query).difference.any()
+
+
+def test_images_without_cells_tell_nothing_of_what_is_usual(calibrated: PlaceMap) -> None:
+    """Their match is none, which is no low one."""
+    config = LocalizerConfig(max_false_fix_rate=0.1, match_cells=False)
+    localizer = Localizer(None, calibrated, config)  # type: ignore[arg-type]
+    for place in range(5, 25):
+        query = Query(calibrated.descriptor(place), place * SECOND, cells=calibrated.cells(place))
+        located = localizer.locate(query)
+        assert located.similar.match is None
+    assert isinstance(located.outcome, Fix) and localizer._drive is not None
+    assert not localizer._drive._usual_of(query).difference.any()

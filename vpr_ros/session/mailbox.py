@@ -90,8 +90,9 @@ class Mailbox:
         """Wake the reader for the last time; what still waits is dropped."""
         with self._changed:
             self._closed = True
-            for letter in (*self._events, *self._images.values()):
+            for letter in self._events:
                 letter.answers.cancel()
+            self._drop_images(*self._images.values())
             self._events.clear()
             self._images.clear()
             self._changed.notify_all()
@@ -101,17 +102,23 @@ class Mailbox:
         camera = event.camera
         self.images += 1
         self._arrived_s.setdefault(camera, deque(maxlen=_ARRIVALS_KEPT)).append(event.came_s)
-        if self._closed or camera in self._images:
-            self.dropped += 1
+        dropped = letter if self._closed else self._images.get(camera)
+        if dropped is not None:
+            self._drop_images(dropped)
         if not self._closed:
             self._images[camera] = letter
+
+    def _drop_images(self, *letters: Letter) -> None:
+        self.dropped += len(letters)
+        for letter in letters:
+            letter.answers.cancel()
 
     def _put_event(self, letter: Letter) -> None:
         if self._closed:
             letter.answers.cancel()
             return
         if isinstance(letter.event, OUTDATES_IMAGES):
-            self.dropped += len(self._images)
+            self._drop_images(*self._images.values())
             self._images.clear()
         if len(self._events) >= _MOST_EVENTS:
             self._drop_odometry()
@@ -121,5 +128,6 @@ class Mailbox:
         for place, letter in enumerate(self._events):
             if isinstance(letter.event, OdometryCame):
                 del self._events[place]
+                letter.answers.cancel()
                 return
         self._events.popleft().answers.cancel()

@@ -93,6 +93,7 @@ class Localizer:
         """Take other settings; a belief that is switched on starts without a drive."""
         if config.belief != self.config.belief:
             self._drive = self._new_drive() if config.belief else None
+        self.rig.radius_m = config.agreement_radius
         self.config = config
 
     def reset(self) -> None:

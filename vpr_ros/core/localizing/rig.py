@@ -43,10 +43,10 @@ class Rig:
     def __init__(
         self, place_map: PlaceMap, cameras: Sequence[MountedCamera], *, radius_m: float
     ) -> None:
-        """radius_m: how far a place may lie from where another camera is."""
+        """radius_m: how far a place may lie from where another camera is; it may be changed."""
         self._map = place_map
-        self._radius_m = radius_m
-        self._seen: dict[tuple[bytes, bytes], NDArray[np.int64] | None] = {}
+        self.radius_m = radius_m
+        self._seen: dict[tuple[bytes, bytes, float], NDArray[np.int64] | None] = {}
         self._bases: dict[bytes, Poses] = {}  # [N, 7], by mounting; rows of zeros: not known yet
         self.cameras = list(cameras)
 
@@ -92,7 +92,7 @@ class Rig:
         if camera == 0:
             return None
         first, other = self.mounting(0), self.mounting(camera)
-        key = first.tobytes(), other.tobytes()
+        key = first.tobytes(), other.tobytes(), self.radius_m
         if key not in self._seen:
             self._seen[key] = self._compared(first, other)
         found = self._seen[key]
@@ -107,7 +107,7 @@ class Rig:
         if looks_alike(first, other) or not self._map.header.has_heading:
             return None
         poses = np.asarray(self._map.poses)
-        return places_seen(poses, first, other, radius_m=self._radius_m)
+        return places_seen(poses, first, other, radius_m=self.radius_m)
 
 
 def looks_alike(first: Poses, other: Poses) -> bool:
