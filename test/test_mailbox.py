@@ -10,6 +10,7 @@ from session_world import image_at, initial_pose, odometry_at, session_on, stree
 from vpr_ros.session.answers import Answer, Localized, Noted, Replied
 from vpr_ros.session.events import ImageCame, ResetAsked, TriggerAsked
 from vpr_ros.session.mailbox import _MOST_EVENTS, Mailbox, Pace
+from vpr_ros.session.session import Session
 from vpr_ros.session.worker import Worker
 
 
@@ -131,16 +132,22 @@ class Slow:
         return self.describe(images), None
 
 
-@pytest.fixture
-def at_work(tmp_path):
-    """A worker in the middle of a frame, and what it has published."""
-    session = session_on(street(tmp_path / 'map'), belief=False, min_similarity=-1.0)
+def in_a_frame(session: Session) -> tuple[Mailbox, Slow, Worker, list]:
+    """A worker of a session in the middle of a frame, and what it has published."""
     slow = Slow(session.localizer.describer)
     session.localizer.describer = slow
     mailbox, answers = Mailbox(), []
     worker = Worker(session, mailbox, publish=answers.extend, report=answers.append)
     mailbox.put(image_at(10, 100))
     assert slow.began.wait(30)
+    return mailbox, slow, worker, answers
+
+
+@pytest.fixture
+def at_work(tmp_path):
+    """The mailbox of a worker in the middle of a frame, its describer, and its answers."""
+    session = session_on(street(tmp_path / 'map'), belief=False, min_similarity=-1.0)
+    mailbox, slow, worker, answers = in_a_frame(session)
     yield mailbox, slow, answers
     slow.goes_on.set()
     worker.stop()
@@ -170,12 +177,7 @@ def test_no_pose_of_an_image_from_before_a_reset_comes_after_its_reply(at_work) 
 
 def test_a_worker_that_is_stopped_finishes_its_event_first(tmp_path) -> None:
     session = session_on(street(tmp_path / 'map'), belief=False)
-    slow = Slow(session.localizer.describer)
-    session.localizer.describer = slow
-    mailbox, answers = Mailbox(), []
-    worker = Worker(session, mailbox, publish=answers.extend, report=answers.append)
-    mailbox.put(image_at(10, 100))
-    assert slow.began.wait(30)
+    mailbox, slow, worker, answers = in_a_frame(session)
     stopping = threading.Thread(target=worker.stop)
     stopping.start()
     stopping.join(0.1)

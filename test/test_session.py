@@ -548,14 +548,19 @@ def travelled(session: Session) -> list[float | None]:
     return told
 
 
+def driven_with_two_cameras(place_map: PlaceMap) -> tuple[Session, list[float | None]]:
+    """A session of two cameras that look ahead, and what `travelled` notes of it."""
+    session = session_on(place_map, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
+    return session, travelled(session)
+
+
 def test_the_way_between_images_is_from_the_newest_one_of_any_camera(
     place_map: PlaceMap,
 ) -> None:
     """The robot drives 2 m/s; images of the second camera come late, or at the same moment."""
-    session = session_on(place_map, belief=False)
-    cameras = session.localizer.rig.cameras
-    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
-    told = travelled(session)
+    session, told = driven_with_two_cameras(place_map)
     answers_of(session, [wheels(tick / 5, 100 + tick / 10) for tick in range(40)])
     stamps = [(0, 101.0), (1, 100.8), (0, 102.0), (1, 102.0), (1, 102.5)]
     answers_of(session, [image_at(10, stamp_s, camera=camera) for camera, stamp_s in stamps])
@@ -565,10 +570,7 @@ def test_the_way_between_images_is_from_the_newest_one_of_any_camera(
 def test_two_images_of_one_moment_lie_nowhere_apart_also_without_odometry(
     place_map: PlaceMap,
 ) -> None:
-    session = session_on(place_map, belief=False)
-    cameras = session.localizer.rig.cameras
-    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
-    told = travelled(session)
+    session, told = driven_with_two_cameras(place_map)
     answers_of(session, [image_at(10, 100, camera=camera) for camera in (0, 1)])
     assert told == [None, 0.0]
 
