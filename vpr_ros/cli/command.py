@@ -4,7 +4,6 @@ Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the read
 """
 
 import argparse
-import difflib
 import errno
 import io
 import os
@@ -17,6 +16,7 @@ from typing import Any, NoReturn, TextIO, TypeAlias
 
 from vpr_ros.core.errors import ConfigError, VprError, notes_of_error
 from vpr_ros.core.names import printable
+from vpr_ros.core.settings import did_you_mean
 from vpr_ros.drives.drive import Drive, notes_of
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
@@ -105,9 +105,9 @@ class Parser(argparse.ArgumentParser):
         known = self._option_string_actions
         if not _LIKE_OPTION.match(word) or any(one.startswith(word) for one in known):
             return
-        nearest = difflib.get_close_matches(f'--{word.lstrip("-")}', known, n=1)
-        advice = f'did you mean {nearest[0]}? See' if nearest else 'see'
-        raise ConfigError(f'{word}: no such option; {advice} {self.prog} --help')
+        meant = did_you_mean(f'--{word.lstrip("-")}', known, otherwise='')
+        see = f'{meant} See' if meant else 'see'
+        raise ConfigError(f'{word}: no such option; {see} {self.prog} --help')
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, in the words that this project has for a bad option."""

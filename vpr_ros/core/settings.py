@@ -4,6 +4,7 @@ ROS parameters, config/localize.yaml and the documentation are made from these f
 repeats them.
 """
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields
@@ -97,3 +98,12 @@ def checked(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
             f'{", ".join(unknown)}: no such setting; the settings are {", ".join(declared)}'
         )
     return kind(**{name: check(declared[name], value) for name, value in values.items()})
+
+
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str, prefix: str = '') -> str:
+    """Advice on a name that is none of the known ones: the nearest, or else `otherwise`.
+
+    prefix: of names where they are written, as the `--` of options.
+    """
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f'did you mean {prefix}{nearest[0]}?' if nearest else otherwise

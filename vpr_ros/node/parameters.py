@@ -5,7 +5,6 @@ Types, defaults, ranges and descriptions are declared once, there.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Any
@@ -21,7 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vpr_ros.core.errors import ConfigError, VprError
-from vpr_ros.core.settings import check, checked, default_of
+from vpr_ros.core.settings import check, checked, default_of, did_you_mean
 from vpr_ros.node.config import NodeConfig
 
 _FIELDS = {declared.name: declared for declared in fields(NodeConfig)}
@@ -78,8 +77,7 @@ class Parameters:
         """
         for name in sorted(getattr(self._node, '_parameter_overrides', {})):
             if not self._node.has_parameter(name) and not name.startswith('qos_overrides.'):
-                nearest = difflib.get_close_matches(name, _FIELDS, n=1)
-                advice = f'did you mean {nearest[0]}?' if nearest else 'see config/localize.yaml'
+                advice = did_you_mean(name, _FIELDS, otherwise='see config/localize.yaml')
                 self._node.get_logger().warning(
                     f'parameter {name}: no parameter has this name, so it is ignored; {advice}'
                 )

@@ -4,7 +4,6 @@ Files, command line and help are made from the dataclasses of `settings`; unknow
 of another type are refused. `python -m vpr_training.train --print_config` prints them all.
 """
 
-import difflib
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -23,12 +22,14 @@ from jsonargparse import (
 
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError
+from vpr_ros.core.settings import did_you_mean
 from vpr_training.basics.errors import TrainingError
 from vpr_training.runs.settings import TrainConfig
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+_SEE = 'see --help'
 _UNKNOWN = re.compile(r'unrecognized arguments: -*([^\s=]+)', re.IGNORECASE)
 _OF_TYPE = re.compile(r'Parser key "(\S+)": Expected an? <class \'(\w+)\'>\. Got value: (.*)')
 _GROUPS = {
@@ -74,16 +75,10 @@ def _names(parser: ArgumentParser) -> list[str]:
 def _told(said: str, known: Sequence[str]) -> str:
     """What jsonargparse said, in the words of this project."""
     if unknown := _UNKNOWN.match(said):
-        return said + _meant(unknown[1], known, prefix='--')
+        return f'{said}; {did_you_mean(unknown[1], known, otherwise=_SEE, prefix="--")}'
     if found := _OF_TYPE.fullmatch(said):
         return f'{found[1]} is {found[3]}, expected {found[2]}'
     return said
-
-
-def _meant(name: str, known: Sequence[str], *, prefix: str = '') -> str:
-    """Advice on a name that no setting has."""
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean {prefix}{nearest[0]}?' if nearest else '; see --help'
 
 
 def _require_settings(path: Path, known: Sequence[str]) -> None:
@@ -108,7 +103,8 @@ def _require_settings(path: Path, known: Sequence[str]) -> None:
         below = value if key in _GROUPS and isinstance(value, dict) else {}
         for name in (str(key), *(f'{key}.{inner}' for inner in below)):
             if name not in known:
-                raise TrainingError(f'{path}: no setting {name}{_meant(name, known)}')
+                advice = did_you_mean(name, known, otherwise=_SEE)
+                raise TrainingError(f'{path}: no setting {name}; {advice}')
 
 
 def settings(parser: ArgumentParser, arguments: Any, *, source: str) -> TrainConfig:
