@@ -120,8 +120,10 @@ def export_faiss(place_map: PlaceMap, path: Path) -> None:
     for block in place_map.blocks:
         for start in range(0, len(block), _ADDED_AT_ONCE):
             index.add(np.ascontiguousarray(as_floats(block[start : start + _ADDED_AT_ONCE])))
-    with _staged_file(path) as staging:
-        faiss.write_index(index, str(staging))
+    untyped: Any = faiss  # whose stubs lack the writer
+    with _staged_file(path) as staging, staging.open('wb') as file:
+        # faiss itself opens no name that is not UTF-8.
+        faiss.write_index(index, untyped.PyCallbackIOWriter(file.write))
 
 
 @dataclass(frozen=True, slots=True)
