@@ -66,7 +66,9 @@ def test_a_missing_file_is_named(model: Model, name: str) -> None:
 
 
 def test_a_missing_folder_says_what_a_model_is_and_which_are_shipped(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r'expected one with model\.onnx and card\.json') as raised:
+    with pytest.raises(
+        ModelError, match=r'expected one with model\.onnx and card\.json'
+    ) as raised:
         Model.open(tmp_path / 'nowhere')
     names = sorted(card.parent.name for card in ROOT.glob('models/*/card.json'))
     assert str(raised.value).endswith(f'; shipped in {ROOT / "models"}: {", ".join(names)}')
