@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -181,26 +182,35 @@ def save(number, frame):
     time.sleep(1.5)
     Path(sys.argv[1], 'saved').touch()
     sys.exit(130)
-signal.signal(signal.SIGINT, save)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
 Path(sys.argv[1], 'begun').touch()
 time.sleep(60)
 """
 _WAITING = """
 import sys
+from vpr_ros.cli.command import command
 from vpr_training.paper.plan import _status_of
-sys.exit(_status_of([sys.executable, '-c', sys.argv[2], sys.argv[1]]))
+waiting = command(lambda argv: _status_of([sys.executable, '-c', argv[1], argv[0]]))
+sys.exit(waiting(sys.argv[1:]))
 """
 
 
-def test_a_training_has_time_to_save_after_ctrl_c(tmp_path: Path) -> None:
-    """A terminal sends Ctrl-C to the command and to the training that it waits for."""
+@pytest.mark.parametrize(('send', 'told'), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
+def test_a_training_has_time_to_save_when_it_is_stopped(
+    tmp_path: Path, send: Callable[[int, int], None], told: signal.Signals
+) -> None:
+    """A terminal sends Ctrl-C to the command and to the training that it waits for.
+
+    SIGTERM comes to the command alone, which hands it on.
+    """
     process = subprocess.Popen(
         [sys.executable, '-c', _WAITING, str(tmp_path), _SLOW_TO_SAVE],
         cwd=ROOT,
         start_new_session=True,
     )
     until((tmp_path / 'begun').exists, 'the training does not begin')
-    os.killpg(process.pid, signal.SIGINT)
+    send(process.pid, told)
     assert process.wait(timeout=30) == 130
     assert (tmp_path / 'saved').exists()
 

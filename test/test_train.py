@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def in_process(*flags: str, limit: int | None = None) -> 'subprocess.Popen[str]'
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=prepare,
+        start_new_session=True,
     )
 
 
@@ -167,16 +169,21 @@ def test_an_exported_checkpoint_finds_what_it_found_while_training(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize('told', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ('send', 'told'),
+    [(os.kill, signal.SIGINT), (os.kill, signal.SIGTERM), (os.killpg, signal.SIGTERM)],
+    ids=['Ctrl-C', 'SIGTERM', 'SIGTERM to its workers, too'],
+)
 def test_a_run_that_is_stopped_in_mid_epoch_goes_on_with_the_same_steps(
-    tmp_path: Path, places: Path, evaluation: Path, unbroken: Path, told: signal.Signals
-) -> None:
+    tmp_path: Path, places: Path, evaluation: Path, unbroken: Path,
+    send: Callable[[int, int], None], told: signal.Signals,
+) -> None:  # fmt: skip
     run = tmp_path / 'stopped'
     flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=4')
     workers = '--data.workers=2'  # another number of workers changes no picture
     process = in_process(*SMALL, *flags, workers, f'--output={run}')
     until(lambda: (run / 'epochs.csv').exists() and len(epochs(run)) >= 2, process)
-    process.send_signal(told)
+    send(process.pid, told)
     _, said = process.communicate(timeout=60)
     assert (
         process.returncode == 130

@@ -5,7 +5,9 @@ was resumed. Batches are bytes; they become normalized floats on the device, whi
 of the data.
 """
 
+import os
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,7 +87,7 @@ class TrainingBatches:
             batch_sampler=sampler,
             num_workers=workers,
             collate_fn=_collate,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             persistent_workers=workers > 0,
             prefetch_factor=_PREFETCHED if workers else None,
             pin_memory=torch.cuda.is_available(),
@@ -163,7 +165,20 @@ def _collate(items: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:
     return images, torch.tensor([place for _, place in items], dtype=torch.int64)
 
 
-def _start_worker(number: int) -> None:
-    """Leave Ctrl-C to the trainer, which saves first, and the cores to the other workers."""
+def start_worker(number: int) -> None:
+    """Leave Ctrl-C to the trainer, which saves first, and the cores to the other workers.
+
+    SIGTERM ends a worker only if the trainer sends it. `timeout` and service managers send it to
+    every process, and the trainer could not end its batch if its workers went at once.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_trainer, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(1)
+
+
+def _end_with_trainer(trainer: int) -> None:
+    """Wait for the SIGTERM of the trainer's process, and end."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+        pass
+    os._exit(0)

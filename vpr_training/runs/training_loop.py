@@ -413,10 +413,14 @@ class Training:
 
     @contextmanager
     def _told_to_stop(self) -> Iterator[None]:
-        """Inside, the first SIGINT or SIGTERM lets the batch end; a second one ends at once."""
+        """Inside, the first SIGINT or SIGTERM lets the batch end; a second Ctrl-C ends at once.
+
+        A second SIGTERM does not: one often comes from the service manager and one from whoever
+        started the trainer.
+        """
 
         def stop(number: int, frame: Any) -> None:
-            if self._stop:
+            if self._stop and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self._stop = True
 

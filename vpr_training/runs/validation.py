@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.recall import Recall, recall_at
 from vpr_ros.core.types import Descriptors, Image
-from vpr_training.data.loader import opencv_can_be_forked
+from vpr_training.data.loader import opencv_can_be_forked, start_worker
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.recall import RECALL_NS
@@ -96,6 +96,7 @@ class Validation:
             batch_size=self._batch,
             num_workers=self._workers,
             collate_fn=lambda images: torch.from_numpy(np.stack(images)),
+            worker_init_fn=start_worker,
         )
         with opencv_can_be_forked():
             batches = iter(loader)
