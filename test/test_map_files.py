@@ -3,6 +3,7 @@
 Each of these maps has the right digests: somebody wrote it so, by mistake or on purpose.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -27,7 +28,7 @@ from worlds import cell_bits, straight_drive, unit_rows, write_map, write_tiny_m
 
 from vpr_ros import map
 from vpr_ros.core.errors import MapError
-from vpr_ros.core.mapping import versions
+from vpr_ros.core.mapping import files, header, versions
 from vpr_ros.core.mapping.header import MapHeader, read_header, write_calibration
 from vpr_ros.core.mapping.layout import PLACE_FILES, files_of_parts
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -204,6 +205,26 @@ def test_a_header_that_is_a_link_is_refused(folder: Path) -> None:
     (folder / 'map.yaml').symlink_to('real.yaml')
     with pytest.raises(MapError, match=r'map\.yaml: it is a symbolic link, expected a file'):
         PlaceMap.open(folder)
+
+
+def test_what_this_user_may_not_read_is_not_called_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever rebuilt such a map would lose nothing but time."""
+
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    step = 'Permission denied; give this user access to it, or choose another path'
+    monkeypatch.setattr(files, '_whole_sha256', refused)
+    path = folder / PART / 'poses.npy'
+    with pytest.raises(MapError) as raised:
+        files.check_file(path, 'a' * 64, whole=True)
+    assert str(raised.value) == f'{path}: {step}'
+    monkeypatch.setattr(header, 'open_regular', refused)
+    with pytest.raises(MapError) as raised:
+        read_header(folder)
+    assert str(raised.value) == f'{folder / "map.yaml"}: {step}'
 
 
 def test_a_file_that_is_not_listed_is_not_read(folder: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core import documents
-from vpr_ros.core.errors import DocumentError, MapError
+from vpr_ros.core.errors import DocumentError, MapError, blames_path, told
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
 from vpr_ros.core.mapping.layout import ArrayForm
 
@@ -61,7 +61,7 @@ def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
     try:
         found = _sampled_sha256(path) if by_samples else _whole_sha256(path)
     except OSError as error:
-        raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+        raise unreadable(path, error) from error
     if found != expected_sha256:
         with open_regular(path) as file:
             is_pointer = is_lfs_content(file.read(100))
@@ -73,13 +73,21 @@ def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
         )
 
 
+def unreadable(path: Path, error: Exception) -> MapError:
+    """What to raise for a file of a map, or all of it, that cannot be read."""
+    if blames_path(error):
+        return MapError(told(error))  # the map may be in order
+    said = getattr(error, 'strerror', None) or f'cannot be read ({error})'
+    return MapError(f'{path}: {said}; {RESTORE}')
+
+
 def load_array(part: Path, name: str, *, mapped: bool = False) -> NDArray[Any]:
     """One of a part's arrays, in memory or mapped from disk; raises MapError."""
     path = part / f'{name}.npy'
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode='r')  # type: ignore[no-untyped-call]
     except Exception as error:  # numpy's parser of headers raises what Python's raises
-        raise MapError(f'{path}: cannot be read ({error}); {RESTORE}') from error
+        raise unreadable(path, error) from error
     return array if mapped else np.array(array)
 
 

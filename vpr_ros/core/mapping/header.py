@@ -27,10 +27,10 @@ from vpr_ros.core.atomic import (
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import Model, checked_cells
 from vpr_ros.core.documents import parse_yaml
-from vpr_ros.core.errors import DocumentError, MapError
+from vpr_ros.core.errors import DocumentError, MapError, blames_path
 from vpr_ros.core.geometry import FORWARD_CAMERA, checked_pose
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_content
-from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular
+from vpr_ros.core.mapping.files import RESTORE, file_digest, open_regular, unreadable
 from vpr_ros.core.mapping.layout import (
     CELL_FILES,
     FIRST_PART,
@@ -161,6 +161,8 @@ def read_header(folder: Path) -> MapHeader:
     try:
         return _checked(values, folder)
     except Exception as error:  # whatever a wrong type raises in the classes that it is given to
+        if blames_path(error):
+            raise unreadable(path, error) from error
         raise MapError(f'{path}: damaged ({error}); {RESTORE}') from error
 
 
@@ -176,7 +178,7 @@ def _content(folder: Path) -> bytes:
                     return file.read(_MOST_BYTES + 1)
         except OSError as error:
             if is_last or error.errno != errno.ENOENT:
-                raise MapError(f'{path}: {error.strerror or error}; {RESTORE}') from error
+                raise unreadable(path, error) from error
     if folder.name == HEADER_NAME and folder.is_file():
         raise MapError(f'{folder}: a file of a map, expected its folder; give {folder.parent}')
     inner = sorted(str(part.parents[1]) for part in folder.glob(f'*/{FIRST_PART}'))[:3]

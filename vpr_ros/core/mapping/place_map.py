@@ -13,14 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.errors import MapError
+from vpr_ros.core.errors import MapError, blames_path
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import decode
 from vpr_ros.core.landmarks.feature_kinds import features_named
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.background import Background, map_background
-from vpr_ros.core.mapping.files import RESTORE, allow_open_files, check_file, mapped_file
+from vpr_ros.core.mapping.files import (
+    RESTORE,
+    allow_open_files,
+    check_file,
+    mapped_file,
+    unreadable,
+)
 from vpr_ros.core.mapping.grid import PlaceGrid, place_grid
 from vpr_ros.core.mapping.halves import HALF, as_floats
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, require_model
@@ -88,6 +94,8 @@ class PlaceMap:
             ]
             opened = cls(folder, header, parts)
         except OSError as error:
+            if blames_path(error):
+                raise unreadable(folder, error) from error
             raise MapError(f'{folder}: cannot be read ({error}); {RESTORE}') from error
         if len(opened) != header.places:
             raise MapError(
