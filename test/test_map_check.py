@@ -130,6 +130,17 @@ def test_two_stretches_that_look_alike_are_one_finding(tmp_path: Path) -> None:
     assert alias.near_similarity < alias.similarity
 
 
+def test_a_similarity_that_is_not_known_is_not_told_as_a_number(tmp_path: Path) -> None:
+    """A camera that stood still for the whole drive: of 50 equal places none need be near."""
+    rows = np.repeat(drifting_rows(1), 400, axis=0)
+    place_map = write_map(tmp_path / 'map', rows, straight_drive(400, spacing_m=2.0))
+    found = check(place_map, near_m=5, far_m=20)
+    lines = ' '.join(line for _, line in weaknesses(place_map, found))
+    assert any(alias.near_similarity == -1 for alias in found.aliases)
+    assert '-1.00' not in lines
+    assert '1.00, and no near one is among its most similar' in lines
+
+
 def test_a_large_map_is_looked_through_in_pieces_with_the_same_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

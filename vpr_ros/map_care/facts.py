@@ -61,7 +61,11 @@ def weaknesses(place_map: PlaceMap, findings: Findings) -> list[tuple[str, str]]
     aliases = [
         f'{called(place_map, alias.place)} looks like {called(place_map, alias.twin)}, '
         f'{alias.distance_m:.0f} m away: {alias.similarity:.2f}, '
-        f'its most similar near one {alias.near_similarity:.2f}'
+        + (
+            f'its most similar near one {alias.near_similarity:.2f}'
+            if alias.near_similarity > -1
+            else 'and no near one is among its most similar'
+        )
         for alias in findings.aliases
     ]
     gaps = [

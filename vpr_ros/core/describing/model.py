@@ -153,8 +153,8 @@ def read_card(path: Path) -> ModelCard:
             '`python -m vpr_training.export` wrote'
         ) from error
     except OSError as error:
-        said = f'{path}: {error.strerror or error}'
-        raise ModelError(told(error) if blames_path(error) else said) from error
+        reason = f'{path}: {error.strerror or error}'
+        raise ModelError(told(error) if blames_path(error) else reason) from error
     except DocumentError as error:
         raise ModelError(f'{path}: {error}') from error
     if not isinstance(found, dict) or found.get('format_version') != FORMAT_VERSION:
@@ -233,8 +233,8 @@ def _mapped(path: Path) -> mmap.mmap | bytes:
             is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
             return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        said = f'{path}: {error.strerror or error}; export the model again'
-        raise ModelError(told(error) if blames_path(error) else said) from error
+        reason = f'{path}: {error.strerror or error}; export the model again'
+        raise ModelError(told(error) if blames_path(error) else reason) from error
 
 
 def _accepted(found: Any, path: Path) -> dict[Precision, Accepted]:
