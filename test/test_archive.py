@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from waiting import until
 from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.batch.workers import ATTEMPTS, WorkerLost, Workers, carried_out
@@ -301,6 +302,25 @@ def test_ray_that_is_not_installed_is_one_line(
     assert main([*words, '--ray']) == 2
     said = capsys.readouterr().err
     assert "pip install 'vpr_ros[batch]'" in said and 'Traceback' not in said
+
+
+@pytest.mark.parametrize(
+    'by', [('--workers', '2'), pytest.param(('--ray',), marks=needs_ray)], ids=' '.join
+)
+def test_sigterm_keeps_what_is_done_and_says_so(
+    archive: Path, tmp_path: Path, by: tuple[str, ...]
+) -> None:
+    """Ray has a handler of its own, which would print where each of its threads is."""
+    work = tmp_path / 'map.work'
+    process = started(archive, tmp_path / 'map', *by)
+    until(lambda: any(work.glob('*/0000')) or process.poll() is not None, 'nothing is mapped')
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert printed.splitlines()[-1] == (
+        f'stopped; {work} keeps what is done, and the same command continues from there'
+    )
+    assert 'SIGTERM' not in printed and 'Traceback' not in printed
 
 
 @needs_ray

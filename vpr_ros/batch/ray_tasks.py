@@ -10,8 +10,10 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -71,7 +73,8 @@ def _connected(workers: Workers) -> Iterator[Any]:
     folder = None if workers.on_cluster else tempfile.mkdtemp(prefix='ray-')
     try:
         try:
-            _start(ray, workers, folder)
+            with _own_sigterm():
+                _start(ray, workers, folder)
         except Exception as error:  # Ray raises what Python raises, and its own
             where, start = 'on this machine', ''
             if workers.on_cluster:
@@ -86,6 +89,17 @@ def _connected(workers: Workers) -> Iterator[Any]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Take SIGTERM back afterwards from Ray, whose handler prints where each thread is."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _start(ray: Any, workers: Workers, folder: str | None) -> None:
