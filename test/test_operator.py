@@ -209,6 +209,7 @@ def test_a_topic_that_ros_refuses_is_refused_at_configure(
         assert process.wait(30) == 2
     said = log.read_text()
     assert f'image_topic: {topic!r} is no topic name' in said and 'Traceback' not in said
+    assert '.c:' not in said  # where rcl found it
 
 
 def test_a_failed_configuration_can_be_mended_and_tried_again(world: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.qos import image_qos
+from vpr_ros.node.starting import sentence_of
 from vpr_ros.session.answers import Refused, Replied
 from vpr_ros.session.events import (
     CameraInfoCame,
@@ -64,7 +65,7 @@ def check_topics(node: LifecycleNode, config: NodeConfig) -> None:
             validate_full_topic_name(whole)
         except Exception as error:  # rclpy's own class differs between distributions
             raise ConfigError(
-                f'image_topic: {topic!r} is no topic name ({" ".join(str(error).split())})'
+                f'image_topic: {topic!r} is no topic name ({sentence_of(error)})'
             ) from error
 
 

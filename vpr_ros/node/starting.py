@@ -51,10 +51,14 @@ def without_ros_arguments(args: Sequence[str]) -> list[str]:
         raise ConfigError(_told(error)) from error
 
 
+def sentence_of(error: Exception) -> str:
+    """What ROS complains of in one line, without its own source files."""
+    return re.sub(r', at \S+:\d+', '', ' '.join(str(error).split()))
+
+
 def _told(error: Exception) -> str:
-    """Make one line of rcl's complaint: without its own source files, and with what is right."""
-    text = ' '.join(str(error).split())
-    text = re.sub(r', at \S+:\d+', '', text.removeprefix('failed to initialize rcl: '))
+    """Make one line of rcl's complaint, with what is right."""
+    text = sentence_of(error).removeprefix('failed to initialize rcl: ')
     if type(error).__name__ == 'UnknownROSArgsError':
         return f'{text}: no such ROS argument; known are -p, -r, --params-file, --log-level'
     if isinstance(error, UnicodeEncodeError):
