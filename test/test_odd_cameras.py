@@ -18,8 +18,14 @@ from vpr_ros.core.camera import (
     field_of_view_deg,
     read_camera_info,
 )
+from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
+from vpr_ros.evaluating.answers import answers_offline
 from vpr_ros.session.events import CameraInfoCame
 
 SENSOR = [480.0, 0, 320, 0, 480, 240, 0, 0, 1]
@@ -223,6 +229,18 @@ def test_the_node_says_why_landmarks_are_not_used(tmp_path: Path, monkeypatch) -
     assert 'landmarks' not in texts(session.handle(image_at(4, 101)))
 
 
+def test_the_session_says_once_that_no_calibration_comes(tmp_path: Path, monkeypatch) -> None:
+    place_map = street(tmp_path / 'map')
+    sessions = {calibrated: session_on(place_map) for calibrated in (False, True)}
+    monkeypatch.setattr(type(place_map), 'has_landmarks', True)
+    unset = CameraInfoCame('/cam', read_camera_info(camera_info([0.0] * 9), rectified=False))
+    sessions[True].handle(unset)  # and says itself what is wrong
+    for calibrated, session in sessions.items():
+        said = [texts(session.handle(image_at(3, 100 + second))) for second in range(8)]
+        missing = ['camera 1: no camera_info came in 5 s' in text for text in said]
+        assert missing == [second == 5 and not calibrated for second in range(8)]
+
+
 def test_a_drive_with_another_lens_is_noted(tmp_path: Path, capsys) -> None:
     model = str(write_tiny_model(tmp_path / 'model', cells=True).folder)
     wide = [60.0, 0, 80, 0, 60, 60, 0, 0, 1]
@@ -243,3 +261,31 @@ def test_a_drive_with_another_lens_is_noted(tmp_path: Path, capsys) -> None:
     assert map_command.main(['append', folder, '--bag', other, '--model', model]) == 0
     said = capsys.readouterr()
     assert f"{other}: its camera has another lens than the map's" in said.out + said.err
+
+
+def test_the_node_learns_the_lens_of_a_drive_that_is_evaluated_live(tmp_path: Path) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from vpr_ros.evaluating.live import run_live
+
+    model = write_tiny_model(tmp_path / 'model', cells=True)
+    wide = [60.0, 0, 80, 0, 60, 60, 0, 0, 1]
+    mapped, other = (
+        drive(tmp_path / name, [camera_info(matrix)])
+        for name, matrix in (('mapped', GOOD), ('other', wide))
+    )
+    folder = str(tmp_path / 'map')
+    words = ['--bag', str(mapped), '--model', str(model.folder), '--output', folder]
+    assert build_map.main(words) == 0
+    place_map, recorded = PlaceMap.open(folder, model=model), open_drive(other)
+    camera = MountedCamera(calibration=recorded.camera)
+    offline = {}
+    for virtual in (True, False):
+        config = LocalizerConfig(belief=False, virtual_camera=virtual)
+        localizer = Localizer(OnnxDescriber(model), place_map, config, cameras=[camera])
+        found = [answer.candidates for answer in answers_offline(recorded.frames(), localizer)]
+        offline[virtual] = found[1:]  # the first image came before its calibration
+    parameters = {'map': folder, 'model': str(model.folder), 'belief': False}
+    live = run_live(other, None, parameters, every_image=True)
+    nodes = [answer.candidates for answer in live.answers][1:]
+    np.testing.assert_allclose(nodes, offline[True], atol=1e-9)
+    assert not np.allclose(nodes, offline[False])
