@@ -19,12 +19,15 @@ from vpr_ros.core.camera import (
     read_camera_info,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Frame
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.evaluating.answers import answers_offline
 from vpr_ros.session.events import CameraInfoCame
 
@@ -241,7 +244,7 @@ def test_the_session_says_once_that_no_calibration_comes(tmp_path: Path, monkeyp
         assert missing == [second == 5 and not calibrated for second in range(8)]
 
 
-def test_a_drive_with_another_lens_is_noted(tmp_path: Path, capsys) -> None:
+def test_a_drive_with_another_lens_is_described_in_its_maps_view(tmp_path: Path, capsys) -> None:
     model = str(write_tiny_model(tmp_path / 'model', cells=True).folder)
     wide = [60.0, 0, 80, 0, 60, 60, 0, 0, 1]
     mapped, other = (
@@ -251,6 +254,14 @@ def test_a_drive_with_another_lens_is_noted(tmp_path: Path, capsys) -> None:
     folder = str(tmp_path / 'map')
     assert build_map.main(['--bag', mapped, '--model', model, '--output', folder]) == 0
     asked = ['--bag', other, '--map', folder, '--model', model, '--radius', '1']
+    place_map, describer = PlaceMap.open(folder), OnnxDescriber(Model.open(model))
+    camera = MountedCamera(calibration=open_drive(other).camera)
+    localizer = Localizer(describer, place_map, cameras=[camera])
+    queries = [
+        localizer.describe(Frame(frame.load(), frame.stamp_ns))
+        for frame in open_drive(other).frames()
+    ]
+    assert all(query.seen_by is not None for query in queries)
     capsys.readouterr()
     assert evaluate_bag.main(asked) == 0
     said = capsys.readouterr()
@@ -258,7 +269,15 @@ def test_a_drive_with_another_lens_is_noted(tmp_path: Path, capsys) -> None:
     assert evaluate_bag.main([*asked, '--set', 'virtual_camera=false']) == 0
     said = capsys.readouterr()
     assert 'another lens' not in said.out + said.err
-    assert map_command.main(['append', folder, '--bag', other, '--model', model]) == 0
+    found = posed_images(
+        open_drive(other), describer, max_pose_gap_s=1.0, like=place_map.header.camera
+    )
+    assert found.descriptors.tolist() == [query.descriptor.tolist() for query in queries]
+    asked = ['--bag', other, '--model', model]
+    assert map_command.main(['prune', folder, '--dry-run', *asked]) == 0
+    said = capsys.readouterr()
+    assert "given that one's view" in said.out + said.err
+    assert map_command.main(['append', folder, *asked]) == 0
     said = capsys.readouterr()
     assert f"{other}: its camera has another lens than the map's" in said.out + said.err
 
