@@ -166,6 +166,23 @@ def test_a_camera_that_sees_more_is_needed_larger(focal, size, times) -> None:
     assert zoom(camera(focal, size), MAPPING) == times
 
 
+@pytest.mark.parametrize(
+    ('own', 'like'),
+    [
+        (camera(4000.0, (40_000, 200)), camera(100_000.0)),
+        (camera(40.0, (640, 480), 'plumb_bob', 1e6, -1e6, 1e3, 1e3, 1e6), MAPPING),
+        (MAPPING, camera(40.0, (640, 480), 'equidistant', 1e3, 1e3, 1e3, 1e3)),
+        (replace(MAPPING, matrix=(400.0, 0.0, 1e7, 0.0, 400.0, -1e7, 0.0, 0.0, 1.0)), MAPPING),
+    ],
+    ids=['a panorama', 'wild distortion', 'a wild fisheye', 'a middle far outside'],
+)
+def test_no_calibration_makes_a_view_fail(own: Camera, like: Camera) -> None:
+    image_hw = own.height_px, own.width_px
+    made = virtual_camera(own, like, image_hw=image_hw, size_hw=(32, 48))
+    assert made is not None and 0 <= made.shown <= 1
+    assert made.view(np.full((*image_hw, 3), 7, np.uint8)).tolist() == [[[7] * 3] * 48] * 32
+
+
 class Looking(Describer):
     """Remembers the images that it described."""
 

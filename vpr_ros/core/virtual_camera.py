@@ -27,6 +27,7 @@ _LOOKED_AT_HW = 32, 32  # pixels by which views are compared
 _LARGER = 1.12  # things in a narrower camera's view than in the mapping camera's, at most
 _FARTHEST = 2.0  # widths or heights outside of an image, beyond which nothing is mirrored
 _LEAST_ZOOM, _MOST_ZOOM = 1.05, 4.0
+_MOST_PX = 10_000  # of an image that is sampled: with what is mirrored, two bytes hold a pixel's row
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ def _focal_shares(camera: Camera) -> Array:
 def _shrunk_hw(own: Camera, like: Camera, size_hw: tuple[int, int]) -> tuple[int, int]:
     """(height, width) to which images are shrunk, so that a pixel of the middle becomes one."""
     wanted = _focal_shares(like) / _focal_shares(own) * size_hw[::-1]
-    width, height = np.minimum(np.ceil(wanted), [own.width_px, own.height_px]).astype(int)
+    most = np.minimum([own.width_px, own.height_px], _MOST_PX)
+    width, height = np.minimum(np.ceil(wanted), most).astype(int)
     return int(height), int(width)
 
 
