@@ -27,7 +27,9 @@ _LOOKED_AT_HW = 32, 32  # pixels by which views are compared
 _LARGER = 1.12  # things in a narrower camera's view than in the mapping camera's, at most
 _FARTHEST = 2.0  # widths or heights outside of an image, beyond which nothing is mirrored
 _LEAST_ZOOM, _MOST_ZOOM = 1.05, 4.0
-_MOST_PX = 10_000  # of an image that is sampled: with what is mirrored, two bytes hold a pixel's row
+_MOST_PX = (
+    10_000  # of an image that is sampled: with what is mirrored, two bytes hold a pixel's row
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,9 @@ def virtual_camera(
         own = own.scaled_to(image_hw[1], image_hw[0])
     except VprError:
         return None
-    shares = _shares(_LOOKED_AT_HW)
-    shown_at = _shown_at(own, like, shares)
-    if np.abs(shown_at - shares).max() <= _ALIKE:
+    shown = shown_share(own, like)
+    if shown is None:
         return None
-    inside = ((shown_at >= 0) & (shown_at <= 1)).all(axis=1)
     like = _nearer(own, like)
     shares = _shown_at(own, like, _shares(size_hw))
     shrunk_hw = _shrunk_hw(own, like, size_hw)
@@ -77,11 +77,26 @@ def virtual_camera(
     at, between = cv2.convertMaps(x, y, cv2.CV_16SC2)
     return VirtualCamera(
         like,
-        float(inside.mean()),
+        shown,
         shrunk_hw,
         np.asarray(at, np.int16),
         np.asarray(between, np.uint16),
     )
+
+
+def shown_share(own: Camera | None, like: Camera | None) -> float | None:
+    """Share of the picture of `like` that `own` sees, in [0, 1].
+
+    None where their views are alike, whatever the sizes of their images are, and where one of them
+    is not known.
+    """
+    if own is None or like is None:
+        return None
+    shares = _shares(_LOOKED_AT_HW)
+    shown_at = _shown_at(own, like, shares)
+    if np.abs(shown_at - shares).max() <= _ALIKE:
+        return None
+    return float(((shown_at >= 0) & (shown_at <= 1)).all(axis=1).mean())
 
 
 def zoom(own: Camera, like: Camera) -> float:

@@ -11,10 +11,9 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import DriveError, MapError, noting
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum
-from vpr_ros.core.virtual_camera import VirtualCamera, virtual_camera
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
 
-_COARSE_HW = 32, 32  # of a picture that nobody sees
 OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
 """What follows for whoever judges a map by the drive that it was made of."""
 
@@ -49,7 +48,7 @@ def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
 
 def note_lens(header: MapHeader, drive: Drive) -> None:
     """Note a drive whose camera has another lens than the mapping camera."""
-    if _virtual(drive.camera, header.camera) is not None:
+    if shown_share(drive.camera, header.camera) is not None:
         add_note(
             drive,
             f"{drive.name}: its camera has another lens than the map's; robots look for places as "
@@ -59,20 +58,13 @@ def note_lens(header: MapHeader, drive: Drive) -> None:
 
 def note_view(drive: Drive, like: Camera | None) -> None:
     """Note a drive whose images are described in the view of another camera, the map's."""
-    virtual = _virtual(drive.camera, like)
-    if virtual is not None:
+    shown = shown_share(drive.camera, like)
+    if shown is not None:
         add_note(
             drive,
             "its camera has another lens than the mapping camera; its images are given that one's "
-            f'view, of which they show {virtual.shown:.0%}',
+            f'view, of which they show {shown:.0%}',
         )
-
-
-def _virtual(own: Camera | None, like: Camera | None) -> VirtualCamera | None:
-    if own is None or like is None:
-        return None
-    image_hw = own.height_px, own.width_px
-    return virtual_camera(own, like, image_hw=image_hw, size_hw=_COARSE_HW)
 
 
 def require_one_frame(first: Drive, other: Drive) -> None:

@@ -19,6 +19,7 @@ from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Frame, Poses
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.session.answers import (
     Answer,
     Corrected,
@@ -477,17 +478,17 @@ class Session:
 
     def _compare_views(self, event: CameraInfoCame) -> Iterator[Answer]:
         """Tell once where a camera sees much more or less than the mapping camera."""
-        own, seen_deg = event.calibration.camera, event.calibration.field_of_view_deg
-        mapped_deg = self.localizer.place_map.header.field_of_view_deg
-        virtual = None
-        if own is not None:
-            virtual = self.localizer.virtual_camera(event.camera, (own.height_px, own.width_px))
-        if virtual is not None and virtual.shown < _SHOWN:
+        header = self.localizer.place_map.header
+        shown = None
+        if self._config.virtual_camera:
+            shown = shown_share(event.calibration.camera, header.camera)
+        seen_deg, mapped_deg = event.calibration.field_of_view_deg, header.field_of_view_deg
+        if shown is not None and shown < _SHOWN:
             yield from self._once(
-                f'{event.topic}: this camera sees {virtual.shown:.0%} of what the mapping camera '
+                f'{event.topic}: this camera sees {shown:.0%} of what the mapping camera '
                 'sees of a place: fewer places will be found'
             )
-        elif virtual is None and mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
+        elif shown is None and mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
             yield from self._once(
                 f'{event.topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '
                 f'{mapped_deg:.0f}: fewer places will be found'
