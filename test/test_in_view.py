@@ -57,6 +57,14 @@ def test_the_images_and_the_camera_are_those_of_the_view(tmp_path: Path) -> None
         assert np.abs(seen.astype(int) - shot(MAPPING) // 8 * (row + 2)).mean() < 6
 
 
+def test_a_lens_of_longer_focal_length_that_shows_all_gives_the_very_view(tmp_path: Path) -> None:
+    """Barrel distortion shows the corners of the view although things in the middle are larger."""
+    barrel = camera(430.0, (640, 480), 'plumb_bob', -0.16, 0.0, 0.0, 0.0)
+    drive = open_drive(drive_by(tmp_path / 'barrel', barrel), DriveOptions(view=MAPPING))
+    *_, brightest = drive.frames()
+    assert np.abs(brightest.load().astype(int) - shot(MAPPING) // 8 * 7).mean() < 2.5
+
+
 @pytest.mark.parametrize(
     ('by', 'calibrated', 'said'),
     [

@@ -11,10 +11,8 @@ from dataclasses import replace
 from vpr_ros.core.camera import Camera, field_of_view_deg
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Image
-from vpr_ros.core.virtual_camera import shown_share, virtual_camera
+from vpr_ros.core.virtual_camera import ALL_OF_IT, shown_share, virtual_camera
 from vpr_ros.drives.drive import Drive, LoadImage, RecordedFrame, add_note
-
-_ALL_OF_IT = 0.98  # of a picture: what is left is a border of half a cell
 
 
 class DriveInView:
@@ -71,4 +69,4 @@ def shows_all_of(drive: Drive, camera: Camera) -> bool:
     if drive.camera is None:
         return False
     shown = shown_share(drive.camera, camera)
-    return shown is None or shown >= _ALL_OF_IT
+    return shown is None or shown >= ALL_OF_IT
