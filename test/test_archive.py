@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from waiting import until
 from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.batch.workers import ATTEMPTS, WorkerLost, Workers, carried_out
@@ -243,6 +244,26 @@ def test_work_that_kills_every_worker_does_not_stop_the_rest() -> None:
     assert isinstance(lost := found.pop(3), WorkerLost)
     assert f'killed {ATTEMPTS} times' in str(lost)
     assert found == {item: (2 * item, 1) for item in (0, 1, 2, 4, 5)}
+
+
+def own_process(item: int, threads: int) -> int:
+    return os.getpid()
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not Path(f'/proc/{process}').exists(), 'nobody saw that it was killed')
+
+
+def test_a_worker_that_is_killed_between_two_pieces_costs_nothing() -> None:
+    done, killed = [], set[int]()
+    for item, worker in carried_out(own_process, range(4), Workers(count=2, threads=1)):
+        assert isinstance(worker, int) and worker not in killed
+        done.append(item)
+        if len(killed) < 2:
+            kill(worker)
+            killed.add(worker)
+    assert sorted(done) == [0, 1, 2, 3]
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_command() -> None:
