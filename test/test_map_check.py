@@ -26,6 +26,8 @@ from vpr_ros.drives import open_drive
 from vpr_ros.map_care import check as check_module
 from vpr_ros.map_care.build import append_drive, build_map
 from vpr_ros.map_care.check import (
+    Findings,
+    Gap,
     blank_said,
     check,
     damages,
@@ -235,6 +237,24 @@ def test_a_map_without_pictures_says_so_and_is_checked(tmp_path: Path) -> None:
     found = check(place_map, near_m=5, far_m=20)
     assert (found.poor_images, found.unpictured) == ([], 3)
     assert ('poor images', '0; 3 of 3 places have no picture') in weaknesses(place_map, found)
+
+
+@pytest.mark.parametrize(
+    ('gaps', 'shown', 'last'), [(10, 10, '9.0 m'), (13, 10, '... and 3 more')]
+)
+def test_ten_findings_of_a_kind_are_shown_and_the_others_counted(
+    tmp_path: Path, gaps: int, shown: int, last: str
+) -> None:
+    place_map = write_map(tmp_path / 'map', unit_rows(3, 8), straight_drive(3))
+    none = np.empty((0, 2), np.int64)
+    found = Findings(2, 0, [], [Gap(0, 1, float(n), 1.0) for n in range(gaps)], none, [], 1)
+    said = weaknesses(place_map, found)
+    assert ('gaps in the route', f'{gaps}') in said
+    assert ('look-alike places', '0 of 2 compared') in said
+    assert ('poor images', '0; 1 of 2 places has no picture') in said
+    lines = [line for title, line in said if not title]
+    assert sum(' m and 1.0 s from ' in line for line in lines) == shown
+    assert lines[-1].startswith(last)
 
 
 def test_every_damaged_file_is_named(tmp_path: Path) -> None:
