@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,13 @@ import pytest
 from conftest import ROOT
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from waiting import until
-from worlds import straight_drive, unit_rows, write_map, write_tiny_model
+from worlds import (
+    straight_drive,
+    unit_rows,
+    write_map,
+    write_posed_folder,
+    write_tiny_model,
+)
 
 from vpr_ros.batch.workers import ATTEMPTS, WorkerLost, Workers, carried_out
 from vpr_ros.build_map import main
@@ -220,6 +227,26 @@ def test_broken_drives_are_all_named_and_the_others_are_kept(
     out, err = capsys.readouterr()
     assert '3 recordings mapped, 3 of them were already done' in out and 'none.mcap' in err
     assert len(PlaceMap.open(tmp_path / 'map')) == 27
+
+
+def test_what_is_to_be_known_of_each_recording_is_told_whenever_the_map_is_made(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, plain = tmp_path / 'drives' / 'day', tmp_path / 'drives' / 'plain'
+    for folder in (day, plain):
+        write_posed_folder(folder, range(3))
+    shutil.copy(day / 'images' / '000000.jpg', day / 'images' / 'unlisted.jpg')
+    (plain / 'poses.csv').unlink()
+    words = ['--bags', str(day), str(plain), '--model', str(model), '--leave-out-broken']
+    for again in (False, True):
+        assert main([*words, '--output', str(tmp_path / 'map')]) == 1
+        out, err = capsys.readouterr()
+        assert ('already done' in out) == again
+        assert f'note: {day}: poses from poses.csv: 3 of 3 images\n' in err
+        assert f'{day}/images is not listed in poses.csv and was left out\n' in err
+        assert f'note: {plain}/images: no poses in it' in err
+        assert f'note: {plain}/images: no poses: plain images\n' in err
+        assert 'the mounting of the camera is unknown in 1 of 1 recording' in err
 
 
 def test_options_of_many_drives_are_refused_for_one(
