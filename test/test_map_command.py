@@ -237,8 +237,12 @@ def test_pruning_that_would_cost_recall_is_refused_or_only_measured(
     assert map.main(['prune', str(mapped), *coarse]) == 1
     said = capsys.readouterr().out
     assert '12 places, 6 of them redundant' in said and 'nothing written' in said
-    assert map.main(['prune', str(mapped), *coarse, '--dry-run']) == 0
-    assert len(PlaceMap.open(mapped)) == 12
+    for allowed in ('0', '1'):
+        assert (
+            map.main(['prune', str(mapped), *coarse, '--dry-run', '--max-recall-drop', allowed])
+            == 0
+        )
+        assert len(PlaceMap.open(mapped)) == 12
     assert map.main(['prune', str(mapped), *coarse, '--max-recall-drop', '1']) == 0
     assert len(PlaceMap.open(mapped)) == 6
 
