@@ -707,6 +707,13 @@ def test_missing_places_and_other_columns_are_refused(
     engine.do('forget_rows', fleet=str(tmp_path / 'second'), where='row = 3')
     said = engine.refused('pull', '--fleet', tmp_path / 'second', '--output', tmp_path / 'out')
     assert 'the digest of its 9 places differs' in said
+    lost = next((tmp_path / 'second').glob('places_*.lance'))
+    shutil.rmtree(lost)
+    another = drive(tmp_path / 'another', seed=1)
+    for command in (['pull', '--output', tmp_path / 'out'], ['push', another]):
+        said = engine.refused(*command, '--fleet', tmp_path / 'second')
+        part = lost.stem.removeprefix('places_')[:12]
+        assert f'the places of part {part} are missing; restore the store from a copy' in said
 
 
 @needs_engine

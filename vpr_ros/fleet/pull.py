@@ -27,7 +27,7 @@ from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
-from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
+from vpr_ros.fleet.engine import RESTORE, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
 
@@ -188,13 +188,7 @@ def _near(
     for record in records:
         if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
             continue
-        form = record.form
-        try:
-            part = fleet.places(record.part, form)
-        except MissingTableError as error:
-            raise FleetError(
-                f'{fleet.address}: the places of part {record.part[:12]} are missing; {RESTORE}'
-            ) from error
+        part = fleet.places_of(record)
         if len(part) != record.places:
             raise FleetError(
                 f'{part.table.where}: holds {counted(len(part), "place")}, expected '
@@ -202,7 +196,7 @@ def _near(
             )
         inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
         if inside.any():
-            yield record, form, part, inside
+            yield record, record.form, part, inside
 
 
 def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> MapHeader:
