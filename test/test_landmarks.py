@@ -1248,3 +1248,9 @@ def test_features_of_a_large_image_are_where_those_of_the_small_one_are() -> Non
     assert 800 < reach_px[0] < 1000 and 400 < reach_px[1] < 500  # (x, y) of a wide image
     np.testing.assert_array_equal(found.descriptors, expected.descriptors)
     np.testing.assert_allclose(found.points_px, (expected.points_px + 0.5) * 2 - 0.5, atol=1e-3)
+
+
+@pytest.mark.parametrize('size_hw', [(1, 2_000_001), (2_000_001, 1)])
+def test_an_image_of_one_line_of_pixels_shows_nothing(size_hw: tuple[int, int]) -> None:
+    found = SIFT.extract(np.zeros((*size_hw, 3), np.uint8))
+    assert len(found.points_px) == len(found.descriptors) == 0
