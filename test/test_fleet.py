@@ -307,9 +307,9 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert PlaceMap.open(tmp_path / 'edge').names == ['0/0.jpg']
     before = contents(tmp_path / 'cut')
     said = engine.refused(
-        'pull', '--fleet', fleet, '--near', '0,90,5', '--output', tmp_path / 'cut'
+        'pull', '--fleet', fleet, '--near', '691234.5,5334567.25,5', '--output', tmp_path / 'cut'
     )
-    assert 'version 4 has no place within 5 m of 0, 90' in said
+    assert 'version 4 has no place within 5 m of 691234.5, 5334567.25' in said
     assert contents(tmp_path / 'cut') == before
 
 

@@ -116,7 +116,7 @@ def pull(
 
 def _asked(near: Circle | None, condition: str | None) -> str:
     """What was asked for, to follow a sentence."""
-    where = f' within {near.radius_m:g} m of {near.x_m:g}, {near.y_m:g}' if near else ''
+    where = f' within {near.radius_m:.12g} m of {near.x_m:.12g}, {near.y_m:.12g}' if near else ''
     return where + (f' of condition {printable(condition)}' if condition is not None else '')
 
 
