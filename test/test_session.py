@@ -57,7 +57,7 @@ from vpr_ros.session.events import (
 from vpr_ros.session.session import Session
 from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import JUMPS, REPETITIONS, State
-from vpr_ros.session.whereabouts import Gps, InitialPose
+from vpr_ros.session.whereabouts import Gps, InitialPose, Whereabouts
 
 
 @pytest.fixture(scope='module')
@@ -236,6 +236,16 @@ def test_an_initial_pose_expires_and_says_so(place_map: PlaceMap) -> None:
     assert isinstance(found[0], NoFix) and isinstance(found[-1], Fix)
     assert 'no fix within 2 s; the whole map is searched again' in texts(answers)
     assert session.counts.snapshot().facts['initial pose'] == ''
+
+
+def test_an_initial_pose_that_has_expired_is_told_once() -> None:
+    known = Whereabouts(np.zeros((1, 3)), map_frame='map', bound_mps=1.0)
+    config = SessionConfig(initialpose_timeout=2.0)
+    known.take_initial_pose(initial_pose(0.0), config)
+    found = [known.prior(second * SECOND, 0, 0.0, config) for second in range(6)]
+    assert [prior is not None for prior, _ in found] == [True] * 3 + [False] * 3
+    assert [bool(note) for _, note in found] == [False] * 3 + [True, False, False]
+    assert not known.has_initial_pose
 
 
 def test_an_initial_pose_grows_as_the_robot_moves(place_map: PlaceMap) -> None:
