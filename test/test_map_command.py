@@ -2,11 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from conftest import ROOT
 from worlds import (
     CELLS,
     cell_bits,
@@ -289,6 +292,30 @@ def test_exported_poses_are_the_maps(
     np.testing.assert_array_equal(
         index.search(queries, 4)[1], place_map.index.search(queries, 4)[1]
     )
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+from vpr_ros import map
+sys.exit(map.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize('form', ['tum', 'csv', 'npz', 'faiss'])
+def test_an_export_that_does_not_fit_on_the_disk_leaves_the_old_file(
+    tmp_path: Path, form: str
+) -> None:
+    write_map(tmp_path / 'map', unit_rows(30, 16), straight_drive(30))
+    target = tmp_path / 'out' / form
+    target.parent.mkdir()
+    target.write_text('old')
+    words = ['export', str(tmp_path / 'map'), f'--{form}', str(target)]
+    command = [sys.executable, '-c', LIMITED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == f'error: {target}: cannot be written (File too large)\n'
+    assert target.read_text() == 'old' and len(list(target.parent.iterdir())) == 1
 
 
 def test_exported_stamps_keep_nanoseconds(tmp_path: Path) -> None:
