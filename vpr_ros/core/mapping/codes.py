@@ -183,7 +183,7 @@ def write_codes(part: Path, descriptors: Descriptors) -> None:
 def write_index(index: faiss.Index, path: Path) -> None:
     """Write an index of faiss; raises OSError where faiss itself would not see a failed write."""
     with path.open('wb') as file:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
 
 def is_coded(part: Path) -> bool:
