@@ -302,6 +302,15 @@ def test_a_pose_needs_as_many_landmarks_as_the_settings_say(
         assert not by_landmarks(seen_anew(made, HARD[1], belief=False, **too_many))
 
 
+@pytest.mark.parametrize('too_much', [{'min_similarity': 1.0}, {'min_agreement': 0.99}])
+def test_one_image_alone_is_placed_by_landmarks_only_above_both_thresholds(
+    twins: tuple[PlaceMap, OnnxDescriber], too_much: dict[str, float]
+) -> None:
+    _, image = query(2.75)
+    assert by_landmarks(seen_anew(twins, image, belief=False))
+    assert not by_landmarks(seen_anew(twins, image, belief=False, **too_much))
+
+
 def refined(
     made: tuple[PlaceMap, OnnxDescriber],
     image: np.ndarray,
