@@ -400,6 +400,31 @@ def test_a_place_is_as_probable_as_its_landmarks_and_its_rival_allow() -> None:
         assert probability(inliers, matches, sigma, 0) <= best
 
 
+def test_a_pose_by_landmarks_is_judged_by_its_best_place_and_the_rival_of_that(
+    twins: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = twins
+    config = replace(CONFIG, agreement_radius=0.2)
+    localizer = Localizer(describer, place_map, config, cameras=[MountedCamera(IDENTITY, CAMERA)])
+    seen, verifier = localizer.describe(Frame(HARD[1], 0)), Verifier(place_map)
+    places = np.array([3, 4, 3 + len(MAPPED), 4 + len(MAPPED)])
+    poses = np.asarray(place_map.poses)[places]
+    candidates = Candidates(places, np.full(4, 0.9, np.float32), poses)
+    verdict = Verdict(candidates, NoFix(Reason.NOT_SURE), places, observed=np.zeros(OBSERVED))
+    found = verifier.verify(seen, CAMERA, places, config)
+    placed = verifier.place(seen, verdict, localizer.rig, config)
+    assert found is not None and placed is not None and placed.observed is not None
+    best, matches = found.best_inliers, found.best_matches
+    assert 0 < found.rival_inliers < best < min(matches, found.inliers)
+    variance_m2 = np.linalg.norm(placed.fix.covariance[:3, :3], 2)  # in the least sure direction
+    _, odds, sigma, ahead = placed.observed
+    assert odds == pytest.approx(np.log((best + 0.5) / (matches - best + 0.5)))
+    assert sigma == pytest.approx(np.log(np.sqrt(variance_m2) / 0.2))
+    assert ahead == pytest.approx(np.log(best / found.rival_inliers))
+    learned = at_most_known(LANDMARKS['root-sift'], placed.observed)
+    assert placed.fix.probability == pytest.approx(learned)
+
+
 @pytest.mark.parametrize('kind', ['xfeat', 'xfeat-lighterglue'])
 def test_features_for_which_no_frame_vouches_leave_a_place_to_the_belief(kind: str) -> None:
     observed = observe_landmarks(inliers=400, matches=400, sigma=0.001, rival=0)
