@@ -186,4 +186,10 @@ def write_tum(path: Path, trajectory: Trajectory) -> None:
     with path.open('w', encoding='utf-8') as file:
         for stamp_ns, pose in zip(trajectory.stamps_ns.tolist(), trajectory.poses, strict=True):
             numbers = ' '.join(f'{value:.9f}' for value in pose)
-            file.write(f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} {numbers}\n')
+            file.write(f'{seconds(stamp_ns)} {numbers}\n')
+
+
+def seconds(stamp_ns: int) -> str:
+    """A stamp in seconds, to its last nanosecond, which no float keeps."""
+    whole, rest_ns = divmod(abs(stamp_ns), 10**9)
+    return f'{"-" * (stamp_ns < 0)}{whole}.{rest_ns:09d}'
