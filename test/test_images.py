@@ -339,18 +339,30 @@ def resized(encoded: bytes, width: int, height: int) -> bytes:
     return encoded[: at + 5] + struct.pack('>HH', height, width) + encoded[at + 9 :]
 
 
+def in_parts(encoded: bytes) -> bytes:
+    """A JPEG whose first scan has one of its three colours, so that all of it has to be held."""
+    scan = encoded.find(b'\xff\xda')
+    one = b'\xff\xda' + struct.pack('>H', 8) + b'\x01' + encoded[scan + 5 : scan + 7] + b'\0\x3f\0'
+    return encoded[:scan] + one + encoded[scan + 14 :]
+
+
+def tiff(*entries: tuple[int, int, int]) -> bytes:
+    """The header of a TIFF; entries: tag, kind and value of each."""
+    packed = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in entries)
+    return b'II*\0\x08\0\0\0' + struct.pack('<H', len(entries)) + packed + bytes(4)
+
+
 TOO_LARGE = {
     'png': png_bomb(20_000, 20_000),
     'jpeg': resized(whole_jpeg(), 60_000, 60_000),
     'progressive': resized(whole_jpeg(progressive=True), 20_000, 20_000),
+    'jpeg in parts': resized(in_parts(whole_jpeg()), 20_000, 20_000),
     'webp': b'RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xff\x3f\0\xff\x3f\0',
     'bmp': b'BM' + bytes(12) + struct.pack('<Iii', 40, 30_000, -30_000) + bytes(40),
     'ppm': b'P6\n# a bomb\n30000 30000\n255\n' + bytes(64),
+    'ppm of two sizes': b'P6\n#\r30000 30000\n8 8\n255\n' + bytes(192),
     'gif': b'GIF89a' + struct.pack('<HH', 50_000, 50_000) + bytes(64),
-    'tiff': b'II*\0\x08\0\0\0\x02\0'
-    + struct.pack('<HHII', 256, 4, 1, 90_000)
-    + struct.pack('<HHII', 257, 3, 1, 60_000)
-    + bytes(4),
+    'tiff': tiff((256, 4, 90_000), (257, 3, 60_000)),
 }
 
 
@@ -363,6 +375,20 @@ def test_a_size_that_takes_too_much_memory_is_refused_before_it_is_taken(kind, m
     for at_least_hw in (None, (9000, 9000)):
         with pytest.raises(ImageError, match=r'\d+x\d+ pixels, expected at most 100 million'):
             decode(TOO_LARGE[kind], at_least_hw=at_least_hw)
+
+
+@pytest.mark.parametrize(
+    'entries',
+    [
+        [(256, 9, 65_536 + 8), (257, 3, 8192)],
+        [(256, 4, 16_384), (256, 4, 8), (257, 4, 8)],
+        [(256, 4, 64), (257, 4, 64), (322, 4, 16_384), (323, 4, 16_368)],
+    ],
+    ids=['a signed width', 'two widths', 'a tile larger than the image'],
+)
+def test_a_tiff_whose_decoder_may_take_more_memory_than_its_size_says_is_refused(entries):
+    with pytest.raises(ImageError, match=r'^image: .* with a broken header'):
+        decode(tiff(*entries))
 
 
 def test_a_large_jpeg_comes_smaller_where_that_is_enough():
@@ -454,6 +480,12 @@ def test_colours_that_went_in_as_rgb_come_out_as_rgb(encoding):
         np.testing.assert_array_equal(to_rgb(compressed(jpeg(rgb, '.png'), name)), rgb)
 
 
+def test_a_picture_of_other_numbers_than_its_format_can_say_is_refused():
+    encoded = jpeg(np.full((HEIGHT, WIDTH), 0.5, np.float32), '.tif')
+    with pytest.raises(ImageError, match=r'^image: its numbers are float32, expected uint8 or'):
+        to_rgb(compressed(encoded, 'mono16; tiff compressed '))
+
+
 def test_a_yuv_picture_that_was_converted_is_a_colour_picture():
     encoded = jpeg(noise(HEIGHT, WIDTH, 3), '.png')
     for name in ('yuv422_yuy2; png compressed bgr8', 'nv21; png compressed bgr8'):
@@ -479,6 +511,15 @@ def test_compressed_depth_is_read_as_its_transport_writes_it():
         np.testing.assert_allclose(found[1:], depth_m[1:], rtol=0.01)
 
 
+@pytest.mark.parametrize(('a', 'b'), [(np.inf, np.inf), (3e38, 499.99997), (np.nan, 0)])
+def test_depth_whose_scale_is_no_number_was_not_measured(a, b):
+    png = jpeg(np.full((HEIGHT, WIDTH), 500, np.uint16), '.png')
+    found = to_depth_m(
+        compressed(struct.pack('<iff', 1, a, b) + png, '32FC1; compressedDepth png')
+    )
+    assert np.isnan(found).all()
+
+
 @pytest.mark.parametrize(
     ('data', 'name', 'said'),
     [
@@ -487,6 +528,11 @@ def test_compressed_depth_is_read_as_its_transport_writes_it():
         (bytes(12) + jpeg(), '16UC1; compressedDepth png', r'uint8 \[12, 16, 3\]'),
         (jpeg(), 'jpeg', 'expected depth as'),
         (jpeg(), '32FC1; tiff compressed ', 'expected depth as'),
+        (
+            jpeg(np.ones((HEIGHT, WIDTH), np.float32), '.tif'),
+            '16UC1; tiff compressed ',
+            'numbers are float32, expected uint8 or uint16',
+        ),
     ],
 )
 def test_compressed_depth_that_cannot_be_read_says_why(data, name, said):
