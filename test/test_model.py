@@ -10,6 +10,7 @@ from worlds import write_posed_folder, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
+from vpr_ros.core.describing.precision import Accepted, Precision
 from vpr_ros.core.errors import ImageError, ModelError
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.prefetch import described
@@ -155,7 +156,14 @@ def test_a_folder_that_is_no_model_is_not_replaced(tmp_path: Path) -> None:
     [
         ({'name': 5}, 'name is 5, expected text'),
         ({'provenance': {'data': {1, 2}}}, 'not JSON serializable'),
+        ({'format_version': 2}, 'format version 2, this program reads 1'),
+        ({'weaknesses': ('slow ' * 250_000,)}, 'larger than 1.0 MB'),
+        (
+            {'precisions': {'int8': Accepted(**ACCEPTED | {'latency_ms': 0.0})}},
+            'int8: expected .* latency_ms above 0',
+        ),
     ],
+    ids=['name', 'provenance', 'version', 'size', 'latency'],
 )
 def test_a_card_that_could_not_be_read_again_is_not_written(
     model: Model, change: dict[str, object], said: str
@@ -164,6 +172,28 @@ def test_a_card_that_could_not_be_read_again_is_not_written(
     with pytest.raises(ModelError, match=said):
         write_model(model.folder, model.graph.read_bytes(), replace(model.card, **change))
     assert (model.folder / 'card.json').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('precisions', 'said'),
+    [
+        ({}, 'was not written, because its card has no int8'),
+        ({'int8': Accepted(**ACCEPTED)}, r'model\.int8\.onnx: sha256 .* the card says x'),
+    ],
+)
+def test_a_graph_that_the_card_has_not_accepted_is_not_written(
+    model: Model, precisions: dict[Precision, Accepted], said: str
+) -> None:
+    graph = model.graph.read_bytes()
+    with pytest.raises(ModelError, match=said):
+        write_model(
+            model.folder,
+            graph,
+            replace(model.card, precisions=precisions),
+            smaller={'int8': graph},
+        )
+    assert not (model.folder / 'model.int8.onnx').exists()
+    assert Model.open(model.folder).card == model.card
 
 
 def test_a_model_that_cannot_be_written_is_named() -> None:
