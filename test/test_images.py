@@ -293,6 +293,7 @@ def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its
     text = b'tEXtcomment\0IEND'
     chunk = struct.pack('>I', len(text) - 4) + text + struct.pack('>I', zlib.crc32(text))
     for cut in (
+        encoded[:-1],
         encoded[:-12],
         encoded[:33] + chunk + encoded[33:-40],
         encoded[: len(encoded) // 2],
@@ -307,7 +308,14 @@ def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its
         (bytes(4000), '4000 bytes, all of them zero'),
         (b'\0\0\0\x18ftypheic' + bytes(900), 'HEIC, which is not supported; convert it to JPEG'),
         (b'\0\0\0\x18ftypavif' + bytes(900), 'AVIF, which is not supported'),
+        (b'\0\0\0\x18ftypcrx ' + bytes(900), r'camera raw file \(CR3\), which is not supported'),
+        (b'\0\0\0\x18ftypisom' + bytes(900), r'a film \(MP4\), which is not supported'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'Git LFS pointer'),
+        (b'RIFF\0\0\0\0AVI ' + bytes(900), 'not an image of a supported kind'),
+        (b'PK\3\4' + bytes(900), 'not an image of a supported kind'),
+        (b'RIFF\0\0\0\0WEBPALPH' + bytes(900), 'with a broken header'),
+        (b'P6\nPortable\n' + bytes(900), 'with a broken header'),
+        (b'\x89PNG\r\n\x1a\n' + bytes(900), 'with a broken header'),
     ],
 )
 def test_what_stands_in_place_of_an_image_is_told(content, said):
@@ -408,12 +416,116 @@ def test_an_image_message_of_too_many_pixels_is_refused():
         to_rgb(sent)
 
 
-@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.gif'])
-def test_the_header_says_the_size_that_the_decoder_finds(suffix):
-    encoded = cv2.imencode(suffix, noise(37, 53, 3))[1].tobytes()
-    header = read_header(encoded)
+def moved(encoded: bytes, kind: bytes, *, before: bytes) -> bytes:
+    """A JPEG with its segment of a kind, such as FFC0, right in front of that of another kind."""
+    start = encoded.find(b'\xff' + kind)
+    end = start + 2 + int.from_bytes(encoded[start + 2 : start + 4], 'big')
+    rest = encoded[:start] + encoded[end:]
+    at = rest.find(b'\xff' + before)
+    return rest[:at] + encoded[start:end] + rest[at:]
+
+
+def saved(kind: str, *, mode: str = 'RGB', **options: object) -> bytes:
+    """An image of 53 x 37 pixels as Pillow writes it."""
+    written = io.BytesIO()
+    PilImage.fromarray(noise(37, 53, 3)).convert(mode).save(written, kind, **options)
+    return written.getvalue()
+
+
+FRAME = saved('JPEG').find(b'\xff\xc0')
+OF_53_X_37 = {
+    **{
+        suffix: cv2.imencode(suffix, noise(37, 53, 3))[1].tobytes()
+        for suffix in ('.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.gif')
+    },
+    'lossy webp': saved('WEBP', quality=80),
+    'webp with transparency': saved('WEBP', mode='RGBA', quality=80, exif=b'MM\0*'),
+    'bmp of OS/2': b'BM'
+    + struct.pack('<IHHIIHHHH', 26 + 37 * 160, 0, 0, 26, 12, 53, 37, 1, 24)
+    + bytes(37 * 160),
+    'jpeg with its tables first': moved(saved('JPEG'), b'\xc0', before=b'\xda'),
+    'jpeg with bytes between segments': saved('JPEG')[:FRAME]
+    + b'\x12\xff\0\x34\xff\xd0\xff\x01\xff\xff'
+    + saved('JPEG')[FRAME:],
+    'tiff of Motorola': b'MM\0*\0\0\0\x08\0\x08'
+    + b''.join(
+        struct.pack('>HHIHH', tag, 3, 1, value, 0)
+        for tag, value in {
+            256: 53, 257: 37, 258: 8, 259: 1, 262: 1, 273: 110, 278: 37, 279: 53 * 37,
+        }.items()
+    )
+    + bytes(4)
+    + bytes(53 * 37),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', OF_53_X_37)
+def test_the_header_says_the_size_that_the_decoder_finds(kind):
+    header = read_header(OF_53_X_37[kind])
     assert (header.width_px, header.height_px, header.is_whole) == (53, 37, True)
-    assert decode(encoded).shape == (37, 53, 3)
+    assert decode(OF_53_X_37[kind]).shape == (37, 53, 3)
+
+
+def test_only_a_jpeg_of_one_scan_is_decoded_row_by_row():
+    for encoded, in_rows in (
+        (whole_jpeg(), True),
+        (OF_53_X_37['jpeg with its tables first'], True),
+        (in_parts(whole_jpeg()), False),
+        (whole_jpeg(progressive=True), False),
+    ):
+        assert read_header(encoded).is_in_rows is in_rows
+
+
+EXIF = b'MM\0*\0\0\0\x08\0\0\0\0\0\0'
+WITH_XMP = saved('JPEG', exif=b'Exif\0\0' + EXIF, xmp=b'<x/>')
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with some chunks, kind and content, in front of its last one."""
+    encoded = jpeg(noise(HEIGHT, WIDTH, 3), '.png')
+    added = b''.join(
+        struct.pack('>I', len(content)) + kind + content + bytes(4) for kind, content in chunks
+    )
+    return encoded[:-12] + added + encoded[-12:]
+
+
+def profile(text: bytes) -> bytes:
+    return b'Raw profile type exif\0' + text
+
+
+@pytest.mark.parametrize(
+    ('encoded', 'found'),
+    [
+        (moved(WITH_XMP, b'\xe1', before=b'\xdb'), EXIF),
+        (WITH_XMP, EXIF),
+        (saved('JPEG', xmp=b'<x/>'), None),
+        (png_with((b'tEXt', profile(b'\nexif\n14\n' + EXIF.hex().encode()))), EXIF),
+        (
+            png_with(
+                (b'tEXt', profile(b'\nexif\n20\n' + (b'Exif\0\0' + EXIF).hex().encode())),
+                (b'tEXt', b'Comment\0\nexif\n1\n00'),
+            ),
+            EXIF,
+        ),
+        (png_with((b'eXIf', b'Exif\0\0' + EXIF)), EXIF),
+        (png_with((b'eXIf', bytes((1 << 20) + 1)), (b'eXIf', EXIF)), EXIF),
+        (png_with((b'tEXt', profile(b'\nexif\n14\nno digits'))), None),
+        (png_with((b'zTXt', profile(b'\0no zlib'))), None),
+        (png_with((b'tEXt', b'Comment\0nice')), None),
+        (
+            b'RIFF\0\0\0\0WEBPICCP\x03\0\0\0abc\0EXIF\x14\0\0\0Exif\0\0' + EXIF,
+            EXIF,
+        ),
+        (b'RIFF\0\0\0\0WEBPICCP\x03\0\0\0abc\0', None),
+    ],
+    ids=[
+        'behind XMP', 'before XMP', 'XMP alone', 'text', 'text before another', 'with a prefix',
+        'behind one that is too large', 'no digits', 'not packed', 'other text',
+        'behind an odd chunk', 'webp without',
+    ],
+)  # fmt: skip
+def test_exif_data_are_found_wherever_programs_put_them(encoded, found):
+    assert exif_block(encoded) == found
 
 
 @given(st.sampled_from([*TOO_LARGE.values(), jpeg(), whole_jpeg()]), st.data())
