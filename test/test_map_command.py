@@ -239,17 +239,18 @@ def test_exported_poses_are_the_maps(mapped: Path, tmp_path: Path) -> None:
 
 
 def test_exported_stamps_keep_nanoseconds(tmp_path: Path) -> None:
-    stamps_ns = np.array([10**9 + 50, 5])  # lines of TUM go by time, rows of a table do not
+    # Lines of TUM go by time, rows of a table do not. Photos may be from before 1970.
+    stamps_ns = np.array([10**9 + 50, 5, -1_500_000_000])
     place_map = write_map(
-        tmp_path / 'map', unit_rows(2, 8), straight_drive(2), stamps_ns=stamps_ns
+        tmp_path / 'map', unit_rows(3, 8), straight_drive(3), stamps_ns=stamps_ns
     )
     export_tum(place_map, tmp_path / 'poses.tum')
     lines = [line.split() for line in (tmp_path / 'poses.tum').read_text().splitlines()]
-    assert [line[0] for line in lines] == ['0.000000005', '1.000000050']
-    assert [float(line[1]) for line in lines] == [1.0, 0.0]
+    assert [line[0] for line in lines] == ['-1.500000000', '0.000000005', '1.000000050']
+    assert [float(line[1]) for line in lines] == [2.0, 1.0, 0.0]
     export_csv(place_map, tmp_path / 'poses.csv')
     rows = [line.split(',') for line in (tmp_path / 'poses.csv').read_text().splitlines()[1:]]
-    assert [row[1] for row in rows] == ['1.000000050', '0.000000005']
+    assert [row[1] for row in rows] == ['1.000000050', '0.000000005', '-1.500000000']
 
 
 def test_exported_thumbnails_are_a_drive_again(world: Path, mapped: Path, tmp_path: Path) -> None:
