@@ -78,6 +78,23 @@ def test_what_was_written_is_read(value: object) -> None:
     assert parse_yaml(text) == yaml.safe_load(text)
 
 
+@pytest.mark.parametrize('digits', ['9' * 250, f'0x{"f" * 248}', ':'.join(['59'] * 83)])
+def test_a_whole_number_is_read_only_where_a_float_could_hold_it(digits: str) -> None:
+    assert 1e140 < float(parse_yaml(digits)) < 1e300
+    with pytest.raises(DocumentError, match=r'a number of 25\d digits, expected at most 250'):
+        parse_yaml(digits + digits[-3:])
+    if digits.isdigit():
+        assert float(parse_json(digits)) > 1e249
+        with pytest.raises(DocumentError, match='a number of 251 digits'):
+            parse_json(digits + '9')
+
+
+def test_a_calibration_with_an_infinite_size_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'camera.yaml').write_text('{image_width: .inf, image_height: 480}')
+    with pytest.raises(DriveError, match=r'camera\.yaml: not a ROS camera calibration .*infinity'):
+        CameraInfo.read(tmp_path / 'camera.yaml')
+
+
 def test_an_alias_stands_for_what_it_names() -> None:
     assert parse_yaml('a: &a {x: 1}\nb: [*a, *a]') == {'a': {'x': 1}, 'b': [{'x': 1}, {'x': 1}]}
 
@@ -369,7 +386,11 @@ def test_any_bytes_are_read_or_refused(data: st.DataObject) -> None:
 def test_a_key_that_is_there_twice_is_refused_with_its_lines() -> None:
     with pytest.raises(DocumentError, match='lens is there twice, in lines 1 and 3'):
         parse_yaml('lens: wide\nsize: 3\nlens: narrow\n')
+    with pytest.raises(DocumentError, match=r'lens is there twice, in line 1$'):
+        parse_yaml('camera: {lens: wide, lens: narrow}')
     assert parse_yaml('base: &b {a: 1}\nmade: {<<: *b, a: 2}') == {
         'base': {'a': 1},
         'made': {'a': 2},
     }
+    merged = 'base: &b {a: 0}\ninner: {made: &m {<<: *b,\n  a: 1}}\nouter: {<<: *m}'
+    assert parse_yaml(merged)['outer'] == {'a': 1}
