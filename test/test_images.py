@@ -623,6 +623,33 @@ def test_compressed_depth_is_read_as_its_transport_writes_it():
         np.testing.assert_allclose(found[1:], depth_m[1:], rtol=0.01)
 
 
+@pytest.mark.parametrize('bigendian', [0, 1])
+@pytest.mark.parametrize(('encoding', 'form', 'unit'), [('16UC1', 'u2', 1e3), ('32FC1', 'f4', 1)])
+def test_raw_depth_is_in_metres_where_it_was_measured(encoding, form, unit, bigendian):
+    depth_m = np.linspace(0.5, 9, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    sent = (depth_m * unit).astype('<>'[bigendian] + form)
+    sent[0, :3] = [0, 0, 0] if form == 'u2' else [np.nan, np.inf, -1]
+    found = to_depth_m(message(sent, encoding, padding=5, bigendian=bigendian))
+    assert found.dtype == np.float32
+    assert np.isnan(found[0, :3]).all()
+    np.testing.assert_allclose(found[1:], depth_m[1:], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'complaint'),
+    [
+        ({'encoding': 'mono8'}, "encoding 'mono8', expected depth as one of 16UC1, 32FC1"),
+        ({'encoding': '32FC1'}, 'step is 32, but 16 pixels of 32FC1 need at least 64'),
+        ({'data': array('B', bytes(383))}, '383 bytes of data, expected 384'),
+    ],
+)
+def test_raw_depth_whose_fields_contradict_each_other_is_refused(fields, complaint):
+    sent = message(noise(HEIGHT, WIDTH, dtype=np.uint16), '16UC1')
+    vars(sent).update(fields)
+    with pytest.raises(ImageError, match=f'^depth image: {complaint}'):
+        to_depth_m(sent)
+
+
 @pytest.mark.parametrize(('a', 'b'), [(np.inf, np.inf), (3e38, 499.99997), (np.nan, 0)])
 def test_depth_whose_scale_is_no_number_was_not_measured(a, b):
     png = jpeg(np.full((HEIGHT, WIDTH), 500, np.uint16), '.png')
