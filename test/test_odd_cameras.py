@@ -9,7 +9,8 @@ import pytest
 from session_world import image_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import build_map
+from vpr_ros import build_map, evaluate_bag
+from vpr_ros import map as map_command
 from vpr_ros.core.camera import (
     Camera,
     camera_calibration,
@@ -220,3 +221,25 @@ def test_the_node_says_why_landmarks_are_not_used(tmp_path: Path, monkeypatch) -
     said = texts(session.handle(image_at(3, 100)))  # 16x16 pixels
     assert 'the calibration is for 160x120; landmarks are not used' in said
     assert 'landmarks' not in texts(session.handle(image_at(4, 101)))
+
+
+def test_a_drive_with_another_lens_is_noted(tmp_path: Path, capsys) -> None:
+    model = str(write_tiny_model(tmp_path / 'model', cells=True).folder)
+    wide = [60.0, 0, 80, 0, 60, 60, 0, 0, 1]
+    mapped, other = (
+        str(drive(tmp_path / name, [camera_info(matrix)]))
+        for name, matrix in (('mapped', GOOD), ('other', wide))
+    )
+    folder = str(tmp_path / 'map')
+    assert build_map.main(['--bag', mapped, '--model', model, '--output', folder]) == 0
+    asked = ['--bag', other, '--map', folder, '--model', model, '--radius', '1']
+    capsys.readouterr()
+    assert evaluate_bag.main(asked) == 0
+    said = capsys.readouterr()
+    assert "its images are given that one's view, of which they show 100%" in said.out + said.err
+    assert evaluate_bag.main([*asked, '--set', 'virtual_camera=false']) == 0
+    said = capsys.readouterr()
+    assert 'another lens' not in said.out + said.err
+    assert map_command.main(['append', folder, '--bag', other, '--model', model]) == 0
+    said = capsys.readouterr()
+    assert f"{other}: its camera has another lens than the map's" in said.out + said.err

@@ -10,6 +10,7 @@ from pathlib import Path
 from vpr_ros.core.errors import DriveError, MapError, noting
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum
+from vpr_ros.core.virtual_camera import virtual_camera
 from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
 
 OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
@@ -42,6 +43,20 @@ def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
     sources = [header.source, *(change.source for change in header.changes)]
     if any(source and Path(source).resolve() == Path(drive.name).resolve() for source in sources):
         add_note(drive, f'{drive.name}: a drive with this path is on the map already; {what}')
+
+
+def note_lens(header: MapHeader, drive: Drive) -> None:
+    """Note a drive whose camera has another lens than the mapping camera."""
+    own, like = drive.camera, header.camera
+    if own is None or like is None:
+        return
+    image_hw = own.height_px, own.width_px
+    if virtual_camera(own, like, image_hw=image_hw, size_hw=image_hw) is not None:
+        add_note(
+            drive,
+            f"{drive.name}: its camera has another lens than the map's; robots look for places as "
+            "the map's camera sees them, and find those of this drive less often",
+        )
 
 
 def require_one_frame(first: Drive, other: Drive) -> None:

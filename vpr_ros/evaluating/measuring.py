@@ -159,9 +159,22 @@ def _answers(
 ) -> list[Answer]:
     """What the images of a drive get; those that cannot be used are counted."""
     localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
+    _note_lens(drive, localizer)
     with noting(unusable.lines):
         frames = frames_of(drive)
         return list(answers_offline(frames, localizer, unusable=unusable, on_located=on_located))
+
+
+def _note_lens(drive: Drive, localizer: Localizer) -> None:
+    """Note on a drive that its camera is not like the mapping camera."""
+    own = drive.camera
+    virtual = own and localizer.virtual_camera(0, (own.height_px, own.width_px))
+    if virtual:
+        add_note(
+            drive,
+            "its camera has another lens than the mapping camera; its images are given that one's "
+            f'view, of which they show {virtual.shown:.0%}',
+        )
 
 
 def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:

@@ -31,7 +31,7 @@ from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described_with_cells
-from vpr_ros.drives.same_frame import note_mapped, require_frame_of_map
+from vpr_ros.drives.same_frame import note_lens, note_mapped, require_frame_of_map
 from vpr_ros.map_care.check import blank_said
 from vpr_ros.map_care.edit import append, require_same_headings
 
@@ -277,6 +277,7 @@ def append_drive(
         if drive.trajectory is not None:
             require_frame_of_map(header, drive)
             note_mapped(header, drive, 'if it is the same drive, its places are there twice now')
+            note_lens(header, drive)
             require_same_headings(header, drive.has_heading, where=drive.name)
         maker = landmark_maker(drive, describer, options.features)
         landmarks = (maker.camera, maker.features) if maker else None

@@ -54,6 +54,7 @@ from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
 
 _OTHER_CLOCK_S = 60.0  # apart, from which stamps are of another clock
+_SHOWN = 0.8  # of the mapping camera's view, below which the operator should know
 _MOST_WAITING = 100  # fixes, for odometry
 _MOST = 0.5  # of what a drive has come to; without it the robot's place is gone with the old map
 
@@ -454,7 +455,21 @@ class Session:
                 f'{event.topic}: the calibration in its camera_info cannot be used: '
                 f"{told.why_not}; landmarks are looked for with the mapping camera's"
             )
-        if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
+        yield from self._compare_views(event)
+
+    def _compare_views(self, event: CameraInfoCame) -> Iterator[Answer]:
+        """Tell once where a camera sees much more or less than the mapping camera."""
+        own, seen_deg = event.calibration.camera, event.calibration.field_of_view_deg
+        mapped_deg = self.localizer.place_map.header.field_of_view_deg
+        virtual = None
+        if own is not None:
+            virtual = self.localizer.virtual_camera(event.camera, (own.height_px, own.width_px))
+        if virtual is not None and virtual.shown < _SHOWN:
+            yield from self._once(
+                f'{event.topic}: this camera sees {virtual.shown:.0%} of what the mapping camera '
+                'sees of a place: fewer places will be found'
+            )
+        elif virtual is None and mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
             yield from self._once(
                 f'{event.topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '
                 f'{mapped_deg:.0f}: fewer places will be found'
