@@ -183,8 +183,21 @@ def jpeg(pixels=None, suffix='.jpg'):
     return cv2.imencode(suffix, noise(HEIGHT, WIDTH, 3) if pixels is None else pixels)[1].tobytes()
 
 
+def png_bomb(width: int, height: int) -> bytes:
+    """A black PNG of any size in few bytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(kind + content)
+        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', crc)
+
+    packer = zlib.compressobj(9)
+    rows = packer.compress(bytes(min(height * (width + 1), 1 << 22))) + packer.flush()
+    head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
+
+
 @pytest.mark.parametrize(
-    'name', ['jpeg', 'png', 'rgb8; jpeg compressed bgr8', '', 'bgr8; png compressed bgr8']
+    'name', ['jpeg', 'png', 'rgb8; jpeg compressed bgr8', '', 'rgb8', 'bgr8; png compressed bgr8']
 )
 def test_the_bytes_say_what_a_compressed_image_is_not_its_format_text(name):
     pixels = noise(HEIGHT, WIDTH, 3)
@@ -202,7 +215,10 @@ def test_the_bytes_say_what_a_compressed_image_is_not_its_format_text(name):
         (b'garbage' * 20, 'jpeg', 'not an image'),
         (jpeg()[:-40], 'jpeg', 'truncated'),
         (jpeg(), '16UC1; compressedDepth png', 'depth'),
+        (jpeg(), '32FC1; png compressed ', 'depth'),
         (jpeg(), 'h264', 'video'),
+        (png_bomb(20_000, 20_000), 'bayer_rggb8; png compressed ', '20000x20000 pixels'),
+        (jpeg()[:-40], 'mono16; jpeg compressed ', 'truncated'),
         (jpeg(np.zeros((1, 1, 3), np.uint8)), 'jpeg', '1x1'),
     ],
 )
@@ -221,7 +237,11 @@ def test_a_broken_compressed_image_is_refused_with_its_reason(data, name, compla
         ({'data': array('B')}, '0 bytes of data, expected 576'),
         ({'data': array('B', bytes(575))}, '575 bytes of data, expected 576'),
         ({'height': 11}, '576 bytes of data, expected 528'),
-        ({'encoding': 'yuyv', 'width': 15}, 'even sides'),
+        ({'encoding': 'yuyv', 'width': 15}, '15x12 pixels, but yuyv needs even sides'),
+        ({'encoding': 'uyvy', 'width': 15}, '15x12 pixels, but uyvy needs even sides'),
+        ({'encoding': 'nv12', 'width': 15}, '15x12 pixels, but nv12 needs even sides'),
+        ({'encoding': 'nv21', 'height': 11}, '16x11 pixels, but nv21 needs even sides'),
+        ({'encoding': 'rgb16'}, 'step is 48, but 16 pixels of rgb16 need at least 96'),
         ({'width': 1, 'height': 1, 'step': 3, 'data': array('B', bytes(3))}, '1x1 pixels'),
         ({'width': 2**31}, 'step is 48'),
     ],
@@ -324,19 +344,6 @@ def test_what_stands_in_place_of_an_image_is_told(content, said):
 
 
 # Sizes
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    """A black PNG of any size in few bytes."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        crc = zlib.crc32(kind + content)
-        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', crc)
-
-    packer = zlib.compressobj(9)
-    rows = packer.compress(bytes(min(height * (width + 1), 1 << 22))) + packer.flush()
-    head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
 
 
 def resized(encoded: bytes, width: int, height: int) -> bytes:
@@ -665,6 +672,12 @@ def test_depth_whose_scale_is_no_number_was_not_measured(a, b):
         (bytes(12), '16UC1; compressedDepth rvl', 'expected depth as'),
         (bytes(5), '16UC1; compressedDepth png', 'expected a header and a PNG'),
         (bytes(12) + jpeg(), '16UC1; compressedDepth png', r'uint8 \[12, 16, 3\]'),
+        (jpeg(noise(HEIGHT, WIDTH), '.png'), '16UC1; png compressed ', r'uint8 \[12, 16\]'),
+        (
+            jpeg(noise(HEIGHT, WIDTH, 3, dtype=np.uint16), '.png'),
+            '16UC1; png compressed ',
+            r'uint16 \[12, 16, 3\]',
+        ),
         (jpeg(), 'jpeg', 'expected depth as'),
         (jpeg(), '32FC1; tiff compressed ', 'expected depth as'),
         (
