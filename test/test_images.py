@@ -219,6 +219,7 @@ def test_the_bytes_say_what_a_compressed_image_is_not_its_format_text(name):
         (jpeg(), 'h264', 'video'),
         (png_bomb(20_000, 20_000), 'bayer_rggb8; png compressed ', '20000x20000 pixels'),
         (jpeg()[:-40], 'mono16; jpeg compressed ', 'truncated'),
+        (jpeg(noise(16, 17), '.png'), 'nv12; png compressed ', 'does not fit a picture of uint8'),
         (jpeg(np.zeros((1, 1, 3), np.uint8)), 'jpeg', '1x1'),
     ],
 )
@@ -411,6 +412,18 @@ def test_a_large_jpeg_comes_smaller_where_that_is_enough():
     assert decode(encoded, at_least_hw=(200, 200), most_pixels=100_000).shape == (240, 320, 3)
     with pytest.raises(ImageError, match=r'1280x960 pixels, expected at most 0\.1 million'):
         decode(encoded, most_pixels=100_000)
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'mono16; jpeg compressed ', None])
+def test_a_message_of_more_pixels_than_its_reader_allows_is_refused(name):
+    sent = compressed(jpeg(), name) if name else message(noise(HEIGHT, WIDTH, 3), 'rgb8')
+    assert to_rgb(sent, most_pixels=HEIGHT * WIDTH).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match=r'16x12 pixels, expected at most 0\.000191 million'):
+        to_rgb(sent, most_pixels=HEIGHT * WIDTH - 1)
+
+
+def test_a_compressed_message_comes_smaller_where_that_is_enough():
+    assert to_rgb(compressed(whole_jpeg()), at_least_hw=(32, 32)).shape == (32, 40, 3)
 
 
 def test_an_image_message_of_too_many_pixels_is_refused():
