@@ -17,7 +17,17 @@ from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.core.encodings import ENCODINGS, rgb_to_image, to_depth_m, to_rgb
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.image import MOST_PIXELS, decode, halved, resize
+from vpr_ros.core.image import (
+    MOST_ENCODED,
+    MOST_PIXELS,
+    check,
+    decode,
+    encode_jpeg,
+    halved,
+    read,
+    resize,
+    shows_something,
+)
 from vpr_ros.core.image_header import exif_block, read_header
 
 HEIGHT, WIDTH = 12, 16
@@ -412,6 +422,8 @@ def test_a_large_jpeg_comes_smaller_where_that_is_enough():
     assert decode(encoded, at_least_hw=(200, 200), most_pixels=100_000).shape == (240, 320, 3)
     with pytest.raises(ImageError, match=r'1280x960 pixels, expected at most 0\.1 million'):
         decode(encoded, most_pixels=100_000)
+    as_png = jpeg(np.zeros((96, 128, 3), np.uint8), '.png')
+    assert decode(as_png, at_least_hw=(12, 12)).shape == (96, 128, 3)
 
 
 @pytest.mark.parametrize('name', ['jpeg', 'mono16; jpeg compressed ', None])
@@ -705,6 +717,81 @@ def test_compressed_depth_that_cannot_be_read_says_why(data, name, said):
         to_depth_m(compressed(data, name))
 
 
+def test_shrinking_averages_over_the_area_and_enlarging_interpolates():
+    pixels = noise(64, 48, 3)
+    means = pixels.reshape(32, 2, 16, 3, 3).mean(axis=(1, 3))
+    assert np.abs(resize(pixels, (32, 16)) - means).max() <= 0.5
+    step = np.zeros((8, 2, 3), np.uint8) + np.array([0, 100], np.uint8)[:, None]
+    assert resize(step, (8, 4))[3, :, 0].tolist() == [0, 25, 75, 100]
+
+
+@pytest.mark.parametrize(
+    ('image', 'said'),
+    [
+        (np.zeros((9, 9, 3)), r'float64 of shape \(9, 9, 3\), expected uint8 \[H, W, 3\]'),
+        (np.zeros((9, 9), np.uint8), r'uint8 of shape \(9, 9\), expected'),
+        (np.zeros((9, 9, 4), np.uint8), r'uint8 of shape \(9, 9, 4\), expected'),
+        (np.zeros((7, 90, 3), np.uint8), '90x7 pixels, expected at least 8 on each side'),
+        (np.zeros((90, 7, 3), np.uint8), '7x90 pixels, expected at least 8 on each side'),
+        (np.zeros((0, 0, 3), np.uint8), '0x0 pixels, expected at least 8 on each side'),
+    ],
+)
+def test_only_colour_pictures_of_a_usable_size_are_images(image, said):
+    with pytest.raises(ImageError, match=f'^front: {said}'):
+        check(image, source='front')
+    assert check(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize('size_hw', [(8, 8), (48, 64), (480, 640), (64, 4000)])
+def test_noise_shows_nothing_and_a_slope_of_brightness_something(size_hw):
+    assert not shows_something(np.zeros((*size_hw, 3), np.uint8))
+    slope = np.linspace(0, 20, size_hw[1]).astype(np.uint8)
+    assert shows_something(np.broadcast_to(slope[:, None], (*size_hw, 3)))
+    if min(size_hw) > 8:
+        dark = np.random.default_rng(0).integers(0, 12, (*size_hw, 3), np.uint8)
+        assert not shows_something(dark)
+
+
+def test_a_file_that_cannot_be_an_image_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r'gone\.jpg: No such file'):
+        read(tmp_path / 'gone.jpg')
+    with pytest.raises(ImageError, match=r'a folder\.jpg: it is not a regular file'):
+        (tmp_path / 'a folder.jpg').mkdir()
+        read(tmp_path / 'a folder.jpg')
+    with (tmp_path / 'holes.jpg').open('wb') as file:
+        file.truncate(MOST_ENCODED + 1)
+    with pytest.raises(ImageError, match=r'holes\.jpg: 1073741825 bytes, expected an image of at'):
+        read(tmp_path / 'holes.jpg')
+
+
+@pytest.mark.parametrize(
+    ('size_hw', 'longest_px', 'written_hw'),
+    [
+        ((100, 400), 40, (10, 40)),
+        ((400, 100), 40, (40, 10)),
+        ((100, 400), 400, (100, 400)),
+        ((100, 400), 500, (100, 400)),
+        ((100, 400), None, (100, 400)),
+        ((8, 4000), 100, (1, 100)),
+    ],
+)
+def test_a_picture_is_written_no_larger_than_wished_and_never_enlarged(
+    size_hw, longest_px, written_hw
+):
+    encoded = encode_jpeg(
+        np.full((*size_hw, 3), (200, 90, 20), np.uint8), longest_side_px=longest_px
+    )
+    header = read_header(encoded)
+    assert (header.height_px, header.width_px) == written_hw
+    stored = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(stored.astype(int) - (20, 90, 200)).max() <= 6
+
+
+def test_a_picture_that_is_too_wide_for_jpeg_is_refused():
+    with pytest.raises(ImageError, match=r'image of shape \(8, 66000, 3\) cannot be written'):
+        encode_jpeg(np.zeros((8, 66_000, 3), np.uint8))
+
+
 def smooth(height, width):
     return resize(noise(9, 16, 3), (height, width))
 
@@ -721,7 +808,8 @@ def smooth(height, width):
     ],
 )
 def test_an_image_is_halved_while_it_stays_large_enough_and_even(size_hw, expected):
-    assert halved(np.zeros((*size_hw, 3), np.uint8), (320, 320)).shape[:2] == expected
+    for at_least_hw in ((320, 320), (320, 100), (100, 320)):
+        assert halved(np.zeros((*size_hw, 3), np.uint8), at_least_hw).shape[:2] == expected
 
 
 def test_each_pixel_of_a_halved_image_is_the_mean_of_four():
