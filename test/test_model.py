@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from worlds import write_posed_folder, write_tiny_model
 
@@ -83,6 +84,14 @@ def test_a_missing_folder_says_what_a_model_is(tmp_path: Path) -> None:
         ({'provenance': [1]}, 'provenance is'),
         ({'calibration': 'good'}, "calibration is 'good', expected a mapping or null"),
         ({'weaknesses': 'slow'}, "weaknesses is 'slow', expected a list of sentences"),
+        ({'cells': 'many'}, r"cells is 'many', expected \[rows, columns, numbers\]"),
+        ({'cells': [4, 4]}, r'cells is \[4, 4\], expected'),
+        ({'cells': [4, 4, 12]}, r'cells is \[4, 4, 12\], .* the numbers a multiple of 8'),
+        ({'cells': [0, 4, 8]}, r'cells is \[0, 4, 8\], .* each from 1 to 1024'),
+        ({'cells': [4, 1025, 8]}, r'cells is \[4, 1025, 8\], .* each from 1 to 1024'),
+        ({'cells': [4, True, 8]}, r'cells is \[4, True, 8\], expected'),
+        ({'precisions': [ACCEPTED]}, 'precisions are .*, expected some of'),
+        ({'precisions': {'int4': ACCEPTED}}, 'precisions are .*, expected some of'),
         ({'precisions': {'int8': ACCEPTED | {'latency_ms': '5'}}}, 'precisions: int8: expected'),
         ({'precisions': {'int8': ACCEPTED | {'threads': None}}}, 'precisions: int8: expected'),
         ({'precisions': {'int8': ACCEPTED | {'recall_at_1': 'x'}}}, 'precisions: int8: expected'),
@@ -92,6 +101,24 @@ def test_a_card_that_makes_no_sense_is_refused(
     model: Model, changes: dict[str, object], said: str
 ) -> None:
     change_card(model, **changes)
+    with pytest.raises(ModelError, match=said):
+        Model.open(model.folder)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('[]', 'card.json: format version None, this program reads 1'),
+        (
+            '{"format_version": 1, "name": "x", "image_height": 8}',
+            'lacks descriptor_size, image_w',
+        ),
+        ('{"format_version": 1', 'card.json: not valid JSON'),
+        ('', 'card.json: not valid JSON'),
+    ],
+)
+def test_a_card_that_is_none_is_refused(model: Model, text: str, said: str) -> None:
+    (model.folder / 'card.json').write_text(text)
     with pytest.raises(ModelError, match=said):
         Model.open(model.folder)
 
@@ -129,6 +156,39 @@ def test_garbage_instead_of_a_graph_is_refused(tmp_path: Path) -> None:
     model = write_model(tmp_path / 'empty', b'', card)
     with pytest.raises(ModelError, match='onnxruntime cannot run it'):
         OnnxDescriber(model)
+
+
+@pytest.mark.parametrize(
+    ('nodes', 'said'),
+    [
+        ([('Concat', ['was', 'was'], {'axis': 0})], 'gives 2 rows for one image, expected one'),
+        (
+            [
+                ('ReduceMax', ['was'], {'keepdims': 0}),
+                ('Cast', ['ReduceMax'], {'to': onnx.TensorProto.INT64}),
+                ('Add', ['Cast', 'far'], {}),
+                ('Gather', ['was', 'Add'], {'axis': 1}),
+            ],
+            'onnxruntime fails on an image .* out of data bounds',
+        ),
+    ],
+    ids=['rows', 'failure'],
+)
+def test_a_graph_that_fails_while_it_runs_is_named(
+    model: Model, nodes: list[tuple[str, list[str], dict[str, int]]], said: str
+) -> None:
+    made = onnx.load(model.graph)
+    (end,) = (node for node in made.graph.node if 'descriptors' in node.output)
+    end.output[0] = 'was'
+    far = onnx.numpy_helper.from_array(np.full(192, 10**6), 'far')
+    made.graph.initializer.append(far)
+    made.graph.node.extend(
+        onnx.helper.make_node(kind, read, [kind], **options) for kind, read, options in nodes
+    )
+    made.graph.node[-1].output[0] = 'descriptors'
+    changed = write_model(model.folder, made.SerializeToString(), model.card)
+    with pytest.raises(ModelError, match=rf'model\.onnx: {said}'):
+        OnnxDescriber(changed).describe([np.full((64, 64, 3), 90, np.uint8)])
 
 
 def test_replacing_a_model_leaves_no_litter(model: Model) -> None:

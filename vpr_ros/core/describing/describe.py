@@ -109,7 +109,10 @@ class OnnxDescriber:
         return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
-        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm.
+
+        Raises ModelError for a graph that fails while it runs.
+        """
         return self._run(self._outputs[:1], images)[0]
 
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
@@ -118,13 +121,26 @@ class OnnxDescriber:
         return descriptors, cells[0] if cells else None
 
     def _run(self, outputs: list[str], images: Sequence[Image]) -> list[NDArray[Any]]:
-        size = self._model.card.image_size
         # One after another: a processor's caches hold one image's maps, not those of a batch.
-        rows = [
-            self._session.run(outputs, {self._input: resize(image, size)[None]})
-            for image in images
-        ]
+        rows = [self._run_one(outputs, image) for image in images]
         return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+    def _run_one(self, outputs: list[str], image: Image) -> list[NDArray[Any]]:
+        """What the graph gives for one image; raises ModelError where it fails."""
+        pixels = resize(image, self._model.card.image_size)[None]
+        try:
+            found: list[NDArray[Any]] = self._session.run(outputs, {self._input: pixels})
+        except Exception as error:  # onnxruntime's own classes share no public base
+            raise ModelError(
+                f'{self._model.graph}: onnxruntime fails on an image ({error}); choose another '
+                'model, or export this one again'
+            ) from error
+        if any(len(rows) != 1 for rows in found):
+            raise ModelError(
+                f'{self._model.graph}: gives {max(map(len, found))} rows for one image, '
+                'expected one; export the model again'
+            )
+        return found
 
     def _check_signature(self) -> None:
         card = self._model.card
