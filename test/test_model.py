@@ -105,6 +105,12 @@ def test_a_card_that_makes_no_sense_is_refused(
         Model.open(model.folder)
 
 
+def test_what_a_later_program_says_in_a_card_is_passed_over(model: Model) -> None:
+    change_card(model, colour='red', precisions={'int8': ACCEPTED | {'energy_j': 0.1}})
+    found = Model.open(model.folder, precision='fp32')
+    assert found.card.name == 'tiny' and found.card.precisions['int8'].latency_ms == 5.0
+
+
 @pytest.mark.parametrize(
     ('text', 'said'),
     [
