@@ -5,7 +5,7 @@ onnxruntime on the CPU is the form that runs everywhere; other engines need only
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -46,6 +46,21 @@ class Describer(Protocol):
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
         """The same, and float16 [B, h, w, C] of unit norm; None of a model without cells."""
         ...
+
+
+def run_graph(
+    session: ort.InferenceSession,
+    outputs: Sequence[str],
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    source: str,
+) -> list[NDArray[Any]]:
+    """The outputs of a graph; raises ModelError, which begins with `source`, where it fails."""
+    try:
+        found: list[NDArray[Any]] = session.run(list(outputs), dict(inputs))
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise ModelError(f'{source}: onnxruntime fails on an image ({error})') from error
+    return found
 
 
 class OnnxDescriber:
@@ -128,17 +143,12 @@ class OnnxDescriber:
     def _run_one(self, outputs: list[str], image: Image) -> list[NDArray[Any]]:
         """What the graph gives for one image; raises ModelError where it fails."""
         pixels = resize(image, self._model.card.image_size)[None]
-        try:
-            found: list[NDArray[Any]] = self._session.run(outputs, {self._input: pixels})
-        except Exception as error:  # onnxruntime's own classes share no public base
-            raise ModelError(
-                f'{self._model.graph}: onnxruntime fails on an image ({error}); choose another '
-                'model, or export this one again'
-            ) from error
+        source = str(self._model.graph)
+        found = run_graph(self._session, outputs, {self._input: pixels}, source=source)
         if any(len(rows) != 1 for rows in found):
             raise ModelError(
-                f'{self._model.graph}: gives {max(map(len, found))} rows for one image, '
-                'expected one; export the model again'
+                f'{source}: gives {max(map(len, found))} rows for one image, expected one; '
+                'export the model again'
             )
         return found
 
