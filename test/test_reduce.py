@@ -1,5 +1,6 @@
 """Shorter descriptors: the graph computes the formula; too few images are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,22 @@ def test_the_shortened_graph_projects_as_the_formula_says(tmp_path: Path) -> Non
     # Axes have no sign; similarities do not depend on it.
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_a_shortened_model_can_be_shortened_again(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    rng = np.random.default_rng(0)
+    graph = model.graph.read_bytes()
+    rows = OnnxDescriber(model).describe([picture(number) for number in range(3)])
+    for size in (16, 8, 4):
+        mean = rng.normal(size=rows.shape[1]).astype(np.float32) / 99
+        projection = rng.normal(size=(rows.shape[1], size)).astype(np.float32)
+        graph = shortened(graph, mean, projection)
+        rows = (rows - mean) @ projection
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    short = write_model(tmp_path / 'short', graph, replace(model.card, descriptor_size=4))
+    found = OnnxDescriber(short).describe([picture(number) for number in range(3)])
+    np.testing.assert_allclose(found, rows, atol=1e-4)
 
 
 @pytest.mark.parametrize('size', [40, 192, 500])
