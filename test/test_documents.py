@@ -293,6 +293,7 @@ def test_wherever_onnx_has_room_for_weights_and_operators_foreign_ones_are_found
     assert len(places['TensorProto']) > 10 and len(places['NodeProto']) > 4
     for way in places['TensorProto'].values():
         graph, tensor = at_the_end_of(way)
+        tensor.data_location = TensorProto.DEFAULT
         require_self_contained(graph.SerializeToString(), source='graph')
         tensor.data_location = TensorProto.EXTERNAL
         with pytest.raises(ModelError, match="weights are in the file ''"):
@@ -316,6 +317,23 @@ def test_a_graph_that_is_cut_is_told_before_it_is_run(model: Model) -> None:
     for end in (len(graph) // 2, len(graph) - 1):
         with pytest.raises(ModelError, match=r'not an ONNX file \(a field of .* beyond the end'):
             require_self_contained(graph[:end], source='graph')
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'\x88',
+        b'\x08',
+        b'\x08' + b'\xff' * 10,
+        b'\x08' + b'\x80' * 10 + b'\0',
+        b'\x0b\x0c',
+        b'\x0d\0\0\0',
+    ],
+    ids=['half a tag', 'no value', 'no end', 'eleven bytes', 'a group', 'three of four bytes'],
+)
+def test_what_is_no_message_of_protobuf_is_no_graph(content: bytes) -> None:
+    with pytest.raises(ModelError, match='^graph: not an ONNX file'):
+        require_self_contained(content, source='graph')
 
 
 def test_a_graph_of_endless_branches_is_refused() -> None:
