@@ -332,7 +332,7 @@ def test_a_graph_that_is_cut_is_told_before_it_is_run(model: Model) -> None:
     ids=['half a tag', 'no value', 'no end', 'eleven bytes', 'a group', 'three of four bytes'],
 )
 def test_what_is_no_message_of_protobuf_is_no_graph(content: bytes) -> None:
-    with pytest.raises(ModelError, match='^graph: not an ONNX file'):
+    with pytest.raises(ModelError, match=r'^graph: not an ONNX file'):
         require_self_contained(content, source='graph')
 
 
