@@ -511,13 +511,18 @@ def test_a_cut_keeps_the_landmarks_of_one_kind_and_says_so(
         engine.done('push', folder, '--fleet', fleet)
     status, _, notes = engine.map('pull', '--fleet', fleet, '--output', tmp_path / 'all')
     assert status == 0 and '1 of 3 parts has landmarks of another kind than cells' in notes
-    assert 'made by different cameras' in notes
+    assert 'made by different cameras' in notes and 'different lenses' not in notes
     header = PlaceMap.open(tmp_path / 'all').header
     assert header.camera == read_header(tmp_path / '0').camera
     for number in (0, 2):
         assert landmark_files(tmp_path / 'all', number) == landmark_files(tmp_path / f'{number}')
     assert landmark_files(tmp_path / 'all', 1) == {}
     assert 'nothing added' in engine.done('push', tmp_path / 'all', '--fleet', fleet)
+
+    narrow = drive(tmp_path / '3', seed=3, north_m=30.0, landmarks='cells', focal_px=70.0)
+    engine.done('push', narrow, '--fleet', fleet)
+    _, _, notes = engine.map('pull', '--fleet', fleet, '--output', tmp_path / 'both')
+    assert 'the parts were mapped through different lenses' in notes
 
     engine.done('pull', '--fleet', fleet, '--near', '5,9,3', '--output', tmp_path / 'sift')
     assert PlaceMap.open(tmp_path / 'sift').header.landmark_features == 'root-sift'

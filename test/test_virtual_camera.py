@@ -85,11 +85,20 @@ def test_what_a_narrower_camera_does_not_see_is_its_mirror_image() -> None:
     narrow = camera(800.0)
     made = virtual_camera(narrow, MAPPING, image_hw=(480, 640), size_hw=(480, 640))
     assert made is not None and made.shown == pytest.approx(0.25, abs=0.01)
-    found, expected = made.view(shot(narrow)), shot(MAPPING)
-    inside = slice(121, 359), slice(161, 479)
+    assert made.camera == camera(1.12 * 400)  # a little narrower than the mapping camera
+    found, expected = made.view(shot(narrow)), shot(made.camera)
+    rows, columns = 134, 179  # to either side of the middle
+    inside = slice(241 - rows, 239 + rows), slice(321 - columns, 319 + columns)
     assert np.abs(found[inside].astype(int) - expected[inside]).max() <= 2
-    mirrored = np.pad(expected[120:360, 160:480], [(120, 120), (160, 160), (0, 0)], 'symmetric')
-    assert np.abs(found.astype(int) - mirrored).mean() < 1.5
+    border = [(240 - rows,) * 2, (320 - columns,) * 2, (0, 0)]
+    seen = expected[240 - rows : 240 + rows, 320 - columns : 320 + columns]
+    assert np.abs(found.astype(int) - np.pad(seen, border, 'symmetric')).mean() < 1.5
+
+
+@pytest.mark.parametrize(('focal', 'virtual'), [(440.0, 440.0), (448.0, 448.0), (500.0, 448.0)])
+def test_a_little_narrower_camera_is_not_completed(focal: float, virtual: float) -> None:
+    made = virtual_camera(camera(focal), MAPPING, image_hw=(480, 640), size_hw=(320, 320))
+    assert made is not None and made.camera.matrix[0] == pytest.approx(virtual)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +164,23 @@ def test_rays_far_outside_do_not_come_back_into_the_image() -> None:
 )
 def test_a_camera_that_sees_more_is_needed_larger(focal, size, times) -> None:
     assert zoom(camera(focal, size), MAPPING) == times
+
+
+@pytest.mark.parametrize(
+    ('own', 'like'),
+    [
+        (camera(4000.0, (40_000, 200)), camera(100_000.0)),
+        (camera(40.0, (640, 480), 'plumb_bob', 1e6, -1e6, 1e3, 1e3, 1e6), MAPPING),
+        (MAPPING, camera(40.0, (640, 480), 'equidistant', 1e3, 1e3, 1e3, 1e3)),
+        (replace(MAPPING, matrix=(400.0, 0.0, 1e7, 0.0, 400.0, -1e7, 0.0, 0.0, 1.0)), MAPPING),
+    ],
+    ids=['a panorama', 'wild distortion', 'a wild fisheye', 'a middle far outside'],
+)
+def test_no_calibration_makes_a_view_fail(own: Camera, like: Camera) -> None:
+    image_hw = own.height_px, own.width_px
+    made = virtual_camera(own, like, image_hw=image_hw, size_hw=(32, 48))
+    assert made is not None and 0 <= made.shown <= 1
+    assert made.view(np.full((*image_hw, 3), 7, np.uint8)).tolist() == [[[7] * 3] * 48] * 32
 
 
 class Looking(Describer):

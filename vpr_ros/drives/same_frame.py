@@ -7,10 +7,11 @@ the map was made of: each image finds itself.
 
 from pathlib import Path
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import DriveError, MapError, noting
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum
-from vpr_ros.core.virtual_camera import virtual_camera
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
 
 OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
@@ -47,15 +48,22 @@ def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
 
 def note_lens(header: MapHeader, drive: Drive) -> None:
     """Note a drive whose camera has another lens than the mapping camera."""
-    own, like = drive.camera, header.camera
-    if own is None or like is None:
-        return
-    image_hw = own.height_px, own.width_px
-    if virtual_camera(own, like, image_hw=image_hw, size_hw=image_hw) is not None:
+    if shown_share(drive.camera, header.camera) is not None:
         add_note(
             drive,
             f"{drive.name}: its camera has another lens than the map's; robots look for places as "
             "the map's camera sees them, and find those of this drive less often",
+        )
+
+
+def note_view(drive: Drive, like: Camera | None) -> None:
+    """Note a drive whose images are described in the view of another camera, the map's."""
+    shown = shown_share(drive.camera, like)
+    if shown is not None:
+        add_note(
+            drive,
+            "its camera has another lens than the mapping camera; its images are given that one's "
+            f'view, of which they show {shown:.0%}',
         )
 
 

@@ -20,7 +20,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.core.settings import checked
 from vpr_ros.drives.drive import Drive, add_note, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of
-from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, require_frame_of_map
+from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, note_view, require_frame_of_map
 from vpr_ros.evaluating.answers import Answer, OnLocated, answers_offline
 from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
 from vpr_ros.evaluating.logs import logged, node_logs_to
@@ -159,22 +159,11 @@ def _answers(
 ) -> list[Answer]:
     """What the images of a drive get; those that cannot be used are counted."""
     localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
-    _note_lens(drive, localizer)
+    if localizer.config.virtual_camera:
+        note_view(drive, localizer.place_map.header.camera)
     with noting(unusable.lines):
         frames = frames_of(drive)
         return list(answers_offline(frames, localizer, unusable=unusable, on_located=on_located))
-
-
-def _note_lens(drive: Drive, localizer: Localizer) -> None:
-    """Note on a drive that its camera is not like the mapping camera."""
-    own = drive.camera
-    virtual = own and localizer.virtual_camera(0, (own.height_px, own.width_px))
-    if virtual:
-        add_note(
-            drive,
-            "its camera has another lens than the mapping camera; its images are given that one's "
-            f'view, of which they show {virtual.shown:.0%}',
-        )
 
 
 def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:

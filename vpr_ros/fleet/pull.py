@@ -27,6 +27,7 @@ from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
@@ -244,11 +245,16 @@ def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
             f'{by_count(len(left_out), "has", "have")} landmarks of another kind than {kind}; '
             f'{by_count(len(left_out), "it is", "they are")} left out, a map has one kind'
         )
-    cameras = {one.record.known_details['camera'] for one in cut if one.form.landmarks}
-    if len(cameras) > 1:
+    cameras = [one.record.known_details['camera'] for one in cut if one.form.landmarks]
+    if len(set(cameras)) > 1:
         yield (
             'the landmarks were made by different cameras; robots without a calibration of their '
             'own take that of the first part with landmarks'
+        )
+    if any(shown_share(camera, cameras[0]) is not None for camera in cameras):
+        yield (
+            'the parts were mapped through different lenses; robots look for places as the camera '
+            'of the first part with landmarks sees them, and find those of other lenses less often'
         )
 
 

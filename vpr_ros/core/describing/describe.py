@@ -147,8 +147,8 @@ class OnnxDescriber:
         found = run_graph(self._session, outputs, {self._input: pixels}, source=source)
         if any(len(rows) != 1 for rows in found):
             raise ModelError(
-                f'{source}: gives {max(map(len, found))} rows for one image, expected one; '
-                'export the model again'
+                f'{source}: gives {counted(max(map(len, found)), "row")} for one image, expected '
+                'one; export the model again'
             )
         return found
 
