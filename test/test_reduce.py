@@ -60,12 +60,16 @@ def test_too_few_images_or_numbers_are_refused(tmp_path: Path, size: int) -> Non
         descriptors_of(describer, [drive], size)
 
 
-def test_the_command_writes_a_model_of_its_own(tmp_path: Path) -> None:
+def test_the_command_writes_a_model_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export = pytest.importorskip('vpr_training.export', reason='needs torch')
     source = write_tiny_model(tmp_path / 'tiny')
     drive = write_posed_folder(tmp_path / 'drive', range(20))
     words = ['--from', str(source.folder), '--output', str(tmp_path / 'short')]
     assert export.main([*words, '--descriptor-size', '8']) == 2
+    assert export.main([*words, '--descriptor-size', '-8', '--reduce-on', str(drive)]) == 2
+    assert '--descriptor-size: -8: expected a whole number' in capsys.readouterr().err
     assert export.main([*words, '--descriptor-size', '8', '--reduce-on', str(drive)]) == 0
     made = Model.open(tmp_path / 'short')
     assert (made.card.name, made.card.descriptor_size) == ('tiny-8', 8)
