@@ -69,7 +69,7 @@ def test_the_command_writes_a_model_of_its_own(
     words = ['--from', str(source.folder), '--output', str(tmp_path / 'short')]
     assert export.main([*words, '--descriptor-size', '8']) == 2
     assert export.main([*words, '--descriptor-size', '-8', '--reduce-on', str(drive)]) == 2
-    assert '--descriptor-size: -8: expected a whole number' in capsys.readouterr().err
+    assert '--descriptor-size -8: expected a whole number' in capsys.readouterr().err
     assert export.main([*words, '--descriptor-size', '8', '--reduce-on', str(drive)]) == 0
     made = Model.open(tmp_path / 'short')
     assert (made.card.name, made.card.descriptor_size) == ('tiny-8', 8)
