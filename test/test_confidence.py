@@ -268,6 +268,8 @@ def test_a_broken_calibration_is_refused_where_it_is_used_and_the_map_stays_read
         PlaceMap.open(tmp_path / 'map')
     with pytest.raises(ConfigError, match='finite'):
         from_dict(as_dict(TRUE) | {'bias': float('inf')})
+    with pytest.raises(ConfigError, match='calibration: OverflowError'):
+        from_dict(as_dict(TRUE) | {'frames': float('inf')})
 
 
 def walk(localizer: Localizer, places: list[int], rows: np.ndarray) -> list[Localization]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import rendered
 import tiny_xfeat
@@ -204,6 +205,18 @@ def test_a_file_that_is_no_such_network_is_refused() -> None:
         XFeatFeatures({NETWORK_NAME: tiny_xfeat.matcher()})
     with pytest.raises(ModelError, match=NETWORK_NAME):
         XFeatFeatures({MATCHER_NAME: tiny_xfeat.matcher()})
+
+
+def test_a_network_that_fails_while_it_runs_is_named() -> None:
+    made = onnx.load_from_string(tiny_xfeat.network())
+    (squeeze,) = (node for node in made.graph.node if node.op_type == 'Squeeze')
+    shape = onnx.numpy_helper.from_array(np.array([7, 7]), 'seven')
+    made.graph.initializer.append(shape)
+    squeeze.CopyFrom(onnx.helper.make_node('Reshape', ['strength', 'seven'], ['scores']))
+    del made.graph.output[1].type.tensor_type.shape.dim[:]
+    features = XFeatFeatures({NETWORK_NAME: made.SerializeToString()})
+    with pytest.raises(ModelError, match=r'^xfeat\.onnx: onnxruntime fails on an image'):
+        features.extract(np.zeros((96, 96, 3), np.uint8))
 
 
 @pytest.mark.parametrize('size_hw', [(90, 121), (200, 333), (600, 1100)])

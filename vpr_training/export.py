@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.options import count
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.plurals import counted
@@ -167,7 +168,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--descriptor-size',
-        type=int,
+        type=count,
         default=0,
         metavar='D',
         help='shorten descriptors to this many numbers by principal components',
@@ -183,7 +184,7 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group('cells for a model without cells, with --from')
     group.add_argument(
         '--cells',
-        type=int,
+        type=count,
         default=0,
         metavar='C',
         help='add a second output for verification: cells of this many numbers, a multiple of 8 '

@@ -39,7 +39,7 @@ class CameraInfo:
                     )
                 ),
             )
-        except (OSError, DocumentError, KeyError, TypeError, ValueError) as error:
+        except (OSError, DocumentError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
         sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]

@@ -357,7 +357,7 @@ def _found(task: Task) -> Finished | None:
         pieces = tuple(task.folder / f'{int(number):04d}' for number in said['pieces'])
         notes = tuple(str(note) for note in said['notes'])
         found = Finished(str(task.path), pieces, _report(said['report']), notes)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
     return found if all((piece / HEADER_NAME).is_file() for piece in pieces) else None
 
@@ -377,7 +377,7 @@ def _read_report(piece: Path) -> Report | None:
     said = _read_json(piece.with_suffix('.json'))
     try:
         report = None if said is None else _report(said)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
     if report is None or (report.mapped and not (piece / HEADER_NAME).is_file()):
         return None

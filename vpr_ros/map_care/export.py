@@ -23,7 +23,7 @@ from vpr_ros.core.mapping.codes import write_index
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import by_count, counted
-from vpr_ros.core.trajectory import Trajectory, seconds, write_tum
+from vpr_ros.core.trajectory import Trajectory, exact_seconds, write_tum
 from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
 from vpr_ros.drives.posed_csv import COLUMNS
@@ -59,7 +59,7 @@ def export_geojson(place_map: PlaceMap, path: Path) -> None:
             datum.east_m + east_m, datum.north_m + north_m, datum.utm_zone, datum.utm_letter
         )
         properties = {'place': place, 'image': place_map.names[place]}
-        properties['stamp_s'] = seconds(int(place_map.stamps_ns[place]))
+        properties['stamp_s'] = exact_seconds(int(place_map.stamps_ns[place]))
         features.append(
             {
                 'type': 'Feature',
@@ -163,7 +163,7 @@ def _posed_table(place_map: PlaceMap, names: list[str]) -> str:
     writer = csv.writer(table, lineterminator='\n')
     writer.writerow(COLUMNS)
     for name, stamp_ns, pose in zip(names, place_map.stamps_ns.tolist(), place_map.poses):
-        writer.writerow([name, seconds(stamp_ns), *(f'{value:.9f}' for value in pose)])
+        writer.writerow([name, exact_seconds(stamp_ns), *(f'{value:.9f}' for value in pose)])
     return table.getvalue()
 
 
