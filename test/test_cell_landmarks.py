@@ -310,6 +310,31 @@ def test_cells_speak_for_the_true_place_and_against_another(
             assert here.probability > 0.9 and here.inliers > 0
 
 
+@pytest.mark.parametrize('away_m', [0.0, 20.0])
+def test_cells_give_the_pose_of_an_answer_at_their_place_and_of_no_other(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]], away_m: float
+) -> None:
+    describer, frames = at_dusk
+    place_map = PlaceMap.open(day)
+    localizer = Localizer(describer, place_map, LocalizerConfig(belief=False))
+    bases = place_map.base_poses()
+    frame, base = frames[0]
+    near = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))[:2]
+    pose = bases[near[0]] + [away_m, 0, 0, 0, 0, 0, 0]
+    answer = Fix(pose, np.eye(6), 0.9, int(near[0]))
+    verdict = replace(verdict_for(near, bases), outcome=answer, likeliest=answer, least=0.5)
+    outcome, nats, _ = Verifier(place_map).supported(
+        localizer.describe(frame), verdict, localizer.rig, localizer.config
+    )
+    assert isinstance(outcome, Fix)
+    assert outcome.probability == verdict.with_evidence(nats).probability != 0.9
+    if away_m:
+        assert outcome.pose is pose and outcome.inliers == 0
+    else:
+        by_cells_m, by_place_m = (np.linalg.norm(it[:3] - base[:3]) for it in (outcome.pose, pose))
+        assert outcome.inliers > 0 and by_cells_m < by_place_m
+
+
 def test_the_cells_of_as_many_places_are_matched_as_the_setting_says(
     day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
 ) -> None:

@@ -307,9 +307,9 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert PlaceMap.open(tmp_path / 'edge').names == ['0/0.jpg']
     before = contents(tmp_path / 'cut')
     said = engine.refused(
-        'pull', '--fleet', fleet, '--near', '0,90,5', '--output', tmp_path / 'cut'
+        'pull', '--fleet', fleet, '--near', '691234.5,5334567.25,5', '--output', tmp_path / 'cut'
     )
-    assert 'version 4 has no place within 5 m of 0, 90' in said
+    assert 'version 4 has no place within 5 m of 691234.5, 5334567.25' in said
     assert contents(tmp_path / 'cut') == before
 
 
@@ -712,6 +712,13 @@ def test_missing_places_and_other_columns_are_refused(
     engine.do('forget_rows', fleet=str(tmp_path / 'second'), where='row = 3')
     said = engine.refused('pull', '--fleet', tmp_path / 'second', '--output', tmp_path / 'out')
     assert 'the digest of its 9 places differs' in said
+    lost = next((tmp_path / 'second').glob('places_*.lance'))
+    shutil.rmtree(lost)
+    another = drive(tmp_path / 'another', seed=1)
+    for command in (['pull', '--output', tmp_path / 'out'], ['push', another]):
+        said = engine.refused(*command, '--fleet', tmp_path / 'second')
+        part = lost.stem.removeprefix('places_')[:12]
+        assert f'the places of part {part} are missing; restore the store from a copy' in said
 
 
 @needs_engine

@@ -279,7 +279,7 @@ def test_a_drive_with_another_lens_is_described_in_its_maps_view(tmp_path: Path,
     assert "given that one's view" in said.out + said.err
     assert map_command.main(['append', folder, *asked]) == 0
     said = capsys.readouterr()
-    assert f"{other}: its camera has another lens than the map's" in said.out + said.err
+    assert "given the view of the map's camera, which has another lens" in said.out + said.err
 
 
 def test_the_node_learns_the_lens_of_a_drive_that_is_evaluated_live(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vpr_ros.batch.workers import Workers
 from vpr_ros.core.atomic import require_writable, unwritable_as
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import CARD_NAME
 from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.errors import ConfigError, DriveError, VprError
@@ -18,6 +19,7 @@ from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
 
@@ -184,6 +186,14 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         'or none. Default of a new map: cells if the drive has camera_info and headings. '
         'Default of an appended drive: as in the map',
     )
+    parser.add_argument(
+        '--view',
+        type=Path,
+        metavar='FILE',
+        help='camera_info.yaml of another camera: map the images as it would have taken them. '
+        'Take the narrowest lens of your robots (default of a new map: the images as they are; '
+        "of an appended drive: the view of the map's camera, if the drive shows all of it)",
+    )
     add_no_thumbnails(parser)
     add_threads(parser)
     add_precision(parser)
@@ -277,7 +287,17 @@ def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) 
         base_T_camera=_mounting(arguments.mounting),
         datum=_datum(arguments.datum) or datum,
         max_pose_gap_s=arguments.max_pose_gap,
+        view=_view(getattr(arguments, 'view', None)),
     )
+
+
+def _view(file: Path | None) -> Camera | None:
+    if file is None:
+        return None
+    calibration = CameraInfo.read(file).calibration
+    if calibration.camera is None:
+        raise DriveError(f'--view {file}: {calibration.why_not}; expected a calibrated camera')
+    return calibration.camera
 
 
 def _number(text: str, expected: str, accepts: Callable[[float], bool]) -> float:

@@ -24,12 +24,12 @@ Array = NDArray[np.float64]
 
 _ALIKE = 0.02  # of width or height, by which views may differ: less than half a cell
 _LOOKED_AT_HW = 32, 32  # pixels by which views are compared
+ALL_OF_IT = 0.98
+"""Share of a picture beyond which only a border of half a cell is not seen."""
 _LARGER = 1.12  # things in a narrower camera's view than in the mapping camera's, at most
 _FARTHEST = 2.0  # widths or heights outside of an image, beyond which nothing is mirrored
 _LEAST_ZOOM, _MOST_ZOOM = 1.05, 4.0
-_MOST_PX = (
-    10_000  # of an image that is sampled: with what is mirrored, two bytes hold a pixel's row
-)
+_MOST_PX = 10_000  # of a sampled image: with what is mirrored, two bytes hold a pixel's row
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ def virtual_camera(
     shown = shown_share(own, like)
     if shown is None:
         return None
-    like = _nearer(own, like)
+    if shown < ALL_OF_IT:
+        like = _nearer(own, like)
     shares = _shown_at(own, like, _shares(size_hw))
     shrunk_hw = _shrunk_hw(own, like, size_hw)
     pixels = np.clip(shares, -_FARTHEST, 1 + _FARTHEST) * shrunk_hw[::-1] - 0.5

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vpr_ros.core.camera import CameraCalibration, camera_calibration
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError, DriveError
 
@@ -45,3 +46,14 @@ class CameraInfo:
         if sizes != [9, 9, 12]:
             raise DriveError(f'{file}: matrices of {sizes} numbers, expected 9, 9 and 12')
         return camera
+
+    @property
+    def calibration(self) -> CameraCalibration:
+        """What it tells of the camera."""
+        return camera_calibration(
+            self.width,
+            self.height,
+            matrix=self.camera,
+            distortion_model=self.distortion_model,
+            distortion=self.distortion,
+        )

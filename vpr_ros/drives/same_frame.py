@@ -46,16 +46,6 @@ def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
         add_note(drive, f'{drive.name}: a drive with this path is on the map already; {what}')
 
 
-def note_lens(header: MapHeader, drive: Drive) -> None:
-    """Note a drive whose camera has another lens than the mapping camera."""
-    if shown_share(drive.camera, header.camera) is not None:
-        add_note(
-            drive,
-            f"{drive.name}: its camera has another lens than the map's; robots look for places as "
-            "the map's camera sees them, and find those of this drive less often",
-        )
-
-
 def note_view(drive: Drive, like: Camera | None) -> None:
     """Note a drive whose images are described in the view of another camera, the map's."""
     shown = shown_share(drive.camera, like)

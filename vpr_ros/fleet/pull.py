@@ -28,7 +28,7 @@ from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
 from vpr_ros.core.virtual_camera import shown_share
-from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
+from vpr_ros.fleet.engine import RESTORE, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
 
@@ -117,7 +117,7 @@ def pull(
 
 def _asked(near: Circle | None, condition: str | None) -> str:
     """What was asked for, to follow a sentence."""
-    where = f' within {near.radius_m:g} m of {near.x_m:g}, {near.y_m:g}' if near else ''
+    where = f' within {near.radius_m:.12g} m of {near.x_m:.12g}, {near.y_m:.12g}' if near else ''
     return where + (f' of condition {printable(condition)}' if condition is not None else '')
 
 
@@ -189,13 +189,7 @@ def _near(
     for record in records:
         if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
             continue
-        form = record.form
-        try:
-            part = fleet.places(record.part, form)
-        except MissingTableError as error:
-            raise FleetError(
-                f'{fleet.address}: the places of part {record.part[:12]} are missing; {RESTORE}'
-            ) from error
+        part = fleet.places_of(record)
         if len(part) != record.places:
             raise FleetError(
                 f'{part.table.where}: holds {counted(len(part), "place")}, expected '
@@ -203,7 +197,7 @@ def _near(
             )
         inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
         if inside.any():
-            yield record, form, part, inside
+            yield record, record.form, part, inside
 
 
 def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> MapHeader:

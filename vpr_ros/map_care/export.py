@@ -19,6 +19,7 @@ import numpy as np
 
 from vpr_ros.core.atomic import FolderKind, staged_file, unwritable_as
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping.codes import write_index
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import by_count, counted
@@ -74,8 +75,14 @@ def export_geojson(place_map: PlaceMap, path: Path) -> None:
 def export_images(place_map: PlaceMap, folder: Path) -> None:
     """A posed folder of the thumbnails.
 
-    Raises MapError where `folder` is something else, and for places without a thumbnail.
+    Raises MapError where `folder` is something else, for places without a thumbnail, and for a map
+    without headings, because a table of poses cannot say that it has none.
     """
+    if not place_map.header.has_heading:
+        raise MapError(
+            f'{place_map.folder}: has no headings, and build_map would take those of --images for '
+            'true; use --csv or --tum for the positions'
+        )
     without = sum(not place_map.thumbnail_jpeg(place) for place in range(len(place_map)))
     if without:
         raise MapError(
@@ -121,7 +128,7 @@ def export_faiss(place_map: PlaceMap, path: Path) -> None:
         for start in range(0, len(block), _ADDED_AT_ONCE):
             index.add(np.ascontiguousarray(as_floats(block[start : start + _ADDED_AT_ONCE])))
     with _staged_file(path) as staging:
-        faiss.write_index(index, str(staging))
+        write_index(index, staging)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +154,7 @@ EXPORTS = {
 @contextmanager
 def _staged_file(path: Path) -> Iterator[Path]:
     """A staged file whose failures name the file that was asked for."""
-    by_faiss = RuntimeError  # for any failed write
-    with unwritable_as(MapError, path, also=by_faiss), staged_file(path) as staging:
+    with unwritable_as(MapError, path), staged_file(path) as staging:
         yield staging
 
 

@@ -19,7 +19,7 @@ from vpr_ros.core.describing.describe import run_graph
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
-from vpr_ros.core.landmarks.features import MOST_PIXELS, FeatureRays, Keypoints
+from vpr_ros.core.landmarks.features import MOST_PIXELS, FeatureRays, Keypoints, at_most_pixels
 from vpr_ros.core.types import Image
 
 NETWORK_NAME, MATCHER_NAME = 'xfeat.onnx', 'lighterglue.onnx'
@@ -149,8 +149,7 @@ def _working_size(height: int, width: int) -> tuple[int, int]:
     """
     if 4 * height * width <= MOST_PIXELS:
         return 2 * height, 2 * width
-    shrink = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
-    return round(height * shrink), round(width * shrink)
+    return at_most_pixels(height, width)
 
 
 def _corners(scores: NDArray[np.float32]) -> NDArray[np.int64]:
