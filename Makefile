@@ -6,6 +6,9 @@
 # The ROS wheels' mark of an interpreter that has its library path; wrong for another environment's interpreter.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
+# onnxruntime would report to its maker; the packages set this, too, and tools that load it before them do not.
+export ORT_DISABLE_TELEMETRY ?= 1
+
 VENV ?= .venv
 ARGS ?=
 MSGS ?= 1

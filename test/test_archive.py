@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -428,3 +429,28 @@ def test_ray_that_is_not_installed_is_one_line(
     assert main([*words, '--ray']) == 2
     said = capsys.readouterr().err
     assert "pip install 'vpr_ros[batch]'" in said and 'Traceback' not in said
+
+
+@needs_ray
+def test_a_cluster_at_which_nobody_answers_is_one_line_at_once(
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray itself asks again for many minutes."""
+    with socket.socket() as nobody:
+        nobody.bind(('127.0.0.1', 0))  # and does not listen
+        address = f'127.0.0.1:{nobody.getsockname()[1]}'
+        words = ['--bags', str(archive), '--output', str(tmp_path / 'map'), '--model', str(model)]
+        assert main([*words, '--ray', address]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f'error: --ray: Ray cannot be used at {address} (')
+    assert 'Connection refused' in said and 'start the cluster (`ray start`)' in said
+
+
+def test_a_work_folder_that_cannot_be_made_is_told_before_any_work(
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'file').write_text('')
+    words = ['--bags', str(archive), '--output', str(tmp_path / 'map'), '--model', str(model)]
+    assert main([*words, '--work', str(tmp_path / 'file' / 'work')]) == 2
+    said = capsys.readouterr().err
+    assert said == f'error: {tmp_path}/file/work: cannot be written (Not a directory)\n'

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from waiting import until
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, calibrate, evaluate_bag, map
@@ -244,6 +246,34 @@ def test_a_node_that_cannot_start_is_one_line(
     monkeypatch.setattr(live, '_yaml', lambda value: '"/nowhere"')
     assert run_evaluate(world, mapped, str(world / 'dusk_bag'), '--live') == 2
     assert 'the node did not start' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('module', ['evaluate_bag', 'replay_bag'])
+def test_a_drive_that_is_stopped_half_way_gives_no_figures(
+    world: Path, mapped: Path, tmp_path: Path, module: str, number: signal.Signals
+) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    figures = tmp_path / 'figures.json'
+    words = {
+        'replay_bag': [str(world / 'day_bag'), '--rate', '0.01'],
+        'evaluate_bag': ['--map', str(mapped), '--model', str(world / 'model'), '--bag',
+                         str(world / 'dusk_bag'), '--live', '--rate', '0.01',
+                         '--json', str(figures)],
+    }[module]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, '-m', f'vpr_ros.{module}', *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    tasks = Path(f'/proc/{process.pid}/task')
+    until(
+        lambda: any('dds.' in task.read_text() for task in tasks.glob('*/comm')),
+        'no thread of the middleware begins',
+    )
+    process.send_signal(number)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.splitlines()[-1] == 'stopped', said
+    assert printed == '' and not figures.exists()
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])

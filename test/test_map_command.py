@@ -268,6 +268,13 @@ def test_merging_shows_the_recall_of_each_map_and_of_all(
     assert '24 places in 2 parts' in said[-1]
 
 
+def test_every_form_is_written_under_a_name_that_is_no_text(mapped: Path, tmp_path: Path) -> None:
+    for name in ('tum', 'csv', 'npz', 'faiss'):
+        path = tmp_path / f'b\udce4.{name}'
+        assert map.main(['export', str(mapped), f'--{name}', str(path)]) == 0
+        assert path.stat().st_size > 0
+
+
 def test_exported_poses_are_the_maps(
     mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,16 @@
 """A model folder is written whole or not at all, and a damaged one is refused by name."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from conftest import ROOT
 from worlds import write_posed_folder, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -63,9 +67,33 @@ def test_a_missing_file_is_named(model: Model, name: str) -> None:
         Model.open(model.folder)
 
 
-def test_a_missing_folder_says_what_a_model_is(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r'expected one with model\.onnx and card\.json'):
+def test_a_missing_folder_says_what_a_model_is_and_which_are_shipped(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r'expected one with model\.onnx and card\.json'
+    ) as raised:
         Model.open(tmp_path / 'nowhere')
+    names = sorted(card.parent.name for card in ROOT.glob('models/*/card.json'))
+    assert str(raised.value).endswith(f'; shipped in {ROOT / "models"}: {", ".join(names)}')
+
+
+@pytest.mark.parametrize('package', ['vpr_ros', 'vpr_training'])
+def test_onnxruntime_reports_nothing_and_leaves_no_number_of_this_machine(
+    model: Model, tmp_path: Path, package: str
+) -> None:
+    """Where it reports, it makes $XDG_CACHE_HOME/Microsoft when it is loaded."""
+    code = (
+        f'import {package}, onnxruntime, os\n'
+        f'onnxruntime.InferenceSession({str(model.graph)!r})\n'
+        'print(os.environ["ORT_DISABLE_TELEMETRY"])\n'
+    )
+    suppressing = {'CI', 'ORT_DISABLE_TELEMETRY', 'ORT_RUNNING_UNIT_TESTS'}
+    environment = {name: value for name, value in os.environ.items() if name not in suppressing}
+    environment |= {'XDG_CACHE_HOME': str(tmp_path / 'cache'), 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == '1\n', done.stderr
+    assert not (tmp_path / 'cache').exists()
 
 
 @pytest.mark.parametrize(

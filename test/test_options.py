@@ -1,8 +1,11 @@
 """A number that cannot be is one line and status 2, the same in every command that has it."""
 
 import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros import build_engine, build_map, calibrate, evaluate_bag, images_to_bag, map
 from vpr_ros.cli.command import Parser, command
@@ -135,6 +138,42 @@ def test_wrong_usage_is_one_line_too(
 
 
 @pytest.mark.parametrize(
+    ('main', 'words', 'said'),
+    [
+        (build_map.main, [], '--output, one of --bags --bag --images; see build_map'),
+        (build_map.main, ['--images', 'i'], '--output; see build_map'),
+        (build_map.main, ['--bag=b'], '--output; see build_map'),
+        (evaluate_bag.main, [], '--bag, one of --map --map-bag; see evaluate_bag'),
+        (map.main, ['append'], 'MAP, one of --bag --images; see map append'),
+    ],
+)
+def test_all_that_is_required_is_told_at_once(
+    main: Callable[[list[str]], int],
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f'error: the following arguments are required: {said} --help\n'
+    )
+
+
+@pytest.mark.parametrize('words', [['build_map', '--output', 'o'], ['map', 'append', 'm']])
+def test_an_empty_name_of_a_recording_is_the_working_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    rows = unit_rows(2, 8)
+    write_map(tmp_path / 'm', rows, straight_drive(2))
+    model = write_tiny_model(tmp_path / 'model').folder
+    main = {'build_map': build_map.main, 'map': map.main}[words[0]]
+    assert main([*words[1:], '--model', str(model), '--bag', '']) == 2
+    assert capsys.readouterr().err.startswith('error: ')
+
+
+@pytest.mark.parametrize(
     ('kind', 'text', 'value'),
     [
         (positive, '0.5', 0.5),
@@ -157,6 +196,28 @@ def test_a_bare_parser_says_the_same_in_its_own_way(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match='2'):
         parser.parse_args(['--radius', '0'])
     assert 'argument --radius: 0: expected a number above 0' in capsys.readouterr().err
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its verbs."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                yield from parsers(verb)
+
+
+@pytest.mark.parametrize(
+    'module', [build_engine, build_map, calibrate, evaluate_bag, images_to_bag, map]
+)
+def test_every_option_is_explained(module) -> None:
+    silent = [
+        (parser.prog, action.dest)
+        for parser in parsers(module.make_parser())
+        for action in parser._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert silent == []
 
 
 def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

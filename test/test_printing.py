@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from vpr_ros.cli.command import command
 from vpr_ros.core import cache
-from vpr_ros.core.errors import ConfigError, DriveError
+from vpr_ros.core.errors import ConfigError, DriveError, told
 from vpr_ros.core.names import printable
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.written import write_fixes
@@ -52,8 +53,88 @@ def test_an_output_that_is_full_is_one_line(arguments: list[object]) -> None:
         pytest.importorskip('docstring_parser', reason='needs the trainer: make setup-training')
     done = ran(arguments, '>/dev/full')
     assert done.returncode == 2
-    assert done.stderr.startswith('error: No space left on device; make room there')
+    assert done.stderr.startswith('error: standard output: No space left on device; make room')
     assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('redirection', ['>&-', '>/dev/full', '| head -0'])
+def test_the_help_of_the_node_works_where_nobody_can_read_it(redirection: str) -> None:
+    done = ran(['vpr_ros.localize', '--help'], redirection)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+SHOWING = """
+from tqdm import tqdm
+from vpr_ros.cli.command import command
+main = command(lambda argv: sum(tqdm(range(3), disable=None)) - 3)
+raise SystemExit(main([]))
+"""
+
+
+@pytest.mark.parametrize('redirection', ['2>&-', '>&- 2>&-'])
+def test_a_command_shows_its_progress_to_nobody(redirection: str, tmp_path: Path) -> None:
+    (tmp_path / 'showing.py').write_text(SHOWING)
+    done = subprocess.run(
+        ['bash', '-c', f"'{sys.executable}' '{tmp_path}/showing.py' {redirection}"],
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode == 0
+
+
+def test_a_name_that_is_too_long_is_one_line() -> None:
+    done = ran(['vpr_ros.map', 'info', 'x' * 300])
+    assert done.returncode == 2
+    assert (
+        done.stderr == f'error: {"x" * 300}/map.yaml: File name too long; choose a shorter name\n'
+    )
+
+
+BEGINNING = """
+import tempfile, time
+from vpr_ros.cli.command import command
+@command
+def main(argv):
+    with tempfile.TemporaryDirectory() as scratch:
+        print(scratch, flush=True)
+        time.sleep(60)
+raise SystemExit(main([]))
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_removes_what_it_has_begun(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, '-c', BEGINNING],
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    scratch = Path(process.stdout.readline().strip())
+    assert scratch.is_dir()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, 'stopped\n')
+    assert not scratch.exists()
+
+
+def test_a_handler_of_sigterm_that_is_there_stays() -> None:
+    def ours(*_: object) -> None:
+        pass
+
+    found = []
+    main = command(lambda argv: found.append(signal.getsignal(signal.SIGTERM)) or 0)
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        assert main([]) == 0
+        assert found == [ours] and signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert main([]) == 0
+    assert found[1] not in (ours, signal.SIG_DFL)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_machine_may_lack_what_a_command_needs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,11 +147,27 @@ def test_the_machine_may_lack_what_a_command_needs(capsys: pytest.CaptureFixture
 
     assert failing(OSError(errno.ENOSPC, 'No space left on device', '/tmp/x')) == 2
     assert '/tmp/x: No space left on device; make room' in capsys.readouterr().err
+    assert failing(PermissionError(errno.EACCES, 'Permission denied', b'/tmp/y')) == 2
+    assert capsys.readouterr().err == (
+        'error: /tmp/y: Permission denied; give this user access to it, or choose another path\n'
+    )
     said = "No usable temporary directory found in ['/tmp']"
     assert failing(FileNotFoundError(errno.ENOENT, said)) == 2
     assert 'TMPDIR' in capsys.readouterr().err
     with pytest.raises(FileNotFoundError):  # a bug keeps its traceback
         failing(FileNotFoundError(errno.ENOENT, 'No such file', 'a'))
+    with pytest.raises(PermissionError):  # of what, nobody knows
+        failing(PermissionError(errno.EPERM, 'Operation not permitted'))
+
+
+def test_an_error_is_told_by_its_own_sentence_or_by_the_path_at_fault() -> None:
+    assert told(ConfigError('map: not given')) == 'map: not given'
+    too_long = OSError(errno.ENAMETOOLONG, 'File name too long', 'xx')
+    assert told(too_long) == 'xx: File name too long; choose a shorter name'
+    assert told(ValueError('a bug')) == "ValueError('a bug')"
+    assert told(OSError(errno.EBADF, 'Bad file descriptor')) == (
+        "OSError(9, 'Bad file descriptor')"
+    )
 
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -425,7 +425,9 @@ def test_a_disk_that_hangs_costs_images_of_the_log_and_no_time(
         ('map.yaml', 'expected a file that ends with .rrd'),
         ('none/a.rrd', 'none does not exist'),
         ('folder.rrd', 'exists and is not a file'),
+        (300 * 'x' + '.rrd', r'cannot be written \(File name too long\)'),
     ],
+    ids=['map', 'missing folder', 'folder', 'long name'],
 )
 def test_a_log_goes_only_where_a_log_may_be(
     name: str, said: str, place_map: PlaceMap, tmp_path: Path

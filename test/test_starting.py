@@ -25,6 +25,7 @@ from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.settings import checked
 from vpr_ros.evaluating.domain import free_domain
 from vpr_ros.node.config import NodeConfig
+from vpr_ros.node.starting import without_ros_arguments
 
 NODE = (sys.executable, '-m', 'vpr_ros.localize')
 
@@ -82,6 +83,58 @@ def test_an_argument_that_cannot_be_used_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
+    ('command', 'begins'),
+    [
+        (('localize', '--ros-args', '-p', 'map:=m'), 'localize: '),
+        (('replay_bag', str(ROOT / 'demo' / 'drives' / 'day')), 'error: '),
+    ],
+)
+def test_without_a_folder_for_logs_the_variable_for_another_one_is_named(
+    command: tuple[str, ...], begins: str
+) -> None:
+    """As with a home that is read-only, in which ROS keeps its logs."""
+    module, *words = command
+    done = subprocess.run(
+        [sys.executable, '-m', f'vpr_ros.{module}', *words],
+        cwd=ROOT,
+        env=os.environ | {'ROS_LOG_DIR': '/dev/null/logs'},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(begins)]
+    assert '/dev/null/logs' in line and line.endswith('name one with ROS_LOG_DIR')
+    assert 'Traceback' not in done.stderr and '.cpp:' not in line
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (('--ros-args', '-r', '__node'), '-r FROM:=TO'),
+        (('--ros-args', '--log-level', 'loud'), 'debug, info, warn, error or fatal'),
+    ],
+)
+def test_ros_arguments_that_the_player_cannot_use_are_one_line(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vpr_ros import replay_bag
+
+    assert replay_bag.main(['bag', *words]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if 'rcl' not in line]
+    assert len(said) == 1 and said[0].startswith('error: ') and told in said[0]
+
+
+def test_words_for_ros_are_those_after_their_mark() -> None:
+    assert without_ros_arguments(['a', 'b\udce4']) == ['a', 'b\udce4']
+    words = ['a', '--ros-args', '-r', '/x:=/y', '--', '--loop']
+    assert without_ros_arguments(words) == ['a', '--loop']
+    with pytest.raises(ConfigError, match='not UTF-8, and ROS takes no such name; rename it'):
+        without_ros_arguments(['b\udce4', '--ros-args'])
+
+
+@pytest.mark.parametrize(
     ('words', 'step'),
     [
         (('map:=maps/office one',), "--ros-args -p 'map:=maps/office one', see"),
@@ -99,10 +152,10 @@ def test_words_that_rclpy_would_ignore_are_refused(
 
 
 def test_help_says_how_to_start_the_node_and_starts_nothing(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert localize.main(['--help']) == 0
-    assert 'usage: localize --ros-args -p map:=FOLDER' in capsys.readouterr().out
+    assert 'usage: localize --ros-args -p map:=FOLDER' in capfd.readouterr().out
 
 
 def test_names_that_the_node_does_not_have_are_told_with_the_nearest_one(tmp_path: Path) -> None:

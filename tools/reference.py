@@ -229,8 +229,8 @@ def commands() -> str:
         f'Run a command as `ros2 run vpr_ros {names[1]} ...` where the package is installed, or '
         f'as `python -m vpr_ros.{names[1]} ...` everywhere. `--help` prints the same text as this '
         'page. The commands of the trainer: [Training commands](training-commands.md).',
-        'Exit status: 0 done, 1 a gate failed, 2 bad input, 130 stopped by Ctrl-C. On bad input, '
-        'a command prints one line on stderr.',
+        'Exit status: 0 done, 1 a gate failed, 2 bad input, 130 stopped by Ctrl-C '
+        'or SIGTERM. On bad input, a command prints one line on stderr.',
         *blocks,
         *_recording(),
         '## Launch files',

@@ -1,1 +1,7 @@
 """Find the robot on a mapped route by camera images: a pose with a probability, or no answer."""
+
+import os
+
+# onnxruntime from 1.29 on reports to its maker what it runs, and keeps a number of this machine in
+# the user's cache. It reads this variable once, when it is loaded.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')

@@ -16,6 +16,7 @@ from vpr_ros.cli.options import (
     add_workers,
     count,
     drive_options,
+    source_of,
     workers_of,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     spacing = Spacing.parse(arguments.every)
     MAP.require_place(arguments.output)
     model = Model.open(arguments.model or default_model(), precision=arguments.precision)
-    drive = open_drive(Path(arguments.bag or arguments.images), drive_options(arguments))
+    drive = open_drive(source_of(arguments), drive_options(arguments))
     features = chosen_features(arguments.landmarks, drive, model.card.cells)
     _warn([most_places(drive, spacing)], model.card.descriptor_size, at_most=True)
     report = build_map(

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 
 _HELP = """usage: localize --ros-args -p map:=FOLDER [-p NAME:=VALUE ...]
@@ -21,7 +21,8 @@ The node: camera images in, place matches and poses out. config/localize.yaml li
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 if it cannot be started."""
     if {'-h', '--help'} & set(sys.argv[1:] if args is None else args):
-        sys.stdout.write(_HELP)
+        with suppress(OSError):  # nobody is there to read it
+            os.write(1, _HELP.encode())
         return 0
     with _interruptible():
         from vpr_ros.node.running import run

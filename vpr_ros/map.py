@@ -24,6 +24,7 @@ from vpr_ros.cli.options import (
     drive_options,
     output_file,
     positive,
+    source_of,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -93,7 +94,7 @@ def _append(arguments: argparse.Namespace) -> int:
     header = read_header(arguments.map)
     MAP.require_place(arguments.map)
     model = _model(arguments, header, arguments.map)
-    source = Path(arguments.bag or arguments.images)
+    source = source_of(arguments)
     drive = open_drive(source, drive_options(arguments, datum=header.datum))
     report = append_drive(
         arguments.map,

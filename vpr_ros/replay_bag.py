@@ -19,7 +19,7 @@ from vpr_ros.core.errors import noting
 from vpr_ros.core.plurals import counted
 from vpr_ros.node.large_images import room_for_large_images
 from vpr_ros.node.player import Player, opened
-from vpr_ros.node.spinning import until_shutdown
+from vpr_ros.node.starting import start_ros, without_ros_arguments
 
 
 def make_parser() -> Parser:
@@ -58,22 +58,20 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help. ROS arguments (--ros-args -r /a:=/b) are understood as well."""
     given = sys.argv[1:] if argv is None else list(argv)
-    arguments = make_parser().parse_args(
-        rclpy.utilities.remove_ros_args(['replay_bag', *given])[1:]
-    )
+    words = without_ros_arguments(given)
+    arguments = make_parser().parse_args(words)
     notes: list[str] = []
     with opened(arguments.bag, warnings=notes) as reader, noting(lambda: notes):
         try:
             with room_for_large_images():
-                rclpy.init(args=given)
+                start_ros([] if words == given else given)
                 node = rclpy.create_node('replay_bag')
             player = Player(node, reader, arguments.topics)
             say_notes(notes)
             notes.clear()
             for topic, kind in player.missing.items():
                 say_notes([f'{topic} is not played, {kind} is not installed'])
-            with until_shutdown():
-                _play(player, reader, arguments)
+            _play(player, reader, arguments)
         finally:
             rclpy.try_shutdown()
     return 0
@@ -93,7 +91,7 @@ def _play(player: Player, reader: AnyReader, arguments: argparse.Namespace) -> N
             played = player.play(rate=arguments.rate, clock=arguments.clock, on_publish=advance)
         say_notes(player.warnings)
         print(f'{counted(played, "message")} played')
-        if not arguments.loop or not rclpy.ok():
+        if not arguments.loop:
             return
 
 

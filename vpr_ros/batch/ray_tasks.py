@@ -7,8 +7,10 @@ are files, and what travels is their names.
 """
 
 import os
+import re
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from vpr_ros.core.errors import BackendError
 
 _OBJECTS_BYTES = 80 << 20  # a little more than Ray's least
 _QUIET = {'RAY_USAGE_STATS_ENABLED': '0'}
+_ANSWERS_S = 10.0
+_HOST_AND_PORT = re.compile(r'\[?(?P<host>[^/\[\]]+)\]?:(?P<port>\d{1,5})')
 _AHEAD = 2  # pieces of work that a cluster knows of, for each of its processors
 
 
@@ -69,10 +73,13 @@ def _connected(workers: Workers) -> Iterator[Any]:
         try:
             _start(ray, workers, folder)
         except Exception as error:  # Ray raises what Python raises, and its own
-            where = f'at {workers.ray}' if workers.on_cluster else 'on this machine'
+            where, start = 'on this machine', ''
+            if workers.on_cluster:
+                where, start = f'at {workers.ray}', 'start the cluster (`ray start`), or '
             said = ' '.join(str(error).split())[:300]
             raise BackendError(
-                f'--ray: Ray cannot be used {where} ({said}); leave out --ray to work without it'
+                f'--ray: Ray cannot be used {where} ({said}); {start}leave out --ray to work '
+                'without it'
             ) from error
         yield ray
     finally:
@@ -84,6 +91,7 @@ def _connected(workers: Workers) -> Iterator[Any]:
 def _start(ray: Any, workers: Workers, folder: str | None) -> None:
     alike = {'log_to_driver': False, 'logging_level': 'ERROR', 'configure_logging': False}
     if workers.on_cluster:
+        _require_answer(workers.ray or '')
         ray.init(address=workers.ray, **alike)
         return
     ray.init(
@@ -95,6 +103,14 @@ def _start(ray: Any, workers: Workers, folder: str | None) -> None:
         _temp_dir=folder,
         **alike,
     )
+
+
+def _require_answer(address: str) -> None:
+    """Raise OSError where nobody answers: Ray would ask again and again for many minutes."""
+    if given := _HOST_AND_PORT.fullmatch(address):
+        host, port = given['host'], int(given['port'])
+        with socket.create_connection((host, port), timeout=_ANSWERS_S):
+            pass
 
 
 @cache

@@ -1,6 +1,7 @@
 """What every command does alike: bad input is one line and exit status 2, and Ctrl-C is no crash.
 
-Exit status: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 the reader of a pipe went.
+Exit status: 0 done, 1 a gate failed, 2 bad input, 130 stopped by Ctrl-C or SIGTERM, 141 the reader
+of a pipe went.
 """
 
 import argparse
@@ -8,13 +9,23 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeAlias
 
-from vpr_ros.core.errors import ConfigError, VprError, notes_of_error
+from vpr_ros.core.errors import (
+    ConfigError,
+    Terminated,
+    VprError,
+    blames_path,
+    notes_of_error,
+    told,
+)
 from vpr_ros.core.names import printable
 from vpr_ros.core.settings import did_you_mean
 from vpr_ros.drives.drive import Drive, notes_of
@@ -33,6 +44,7 @@ _OF_MACHINE = (
 )
 _MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
 _LIKE_OPTION = re.compile(r'--?[A-Za-z][\w-]+$')
+_REQUIRED = 'the following arguments are required: '
 _OF_OPTION = re.compile(r'^argument (\S+?): ')
 _LACKS_VALUE = re.compile(r'^argument (?:\S+/)?(--\S+): expected one argument$')
 _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
@@ -41,16 +53,17 @@ _OF_NUMBER = re.compile(r'^argument (\S+?): (?=\S+: expected )')
 def command(main: Main) -> Callable[..., int]:
     """Let a command's `main` end with one line and a status where it would end with a traceback.
 
-    VprError becomes 2, with what was learned before it in front, Ctrl-C 130 (its message may say
-    how to go on), and a closed pipe (`| head`) ends quietly. A machine without room or a place to
-    write gives 2, too. Everything else is a bug and keeps its traceback. Names that others chose
-    are printed without characters that a terminal obeys.
+    VprError becomes 2, with what was learned before it in front, Ctrl-C and SIGTERM 130 (the
+    message may say how to go on), and a closed pipe (`| head`) ends quietly. A machine without
+    room or a place to write gives 2, too, and so does a path that this user may not use.
+    Everything else is a bug and keeps its traceback. Names that others chose are printed without
+    characters that a terminal obeys.
     """
 
     @wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
-            with redirect_stdout(_Printed(sys.stdout)):
+            with _terminable(), _open_stderr(), redirect_stdout(_Printed(sys.stdout)):
                 status = main(argv)
                 sys.stdout.flush()
         except VprError as error:
@@ -58,12 +71,15 @@ def command(main: Main) -> Callable[..., int]:
             _say(f'error: {error!s}')
             return _BAD_INPUT
         except KeyboardInterrupt as interrupt:
-            _say(str(interrupt) or 'stopped by Ctrl-C')
+            _say(str(interrupt) or 'stopped')
             return _INTERRUPTED
         except BrokenPipeError:
             _print_nowhere()
             return _READER_GONE
         except OSError as error:
+            if blames_path(error):
+                _say(f'error: {told(error)}')
+                return _BAD_INPUT
             if error.errno not in _OF_MACHINE and not _lacks_temporary_folder(error):
                 raise
             _print_nowhere()
@@ -89,13 +105,15 @@ def say_drive(drive: Drive) -> None:
 class Parser(argparse.ArgumentParser):
     """A parser to which wrong usage is bad input: ConfigError, hence one line and status 2."""
 
+    _words: Sequence[str] = ()  # that are being parsed
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but a misspelt option is named before what is missing because of it."""
-        words = sys.argv[1:] if args is None else list(args)
+        self._words = words = sys.argv[1:] if args is None else list(args)
         try:
             return super().parse_known_args(words, namespace)
         except ConfigError as error:
-            if 'required' in str(error) and self._subparsers is None:
+            if _REQUIRED in str(error) and self._subparsers is None:
                 for word in words:
                     self._require_known(word.partition('=')[0])
             raise
@@ -111,12 +129,26 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, in the words that this project has for a bad option."""
+        if message.startswith(_REQUIRED):
+            message += self._required_groups()
         lacking = _LACKS_VALUE.match(message)
         if lacking:
             message += f'; write {lacking[1]}=VALUE for a value that begins with -'
         if _OF_OPTION.match(message):
             raise ConfigError(_OF_OPTION.sub(r'\1: ', _OF_NUMBER.sub(r'\1 ', message)))
         raise ConfigError(f'{message}; see {self.prog} --help')
+
+    def _required_groups(self) -> str:
+        """The options of which one is required and none given, which argparse tells later."""
+        given = {word.partition('=')[0] for word in self._words}
+        return ''.join(
+            f', one of {" ".join(names)}'
+            for group in self._mutually_exclusive_groups
+            if group.required
+            and not given.intersection(
+                names := [name for one in group._group_actions for name in one.option_strings]
+            )
+        )
 
 
 class _Printed:
@@ -129,15 +161,59 @@ class _Printed:
 
     def write(self, text: str) -> int:
         if self._stream is not None:
-            self._stream.write(printable(text, kept='\n\t'))
+            with _naming_output():
+                self._stream.write(printable(text, kept='\n\t'))
         return len(text)
 
     def flush(self) -> None:
         if self._stream is not None:
-            self._stream.flush()
+            with _naming_output():
+                self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def _naming_output() -> Iterator[None]:
+    """Name the output in an error of it, which carries no file's name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = 'standard output'
+        raise
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM stops the command as Ctrl-C does, so that it removes what it has begun.
+
+    A service manager, `docker stop` and `timeout` send it. By default it ends the process at once:
+    temporary folders stay, and with rclpy, which has a handler of its own, half a drive counts.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _open_stderr() -> Iterator[None]:
+    """Inside, there is an sys.stderr: other packages show progress there without asking."""
+    if sys.stderr is not None:
+        yield
+        return
+    with Path(os.devnull).open('w') as nowhere, redirect_stderr(nowhere):
+        yield
 
 
 def _print_nowhere() -> None:

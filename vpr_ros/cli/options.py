@@ -206,6 +206,11 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     add_drive(parser)
 
 
+def source_of(arguments: argparse.Namespace) -> Path:
+    """What --bag or --images of `add_mapping` names."""
+    return Path(arguments.images if arguments.bag is None else arguments.bag)
+
+
 def add_no_thumbnails(parser: argparse.ArgumentParser) -> None:
     """Add --no-thumbnails, of a map that is written."""
     parser.add_argument(

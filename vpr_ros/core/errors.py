@@ -7,8 +7,16 @@ The reason of a failure was often learned before it: which topic gave the poses,
 image could not be used. An error carries that with it, so that it is told however a command ends.
 """
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+_STEPS_OF_PATH = {
+    errno.EACCES: 'give this user access to it, or choose another path',
+    errno.EPERM: 'give this user access to it, or choose another path',
+    errno.ENAMETOOLONG: 'choose a shorter name',
+}
 
 
 class VprError(Exception):
@@ -53,6 +61,10 @@ class BackendError(VprError):
     """What runs networks faster (TensorRT, CUDA) is missing, or fails."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which stops a command as Ctrl-C does; unlike that it comes to one process alone."""
+
+
 @contextmanager
 def noting(*told: Callable[[], Iterable[str]]) -> Iterator[None]:
     """Add to a VprError that leaves the block what is known by then, before its own notes."""
@@ -73,3 +85,21 @@ def notes_of_error(error: BaseException) -> list[str]:
             found |= dict.fromkeys(cause.notes)
         cause = cause.__cause__
     return list(found)
+
+
+def blames_path(error: Exception) -> bool:
+    """Whether the system refused a path that somebody chose, whatever was done with it."""
+    return (
+        isinstance(error, OSError)
+        and error.errno in _STEPS_OF_PATH
+        and isinstance(error.filename, (str, bytes, os.PathLike))
+    )
+
+
+def told(error: Exception) -> str:
+    """What an error says to the person who gave the input; what is a bug, as Python writes it."""
+    if isinstance(error, VprError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None and blames_path(error):
+        return f'{os.fsdecode(error.filename)}: {error.strerror}; {_STEPS_OF_PATH[error.errno]}'
+    return repr(error)

@@ -42,6 +42,7 @@ from vpr_ros.node.large_images import room_for_large_images
 from vpr_ros.node.player import Player, opened
 from vpr_ros.node.qos import LATCHED, RECENT
 from vpr_ros.node.spinning import until_shutdown
+from vpr_ros.node.starting import start_ros
 
 OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None, str], None]
 
@@ -238,7 +239,7 @@ def _yaml(value: Value) -> str:
 def _spinning(domain: int, on_answer: OnAnswer | None) -> Iterator[_Listener]:
     """A listening node whose callbacks run in a thread."""
     with room_for_large_images():
-        rclpy.init(domain_id=domain)
+        start_ros([], domain=domain)
         listener = _Listener(on_answer)
     executor = SingleThreadedExecutor()
     executor.add_node(listener)

@@ -24,7 +24,7 @@ def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
     )
     one = verbs.add_parser('push', help=sentence, description=sentence)
     one.set_defaults(run=_push)
-    one.add_argument('map', type=Path, metavar='MAP')
+    one.add_argument('map', type=Path, metavar='MAP', help='map folder')
     _add_fleet(one)
     one.add_argument('--robot', metavar='NAME', help='who pushes (default: the host name)')
     one.add_argument(
@@ -34,7 +34,6 @@ def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
         help='condition of the drive, such as day, dusk or rain',
     )
     one.add_argument('--note', default='', metavar='TEXT', help='one line of text for people')
-
     one.add_argument(
         '--new',
         action='store_true',
@@ -62,7 +61,13 @@ def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
         help='a model folder, or the name or digest of a model (default: the only one in the '
         'fleet)',
     )
-    one.add_argument('--output', type=Path, required=True, metavar='MAP')
+    one.add_argument(
+        '--output',
+        type=Path,
+        required=True,
+        metavar='MAP',
+        help='map folder to write, in place of a map that is there',
+    )
 
     sentence = "List a fleet's versions, drives, extents, models and conditions, or roll back."
     one = verbs.add_parser('fleet', help=sentence, description=sentence)

@@ -30,7 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vpr_ros.batch.workers import ALONE, WorkerLost, Workers, carried_out
-from vpr_ros.core.atomic import replace_file, unwritable_as
+from vpr_ros.core.atomic import replace_file, require_writable, unwritable_as
 from vpr_ros.core.cache import files_digest
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -166,6 +166,8 @@ def build_archive(
     pieces stay whatever happens.
     """
     MAP.require_place(output)
+    with unwritable_as(MapError, work):
+        require_writable(work / 'piece')
     model = Model.open(recipe.model, precision=recipe.precision)
     tasks, results = _planned(paths, work, recipe, model)
     results |= {task.path: found for task in tasks if (found := _found(task))}
@@ -182,8 +184,7 @@ def build_archive(
                 progress.update()
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f'stopped by Ctrl-C; {work} keeps what is done, and the same command continues from '
-            'there'
+            f'stopped; {work} keeps what is done, and the same command continues from there'
         ) from interrupt
     ordered = [results[path] for path in dict.fromkeys(map(_real, paths))]
     finished = [result for result in ordered if isinstance(result, Finished)]

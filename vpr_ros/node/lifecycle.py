@@ -15,7 +15,7 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from vpr_ros.core.describing.backend import Chosen
-from vpr_ros.core.errors import ConfigError, LogError, VprError
+from vpr_ros.core.errors import ConfigError, LogError, VprError, told
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.names import printable
@@ -279,7 +279,7 @@ class LocalizeNode(LifecycleNode):
 
     def _failed(self, error: Exception) -> TransitionCallbackReturn:
         """Say why a transition failed."""
-        self._problem = printable(str(error)) if isinstance(error, VprError) else repr(error)
+        self._problem = printable(told(error))
         self.get_logger().error(self._problem)
         self._on_timer()
         return TransitionCallbackReturn.FAILURE
@@ -354,7 +354,7 @@ class LocalizeNode(LifecycleNode):
 
     def report(self, error: Exception) -> None:
         """Log an error of any thread, and let diagnostics tell it."""
-        text = printable(str(error)) if isinstance(error, VprError) else repr(error)
+        text = printable(told(error))
         if self._configured is not None:
             self._configured.session.counts.report(text)
         self.get_logger().error(text, throttle_duration_sec=2.0)

@@ -21,7 +21,7 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
-from vpr_ros.core.errors import ConfigError, VprError
+from vpr_ros.core.errors import ConfigError, VprError, told
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import now
 from vpr_ros.core.mapping.same_places import rows_before
@@ -108,7 +108,7 @@ class MapLoader:
         except CancelledError:
             refusal = _DEACTIVATED
         except Exception as error:
-            refusal = str(error) if isinstance(error, VprError) else repr(error)
+            refusal = told(error)
         gc.collect()  # what of the old map is in a cycle is let go here, and not in a frame
         self._note(loading, refusal)
         self._loading = None
@@ -194,8 +194,7 @@ def serve_maps(node: Node, begin: Callable[[str], Loading], map_id: Callable[[],
             response.message = await _Answer(begin(request.folder).done)
             response.success = True
         except Exception as error:
-            text = str(error) if isinstance(error, VprError) else repr(error)
-            response.success, response.message = False, text
+            response.success, response.message = False, told(error)
         response.map_id = map_id()
         return response
 

@@ -28,7 +28,7 @@ _LATCHED_TOPICS = ('/tf_static', '/map')
 _CLOCK_PERIOD_NS = 10_000_000
 _QUEUE = 10
 _ACKNOWLEDGE_S = 5.0  # for the last messages, which else end with the process
-_STEP_S, _STEP_WITH_CLOCK_S = 0.1, 0.01  # of waiting, after which a Ctrl-C is noticed
+_STEP_S, _STEP_WITH_CLOCK_S = 0.1, 0.01  # of waiting, after which an end of ROS is noticed
 _MATCHING_S = 0.5  # a listener learns of a publisher a moment after the publisher learns of it
 
 
@@ -119,8 +119,8 @@ class Player:
     def _wait(self, due_s: float, bag_ns: int, rate: float, ticker: '_Ticker | None') -> bool:
         """Wait until a message is due, in short steps; False where ROS was shut down meanwhile.
 
-        ROS handles Ctrl-C itself, so that a sleep goes on after it. The clock also moves where
-        there is nothing to wait for, as at a rate for which this machine is too slow.
+        The clock also moves where there is nothing to wait for, as at a rate for which this
+        machine is too slow.
         """
         step_s = _STEP_WITH_CLOCK_S if ticker else _STEP_S
         while self._node.context.ok() and (left_s := due_s - time.monotonic()) > 0:

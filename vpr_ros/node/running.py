@@ -4,7 +4,6 @@ A signal may come at any time. rclpy then shuts its context down, and whatever i
 that raises an error of its binding, which `until_shutdown` takes for what it is.
 """
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,14 +19,7 @@ from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.node.memory import keep_freed_memory
 from vpr_ros.node.spinning import until_shutdown
-
-# What rcl says it could not read, and what would have been right.
-_EXPECTED = {
-    'params file': 'YAML with NODE: ros__parameters: NAME: VALUE, as config/localize.yaml has it',
-    'log level': 'debug, info, warn, error or fatal',
-    'parameter override': '-p NAME:=VALUE, a string with spaces or commas in quotes',
-    'remap rule': '-r FROM:=TO',
-}
+from vpr_ros.node.starting import start_ros
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -35,7 +27,8 @@ def run(args: Sequence[str] | None = None) -> int:
     node: LocalizeNode | None = None
     keep_freed_memory()
     try:
-        _begin(args)
+        _require_ros_arguments(sys.argv[1:] if args is None else args)
+        start_ros(args, handles_signals=True)
         with until_shutdown():
             node = LocalizeNode()
             if node.config.autostart and not _start(node):
@@ -54,16 +47,6 @@ def run(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _begin(args: Sequence[str] | None) -> None:
-    """Initialize rclpy; raises ConfigError for ROS arguments that cannot be read."""
-    given = sys.argv[1:] if args is None else list(args)
-    _require_ros_arguments(given)
-    try:
-        rclpy.init(args=None if args is None else given)
-    except Exception as error:  # the class differs between distributions
-        raise ConfigError(_told(error)) from error
-
-
 def _require_ros_arguments(given: Sequence[str]) -> None:
     """Raise ConfigError for a word before --ros-args, which rclpy would ignore.
 
@@ -77,18 +60,6 @@ def _require_ros_arguments(given: Sequence[str]) -> None:
             raise ConfigError(
                 f'{word}: not a ROS argument; write localize --ros-args {step}, see --help'
             )
-
-
-def _told(error: Exception) -> str:
-    """Make one line of rcl's complaint: without its own source files, and with what is right."""
-    text = ' '.join(str(error).split())
-    text = re.sub(r', at \S+:\d+', '', text.removeprefix('failed to initialize rcl: '))
-    if type(error).__name__ == 'UnknownROSArgsError':
-        return f'{text}: no such ROS argument; known are -p, -r, --params-file, --log-level'
-    for what, expected in _EXPECTED.items():
-        if what in text:
-            return f'{text}; expected {expected}'
-    return text
 
 
 def _start(node: LocalizeNode) -> bool:

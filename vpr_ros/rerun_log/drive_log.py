@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.atomic import unwritable
+from vpr_ros.core.atomic import unwritable, unwritable_as
 from vpr_ros.core.errors import LogError
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import counted
@@ -176,10 +176,11 @@ def checked(path: Path) -> Path:
     """The path of a log; raises LogError where no log can be."""
     if path.suffix != SUFFIX:
         raise LogError(f'{path}: expected a file that ends with {SUFFIX}, as drive{SUFFIX}')
-    if not path.parent.is_dir():
-        raise LogError(f'{path}: the folder {path.parent} does not exist; create it first')
-    if path.exists() and not path.is_file():
-        raise LogError(f'{path}: it exists and is not a file; choose another name')
+    with unwritable_as(LogError, path):
+        if not path.parent.is_dir():
+            raise LogError(f'{path}: the folder {path.parent} does not exist; create it first')
+        if path.exists() and not path.is_file():
+            raise LogError(f'{path}: it exists and is not a file; choose another name')
     return path
 
 

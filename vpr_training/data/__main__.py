@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('what', choices=('inspect',), help='what to do')
+    parser.add_argument('inspect', choices=('inspect',), help='what to do')
     parser.add_argument('folder', type=Path, metavar='DIR', help='the data set')
     parser.add_argument(
         '--deep', action='store_true', help='decode every image to find broken ones'

@@ -265,7 +265,7 @@ def _append_rest(
             bar.update(len(parts[0]))
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            f'stopped by Ctrl-C after {writers[0].rows} of {counted(wanted.rows, "image")}; '
+            f'stopped after {writers[0].rows} of {counted(wanted.rows, "image")}; '
             'the same command continues from there'
         ) from interrupt
 

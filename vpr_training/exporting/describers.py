@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import CARD_NAME, Model
+from vpr_ros.core.describing.shipped import shipped_models
 from vpr_training.basics.errors import TrainingError
 from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
 
@@ -29,7 +30,9 @@ def open_describer(
             )
         return OnnxDescriber(Model.open(path, precision=precision), singly=False)
     if not path.exists():
-        raise TrainingError(f'{path}: no such model folder, ONNX file or checkpoint')
+        raise TrainingError(
+            f'{path}: no such model folder, ONNX file or checkpoint; {shipped_models()}'
+        )
     if path.suffix.lower() == '.onnx':
         return OnnxFile(path, form)
     try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vpr_ros.core.describing.shipped import share_folders
+from vpr_ros.core.errors import Terminated
 from vpr_ros.core.plurals import counted
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.recall_set import RecallSet
@@ -70,7 +71,7 @@ def complete(
         if state in ('new', 'stopped'):
             status = _status_of(run.command(validation=roots[:1]))
             if status == 130:
-                raise KeyboardInterrupt('stopped by Ctrl-C; the same command continues from there')
+                raise KeyboardInterrupt('stopped; the same command continues from there')
             if status:
                 raise TrainingError(f'{run.folder}: its training ended with status {status}')
         if measured := run.measure(sets):
@@ -78,11 +79,13 @@ def complete(
 
 
 def _status_of(command: Sequence[str]) -> int:
-    """Run a command to its end. Ctrl-C reaches it as well, and it needs time to save."""
+    """Run a command to its end. Ctrl-C reaches it as well, SIGTERM not; it needs time to save."""
     with subprocess.Popen(command) as training:
         while True:
             try:
                 return training.wait()
+            except Terminated:
+                training.terminate()
             except KeyboardInterrupt:  # subprocess.call would kill it after a quarter of a second
                 continue
 

@@ -406,7 +406,7 @@ class Training:
         """What ends a run that is saved, and says how to go on."""
         progress, folder = self.progress, self._folder.folder
         return KeyboardInterrupt(
-            f'stopped by Ctrl-C after batch {progress.batch} of epoch {progress.epoch}; the run '
+            f'stopped after batch {progress.batch} of epoch {progress.epoch}; the run '
             'is saved; continue with: python -m vpr_training.train --resume '
             f'{shlex.quote(str(folder))}'
         )

@@ -142,7 +142,7 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
-            'stopped by Ctrl-C after the last epoch; continue with: '
+            'stopped after the last epoch; continue with: '
             f'python -m vpr_training.train --resume {shlex.quote(str(folder.folder))}'
         ) from interrupt
 

@@ -117,9 +117,11 @@ class Model:
         if not folder.is_dir():
             recover_folder(folder)
         if not folder.is_dir():
+            from vpr_ros.core.describing.shipped import shipped_models  # which opens cards by this
+
             raise ModelError(
-                f'{folder}: no such model folder, '
-                f'expected one with {GRAPH_NAMES["fp32"]} and {CARD_NAME}'
+                f'{folder}: no such model folder, expected one with {GRAPH_NAMES["fp32"]} and '
+                f'{CARD_NAME}; {shipped_models()}'
             )
         for file in (folder / CARD_NAME, *folder.glob('*.onnx')):
             if is_lfs_pointer(file):

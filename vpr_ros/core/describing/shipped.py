@@ -74,6 +74,13 @@ def model_that_made(name: str, sha256: str) -> Path:
     )
 
 
+def shipped_models() -> str:
+    """Where the shipped models are and what they are called, as the end of a message."""
+    folders = list(_model_folders())
+    names = [folder.name for folder in folders if folder.parent == folders[0].parent]
+    return f'shipped in {folders[0].parent}: {", ".join(names)}' if names else 'none is shipped'
+
+
 def _model_folders() -> Iterator[Path]:
     for share in share_folders():
         yield from sorted(path.parent for path in share.glob(f'models/*/{CARD_NAME}'))
