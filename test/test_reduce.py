@@ -60,6 +60,15 @@ def test_too_few_images_or_numbers_are_refused(tmp_path: Path, size: int) -> Non
         descriptors_of(describer, [drive], size)
 
 
+def test_images_that_are_the_same_again_and_again_are_refused(tmp_path: Path) -> None:
+    describer = OnnxDescriber(write_tiny_model(tmp_path / 'tiny'))
+    drive = write_posed_folder(tmp_path / 'drive', [0, 1, 2, 3, 4] * 8)
+    rows = descriptors_of(describer, [drive], 16)
+    with pytest.raises(TrainingError, match='differ in 4 directions only; give other images'):
+        components(rows, 16)
+    assert components(rows, 4)[1].shape == (192, 4)
+
+
 def test_the_command_writes_a_model_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from vpr_ros.batch.workers import Workers
 from vpr_ros.core.atomic import require_writable, unwritable_as
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import CARD_NAME
-from vpr_ros.core.describing.precision import WANTED
+from vpr_ros.core.describing.precision import MOST_THREADS, WANTED
 from vpr_ros.core.errors import ConfigError, DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.mapping.layout import HEADER_NAME
@@ -44,6 +44,12 @@ def count(text: str) -> int:
     """The type of an option that is a whole number from 0."""
     expected = 'a whole number of at least 0'
     return int(_number(text, expected, lambda value: value >= 0 and value % 1 == 0))
+
+
+def threads(text: str) -> int:
+    """The type of an option that is a number of threads; 0 stands for every core."""
+    expected = f'a whole number from 0 to {MOST_THREADS}'
+    return int(_number(text, expected, lambda n: 0 <= n <= MOST_THREADS and n % 1 == 0))
 
 
 def between(low: float, high: float) -> Callable[[str], float]:
@@ -102,7 +108,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads, of the model; 0 is a thread for every core."""
     parser.add_argument(
         '--threads',
-        type=count,
+        type=threads,
         default=0,
         metavar='N',
         help='threads of the model (default: every core)',

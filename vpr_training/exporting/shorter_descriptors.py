@@ -30,6 +30,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.graph_edits import halved
 
 _WHITENING = 0.5  # 1 brings all components to one variance, 0 leaves them
+_LEAST_VARIANCE = 1e-12  # of a component of unit descriptors in single precision; less is rounding
 _LONG, _SHORT = 'long_descriptors', 'descriptors'
 
 
@@ -72,11 +73,20 @@ def descriptors_of(describer: Describer, sources: Sequence[Path], size: int) -> 
 
 
 def components(descriptors: Descriptors, size: int) -> tuple[Descriptors, NDArray[np.float32]]:
-    """Mean [D] of descriptors [n, D], and their first principal components [D, size]."""
+    """Mean [D] of descriptors [n, D], and their first principal components [D, size].
+
+    Raises TrainingError for descriptors that do not differ in so many directions: the others would
+    be noise, which whitening enlarges.
+    """
     mean = descriptors.mean(axis=0, dtype=np.float64)
     centred = descriptors - mean
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
-    variances = np.maximum(lengths[:size] ** 2 / len(descriptors), 1e-12)
+    variances = lengths[:size] ** 2 / len(descriptors)
+    if (told := int((variances > _LEAST_VARIANCE).sum())) < size:
+        raise TrainingError(
+            f'--descriptor-size {size}: the images of --reduce-on differ in '
+            f'{counted(told, "direction")} only; give other images, not the same ones repeated'
+        )
     projection = axes[:size].T / variances ** (_WHITENING / 2)
     return mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32)
 
