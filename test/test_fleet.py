@@ -372,6 +372,11 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
         ('r1', 'day', 2.0, ''),
         ('r2', 'dusk', 0.0, 'wet'),
     ]
+    assert parts[0].items() >= {
+        'places': 10, 'x_min': 0.0, 'x_max': 9.0, 'y_min': 2.0, 'first_stamp_ns': 0,
+        'last_stamp_ns': 9 * 10**9, 'source': 'day.bag',
+        'model_name': 'model-a', 'model_sha256': 'a' * 64,
+    }.items()  # fmt: skip
     engine.done('pull', '--fleet', fleet, '--condition', 'dusk', '--output', tmp_path / 'cut')
     assert PlaceMap.open(tmp_path / 'cut').names[0] == '1/0.jpg'
     said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
