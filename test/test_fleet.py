@@ -485,6 +485,17 @@ def test_landmarks_without_networks_come_back_as_they_were(
 
 
 @needs_engine
+def test_landmarks_of_another_size_than_their_kind_has_are_not_sent(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    marked = drive(tmp_path / 'marked', landmarks='cells')
+    write_header(marked, replace(read_header(marked), landmark_features='root-sift'))
+    said = engine.refused('push', marked, '--fleet', fleet)
+    assert f'{marked}: landmarks of 4 numbers, expected 128 as root-sift has them' in said
+    assert listed(engine, fleet)['places'] == 0
+
+
+@needs_engine
 def test_the_same_places_with_landmarks_are_added_and_a_cut_has_each_place_once_with_them(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
