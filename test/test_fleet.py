@@ -304,7 +304,8 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert len(cut.header.parts) == 3
 
     engine.done('pull', '--fleet', fleet, '--near=-3,0,3', '--output', tmp_path / 'edge')
-    assert PlaceMap.open(tmp_path / 'edge').names == ['0/0.jpg']
+    edge = PlaceMap.open(tmp_path / 'edge')
+    assert (edge.names, edge.header.command) == (['0/0.jpg'], 'map pull within 3 m of -3, 0')
     before = contents(tmp_path / 'cut')
     said = engine.refused(
         'pull', '--fleet', fleet, '--near', '691234.5,5334567.25,5', '--output', tmp_path / 'cut'
