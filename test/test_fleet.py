@@ -1009,6 +1009,27 @@ def record(number: int, **changed: object) -> PartRecord:
     return PartRecord(**(said | known | named | changed))
 
 
+@pytest.mark.parametrize(
+    ('x_m', 'y_m', 'away_m'),
+    [
+        (5, 2, 0),
+        (10, 4, 0),
+        (13, 2, 3),
+        (-2, 1, 2),
+        (5, -2, 2),
+        (6, 9, 5),
+        (13, 8, 5),
+        (-3, -4, 5),
+    ],
+)
+def test_a_part_is_near_a_circle_that_reaches_its_extent(
+    x_m: float, y_m: float, away_m: float
+) -> None:
+    part = record(1, x_min=0.0, x_max=10.0, y_min=0.0, y_max=4.0)
+    assert part.is_near(x_m, y_m, away_m + 0.1) and part.is_near(x_m, y_m, away_m)
+    assert not away_m or not part.is_near(x_m, y_m, away_m - 0.1)
+
+
 def test_parts_that_may_share_a_place_are_those_of_the_plain_loop() -> None:
     """By model, time and position, where the last place of one may be the first of another."""
     random = np.random.default_rng(0)
