@@ -304,7 +304,8 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert len(cut.header.parts) == 3
 
     engine.done('pull', '--fleet', fleet, '--near=-3,0,3', '--output', tmp_path / 'edge')
-    assert PlaceMap.open(tmp_path / 'edge').names == ['0/0.jpg']
+    edge = PlaceMap.open(tmp_path / 'edge')
+    assert (edge.names, edge.header.command) == (['0/0.jpg'], 'map pull within 3 m of -3, 0')
     before = contents(tmp_path / 'cut')
     said = engine.refused(
         'pull', '--fleet', fleet, '--near', '691234.5,5334567.25,5', '--output', tmp_path / 'cut'
@@ -372,6 +373,11 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
         ('r1', 'day', 2.0, ''),
         ('r2', 'dusk', 0.0, 'wet'),
     ]
+    assert parts[0].items() >= {
+        'places': 10, 'x_min': 0.0, 'x_max': 9.0, 'y_min': 2.0, 'first_stamp_ns': 0,
+        'last_stamp_ns': 9 * 10**9, 'source': 'day.bag',
+        'model_name': 'model-a', 'model_sha256': 'a' * 64,
+    }.items()  # fmt: skip
     engine.done('pull', '--fleet', fleet, '--condition', 'dusk', '--output', tmp_path / 'cut')
     assert PlaceMap.open(tmp_path / 'cut').names[0] == '1/0.jpg'
     said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
@@ -477,6 +483,17 @@ def test_landmarks_without_networks_come_back_as_they_were(
         np.testing.assert_array_equal(found.points_m, wanted.points_m)
     for pulled in ('both', 'back', 'cut'):
         assert 'nothing added' in engine.done('push', tmp_path / pulled, '--fleet', fleet)
+
+
+@needs_engine
+def test_landmarks_of_another_size_than_their_kind_has_are_not_sent(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    marked = drive(tmp_path / 'marked', landmarks='cells')
+    write_header(marked, replace(read_header(marked), landmark_features='root-sift'))
+    said = engine.refused('push', marked, '--fleet', fleet)
+    assert f'{marked}: landmarks of 4 numbers, expected 128 as root-sift has them' in said
+    assert listed(engine, fleet)['places'] == 0
 
 
 @needs_engine
@@ -995,6 +1012,27 @@ def record(number: int, **changed: object) -> PartRecord:
     known |= dict.fromkeys(('places', 'first_stamp_ns', 'last_stamp_ns', 'sequence', 'number'), 1)
     named = {'part': f'{number}', 'model_sha256': 'a' * 64, 'robot': f'r{number}'}
     return PartRecord(**(said | known | named | changed))
+
+
+@pytest.mark.parametrize(
+    ('x_m', 'y_m', 'away_m'),
+    [
+        (5, 2, 0),
+        (10, 4, 0),
+        (13, 2, 3),
+        (-2, 1, 2),
+        (5, -2, 2),
+        (6, 9, 5),
+        (13, 8, 5),
+        (-3, -4, 5),
+    ],
+)
+def test_a_part_is_near_a_circle_that_reaches_its_extent(
+    x_m: float, y_m: float, away_m: float
+) -> None:
+    part = record(1, x_min=0.0, x_max=10.0, y_min=0.0, y_max=4.0)
+    assert part.is_near(x_m, y_m, away_m + 0.1) and part.is_near(x_m, y_m, away_m)
+    assert not away_m or not part.is_near(x_m, y_m, away_m - 0.1)
 
 
 def test_parts_that_may_share_a_place_are_those_of_the_plain_loop() -> None:
