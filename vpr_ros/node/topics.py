@@ -86,8 +86,8 @@ CAMERA_INFO = Topic(
     'sensor_msgs/msg/CameraInfo',
     STREAMED,
     'Beside the images, such as `/front/camera_info` for `/front/image_raw`. It calibrates the '
-    'camera for landmarks, and for the view of the mapping camera. Without it, the camera is taken '
-    'for the mapping camera.',
+    'camera for landmarks, and for the view of the mapping camera. Without it, the camera is '
+    'taken for the mapping camera.',
 )
 ODOM = Topic(
     'odom',
