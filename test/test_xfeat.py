@@ -235,6 +235,20 @@ def test_points_are_given_in_the_pixels_of_the_image(size_hw: tuple[int, int]) -
     assert len(empty.points_px) == 0 and empty.descriptors.shape == (0, 64)
 
 
+def test_descriptors_are_read_where_their_corners_are() -> None:
+    """A wide image shows the same thing twice, a whole number of cells apart."""
+    image = np.zeros((384, 640, 3), np.uint8)
+    image[96:120, 160:184] = np.random.default_rng(0).integers(0, 256, (24, 24, 3))
+    image[288:312, 480:504] = image[96:120, 160:184]
+    found = XFeatFeatures(tiny_xfeat.graphs()).extract(image)
+    seen = xfeat._as_units(found.descriptors)
+    left = np.flatnonzero(found.points_px[:, 0] < 320)
+    assert 2 * len(left) == len(seen) > 10
+    for row in left.tolist():
+        apart_px = np.abs(found.points_px - found.points_px[row] - [320, 192]).max(axis=1)
+        assert apart_px.min() < 0.1 and seen[row] @ seen[apart_px.argmin()] > 0.98
+
+
 def test_corners_have_the_highest_score_around() -> None:
     scores = np.random.default_rng(0).random((23, 31)).astype(np.float32) ** 4
     expected = {
