@@ -4,23 +4,32 @@ import importlib.util
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from waiting import until
-from worlds import straight_drive, unit_rows, write_map, write_tiny_model
+from worlds import (
+    straight_drive,
+    unit_rows,
+    write_map,
+    write_posed_folder,
+    write_tiny_model,
+)
 
 from vpr_ros.batch.workers import ATTEMPTS, WorkerLost, Workers, carried_out
 from vpr_ros.build_map import main
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 
 DRIVES = ROOT / 'demo' / 'drives'
@@ -169,6 +178,7 @@ def test_an_interrupted_archive_goes_on_with_the_piece_that_is_missing(
     (drives[0] / 'drive.json').unlink()
     (drives[0] / '0001' / 'map.yaml').unlink()
     (drives[0] / '0002.json').write_text('{"mapped": -')  # damaged
+    (drives[2] / '0001' / 'map.yaml').unlink()  # of a drive that is said to be done
     before = {path: path.stat().st_ino for path in drives[0].glob('0*/parts/0000/poses.npy')}
     assert main([*words, '--output', str(tmp_path / 'map')]) == 0
     after = {path: path.stat().st_ino for path in before}
@@ -183,6 +193,55 @@ def test_an_interrupted_archive_goes_on_with_the_piece_that_is_missing(
     said = capsys.readouterr().err
     assert f'{damaged}: sha256' in said and f'you can delete {tmp_path / "map.work"}' in said
     assert content(tmp_path / 'map') == first
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        [],
+        ['--landmarks', 'sift'],
+        ['--half', *PLAIN],
+        ['--no-thumbnails', '--every', '3m', *PLAIN],
+        ['--mounting', '0.1 0 1 -0.5 0.5 -0.5 0.5', *PLAIN],
+        ['--model', str(ROOT / 'models' / 'lite0-vlad'), '--precision', 'int8', *PLAIN],
+    ],
+    ids=lambda options: ' '.join(options[:1]) or 'none',
+)
+def test_an_archive_of_one_drive_is_what_build_map_makes_of_it(
+    archive: Path, model: Path, tmp_path: Path, options: list[str]
+) -> None:
+    bag = str(archive / 'drive_0')
+    maps = []
+    for kind in ('--bag', '--bags'):
+        words = [kind, bag, '--output', str(tmp_path / kind), '--model', str(model), *options]
+        assert main(words) == 0
+        maps.append(read_header(tmp_path / kind))
+    ours = {'source', 'command', 'made_at', 'part_sources'}
+    alone, archived = ({k: v for k, v in asdict(each).items() if k not in ours} for each in maps)
+    assert archived == alone
+
+
+def test_a_stretch_without_one_usable_image_is_done_too(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, dark = tmp_path / 'day', tmp_path / 'dark'
+    for folder, broken in ((day, range(3, 6)), (dark, range(9))):
+        write_posed_folder(folder, range(9))
+        for row in broken:
+            (folder / 'images' / f'{row:06d}.jpg').write_bytes(b'no image')
+    words = ['--bags', str(day), str(dark), '--stretch', '3', '--model', str(model)]
+    words += ['--leave-out-broken', '--output', str(tmp_path / 'map')]
+    made = []
+    for _ in range(2):
+        assert main(words) == 1
+        out, err = capsys.readouterr()
+        assert '9 images read, 6 places mapped' in out and '3 images could not be used' in out
+        assert 'dark: not one of its 9 images can be mapped' in err
+        (done,) = (tmp_path / 'map.work').glob('*/drive.json')
+        made.append((done.parent / '0001.json').stat().st_ino)
+        assert not (done.parent / '0001').exists()
+        done.unlink()
+    assert made[0] == made[1] and len(PlaceMap.open(tmp_path / 'map')) == 6
 
 
 def test_other_options_or_another_model_are_other_work(
@@ -223,6 +282,26 @@ def test_broken_drives_are_all_named_and_the_others_are_kept(
     assert len(PlaceMap.open(tmp_path / 'map')) == 27
 
 
+def test_what_is_to_be_known_of_each_recording_is_told_whenever_the_map_is_made(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, plain = tmp_path / 'drives' / 'day', tmp_path / 'drives' / 'plain'
+    for folder in (day, plain):
+        write_posed_folder(folder, range(3))
+    shutil.copy(day / 'images' / '000000.jpg', day / 'images' / 'unlisted.jpg')
+    (plain / 'poses.csv').unlink()
+    words = ['--bags', str(day), str(plain), '--model', str(model), '--leave-out-broken']
+    for again in (False, True):
+        assert main([*words, '--output', str(tmp_path / 'map')]) == 1
+        out, err = capsys.readouterr()
+        assert ('already done' in out) == again
+        assert f'note: {day}: poses from poses.csv: 3 of 3 images\n' in err
+        assert f'{day}/images is not listed in poses.csv and was left out\n' in err
+        assert f'note: {plain}/images: no poses in it' in err
+        assert f'note: {plain}/images: no poses: plain images\n' in err
+        assert 'the mounting of the camera is unknown in 1 of 1 recording' in err
+
+
 def test_options_of_many_drives_are_refused_for_one(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,11 +319,58 @@ def doubled(item: int, threads: int) -> tuple[int, int]:
     return 2 * item, threads
 
 
+@pytest.mark.parametrize(
+    ('workers', 'here', 'threads'),
+    [
+        (Workers(), 1, 8),
+        (Workers(3), 3, 2),
+        (Workers(9), 9, 1),
+        (Workers(2, threads=3), 2, 3),
+        (Workers(ray=''), 8, 1),
+        (Workers(threads=3, ray=''), 2, 3),
+        (Workers(threads=9, ray=''), 1, 9),
+        (Workers(2, ray=''), 2, 4),
+    ],
+)
+def test_workers_share_the_cores_of_this_machine(
+    workers: Workers, here: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: set(range(8)))
+    assert (workers.here, workers.threads_each) == (here, threads)
+
+
+@pytest.mark.parametrize(('threads', 'each'), [(0, 1), (3, 3)])
+def test_a_worker_of_a_cluster_has_one_thread_unless_told_otherwise(
+    threads: int, each: int
+) -> None:
+    assert Workers(threads=threads, ray='head:6379').threads_each == each
+
+
 def test_work_that_kills_every_worker_does_not_stop_the_rest() -> None:
     found = dict(carried_out(doubled, range(6), Workers(count=2, threads=1)))
     assert isinstance(lost := found.pop(3), WorkerLost)
     assert f'killed {ATTEMPTS} times' in str(lost)
     assert found == {item: (2 * item, 1) for item in (0, 1, 2, 4, 5)}
+
+
+def own_process(item: int, threads: int) -> int:
+    return os.getpid()
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not Path(f'/proc/{process}').exists(), 'nobody saw that it was killed')
+
+
+def test_a_worker_that_is_killed_between_two_pieces_costs_nothing() -> None:
+    done, killed = [], set[int]()
+    for item, worker in carried_out(own_process, range(4), Workers(count=2, threads=1)):
+        assert isinstance(worker, int) and worker not in killed
+        done.append(item)
+        if len(killed) < 2:
+            kill(worker)
+            killed.add(worker)
+    assert sorted(done) == [0, 1, 2, 3]
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_command() -> None:
@@ -274,6 +400,7 @@ def test_a_program_may_start_ray_again() -> None:
 
 OPENING = """
 import resource, sys
+from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))

@@ -1,6 +1,7 @@
 """Landmarks that a query sees by the cells of its image, in any light."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
+from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.localizing.sightings import ByCells
 from vpr_ros.core.localizing.verify import Verifier
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -241,6 +243,41 @@ def test_cells_place_the_robot_at_dusk_where_the_places_do_not(
     assert np.median(by_cells_m) < 0.75 < 1.3 < np.median(by_place_m)
 
 
+def cropped(frame: Frame, camera: Camera, share: float) -> tuple[Frame, Camera]:
+    """The middle of an image, and the camera that takes such images."""
+    height, width = frame.image.shape[:2]
+    rows, columns = round(height * share), round(width * share)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    image = np.ascontiguousarray(frame.image[top : top + rows, left : left + columns])
+    fx, skew, cx, _, fy, cy, *_ = camera.scaled_to(width, height).matrix
+    matrix = (fx, skew, cx - left, 0.0, fy, cy - top, 0.0, 0.0, 1.0)
+    return replace(frame, image=image), Camera(columns, rows, matrix)
+
+
+def test_cells_place_a_robot_with_another_lens(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]]
+) -> None:
+    describer, frames = at_dusk
+    place_map = PlaceMap.open(day)
+    mapping = place_map.header.camera
+    assert mapping is not None
+    localizer = Localizer(describer, place_map, LocalizerConfig(belief=False))
+    verifier, bases = Verifier(place_map), place_map.base_poses()
+    apart_m = []
+    for frame, base in frames:
+        narrow, own = cropped(frame, mapping, 0.8)
+        localizer.rig.cameras = [MountedCamera(calibration=own)]
+        query = localizer.describe(narrow)
+        assert query.seen_by is mapping
+        near = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))[:2]
+        candidates = Candidates(near, np.ones(2, np.float32), bases[near])
+        verdict = Verdict(candidates, NoFix(Reason.NOT_SURE), near)
+        placed = verifier.place(query, verdict, localizer.rig, localizer.config)
+        assert placed is not None
+        apart_m.append(np.linalg.norm(placed.fix.pose[:3] - base[:3]))
+    assert np.median(apart_m) < 1
+
+
 def verdict_for(places: np.ndarray, bases: np.ndarray) -> Verdict:
     """A fix of probability 0.9 at the first of two places [2]; bases: [N, 7]."""
     candidates = Candidates(places, np.ones(2, np.float32), bases[places])
@@ -271,6 +308,31 @@ def test_cells_speak_for_the_true_place_and_against_another(
         assert isinstance(there, NoFix) and there.reason is Reason.DOES_NOT_FIT
         if isinstance(here, Fix):
             assert here.probability > 0.9 and here.inliers > 0
+
+
+@pytest.mark.parametrize('away_m', [0.0, 20.0])
+def test_cells_give_the_pose_of_an_answer_at_their_place_and_of_no_other(
+    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]], away_m: float
+) -> None:
+    describer, frames = at_dusk
+    place_map = PlaceMap.open(day)
+    localizer = Localizer(describer, place_map, LocalizerConfig(belief=False))
+    bases = place_map.base_poses()
+    frame, base = frames[0]
+    near = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))[:2]
+    pose = bases[near[0]] + [away_m, 0, 0, 0, 0, 0, 0]
+    answer = Fix(pose, np.eye(6), 0.9, int(near[0]))
+    verdict = replace(verdict_for(near, bases), outcome=answer, likeliest=answer, least=0.5)
+    outcome, nats, _ = Verifier(place_map).supported(
+        localizer.describe(frame), verdict, localizer.rig, localizer.config
+    )
+    assert isinstance(outcome, Fix)
+    assert outcome.probability == verdict.with_evidence(nats).probability != 0.9
+    if away_m:
+        assert outcome.pose is pose and outcome.inliers == 0
+    else:
+        by_cells_m, by_place_m = (np.linalg.norm(it[:3] - base[:3]) for it in (outcome.pose, pose))
+        assert outcome.inliers > 0 and by_cells_m < by_place_m
 
 
 def test_the_cells_of_as_many_places_are_matched_as_the_setting_says(

@@ -14,7 +14,14 @@ from vpr_ros.build_engine import main
 from vpr_ros.core.describing.backend import measured_for, open_describer, ways_on_cpu
 from vpr_ros.core.describing.choosing import measured_ways, threads_within
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
-from vpr_ros.core.describing.fastest import Way, best_of, fastest, remember, steps_of_threads
+from vpr_ros.core.describing.fastest import (
+    Fastest,
+    Way,
+    best_of,
+    fastest,
+    remember,
+    steps_of_threads,
+)
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.parity import probes
 from vpr_ros.core.describing.shipped import default_model
@@ -96,6 +103,28 @@ def test_a_smaller_share_of_the_cores_goes_by_what_was_measured_of_all(tmp_path:
         ways = ways_on_cpu(model, steps, backends=['onnxruntime'])
         found = fastest(ways, key=key, cache=tmp_path, measure=clock)
         assert found.way.threads == threads and clock.asked == 1
+
+
+def test_a_new_way_is_measured_beside_those_that_are_known(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    key, said = measured_for(model), list[str]()
+
+    def refuse() -> Describer:
+        raise BackendError('broken since')
+
+    def found(steps: list[int], *taken_ms: float, broken: int = 0) -> Fastest:
+        ways = ways_on_cpu(model, steps, backends=['onnxruntime'])
+        openers = {way: refuse if way.threads == broken else ways[way] for way in ways}
+        clock = Clock(*taken_ms)
+        return fastest(openers, key=key, cache=tmp_path, progress=said.append, measure=clock)
+
+    assert found([1, 2], 20.0, 5.0).way.threads == 2
+    again = found([1, 2, 4], 21.0, 6.0, 12.0)
+    assert again.way.threads == 2 and list(again.taken_ms.values()) == [21.0, 6.0, 12.0]
+    assert found([1, 2, 4]).taken_ms == again.taken_ms
+    assert said == ['measures how fast this machine runs the model, once'] * 2
+    left = found([1, 2, 4, 8], 21.0, 12.0, 13.0, broken=2)
+    assert left.way.threads == 4 and left.refused == ('broken since',)
 
 
 def test_a_way_that_is_refused_leaves_the_others_and_is_told(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import MapError
@@ -63,6 +66,50 @@ def test_more_rows_than_there_are_asked_for_are_all_returned(tmp_path: Path) -> 
     ((similarity, found),) = coded(tmp_path / 'part', rows).search([(rows[3], 600)])
     assert len(similarity) == len(set(found.tolist())) >= 590
     assert found[0] == 3
+
+
+ON_A_SMALL_DISK = """
+import subprocess, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from worlds import straight_drive, unit_rows
+from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping import codes
+from vpr_ros.core.mapping.header import MapHeader
+from vpr_ros.core.mapping.writer import build
+codes.CODED_FROM_PLACES = codes.CODED_FROM_BYTES = 0
+disk = Path(sys.argv[2])
+header = MapHeader(model_name='t', model_sha256='a' * 64, descriptor_size=32)
+for kibibytes in range(140, 240, 10):
+    size = f'size={kibibytes}k'
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', size, 'tmpfs', disk], check=True)
+    try:
+        with build(disk / 'map', header) as writer:
+            for row, pose in zip(unit_rows(640, 32), straight_drive(640)):
+                writer.add(row, pose, stamp_ns=0, name='')
+        print('whole', len(list(disk.glob('map/parts/*/codes_*.faiss'))))
+    except MapError as error:
+        print(error, [path.name for path in disk.iterdir()])
+    subprocess.run(['umount', disk], check=True)
+"""
+
+
+def test_a_disk_that_is_full_before_the_codes_are_written_is_told_in_one_line(
+    tmp_path: Path,
+) -> None:
+    """Where a file is mapped, the system kills who writes to a full disk; faiss sees no error."""
+    alone = ['unshare', '--user', '--map-root-user', '--mount']
+    try:
+        subprocess.run([*alone, 'mount', '-t', 'tmpfs', 'tmpfs', tmp_path], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f'a process may mount no disk of its own here ({error})')
+    command = [*alone, sys.executable, '-c', ON_A_SMALL_DISK, str(ROOT / 'test'), str(tmp_path)]
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    full = f'{tmp_path}/map: cannot be written (No space left on device) []'
+    assert set(said) == {full, 'whole 4'} and said == sorted(said)  # on larger disks it is whole
 
 
 def test_equal_rows_come_in_their_order(tmp_path: Path) -> None:

@@ -268,6 +268,8 @@ def test_a_broken_calibration_is_refused_where_it_is_used_and_the_map_stays_read
         PlaceMap.open(tmp_path / 'map')
     with pytest.raises(ConfigError, match='finite'):
         from_dict(as_dict(TRUE) | {'bias': float('inf')})
+    with pytest.raises(ConfigError, match='calibration: OverflowError'):
+        from_dict(as_dict(TRUE) | {'frames': float('inf')})
 
 
 def walk(localizer: Localizer, places: list[int], rows: np.ndarray) -> list[Localization]:
@@ -422,6 +424,25 @@ def test_landmarks_change_the_probability_of_an_answer_and_with_it_whether_it_is
         assert after(outcome, 1 / 3) == NoFix(reason, pytest.approx(0.75))
     unseen = Verdict(none, answer, places, None, likeliest=answer, least=0.95)
     assert unseen.with_evidence(-5.0) is answer
+
+
+def test_landmarks_say_nothing_where_there_is_no_answer_to_speak_of() -> None:
+    place = np.zeros(1, np.int64)
+    candidates = Candidates(place, np.ones(1, np.float32), IDENTITY[None])
+    repeated = NoFix(Reason.REPEATED, 0.7)
+    verdict = Verdict(candidates, repeated, place, observe(0.9, 0.8, 1.1, 0.2))
+    assert verdict.with_evidence(4.0) is repeated
+
+
+@pytest.mark.parametrize(('max_speed', 'is_followed'), [(0.0, True), (12.0, True), (1.0, False)])
+def test_a_robot_is_followed_as_fast_as_it_may_drive(
+    localizer: Localizer, rows: np.ndarray, max_speed: float, is_followed: bool
+) -> None:
+    config = LocalizerConfig(max_speed=max_speed)
+    faster = Localizer(None, localizer.place_map, config)  # type: ignore[arg-type]
+    last = walk(faster, list(range(5, 15)), rows)[-1].candidates  # ten metres each second
+    assert last.weight is not None
+    assert (last.weight[last.place_index == 14].sum() > 0.5) == is_followed
 
 
 def test_only_the_places_around_an_answer_agree_on_it(

@@ -78,6 +78,23 @@ def test_what_was_written_is_read(value: object) -> None:
     assert parse_yaml(text) == yaml.safe_load(text)
 
 
+@pytest.mark.parametrize('digits', ['9' * 250, f'0x{"f" * 248}', ':'.join(['59'] * 83)])
+def test_a_whole_number_is_read_only_where_a_float_could_hold_it(digits: str) -> None:
+    assert 1e140 < float(parse_yaml(digits)) < 1e300
+    with pytest.raises(DocumentError, match=r'a number of 25\d digits, expected at most 250'):
+        parse_yaml(digits + digits[-3:])
+    if digits.isdigit():
+        assert float(parse_json(digits)) > 1e249
+        with pytest.raises(DocumentError, match='a number of 251 digits'):
+            parse_json(digits + '9')
+
+
+def test_a_calibration_with_an_infinite_size_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'camera.yaml').write_text('{image_width: .inf, image_height: 480}')
+    with pytest.raises(DriveError, match=r'camera\.yaml: not a ROS camera calibration .*infinity'):
+        CameraInfo.read(tmp_path / 'camera.yaml')
+
+
 def test_an_alias_stands_for_what_it_names() -> None:
     assert parse_yaml('a: &a {x: 1}\nb: [*a, *a]') == {'a': {'x': 1}, 'b': [{'x': 1}, {'x': 1}]}
 
@@ -276,6 +293,7 @@ def test_wherever_onnx_has_room_for_weights_and_operators_foreign_ones_are_found
     assert len(places['TensorProto']) > 10 and len(places['NodeProto']) > 4
     for way in places['TensorProto'].values():
         graph, tensor = at_the_end_of(way)
+        tensor.data_location = TensorProto.DEFAULT
         require_self_contained(graph.SerializeToString(), source='graph')
         tensor.data_location = TensorProto.EXTERNAL
         with pytest.raises(ModelError, match="weights are in the file ''"):
@@ -299,6 +317,23 @@ def test_a_graph_that_is_cut_is_told_before_it_is_run(model: Model) -> None:
     for end in (len(graph) // 2, len(graph) - 1):
         with pytest.raises(ModelError, match=r'not an ONNX file \(a field of .* beyond the end'):
             require_self_contained(graph[:end], source='graph')
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'\x88',
+        b'\x08',
+        b'\x08' + b'\xff' * 10,
+        b'\x08' + b'\x80' * 10 + b'\0',
+        b'\x0b\x0c',
+        b'\x0d\0\0\0',
+    ],
+    ids=['half a tag', 'no value', 'no end', 'eleven bytes', 'a group', 'three of four bytes'],
+)
+def test_what_is_no_message_of_protobuf_is_no_graph(content: bytes) -> None:
+    with pytest.raises(ModelError, match=r'^graph: not an ONNX file'):
+        require_self_contained(content, source='graph')
 
 
 def test_a_graph_of_endless_branches_is_refused() -> None:
@@ -369,7 +404,11 @@ def test_any_bytes_are_read_or_refused(data: st.DataObject) -> None:
 def test_a_key_that_is_there_twice_is_refused_with_its_lines() -> None:
     with pytest.raises(DocumentError, match='lens is there twice, in lines 1 and 3'):
         parse_yaml('lens: wide\nsize: 3\nlens: narrow\n')
+    with pytest.raises(DocumentError, match=r'lens is there twice, in line 1$'):
+        parse_yaml('camera: {lens: wide, lens: narrow}')
     assert parse_yaml('base: &b {a: 1}\nmade: {<<: *b, a: 2}') == {
         'base': {'a': 1},
         'made': {'a': 2},
     }
+    merged = 'base: &b {a: 0}\ninner: {made: &m {<<: *b,\n  a: 1}}\nouter: {<<: *m}'
+    assert parse_yaml(merged)['outer'] == {'a': 1}

@@ -297,7 +297,7 @@ def test_a_graph_that_loses_recall_leaves_the_old_model(
         ({'--calibration': None}, '--calibration: not given'),
         ({'--calibration': 'missing'}, 'missing: no such file or folder'),
         ({'--max-recall-drop': '-1'}, '--max-recall-drop -1: expected 0 to 100'),
-        ({'--threads': '-1'}, '--threads -1: expected 0 or more'),
+        ({'--threads': '-1'}, '--threads -1: expected a whole number from 0 to 256'),
         ({'--from': 'missing'}, 'missing: no such model folder'),
     ],
 )

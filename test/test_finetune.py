@@ -3,13 +3,14 @@
 import csv
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from worlds import straight_drive, write_posed_folder
+from worlds import straight_drive, write_posed_folder, write_tiny_model
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
 pytest.importorskip('lightning', reason='make setup-training')
@@ -18,7 +19,7 @@ from test_rebuild import published
 from test_train import draw_place, in_process, one_line, steps, until
 
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.describing.model import Model, read_card
+from vpr_ros.core.describing.model import Model, read_card, write_model
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.intervals import block_length, difference_interval
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -27,6 +28,7 @@ from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
 from vpr_training.data.layouts import open_held_out, open_places
 from vpr_training.models.network import NetworkConfig
+from vpr_training.runs.fine_tuning import card_of
 from vpr_training.train import main as train
 
 FILE = ROOT / 'config' / 'train' / 'finetune_own_drive.yaml'
@@ -227,6 +229,18 @@ def test_one_command_ends_with_a_model_a_map_and_what_changed(
     assert len(mapped) == PLACES * 2
     assert mapped.header.model_sha256 == card.sha256
     assert (run / 'comparison.png').stat().st_size > 5_000
+
+
+def test_a_model_that_was_fine_tuned_over_and_over_still_has_a_card(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    graph, card = model.graph.read_bytes(), model.card
+    for month in range(1, 21):
+        card = card_of(replace(model.card, name=f'month {month}'), card, [])
+        card = write_model(tmp_path / 'tuned', graph, card).card
+    assert card.provenance['fine_tuned_from']['name'] == 'month 19'
+    before = [one['name'] for one in card.provenance['fine_tuned_before']]
+    assert before == [*(f'month {month}' for month in range(18, 0, -1)), 'tiny']
+    assert len(card.weaknesses) == 1
 
 
 def test_a_model_that_became_worse_is_not_recommended(

@@ -304,12 +304,13 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert len(cut.header.parts) == 3
 
     engine.done('pull', '--fleet', fleet, '--near=-3,0,3', '--output', tmp_path / 'edge')
-    assert PlaceMap.open(tmp_path / 'edge').names == ['0/0.jpg']
+    edge = PlaceMap.open(tmp_path / 'edge')
+    assert (edge.names, edge.header.command) == (['0/0.jpg'], 'map pull within 3 m of -3, 0')
     before = contents(tmp_path / 'cut')
     said = engine.refused(
-        'pull', '--fleet', fleet, '--near', '0,90,5', '--output', tmp_path / 'cut'
+        'pull', '--fleet', fleet, '--near', '691234.5,5334567.25,5', '--output', tmp_path / 'cut'
     )
-    assert 'version 4 has no place within 5 m of 0, 90' in said
+    assert 'version 4 has no place within 5 m of 691234.5, 5334567.25' in said
     assert contents(tmp_path / 'cut') == before
 
 
@@ -372,6 +373,11 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
         ('r1', 'day', 2.0, ''),
         ('r2', 'dusk', 0.0, 'wet'),
     ]
+    assert parts[0].items() >= {
+        'places': 10, 'x_min': 0.0, 'x_max': 9.0, 'y_min': 2.0, 'first_stamp_ns': 0,
+        'last_stamp_ns': 9 * 10**9, 'source': 'day.bag',
+        'model_name': 'model-a', 'model_sha256': 'a' * 64,
+    }.items()  # fmt: skip
     engine.done('pull', '--fleet', fleet, '--condition', 'dusk', '--output', tmp_path / 'cut')
     assert PlaceMap.open(tmp_path / 'cut').names[0] == '1/0.jpg'
     said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
@@ -480,6 +486,17 @@ def test_landmarks_without_networks_come_back_as_they_were(
 
 
 @needs_engine
+def test_landmarks_of_another_size_than_their_kind_has_are_not_sent(
+    engine: FleetProcess, tmp_path: Path, fleet: Path
+) -> None:
+    marked = drive(tmp_path / 'marked', landmarks='cells')
+    write_header(marked, replace(read_header(marked), landmark_features='root-sift'))
+    said = engine.refused('push', marked, '--fleet', fleet)
+    assert f'{marked}: landmarks of 4 numbers, expected 128 as root-sift has them' in said
+    assert listed(engine, fleet)['places'] == 0
+
+
+@needs_engine
 def test_the_same_places_with_landmarks_are_added_and_a_cut_has_each_place_once_with_them(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -511,13 +528,18 @@ def test_a_cut_keeps_the_landmarks_of_one_kind_and_says_so(
         engine.done('push', folder, '--fleet', fleet)
     status, _, notes = engine.map('pull', '--fleet', fleet, '--output', tmp_path / 'all')
     assert status == 0 and '1 of 3 parts has landmarks of another kind than cells' in notes
-    assert 'made by different cameras' in notes
+    assert 'made by different cameras' in notes and 'different lenses' not in notes
     header = PlaceMap.open(tmp_path / 'all').header
     assert header.camera == read_header(tmp_path / '0').camera
     for number in (0, 2):
         assert landmark_files(tmp_path / 'all', number) == landmark_files(tmp_path / f'{number}')
     assert landmark_files(tmp_path / 'all', 1) == {}
     assert 'nothing added' in engine.done('push', tmp_path / 'all', '--fleet', fleet)
+
+    narrow = drive(tmp_path / '3', seed=3, north_m=30.0, landmarks='cells', focal_px=70.0)
+    engine.done('push', narrow, '--fleet', fleet)
+    _, _, notes = engine.map('pull', '--fleet', fleet, '--output', tmp_path / 'both')
+    assert 'the parts were mapped through different lenses' in notes
 
     engine.done('pull', '--fleet', fleet, '--near', '5,9,3', '--output', tmp_path / 'sift')
     assert PlaceMap.open(tmp_path / 'sift').header.landmark_features == 'root-sift'
@@ -707,6 +729,13 @@ def test_missing_places_and_other_columns_are_refused(
     engine.do('forget_rows', fleet=str(tmp_path / 'second'), where='row = 3')
     said = engine.refused('pull', '--fleet', tmp_path / 'second', '--output', tmp_path / 'out')
     assert 'the digest of its 9 places differs' in said
+    lost = next((tmp_path / 'second').glob('places_*.lance'))
+    shutil.rmtree(lost)
+    another = drive(tmp_path / 'another', seed=1)
+    for command in (['pull', '--output', tmp_path / 'out'], ['push', another]):
+        said = engine.refused(*command, '--fleet', tmp_path / 'second')
+        part = lost.stem.removeprefix('places_')[:12]
+        assert f'the places of part {part} are missing; restore the store from a copy' in said
 
 
 @needs_engine
@@ -983,6 +1012,27 @@ def record(number: int, **changed: object) -> PartRecord:
     known |= dict.fromkeys(('places', 'first_stamp_ns', 'last_stamp_ns', 'sequence', 'number'), 1)
     named = {'part': f'{number}', 'model_sha256': 'a' * 64, 'robot': f'r{number}'}
     return PartRecord(**(said | known | named | changed))
+
+
+@pytest.mark.parametrize(
+    ('x_m', 'y_m', 'away_m'),
+    [
+        (5, 2, 0),
+        (10, 4, 0),
+        (13, 2, 3),
+        (-2, 1, 2),
+        (5, -2, 2),
+        (6, 9, 5),
+        (13, 8, 5),
+        (-3, -4, 5),
+    ],
+)
+def test_a_part_is_near_a_circle_that_reaches_its_extent(
+    x_m: float, y_m: float, away_m: float
+) -> None:
+    part = record(1, x_min=0.0, x_max=10.0, y_min=0.0, y_max=4.0)
+    assert part.is_near(x_m, y_m, away_m + 0.1) and part.is_near(x_m, y_m, away_m)
+    assert not away_m or not part.is_near(x_m, y_m, away_m - 0.1)
 
 
 def test_parts_that_may_share_a_place_are_those_of_the_plain_loop() -> None:

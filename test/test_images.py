@@ -17,7 +17,17 @@ from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.core.encodings import ENCODINGS, rgb_to_image, to_depth_m, to_rgb
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.image import MOST_PIXELS, decode, halved, resize
+from vpr_ros.core.image import (
+    MOST_ENCODED,
+    MOST_PIXELS,
+    check,
+    decode,
+    encode_jpeg,
+    halved,
+    read,
+    resize,
+    shows_something,
+)
 from vpr_ros.core.image_header import exif_block, read_header
 
 HEIGHT, WIDTH = 12, 16
@@ -183,8 +193,21 @@ def jpeg(pixels=None, suffix='.jpg'):
     return cv2.imencode(suffix, noise(HEIGHT, WIDTH, 3) if pixels is None else pixels)[1].tobytes()
 
 
+def png_bomb(width: int, height: int) -> bytes:
+    """A black PNG of any size in few bytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(kind + content)
+        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', crc)
+
+    packer = zlib.compressobj(9)
+    rows = packer.compress(bytes(min(height * (width + 1), 1 << 22))) + packer.flush()
+    head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
+
+
 @pytest.mark.parametrize(
-    'name', ['jpeg', 'png', 'rgb8; jpeg compressed bgr8', '', 'bgr8; png compressed bgr8']
+    'name', ['jpeg', 'png', 'rgb8; jpeg compressed bgr8', '', 'rgb8', 'bgr8; png compressed bgr8']
 )
 def test_the_bytes_say_what_a_compressed_image_is_not_its_format_text(name):
     pixels = noise(HEIGHT, WIDTH, 3)
@@ -202,7 +225,11 @@ def test_the_bytes_say_what_a_compressed_image_is_not_its_format_text(name):
         (b'garbage' * 20, 'jpeg', 'not an image'),
         (jpeg()[:-40], 'jpeg', 'truncated'),
         (jpeg(), '16UC1; compressedDepth png', 'depth'),
+        (jpeg(), '32FC1; png compressed ', 'depth'),
         (jpeg(), 'h264', 'video'),
+        (png_bomb(20_000, 20_000), 'bayer_rggb8; png compressed ', '20000x20000 pixels'),
+        (jpeg()[:-40], 'mono16; jpeg compressed ', 'truncated'),
+        (jpeg(noise(16, 17), '.png'), 'nv12; png compressed ', 'does not fit a picture of uint8'),
         (jpeg(np.zeros((1, 1, 3), np.uint8)), 'jpeg', '1x1'),
     ],
 )
@@ -221,7 +248,11 @@ def test_a_broken_compressed_image_is_refused_with_its_reason(data, name, compla
         ({'data': array('B')}, '0 bytes of data, expected 576'),
         ({'data': array('B', bytes(575))}, '575 bytes of data, expected 576'),
         ({'height': 11}, '576 bytes of data, expected 528'),
-        ({'encoding': 'yuyv', 'width': 15}, 'even sides'),
+        ({'encoding': 'yuyv', 'width': 15}, '15x12 pixels, but yuyv needs even sides'),
+        ({'encoding': 'uyvy', 'width': 15}, '15x12 pixels, but uyvy needs even sides'),
+        ({'encoding': 'nv12', 'width': 15}, '15x12 pixels, but nv12 needs even sides'),
+        ({'encoding': 'nv21', 'height': 11}, '16x11 pixels, but nv21 needs even sides'),
+        ({'encoding': 'rgb16'}, 'step is 48, but 16 pixels of rgb16 need at least 96'),
         ({'width': 1, 'height': 1, 'step': 3, 'data': array('B', bytes(3))}, '1x1 pixels'),
         ({'width': 2**31}, 'step is 48'),
     ],
@@ -293,6 +324,7 @@ def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its
     text = b'tEXtcomment\0IEND'
     chunk = struct.pack('>I', len(text) - 4) + text + struct.pack('>I', zlib.crc32(text))
     for cut in (
+        encoded[:-1],
         encoded[:-12],
         encoded[:33] + chunk + encoded[33:-40],
         encoded[: len(encoded) // 2],
@@ -307,7 +339,14 @@ def test_a_png_that_is_cut_is_truncated_even_where_its_data_hold_the_word_of_its
         (bytes(4000), '4000 bytes, all of them zero'),
         (b'\0\0\0\x18ftypheic' + bytes(900), 'HEIC, which is not supported; convert it to JPEG'),
         (b'\0\0\0\x18ftypavif' + bytes(900), 'AVIF, which is not supported'),
+        (b'\0\0\0\x18ftypcrx ' + bytes(900), r'camera raw file \(CR3\), which is not supported'),
+        (b'\0\0\0\x18ftypisom' + bytes(900), r'a film \(MP4\), which is not supported'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'Git LFS pointer'),
+        (b'RIFF\0\0\0\0AVI ' + bytes(900), 'not an image of a supported kind'),
+        (b'PK\3\4' + bytes(900), 'not an image of a supported kind'),
+        (b'RIFF\0\0\0\0WEBPALPH' + bytes(900), 'with a broken header'),
+        (b'P6\nPortable\n' + bytes(900), 'with a broken header'),
+        (b'\x89PNG\r\n\x1a\n' + bytes(900), 'with a broken header'),
     ],
 )
 def test_what_stands_in_place_of_an_image_is_told(content, said):
@@ -318,19 +357,6 @@ def test_what_stands_in_place_of_an_image_is_told(content, said):
 # Sizes
 
 
-def png_bomb(width: int, height: int) -> bytes:
-    """A black PNG of any size in few bytes."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        crc = zlib.crc32(kind + content)
-        return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', crc)
-
-    packer = zlib.compressobj(9)
-    rows = packer.compress(bytes(min(height * (width + 1), 1 << 22))) + packer.flush()
-    head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
-
-
 def resized(encoded: bytes, width: int, height: int) -> bytes:
     """A JPEG whose frame claims another size."""
     at = next(
@@ -339,18 +365,30 @@ def resized(encoded: bytes, width: int, height: int) -> bytes:
     return encoded[: at + 5] + struct.pack('>HH', height, width) + encoded[at + 9 :]
 
 
+def in_parts(encoded: bytes) -> bytes:
+    """A JPEG whose first scan has one of its three colours, so that all of it has to be held."""
+    scan = encoded.find(b'\xff\xda')
+    one = b'\xff\xda' + struct.pack('>H', 8) + b'\x01' + encoded[scan + 5 : scan + 7] + b'\0\x3f\0'
+    return encoded[:scan] + one + encoded[scan + 14 :]
+
+
+def tiff(*entries: tuple[int, int, int]) -> bytes:
+    """The header of a TIFF; entries: tag, kind and value of each."""
+    packed = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in entries)
+    return b'II*\0\x08\0\0\0' + struct.pack('<H', len(entries)) + packed + bytes(4)
+
+
 TOO_LARGE = {
     'png': png_bomb(20_000, 20_000),
     'jpeg': resized(whole_jpeg(), 60_000, 60_000),
     'progressive': resized(whole_jpeg(progressive=True), 20_000, 20_000),
+    'jpeg in parts': resized(in_parts(whole_jpeg()), 20_000, 20_000),
     'webp': b'RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xff\x3f\0\xff\x3f\0',
     'bmp': b'BM' + bytes(12) + struct.pack('<Iii', 40, 30_000, -30_000) + bytes(40),
     'ppm': b'P6\n# a bomb\n30000 30000\n255\n' + bytes(64),
+    'ppm of two sizes': b'P6\n#\r30000 30000\n8 8\n255\n' + bytes(192),
     'gif': b'GIF89a' + struct.pack('<HH', 50_000, 50_000) + bytes(64),
-    'tiff': b'II*\0\x08\0\0\0\x02\0'
-    + struct.pack('<HHII', 256, 4, 1, 90_000)
-    + struct.pack('<HHII', 257, 3, 1, 60_000)
-    + bytes(4),
+    'tiff': tiff((256, 4, 90_000), (257, 3, 60_000)),
 }
 
 
@@ -365,11 +403,39 @@ def test_a_size_that_takes_too_much_memory_is_refused_before_it_is_taken(kind, m
             decode(TOO_LARGE[kind], at_least_hw=at_least_hw)
 
 
+@pytest.mark.parametrize(
+    'entries',
+    [
+        [(256, 9, 65_536 + 8), (257, 3, 8192)],
+        [(256, 4, 16_384), (256, 4, 8), (257, 4, 8)],
+        [(256, 4, 64), (257, 4, 64), (322, 4, 16_384), (323, 4, 16_368)],
+    ],
+    ids=['a signed width', 'two widths', 'a tile larger than the image'],
+)
+def test_a_tiff_whose_decoder_may_take_more_memory_than_its_size_says_is_refused(entries):
+    with pytest.raises(ImageError, match=r'^image: .* with a broken header'):
+        decode(tiff(*entries))
+
+
 def test_a_large_jpeg_comes_smaller_where_that_is_enough():
     encoded = cv2.imencode('.jpg', np.full((960, 1280, 3), 90, np.uint8))[1].tobytes()
     assert decode(encoded, at_least_hw=(200, 200), most_pixels=100_000).shape == (240, 320, 3)
     with pytest.raises(ImageError, match=r'1280x960 pixels, expected at most 0\.1 million'):
         decode(encoded, most_pixels=100_000)
+    as_png = jpeg(np.zeros((96, 128, 3), np.uint8), '.png')
+    assert decode(as_png, at_least_hw=(12, 12)).shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'mono16; jpeg compressed ', None])
+def test_a_message_of_more_pixels_than_its_reader_allows_is_refused(name):
+    sent = compressed(jpeg(), name) if name else message(noise(HEIGHT, WIDTH, 3), 'rgb8')
+    assert to_rgb(sent, most_pixels=HEIGHT * WIDTH).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match=r'16x12 pixels, expected at most 0\.000191 million'):
+        to_rgb(sent, most_pixels=HEIGHT * WIDTH - 1)
+
+
+def test_a_compressed_message_comes_smaller_where_that_is_enough():
+    assert to_rgb(compressed(whole_jpeg()), at_least_hw=(32, 32)).shape == (32, 40, 3)
 
 
 def test_an_image_message_of_too_many_pixels_is_refused():
@@ -382,12 +448,116 @@ def test_an_image_message_of_too_many_pixels_is_refused():
         to_rgb(sent)
 
 
-@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.gif'])
-def test_the_header_says_the_size_that_the_decoder_finds(suffix):
-    encoded = cv2.imencode(suffix, noise(37, 53, 3))[1].tobytes()
-    header = read_header(encoded)
+def moved(encoded: bytes, kind: bytes, *, before: bytes) -> bytes:
+    """A JPEG with its segment of a kind, such as FFC0, right in front of that of another kind."""
+    start = encoded.find(b'\xff' + kind)
+    end = start + 2 + int.from_bytes(encoded[start + 2 : start + 4], 'big')
+    rest = encoded[:start] + encoded[end:]
+    at = rest.find(b'\xff' + before)
+    return rest[:at] + encoded[start:end] + rest[at:]
+
+
+def saved(kind: str, *, mode: str = 'RGB', **options: object) -> bytes:
+    """An image of 53 x 37 pixels as Pillow writes it."""
+    written = io.BytesIO()
+    PilImage.fromarray(noise(37, 53, 3)).convert(mode).save(written, kind, **options)
+    return written.getvalue()
+
+
+FRAME = saved('JPEG').find(b'\xff\xc0')
+OF_53_X_37 = {
+    **{
+        suffix: cv2.imencode(suffix, noise(37, 53, 3))[1].tobytes()
+        for suffix in ('.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.gif')
+    },
+    'lossy webp': saved('WEBP', quality=80),
+    'webp with transparency': saved('WEBP', mode='RGBA', quality=80, exif=b'MM\0*'),
+    'bmp of OS/2': b'BM'
+    + struct.pack('<IHHIIHHHH', 26 + 37 * 160, 0, 0, 26, 12, 53, 37, 1, 24)
+    + bytes(37 * 160),
+    'jpeg with its tables first': moved(saved('JPEG'), b'\xc0', before=b'\xda'),
+    'jpeg with bytes between segments': saved('JPEG')[:FRAME]
+    + b'\x12\xff\0\x34\xff\xd0\xff\x01\xff\xff'
+    + saved('JPEG')[FRAME:],
+    'tiff of Motorola': b'MM\0*\0\0\0\x08\0\x08'
+    + b''.join(
+        struct.pack('>HHIHH', tag, 3, 1, value, 0)
+        for tag, value in {
+            256: 53, 257: 37, 258: 8, 259: 1, 262: 1, 273: 110, 278: 37, 279: 53 * 37,
+        }.items()
+    )
+    + bytes(4)
+    + bytes(53 * 37),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', OF_53_X_37)
+def test_the_header_says_the_size_that_the_decoder_finds(kind):
+    header = read_header(OF_53_X_37[kind])
     assert (header.width_px, header.height_px, header.is_whole) == (53, 37, True)
-    assert decode(encoded).shape == (37, 53, 3)
+    assert decode(OF_53_X_37[kind]).shape == (37, 53, 3)
+
+
+def test_only_a_jpeg_of_one_scan_is_decoded_row_by_row():
+    for encoded, in_rows in (
+        (whole_jpeg(), True),
+        (OF_53_X_37['jpeg with its tables first'], True),
+        (in_parts(whole_jpeg()), False),
+        (whole_jpeg(progressive=True), False),
+    ):
+        assert read_header(encoded).is_in_rows is in_rows
+
+
+EXIF = b'MM\0*\0\0\0\x08\0\0\0\0\0\0'
+WITH_XMP = saved('JPEG', exif=b'Exif\0\0' + EXIF, xmp=b'<x/>')
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with some chunks, kind and content, in front of its last one."""
+    encoded = jpeg(noise(HEIGHT, WIDTH, 3), '.png')
+    added = b''.join(
+        struct.pack('>I', len(content)) + kind + content + bytes(4) for kind, content in chunks
+    )
+    return encoded[:-12] + added + encoded[-12:]
+
+
+def profile(text: bytes) -> bytes:
+    return b'Raw profile type exif\0' + text
+
+
+@pytest.mark.parametrize(
+    ('encoded', 'found'),
+    [
+        (moved(WITH_XMP, b'\xe1', before=b'\xdb'), EXIF),
+        (WITH_XMP, EXIF),
+        (saved('JPEG', xmp=b'<x/>'), None),
+        (png_with((b'tEXt', profile(b'\nexif\n14\n' + EXIF.hex().encode()))), EXIF),
+        (
+            png_with(
+                (b'tEXt', profile(b'\nexif\n20\n' + (b'Exif\0\0' + EXIF).hex().encode())),
+                (b'tEXt', b'Comment\0\nexif\n1\n00'),
+            ),
+            EXIF,
+        ),
+        (png_with((b'eXIf', b'Exif\0\0' + EXIF)), EXIF),
+        (png_with((b'eXIf', bytes((1 << 20) + 1)), (b'eXIf', EXIF)), EXIF),
+        (png_with((b'tEXt', profile(b'\nexif\n14\nno digits'))), None),
+        (png_with((b'zTXt', profile(b'\0no zlib'))), None),
+        (png_with((b'tEXt', b'Comment\0nice')), None),
+        (
+            b'RIFF\0\0\0\0WEBPICCP\x03\0\0\0abc\0EXIF\x14\0\0\0Exif\0\0' + EXIF,
+            EXIF,
+        ),
+        (b'RIFF\0\0\0\0WEBPICCP\x03\0\0\0abc\0', None),
+    ],
+    ids=[
+        'behind XMP', 'before XMP', 'XMP alone', 'text', 'text before another', 'with a prefix',
+        'behind one that is too large', 'no digits', 'not packed', 'other text',
+        'behind an odd chunk', 'webp without',
+    ],
+)  # fmt: skip
+def test_exif_data_are_found_wherever_programs_put_them(encoded, found):
+    assert exif_block(encoded) == found
 
 
 @given(st.sampled_from([*TOO_LARGE.values(), jpeg(), whole_jpeg()]), st.data())
@@ -454,6 +624,12 @@ def test_colours_that_went_in_as_rgb_come_out_as_rgb(encoding):
         np.testing.assert_array_equal(to_rgb(compressed(jpeg(rgb, '.png'), name)), rgb)
 
 
+def test_a_picture_of_other_numbers_than_its_format_can_say_is_refused():
+    encoded = jpeg(np.full((HEIGHT, WIDTH), 0.5, np.float32), '.tif')
+    with pytest.raises(ImageError, match=r'^image: its numbers are float32, expected uint8 or'):
+        to_rgb(compressed(encoded, 'mono16; tiff compressed '))
+
+
 def test_a_yuv_picture_that_was_converted_is_a_colour_picture():
     encoded = jpeg(noise(HEIGHT, WIDTH, 3), '.png')
     for name in ('yuv422_yuy2; png compressed bgr8', 'nv21; png compressed bgr8'):
@@ -479,19 +655,141 @@ def test_compressed_depth_is_read_as_its_transport_writes_it():
         np.testing.assert_allclose(found[1:], depth_m[1:], rtol=0.01)
 
 
+@pytest.mark.parametrize('bigendian', [0, 1])
+@pytest.mark.parametrize(('encoding', 'form', 'unit'), [('16UC1', 'u2', 1e3), ('32FC1', 'f4', 1)])
+def test_raw_depth_is_in_metres_where_it_was_measured(encoding, form, unit, bigendian):
+    depth_m = np.linspace(0.5, 9, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    sent = (depth_m * unit).astype('<>'[bigendian] + form)
+    sent[0, :3] = [0, 0, 0] if form == 'u2' else [np.nan, np.inf, -1]
+    found = to_depth_m(message(sent, encoding, padding=5, bigendian=bigendian))
+    assert found.dtype == np.float32
+    assert np.isnan(found[0, :3]).all()
+    np.testing.assert_allclose(found[1:], depth_m[1:], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'complaint'),
+    [
+        ({'encoding': 'mono8'}, "encoding 'mono8', expected depth as one of 16UC1, 32FC1"),
+        ({'encoding': '32FC1'}, 'step is 32, but 16 pixels of 32FC1 need at least 64'),
+        ({'data': array('B', bytes(383))}, '383 bytes of data, expected 384'),
+    ],
+)
+def test_raw_depth_whose_fields_contradict_each_other_is_refused(fields, complaint):
+    sent = message(noise(HEIGHT, WIDTH, dtype=np.uint16), '16UC1')
+    vars(sent).update(fields)
+    with pytest.raises(ImageError, match=f'^depth image: {complaint}'):
+        to_depth_m(sent)
+
+
+@pytest.mark.parametrize(('a', 'b'), [(np.inf, np.inf), (3e38, 499.99997), (np.nan, 0)])
+def test_depth_whose_scale_is_no_number_was_not_measured(a, b):
+    png = jpeg(np.full((HEIGHT, WIDTH), 500, np.uint16), '.png')
+    found = to_depth_m(
+        compressed(struct.pack('<iff', 1, a, b) + png, '32FC1; compressedDepth png')
+    )
+    assert np.isnan(found).all()
+
+
 @pytest.mark.parametrize(
     ('data', 'name', 'said'),
     [
         (bytes(12), '16UC1; compressedDepth rvl', 'expected depth as'),
         (bytes(5), '16UC1; compressedDepth png', 'expected a header and a PNG'),
         (bytes(12) + jpeg(), '16UC1; compressedDepth png', r'uint8 \[12, 16, 3\]'),
+        (jpeg(noise(HEIGHT, WIDTH), '.png'), '16UC1; png compressed ', r'uint8 \[12, 16\]'),
+        (
+            jpeg(noise(HEIGHT, WIDTH, 3, dtype=np.uint16), '.png'),
+            '16UC1; png compressed ',
+            r'uint16 \[12, 16, 3\]',
+        ),
         (jpeg(), 'jpeg', 'expected depth as'),
         (jpeg(), '32FC1; tiff compressed ', 'expected depth as'),
+        (
+            jpeg(np.ones((HEIGHT, WIDTH), np.float32), '.tif'),
+            '16UC1; tiff compressed ',
+            'numbers are float32, expected uint8 or uint16',
+        ),
     ],
 )
 def test_compressed_depth_that_cannot_be_read_says_why(data, name, said):
     with pytest.raises(ImageError, match=f'^depth image: .*{said}'):
         to_depth_m(compressed(data, name))
+
+
+def test_shrinking_averages_over_the_area_and_enlarging_interpolates():
+    pixels = noise(64, 48, 3)
+    means = pixels.reshape(32, 2, 16, 3, 3).mean(axis=(1, 3))
+    assert np.abs(resize(pixels, (32, 16)) - means).max() <= 0.5
+    step = np.zeros((8, 2, 3), np.uint8) + np.array([0, 100], np.uint8)[:, None]
+    assert resize(step, (8, 4))[3, :, 0].tolist() == [0, 25, 75, 100]
+
+
+@pytest.mark.parametrize(
+    ('image', 'said'),
+    [
+        (np.zeros((9, 9, 3)), r'float64 of shape \(9, 9, 3\), expected uint8 \[H, W, 3\]'),
+        (np.zeros((9, 9), np.uint8), r'uint8 of shape \(9, 9\), expected'),
+        (np.zeros((9, 9, 4), np.uint8), r'uint8 of shape \(9, 9, 4\), expected'),
+        (np.zeros((7, 90, 3), np.uint8), '90x7 pixels, expected at least 8 on each side'),
+        (np.zeros((90, 7, 3), np.uint8), '7x90 pixels, expected at least 8 on each side'),
+        (np.zeros((0, 0, 3), np.uint8), '0x0 pixels, expected at least 8 on each side'),
+    ],
+)
+def test_only_colour_pictures_of_a_usable_size_are_images(image, said):
+    with pytest.raises(ImageError, match=f'^front: {said}'):
+        check(image, source='front')
+    assert check(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize('size_hw', [(8, 8), (48, 64), (480, 640), (64, 4000)])
+def test_noise_shows_nothing_and_a_slope_of_brightness_something(size_hw):
+    assert not shows_something(np.zeros((*size_hw, 3), np.uint8))
+    slope = np.linspace(0, 20, size_hw[1]).astype(np.uint8)
+    assert shows_something(np.broadcast_to(slope[:, None], (*size_hw, 3)))
+    if min(size_hw) > 8:
+        dark = np.random.default_rng(0).integers(0, 12, (*size_hw, 3), np.uint8)
+        assert not shows_something(dark)
+
+
+def test_a_file_that_cannot_be_an_image_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r'gone\.jpg: No such file'):
+        read(tmp_path / 'gone.jpg')
+    with pytest.raises(ImageError, match=r'a folder\.jpg: it is not a regular file'):
+        (tmp_path / 'a folder.jpg').mkdir()
+        read(tmp_path / 'a folder.jpg')
+    with (tmp_path / 'holes.jpg').open('wb') as file:
+        file.truncate(MOST_ENCODED + 1)
+    with pytest.raises(ImageError, match=r'holes\.jpg: 1073741825 bytes, expected an image of at'):
+        read(tmp_path / 'holes.jpg')
+
+
+@pytest.mark.parametrize(
+    ('size_hw', 'longest_px', 'written_hw'),
+    [
+        ((100, 400), 40, (10, 40)),
+        ((400, 100), 40, (40, 10)),
+        ((100, 400), 400, (100, 400)),
+        ((100, 400), 500, (100, 400)),
+        ((100, 400), None, (100, 400)),
+        ((8, 4000), 100, (1, 100)),
+    ],
+)
+def test_a_picture_is_written_no_larger_than_wished_and_never_enlarged(
+    size_hw, longest_px, written_hw
+):
+    encoded = encode_jpeg(
+        np.full((*size_hw, 3), (200, 90, 20), np.uint8), longest_side_px=longest_px
+    )
+    header = read_header(encoded)
+    assert (header.height_px, header.width_px) == written_hw
+    stored = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(stored.astype(int) - (20, 90, 200)).max() <= 6
+
+
+def test_a_picture_that_is_too_wide_for_jpeg_is_refused():
+    with pytest.raises(ImageError, match=r'image of shape \(8, 66000, 3\) cannot be written'):
+        encode_jpeg(np.zeros((8, 66_000, 3), np.uint8))
 
 
 def smooth(height, width):
@@ -510,7 +808,8 @@ def smooth(height, width):
     ],
 )
 def test_an_image_is_halved_while_it_stays_large_enough_and_even(size_hw, expected):
-    assert halved(np.zeros((*size_hw, 3), np.uint8), (320, 320)).shape[:2] == expected
+    for at_least_hw in ((320, 320), (320, 100), (100, 320)):
+        assert halved(np.zeros((*size_hw, 3), np.uint8), at_least_hw).shape[:2] == expected
 
 
 def test_each_pixel_of_a_halved_image_is_the_mean_of_four():

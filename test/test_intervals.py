@@ -123,3 +123,13 @@ def test_a_difference_that_comes_in_one_stretch_is_less_sure() -> None:
         for low, high in (difference_interval(before, after) for after in (spread, together))
     ]
     assert widths[1] > 1.5 * widths[0]
+
+
+def test_a_difference_between_independent_answers_has_the_usual_interval() -> None:
+    before, after = np.zeros((2, 400), dtype=bool)
+    before[:20], after[20:80] = True, True  # 20 are lost and 60 gained, which is 0.1 more
+    order = np.random.default_rng(0).permutation(400)
+    deviation = np.sqrt((80 / 400 - 0.1**2) / 400)
+    found = difference_interval(before[order], after[order])
+    np.testing.assert_allclose(found, [0.1 - 1.96 * deviation, 0.1 + 1.96 * deviation], atol=0.01)
+    assert difference_interval(before, before) == (0.0, 0.0)

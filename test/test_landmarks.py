@@ -302,6 +302,15 @@ def test_a_pose_needs_as_many_landmarks_as_the_settings_say(
         assert not by_landmarks(seen_anew(made, HARD[1], belief=False, **too_many))
 
 
+@pytest.mark.parametrize('too_much', [{'min_similarity': 1.0}, {'min_agreement': 0.99}])
+def test_one_image_alone_is_placed_by_landmarks_only_above_both_thresholds(
+    twins: tuple[PlaceMap, OnnxDescriber], too_much: dict[str, float]
+) -> None:
+    _, image = query(2.75)
+    assert by_landmarks(seen_anew(twins, image, belief=False))
+    assert not by_landmarks(seen_anew(twins, image, belief=False, **too_much))
+
+
 def refined(
     made: tuple[PlaceMap, OnnxDescriber],
     image: np.ndarray,
@@ -389,6 +398,31 @@ def test_a_place_is_as_probable_as_its_landmarks_and_its_rival_allow() -> None:
     assert probability(300, 310, 0.002, 300) <= 0.5 < probability(300, 310, 0.002, 200) < best
     for inliers, matches, sigma in ((300, 600, 0.002), (20, 20, 0.002), (300, 310, 0.3)):
         assert probability(inliers, matches, sigma, 0) <= best
+
+
+def test_a_pose_by_landmarks_is_judged_by_its_best_place_and_the_rival_of_that(
+    twins: tuple[PlaceMap, OnnxDescriber],
+) -> None:
+    place_map, describer = twins
+    config = replace(CONFIG, agreement_radius=0.2)
+    localizer = Localizer(describer, place_map, config, cameras=[MountedCamera(IDENTITY, CAMERA)])
+    seen, verifier = localizer.describe(Frame(HARD[1], 0)), Verifier(place_map)
+    places = np.array([3, 4, 3 + len(MAPPED), 4 + len(MAPPED)])
+    poses = np.asarray(place_map.poses)[places]
+    candidates = Candidates(places, np.full(4, 0.9, np.float32), poses)
+    verdict = Verdict(candidates, NoFix(Reason.NOT_SURE), places, observed=np.zeros(OBSERVED))
+    found = verifier.verify(seen, CAMERA, places, config)
+    placed = verifier.place(seen, verdict, localizer.rig, config)
+    assert found is not None and placed is not None and placed.observed is not None
+    best, matches = found.best_inliers, found.best_matches
+    assert 0 < found.rival_inliers < best < min(matches, found.inliers)
+    variance_m2 = np.linalg.norm(placed.fix.covariance[:3, :3], 2)  # in the least sure direction
+    _, odds, sigma, ahead = placed.observed
+    assert odds == pytest.approx(np.log((best + 0.5) / (matches - best + 0.5)))
+    assert sigma == pytest.approx(np.log(np.sqrt(variance_m2) / 0.2))
+    assert ahead == pytest.approx(np.log(best / found.rival_inliers))
+    learned = at_most_known(LANDMARKS['root-sift'], placed.observed)
+    assert placed.fix.probability == pytest.approx(learned)
 
 
 @pytest.mark.parametrize('kind', ['xfeat', 'xfeat-lighterglue'])
@@ -1248,3 +1282,9 @@ def test_features_of_a_large_image_are_where_those_of_the_small_one_are() -> Non
     assert 800 < reach_px[0] < 1000 and 400 < reach_px[1] < 500  # (x, y) of a wide image
     np.testing.assert_array_equal(found.descriptors, expected.descriptors)
     np.testing.assert_allclose(found.points_px, (expected.points_px + 0.5) * 2 - 0.5, atol=1e-3)
+
+
+@pytest.mark.parametrize('size_hw', [(1, 2_000_001), (2_000_001, 1)])
+def test_an_image_of_one_line_of_pixels_shows_nothing(size_hw: tuple[int, int]) -> None:
+    found = SIFT.extract(np.zeros((*size_hw, 3), np.uint8))
+    assert len(found.points_px) == len(found.descriptors) == 0

@@ -37,12 +37,13 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.evaluating.answers import answers_offline
 from vpr_ros.evaluating.calibration import calibrate, calibration_images
+from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.build import append_drive
 from vpr_ros.map_care.build import build_map as build_map_of
 from vpr_ros.map_care.check import damages
 from vpr_ros.map_care.edit import append, keep_places, merge
 from vpr_ros.map_care.facts import facts
-from vpr_ros.map_care.recall import own_places
+from vpr_ros.map_care.recall import map_recall, own_places
 
 COUNT = 20
 
@@ -391,6 +392,16 @@ def test_images_of_a_drive_come_with_their_cells_where_their_pose_is_known(
 
 def test_a_maps_own_places_are_queries_with_cells(folder: Path) -> None:
     np.testing.assert_array_equal(own_places(PlaceMap.open(folder)).images.cells, cell_bits(COUNT))
+
+
+def test_places_that_only_their_cells_tell_apart_are_found_by_them(tmp_path: Path) -> None:
+    alike = np.eye(1, 16, dtype=np.float32).repeat(COUNT, axis=0)
+    poses = straight_drive(COUNT, spacing_m=50.0)
+    place_map = write_map(tmp_path / 'map', alike, poses, cells=cell_bits(COUNT))
+    queries = replace(own_places(place_map), own=False)
+    assert map_recall(queries, place_map, Tolerance(5.0)).at[1] == 1.0
+    without = replace(queries, images=replace(queries.images, cells=None))
+    assert map_recall(without, place_map, Tolerance(5.0)).at[1] == 1 / COUNT
 
 
 # Commands

@@ -26,6 +26,10 @@ from vpr_ros.drives import open_drive
 from vpr_ros.map_care import check as check_module
 from vpr_ros.map_care.build import append_drive, build_map
 from vpr_ros.map_care.check import (
+    Alias,
+    Findings,
+    Gap,
+    PoorImage,
     blank_said,
     check,
     damages,
@@ -37,7 +41,7 @@ from vpr_ros.map_care.check import (
 from vpr_ros.map_care.edit import append
 from vpr_ros.map_care.facts import weaknesses
 from vpr_ros.map_care.page import sound_page
-from vpr_ros.report.page import render
+from vpr_ros.report.page import Gallery, Headline, Table, render
 
 
 def drifting_rows(count: int, *, seed: int = 0) -> Descriptors:
@@ -246,6 +250,43 @@ def test_a_map_without_pictures_says_so_and_is_checked(tmp_path: Path) -> None:
     found = check(place_map, near_m=5, far_m=20)
     assert (found.poor_images, found.unpictured) == ([], 3)
     assert ('poor images', '0; 3 of 3 places have no picture') in weaknesses(place_map, found)
+
+
+@pytest.mark.parametrize(
+    ('gaps', 'shown', 'last'), [(10, 10, '9.0 m'), (13, 10, '... and 3 more')]
+)
+def test_ten_findings_of_a_kind_are_shown_and_the_others_counted(
+    tmp_path: Path, gaps: int, shown: int, last: str
+) -> None:
+    place_map = write_map(tmp_path / 'map', unit_rows(3, 8), straight_drive(3))
+    none = np.empty((0, 2), np.int64)
+    found = Findings(2, 0, [], [Gap(0, 1, float(n), 1.0) for n in range(gaps)], none, [], 1)
+    said = weaknesses(place_map, found)
+    assert ('gaps in the route', f'{gaps}') in said
+    assert ('look-alike places', '0 of 2 compared') in said
+    assert ('poor images', '0; 1 of 2 places has no picture') in said
+    lines = [line for title, line in said if not title]
+    assert sum(' m and 1.0 s from ' in line for line in lines) == shown
+    assert lines[-1].startswith(last)
+
+
+def test_the_page_shows_each_finding_once_and_no_empty_section(tmp_path: Path) -> None:
+    place_map = write_map(tmp_path / 'map', unit_rows(8, 8), straight_drive(8))
+    aliases = [Alias(row, row + 1, 0.9, 0.5, 30.0) for row in range(4)]
+    poor = [*(PoorImage(row, 'dark') for row in range(6)), PoorImage(6, 'unreadable')]
+    found = Findings(5, 4, aliases, [], np.empty((0, 2), np.int64), poor)
+    page = sound_page(place_map, found, [], 'map check')
+    alike, little = (section for section in page.sections if isinstance(section, Gallery))
+    assert not any(isinstance(section, Table) for section in page.sections)
+    shown = [picture.caption.split()[0] for strip in alike.strips for picture in strip.pictures]
+    assert shown == ['0', '1', '1', '2', '2', '3', '3', '4']
+    pictures = [picture for strip in little.strips for picture in strip.pictures]
+    captions = [picture.caption.partition(' at ')[0] for picture in pictures]
+    assert captions == [*(f'dark: {row}' for row in range(6)), 'unreadable: 6']
+    assert [bool(picture.jpeg) for picture in pictures] == [True] * 6 + [False]
+    headline = page.sections[0]
+    assert isinstance(headline, Headline)
+    assert 'of 5 that were compared' in [figure.note for figure in headline.figures]
 
 
 def test_every_damaged_file_is_named(tmp_path: Path) -> None:

@@ -2,22 +2,35 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
-from worlds import straight_drive, unit_rows, write_map, write_posed_folder, write_tiny_model
+from conftest import ROOT
+from worlds import (
+    CELLS,
+    cell_bits,
+    straight_drive,
+    unit_rows,
+    write_map,
+    write_posed_folder,
+    write_tiny_model,
+)
 
 from vpr_ros import build_map, map
+from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.geographic import datum_at, degrees_of
-from vpr_ros.map_care.export import export_csv, export_tum
-from vpr_ros.map_care.facts import table
+from vpr_ros.map_care import export
+from vpr_ros.map_care.export import export_csv, export_images, export_npz, export_tum
+from vpr_ros.map_care.facts import facts, size_on_disk, table
 
 Capture = pytest.CaptureFixture[str]
 
@@ -63,6 +76,41 @@ def test_info_tells_what_is_in_a_map_and_what_was_done_to_it(
     assert 'made by               build_map --model' in said
     assert re.search(r'then +24 places at \S+ by map append', said)
     assert picture.read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_info_tells_what_is_known_of_poses_and_camera(tmp_path: Path, known: bool) -> None:
+    header = MapHeader(
+        model_name='t',
+        model_sha256='a' * 64,
+        descriptor_size=8,
+        has_heading=known,
+        mounting_known=known,
+        datum=Datum(33, 'U', 500_000.0, 5_450_000.0) if known else None,
+    )
+    poses = straight_drive(4, spacing_m=3.0)
+    poses[:, :3] += [[100, 50, 2], [100, 51, 2], [100, 50, 2.5], [100, 54, 2]]
+    with build(tmp_path / 'map', header) as writer:
+        for row, pose in zip(unit_rows(4, 8), poses):
+            writer.add(row, pose, stamp_ns=0, name='', thumbnail=b'')
+    told = dict(facts(PlaceMap.open(tmp_path / 'map')))
+    assert told['extent'] == '9.0 x 4.0 x 0.5 m'
+    assert told['headings'] == ('known' if known else 'not known')
+    assert told['mounting'] == ('known' if known else 'not known, assumed to look forward')
+    assert told['descriptors'] == '8 numbers each'
+    each = (4 * 8 * 4 + 128) // 4  # four rows of eight floats, behind the 128 bytes of their form
+    assert f'(descriptors {each}, ' in told['a place']
+    datum = 'UTM zone 33U, 500000.0 east, 5450000.0 north'
+    assert told.get('datum') == (datum if known else None)
+
+
+def test_the_size_of_a_map_names_its_three_largest_files(tmp_path: Path) -> None:
+    place_map = write_map(tmp_path / 'map', unit_rows(40, 4096), straight_drive(40))
+    files = [path for path in (tmp_path / 'map').rglob('*') if path.is_file()]
+    files.sort(key=lambda path: -path.stat().st_size)
+    total = sum(path.stat().st_size for path in files)
+    shares = ', '.join(f'{path.name} {path.stat().st_size / 1e6:.1f}' for path in files[:3])
+    assert size_on_disk(place_map.header, place_map.folder) == f'{total / 1e6:.1f} MB ({shares})'
 
 
 def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys: Capture) -> None:
@@ -192,8 +240,12 @@ def test_pruning_that_would_cost_recall_is_refused_or_only_measured(
     assert map.main(['prune', str(mapped), *coarse]) == 1
     said = capsys.readouterr().out
     assert '12 places, 6 of them redundant' in said and 'nothing written' in said
-    assert map.main(['prune', str(mapped), *coarse, '--dry-run']) == 0
-    assert len(PlaceMap.open(mapped)) == 12
+    for allowed in ('0', '1'):
+        assert (
+            map.main(['prune', str(mapped), *coarse, '--dry-run', '--max-recall-drop', allowed])
+            == 0
+        )
+        assert len(PlaceMap.open(mapped)) == 12
     assert map.main(['prune', str(mapped), *coarse, '--max-recall-drop', '1']) == 0
     assert len(PlaceMap.open(mapped)) == 6
 
@@ -223,7 +275,10 @@ def test_every_form_is_written_under_a_name_that_is_no_text(mapped: Path, tmp_pa
         assert path.stat().st_size > 0
 
 
-def test_exported_poses_are_the_maps(mapped: Path, tmp_path: Path) -> None:
+def test_exported_poses_are_the_maps(
+    mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, '_ADDED_AT_ONCE', 5)  # so that the index is made in pieces
     files = {name: tmp_path / name for name in ('tum', 'csv', 'npz', 'faiss')}
     options = [word for name, path in files.items() for word in (f'--{name}', str(path))]
     assert map.main(['export', str(mapped), *options]) == 0
@@ -237,6 +292,7 @@ def test_exported_poses_are_the_maps(mapped: Path, tmp_path: Path) -> None:
     arrays = np.load(files['npz'], allow_pickle=False)
     np.testing.assert_array_equal(arrays['descriptors'], place_map.blocks[0])
     np.testing.assert_array_equal(arrays['poses'], place_map.poses)
+    np.testing.assert_array_equal(arrays['stamps_ns'], place_map.stamps_ns)
     assert arrays['names'].tolist() == place_map.names
     index = faiss.read_index(str(files['faiss']))
     queries = unit_rows(5, place_map.header.descriptor_size)
@@ -245,18 +301,53 @@ def test_exported_poses_are_the_maps(mapped: Path, tmp_path: Path) -> None:
     )
 
 
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+from vpr_ros import map
+sys.exit(map.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize('form', ['tum', 'csv', 'npz', 'faiss'])
+def test_an_export_that_does_not_fit_on_the_disk_leaves_the_old_file(
+    tmp_path: Path, form: str
+) -> None:
+    write_map(tmp_path / 'map', unit_rows(30, 16), straight_drive(30))
+    target = tmp_path / 'out' / form
+    target.parent.mkdir()
+    target.write_text('old')
+    words = ['export', str(tmp_path / 'map'), f'--{form}', str(target)]
+    command = [sys.executable, '-c', LIMITED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == f'error: {target}: cannot be written (File too large)\n'
+    assert target.read_text() == 'old' and len(list(target.parent.iterdir())) == 1
+
+
 def test_exported_stamps_keep_nanoseconds(tmp_path: Path) -> None:
-    stamps_ns = np.array([10**9 + 50, 5])  # lines of TUM go by time, rows of a table do not
+    # Lines of TUM go by time, rows of a table do not. The last is before the start of the clock.
+    stamps_ns = np.array([10**9 + 50, 5, -1_500_000_000])
     place_map = write_map(
-        tmp_path / 'map', unit_rows(2, 8), straight_drive(2), stamps_ns=stamps_ns
+        tmp_path / 'map', unit_rows(3, 8), straight_drive(3), stamps_ns=stamps_ns
     )
     export_tum(place_map, tmp_path / 'poses.tum')
     lines = [line.split() for line in (tmp_path / 'poses.tum').read_text().splitlines()]
-    assert [line[0] for line in lines] == ['0.000000005', '1.000000050']
-    assert [float(line[1]) for line in lines] == [1.0, 0.0]
+    assert [line[0] for line in lines] == ['-1.500000000', '0.000000005', '1.000000050']
+    assert [float(line[1]) for line in lines] == [2.0, 1.0, 0.0]
     export_csv(place_map, tmp_path / 'poses.csv')
     rows = [line.split(',') for line in (tmp_path / 'poses.csv').read_text().splitlines()[1:]]
-    assert [row[1] for row in rows] == ['1.000000050', '0.000000005']
+    assert [row[1] for row in rows] == ['1.000000050', '0.000000005', '-1.500000000']
+
+
+def test_exported_cells_are_the_maps(tmp_path: Path) -> None:
+    bits = cell_bits(3)
+    place_map = write_map(tmp_path / 'map', unit_rows(3, 8), straight_drive(3), cells=bits)
+    export_npz(place_map, tmp_path / 'map.npz')
+    rows, columns, numbers = CELLS
+    with np.load(tmp_path / 'map.npz', allow_pickle=False) as arrays:
+        cells = arrays['cells']
+    np.testing.assert_array_equal(cells, bits.reshape(3, rows, columns, numbers // 8))
 
 
 def test_exported_thumbnails_are_a_drive_again(world: Path, mapped: Path, tmp_path: Path) -> None:
@@ -273,9 +364,39 @@ def test_exported_thumbnails_are_a_drive_again(world: Path, mapped: Path, tmp_pa
     assert (np.sum(rows * place_map.blocks[0], axis=1) > 0.99).all()
 
 
+@pytest.mark.parametrize('known', [True, False])
+def test_exported_thumbnails_keep_the_mounting_of_the_camera(tmp_path: Path, known: bool) -> None:
+    mounting = (0.3, -0.1, 1.2, 0.5, -0.5, 0.5, -0.5)
+    header = MapHeader(
+        model_name='t',
+        model_sha256='a' * 64,
+        descriptor_size=8,
+        base_T_camera=mounting,
+        mounting_known=known,
+    )
+    with build(tmp_path / 'map', header) as writer:
+        picture = encode_jpeg(np.zeros((8, 8, 3), np.uint8))
+        pose = straight_drive(1)[0]
+        writer.add(unit_rows(1, 8)[0], pose, stamp_ns=0, name='', thumbnail=picture)
+    export_images(PlaceMap.open(tmp_path / 'map'), tmp_path / 'folder')
+    drive = open_drive(tmp_path / 'folder')
+    assert drive.mounting_known == known
+    assert np.allclose(drive.base_T_camera, mounting) == known
+
+
+def test_a_map_without_headings_is_not_exported_as_a_drive_that_has_some(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    write_map(tmp_path / 'map', unit_rows(2, 8), straight_drive(2), has_heading=False)
+    assert map.main(['export', str(tmp_path / 'map'), '--images', str(tmp_path / 'folder')]) == 2
+    assert 'has no headings' in capsys.readouterr().err
+    assert not (tmp_path / 'folder').exists()
+
+
 def test_a_geographic_map_is_exported_in_degrees(tmp_path: Path) -> None:
     datum = datum_at(49.2, 16.6)
     poses = straight_drive(3, spacing_m=100.0)
+    poses[:, 1] = 30.0 * np.arange(3)
     header = MapHeader(model_name='t', model_sha256='a' * 64, descriptor_size=8, datum=datum)
     with build(tmp_path / 'map', header) as writer:
         for row, pose in enumerate(poses):
@@ -286,7 +407,9 @@ def test_a_geographic_map_is_exported_in_degrees(tmp_path: Path) -> None:
     points = np.array([feature['geometry']['coordinates'] for feature in found['features']])
     np.testing.assert_allclose(points[0], [16.6, 49.2], atol=1e-6)  # longitude first
     zone, letter = datum.utm_zone, datum.utm_letter
-    expected = [degrees_of(datum.east_m + x, datum.north_m, zone, letter) for x in poses[:, 0]]
+    expected = [
+        degrees_of(datum.east_m + x, datum.north_m + y, zone, letter) for x, y in poses[:, :2]
+    ]
     np.testing.assert_allclose(points[:, ::-1], expected, atol=1e-9)
     assert found['features'][1]['properties'] == {
         'place': 1,

@@ -18,6 +18,7 @@ import yaml
 from waiting import until_begun
 from worlds import straight_drive, unit_rows, write_map
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.geometry import FORWARD_CAMERA, angle_between, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
@@ -325,6 +326,22 @@ def test_a_map_whose_camera_is_mounted_in_another_way_is_named(
     notes = merge([PlaceMap.open(folder), PlaceMap.open(tmp_path / 'other')], tmp_path / 'all')
     said = f'{tmp_path / "other"}: its camera is mounted in another way'
     assert [note.startswith(said) for note in notes] == [True] * is_told
+
+
+@pytest.mark.parametrize(('focal_px', 'is_told'), [(400.0, False), (300.0, True)])
+def test_a_map_whose_camera_has_another_lens_is_named(
+    tmp_path: Path, folder: Path, focal_px: float, is_told: bool
+) -> None:
+    for name, focal in (('first', 400.0), ('other', focal_px)):
+        camera = Camera(640, 480, (focal, 0, 319.5, 0, focal, 239.5, 0, 0, 1))
+        held = {'camera': camera, 'landmark_features': 'root-sift', 'files': None}
+        with build(tmp_path / name, replace(read_header(folder), **held)) as writer:
+            writer.add(unit_rows(1, 16, 3)[0], straight_drive(1)[0], stamp_ns=0, name=name)
+    maps = [PlaceMap.open(tmp_path / name) for name in ('first', 'other')]
+    notes = merge(maps, tmp_path / 'all')
+    said = f'{tmp_path / "other"}: its camera has another lens'
+    assert [note.startswith(said) for note in notes] == [True] * is_told
+    assert read_header(tmp_path / 'all').camera == maps[0].header.camera
 
 
 def test_kept_places_are_all_that_is_left(tmp_path: Path, folder: Path) -> None:

@@ -120,6 +120,25 @@ def test_a_place_is_kept_from_finding_itself_as_the_plain_loop_says(small: Place
     assert expected[0] == [0]
 
 
+def test_places_of_one_moment_are_themselves_only_with_all_their_numbers(tmp_path: Path) -> None:
+    rows, at_once = np.eye(3, 8, dtype=np.float32), np.zeros(3, np.int64)
+    place_map = write_map(tmp_path / 'map', rows, straight_drive(3), stamps_ns=at_once)
+    found = _themselves(own_places(place_map).images, place_map)
+    assert [each.tolist() for each in found] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ('radius_m', 'similarity', 'kept'), [(2.0, 1.0, 1), (1.9, 1.0, 0), (2.0, 1.1, 0)]
+)
+def test_a_place_stands_for_another_up_to_the_limits_themselves(
+    tmp_path: Path, radius_m: float, similarity: float, kept: int
+) -> None:
+    alike = np.eye(1, 8, dtype=np.float32).repeat(2, axis=0)
+    place_map = write_map(tmp_path / 'map', alike, straight_drive(2, spacing_m=2.0))
+    found = standing_for(place_map, Redundancy(radius_m=radius_m, similarity=similarity))
+    assert found.tolist() == [kept, 1]
+
+
 def peak_bytes(work: Callable[[], object]) -> int:
     tracemalloc.start()
     work()

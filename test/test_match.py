@@ -8,14 +8,15 @@ import pytest
 from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import UNRELATED
+from vpr_ros.core.localizing.confidence import COMPARED, SHIPPED, UNRELATED, as_dict, observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
-from vpr_ros.core.localizing.outcome import NoFix, Reason
+from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.mapping.background import WholeBackground
 from vpr_ros.core.mapping.grid import place_grid
+from vpr_ros.core.mapping.header import write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 
 COUNT, TRUE, LIKE = 40, 7, 30
@@ -93,6 +94,46 @@ def test_the_belief_listens_to_matches(place_map: PlaceMap) -> None:
     weight = dict(zip(found.candidates.place_index, found.candidates.weight, strict=True))
     before = dict(zip(without.candidates.place_index, without.candidates.weight, strict=True))
     assert weight[TRUE] / weight[LIKE] > 2 * before[TRUE] / before[LIKE]
+
+
+def test_a_pose_along_a_drive_is_drawn_to_the_place_whose_cells_match_best(tmp_path: Path) -> None:
+    """By odometry the robot is between places 20 and 21, which only their cells tell apart."""
+    rows, bits = unit_rows(COUNT, 64), cell_bits(COUNT)
+    rows[20], bits[20, :9] = rows[21], bits[21, :9]
+    drive = localizer(
+        write_map(tmp_path / 'near', rows, straight_drive(COUNT), cells=bits),
+        max_false_fix_rate=0.1,
+    )
+    for second, place in enumerate(range(10, 20)):
+        drive.locate(Query(rows[place], second * SECOND, cells=bits[place], travelled_m=1.0))
+    found = drive.locate(Query(rows[21], 10 * SECOND, cells=bits[21], travelled_m=1.5))
+    assert isinstance(found.outcome, Fix)
+    assert found.outcome.pose[0] == pytest.approx(21, abs=0.1)  # by the belief alone 20.7
+
+
+def test_on_a_drive_of_weak_matches_one_that_stands_out_little_counts_more(
+    place_map: PlaceMap,
+) -> None:
+    write_calibration(place_map.folder, as_dict(replace(SHIPPED, usual=(0.8, 1.6))))
+    cells = np.concatenate([place_map.cells(TRUE)[:1], cell_bits(1, seed=3)[0, 1:]])
+    asked = replace(query(place_map), cells=cells)
+    ratio = {}
+    for light in ('day', 'night'):
+        drive = localizer(PlaceMap.open(place_map.folder))
+        assert drive._drive is not None
+        if light == 'night':
+            dim = observe(0.99, 0.6, 1.1, 0.2)
+            dim[COMPARED] = 0.6, 0.8  # of right places, half as much as usual
+            for _ in range(300):
+                drive._drive._usual_of(asked).take(dim, is_fix=True, counts=1.0)
+        located = drive.locate(asked)
+        similar, found = located.similar, located.candidates
+        assert similar.match is not None and found.weight is not None
+        match = dict(zip(similar.place_index.tolist(), similar.match.tolist(), strict=True))
+        assert match[LIKE] < np.median(similar.match) < match[TRUE]
+        weight = dict(zip(found.place_index.tolist(), found.weight.tolist(), strict=True))
+        ratio[light] = weight[TRUE] / weight[LIKE]
+    assert ratio['night'] > 2 * ratio['day']
 
 
 def test_an_image_that_looks_like_elsewhere_is_refused_for_that(place_map: PlaceMap) -> None:

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from conftest import ROOT
 from worlds import write_posed_folder, write_tiny_model
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
+from vpr_ros.core.describing.precision import Accepted, Precision
 from vpr_ros.core.errors import ImageError, ModelError
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.prefetch import described
@@ -110,8 +112,17 @@ def test_onnxruntime_reports_nothing_and_leaves_no_number_of_this_machine(
         ({'provenance': [1]}, 'provenance is'),
         ({'calibration': 'good'}, "calibration is 'good', expected a mapping or null"),
         ({'weaknesses': 'slow'}, "weaknesses is 'slow', expected a list of sentences"),
+        ({'cells': 'many'}, r"cells is 'many', expected \[rows, columns, numbers\]"),
+        ({'cells': [4, 4]}, r'cells is \[4, 4\], expected'),
+        ({'cells': [4, 4, 12]}, r'cells is \[4, 4, 12\], .* the numbers a multiple of 8'),
+        ({'cells': [0, 4, 8]}, r'cells is \[0, 4, 8\], .* each from 1 to 1024'),
+        ({'cells': [4, 1025, 8]}, r'cells is \[4, 1025, 8\], .* each from 1 to 1024'),
+        ({'cells': [4, True, 8]}, r'cells is \[4, True, 8\], expected'),
         ({'precisions': {'int8': ACCEPTED | {'latency_ms': '5'}}}, 'precisions: int8: expected'),
         ({'precisions': {'int8': ACCEPTED | {'threads': None}}}, 'precisions: int8: expected'),
+        ({'precisions': {'int8': ACCEPTED | {'size_bytes': 1.5}}}, 'precisions: int8: expected'),
+        ({'precisions': {'int8': ACCEPTED | {'sha256': 5}}}, 'precisions: int8: expected'),
+        ({'precisions': {'int8': ACCEPTED | {'made': 'x'}}}, 'precisions: int8: expected'),
         ({'precisions': {'int8': ACCEPTED | {'recall_at_1': 'x'}}}, 'precisions: int8: expected'),
     ],
 )
@@ -119,6 +130,32 @@ def test_a_card_that_makes_no_sense_is_refused(
     model: Model, changes: dict[str, object], said: str
 ) -> None:
     change_card(model, **changes)
+    with pytest.raises(ModelError, match=said):
+        Model.open(model.folder)
+
+
+def test_what_a_later_program_says_in_a_card_is_passed_over(model: Model) -> None:
+    change_card(
+        model, colour='red', precisions={'int8': ACCEPTED | {'latency_ms': 0.5, 'energy_j': 0.1}}
+    )
+    found = Model.open(model.folder, precision='fp32')
+    assert found.card.name == 'tiny' and found.card.precisions['int8'].latency_ms == 0.5
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('[]', 'card.json: format version None, this program reads 1'),
+        (
+            '{"format_version": 1, "name": "x", "image_height": 8}',
+            'lacks descriptor_size, image_w',
+        ),
+        ('{"format_version": 1', 'card.json: not valid JSON'),
+        ('', 'card.json: not valid JSON'),
+    ],
+)
+def test_a_card_that_is_none_is_refused(model: Model, text: str, said: str) -> None:
+    (model.folder / 'card.json').write_text(text)
     with pytest.raises(ModelError, match=said):
         Model.open(model.folder)
 
@@ -158,6 +195,39 @@ def test_garbage_instead_of_a_graph_is_refused(tmp_path: Path) -> None:
         OnnxDescriber(model)
 
 
+@pytest.mark.parametrize(
+    ('nodes', 'said'),
+    [
+        ([('Concat', ['was', 'was'], {'axis': 0})], 'gives 2 rows for one image, expected one'),
+        (
+            [
+                ('ReduceMax', ['was'], {'keepdims': 0}),
+                ('Cast', ['ReduceMax'], {'to': onnx.TensorProto.INT64}),
+                ('Add', ['Cast', 'far'], {}),
+                ('Gather', ['was', 'Add'], {'axis': 1}),
+            ],
+            'onnxruntime fails on an image .* out of data bounds',
+        ),
+    ],
+    ids=['rows', 'failure'],
+)
+def test_a_graph_that_fails_while_it_runs_is_named(
+    model: Model, nodes: list[tuple[str, list[str], dict[str, int]]], said: str
+) -> None:
+    made = onnx.load(model.graph)
+    (end,) = (node for node in made.graph.node if 'descriptors' in node.output)
+    end.output[0] = 'was'
+    far = onnx.numpy_helper.from_array(np.full(192, 10**6), 'far')
+    made.graph.initializer.append(far)
+    made.graph.node.extend(
+        onnx.helper.make_node(kind, read, [kind], **options) for kind, read, options in nodes
+    )
+    made.graph.node[-1].output[0] = 'descriptors'
+    changed = write_model(model.folder, made.SerializeToString(), model.card)
+    with pytest.raises(ModelError, match=rf'model\.onnx: {said}'):
+        OnnxDescriber(changed).describe([np.full((64, 64, 3), 90, np.uint8)])
+
+
 def test_replacing_a_model_leaves_no_litter(model: Model) -> None:
     before = model.card.sha256
     again = write_tiny_model(model.folder, grid=4)
@@ -183,7 +253,14 @@ def test_a_folder_that_is_no_model_is_not_replaced(tmp_path: Path) -> None:
     [
         ({'name': 5}, 'name is 5, expected text'),
         ({'provenance': {'data': {1, 2}}}, 'not JSON serializable'),
+        ({'format_version': 2}, 'format version 2, this program reads 1'),
+        ({'weaknesses': ('slow ' * 250_000,)}, 'larger than 1.0 MB'),
+        (
+            {'precisions': {'int8': Accepted(**ACCEPTED | {'latency_ms': 0.0})}},
+            'int8: expected .* latency_ms above 0',
+        ),
     ],
+    ids=['name', 'provenance', 'version', 'size', 'latency'],
 )
 def test_a_card_that_could_not_be_read_again_is_not_written(
     model: Model, change: dict[str, object], said: str
@@ -192,6 +269,28 @@ def test_a_card_that_could_not_be_read_again_is_not_written(
     with pytest.raises(ModelError, match=said):
         write_model(model.folder, model.graph.read_bytes(), replace(model.card, **change))
     assert (model.folder / 'card.json').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('precisions', 'said'),
+    [
+        ({}, 'was not written, because its card has no int8'),
+        ({'int8': Accepted(**ACCEPTED)}, r'model\.int8\.onnx: sha256 .* the card says x'),
+    ],
+)
+def test_a_graph_that_the_card_has_not_accepted_is_not_written(
+    model: Model, precisions: dict[Precision, Accepted], said: str
+) -> None:
+    graph = model.graph.read_bytes()
+    with pytest.raises(ModelError, match=said):
+        write_model(
+            model.folder,
+            graph,
+            replace(model.card, precisions=precisions),
+            smaller={'int8': graph},
+        )
+    assert not (model.folder / 'model.int8.onnx').exists()
+    assert Model.open(model.folder).card == model.card
 
 
 def test_a_model_that_cannot_be_written_is_named() -> None:

@@ -9,7 +9,8 @@ import pytest
 from session_world import image_at, session_on, street, texts
 from worlds import picture, write_posed_folder, write_tiny_model
 
-from vpr_ros import build_map
+from vpr_ros import build_map, evaluate_bag
+from vpr_ros import map as map_command
 from vpr_ros.core.camera import (
     Camera,
     camera_calibration,
@@ -17,8 +18,17 @@ from vpr_ros.core.camera import (
     field_of_view_deg,
     read_camera_info,
 )
+from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.model import Model
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.localizing.rig import MountedCamera
+from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.types import Frame
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.posed_images import posed_images
+from vpr_ros.evaluating.answers import answers_offline
 from vpr_ros.session.events import CameraInfoCame
 
 SENSOR = [480.0, 0, 320, 0, 480, 240, 0, 0, 1]
@@ -220,3 +230,81 @@ def test_the_node_says_why_landmarks_are_not_used(tmp_path: Path, monkeypatch) -
     said = texts(session.handle(image_at(3, 100)))  # 16x16 pixels
     assert 'the calibration is for 160x120; landmarks are not used' in said
     assert 'landmarks' not in texts(session.handle(image_at(4, 101)))
+
+
+def test_the_session_says_once_that_no_calibration_comes(tmp_path: Path, monkeypatch) -> None:
+    place_map = street(tmp_path / 'map')
+    sessions = {calibrated: session_on(place_map) for calibrated in (False, True)}
+    monkeypatch.setattr(type(place_map), 'has_landmarks', True)
+    unset = CameraInfoCame('/cam', read_camera_info(camera_info([0.0] * 9), rectified=False))
+    sessions[True].handle(unset)  # and says itself what is wrong
+    for calibrated, session in sessions.items():
+        said = [texts(session.handle(image_at(3, 100 + second))) for second in range(8)]
+        missing = ['camera 1: no camera_info came in 5 s' in text for text in said]
+        assert missing == [second == 5 and not calibrated for second in range(8)]
+
+
+def test_a_drive_with_another_lens_is_described_in_its_maps_view(tmp_path: Path, capsys) -> None:
+    model = str(write_tiny_model(tmp_path / 'model', cells=True).folder)
+    wide = [60.0, 0, 80, 0, 60, 60, 0, 0, 1]
+    mapped, other = (
+        str(drive(tmp_path / name, [camera_info(matrix)]))
+        for name, matrix in (('mapped', GOOD), ('other', wide))
+    )
+    folder = str(tmp_path / 'map')
+    assert build_map.main(['--bag', mapped, '--model', model, '--output', folder]) == 0
+    asked = ['--bag', other, '--map', folder, '--model', model, '--radius', '1']
+    place_map, describer = PlaceMap.open(folder), OnnxDescriber(Model.open(model))
+    camera = MountedCamera(calibration=open_drive(other).camera)
+    localizer = Localizer(describer, place_map, cameras=[camera])
+    queries = [
+        localizer.describe(Frame(frame.load(), frame.stamp_ns))
+        for frame in open_drive(other).frames()
+    ]
+    assert all(query.seen_by is not None for query in queries)
+    capsys.readouterr()
+    assert evaluate_bag.main(asked) == 0
+    said = capsys.readouterr()
+    assert "its images are given that one's view, of which they show 100%" in said.out + said.err
+    assert evaluate_bag.main([*asked, '--set', 'virtual_camera=false']) == 0
+    said = capsys.readouterr()
+    assert 'another lens' not in said.out + said.err
+    found = posed_images(
+        open_drive(other), describer, max_pose_gap_s=1.0, like=place_map.header.camera
+    )
+    assert found.descriptors.tolist() == [query.descriptor.tolist() for query in queries]
+    asked = ['--bag', other, '--model', model]
+    assert map_command.main(['prune', folder, '--dry-run', *asked]) == 0
+    said = capsys.readouterr()
+    assert "given that one's view" in said.out + said.err
+    assert map_command.main(['append', folder, *asked]) == 0
+    said = capsys.readouterr()
+    assert "given the view of the map's camera, which has another lens" in said.out + said.err
+
+
+def test_the_node_learns_the_lens_of_a_drive_that_is_evaluated_live(tmp_path: Path) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from vpr_ros.evaluating.live import run_live
+
+    model = write_tiny_model(tmp_path / 'model', cells=True)
+    wide = [60.0, 0, 80, 0, 60, 60, 0, 0, 1]
+    mapped, other = (
+        drive(tmp_path / name, [camera_info(matrix)])
+        for name, matrix in (('mapped', GOOD), ('other', wide))
+    )
+    folder = str(tmp_path / 'map')
+    words = ['--bag', str(mapped), '--model', str(model.folder), '--output', folder]
+    assert build_map.main(words) == 0
+    place_map, recorded = PlaceMap.open(folder, model=model), open_drive(other)
+    camera = MountedCamera(calibration=recorded.camera)
+    offline = {}
+    for virtual in (True, False):
+        config = LocalizerConfig(belief=False, virtual_camera=virtual)
+        localizer = Localizer(OnnxDescriber(model), place_map, config, cameras=[camera])
+        found = [answer.candidates for answer in answers_offline(recorded.frames(), localizer)]
+        offline[virtual] = found[1:]  # the first image came before its calibration
+    parameters = {'map': folder, 'model': str(model.folder), 'belief': False}
+    live = run_live(other, None, parameters, every_image=True)
+    nodes = [answer.candidates for answer in live.answers][1:]
+    np.testing.assert_allclose(nodes, offline[True], atol=1e-9)
+    assert not np.allclose(nodes, offline[False])

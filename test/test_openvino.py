@@ -15,6 +15,7 @@ import pytest
 from real_backends import import_apart
 from worlds import picture, write_tiny_model
 
+from vpr_ros.core import describing
 from vpr_ros.core.describing import parity
 from vpr_ros.core.describing.backend import open_describer
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -130,3 +131,21 @@ def choose_with_an_openvino_that_describes_otherwise(tmp_path: Path) -> None:
         chosen = open_describer(model, backend=backend, cache=tmp_path)
         assert chosen.name.startswith('onnxruntime ') and chosen.is_failure
         assert 'between descriptors of OpenVINO' in chosen.reason
+
+
+def test_an_openvino_that_fails_on_an_image_leaves_onnxruntime_at_work(
+    openvino: None, tmp_path: Path
+) -> None:
+    apart(choose_with_an_openvino_that_fails, tmp_path)
+
+
+class FailingRequest:
+    def infer(self, inputs: object) -> None:
+        raise RuntimeError('out of memory')
+
+
+def choose_with_an_openvino_that_fails(tmp_path: Path) -> None:
+    describing.openvino.compiled_request = lambda *given: FailingRequest()
+    chosen = open_describer(write_tiny_model(tmp_path / 'tiny'), cache=tmp_path)
+    assert chosen.name.startswith('onnxruntime ') and chosen.is_failure
+    assert 'model.onnx: OpenVINO fails on an image (out of memory)' in chosen.reason

@@ -12,7 +12,7 @@ from vpr_ros.cli.command import Parser, command
 from vpr_ros.cli.options import between, count, not_negative, positive
 
 ABOVE_0, FROM_0 = 'a number above 0', 'a number of at least 0'
-WHOLE = 'a whole number of at least 0'
+THREADS = 'a whole number from 0 to 256'
 
 # What each command needs besides the option; nothing of it is opened.
 NEEDED = {
@@ -36,7 +36,7 @@ EXPECTED = {
     '--far': (ABOVE_0, ['-20', 'nan']),
     '--spacing': (ABOVE_0, ['0', 'nan']),
     '--max-pose-gap': (FROM_0, ['-5', 'nan', 'inf']),
-    '--threads': (WHOLE, ['-1', '1.5', 'nan', 'inf', 'all']),
+    '--threads': (THREADS, ['-1', '257', '1.5', 'nan', 'inf', 'all']),
 }
 HAVE = {
     '--radius': ['build_engine', 'calibrate', 'evaluate_bag', 'map prune', 'map merge'],

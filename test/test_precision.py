@@ -11,7 +11,12 @@ from worlds import picture, straight_drive, write_map, write_tiny_model
 from vpr_ros.core.describing import model as model_module
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, file_sha256, write_model
-from vpr_ros.core.describing.precision import Accepted, choose
+from vpr_ros.core.describing.precision import (
+    Accepted,
+    choose,
+    multiplies_bytes_fast,
+    processor_name,
+)
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.mapping.place_map import PlaceMap
 
@@ -45,9 +50,35 @@ def test_auto_takes_the_fastest_that_was_accepted() -> None:
     where = Path('model')
     assert choose(records, 'auto', source=where, fast_bytes=True) == 'int8'
     assert choose(records, 'auto', source=where, fast_bytes=False) == 'fp32'
+    faster = records | {'fp16': accepted(8)}
+    assert choose(faster, 'auto', source=where, fast_bytes=False) == 'fp16'
     slow = records | {'int8': accepted(20)}
     assert choose(slow, 'auto', source=where, fast_bytes=True) == 'fp32'
     assert choose({}, 'auto', source=where, fast_bytes=True) == 'fp32'
+
+
+@pytest.mark.parametrize(
+    ('said', 'is_fast', 'name'),
+    [
+        ('model name\t: Epyc 9\nflags\t\t: fpu avx2 avx512_vnni\n', True, 'Epyc 9'),
+        ('model name\t: Core i3\nflags\t\t: fpu avx2 avx512f\n', False, 'Core i3'),
+        ('Features\t: fp asimd asimddp\nCPU part\t: 0xd0b\n', True, ''),
+        ('model name\t: \xe9\xff avx_vnni2\n', False, '\xe9\xff avx_vnni2'),
+        (None, False, ''),
+    ],
+)
+def test_what_a_processor_can_do_is_read_from_the_system(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, is_fast: bool, name: str
+) -> None:
+    def read_text(path: Path, **options: object) -> str:
+        assert path == Path('/proc/cpuinfo')
+        if said is None:
+            raise FileNotFoundError
+        return said
+
+    monkeypatch.setattr(Path, 'read_text', read_text)
+    assert multiplies_bytes_fast.__wrapped__() is is_fast
+    assert processor_name.__wrapped__() == name
 
 
 def test_a_wanted_graph_runs_also_where_it_is_slow() -> None:

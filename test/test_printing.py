@@ -182,6 +182,30 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     assert cache.cache_folder('vpr_ros') == Path('/caches/vpr_ros')
 
 
+def test_files_are_known_again_by_their_paths_sizes_and_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [Path('a'), Path('b')]
+    for file in files:
+        file.write_bytes(b'first')
+        os.utime(file, ns=(0, 10**18))
+    known = cache.files_digest(files)
+    assert cache.files_digest([tmp_path / 'a', tmp_path / 'b']) == known
+    os.utime('b', ns=(0, 10**18 + 1))
+    assert cache.files_digest(files) != known
+    Path('b').write_bytes(b'longer')
+    os.utime('b', ns=(0, 10**18))
+    assert cache.files_digest(files) != known
+    Path('b').write_bytes(b'other')  # of the same size and time, which is all that is looked at
+    os.utime('b', ns=(0, 10**18))
+    assert cache.files_digest(files) == known
+    Path('b').rename('c')
+    assert cache.files_digest([Path('a'), Path('c')]) != known
+    with pytest.raises(FileNotFoundError):
+        cache.files_digest(files)
+
+
 def test_the_words_of_a_map_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
     folder = tmp_path / 'map'
     shutil.copytree(GOLDEN, folder)

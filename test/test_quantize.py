@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from convolutions import SIZE, write_convolutional_model
-from worlds import picture, write_recall_set
+from worlds import picture, write_recall_set, write_tiny_model
 
 onnx = pytest.importorskip('onnx', reason='needs onnx: make setup-training')
 from onnx import TensorProto, numpy_helper
@@ -146,6 +146,14 @@ def test_the_layer_that_8_bits_hurt_comes_first(images: list[np.ndarray], tmp_pa
     weak = write_convolutional_model(tmp_path / 'weak', weak_layer=True)
     calibrated = calibrate(weak.graph.read_bytes(), images)
     assert most_sensitive(calibrated)[0] == 'b'
+
+
+def test_a_graph_without_layers_to_quantize_is_refused(
+    images: list[np.ndarray], tmp_path: Path
+) -> None:
+    tiny = write_tiny_model(tmp_path / 'tiny')
+    with pytest.raises(TrainingError, match='no layers with weights, so int8 would change'):
+        calibrate(tiny.graph.read_bytes(), images)
 
 
 def test_fp16_keeps_the_types_of_input_and_output(

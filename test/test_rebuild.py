@@ -1,7 +1,7 @@
 """A network made from a model folder computes what the folder's graph computes, and can learn."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import pytest
 from conftest import ROOT
 
 torch = pytest.importorskip('torch', reason='needs torch: make setup-training')
-from vpr_ros.core.describing.model import ModelCard, read_card, write_model
+from vpr_ros.core.describing.model import Model, ModelCard, read_card, write_model
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.model_folder import export
 from vpr_training.exporting.network_from_graph import load_model
 from vpr_training.exporting.onnx_graph import images_for_parity
+from vpr_training.exporting.shorter_descriptors import shortened
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 
 AGGREGATORS = {
@@ -122,6 +123,18 @@ def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
     card.write_text(json.dumps({**said, 'provenance': {}}))
     with pytest.raises(TrainingError, match='does not say how the network is built'):
         load_model(tmp_path / 'model')
+
+
+def test_a_model_with_shortened_descriptors_is_refused(tmp_path: Path) -> None:
+    published(tmp_path / 'model', small(aggregator='gem'))
+    model = Model.open(tmp_path / 'model')
+    size = model.card.descriptor_size
+    graph = shortened(
+        model.graph.read_bytes(), np.zeros(size, np.float32), np.eye(size, 8, dtype=np.float32)
+    )
+    write_model(tmp_path / 'short', graph, replace(model.card, descriptor_size=8))
+    with pytest.raises(TrainingError, match=rf'have 8 numbers, those of the network {size}; a'):
+        load_model(tmp_path / 'short')
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:

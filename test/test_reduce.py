@@ -1,5 +1,6 @@
 """Shorter descriptors: the graph computes the formula; too few images are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,22 @@ def test_the_shortened_graph_projects_as_the_formula_says(tmp_path: Path) -> Non
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
+def test_a_shortened_model_can_be_shortened_again(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny')
+    rng = np.random.default_rng(0)
+    graph = model.graph.read_bytes()
+    rows = OnnxDescriber(model).describe([picture(number) for number in range(3)])
+    for size in (16, 8, 4):
+        mean = rng.normal(size=rows.shape[1]).astype(np.float32) / 99
+        projection = rng.normal(size=(rows.shape[1], size)).astype(np.float32)
+        graph = shortened(graph, mean, projection)
+        rows = (rows - mean) @ projection
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    short = write_model(tmp_path / 'short', graph, replace(model.card, descriptor_size=4))
+    found = OnnxDescriber(short).describe([picture(number) for number in range(3)])
+    np.testing.assert_allclose(found, rows, atol=1e-4)
+
+
 @pytest.mark.parametrize('size', [40, 192, 500])
 def test_too_few_images_or_numbers_are_refused(tmp_path: Path, size: int) -> None:
     describer = OnnxDescriber(write_tiny_model(tmp_path / 'tiny'))
@@ -43,12 +60,25 @@ def test_too_few_images_or_numbers_are_refused(tmp_path: Path, size: int) -> Non
         descriptors_of(describer, [drive], size)
 
 
-def test_the_command_writes_a_model_of_its_own(tmp_path: Path) -> None:
+def test_images_that_are_the_same_again_and_again_are_refused(tmp_path: Path) -> None:
+    describer = OnnxDescriber(write_tiny_model(tmp_path / 'tiny'))
+    drive = write_posed_folder(tmp_path / 'drive', [0, 1, 2, 3, 4] * 8)
+    rows = descriptors_of(describer, [drive], 16)
+    with pytest.raises(TrainingError, match='differ in 4 directions only; give other images'):
+        components(rows, 16)
+    assert components(rows, 4)[1].shape == (192, 4)
+
+
+def test_the_command_writes_a_model_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export = pytest.importorskip('vpr_training.export', reason='needs torch')
     source = write_tiny_model(tmp_path / 'tiny')
     drive = write_posed_folder(tmp_path / 'drive', range(20))
     words = ['--from', str(source.folder), '--output', str(tmp_path / 'short')]
     assert export.main([*words, '--descriptor-size', '8']) == 2
+    assert export.main([*words, '--descriptor-size', '-8', '--reduce-on', str(drive)]) == 2
+    assert '--descriptor-size -8: expected a whole number' in capsys.readouterr().err
     assert export.main([*words, '--descriptor-size', '8', '--reduce-on', str(drive)]) == 0
     made = Model.open(tmp_path / 'short')
     assert (made.card.name, made.card.descriptor_size) == ('tiny-8', 8)

@@ -57,7 +57,7 @@ from vpr_ros.session.events import (
 from vpr_ros.session.session import Session
 from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import JUMPS, REPETITIONS, State
-from vpr_ros.session.whereabouts import Gps, InitialPose
+from vpr_ros.session.whereabouts import Gps, InitialPose, Whereabouts
 
 
 @pytest.fixture(scope='module')
@@ -183,11 +183,25 @@ def test_an_initial_pose_reaches_as_far_as_its_less_sure_direction(
         (initial_pose(3.0, frame_id='odom'), "in frame 'odom', expected 'map'"),
         (initial_pose(3.0, frame_id=''), "in frame '', expected 'map'"),
         (initial_pose(3.0, variance=float('nan')), 'variances of x, y, z are [nan, nan, 0.0]'),
+        (initial_pose(3.0, variance=float('inf')), 'variances of x, y, z are [inf, inf, 0.0]'),
         (initial_pose(3.0, variance=-1.0), 'expected finite numbers of at least 0'),
         (initial_pose(float('nan')), 'initialpose: contains NaN'),
         (initial_pose(20.0, 80.0), '80.0 m from the nearest place of the map, expected at most'),
+        (
+            initial_pose(20.0, 80.0, variance=0.01, z_variance=1e4),
+            '80.0 m from the nearest place of the map, expected at most 5.3 m, and 305.0 m in z',
+        ),
     ],
-    ids=['other frame', 'no frame', 'NaN variance', 'negative variance', 'NaN', 'off the map'],
+    ids=[
+        'other frame',
+        'no frame',
+        'NaN variance',
+        'infinite variance',
+        'negative variance',
+        'NaN',
+        'off the map',
+        'height not known',
+    ],
 )
 def test_an_initial_pose_that_cannot_be_used_is_refused_with_the_reason(
     place_map: PlaceMap, event: object, said: str
@@ -222,6 +236,16 @@ def test_an_initial_pose_expires_and_says_so(place_map: PlaceMap) -> None:
     assert isinstance(found[0], NoFix) and isinstance(found[-1], Fix)
     assert 'no fix within 2 s; the whole map is searched again' in texts(answers)
     assert session.counts.snapshot().facts['initial pose'] == ''
+
+
+def test_an_initial_pose_that_has_expired_is_told_once() -> None:
+    known = Whereabouts(np.zeros((1, 3)), map_frame='map', bound_mps=1.0)
+    config = SessionConfig(initialpose_timeout=2.0)
+    known.take_initial_pose(initial_pose(0.0), config)
+    found = [known.prior(second * SECOND, 0, 0.0, config) for second in range(6)]
+    assert [prior is not None for prior, _ in found] == [True] * 3 + [False] * 3
+    assert [bool(note) for _, note in found] == [False] * 3 + [True, False, False]
+    assert not known.has_initial_pose
 
 
 def test_an_initial_pose_grows_as_the_robot_moves(place_map: PlaceMap) -> None:
@@ -332,15 +356,25 @@ def test_gps_that_was_away_has_all_its_seconds_again() -> None:
 
 def test_gps_that_was_left_out_is_asked_again_where_the_images_tell_nothing() -> None:
     """And while it is, nobody says that it is not used."""
-    fix, none, used = Fix(IDENTITY, np.eye(6), 0.99, 0), NoFix(Reason.NOT_SURE, 0.5), Gps()
+    pose = np.array([20.0, 0, 0, *IDENTITY[3:]])
+    fix, none, used = Fix(pose, np.eye(6), 0.99, 0), NoFix(Reason.NOT_SURE, 0.5), Gps()
     for second, outcome in enumerate([fix, *[none] * 6]):
-        used.take(gps(100.0, second), radius_m=10.0)
+        used.take(gps(120.0, second), radius_m=10.0)
         said = used.learn(outcome, second * SECOND, second * SECOND)
         if second == 0:
             assert '100 m from the position by the images' in said
             assert used.contradicts_by_m == pytest.approx(100)
         assert (used.prior(second * SECOND) is not None) == (second == 6)
     assert used.contradicts_by_m is None
+
+
+def test_gps_counts_again_as_soon_as_the_images_agree_with_it() -> None:
+    fix, used = Fix(IDENTITY, np.eye(6), 0.99, 0), Gps()
+    for second, x_m in enumerate([0.0, 100.0, 100.0, 8.0]):
+        used.take(gps(x_m, second), radius_m=10.0)
+        used.learn(fix, second * SECOND, second * SECOND)
+        assert (used.prior(second * SECOND) is not None) == (x_m < 10)
+        assert used.contradicts_by_m == (None if x_m < 10 else 100)
 
 
 def test_gps_is_timed_by_the_nodes_clock_whatever_stamps_images_have(

@@ -210,10 +210,38 @@ def test_a_jump_is_far_and_faster_than_any_vehicle(moved_m, took_s, jumps):
         assert drive.why_unknown(nanoseconds(1.25)) == '1 within a jump of the position'
 
 
+@pytest.mark.parametrize(
+    ('seconds', 'options', 'said'),
+    [
+        ((-0.5, -2), {}, '2 before the first pose (by up to 2.00 s)'),
+        ((-0.0005,), {}, '1 before the first pose (by up to 0.0005 s)'),
+        ((21.25,), {}, '1 after the last pose (by up to 1.25 s)'),
+        ((9, 12), {}, '2 in a gap: the poses are 12.00 s apart, --max-pose-gap is 8.75'),
+        (
+            (-1, 5, 9, 21, 22),
+            {'max_gap_s': 3, 'flag': '--gap'},
+            '1 before the first pose (by up to 1.00 s), 2 after the last pose (by up to 2.00 s), '
+            '2 in a gap: the poses are 6.00 to 12.00 s apart, --gap is 3',
+        ),
+        ((86_419,), {}, '1 after the last pose (by up to 86399.00 s)'),
+        (
+            (1.7e9,),
+            {},
+            '1 after the last pose (by up to 1699999980.00 s); do both use the same clock? The '
+            'images have wall time (1700000000.0 s), the poses simulated time (0.0 s); record '
+            'both with the same use_sim_time',
+        ),
+    ],
+)
+def test_why_poses_are_unknown_is_told_with_the_counts(seconds, options, said):
+    assert straight(0, 1, 2, 8, 20).why_unknown(nanoseconds(*seconds), **options) == said
+
+
 def test_photos_know_their_own_stamps_only():
     photos = straight(0, 1, 2, interpolates=False)
     _, known = photos.at(nanoseconds(0, 0.5, 1, 1.999, 2, 3), max_gap_s=100.0)
     assert known.tolist() == [True, False, True, False, True, False]
+    assert photos.why_unknown(nanoseconds(0.5, 1.5)) == '2 without a pose of their own'
 
 
 def test_one_pose_is_a_trajectory():

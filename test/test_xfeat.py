@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import rendered
 import tiny_xfeat
@@ -206,6 +207,18 @@ def test_a_file_that_is_no_such_network_is_refused() -> None:
         XFeatFeatures({MATCHER_NAME: tiny_xfeat.matcher()})
 
 
+def test_a_network_that_fails_while_it_runs_is_named() -> None:
+    made = onnx.load_from_string(tiny_xfeat.network())
+    (squeeze,) = (node for node in made.graph.node if node.op_type == 'Squeeze')
+    shape = onnx.numpy_helper.from_array(np.array([7, 7]), 'seven')
+    made.graph.initializer.append(shape)
+    squeeze.CopyFrom(onnx.helper.make_node('Reshape', ['strength', 'seven'], ['scores']))
+    del made.graph.output[1].type.tensor_type.shape.dim[:]
+    features = XFeatFeatures({NETWORK_NAME: made.SerializeToString()})
+    with pytest.raises(ModelError, match=r'^xfeat\.onnx: onnxruntime fails on an image'):
+        features.extract(np.zeros((96, 96, 3), np.uint8))
+
+
 @pytest.mark.parametrize('size_hw', [(90, 121), (200, 333), (600, 1100)])
 def test_points_are_given_in_the_pixels_of_the_image(size_hw: tuple[int, int]) -> None:
     """White squares on black, in images that are doubled, padded and shrunk."""
@@ -220,6 +233,20 @@ def test_points_are_given_in_the_pixels_of_the_image(size_hw: tuple[int, int]) -
     assert off.min(axis=1).max() < 9 and off.min(axis=0).max() < 9
     empty = XFeatFeatures(tiny_xfeat.graphs()).extract(np.zeros_like(image))
     assert len(empty.points_px) == 0 and empty.descriptors.shape == (0, 64)
+
+
+def test_descriptors_are_read_where_their_corners_are() -> None:
+    """A wide image shows the same thing twice, a whole number of cells apart."""
+    image = np.zeros((384, 640, 3), np.uint8)
+    image[96:120, 160:184] = np.random.default_rng(0).integers(0, 256, (24, 24, 3))
+    image[288:312, 480:504] = image[96:120, 160:184]
+    found = XFeatFeatures(tiny_xfeat.graphs()).extract(image)
+    seen = xfeat._as_units(found.descriptors)
+    left = np.flatnonzero(found.points_px[:, 0] < 320)
+    assert 2 * len(left) == len(seen) > 10
+    for row in left.tolist():
+        apart_px = np.abs(found.points_px - found.points_px[row] - [320, 192]).max(axis=1)
+        assert apart_px.min() < 0.1 and seen[row] @ seen[apart_px.argmin()] > 0.98
 
 
 def test_corners_have_the_highest_score_around() -> None:

@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_frame_of_map(header, drive)
     note_mapped(header, drive, OWN_FIGURES)
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
-    images = calibration_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
+    images = calibration_images(
+        drive, describer, max_pose_gap_s=arguments.max_pose_gap, like=header.camera
+    )
     config = LocalizerConfig(agreement_radius=arguments.radius)
     localizer = Localizer(describer, place_map, config)
     found = calibrate(images, localizer, arguments.radius, source=Path(arguments.bag).name)

@@ -222,7 +222,12 @@ def _queries(arguments: argparse.Namespace, place_map: PlaceMap) -> Queries:
     describer = OnnxDescriber(_model(arguments, header, place_map.folder), singly=False)
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     require_frame_of_map(header, drive)
-    images = posed_images(drive, describer, max_pose_gap_s=arguments.max_pose_gap)
+    images = posed_images(
+        drive,
+        describer,
+        max_pose_gap_s=arguments.max_pose_gap,
+        like=header.camera,
+    )
     say_drive(drive)
     return Queries(images)
 

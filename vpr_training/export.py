@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
+from vpr_ros.cli.options import count, threads
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.plurals import counted
@@ -97,8 +98,6 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
         raise TrainingError(
             f'--max-recall-drop {arguments.max_recall_drop:g}: expected 0 to 100 points'
         )
-    if arguments.threads < 0:
-        raise TrainingError(f'--threads {arguments.threads}: expected 0 or more')
     sets = [open_recall_set(folder) for folder in arguments.validate]
     check_sets(sets)
     images: list[Image] = []
@@ -167,7 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--descriptor-size',
-        type=int,
+        type=count,
         default=0,
         metavar='D',
         help='shorten descriptors to this many numbers by principal components',
@@ -183,7 +182,7 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group('cells for a model without cells, with --from')
     group.add_argument(
         '--cells',
-        type=int,
+        type=count,
         default=0,
         metavar='C',
         help='add a second output for verification: cells of this many numbers, a multiple of 8 '
@@ -242,7 +241,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         '--threads',
-        type=int,
+        type=threads,
         default=0,
         metavar='N',
         help='threads with which latency is measured (default: every core)',

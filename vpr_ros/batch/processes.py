@@ -54,10 +54,16 @@ def by_processes(
         try:
             while waiting or busy:
                 while waiting and idle:
-                    index, worker = waiting.popleft(), idle.pop()
-                    begun[index] += 1
+                    index, worker = waiting[0], idle.pop()
                     arguments = work, items[index], workers.threads_each
-                    busy[worker.submit(guarded, *arguments)] = index, worker
+                    try:
+                        busy[worker.submit(guarded, *arguments)] = index, worker
+                    except BrokenProcessPool:  # killed while it had nothing to do
+                        idle.append(_Worker())
+                        worker.end()
+                        continue
+                    waiting.popleft()
+                    begun[index] += 1
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     index, worker = busy.pop(future)
                     idle.append(worker)

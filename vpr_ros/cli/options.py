@@ -11,13 +11,15 @@ from pathlib import Path
 
 from vpr_ros.batch.workers import Workers
 from vpr_ros.core.atomic import require_writable, unwritable_as
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import CARD_NAME
-from vpr_ros.core.describing.precision import WANTED
+from vpr_ros.core.describing.precision import MOST_THREADS, WANTED
 from vpr_ros.core.errors import ConfigError, DriveError, VprError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
 
@@ -42,6 +44,12 @@ def count(text: str) -> int:
     """The type of an option that is a whole number from 0."""
     expected = 'a whole number of at least 0'
     return int(_number(text, expected, lambda value: value >= 0 and value % 1 == 0))
+
+
+def threads(text: str) -> int:
+    """The type of an option that is a number of threads; 0 stands for every core."""
+    expected = f'a whole number from 0 to {MOST_THREADS}'
+    return int(_number(text, expected, lambda n: 0 <= n <= MOST_THREADS and n % 1 == 0))
 
 
 def between(low: float, high: float) -> Callable[[str], float]:
@@ -100,7 +108,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads, of the model; 0 is a thread for every core."""
     parser.add_argument(
         '--threads',
-        type=count,
+        type=threads,
         default=0,
         metavar='N',
         help='threads of the model (default: every core)',
@@ -183,6 +191,14 @@ def add_mapping(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         'light), sift (to centimetres, in the same light as the map), xfeat, xfeat-lighterglue '
         'or none. Default of a new map: cells if the drive has camera_info and headings. '
         'Default of an appended drive: as in the map',
+    )
+    parser.add_argument(
+        '--view',
+        type=Path,
+        metavar='FILE',
+        help='camera_info.yaml of another camera: map the images as it would have taken them. '
+        'Take the narrowest lens of your robots (default of a new map: the images as they are; '
+        "of an appended drive: the view of the map's camera, if the drive shows all of it)",
     )
     add_no_thumbnails(parser)
     add_threads(parser)
@@ -282,7 +298,17 @@ def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) 
         base_T_camera=_mounting(arguments.mounting),
         datum=_datum(arguments.datum) or datum,
         max_pose_gap_s=arguments.max_pose_gap,
+        view=_view(getattr(arguments, 'view', None)),
     )
+
+
+def _view(file: Path | None) -> Camera | None:
+    if file is None:
+        return None
+    calibration = CameraInfo.read(file).calibration
+    if calibration.camera is None:
+        raise DriveError(f'--view {file}: {calibration.why_not}; expected a calibrated camera')
+    return calibration.camera
 
 
 def _number(text: str, expected: str, accepts: Callable[[float], bool]) -> float:

@@ -26,6 +26,10 @@ _RECTIFIED = re.compile(r'(^|_)rect(ified)?(_|$)')  # not of `direct` or `correc
 
 _LEAST_FOCAL = 0.05  # of the width: 169 degrees; drivers without a calibration say 1 pixel
 
+_EXACTLY = cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-6
+_FARTHEST_RAY = 10.0  # on the plane z = 1: 84 degrees from the axis
+_SAME_RAY = 0.05  # of a ray's distance from the axis, by which rounding may move it
+
 WORTH_SAYING = 1.25
 """Ratio of two fields of view from which the operator should know."""
 
@@ -112,9 +116,32 @@ class Camera:
         points = np.asarray(points_px, dtype=np.float64)[:, None]
         matrix = np.array(self.matrix).reshape(3, 3)
         distortion = np.array(self.distortion or (0.0,) * 4)
-        undistort = cv2.fisheye if self.distortion_model in _FISHEYE else cv2
-        rays = undistort.undistortPoints(points, matrix, distortion)
+        if self.distortion_model in _FISHEYE:
+            rays = cv2.fisheye.undistortPoints(points, matrix, distortion)
+        else:  # OpenCV's usual five steps are off by tens of pixels in the corners of a wide lens
+            same = np.eye(3)
+            rays = cv2.undistortPointsIter(points, matrix, distortion, same, same, _EXACTLY)
         return np.asarray(rays, dtype=np.float64).reshape(-1, 2)
+
+    def pixels(self, rays: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where the camera shows rays [M, 2] on the plane z = 1, in pixels [M, 2].
+
+        The polynomials of a lens hold inside its image. Far outside they may lead back into it;
+        such a ray is placed as if there were no distortion.
+        """
+        if len(rays) == 0:
+            return np.empty((0, 2))
+        ends = np.clip(np.asarray(rays, dtype=np.float64), -_FARTHEST_RAY, _FARTHEST_RAY)
+        matrix = np.array(self.matrix).reshape(3, 3)
+        distortion = np.array(self.distortion or (0.0,) * 4)
+        straight = ends * [matrix[0, 0], matrix[1, 1]] + matrix[:2, 2]
+        points = np.concatenate([ends, np.ones((len(ends), 1))], axis=1)[:, None]
+        project = cv2.fisheye if self.distortion_model in _FISHEYE else cv2
+        found, _ = project.projectPoints(points, np.zeros(3), np.zeros(3), matrix, distortion)
+        found = np.asarray(found, dtype=np.float64).reshape(-1, 2)
+        apart = np.abs(self.normalized(found) - ends).max(axis=1)
+        holds = apart <= _SAME_RAY * (1 + np.abs(ends).max(axis=1))
+        return np.where(holds[:, None], found, straight)
 
 
 @dataclass(frozen=True, slots=True)

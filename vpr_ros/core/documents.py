@@ -24,7 +24,7 @@ MOST_DEPTH = 32
 """Deepest nesting of mappings and lists."""
 
 _MOST_VALUES = 2_000_000
-_MOST_DIGITS = 400  # of a number; reading one takes time that grows with the square
+_MOST_DIGITS = 250  # of a number, so that a float holds it, also where its digits are hexadecimal
 _JSON_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -82,7 +82,7 @@ def parse_json(content: bytes | str) -> Any:
         depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(token[0], 0)
         _require_depth(depth)
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole)
     except ValueError as error:
         raise DocumentError(f'not valid JSON ({error})') from error
 
@@ -110,6 +110,7 @@ class _BoundedLoader(yaml.SafeLoader):
             _require_depth(self._depth + height)
         else:
             self._values += 1
+            _require_distinct_keys(node)
             heights = [self._sizes[id(child)][1] for child in _children(node)]
             height = 1 + max(heights, default=0)
             self._sizes[id(node)] = self._values - before, height
@@ -117,23 +118,9 @@ class _BoundedLoader(yaml.SafeLoader):
             raise DocumentError(f'it has more than {_MOST_VALUES} values')
         return node
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """A mapping, each of whose keys is there once: of two, the earlier one would be lost."""
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(':merge'):
-                continue
-            line = key.start_mark.line + 1
-            if (first := lines.setdefault(key.value, line)) != line:
-                raise DocumentError(f'{key.value} is there twice, in lines {first} and {line}')
-        return super().construct_mapping(node, deep=deep)
-
     def construct_number(self, node: Any) -> int | float:
         """An integer or a float of a usual length."""
-        if len(node.value) > _MOST_DIGITS:
-            raise DocumentError(
-                f'it has a number of {len(node.value)} digits, expected at most {_MOST_DIGITS}'
-            )
+        _require_digits(node.value)
         if node.tag.endswith(':int'):
             return int(self.construct_yaml_int(node))
         return float(self.construct_yaml_float(node))
@@ -148,6 +135,32 @@ def _children(node: Any) -> list[Any]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _require_distinct_keys(node: Any) -> None:
+    """Raise DocumentError for a mapping with a key twice: the earlier one would be lost."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(':merge'):
+            continue
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            first = lines[key.value]
+            where = f'line {line}' if first == line else f'lines {first} and {line}'
+            raise DocumentError(f'{key.value} is there twice, in {where}')
+        lines[key.value] = line
+
+
+def _whole(digits: str) -> int:
+    _require_digits(digits)
+    return int(digits)
+
+
+def _require_digits(number: str) -> None:
+    if len(number) > _MOST_DIGITS:
+        raise DocumentError(
+            f'it has a number of {len(number)} digits, expected at most {_MOST_DIGITS}'
+        )
 
 
 def _text(content: bytes | str, most_bytes: int) -> str:

@@ -195,7 +195,7 @@ def _compressed_depth_m(message: Any, source: str) -> NDArray[np.float32]:
         )
     if not is_inverse:
         return stored.astype(np.float32) * np.float32(1e-3)
-    with np.errstate(divide='ignore'):
+    with np.errstate(all='ignore'):  # what is no number here was not measured
         depth = np.float32(quantization[0]) / (stored - np.float32(quantization[1]))
     return np.where(stored > 0, depth, np.float32(np.nan)).astype(np.float32)
 

@@ -127,11 +127,15 @@ def decode_as_stored(
 ) -> NDArray[Any]:
     """The numbers of an encoded image: [H, W], or [H, W, C] in OpenCV's order, BGR or BGRA.
 
-    uint8 or uint16, not turned by an EXIF tag. Raises ImageError as `decode` does.
+    uint8 or uint16, not turned by an EXIF tag. Raises ImageError as `decode` does, and for other
+    numbers, which a TIFF may hold.
     """
     content = _content(encoded, source)
     _require_size(_whole_header(content, source), 1, most_pixels, source)
-    return _decoded(content, cv2.IMREAD_UNCHANGED, source)
+    pixels = _decoded(content, cv2.IMREAD_UNCHANGED, source)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f'{source}: its numbers are {pixels.dtype}, expected uint8 or uint16')
+    return pixels
 
 
 def require_decodable(encoded: bytes, *, source: str) -> None:

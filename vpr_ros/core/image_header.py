@@ -25,13 +25,16 @@ Content: TypeAlias = bytes | mmap.mmap
 
 _JPEG, _PNG, _TIFF = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', (b'II*\0', b'MM\0*')
 _END_OF_JPEG, _START_OF_SCAN, _APP1 = b'\xff\xd9', 0xDA, 0xE1
+_TIFF_SIDES = 256, 257, 322, 323  # entries of width and height, of the image and of its tiles
+_TIFF_FORMS = {3: 'H', 4: 'I'}  # of the kinds that TIFF 6.0 allows them
+_LARGEST_TILE = 1 << 24  # pixels of a tile that is larger than its image
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables, an extension and conditioning, among the frame markers
-_IN_ROWS = (0xC0, 0xC1)  # frames that are decoded row by row; others are held as a whole
+_IN_ROWS = (0xC0, 0xC1)  # frames that one scan may bring row by row; others are held as a whole
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a segment
 _MOST_SEGMENTS = 100_000  # of a JPEG before its picture, or chunks of a PNG
 _MOST_EXIF_BYTES = 1 << 20
 _EXIF, _RAW_PROFILE = b'Exif\0\0', b'Raw profile type exif'
-_NETPBM = re.compile(rb'P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s')
+_NETPBM = re.compile(rb'P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,9})(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s')
 _BOXES = {
     **dict.fromkeys((b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1'), 'HEIC'),
     **dict.fromkeys((b'avif', b'avis'), 'AVIF'),
@@ -112,14 +115,17 @@ def _told(content: Content) -> str:
 def _jpeg(content: Content) -> ImageHeader:
     width = height = 0
     frame = -1
-    whole = False
+    whole = in_one_scan = False
+    parts = b''  # how many colours the frame has
     for marker, start, _ in _jpeg_segments(content):
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES and frame < 0:
             frame = marker
             height, width = struct.unpack('>HH', content[start + 1 : start + 5])
+            parts = content[start + 5 : start + 6]
         elif marker == _START_OF_SCAN:
             whole = _has_end(content, start)
-    return ImageHeader('JPEG', width, height, whole, frame in _IN_ROWS)
+            in_one_scan = content[start : start + 1] == parts
+    return ImageHeader('JPEG', width, height, whole, frame in _IN_ROWS and in_one_scan)
 
 
 def _has_end(jpeg: Content, scan: int) -> bool:
@@ -251,17 +257,22 @@ def _netpbm(content: Content) -> ImageHeader:
 
 
 def _tiff(content: Content) -> ImageHeader:
-    """Read the size from the two entries of the first directory (TIFF 6.0, section 2)."""
+    """Read the size from the first directory's entries (TIFF 6.0, section 2)."""
     order = '<' if content[:2] == b'II' else '>'
     (start,) = struct.unpack(f'{order}I', content[4:8])
     (count,) = struct.unpack(f'{order}H', content[start : start + 2])
-    sides = {256: 0, 257: 0}
+    sides: dict[int, int] = {}
     for entry in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind = struct.unpack(f'{order}HH', content[entry : entry + 4])
-        if tag in sides:
-            form = 'I' if kind == 4 else 'H'
-            (sides[tag],) = struct.unpack_from(f'{order}{form}', content[entry + 8 : entry + 12])
-    return ImageHeader('TIFF', sides[256], sides[257])
+        if tag in _TIFF_SIDES:
+            if tag in sides or kind not in _TIFF_FORMS:
+                raise ValueError('decoders may find another size')
+            form = order + _TIFF_FORMS[kind]
+            (sides[tag],) = struct.unpack_from(form, content[entry + 8 : entry + 12])
+    width, height, across, down = (sides.get(tag, 0) for tag in _TIFF_SIDES)
+    if across * down > max(width * height, _LARGEST_TILE):
+        raise ValueError('a tile takes more memory than the image')
+    return ImageHeader('TIFF', width, height)
 
 
 def _is_webp(start: bytes) -> bool:

@@ -151,6 +151,12 @@ def jumped(stamps_ns: Stamps, positions_m: NDArray[np.float64]) -> NDArray[np.bo
     return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > MOST_MPS))
 
 
+def exact_seconds(stamp_ns: int) -> str:
+    """A stamp in seconds with all its nanoseconds; those before 1970 are negative."""
+    seconds, nanoseconds = divmod(abs(stamp_ns), 10**9)
+    return f'{"-" if stamp_ns < 0 else ""}{seconds}.{nanoseconds:09d}'
+
+
 def clock_of(stamp_ns: int) -> str:
     """What a stamp seems to be: wall time from 2001 on, simulated time up to three years."""
     seconds = stamp_ns / 1e9
@@ -186,4 +192,4 @@ def write_tum(path: Path, trajectory: Trajectory) -> None:
     with path.open('w', encoding='utf-8') as file:
         for stamp_ns, pose in zip(trajectory.stamps_ns.tolist(), trajectory.poses, strict=True):
             numbers = ' '.join(f'{value:.9f}' for value in pose)
-            file.write(f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d} {numbers}\n')
+            file.write(f'{exact_seconds(stamp_ns)} {numbers}\n')

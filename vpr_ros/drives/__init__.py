@@ -11,6 +11,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, add_note, notes_of
 from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive, image_files
+from vpr_ros.drives.in_view import DriveInView
 from vpr_ros.drives.reader import bags_in, is_bag
 
 __all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
@@ -19,8 +20,14 @@ __all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
 def open_drive(path: Path | str | Sequence[Path], options: DriveOptions = DEFAULTS) -> Drive:
     """Open a bag, the parts of a split bag, or an image folder, by what is found there.
 
-    Raises DriveError, which says what is supported, where it is none of these.
+    Raises DriveError, which says what is supported, where it is none of these, and where its
+    images do not show the view that is asked for.
     """
+    drive = _open(path, options)
+    return drive if options.view is None else DriveInView(drive, options.view)
+
+
+def _open(path: Path | str | Sequence[Path], options: DriveOptions) -> Drive:
     if isinstance(path, str):
         path = Path(path)
     if not isinstance(path, Path):

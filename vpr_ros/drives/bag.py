@@ -24,7 +24,7 @@ from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
 from vpr_ros.core.plurals import counted
-from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.trajectory import Trajectory, exact_seconds
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, read_transforms
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
@@ -329,7 +329,7 @@ def _emptied(waiting: list[tuple[int, int, RecordedFrame]]) -> Iterator[Recorded
 
 
 def _frame_name(raw: RawMessage, index: int, stamp_ns: int) -> str:
-    return f'{raw.topic}#{index}@{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+    return f'{raw.topic}#{index}@{exact_seconds(stamp_ns)}'
 
 
 def _refuse(reason: str, *, at_least_hw: tuple[int, int] | None = None) -> Image:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vpr_ros.core.camera import CameraCalibration, camera_calibration
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError, DriveError
 
@@ -38,10 +39,21 @@ class CameraInfo:
                     )
                 ),
             )
-        except (OSError, DocumentError, KeyError, TypeError, ValueError) as error:
+        except (OSError, DocumentError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
         sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]
         if sizes != [9, 9, 12]:
             raise DriveError(f'{file}: matrices of {sizes} numbers, expected 9, 9 and 12')
         return camera
+
+    @property
+    def calibration(self) -> CameraCalibration:
+        """What it tells of the camera."""
+        return camera_calibration(
+            self.width,
+            self.height,
+            matrix=self.camera,
+            distortion_model=self.distortion_model,
+            distortion=self.distortion,
+        )

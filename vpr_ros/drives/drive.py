@@ -49,6 +49,7 @@ class DriveOptions:
     )  # [7]; None: from tf_static, else a forward camera
     datum: Datum | None = None  # None: the first position
     max_pose_gap_s: float | None = None  # None: 2.5 times the poses' usual period, 1 to 15 s
+    view: Camera | None = None  # whose view the images get; None: as they were taken
 
 
 DEFAULTS = DriveOptions()

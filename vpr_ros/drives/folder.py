@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.camera import Camera, camera_calibration, unusable_said
+from vpr_ros.core.camera import Camera, unusable_said
 from vpr_ros.core.documents import parse_yaml, read_bytes
 from vpr_ros.core.errors import DocumentError, DriveError, VprError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose, yaw_quat
@@ -131,17 +131,10 @@ class FolderDrive:
 
     def _read_camera_info(self, file: Path) -> None:
         try:
-            found = CameraInfo.read(file)
+            calibration = CameraInfo.read(file).calibration
         except DriveError as error:
             self.warnings.append(str(error))
             return
-        calibration = camera_calibration(
-            found.width,
-            found.height,
-            matrix=found.camera,
-            distortion_model=found.distortion_model,
-            distortion=found.distortion,
-        )
         self.field_of_view_deg = calibration.field_of_view_deg
         self.camera = calibration.camera
         if calibration.why_not:

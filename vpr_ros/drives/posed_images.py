@@ -7,19 +7,23 @@ stamp. That way is written here, once.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import CellBits, Described, Descriptors, Image, Poses, Stamps
+from vpr_ros.core.virtual_camera import virtual_camera, zoom
 from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
 from vpr_ros.drives.prefetch import described_with_cells, load
+from vpr_ros.drives.same_frame import note_view
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -123,12 +127,14 @@ def posed_images(
     describer: Describer,
     *,
     max_pose_gap_s: float | None,
+    like: Camera | None = None,
     wanted: Callable[[Image], bool] = lambda image: True,
 ) -> PosedImages:
     """Describe the images of a drive that can be used, are wanted and have a true pose.
 
-    Why others are left out is noted. Raises DriveError for a drive without poses, or without one
-    at any stamp.
+    like: the camera of the map that they are compared with, in whose view they are described;
+    None: as they are. Why others are left out is noted. Raises DriveError for a drive without
+    poses, or without one at any stamp.
     """
     unusable = Unusable()
     with noting(lambda: notes_of(drive), unusable.lines):
@@ -137,9 +143,10 @@ def posed_images(
                 f'{drive.name}: has no poses, expected true poses of the images; record them, or '
                 'write a poses.csv beside images/'
             )
+        note_view(drive, like)
         stamps: list[int] = []
         rows: list[Described] = []
-        results = described_with_cells(frames_of(drive), load, describer)
+        results = described_with_cells(frames_of(drive), _loading(drive.camera, like), describer)
         for frame, (image, row) in usable(results, unusable):
             if wanted(image):
                 stamps.append(frame.stamp_ns)
@@ -161,3 +168,20 @@ def posed_images(
         stamps_ns[known],
         np.array(cells) if cells else None,
     )
+
+
+def _loading(
+    own: Camera | None, like: Camera | None
+) -> Callable[[RecordedFrame, tuple[int, int]], Image]:
+    """How images of a camera are loaded in the view of another, where both are known."""
+    if own is None or like is None:
+        return load
+
+    def load_like(recorded: RecordedFrame, size_hw: tuple[int, int]) -> Image:
+        times = zoom(own, like)
+        image = load(recorded, (ceil(size_hw[0] * times), ceil(size_hw[1] * times)))
+        image_hw = image.shape[0], image.shape[1]
+        made = virtual_camera(own, like, image_hw=image_hw, size_hw=size_hw)
+        return image if made is None else made.view(image)
+
+    return load_like

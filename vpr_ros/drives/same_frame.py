@@ -7,9 +7,11 @@ the map was made of: each image finds itself.
 
 from pathlib import Path
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import DriveError, MapError, noting
 from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
 
 OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
@@ -42,6 +44,17 @@ def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
     sources = [header.source, *(change.source for change in header.changes)]
     if any(source and Path(source).resolve() == Path(drive.name).resolve() for source in sources):
         add_note(drive, f'{drive.name}: a drive with this path is on the map already; {what}')
+
+
+def note_view(drive: Drive, like: Camera | None) -> None:
+    """Note a drive whose images are described in the view of another camera, the map's."""
+    shown = shown_share(drive.camera, like)
+    if shown is not None:
+        add_note(
+            drive,
+            "its camera has another lens than the mapping camera; its images are given that one's "
+            f'view, of which they show {shown:.0%}',
+        )
 
 
 def require_one_frame(first: Drive, other: Drive) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.image import shows_something
@@ -51,13 +52,15 @@ class Calibrated:
 
 
 def calibration_images(
-    drive: Drive, describer: Describer, *, max_pose_gap_s: float | None
+    drive: Drive, describer: Describer, *, max_pose_gap_s: float | None, like: Camera | None = None
 ) -> PosedImages:
-    """The described images of a drive that show something.
+    """The described images of a drive that show something; like: see `posed_images`.
 
     Raises DriveError where too few of them have a true pose.
     """
-    images = posed_images(drive, describer, max_pose_gap_s=max_pose_gap_s, wanted=shows_something)
+    images = posed_images(
+        drive, describer, max_pose_gap_s=max_pose_gap_s, like=like, wanted=shows_something
+    )
     with noting(lambda: notes_of(drive)):
         if len(images) < FEWEST:
             raise DriveError(

@@ -30,6 +30,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from tqdm import tqdm
 
+from vpr_ros.core.camera import camera_info_topic
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.settings import Value
 from vpr_ros.core.types import Poses
@@ -120,6 +121,8 @@ def run_live(
 ) -> LiveRun:
     """Launch the node with `parameters`, play the bag's images at `rate`, and return its answers.
 
+    The calibration beside the images is played, too.
+
     every_image: send each image only when the one before is answered, so that none is dropped.
     on_answer: called while the bag plays with each image's stamp in ns, its pose message, None
     without a fix, and why there was none. Raises DriveError when the node ends early, with the
@@ -136,11 +139,13 @@ def run_live(
             _spinning(domain, on_answer) as listener,
             _bar(connections[topic].msgcount, shown=on_answer is None) as bar,
         ):
-            player = Player(listener, reader, [topic])
+            player = Player(listener, reader, [topic, camera_info_topic(topic)])
             _wait_until_ready(player, listener, topic, process, log)
             sent_s: dict[int, float] = {}
 
-            def note(_: str, __: int, data: bytes) -> None:
+            def note(played: str, _: int, data: bytes) -> None:
+                if played != topic:
+                    return
                 if every_image:
                     _wait_for_answer(listener, sent_s, process)
                 seconds, nanoseconds = struct.unpack_from('<iI', data, 4)

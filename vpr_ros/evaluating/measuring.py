@@ -20,7 +20,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.core.settings import checked
 from vpr_ros.drives.drive import Drive, add_note, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of
-from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, require_frame_of_map
+from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, note_view, require_frame_of_map
 from vpr_ros.evaluating.answers import Answer, OnLocated, answers_offline
 from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
 from vpr_ros.evaluating.logs import logged, node_logs_to
@@ -159,6 +159,8 @@ def _answers(
 ) -> list[Answer]:
     """What the images of a drive get; those that cannot be used are counted."""
     localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
+    if localizer.config.virtual_camera:
+        note_view(drive, localizer.place_map.header.camera)
     with noting(unusable.lines):
         frames = frames_of(drive)
         return list(answers_offline(frames, localizer, unusable=unusable, on_located=on_located))

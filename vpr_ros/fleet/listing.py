@@ -175,7 +175,7 @@ def _counter(fleet: Fleet, records: Iterable[PartRecord]) -> Callable[[Iterable[
     ids: dict[str, list[bytes]] = {}
     for record in _overlapping({one.part: one for one in records}.values()):
         with suppress(FleetError):
-            ids[record.part] = fleet.places(record.part, record.form).ids
+            ids[record.part] = fleet.places_of(record).ids
 
     def count(chosen: Iterable[PartRecord]) -> int:
         alone = 0

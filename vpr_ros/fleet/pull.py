@@ -27,7 +27,8 @@ from vpr_ros.core.mapping.writer import MAP, MapWriter
 from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
-from vpr_ros.fleet.engine import RESTORE, MissingTableError, Table
+from vpr_ros.core.virtual_camera import shown_share
+from vpr_ros.fleet.engine import RESTORE, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
 
@@ -116,7 +117,7 @@ def pull(
 
 def _asked(near: Circle | None, condition: str | None) -> str:
     """What was asked for, to follow a sentence."""
-    where = f' within {near.radius_m:g} m of {near.x_m:g}, {near.y_m:g}' if near else ''
+    where = f' within {near.radius_m:.12g} m of {near.x_m:.12g}, {near.y_m:.12g}' if near else ''
     return where + (f' of condition {printable(condition)}' if condition is not None else '')
 
 
@@ -188,13 +189,7 @@ def _near(
     for record in records:
         if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
             continue
-        form = record.form
-        try:
-            part = fleet.places(record.part, form)
-        except MissingTableError as error:
-            raise FleetError(
-                f'{fleet.address}: the places of part {record.part[:12]} are missing; {RESTORE}'
-            ) from error
+        part = fleet.places_of(record)
         if len(part) != record.places:
             raise FleetError(
                 f'{part.table.where}: holds {counted(len(part), "place")}, expected '
@@ -202,7 +197,7 @@ def _near(
             )
         inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
         if inside.any():
-            yield record, form, part, inside
+            yield record, record.form, part, inside
 
 
 def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> MapHeader:
@@ -244,11 +239,16 @@ def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
             f'{by_count(len(left_out), "has", "have")} landmarks of another kind than {kind}; '
             f'{by_count(len(left_out), "it is", "they are")} left out, a map has one kind'
         )
-    cameras = {one.record.known_details['camera'] for one in cut if one.form.landmarks}
-    if len(cameras) > 1:
+    cameras = [one.record.known_details['camera'] for one in cut if one.form.landmarks]
+    if len(set(cameras)) > 1:
         yield (
             'the landmarks were made by different cameras; robots without a calibration of their '
             'own take that of the first part with landmarks'
+        )
+    if any(shown_share(camera, cameras[0]) is not None for camera in cameras):
+        yield (
+            'the parts were mapped through different lenses; robots look for places as the camera '
+            'of the first part with landmarks sees them, and find those of other lenses less often'
         )
 
 

@@ -270,7 +270,7 @@ def _is_within(part: _LocalPart, fleet: Fleet, held: Sequence[PartRecord]) -> bo
     ]
     missing = set(keys_of(part.ids, part.ids_of_landmarks))
     for one in near:
-        places = fleet.places(one.part, one.form)
+        places = fleet.places_of(one)
         missing.difference_update(places.keys if part.form.landmarks else places.ids)
         if not missing:
             return True

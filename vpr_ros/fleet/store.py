@@ -335,6 +335,15 @@ class Fleet:
         require_form(table.schema, form.schema(), where=table.where)
         return PartTable(table, part, has_landmarks=bool(form.landmarks))
 
+    def places_of(self, record: PartRecord) -> 'PartTable':
+        """The table with the places of a part that `parts` names; raises FleetError."""
+        try:
+            return self.places(record.part, record.form)
+        except MissingTableError as error:
+            raise FleetError(
+                f'{self.address}: the places of part {record.part[:12]} are missing; {RESTORE}'
+            ) from error
+
     def write_places(self, part: str, form: Form, rows: Iterator['pa.RecordBatch']) -> None:
         """Write a part's places in one commit; what another program wrote of it is the same."""
         with suppress(ConflictError):

@@ -135,7 +135,7 @@ class Archive:
     finished: list[Finished]
     broken: list[Broken]
     found: int  # recordings that were finished before
-    notes: list[str]  # on the map
+    notes: list[str]  # on the recordings and on the map
 
     def lines(self) -> list[str]:
         """The counts as sentences."""
@@ -203,7 +203,8 @@ def build_archive(
             f'you can delete {work} at any time; the command makes it again',
         )
         raise
-    return Archive(finished, broken, before, [*notes, *_mountings(finished, pieces)])
+    told = [line for each in finished for line in _with_name(each.name, each.notes)]
+    return Archive(finished, broken, before, [*told, *notes, *_mountings(finished, pieces)])
 
 
 def map_recording(task: Task, threads: int) -> Finished | Broken:
@@ -357,7 +358,7 @@ def _found(task: Task) -> Finished | None:
         pieces = tuple(task.folder / f'{int(number):04d}' for number in said['pieces'])
         notes = tuple(str(note) for note in said['notes'])
         found = Finished(str(task.path), pieces, _report(said['report']), notes)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
     return found if all((piece / HEADER_NAME).is_file() for piece in pieces) else None
 
@@ -377,7 +378,7 @@ def _read_report(piece: Path) -> Report | None:
     said = _read_json(piece.with_suffix('.json'))
     try:
         report = None if said is None else _report(said)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
     if report is None or (report.mapped and not (piece / HEADER_NAME).is_file()):
         return None
@@ -438,10 +439,13 @@ def _require_some(
 
 
 def broken_lines(broken: Sequence[Broken]) -> list[str]:
-    """A line for each recording that cannot be mapped: why."""
-    return [
-        each.said if each.name in each.said else f'{each.name}: {each.said}' for each in broken
-    ]
+    """Why each recording cannot be mapped, and then what was learned before it failed."""
+    return [line for each in broken for line in _with_name(each.name, (each.said, *each.notes))]
+
+
+def _with_name(name: str, lines: Sequence[str]) -> list[str]:
+    """Lines about a recording that name it."""
+    return [line if name in line else f'{name}: {line}' for line in lines]
 
 
 def _source(finished: Sequence[Finished]) -> str:
@@ -452,17 +456,25 @@ def _source(finished: Sequence[Finished]) -> str:
 
 
 def _mountings(finished: Sequence[Finished], pieces: Sequence[_Piece]) -> list[str]:
-    """A note where cameras are mounted differently."""
+    """Notes where cameras are mounted differently, and where nobody knows how."""
     first = pieces[0].header.base_T_camera
     others = {
         piece.folder.parent
         for piece in pieces
         if not np.allclose(piece.header.base_T_camera, first, atol=1e-6)
     }
-    if not others:
-        return []
-    return [
-        f'{len(others)} of {len(finished)} recordings '
-        f'{by_count(len(others), "has", "have")} the camera mounted in another way than '
-        f'{finished[0].name}; robots without a mounting of their own take that of the first'
-    ]
+    unknown = {piece.folder.parent for piece in pieces if not piece.header.mounting_known}
+    notes = []
+    if others:
+        notes.append(
+            f'{len(others)} of {len(finished)} recordings '
+            f'{by_count(len(others), "has", "have")} the camera mounted in another way than '
+            f'{finished[0].name}; robots without a mounting of their own take that of the first'
+        )
+    if unknown:
+        notes.append(
+            f'the mounting of the camera is unknown in {len(unknown)} of '
+            f'{counted(len(finished), "recording")}, so the map assumes that it looks forward '
+            'there; give --mounting, or record /tf_static'
+        )
+    return notes

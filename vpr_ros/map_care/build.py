@@ -28,7 +28,9 @@ from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
-from vpr_ros.drives.drive import Drive, RecordedFrame, notes_of
+from vpr_ros.core.virtual_camera import shown_share
+from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
+from vpr_ros.drives.in_view import DriveInView, shows_all_of
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import note_mapped, require_frame_of_map
@@ -274,6 +276,7 @@ def append_drive(
     report = Report()
     with noting(lambda: notes_of(drive), report.known):
         require_cells(folder, header, describer.model)
+        drive = _in_view_of_map(header, drive)
         if drive.trajectory is not None:
             require_frame_of_map(header, drive)
             note_mapped(header, drive, 'if it is the same drive, its places are there twice now')
@@ -285,6 +288,24 @@ def append_drive(
         ) as writer:
             _add_drive(drive, describer, writer, options, maker, report)
     return report
+
+
+def _in_view_of_map(header: MapHeader, drive: Drive) -> Drive:
+    """A drive in the view of the map's camera, if it shows all of it; else with a note."""
+    camera = header.camera
+    if camera is None or shown_share(drive.camera, camera) is None:
+        return drive
+    if shows_all_of(drive, camera):
+        add_note(
+            drive, "its images are given the view of the map's camera, which has another lens"
+        )
+        return DriveInView(drive, camera)
+    add_note(
+        drive,
+        "its camera has another lens than the map's, and does not show all that this one sees; "
+        'robots will find its places less often',
+    )
+    return drive
 
 
 def tells_directions(drive: Drive) -> bool:

@@ -40,6 +40,7 @@ from vpr_ros.core.mapping.writer import MAP, MapWriter, part_writer
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives.same_frame import require_same_frame
 
 _AT_ONCE = 4_000_000  # numbers of descriptors that are rewritten at a time
@@ -106,9 +107,9 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     maps of one UTM zone may have different origins: the first one's is taken. A recording that
     several of them hold is taken once.
     """
-    notes = _differences(maps)
     _require_all_alike(maps)
     mapped = _landmarks_held(maps)
+    notes = _differences(maps, mapped)
     with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         source = ', '.join(str(place_map.folder) for place_map in maps)
@@ -435,13 +436,20 @@ def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -
         raise MapError(f'{where}: {has} has headings and {lacks} has none; expected the same')
 
 
-def _differences(maps: Sequence[OnDisk]) -> list[str]:
-    first = maps[0]
-    return [
+def _differences(maps: Sequence[OnDisk], mapped: OnDisk) -> list[str]:
+    """Notes on mountings and lenses; mapped: the map whose camera all of them share."""
+    first, *others = maps
+    mounted = [
         f'{other.folder}: its camera is mounted in another way; robots without their own mounting '
         f'use that of {first.folder}'
-        for other in maps[1:]
+        for other in others
         if not np.allclose(other.header.base_T_camera, first.header.base_T_camera, atol=1e-6)
+    ]
+    return mounted + [
+        f'{other.folder}: its camera has another lens; robots look for places as the camera of '
+        f'{mapped.folder} sees them, and find those of this map less often'
+        for other in others
+        if shown_share(other.header.camera, mapped.header.camera) is not None
     ]
 
 

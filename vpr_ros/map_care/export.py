@@ -19,10 +19,11 @@ import numpy as np
 
 from vpr_ros.core.atomic import FolderKind, staged_file, unwritable_as
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.mapping.codes import write_index
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import by_count, counted
-from vpr_ros.core.trajectory import Trajectory, write_tum
+from vpr_ros.core.trajectory import Trajectory, exact_seconds, write_tum
 from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
 from vpr_ros.drives.posed_csv import COLUMNS
@@ -58,7 +59,7 @@ def export_geojson(place_map: PlaceMap, path: Path) -> None:
             datum.east_m + east_m, datum.north_m + north_m, datum.utm_zone, datum.utm_letter
         )
         properties = {'place': place, 'image': place_map.names[place]}
-        properties['stamp_s'] = _seconds(int(place_map.stamps_ns[place]))
+        properties['stamp_s'] = exact_seconds(int(place_map.stamps_ns[place]))
         features.append(
             {
                 'type': 'Feature',
@@ -74,8 +75,14 @@ def export_geojson(place_map: PlaceMap, path: Path) -> None:
 def export_images(place_map: PlaceMap, folder: Path) -> None:
     """A posed folder of the thumbnails.
 
-    Raises MapError where `folder` is something else, and for places without a thumbnail.
+    Raises MapError where `folder` is something else, for places without a thumbnail, and for a map
+    without headings, because a table of poses cannot say that it has none.
     """
+    if not place_map.header.has_heading:
+        raise MapError(
+            f'{place_map.folder}: has no headings, and build_map would take those of --images for '
+            'true; use --csv or --tum for the positions'
+        )
     without = sum(not place_map.thumbnail_jpeg(place) for place in range(len(place_map)))
     if without:
         raise MapError(
@@ -120,10 +127,8 @@ def export_faiss(place_map: PlaceMap, path: Path) -> None:
     for block in place_map.blocks:
         for start in range(0, len(block), _ADDED_AT_ONCE):
             index.add(np.ascontiguousarray(as_floats(block[start : start + _ADDED_AT_ONCE])))
-    untyped: Any = faiss  # whose stubs lack the writer
-    with _staged_file(path) as staging, staging.open('wb') as file:
-        # faiss itself opens no name that is not UTF-8.
-        faiss.write_index(index, untyped.PyCallbackIOWriter(file.write))
+    with _staged_file(path) as staging:
+        write_index(index, staging)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +154,7 @@ EXPORTS = {
 @contextmanager
 def _staged_file(path: Path) -> Iterator[Path]:
     """A staged file whose failures name the file that was asked for."""
-    by_faiss = RuntimeError  # for any failed write
-    with unwritable_as(MapError, path, also=by_faiss), staged_file(path) as staging:
+    with unwritable_as(MapError, path), staged_file(path) as staging:
         yield staging
 
 
@@ -159,12 +163,8 @@ def _posed_table(place_map: PlaceMap, names: list[str]) -> str:
     writer = csv.writer(table, lineterminator='\n')
     writer.writerow(COLUMNS)
     for name, stamp_ns, pose in zip(names, place_map.stamps_ns.tolist(), place_map.poses):
-        writer.writerow([name, _seconds(stamp_ns), *(f'{value:.9f}' for value in pose)])
+        writer.writerow([name, exact_seconds(stamp_ns), *(f'{value:.9f}' for value in pose)])
     return table.getvalue()
-
-
-def _seconds(stamp_ns: int) -> str:
-    return f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
 
 
 def _mounting(place_map: PlaceMap) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from vpr_ros.core.describing.backend import BACKENDS
 from vpr_ros.core.describing.choosing import threads_within
-from vpr_ros.core.describing.precision import WANTED
+from vpr_ros.core.describing.precision import MOST_THREADS, WANTED
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.plurals import counted
@@ -82,7 +82,7 @@ class NodeConfig(SessionConfig):
         'Number of threads of one inference. 0 means the fewest that are about as fast as the '
         'fastest within core_share, measured once on this machine.',
         low=0,
-        high=256,
+        high=MOST_THREADS,
         at_configure=True,
     )
     core_share: float = knob(

@@ -85,9 +85,9 @@ CAMERA_INFO = Topic(
     'camera_info',
     'sensor_msgs/msg/CameraInfo',
     STREAMED,
-    'Optional; beside the images, such as `/front/camera_info` for `/front/image_raw`. It '
-    'calibrates the camera for landmarks. The node warns of a camera that sees much more or much '
-    'less than the mapping camera.',
+    'Beside the images, such as `/front/camera_info` for `/front/image_raw`. It calibrates the '
+    'camera for landmarks, and for the view of the mapping camera. Without it, the camera is '
+    'taken for the mapping camera.',
 )
 ODOM = Topic(
     'odom',

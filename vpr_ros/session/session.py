@@ -19,6 +19,7 @@ from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Frame, Poses
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.session.answers import (
     Answer,
     Corrected,
@@ -54,6 +55,8 @@ from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
 
 _OTHER_CLOCK_S = 60.0  # apart, from which stamps are of another clock
+_CALIBRATION_S = 5.0  # of images without a calibration, after which the operator should know
+_SHOWN = 0.8  # of the mapping camera's view, below which the operator should know
 _MOST_WAITING = 100  # fixes, for odometry
 _MOST = 0.5  # of what a drive has come to; without it the robot's place is gone with the old map
 
@@ -98,6 +101,7 @@ class Session:
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
         self._camera_frames: dict[int, str] = {}  # by camera, of its last image
+        self._first_ns: dict[int, int] = {}  # when the first image came, by camera
         self._calibrates: dict[str, dict[int, str]] = {}  # by topic of calibrations: its cameras
         self._mounted_by_tf: set[int] = set()  # cameras
         self._located_ns: int | None = None  # stamp of the newest image localized
@@ -168,6 +172,7 @@ class Session:
         yield from self._look_up_mounting(event)
         frame = Frame(image, event.stamp_ns, event.camera_frame, event.camera)
         yield from self._compare_size(frame)
+        yield from self._miss_calibration(event)
         located = yield from self._locate(frame, event.came_ns)
         waited = {'wait': started_s - event.came_s, 'decode': decoded_s - started_s}
         self.counts.took({name: value * 1e3 for name, value in waited.items()})
@@ -201,6 +206,21 @@ class Session:
                 f'camera {frame.camera + 1}: {error}; landmarks are not used. Publish the '
                 'camera_info of these images',
                 key=f'size of {frame.camera}',
+            )
+
+    def _miss_calibration(self, event: ImageCame) -> Iterator[Answer]:
+        """Tell once where a camera is taken for the mapping camera for want of a calibration."""
+        if not self.localizer.place_map.has_landmarks:
+            return
+        if any(event.camera in sharing for sharing in self._calibrates.values()):
+            return
+        first_ns = self._first_ns.setdefault(event.camera, event.came_ns)
+        if event.came_ns - first_ns >= _CALIBRATION_S * 1e9:
+            yield from self._once(
+                f'camera {event.camera + 1}: no camera_info came in {_CALIBRATION_S:.0f} s, so it '
+                'is taken for the mapping camera; the poses of another lens are wrong. Publish '
+                'the camera_info beside its images',
+                key=f'no calibration of {event.camera}',
             )
 
     def _behind_s(self, event: ImageCame) -> float:
@@ -454,7 +474,21 @@ class Session:
                 f'{event.topic}: the calibration in its camera_info cannot be used: '
                 f"{told.why_not}; landmarks are looked for with the mapping camera's"
             )
-        if mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
+        yield from self._compare_views(event)
+
+    def _compare_views(self, event: CameraInfoCame) -> Iterator[Answer]:
+        """Tell once where a camera sees much more or less than the mapping camera."""
+        header = self.localizer.place_map.header
+        shown = None
+        if self._config.virtual_camera:
+            shown = shown_share(event.calibration.camera, header.camera)
+        seen_deg, mapped_deg = event.calibration.field_of_view_deg, header.field_of_view_deg
+        if shown is not None and shown < _SHOWN:
+            yield from self._once(
+                f'{event.topic}: this camera sees {shown:.0%} of what the mapping camera '
+                'sees of a place: fewer places will be found'
+            )
+        elif shown is None and mapped_deg and seen_deg and differs(mapped_deg, seen_deg):
             yield from self._once(
                 f'{event.topic}: this camera sees {seen_deg:.0f} degrees, the map was made with '
                 f'{mapped_deg:.0f}: fewer places will be found'

@@ -91,11 +91,10 @@ class Gps:
         """Whether GPS and the images agree, told once."""
         agrees = bool(current.allows(fix.pose[None, :3])[0])
         before, self.contradicts_by_m = self.contradicts_by_m, None
-        self._changed_ns = None if agrees and self.is_used else stamp_ns
+        self.is_used = agrees
+        self._changed_ns = None if agrees else stamp_ns
         if agrees:
-            self.is_used = True
             return ''
-        self.is_used = False
         self.contradicts_by_m = float(np.linalg.norm(current.centre_m[:2] - fix.pose[:2]))
         if before is not None:
             return ''

@@ -64,6 +64,7 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
         refusal='the model is of another architecture',
         strict=False,
     )
+    _require_sizes(network, model)
     describer = OnnxDescriber(model, singly=False)
     found = parity(ExportedNetwork(network).eval(), describer, images_for_parity(model.card))
     if not found.holds(descriptors=LEAST_COSINE, cells=LEAST_COSINE):
@@ -73,6 +74,21 @@ def load_model(folder: Path, config: NetworkConfig | None = None) -> Network:
             f'{LEAST_COSINE}'
         )
     return network
+
+
+def _require_sizes(network: Network, model: Model) -> None:
+    """Raise TrainingError where a model's outputs are not those of its network."""
+    card, cells = model.card, network.cells_size()
+    if network.descriptor_size != card.descriptor_size:
+        raise TrainingError(
+            f'{model.folder}: its descriptors have {card.descriptor_size} numbers, those of the '
+            f'network {network.descriptor_size}; a model with shortened descriptors cannot be '
+            'trained, so give the one that it was made from'
+        )
+    if None not in (cells, card.cells) and cells != card.cells:
+        raise TrainingError(
+            f'{model.folder}: its cells are {card.cells}, those of the network {cells}'
+        )
 
 
 class _Graph:

@@ -117,9 +117,12 @@ class _Reader(CalibrationDataReader):
 def calibrate(graph: bytes, images: Sequence[Image]) -> Calibrated:
     """Find the range of every tensor of a model's graph; images are of the network's size.
 
-    Channels are equalized and weights rounded for the output's sake first.
+    Channels are equalized and weights rounded for the output's sake first. Raises TrainingError
+    for a graph without layers to quantize.
     """
     model = onnx.load_from_string(simplified(graph))
+    if not any(node.op_type in _LAYERS for node in model.graph.node):
+        raise TrainingError('the graph has no layers with weights, so int8 would change nothing')
     bytes_tensor, float_tensor, zero_point = _fold_normalization(model)
     even = equalized(model, images)
     model = onnx.shape_inference.infer_shapes(even.model)

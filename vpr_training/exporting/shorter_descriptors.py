@@ -9,6 +9,7 @@ Benefit of PCA and Whitening, ECCV 2012, and none.
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.graph_edits import halved
 
 _WHITENING = 0.5  # 1 brings all components to one variance, 0 leaves them
+_LEAST_VARIANCE = 1e-12  # of a component of unit descriptors in single precision; less is rounding
 _LONG, _SHORT = 'long_descriptors', 'descriptors'
 
 
@@ -71,11 +73,20 @@ def descriptors_of(describer: Describer, sources: Sequence[Path], size: int) -> 
 
 
 def components(descriptors: Descriptors, size: int) -> tuple[Descriptors, NDArray[np.float32]]:
-    """Mean [D] of descriptors [n, D], and their first principal components [D, size]."""
+    """Mean [D] of descriptors [n, D], and their first principal components [D, size].
+
+    Raises TrainingError for descriptors that do not differ in so many directions: the others would
+    be noise, which whitening enlarges.
+    """
     mean = descriptors.mean(axis=0, dtype=np.float64)
     centred = descriptors - mean
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
-    variances = np.maximum(lengths[:size] ** 2 / len(descriptors), 1e-12)
+    variances = lengths[:size] ** 2 / len(descriptors)
+    if (told := int((variances > _LEAST_VARIANCE).sum())) < size:
+        raise TrainingError(
+            f'--descriptor-size {size}: the images of --reduce-on differ in '
+            f'{counted(told, "direction")} only; give other images, not the same ones repeated'
+        )
     projection = axes[:size].T / variances ** (_WHITENING / 2)
     return mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32)
 
@@ -84,27 +95,32 @@ def shortened(graph: bytes, mean: Descriptors, projection: NDArray[np.float32]) 
     """The graph with its descriptors projected and brought to unit norm; cells stay."""
     model = onnx.load_from_string(graph)
     output = model.graph.output[0]
+    tag = _free_tag(model)
+    long, mean_name, axes_name = f'{_LONG}{tag}', f'pca_mean{tag}', f'pca_components{tag}'
+    centred, projected = f'centred_descriptors{tag}', f'projected_descriptors{tag}'
     for node in model.graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
                 if name == output.name:
-                    names[place] = _LONG
+                    names[place] = long
     model.graph.initializer.extend(
-        [
-            numpy_helper.from_array(mean, 'pca_mean'),
-            numpy_helper.from_array(projection, 'pca_components'),
-        ]
+        [numpy_helper.from_array(mean, mean_name), numpy_helper.from_array(projection, axes_name)]
     )
     model.graph.node.extend(
         [
-            helper.make_node('Sub', [_LONG, 'pca_mean'], ['centred_descriptors']),
-            helper.make_node(
-                'MatMul', ['centred_descriptors', 'pca_components'], ['projected_descriptors']
-            ),
-            helper.make_node('LpNormalization', ['projected_descriptors'], [_SHORT], axis=1, p=2),
+            helper.make_node('Sub', [long, mean_name], [centred]),
+            helper.make_node('MatMul', [centred, axes_name], [projected]),
+            helper.make_node('LpNormalization', [projected], [_SHORT], axis=1, p=2),
         ]
     )
     output.name = _SHORT
     output.type.tensor_type.shape.dim[1].dim_value = projection.shape[1]
     onnx.checker.check_model(model)
     return halved(bytes(model.SerializeToString()))
+
+
+def _free_tag(model: onnx.ModelProto) -> str:
+    """What ends the names of new tensors: nothing, or _2, _3 ... of a model shortened before."""
+    used = {name for node in model.graph.node for name in node.output}
+    tags = chain([''], (f'_{time}' for time in count(2)))
+    return next(tag for tag in tags if f'{_LONG}{tag}' not in used)

@@ -48,7 +48,7 @@ def finish(config: TrainConfig, sets: Sequence[RecallSet], folder: RunFolder) ->
             Comparison(images, examine(before, images, store), examine(after, images, store))
             for images in sets
         )
-        write_model(output, graph, _card(card, old, found))
+        write_model(output, graph, card_of(card, old, found))
     outcome = Outcome(found, Path(config.init), output)
     write_json(folder.folder / 'comparison.json', outcome.as_json())
     draw_comparison(
@@ -81,9 +81,17 @@ def map_drive(config: TrainConfig, model: Path, folder: RunFolder) -> str:
     return f'{output}: {"; ".join(report.lines())}; of {path} by {model}; {notes}'
 
 
-def _card(card: ModelCard, old: ModelCard, found: Sequence[Comparison]) -> ModelCard:
-    """The new model's card, which tells what it came from and what became of it."""
-    came_from = {'name': old.name, 'sha256': old.sha256, 'provenance': old.provenance}
+def card_of(card: ModelCard, old: ModelCard, found: Sequence[Comparison]) -> ModelCard:
+    """A fine-tuned model's card, which tells what it came from and what became of it.
+
+    Models that it came from earlier are a list, the last one first: in each other, the fifteenth
+    would be nested too deeply to be read.
+    """
+    known = dict(old.provenance)
+    earlier, before = known.pop('fine_tuned_before', []), known.pop('fine_tuned_from', None)
+    if before is not None:
+        earlier = [before, *(earlier if isinstance(earlier, list) else ())]
+    came_from = {'name': old.name, 'sha256': old.sha256, 'provenance': known}
     return replace(
         card,
         summary=f'{old.name}, fine-tuned on {card.provenance.get("training_data", "own images")}',
@@ -91,9 +99,10 @@ def _card(card: ModelCard, old: ModelCard, found: Sequence[Comparison]) -> Model
         provenance=card.provenance
         | {
             'fine_tuned_from': came_from,
+            'fine_tuned_before': earlier,
             'recall_before': {one.images.name: figures_of(one.before.recall) for one in found},
         },
         recall={one.images.name: figures_of(one.after.recall) for one in found},
-        weaknesses=(*old.weaknesses, _WEAKNESS),
+        weaknesses=tuple(dict.fromkeys([*old.weaknesses, _WEAKNESS])),
         calibration=old.calibration,
     )

@@ -5,7 +5,7 @@ onnxruntime on the CPU is the form that runs everywhere; other engines need only
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -46,6 +46,21 @@ class Describer(Protocol):
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
         """The same, and float16 [B, h, w, C] of unit norm; None of a model without cells."""
         ...
+
+
+def run_graph(
+    session: ort.InferenceSession,
+    outputs: Sequence[str],
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    source: str,
+) -> list[NDArray[Any]]:
+    """The outputs of a graph; raises ModelError, which begins with `source`, where it fails."""
+    try:
+        found: list[NDArray[Any]] = session.run(list(outputs), dict(inputs))
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise ModelError(f'{source}: onnxruntime fails on an image ({error})') from error
+    return found
 
 
 class OnnxDescriber:
@@ -109,7 +124,10 @@ class OnnxDescriber:
         return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
-        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm.
+
+        Raises ModelError for a graph that fails while it runs.
+        """
         return self._run(self._outputs[:1], images)[0]
 
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
@@ -118,13 +136,21 @@ class OnnxDescriber:
         return descriptors, cells[0] if cells else None
 
     def _run(self, outputs: list[str], images: Sequence[Image]) -> list[NDArray[Any]]:
-        size = self._model.card.image_size
         # One after another: a processor's caches hold one image's maps, not those of a batch.
-        rows = [
-            self._session.run(outputs, {self._input: resize(image, size)[None]})
-            for image in images
-        ]
+        rows = [self._run_one(outputs, image) for image in images]
         return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+    def _run_one(self, outputs: list[str], image: Image) -> list[NDArray[Any]]:
+        """What the graph gives for one image; raises ModelError where it fails."""
+        pixels = resize(image, self._model.card.image_size)[None]
+        source = str(self._model.graph)
+        found = run_graph(self._session, outputs, {self._input: pixels}, source=source)
+        if any(len(rows) != 1 for rows in found):
+            raise ModelError(
+                f'{source}: gives {counted(max(map(len, found)), "row")} for one image, expected '
+                'one; export the model again'
+            )
+        return found
 
     def _check_signature(self) -> None:
         card = self._model.card

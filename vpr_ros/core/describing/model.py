@@ -131,14 +131,7 @@ class Model:
             card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()
         )
         model = cls(folder, card, chosen)
-        graph = _mapped(model.graph)
-        found = hashlib.sha256(graph).hexdigest()
-        if found != model.graph_sha256:
-            raise ModelError(
-                f'{model.graph}: sha256 {found[:12]}, the card says {model.graph_sha256[:12]}; '
-                'the file is damaged or was replaced; export the model again'
-            )
-        require_self_contained(memoryview(graph), source=str(model.graph))
+        _require_graph(_mapped(model.graph), model)
         return model
 
 
@@ -146,7 +139,7 @@ def read_card(path: Path) -> ModelCard:
     """Read a card.json; raises ModelError naming the file and the field at fault."""
     try:
         with _opened(path) as file:
-            found = parse_json(file.read(MOST_BYTES + 1))
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise ModelError(
             f'{path.parent}: no model here (no {path.name}); give a folder that '
@@ -155,6 +148,12 @@ def read_card(path: Path) -> ModelCard:
     except OSError as error:
         reason = f'{path}: {error.strerror or error}'
         raise ModelError(told(error) if blames_path(error) else reason) from error
+    return _card(content, path)
+
+
+def _card(content: bytes, path: Path) -> ModelCard:
+    try:
+        found = parse_json(content)
     except DocumentError as error:
         raise ModelError(f'{path}: {error}') from error
     if not isinstance(found, dict) or found.get('format_version') != FORMAT_VERSION:
@@ -237,6 +236,17 @@ def _mapped(path: Path) -> mmap.mmap | bytes:
         raise ModelError(told(error) if blames_path(error) else reason) from error
 
 
+def _require_graph(content: bytes | mmap.mmap, model: Model) -> None:
+    """Raise ModelError for a graph that is not the one of the card, or needs further files."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != model.graph_sha256:
+        raise ModelError(
+            f'{model.graph}: sha256 {found[:12]}, the card says {model.graph_sha256[:12]}; '
+            'the file is damaged or was replaced; export the model again'
+        )
+    require_self_contained(memoryview(content), source=str(model.graph))
+
+
 def _accepted(found: Any, path: Path) -> dict[Precision, Accepted]:
     if not isinstance(found, dict) or not found.keys() <= set(PRECISIONS):
         raise ModelError(f'{path}: precisions are {found!r}, expected some of {PRECISIONS}')
@@ -262,18 +272,17 @@ def write_model(
     refuse. Gives the model with its fp32 graph.
     """
     folder = Path(folder)
-    try:
-        checked_card(card)
-    except ValueError as error:
-        raise ModelError(f'{folder}: was not written, because in its card {error}') from error
     complete = asdict(card) | {'sha256': hashlib.sha256(graph).hexdigest()}
     graphs: dict[Precision, bytes] = {'fp32': graph, **(smaller or {})}
-    for precision, content in graphs.items():
-        require_self_contained(content, source=str(folder / GRAPH_NAMES[precision]))
     try:
         text = json.dumps(cleaned(complete), indent=2, ensure_ascii=False) + '\n'
-    except (TypeError, ValueError) as error:
+        read_again = _card(text.encode(), Path(CARD_NAME))
+    except (TypeError, ValueError, ModelError) as error:
         raise ModelError(f'{folder}: was not written, because of its card: {error}') from error
+    for precision, content in graphs.items():
+        if precision not in ('fp32', *read_again.precisions):
+            raise ModelError(f'{folder}: was not written, because its card has no {precision}')
+        _require_graph(content, Model(folder, read_again, precision))
     with MODEL.staged(folder) as staging:
         for precision, content in graphs.items():
             (staging / GRAPH_NAMES[precision]).write_bytes(content)

@@ -76,7 +76,7 @@ def needs(graph: bytes | memoryview, *, source: str) -> Needs:
     try:
         with memoryview(graph) as content:
             _read(content, 'model', found, own, 0)
-    except (IndexError, ValueError, UnicodeDecodeError) as error:
+    except (IndexError, ValueError) as error:
         raise ModelError(f'{source}: not an ONNX file ({error})') from error
     found.domains -= own
     return found

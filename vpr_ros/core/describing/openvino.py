@@ -65,7 +65,10 @@ class OpenVinoDescriber:
         return 1
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
-        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm."""
+        """Images uint8 [H, W, 3] RGB of any sizes -> float32 [B, D] of unit norm.
+
+        Raises BackendError where OpenVINO fails while it runs.
+        """
         return self._run(1, images)[0]
 
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
@@ -77,7 +80,12 @@ class OpenVinoDescriber:
         """The first outputs of the graph, whose order `OnnxDescriber` has checked."""
         rows = []
         for image in images:
-            self._request.infer([resize(image, self._model.card.image_size)[None]])
+            try:
+                self._request.infer([resize(image, self._model.card.image_size)[None]])
+            except RuntimeError as error:  # pybind11 turns C++ exceptions into these
+                raise BackendError(
+                    f'{self._model.graph}: OpenVINO fails on an image ({error})'
+                ) from error
             rows.append(
                 [np.array(self._request.get_output_tensor(row).data) for row in range(outputs)]
             )

@@ -29,6 +29,9 @@ GRAPH_NAMES: dict[Precision, str] = {
     'int8_symmetric': 'model.int8_symmetric.onnx',
 }
 
+MOST_THREADS = 256
+"""Of one inference. A backend starts as many as it is told to, and a million end the computer."""
+
 _DOT_PRODUCTS = {'avx512_vnni', 'avx_vnni', 'avx_vnni_int8', 'asimddp', 'i8mm'}
 """Processor flags of instructions that add up products of bytes without overflow."""
 

@@ -83,8 +83,7 @@ class SiftFeatures:
 
     def extract(self, image: Image) -> Keypoints:
         """See Features.extract."""
-        shrink = min(1.0, math.sqrt(MOST_PIXELS / (image.shape[0] * image.shape[1])))
-        size_hw = round(image.shape[0] * shrink), round(image.shape[1] * shrink)
+        size_hw = at_most_pixels(image.shape[0], image.shape[1])
         grey = cv2.cvtColor(resize(image, size_hw), cv2.COLOR_RGB2GRAY)
         sift = cv2.SIFT.create(nfeatures=self._count, contrastThreshold=0.02)  # of this thread
         found, histograms = sift.detectAndCompute(grey, None)
@@ -137,6 +136,12 @@ class CellFeatures(SiftFeatures):
         share = (found.points_px + 0.5) / np.array(image_hw[::-1])
         whole = np.rint(np.clip(share, 0, 1) * _WHOLE).astype('<u2')
         return np.ascontiguousarray(whole).view(np.uint8).reshape(-1, self.descriptor_size)
+
+
+def at_most_pixels(height: int, width: int) -> tuple[int, int]:
+    """The size (height, width) of an image of the same form with MOST_PIXELS, or its own."""
+    shrink = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    return max(round(height * shrink), 1), max(round(width * shrink), 1)
 
 
 def shares_of_image(kept: NDArray[np.uint8]) -> NDArray[np.float64]:

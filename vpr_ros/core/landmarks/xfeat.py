@@ -15,10 +15,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from vpr_ros.core.describing.describe import run_graph
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
-from vpr_ros.core.landmarks.features import MOST_PIXELS, FeatureRays, Keypoints
+from vpr_ros.core.landmarks.features import MOST_PIXELS, FeatureRays, Keypoints, at_most_pixels
 from vpr_ros.core.types import Image
 
 NETWORK_NAME, MATCHER_NAME = 'xfeat.onnx', 'lighterglue.onnx'
@@ -87,7 +88,12 @@ class XFeatFeatures:
         if self._matcher is None:
             return _clear_nearest(_as_units(first.descriptors) @ _as_units(second.descriptors).T)
         given = [array for seen in (first, second) for array in _matcher_input(seen)]
-        (table,) = self._matcher.run(None, dict(zip(MATCHER_INPUTS, given, strict=True)))
+        (table,) = run_graph(
+            self._matcher,
+            MATCHER_OUTPUTS,
+            dict(zip(MATCHER_INPUTS, given, strict=True)),
+            source=MATCHER_NAME,
+        )
         return _mutual(np.asarray(table[0]), math.log(_LEAST_PROBABILITY))
 
     def kept(self, found: Keypoints, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -101,7 +107,9 @@ class XFeatFeatures:
         grey = image.mean(axis=2, dtype=np.float32)
         below, right = (-side % _MULTIPLE_PX for side in grey.shape)
         padded = cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE)
-        descriptors, scores, reliability = self._network.run(None, {'grey': padded[None, None]})
+        descriptors, scores, reliability = run_graph(
+            self._network, NETWORK_OUTPUTS, {'grey': padded[None, None]}, source=NETWORK_NAME
+        )
         return descriptors[0], scores[0], reliability[0]
 
 
@@ -141,8 +149,7 @@ def _working_size(height: int, width: int) -> tuple[int, int]:
     """
     if 4 * height * width <= MOST_PIXELS:
         return 2 * height, 2 * width
-    shrink = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
-    return round(height * shrink), round(width * shrink)
+    return at_most_pixels(height, width)
 
 
 def _corners(scores: NDArray[np.float32]) -> NDArray[np.int64]:

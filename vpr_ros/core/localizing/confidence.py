@@ -324,7 +324,7 @@ def from_dict(values: Mapping[str, Any]) -> Calibration:
             float(values.get('risk_ratio', 1.0)),
             None if usual is None else tuple(float(usual[name]) for name in USUAL),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ConfigError(f'calibration: {type(error).__name__} {error}') from error
     if not np.isfinite([*weights, bias, *(made.usual or ())]).all():
         raise ConfigError(

@@ -15,6 +15,11 @@ class LocalizerConfig:
         'Compare the cells of each image with those of the retrieved places, if the map has '
         'cells.',
     )
+    virtual_camera: bool = knob(
+        True,
+        'Give the images of a camera with another lens the view of the mapping camera. Needs the '
+        'calibrations of both, so a map with landmarks and camera_info.',
+    )
     belief: bool = knob(
         True,
         'Use the whole drive so far to decide where the robot is. If false, each image is judged '

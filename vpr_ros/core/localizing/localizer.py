@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from vpr_ros.core.localizing.verify import Verifier
 from vpr_ros.core.mapping.described import describe_as_kept
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame
+from vpr_ros.core.virtual_camera import VirtualCamera
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ class Localizer:
         verifier = self._verifier
         if verifier is not None and not verifier.by_cells and self.config.use_landmarks:
             return None
-        return self.describer.model.card.image_size
+        height, width = self.describer.model.card.image_size
+        zoom = self.rig.zoom if self.config.virtual_camera else 1.0
+        return ceil(height * zoom), ceil(width * zoom)
 
     @property
     def bound_mps(self) -> float:
@@ -139,17 +143,34 @@ class Localizer:
         located = self.locate(query)
         return replace(located, latency_ms=described | located.latency_ms)
 
+    def virtual_camera(self, camera: int, image_hw: tuple[int, int]) -> VirtualCamera | None:
+        """What gives a camera's images (height, width) the mapping camera's view.
+
+        None where they are described as they are.
+        """
+        if not self.config.virtual_camera:
+            return None
+        return self.rig.view(
+            camera, image_hw=image_hw, size_hw=self.describer.model.card.image_size
+        )
+
     def describe(self, frame: Frame) -> Query:
         """The first half of `step`, which does not depend on the drive and may run ahead of it.
 
         Raises ImageError.
         """
         image = check(frame.image)
-        seen = describe_as_kept(self.describer, image, with_cells=self.place_map.has_cells)
+        virtual = self.virtual_camera(frame.camera, (image.shape[0], image.shape[1]))
+        seen = describe_as_kept(
+            self.describer,
+            image if virtual is None else virtual.view(image),
+            with_cells=self.place_map.has_cells,
+        )
         return Query(
             seen.descriptor,
             frame.stamp_ns,
             cells=seen.cells,
+            seen_by=None if virtual is None else virtual.camera,
             camera=frame.camera,
             shows_something=shows_something(image),
             image=image if self._verifier is not None else None,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.camera import Camera
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.core.types import CellBits, Descriptors, Image
 
@@ -35,6 +36,7 @@ class Query:
     descriptor: Descriptors  # [D]
     stamp_ns: int
     cells: CellBits | None = None  # [h * w, C / 8]; None of a map or a model without cells
+    seen_by: Camera | None = None  # whose view was described; None: as its own camera saw it
     camera: int = 0  # number of the robot's camera that took it
     shows_something: bool = True  # False: too dark or too flat to tell a place
     image: Image | None = None  # [H, W, 3] in full size, for landmarks; None: do without them

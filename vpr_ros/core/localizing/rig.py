@@ -19,6 +19,7 @@ from vpr_ros.core.geometry import angle_between, compose, invert, rotate
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.positions import distinct
 from vpr_ros.core.types import Poses
+from vpr_ros.core.virtual_camera import VirtualCamera, virtual_camera, zoom
 
 _OPTICAL_AXIS = np.array([0.0, 0.0, 1.0])
 _SAME_VIEW_RAD = np.radians(30.0)
@@ -81,8 +82,27 @@ class Rig:
         return found
 
     def calibration(self, camera: int) -> Camera | None:
-        """A camera's own calibration, else that of the camera that made the landmarks."""
+        """A camera's own calibration, else the mapping camera's."""
         return self.cameras[camera].calibration or self._map.header.camera
+
+    def view(
+        self, camera: int, *, image_hw: tuple[int, int], size_hw: tuple[int, int]
+    ) -> VirtualCamera | None:
+        """What gives a camera's images the view of the mapping camera; None: they are taken as is.
+
+        None where the views are alike or not known. image_hw, size_hw: see `virtual_camera`.
+        """
+        own, like = self.cameras[camera].calibration, self._map.header.camera
+        if own is None or like is None:
+            return None
+        return virtual_camera(own, like, image_hw=image_hw, size_hw=size_hw)
+
+    @property
+    def zoom(self) -> float:
+        """How many times larger than they are described images are needed; at least 1."""
+        like = self._map.header.camera
+        known = [each.calibration for each in self.cameras if each.calibration is not None]
+        return 1.0 if like is None else max((zoom(own, like) for own in known), default=1.0)
 
     def places_seen(self, camera: int) -> NDArray[np.int64] | None:
         """The place that a camera sees at each place [N]; None for the place itself.

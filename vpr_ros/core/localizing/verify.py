@@ -242,6 +242,8 @@ class Verifier:
         """The sighter that finds landmarks in a query; None if its image is not the camera's."""
         if query.image is None:
             return None
+        if self.by_cells and query.cells is not None and query.seen_by is not None:
+            return ByCells(self._map, query.cells, query.seen_by)
         try:
             camera = camera.scaled_to(query.image.shape[1], query.image.shape[0])
         except VprError:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.products import products
+from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Descriptors
 
@@ -162,22 +163,27 @@ def write_codes(part: Path, descriptors: Descriptors) -> None:
     sample = as_floats(descriptors[np.linspace(0, count - 1, sampled).astype(np.int64)])
     trained = _trained(np.ascontiguousarray(sample))
     shards = [faiss.clone_index(trained) for _ in _FILES]
-    rows_as_bytes: NDArray[np.int8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        part / 'bytes.npy', mode='w+', dtype=np.int8, shape=(count, size)
-    )
     scales = np.empty(count, dtype=np.float32)
     step = max(_CHUNK // size // SHARDS, 1) * SHARDS  # each chunk begins with the first shard
-    for start in range(0, count, step):
-        chunk = np.ascontiguousarray(as_floats(descriptors[start : start + step]))
-        done = slice(start, start + len(chunk))
-        scales[done] = np.abs(chunk).max(axis=1) / 127
-        rows_as_bytes[done] = np.rint(chunk / np.maximum(scales[done, None], 1e-30))
-        for shard, index in enumerate(shards):
-            index.add(np.ascontiguousarray(chunk[shard::SHARDS]))
-    del rows_as_bytes  # written
+    with (part / 'bytes.npy').open('wb') as file:  # mapped, a full disk would kill the process
+        rows_as_bytes = NpyWriter(file, np.dtype(np.int8), size)
+        for start in range(0, count, step):
+            chunk = np.ascontiguousarray(as_floats(descriptors[start : start + step]))
+            done = slice(start, start + len(chunk))
+            scales[done] = np.abs(chunk).max(axis=1) / 127
+            rows_as_bytes.append(np.rint(chunk / np.maximum(scales[done, None], 1e-30)))
+            for shard, index in enumerate(shards):
+                index.add(np.ascontiguousarray(chunk[shard::SHARDS]))
+        rows_as_bytes.finish()
     np.save(part / 'byte_scales.npy', scales)
     for name, index in zip(_FILES, shards):
-        faiss.write_index(index, str(part / name))
+        write_index(index, part / name)
+
+
+def write_index(index: faiss.Index, path: Path) -> None:
+    """Write an index of faiss; raises OSError where faiss itself would not see a failed write."""
+    with path.open('wb') as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
 
 def is_coded(part: Path) -> bool:
