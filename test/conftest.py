@@ -1,6 +1,7 @@
-"""Where the tests find real images, which are not part of the project."""
+"""Where the tests find real images, which are not part of the project, and how they begin."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 
 settings.register_profile('vpr_ros', deadline=None)  # tests time nothing
 settings.load_profile('vpr_ros')
+
+# A shell starts programs in the background so that they, and what they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
