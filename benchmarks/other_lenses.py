@@ -34,7 +34,7 @@ from vpr_ros.core.image import encode_jpeg, read
 from vpr_ros.core.localizing.match import match_order
 from vpr_ros.core.matching.bits import packed
 from vpr_ros.core.types import Image
-from vpr_ros.core.virtual_camera import virtual_camera
+from vpr_ros.core.virtual_camera import seen_as
 from vpr_training.data.layouts import RecallSet, open_recall_set
 
 SETS = ('corridor', 'gardenspoint_thumb', 'ie_tower_indoor', 'cambridge_streetview')
@@ -83,13 +83,6 @@ def barrelled(image: Image, camera: Camera) -> tuple[Image, Camera]:
     return seen, Camera(width, height, tuple(matrix.ravel().tolist()), 'plumb_bob', (*lens, 0.0))
 
 
-def viewed(image: Image, own: Camera, like: Camera, size_hw: tuple[int, int]) -> Image:
-    """An image as the mapping camera would have taken it."""
-    image_hw = image.shape[0], image.shape[1]
-    made = virtual_camera(own, like, image_hw=image_hw, size_hw=size_hw)
-    return image if made is None else made.view(image)
-
-
 def described(describer: OnnxDescriber, images: Sequence[Image]) -> Seen:
     found = [describer.describe_with_cells([image]) for image in images]
     cells = [packed(each[0]) for _, each in found if each is not None]
@@ -125,10 +118,16 @@ def single_images(describer: OnnxDescriber, folder: Path) -> list[str]:
         }
         narrow = {name: see([image for image, _ in each]) for name, each in small.items()}
         like_narrow = see(
-            [viewed(image, nominal(image), small['places'][0][1], size_hw) for image in queries]
+            [
+                seen_as(image, nominal(image), small['places'][0][1], size_hw=size_hw)
+                for image in queries
+            ]
         )
         like_wide = see(
-            [viewed(image, own, nominal(places[0]), size_hw) for image, own in small['queries']]
+            [
+                seen_as(image, own, nominal(places[0]), size_hw=size_hw)
+                for image, own in small['queries']
+            ]
         )
         found = (
             same,

@@ -80,6 +80,27 @@ def test_a_drive_that_does_not_show_the_view_is_refused(
         open_drive(folder, DriveOptions(view=MAPPING))
 
 
+def test_a_drive_that_has_the_view_already_stays_as_it_is(tmp_path: Path) -> None:
+    finer = camera(800.0, (1280, 960))
+    folder = drive_by(tmp_path / 'drive', finer)
+    drive = open_drive(folder, DriveOptions(view=MAPPING))
+    assert drive.camera is not None and drive.camera.matrix == finer.matrix
+    assert next(drive.frames()).load().shape == (960, 1280, 3)
+
+
+def test_a_calibration_of_other_images_gives_no_view(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = drive_by(tmp_path / 'drive', camera(250.0, (800, 800)))
+    write_camera_info(folder / 'camera_info.yaml', camera(250.0, (800, 600)))
+    view = str(write_camera_info(tmp_path / 'robot.yaml', MAPPING))
+    model = str(write_tiny_model(tmp_path / 'model').folder)
+    words = ['--bag', str(folder), '--view', view, '--model', model]
+    assert build_map.main([*words, '--output', str(tmp_path / 'map')]) == 2
+    assert 'has 800x800 pixels, but the calibration is for 800x600' in capsys.readouterr().err
+    assert not (tmp_path / 'map').exists()
+
+
 def test_a_map_in_the_view_of_a_narrower_camera_is_as_if_that_had_made_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +122,19 @@ def test_a_map_in_the_view_of_a_narrower_camera_is_as_if_that_had_made_it(
     capsys.readouterr()
     assert build_map.main(['--bag', str(wide), '--view', str(empty), *words, 'c']) == 2
     assert f'{empty}: not a ROS camera calibration' in capsys.readouterr().err
+
+
+def test_recordings_through_different_lenses_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(write_tiny_model(tmp_path / 'model', cells=True).folder)
+    made = {name: str(drive_by(tmp_path / name, by)) for name, by in (('a', MAPPING), ('b', WIDE))}
+    view = str(write_camera_info(tmp_path / 'robot.yaml', MAPPING))
+    words = ['--bags', *made.values(), '--model', model, '--output', str(tmp_path / 'map')]
+    for asked, is_told in (([], True), (['--view', view], False)):
+        assert build_map.main([*words, *asked]) == 0
+        said = ''.join(capsys.readouterr())
+        assert ("1 of 2 recordings has another lens than the map's camera" in said) == is_told
 
 
 def test_an_appended_drive_is_mapped_in_the_maps_view_where_it_shows_all_of_it(

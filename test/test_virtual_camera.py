@@ -14,7 +14,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Image
-from vpr_ros.core.virtual_camera import virtual_camera, zoom
+from vpr_ros.core.virtual_camera import shown_share, virtual_camera, zoom
 from vpr_ros.session.events import CameraInfoCame
 
 
@@ -69,7 +69,7 @@ def test_an_image_looks_as_the_mapping_camera_would_have_taken_it(own: Camera) -
         assert found.shape == (*size_hw, 3) and found.dtype == np.uint8
         apart = np.abs(found.astype(int) - expected)
         assert apart.mean() < 1 and np.percentile(apart, 99) <= 3
-        assert made.shown == 1
+        assert shown_share(own, MAPPING) == 1
 
 
 def test_a_lens_of_the_mapping_camera_is_put_on() -> None:
@@ -84,7 +84,7 @@ def test_a_lens_of_the_mapping_camera_is_put_on() -> None:
 def test_what_a_narrower_camera_does_not_see_is_its_mirror_image() -> None:
     narrow = camera(800.0)
     made = virtual_camera(narrow, MAPPING, image_hw=(480, 640), size_hw=(480, 640))
-    assert made is not None and made.shown == pytest.approx(0.25, abs=0.01)
+    assert made is not None and shown_share(narrow, MAPPING) == pytest.approx(0.25, abs=0.01)
     assert made.camera == camera(1.12 * 400)  # a little narrower than the mapping camera
     found, expected = made.view(shot(narrow)), shot(made.camera)
     rows, columns = 134, 179  # to either side of the middle
@@ -179,7 +179,8 @@ def test_a_camera_that_sees_more_is_needed_larger(focal, size, times) -> None:
 def test_no_calibration_makes_a_view_fail(own: Camera, like: Camera) -> None:
     image_hw = own.height_px, own.width_px
     made = virtual_camera(own, like, image_hw=image_hw, size_hw=(32, 48))
-    assert made is not None and 0 <= made.shown <= 1
+    shown = shown_share(own, like)
+    assert made is not None and shown is not None and 0 <= shown <= 1
     assert made.view(np.full((*image_hw, 3), 7, np.uint8)).tolist() == [[[7] * 3] * 48] * 32
 
 

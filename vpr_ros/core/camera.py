@@ -109,13 +109,17 @@ class Camera:
         matrix = (fx * across, skew * across, centre[0], 0.0, fy * down, centre[1], 0.0, 0.0, 1.0)
         return replace(self, width_px=width_px, height_px=height_px, matrix=matrix)
 
+    @property
+    def _lens(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Matrix [3, 3] and coefficients, as OpenCV takes them."""
+        return np.array(self.matrix).reshape(3, 3), np.array(self.distortion or (0.0,) * 4)
+
     def normalized(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where the rays of pixels [M, 2] meet the plane z = 1, [M, 2], distortion removed."""
         if len(points_px) == 0:
             return np.empty((0, 2))
         points = np.asarray(points_px, dtype=np.float64)[:, None]
-        matrix = np.array(self.matrix).reshape(3, 3)
-        distortion = np.array(self.distortion or (0.0,) * 4)
+        matrix, distortion = self._lens
         if self.distortion_model in _FISHEYE:
             rays = cv2.fisheye.undistortPoints(points, matrix, distortion)
         else:  # OpenCV's usual five steps are off by tens of pixels in the corners of a wide lens
@@ -132,8 +136,7 @@ class Camera:
         if len(rays) == 0:
             return np.empty((0, 2))
         ends = np.clip(np.asarray(rays, dtype=np.float64), -_FARTHEST_RAY, _FARTHEST_RAY)
-        matrix = np.array(self.matrix).reshape(3, 3)
-        distortion = np.array(self.distortion or (0.0,) * 4)
+        matrix, distortion = self._lens
         straight = ends * [matrix[0, 0], matrix[1, 1]] + matrix[:2, 2]
         points = np.concatenate([ends, np.ones((len(ends), 1))], axis=1)[:, None]
         project = cv2.fisheye if self.distortion_model in _FISHEYE else cv2

@@ -38,8 +38,6 @@ class VirtualCamera:
 
     camera: Camera
     """That would have taken the images: the wanted one, or one that sees a little less."""
-    shown: float
-    """Share of the wanted camera's picture that the real one sees, in [0, 1]."""
     _shrunk_hw: tuple[int, int]  # of the real image before it is sampled, so that nothing aliases
     _at: NDArray[np.int16]  # [height, width, 2], where each pixel is in the shrunk image
     _between: NDArray[np.uint16]  # [height, width], and how far between its pixels
@@ -76,13 +74,17 @@ def virtual_camera(
     pixels = np.clip(shares, -_FARTHEST, 1 + _FARTHEST) * shrunk_hw[::-1] - 0.5
     x, y = pixels.astype(np.float32).T.reshape(2, *size_hw)
     at, between = cv2.convertMaps(x, y, cv2.CV_16SC2)
-    return VirtualCamera(
-        like,
-        shown,
-        shrunk_hw,
-        np.asarray(at, np.int16),
-        np.asarray(between, np.uint16),
-    )
+    return VirtualCamera(like, shrunk_hw, np.asarray(at, np.int16), np.asarray(between, np.uint16))
+
+
+def seen_as(image: Image, own: Camera, like: Camera, *, size_hw: tuple[int, int]) -> Image:
+    """An image [H, W, 3] of `own` in the view of `like`, of a size (height, width).
+
+    As it is where `virtual_camera` gives None.
+    """
+    image_hw = image.shape[0], image.shape[1]
+    made = virtual_camera(own, like, image_hw=image_hw, size_hw=size_hw)
+    return image if made is None else made.view(image)
 
 
 def shown_share(own: Camera | None, like: Camera | None) -> float | None:

@@ -11,7 +11,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, add_note, notes_of
 from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive, image_files
-from vpr_ros.drives.in_view import DriveInView
+from vpr_ros.drives.in_view import in_view
 from vpr_ros.drives.reader import bags_in, is_bag
 
 __all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
@@ -24,7 +24,7 @@ def open_drive(path: Path | str | Sequence[Path], options: DriveOptions = DEFAUL
     images do not show the view that is asked for.
     """
     drive = _open(path, options)
-    return drive if options.view is None else DriveInView(drive, options.view)
+    return drive if options.view is None else in_view(drive, options.view)
 
 
 def _open(path: Path | str | Sequence[Path], options: DriveOptions) -> Drive:

@@ -9,29 +9,39 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vpr_ros.core.camera import Camera, field_of_view_deg
-from vpr_ros.core.errors import DriveError
+from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.types import Image
-from vpr_ros.core.virtual_camera import ALL_OF_IT, shown_share, virtual_camera
+from vpr_ros.core.virtual_camera import ALL_OF_IT, seen_as, shown_share
 from vpr_ros.drives.drive import Drive, LoadImage, RecordedFrame, add_note
+
+
+def in_view(drive: Drive, camera: Camera) -> Drive:
+    """A drive whose images have the view of another camera; itself, where they have it already.
+
+    Raises DriveError where they do not show all of it.
+    """
+    if drive.camera is None:
+        raise DriveError(
+            f'{drive.name}: no calibration of its camera in it; --view needs camera_info '
+            '(camera_info.yaml of a folder)'
+        )
+    shown = shown_share(drive.camera, camera)
+    if shown is None:
+        return drive
+    if shown < ALL_OF_IT:
+        raise DriveError(
+            f'{drive.name}: its camera sees {shown:.0%} of what the camera of --view sees, '
+            'expected all of it; record the drive with a wider lens'
+        )
+    return DriveInView(drive, drive.camera, camera)
 
 
 class DriveInView:
     """A drive whose images are given the view of another camera."""
 
-    def __init__(self, drive: Drive, camera: Camera) -> None:
-        """camera: whose view the images get; raises DriveError where they do not show it."""
-        if drive.camera is None:
-            raise DriveError(
-                f'{drive.name}: no calibration of its camera in it; --view needs camera_info '
-                '(camera_info.yaml of a folder)'
-            )
-        if not shows_all_of(drive, camera):
-            shown = shown_share(drive.camera, camera) or 0.0
-            raise DriveError(
-                f'{drive.name}: its camera sees {shown:.0%} of what the camera of --view sees, '
-                'expected all of it; record the drive with a wider lens'
-            )
-        self._drive, self._own, self._view = drive, drive.camera, camera
+    def __init__(self, drive: Drive, own: Camera, camera: Camera) -> None:
+        """own: the drive's, which shows all that `camera` sees."""
+        self._drive, self._own, self._view = drive, own, camera
         self.camera: Camera | None = camera
         self.field_of_view_deg = field_of_view_deg(camera.width_px, camera.matrix[0])
         self.name, self.frame_id, self.datum = drive.name, drive.frame_id, drive.datum
@@ -53,20 +63,16 @@ class DriveInView:
             yield replace(frame, load=self._loading(frame.load), depth=None, file=None)
 
     def _loading(self, load: LoadImage) -> LoadImage:
-        size_hw = self._view.height_px, self._view.width_px
-
         def load_in_view(*, at_least_hw: tuple[int, int] | None = None) -> Image:
             image = load()  # whole, because a part of it is left
-            image_hw = image.shape[0], image.shape[1]
-            made = virtual_camera(self._own, self._view, image_hw=image_hw, size_hw=size_hw)
-            return image if made is None else made.view(image)
+            try:
+                own = self._own.scaled_to(image.shape[1], image.shape[0])
+            except VprError as error:
+                raise VprError(
+                    f'{error}; --view needs the calibration of these images: record their '
+                    'camera_info'
+                ) from error
+            size_hw = self._view.height_px, self._view.width_px
+            return seen_as(image, own, self._view, size_hw=size_hw)
 
         return load_in_view
-
-
-def shows_all_of(drive: Drive, camera: Camera) -> bool:
-    """Whether a drive's camera sees all that another one does; False where it is not known."""
-    if drive.camera is None:
-        return False
-    shown = shown_share(drive.camera, camera)
-    return shown is None or shown >= ALL_OF_IT

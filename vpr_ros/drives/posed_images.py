@@ -20,7 +20,7 @@ from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import CellBits, Described, Descriptors, Image, Poses, Stamps
-from vpr_ros.core.virtual_camera import virtual_camera, zoom
+from vpr_ros.core.virtual_camera import seen_as, zoom
 from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
 from vpr_ros.drives.prefetch import described_with_cells, load
 from vpr_ros.drives.same_frame import note_view
@@ -180,8 +180,6 @@ def _loading(
     def load_like(recorded: RecordedFrame, size_hw: tuple[int, int]) -> Image:
         times = zoom(own, like)
         image = load(recorded, (ceil(size_hw[0] * times), ceil(size_hw[1] * times)))
-        image_hw = image.shape[0], image.shape[1]
-        made = virtual_camera(own, like, image_hw=image_hw, size_hw=size_hw)
-        return image if made is None else made.view(image)
+        return seen_as(image, own, like, size_hw=size_hw)
 
     return load_like

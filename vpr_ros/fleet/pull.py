@@ -245,7 +245,7 @@ def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
             'the landmarks were made by different cameras; robots without a calibration of their '
             'own take that of the first part with landmarks'
         )
-    if any(shown_share(camera, cameras[0]) is not None for camera in cameras):
+    if any(shown_share(camera, cameras[0]) is not None for camera in set(cameras)):
         yield (
             'the parts were mapped through different lenses; robots look for places as the camera '
             'of the first part with landmarks sees them, and find those of other lenses less often'

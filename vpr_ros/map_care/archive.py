@@ -49,6 +49,7 @@ from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.layout import HEADER_NAME
 from vpr_ros.core.mapping.writer import MAP, build
 from vpr_ros.core.plurals import by_count, counted
+from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.posed_images import Unusable
@@ -204,7 +205,8 @@ def build_archive(
         )
         raise
     told = [line for each in finished for line in _with_name(each.name, each.notes)]
-    return Archive(finished, broken, before, [*told, *notes, *_mountings(finished, pieces)])
+    notes += [*_mountings(finished, pieces), *_lenses(finished, pieces)]
+    return Archive(finished, broken, before, [*told, *notes])
 
 
 def map_recording(task: Task, threads: int) -> Finished | Broken:
@@ -478,3 +480,17 @@ def _mountings(finished: Sequence[Finished], pieces: Sequence[_Piece]) -> list[s
             'there; give --mounting, or record /tf_static'
         )
     return notes
+
+
+def _lenses(finished: Sequence[Finished], pieces: Sequence[_Piece]) -> list[str]:
+    """A note where recordings were made through another lens than that of the map's camera."""
+    cameras = [piece.header.camera for piece in pieces if piece.header.camera is not None]
+    others = {camera for camera in set(cameras) if shown_share(camera, cameras[0]) is not None}
+    through = {piece.folder.parent for piece in pieces if piece.header.camera in others}
+    if not through:
+        return []
+    return [
+        f'{len(through)} of {len(finished)} recordings '
+        f"{by_count(len(through), 'has', 'have')} another lens than the map's camera; robots find "
+        'their places less often; give --view to map all of them in one view'
+    ]

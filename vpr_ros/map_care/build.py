@@ -28,9 +28,9 @@ from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Image, Poses
-from vpr_ros.core.virtual_camera import shown_share
+from vpr_ros.core.virtual_camera import ALL_OF_IT, shown_share
 from vpr_ros.drives.drive import Drive, RecordedFrame, add_note, notes_of
-from vpr_ros.drives.in_view import DriveInView, shows_all_of
+from vpr_ros.drives.in_view import in_view
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import note_mapped, require_frame_of_map
@@ -292,14 +292,14 @@ def append_drive(
 
 def _in_view_of_map(header: MapHeader, drive: Drive) -> Drive:
     """A drive in the view of the map's camera, if it shows all of it; else with a note."""
-    camera = header.camera
-    if camera is None or shown_share(drive.camera, camera) is None:
+    camera, shown = header.camera, shown_share(drive.camera, header.camera)
+    if camera is None or shown is None:
         return drive
-    if shows_all_of(drive, camera):
+    if shown >= ALL_OF_IT:
         add_note(
             drive, "its images are given the view of the map's camera, which has another lens"
         )
-        return DriveInView(drive, camera)
+        return in_view(drive, camera)
     add_note(
         drive,
         "its camera has another lens than the map's, and does not show all that this one sees; "

@@ -143,24 +143,13 @@ class Localizer:
         located = self.locate(query)
         return replace(located, latency_ms=described | located.latency_ms)
 
-    def virtual_camera(self, camera: int, image_hw: tuple[int, int]) -> VirtualCamera | None:
-        """What gives a camera's images (height, width) the mapping camera's view.
-
-        None where they are described as they are.
-        """
-        if not self.config.virtual_camera:
-            return None
-        return self.rig.view(
-            camera, image_hw=image_hw, size_hw=self.describer.model.card.image_size
-        )
-
     def describe(self, frame: Frame) -> Query:
         """The first half of `step`, which does not depend on the drive and may run ahead of it.
 
         Raises ImageError.
         """
         image = check(frame.image)
-        virtual = self.virtual_camera(frame.camera, (image.shape[0], image.shape[1]))
+        virtual = self._virtual_camera(frame.camera, (image.shape[0], image.shape[1]))
         seen = describe_as_kept(
             self.describer,
             image if virtual is None else virtual.view(image),
@@ -217,6 +206,13 @@ class Localizer:
             observed,
             seen,
         )
+
+    def _virtual_camera(self, camera: int, image_hw: tuple[int, int]) -> VirtualCamera | None:
+        """What gives a camera's images of a size the view in which they are described."""
+        if not self.config.virtual_camera:
+            return None
+        size_hw = self.describer.model.card.image_size
+        return self.rig.view(camera, image_hw=image_hw, size_hw=size_hw)
 
     def _search(self, query: Query, judge: Judge) -> Retrieved:
         return retrieve(
