@@ -24,6 +24,7 @@ from sections import Section
 from tqdm import tqdm
 
 from vpr_ros.core.plurals import counted
+from vpr_ros.core.processor import this_processor
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / 'docs/results/performance.md'
@@ -40,18 +41,15 @@ PACKAGES = (
     'numpy',
     'opencv-python-headless',
 )
+_TOLD = ('avx2', 'avx512f', 'avx512_vnni', 'amx_int8', 'asimddp', 'i8mm')  # of a processor
 
 
 def processor() -> str:
     """Its name and what this process may use of it."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    flags = next((line for line in lines if line.startswith('flags')), '').split()
-    known = [flag for flag in ('avx2', 'avx512f', 'avx512_vnni', 'amx_int8') if flag in flags]
+    found = this_processor()
+    known = [flag for flag in _TOLD if flag in found.abilities]
     cores = len(os.sched_getaffinity(0))
-    return (
-        f'{names[0] if names else platform.machine()}, {counted(cores, "core")}, {" ".join(known)}'
-    )
+    return f'{found.name}, {counted(cores, "core")}, {" ".join(known)}'
 
 
 def versions() -> str:

@@ -33,10 +33,10 @@ from vpr_ros.core.describing.fastest import Way, best_of, steps_of_threads
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.openvino import OpenVinoDescriber
 from vpr_ros.core.describing.parity import probes
-from vpr_ros.core.describing.precision import processor_name
 from vpr_ros.core.describing.tensorrt_library import LIBRARIES, MissingLibraryError
 from vpr_ros.core.errors import BackendError, ModelError
 from vpr_ros.core.plurals import counted
+from vpr_ros.core.processor import this_processor
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.exporting.recall_gate import VERIFIED, described, recall_in_pairings
 
@@ -46,14 +46,19 @@ HEAD = ('model', 'runs', 'threads', 'ms', 'times fp32', 'of the best', 'MB', 'co
 
 
 def on_cpu(model: Model, threads: int) -> dict[str, Describer]:
-    """Each graph by each backend for processors."""
+    """Each graph by each backend for processors; why one cannot is printed."""
     found: dict[str, Describer] = {}
     for precision in list(model.card.precisions) or ['fp32']:
         graph = Model.open(model.folder, precision=precision)
         reference = OnnxDescriber(graph, threads=threads)
         found[f'onnxruntime {precision}'] = reference
         if find_spec('openvino'):
-            found[f'OpenVINO {precision}'] = OpenVinoDescriber(graph, reference, threads=threads)
+            try:
+                one = OpenVinoDescriber(graph, reference, threads=threads)
+            except BackendError as error:
+                print(f'  without OpenVINO {precision}: {error}')
+            else:
+                found[f'OpenVINO {precision}'] = one
     return found
 
 
@@ -194,7 +199,7 @@ def page(lines: Sequence[str], batch: int) -> str:
         [
             '# Ways to run a model',
             '',
-            f'Made by `{asked()}` on {processor_name()} with '
+            f'Made by `{asked()}` on {this_processor().name} with '
             f'{counted(len(os.sched_getaffinity(0)), "core")}, {counted(batch, "image")} at '
             f'once; {versions}. Load, with its own: {os.getloadavg()[2]:.1f}.',
             '',

@@ -24,6 +24,7 @@ from vpr_ros.core.mapping.files import LARGE_BYTES
 from vpr_ros.core.mapping.header import MapHeader, map_id, read_header, write_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import build
+from vpr_ros.core.processor import Processor
 from vpr_ros.core.types import Datum
 from vpr_ros.fleet import listing, pull
 from vpr_ros.fleet.address import checked_address, without_secrets
@@ -794,15 +795,13 @@ def test_what_the_engine_says_is_cleaned_of_secrets() -> None:
     assert checked_address('/a folder/x@y?z') == '/a folder/x@y?z'
 
 
-def test_a_processor_without_avx2_is_told_before_the_library_is_loaded(tmp_path: Path) -> None:
-    cpuinfo = tmp_path / 'cpuinfo'
-    cpuinfo.write_text('processor: 0\nflags\t\t: fpu sse4_2 avx\n')
+def test_a_processor_without_avx2_is_told_before_the_library_is_loaded() -> None:
+    old = Processor('old', frozenset({'sse4_2', 'avx'}))
     with pytest.raises(FleetError, match='no AVX2'):
-        require_processor(cpuinfo, machine='x86_64')
-    require_processor(cpuinfo, machine='aarch64')
-    require_processor(tmp_path / 'none', machine='x86_64')
-    cpuinfo.write_text('processor: 0\nflags\t\t: fpu sse4_2 avx avx2\n')
-    require_processor(cpuinfo, machine='x86_64')
+        require_processor(old, machine='x86_64')
+    require_processor(old, machine='aarch64')
+    require_processor(Processor('not told', frozenset()), machine='x86_64')
+    require_processor(Processor('new', old.abilities | {'avx2'}), machine='x86_64')
 
 
 @needs_engine

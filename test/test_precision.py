@@ -1,6 +1,7 @@
 """Which graph of a model runs, and that the wrong one never does."""
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +15,17 @@ from vpr_ros.core.describing.model import Model, file_sha256, write_model
 from vpr_ros.core.describing.precision import (
     Accepted,
     choose,
-    multiplies_bytes_fast,
-    processor_name,
 )
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.processor import Processor, read_processor
 
 
 @pytest.fixture(autouse=True)
 def fast_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests say the same on every processor."""
-    monkeypatch.setattr(model_module, 'multiplies_bytes_fast', lambda: True)
+    fast = Processor('any', frozenset({'avx_vnni'}))
+    monkeypatch.setattr(model_module, 'this_processor', lambda: fast)
 
 
 def accepted(latency_ms: float, *, sha256: str = 'a' * 64) -> Accepted:
@@ -57,28 +58,48 @@ def test_auto_takes_the_fastest_that_was_accepted() -> None:
     assert choose({}, 'auto', source=where, fast_bytes=True) == 'fp32'
 
 
+_PI = """processor : 0
+Features\t: fp asimd asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+
+processor : 1
+Features\t: fp asimd asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+
+Model\t\t: Raspberry Pi 5 Model B Rev 1.0
+"""
+_JETSON = """processor : 0
+model name\t: ARMv8 Processor rev 1 (v8l)
+Features\t: fp asimd aes
+CPU implementer\t: 0x41
+CPU part\t: 0xd42
+"""
+
+
 @pytest.mark.parametrize(
     ('said', 'is_fast', 'name'),
     [
         ('model name\t: Epyc 9\nflags\t\t: fpu avx2 avx512_vnni\n', True, 'Epyc 9'),
         ('model name\t: Core i3\nflags\t\t: fpu avx2 avx512f\n', False, 'Core i3'),
-        ('Features\t: fp asimd asimddp\nCPU part\t: 0xd0b\n', True, ''),
+        ('model name\t: avx_vnni\nflags\t\t: fpu\nbugs\t\t: avx_vnni\n', False, 'avx_vnni'),
+        ('model name\t: Big: 2\n\nmodel name\t: Small\n', False, 'Big: 2, Small'),
+        (_PI, True, 'Raspberry Pi 5 Model B Rev 1.0, 0x41/0xd0b'),
+        (_JETSON, False, 'ARMv8 Processor rev 1 (v8l), 0x41/0xd42'),
         ('model name\t: \xe9\xff avx_vnni2\n', False, '\xe9\xff avx_vnni2'),
-        (None, False, ''),
+        ('', False, platform.machine()),
+        (None, False, platform.machine()),
     ],
 )
 def test_what_a_processor_can_do_is_read_from_the_system(
-    monkeypatch: pytest.MonkeyPatch, said: str | None, is_fast: bool, name: str
+    tmp_path: Path, said: str | None, is_fast: bool, name: str
 ) -> None:
-    def read_text(path: Path, **options: object) -> str:
-        assert path == Path('/proc/cpuinfo')
-        if said is None:
-            raise FileNotFoundError
-        return said
-
-    monkeypatch.setattr(Path, 'read_text', read_text)
-    assert multiplies_bytes_fast.__wrapped__() is is_fast
-    assert processor_name.__wrapped__() == name
+    cpuinfo = tmp_path / 'cpuinfo'
+    if said is not None:
+        cpuinfo.write_text(said, encoding='utf-8')
+    found = read_processor(cpuinfo)
+    assert (found.name, found.multiplies_bytes_fast) == (name, is_fast)
 
 
 def test_a_wanted_graph_runs_also_where_it_is_slow() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vpr_ros.core.atomic import only_writer
 from vpr_ros.core.errors import FleetError, VprError
 from vpr_ros.core.mapping.layout import HEADER_NAME
+from vpr_ros.core.processor import Processor, this_processor
 from vpr_ros.fleet.address import checked_address, has_scheme, without_secrets
 
 if TYPE_CHECKING:
@@ -51,19 +52,13 @@ class MissingTableError(FleetError):
     """There is no such table, or no such version of it."""
 
 
-def require_processor(cpuinfo: Path = Path('/proc/cpuinfo'), *, machine: str = '') -> None:
+def require_processor(processor: Processor, *, machine: str) -> None:
     """Raise FleetError where the library would end the process at its first instruction.
 
-    machine: the processor's architecture; the one of this process where it is not given.
+    machine: the processor's architecture, as `platform.machine` says it.
     """
-    if (machine or platform.machine()) not in ('x86_64', 'AMD64'):
-        return
-    try:
-        text = cpuinfo.read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return
-    flags = re.search(r'^flags\s*:(.*)$', text, re.M)
-    if flags and 'avx2' not in flags[1].split():
+    abilities = processor.abilities
+    if machine in ('x86_64', 'AMD64') and abilities and 'avx2' not in abilities:
         raise FleetError(
             'this processor has no AVX2, and the engine of the fleet (lancedb) needs it; '
             'push and pull on another computer'
@@ -142,7 +137,7 @@ class Database:
         """Nothing is written; raises FleetError for a bad address and without the library."""
         self.address = checked_address(address)
         self._folder = None if has_scheme(address) else _folder(address)
-        require_processor()
+        require_processor(this_processor(), machine=platform.machine())
         self._lancedb = _imported('lancedb')
         self._database: Any = None
         if self._folder is None or self._is_there(self._folder):

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from vpr_ros.core.describing.describe import CPU, session_options
 from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
 from vpr_ros.core.describing.onnx_file import needs, require_self_contained
 from vpr_ros.core.documents import open_regular
@@ -53,13 +54,10 @@ class OnnxFile:
         """
         self._at_once = len(os.sched_getaffinity(0))
         self._again = partial(type(self), path, form)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
         weights = _files_of_weights(path)
         try:
             self._session = ort.InferenceSession(
-                str(path), options, providers=['CPUExecutionProvider']
+                str(path), session_options(threads=1), providers=[CPU]
             )
         except Exception as error:  # onnxruntime's own classes share no public base
             line = ' '.join(str(error).split())[:200]

@@ -26,6 +26,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from vpr_ros.core.describing.describe import CPU, session_options
 from vpr_ros.core.types import Image
 from vpr_training.exporting.graph_edits import initializers, users
 
@@ -84,11 +85,7 @@ def tensors_of(
         watched.graph.output.append(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        watched.SerializeToString(), options, providers=['CPUExecutionProvider']
-    )
+    session = ort.InferenceSession(watched.SerializeToString(), session_options(), providers=[CPU])
     feed = session.get_inputs()[0].name
     for image in images:
         found = session.run(names, {feed: image[None]})

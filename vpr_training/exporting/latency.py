@@ -1,6 +1,5 @@
 """How long the graphs of a model take for an image on this processor, measured in turns."""
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from tqdm import tqdm
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.fastest import medians_ms
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.describing.precision import Precision, processor_name
+from vpr_ros.core.describing.precision import Precision
 
 _ROUNDS, _IN_A_ROW = 10, 5
 
@@ -31,8 +30,3 @@ def latencies_ms(
         with_cells=True,
     )
     return {name: found[name] for name in precisions}
-
-
-def processor() -> str:
-    """Its name, as the card says on what was measured."""
-    return processor_name() or platform.machine()

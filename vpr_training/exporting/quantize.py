@@ -34,6 +34,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
+from vpr_ros.core.describing.describe import CPU, session_options
 from vpr_ros.core.image import resize
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image
@@ -229,9 +230,7 @@ def _with_sources(model: Any, layer: str) -> set[str]:
 
 def _outputs(graph: bytes, batch: Any) -> list[NDArray[np.float32]]:
     """Descriptors [B, D], and cells [B, h, w, C] where the graph gives some."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+    session = ort.InferenceSession(graph, session_options(), providers=[CPU])
     found = session.run(None, {session.get_inputs()[0].name: batch})
     return [np.asarray(one, dtype=np.float32) for one in found]
 

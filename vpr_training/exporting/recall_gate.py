@@ -31,6 +31,7 @@ from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Accepted, Precision
 from vpr_ros.core.plurals import by_count
+from vpr_ros.core.processor import this_processor
 from vpr_ros.core.recall import first_hit_rank
 from vpr_ros.core.types import CellBits, Descriptors, Image, Rows
 from vpr_training.basics.errors import TrainingError
@@ -38,7 +39,7 @@ from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.descriptor_store import DescriptorFile, described_files
 from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.verifying import BEST, ranked_anew
-from vpr_training.exporting.latency import latencies_ms, processor
+from vpr_training.exporting.latency import latencies_ms
 from vpr_training.exporting.quantize import (
     Calibrated,
     calibrate,
@@ -292,7 +293,7 @@ def _attempts(
     precision: Precision, graph: bytes, gate: Gate
 ) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Graphs of a precision and how they were made, from the fastest to the most careful one."""
-    how: dict[str, Any] = {'onnxruntime': ort.__version__, 'processor': processor()}
+    how: dict[str, Any] = {'onnxruntime': ort.__version__, 'processor': this_processor().name}
     if precision == 'fp16':
         yield fp16_graph(graph), how
         return

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from vpr_ros.core.atomic import FolderKind
+from vpr_ros.core.describing.describe import CPU
 from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,
@@ -135,7 +136,7 @@ def _exported(
 
 def difference(module: nn.Module, graph: bytes, example: tuple[torch.Tensor, ...]) -> float:
     """Largest difference between what torch and onnxruntime give for the same input."""
-    session = ort.InferenceSession(graph, providers=['CPUExecutionProvider'])
+    session = ort.InferenceSession(graph, providers=[CPU])
     names = [entry.name for entry in session.get_inputs()]
     found = session.run(None, dict(zip(names, (part.numpy() for part in example), strict=True)))
     with torch.inference_mode():

@@ -26,7 +26,7 @@ from vpr_ros.core.describing.fastest import (
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.openvino import OpenVinoDescriber, openvino_name
 from vpr_ros.core.describing.parity import ParityError
-from vpr_ros.core.describing.precision import WANTED, processor_name
+from vpr_ros.core.describing.precision import WANTED
 from vpr_ros.core.describing.tensorrt import TensorRtDescriber
 from vpr_ros.core.describing.tensorrt_library import (
     LIBRARIES,
@@ -37,6 +37,7 @@ from vpr_ros.core.describing.tensorrt_library import (
     load,
 )
 from vpr_ros.core.errors import BackendError, VprError
+from vpr_ros.core.processor import this_processor
 
 BACKENDS = ('auto', 'tensorrt', 'tensorrt_rtx', 'onnxruntime', 'openvino', 'cpu')
 CpuBackend: TypeAlias = Literal['onnxruntime', 'OpenVINO']
@@ -205,8 +206,10 @@ def ways_on_cpu(
 
 def measured_for(model: Model) -> dict[str, str]:
     """What times of ways to run a model's graph are of, as a key to remember them by."""
+    processor = this_processor()
     return {
-        'processor': processor_name(),
+        'processor': processor.name,
+        'abilities': ' '.join(sorted(processor.abilities)),  # of one name, some have fewer
         'cores': str(len(os.sched_getaffinity(0))),
         'graph': model.graph_sha256,
     }

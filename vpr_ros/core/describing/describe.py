@@ -14,10 +14,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.describing.precision import multiplies_bytes_fast
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
 from vpr_ros.core.plurals import counted
+from vpr_ros.core.processor import this_processor
 from vpr_ros.core.types import Cells, Descriptors, Image
 
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
@@ -46,6 +46,21 @@ class Describer(Protocol):
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
         """The same, and float16 [B, h, w, C] of unit norm; None of a model without cells."""
         ...
+
+
+def session_options(threads: int = 0) -> ort.SessionOptions:
+    """How onnxruntime runs any graph here; threads: 0 takes all cores this process may use."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin while they wait take the cores from what they wait for as soon as any
+    # other program runs, such as the DDS that brings the next image (decision 0028).
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    if not this_processor().multiplies_bytes_fast:
+        # Sums of 8-bit products would overflow; this asks for the exact way.
+        options.add_session_config_entry('session.x64quantprecision', '1')
+    return options
 
 
 def run_graph(
@@ -86,16 +101,7 @@ class OnnxDescriber:
         self._again = partial(
             type(self), model, threads=threads, singly=singly, providers=tuple(providers)
         )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads if singly else 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Threads that spin while they wait take the cores from what they wait for as soon as any
-        # other program runs, such as the DDS that brings the next image (decision 0028).
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        if not multiplies_bytes_fast():
-            # Sums of 8-bit products would overflow; this asks for the exact way.
-            options.add_session_config_entry('session.x64quantprecision', '1')
+        options = session_options(threads if singly else 1)
         try:
             self._session = ort.InferenceSession(
                 str(model.graph), options, providers=list(providers)

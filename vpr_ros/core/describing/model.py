@@ -23,12 +23,12 @@ from vpr_ros.core.describing.precision import (
     Accepted,
     Precision,
     choose,
-    multiplies_bytes_fast,
 )
 from vpr_ros.core.documents import MOST_BYTES, open_regular, parse_json
 from vpr_ros.core.errors import DocumentError, ModelError, blames_path, told
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_ros.core.names import cleaned
+from vpr_ros.core.processor import this_processor
 
 FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
@@ -128,7 +128,10 @@ class Model:
                 raise ModelError(f'{file}: {LFS_ADVICE}')
         card = read_card(folder / CARD_NAME)
         chosen = choose(
-            card.precisions, precision, source=folder, fast_bytes=multiplies_bytes_fast()
+            card.precisions,
+            precision,
+            source=folder,
+            fast_bytes=this_processor().multiplies_bytes_fast,
         )
         model = cls(folder, card, chosen)
         _require_graph(_mapped(model.graph), model)

@@ -12,7 +12,6 @@ node and the offline tools run the same graph on the same machine.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -31,9 +30,6 @@ GRAPH_NAMES: dict[Precision, str] = {
 
 MOST_THREADS = 256
 """Of one inference. A backend starts as many as it is told to, and a million end the computer."""
-
-_DOT_PRODUCTS = {'avx512_vnni', 'avx_vnni', 'avx_vnni_int8', 'asimddp', 'i8mm'}
-"""Processor flags of instructions that add up products of bytes without overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,24 +92,3 @@ def choose(
         f'these or auto, or make it with: python -m vpr_training.export --from {folder} '
         f'--precision {wanted} --validate DATASET --output {folder}'
     )
-
-
-@cache
-def multiplies_bytes_fast() -> bool:
-    """Whether this processor has 8-bit dot products (VNNI, or ARM's dot product extension)."""
-    try:
-        text = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return False
-    return not _DOT_PRODUCTS.isdisjoint(text.split())
-
-
-@cache
-def processor_name() -> str:
-    """The processor's name; empty where the system does not tell."""
-    try:
-        text = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return ''
-    names = (line.partition(':')[2].strip() for line in text.splitlines() if 'model name' in line)
-    return next(names, '')

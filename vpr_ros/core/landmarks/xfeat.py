@@ -7,7 +7,6 @@ from, so that a robot needs nothing but the map, and always describes an image a
 """
 
 import math
-import os
 from collections.abc import Mapping
 
 import cv2
@@ -15,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from vpr_ros.core.describing.describe import run_graph
+from vpr_ros.core.describing.describe import CPU, run_graph, session_options
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
@@ -120,15 +119,11 @@ def _session(
     outputs: tuple[str, ...],
     threads: int,
 ) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # decision 0028
-    options.log_severity_level = 3
     if name not in graphs:
         raise ModelError(f'no {name} among {", ".join(graphs) or "no graphs"}')
     require_self_contained(graphs[name], source=name)
     try:
-        session = ort.InferenceSession(graphs[name], options, providers=['CPUExecutionProvider'])
+        session = ort.InferenceSession(graphs[name], session_options(threads), providers=[CPU])
     except Exception as error:  # onnxruntime's own classes share no public base
         raise ModelError(f'{name}: onnxruntime cannot run it ({error})') from error
     found = [
