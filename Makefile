@@ -92,7 +92,7 @@ $(STAMP)/$(KIND):
 	    echo "make: $$python has no venv module. Debian, Ubuntu: apt install python3-venv, then make setup again" >&2; exit 2; \
 	fi; \
 	if [ '$(KIND)' = wheels ] && [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
-	    echo "make: ROS 2 comes as wheels for Linux x86_64 only, this is $$(uname -sm). Source a ROS 2 installation (. /opt/ros/DISTRO/setup.sh), then make setup again" >&2; exit 2; \
+	    echo "make: ROS 2 comes as wheels for Linux x86_64 only, this is $$(uname -sm). Source a ROS 2 installation (. /opt/ros/DISTRO/setup.sh), then make setup again; or install what needs no ROS 2 (build_map, evaluate_bag, calibrate, map) by: pip install ." >&2; exit 2; \
 	fi; \
 	echo "setup: environment $(VENV) with $$("$$python" --version) ($(KIND))"; \
 	"$$python" -m venv --clear $(VENV_FLAGS) '$(VENV)'

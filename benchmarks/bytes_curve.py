@@ -232,7 +232,7 @@ def draw(sets: Sequence[Asked], found: dict[Way, dict[str, Bools]], path: Path) 
             mean = [means([found[way][name] for name in part]) for way in ways]
             axis.plot(size, mean, style, color='black', marker='.', label=f'mean, {label}')
         axis.set(ylim=(0, 1.02))
-        axis.legend(fontsize='x-small', loc='lower right')
+        axis.legend(fontsize='x-small', loc='upper center', bbox_to_anchor=(0.5, -0.2), ncol=2)
     axes[0].set(title='development sets', ylabel='R@1')
     axes[1].set(title='reported sets')
     save(figure, path)
