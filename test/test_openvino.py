@@ -22,6 +22,7 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import CARD_NAME, Model, read_card
 from vpr_ros.core.describing.openvino import OpenVinoDescriber, compiled_request
 from vpr_ros.core.errors import BackendError
+from vpr_ros.core.processor import this_processor
 
 T = TypeVar('T')
 
@@ -64,11 +65,14 @@ def describe_a_tiny_model_with_cells(tmp_path: Path) -> None:
     np.testing.assert_allclose(cells.astype(float), expected_cells.astype(float), atol=2e-3)
 
 
-def least_cosine(name: str, precision: str) -> float:
-    """Between a shipped model's descriptors by OpenVINO and by onnxruntime."""
+def least_cosine(name: str, precision: str) -> float | None:
+    """Between a shipped model's descriptors by OpenVINO and by onnxruntime; None: refused."""
     model = Model.open(MODELS / name, precision=precision)
     reference = OnnxDescriber(model)
-    describer = OpenVinoDescriber(model, reference)
+    try:
+        describer = OpenVinoDescriber(model, reference)
+    except parity.ParityError:
+        return None
     cosines = (describer.describe(IMAGES) * reference.describe(IMAGES)).sum(axis=1)
     return float(cosines.min())
 
@@ -80,7 +84,10 @@ def test_shipped_models_are_described_as_by_onnxruntime_fp32_not_in_fewer_bits(
     accepted = read_card(MODELS / name / CARD_NAME).precisions
     for precision, least in (('fp32', 0.9999), ('int8', 0.98)):
         if precision == 'fp32' or precision in accepted:
-            assert apart(least_cosine, name, precision) > least
+            found = apart(least_cosine, name, precision)
+            # OpenVINO has no exact way to add bytes where the processor's way overflows.
+            may_overflow = precision == 'int8' and not this_processor().multiplies_bytes_fast
+            assert may_overflow if found is None else found > least
 
 
 def test_settings_that_a_graph_cannot_be_compiled_with_give_way_to_the_next(
