@@ -266,12 +266,13 @@ def test_the_file_says_how_it_is_laid_out(
     logged(tmp_path / 'a.rrd', place_map, answers[:2], cameras=2)
     reader = RrdReader(tmp_path / 'a.rrd')
     (layout,) = reader.blueprints()
+    batches = [chunk.to_record_batch() for chunk in reader.stream(store=layout)]
     views = {
         value
-        for chunk in reader.stream(store=layout)
-        for row in chunk.to_record_batch().to_pylist()
-        for name, values in row.items()
+        for batch in batches
+        for name in batch.schema.names
         if name.endswith('display_name')
+        for values in batch.column(name).to_pylist()
         for value in values or ()
     }
     assert views >= {'camera 0', 'camera 1', 'first match', 'map', 'how sure', 'answer', 'state'}
