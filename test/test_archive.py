@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
@@ -261,6 +262,26 @@ def test_other_options_or_another_model_are_other_work(
     assert main(['--bags', bag, '--output', str(tmp_path / 'map'), '--work', str(work),
                  *PLAIN, *extra]) == 0  # fmt: skip
     assert len(list(work.iterdir())) == made + 1
+
+
+def test_images_behind_a_link_are_other_work_when_they_change(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive, disk = tmp_path / 'drive', tmp_path / 'disk'
+    write_posed_folder(drive, range(4))
+    shutil.move(drive / 'images', disk)
+    (drive / 'images').symlink_to(disk)
+    words = ['--bags', str(drive), '--output', str(tmp_path / 'map'), '--model', str(model)]
+    for done in (False, True):
+        assert main(words) == 0
+        assert ('already done' in capsys.readouterr().out) == done
+    before = PlaceMap.open(tmp_path / 'map').descriptors_of(np.arange(4))
+    shutil.copy(disk / '000003.jpg', disk / '000000.jpg')
+    assert main(words) == 0
+    assert 'already done' not in capsys.readouterr().out
+    after = PlaceMap.open(tmp_path / 'map').descriptors_of(np.arange(4))
+    assert (before == after).all(axis=1).tolist() == [False, True, True, True]
+    assert (after[0] == after[3]).all()
 
 
 def test_broken_drives_are_all_named_and_the_others_are_kept(
