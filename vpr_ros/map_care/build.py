@@ -72,7 +72,7 @@ class Spacing:
             return True
         last_ns, last_pose = last
         if self.seconds:
-            return stamp_ns - last_ns >= self.seconds * 1e9
+            return abs(stamp_ns - last_ns) >= self.seconds * 1e9  # the clock may be set back
         if self.metres:
             moved_m = np.linalg.norm(pose[:3] - last_pose[:3])
             return bool(
