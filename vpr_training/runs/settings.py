@@ -19,6 +19,8 @@ from vpr_training.learning.config import (
 )
 from vpr_training.models.network import NetworkConfig
 
+_LARGEST_SEED = 2**32 - 1  # of NumPy
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
@@ -104,6 +106,11 @@ class TrainConfig:
         ):
             if not low <= value < math.inf:
                 raise TrainingError(f'{source}: {name} is {value}, expected {low} or more')
+        if self.seed > _LARGEST_SEED:
+            raise TrainingError(
+                f'{source}: seed is {self.seed}, expected at most {_LARGEST_SEED}; NumPy takes no '
+                'larger one'
+            )
         for name, positive in (
             ('optimizer.lr', self.optimizer.lr),
             ('checkpoint_minutes', self.checkpoint_minutes),
