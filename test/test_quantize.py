@@ -175,6 +175,14 @@ def test_calibration_takes_images_from_the_whole_drive(walk: Path, tmp_path: Pat
         cv2.imwrite(str(few / f'{place}.png'), picture(place))
     with pytest.raises(TrainingError, match=r'--calibration .*few: 15 images, expected at least'):
         calibration_images(few, (SIZE, SIZE))
+    for name in ('15', '16'):
+        cv2.imwrite(str(few / f'{name}.png'), picture(0))
+    (few / '3.png').write_bytes(b'no image')
+    assert len(calibration_images(few, (SIZE, SIZE))) == 16
+    (few / '4.png').write_bytes(b'no image')
+    with pytest.raises(TrainingError, match=r'few: 15 images, expected at least') as caught:
+        calibration_images(few, (SIZE, SIZE))
+    assert caught.value.notes[0].startswith('2 images could not be used, the first: ')
 
 
 def test_accepted_graphs_come_with_what_was_measured(
