@@ -329,6 +329,8 @@ def test_options_of_many_drives_are_refused_for_one(
     words = ['--bag', str(archive / 'drive_0'), '--output', str(tmp_path / 'map')]
     assert main([*words, '--workers', '2']) == 2
     assert '--workers works only with --bags' in capsys.readouterr().err
+    assert main(['--bags', *words[1:], '--workers', '999999']) == 2
+    assert '--workers 999999: expected at most 256 on this machine' in capsys.readouterr().err
 
 
 def doubled(item: int, threads: int) -> tuple[int, int]:
