@@ -109,6 +109,15 @@ def test_int8_descriptors_are_close_to_those_of_fp32(
     assert not np.array_equal(found, expected)
 
 
+def test_a_graph_that_is_prepared_for_8_bits_describes_as_before(
+    model: Model, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Means and deviations of colours are in its weights, and its channels are evened out."""
+    prepared = calibrate(model.graph.read_bytes(), images).model.SerializeToString()
+    found = described(prepared, model, tmp_path / 'model', images)
+    assert ((found * OnnxDescriber(model).describe(images)).sum(axis=1) > 0.9999).all()
+
+
 def test_the_first_int8_layer_reads_the_images_bytes(
     model: Model, images: list[np.ndarray]
 ) -> None:
