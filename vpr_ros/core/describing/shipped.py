@@ -18,12 +18,16 @@ DEFAULT_MODEL = 'lite0-vlad'
 def share_folders() -> Iterator[Path]:
     """Folders that may hold launch/, config/ and models/.
 
-    The source tree comes first, then installed ones.
+    The source tree comes first, then installed ones. pip installs into PREFIX/lib/pythonX.Y/ and
+    PREFIX/share/, where PREFIX is not that of the interpreter for a user's own packages
+    (~/.local), and for those that do not belong to Debian (/usr/local).
     """
-    yield Path(__file__).resolve().parents[3]
+    home = Path(__file__).resolve().parents[3]
+    yield home
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    for prefix in [*filter(None, prefixes), sys.prefix]:
-        yield Path(prefix) / 'share' / 'vpr_ros'
+    own = [home, *list(home.parents)[2:3]]  # the first is that of pip install --target
+    for prefix in dict.fromkeys(map(Path, [*own, *filter(None, prefixes), sys.prefix])):
+        yield prefix / 'share' / 'vpr_ros'
 
 
 def default_model() -> Path:
