@@ -24,9 +24,10 @@ def share_folders() -> Iterator[Path]:
     """
     home = Path(__file__).resolve().parents[3]
     yield home
-    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    own = [home, *list(home.parents)[2:3]]  # the first is that of pip install --target
-    for prefix in dict.fromkeys(map(Path, [*own, *filter(None, prefixes), sys.prefix])):
+    others = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    is_installed = home.name in ('site-packages', 'dist-packages')
+    own = [home, *list(home.parents)[2:3]] if is_installed else [home]  # or pip install --target
+    for prefix in dict.fromkeys([*own, *map(Path, others)]):
         yield prefix / 'share' / 'vpr_ros'
 
 
