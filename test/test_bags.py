@@ -291,6 +291,7 @@ def test_a_bag_without_poses_is_a_drive_without_a_trajectory(tmp_path):
         ([np.nan, 0, 0, 0, 0, 0, 1], 'NaN'),
         ([0, 0, 0, 0, 0, 0, 0], 'a quaternion of zeros'),
         ([0, 0, 0, 1, 1, 1, 1], 'no unit quaternion'),
+        ([3.4e38, 0, 0, 0, 0, 0, 1], r'beyond 1e+12 m'),
     ],
 )
 def test_unusable_poses_are_skipped_and_counted(tmp_path, bad, why):
