@@ -318,8 +318,8 @@ def test_what_is_to_be_known_of_each_recording_is_told_whenever_the_map_is_made(
         assert ('already done' in out) == again
         assert f'note: {day}: poses from poses.csv: 3 of 3 images\n' in err
         assert f'{day}/images is not listed in poses.csv and was left out\n' in err
-        assert f'note: {plain}/images: no poses in it' in err
-        assert f'note: {plain}/images: no poses: plain images\n' in err
+        assert f'note: {plain}: no poses in it' in err
+        assert f'note: {plain}: no poses: plain images\n' in err
         assert 'the mounting of the camera is unknown in 1 of 1 recording' in err
 
 
