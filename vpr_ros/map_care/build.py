@@ -100,7 +100,7 @@ def most_places(drive: Drive, spacing: Spacing) -> int:
     """A bound on the places that a drive becomes, known before an image is read.
 
     A place needs an image, and with a spacing a stretch of the way, a turn or a time since the
-    last one.
+    last one. It does not hold in seconds where the clock was set back.
     """
     images, trajectory = len(drive), drive.trajectory
     if trajectory is None or len(trajectory.stamps_ns) < 2:
