@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
@@ -263,6 +264,26 @@ def test_other_options_or_another_model_are_other_work(
     assert len(list(work.iterdir())) == made + 1
 
 
+def test_images_behind_a_link_are_other_work_when_they_change(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive, disk = tmp_path / 'drive', tmp_path / 'disk'
+    write_posed_folder(drive, range(4))
+    shutil.move(drive / 'images', disk)
+    (drive / 'images').symlink_to(disk)
+    words = ['--bags', str(drive), '--output', str(tmp_path / 'map'), '--model', str(model)]
+    for done in (False, True):
+        assert main(words) == 0
+        assert ('already done' in capsys.readouterr().out) == done
+    before = PlaceMap.open(tmp_path / 'map').descriptors_of(np.arange(4))
+    shutil.copy(disk / '000003.jpg', disk / '000000.jpg')
+    assert main(words) == 0
+    assert 'already done' not in capsys.readouterr().out
+    after = PlaceMap.open(tmp_path / 'map').descriptors_of(np.arange(4))
+    assert (before == after).all(axis=1).tolist() == [False, True, True, True]
+    assert (after[0] == after[3]).all()
+
+
 def test_broken_drives_are_all_named_and_the_others_are_kept(
     archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,8 +318,8 @@ def test_what_is_to_be_known_of_each_recording_is_told_whenever_the_map_is_made(
         assert ('already done' in out) == again
         assert f'note: {day}: poses from poses.csv: 3 of 3 images\n' in err
         assert f'{day}/images is not listed in poses.csv and was left out\n' in err
-        assert f'note: {plain}/images: no poses in it' in err
-        assert f'note: {plain}/images: no poses: plain images\n' in err
+        assert f'note: {plain}: no poses in it' in err
+        assert f'note: {plain}: no poses: plain images\n' in err
         assert 'the mounting of the camera is unknown in 1 of 1 recording' in err
 
 
@@ -308,6 +329,8 @@ def test_options_of_many_drives_are_refused_for_one(
     words = ['--bag', str(archive / 'drive_0'), '--output', str(tmp_path / 'map')]
     assert main([*words, '--workers', '2']) == 2
     assert '--workers works only with --bags' in capsys.readouterr().err
+    assert main(['--bags', *words[1:], '--workers', '999999']) == 2
+    assert '--workers 999999: expected at most 256 on this machine' in capsys.readouterr().err
 
 
 def doubled(item: int, threads: int) -> tuple[int, int]:

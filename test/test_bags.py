@@ -17,6 +17,7 @@ from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.mended import mend
 from vpr_ros.drives.reader import cdr_converter, open_reader
+from vpr_ros.map_care.build import MapOptions, Report, Spacing, posed_frames
 
 
 def stamps_s(drive):
@@ -290,6 +291,7 @@ def test_a_bag_without_poses_is_a_drive_without_a_trajectory(tmp_path):
         ([np.nan, 0, 0, 0, 0, 0, 1], 'NaN'),
         ([0, 0, 0, 0, 0, 0, 0], 'a quaternion of zeros'),
         ([0, 0, 0, 1, 1, 1, 1], 'no unit quaternion'),
+        ([3.4e38, 0, 0, 0, 0, 0, 1], r'beyond 1e+12 m'),
     ],
 )
 def test_unusable_poses_are_skipped_and_counted(tmp_path, bad, why):
@@ -329,6 +331,19 @@ def test_repeated_stamps_lose_no_image_and_names_stay_unique(tmp_path):
     drive = open_drive(tmp_path / 'bag')
     assert len({frame.name for frame in drive.frames()}) == 4
     assert len(drive.trajectory.stamps_ns) == 1
+
+
+def test_places_in_time_go_on_where_the_clock_was_set_back(tmp_path):
+    with bags.writing(tmp_path / 'bag') as put:
+        for received in range(20):
+            second = received + (1 if received > 9 else 101)
+            put('/image', received, bags.image(second, received))
+            put('/odom', received, bags.odometry(second, bags.along_x(received)))
+    drive, report = open_drive(tmp_path / 'bag'), Report()
+    options = MapOptions(spacing=Spacing.parse('4s'))
+    frames = posed_frames(drive, drive.frames(), options, report)
+    assert [frame.stamp_ns // 10**9 for frame, _ in frames] == [101, 105, 109, 11, 15, 19]
+    assert report.thinned == 14
 
 
 def test_a_clock_set_back_loses_no_image_and_is_said(tmp_path):

@@ -351,6 +351,10 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
         4: 'rolled back to 2',
         5: '1 part of r1',
     }
+    for version in ('2', '3'):  # forward again
+        engine.done('fleet', fleet, '--rollback', version)
+    changes = {one['version']: one['change'] for one in listed(engine, fleet)['versions']}
+    assert (changes[6], changes[7]) == ('rolled back to 2', 'rolled back to 3')
 
 
 @needs_engine
@@ -1076,6 +1080,7 @@ def test_what_happened_between_two_versions_is_said() -> None:
         ([one], [one, record(4, robot='')], None, '1 part of no name'),
         ([one, two], [one, two], 2, 'the same parts'),
         ([one, two], [one], 2, 'rolled back to 2'),
+        ([one], [one, two], 2, 'rolled back to 2'),
         ([one, two, three], [one], None, 'rolled back: 2 parts less'),
     ):
         assert listing._change(before, after, twin) == said

@@ -30,7 +30,7 @@ from vpr_ros.core.geometry import (
 from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
-from vpr_ros.drives import DriveOptions, open_drive
+from vpr_ros.drives import DriveOptions, drives_in, open_drive
 from vpr_ros.drives.bag_poses import _on_the_earth
 from vpr_ros.drives.geographic import (
     apart_m,
@@ -982,3 +982,11 @@ def test_grid_north_is_turned_from_true_north_towards_the_edge_of_a_zone(
     bearing = np.degrees(np.arctan2(further_east_m - east_m, further_north_m - north_m))
     assert found == pytest.approx(-bearing, abs=0.02)
     assert found == pytest.approx(expected_deg, abs=0.02)
+
+
+def test_a_folder_of_photos_in_images_is_a_drive_of_its_own_among_others(tmp_path):
+    for name in ('a/images', 'b/images', 'c'):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / '0.jpg').write_bytes(encode_jpeg(textured(0)))
+    drives = [tmp_path / name for name in 'abc']
+    assert drives_in([tmp_path]) == drives_in(drives) == drives

@@ -133,3 +133,19 @@ def test_a_difference_between_independent_answers_has_the_usual_interval() -> No
     found = difference_interval(before[order], after[order])
     np.testing.assert_allclose(found, [0.1 - 1.96 * deviation, 0.1 + 1.96 * deviation], atol=0.01)
     assert difference_interval(before, before) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize('queries', [1, 6, 100])
+@pytest.mark.parametrize('changed', [1, 3, 5, 6, 20])
+def test_a_few_changes_that_all_go_one_way_may_be_chance(queries: int, changed: int) -> None:
+    """By the sign test five of five may, with 0.0625, and six of six may not, with 0.031."""
+    before, after = np.zeros((2, queries), dtype=bool)
+    after[np.random.default_rng(1).permutation(queries)[:changed]] = True
+    low, high = difference_interval(before, after)
+    assert low <= after.mean() <= high
+    assert (low > 0) == (after.sum() >= 6)
+    assert difference_interval(after, before) == pytest.approx((-high, -low), abs=0.02)
+
+
+def test_a_drive_without_misses_is_not_sure_to_have_none() -> None:
+    assert drive_interval(np.ones(200, dtype=bool)) == wilson(1.0, 200 / BLOCK)

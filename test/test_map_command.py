@@ -232,6 +232,17 @@ def test_pruning_leaves_out_what_was_driven_twice_and_keeps_the_recall(
     assert pruned.header.changes[-1].command.startswith('map prune')
 
 
+def test_a_drive_that_leads_past_no_place_does_not_let_pruning_pass(
+    world: Path, mapped: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    write_posed_folder(tmp_path / 'elsewhere', range(100, 104))
+    asked = ['--bag', str(tmp_path / 'elsewhere'), '--model', str(world / 'model')]
+    coarse = ['--distance', '15', '--similarity', '-1', '--output', str(tmp_path / 'small')]
+    assert map.main(['prune', str(mapped), *coarse, *asked]) == 2
+    assert 'not one of 4 queries has a true place within 5 m' in capsys.readouterr().err
+    assert not (tmp_path / 'small').exists()
+
+
 def test_pruning_that_would_cost_recall_is_refused_or_only_measured(
     mapped: Path, capsys: Capture
 ) -> None:

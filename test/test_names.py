@@ -85,6 +85,28 @@ def test_a_drive_with_such_names_is_mapped_checked_and_evaluated(
     assert yaml.safe_load((output / 'map.yaml').read_text())['changes'][0]['source']
 
 
+def test_a_name_that_controls_a_terminal_is_kept_as_one_line_that_a_fleet_takes(
+    tmp_path: Path,
+) -> None:
+    odd = ('a\x1b[31m', 'b\n', 'c\u2028', 'd\x85', 'stra\udcdfe')
+    for number, name in enumerate(odd):
+        where = f'@{500000 + 5 * number}.0@5000000.0@33@T@@@{name}@.jpg'
+        (tmp_path / 'drive').mkdir(exist_ok=True)
+        (tmp_path / 'drive' / where).write_bytes(encode_jpeg(picture(number)))
+    folder, model = str(tmp_path / 'map'), str(write_tiny_model(tmp_path / 'tiny').folder)
+    drive = ['--bag', str(tmp_path / 'drive'), '--model', model]
+    assert build_map.main([*drive, '--output', folder]) == 0
+    names = PlaceMap.open(folder).names
+    assert [name.split('@')[7] for name in names] == [
+        r'a\x1b[31m', r'b\x0a', r'c\u2028', r'd\x85', r'stra\xdfe'
+    ]  # fmt: skip
+    pytest.importorskip('lancedb', reason='lancedb is missing (requirements/fleet.txt)')
+    fleet = str(tmp_path / 'fleet')
+    assert map.main(['push', folder, '--fleet', fleet]) == 0
+    assert map.main(['pull', '--fleet', fleet, '--output', str(tmp_path / 'back')]) == 0
+    assert PlaceMap.open(tmp_path / 'back').names == names
+
+
 def test_such_names_go_into_a_bag(world: tuple[Path, Model], tmp_path: Path) -> None:
     assert images_to_bag.main([str(world[0]), '--output', str(tmp_path / LATIN)]) == 0
     assert len(open_drive(tmp_path / LATIN)) == 5

@@ -135,6 +135,10 @@ def test_pip_installs_executables_that_run_and_what_they_share(clone, tmp_path):
     for folder in (prefix / 'bin', prefix / 'lib/vpr_ros'):
         assert_executable(folder)
         assert 'usage' in run(folder / 'build_map', '--help', cwd=tmp_path, env=environment)
+    # The prefix is not the interpreter's, as of pip install --user.
+    found = 'from vpr_ros.core.describing.shipped import default_model; print(default_model())'
+    said = run(sys.executable, '-c', found, cwd=tmp_path, env=environment)
+    assert said.strip() == str(prefix / 'share/vpr_ros/models/lite0-vlad')
 
 
 def test_in_a_venv_the_launch_file_starts_the_node_by_the_venvs_interpreter(

@@ -109,6 +109,15 @@ def test_int8_descriptors_are_close_to_those_of_fp32(
     assert not np.array_equal(found, expected)
 
 
+def test_a_graph_that_is_prepared_for_8_bits_describes_as_before(
+    model: Model, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Means and deviations of colours are in its weights, and its channels are evened out."""
+    prepared = calibrate(model.graph.read_bytes(), images).model.SerializeToString()
+    found = described(prepared, model, tmp_path / 'model', images)
+    assert ((found * OnnxDescriber(model).describe(images)).sum(axis=1) > 0.9999).all()
+
+
 def test_the_first_int8_layer_reads_the_images_bytes(
     model: Model, images: list[np.ndarray]
 ) -> None:
@@ -175,6 +184,14 @@ def test_calibration_takes_images_from_the_whole_drive(walk: Path, tmp_path: Pat
         cv2.imwrite(str(few / f'{place}.png'), picture(place))
     with pytest.raises(TrainingError, match=r'--calibration .*few: 15 images, expected at least'):
         calibration_images(few, (SIZE, SIZE))
+    for name in ('15', '16'):
+        cv2.imwrite(str(few / f'{name}.png'), picture(0))
+    (few / '3.png').write_bytes(b'no image')
+    assert len(calibration_images(few, (SIZE, SIZE))) == 16
+    (few / '4.png').write_bytes(b'no image')
+    with pytest.raises(TrainingError, match=r'few: 15 images, expected at least') as caught:
+        calibration_images(few, (SIZE, SIZE))
+    assert caught.value.notes[0].startswith('2 images could not be used, the first: ')
 
 
 def test_accepted_graphs_come_with_what_was_measured(

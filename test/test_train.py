@@ -23,12 +23,13 @@ pytest.importorskip('lightning', reason='make setup-training')
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
+from vpr_training.basics.errors import TrainingError
 from vpr_training.evaluate import main as evaluate
 from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
-from vpr_training.runs.run_folder import RunFolder
+from vpr_training.runs.run_folder import RunFolder, StepLog
 from vpr_training.runs.training_loop import Progress, Training
 from vpr_training.train import main as train
 
@@ -517,6 +518,26 @@ def test_two_sets_of_one_name_are_refused(
     assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 2
     assert 'or two sets have this name' in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_set_that_any_network_finds_nothing_on_chooses_no_checkpoint(
+    tmp_path: Path, places: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path / 'foreign'
+    shutil.copytree(evaluation, foreign)
+    (foreign / 'gt.csv').write_text('query,positives\n100.png,\n101.png,\n')
+    flags = (f'--data.root={places}', f'--validation.roots=[{evaluation},{foreign}]')
+    assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 2
+    assert 'validation.roots foreign: none of its queries has a true match' in one_line(capsys)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_full_disk_is_told_with_the_table_of_steps_also_when_that_is_closed() -> None:
+    log = StepLog(Path('/dev/full'))
+    log.write(step=0, epoch=0, loss=1, mined_share=0, lr=1, images_per_s=1)
+    for end in (log.flush, log.close):
+        with pytest.raises(TrainingError, match=r'/dev/full: cannot be written \(No space left'):
+            end()
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 not a checkpoint'])

@@ -76,6 +76,8 @@ def test_a_file_of_settings_may_have_an_equals_sign_in_its_path(tmp_path: Path) 
         ('epochs: many', 'epochs'),
         ('optimizer: {name: lion}', 'lion'),
         ('epochs: 0', 'epochs is 0'),
+        ('devices: 999999', 'devices is 999999, expected at most 256'),
+        ('seed: 4294967296', 'seed is 4294967296, expected at most 4294967295'),
         ('optimizer: {lr: -1}', 'optimizer.lr is -1'),
         ('optimizer: {lr: .nan}', 'optimizer.lr is nan'),
         ('network: {last_stage: 9}', 'last_stage 9'),

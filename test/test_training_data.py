@@ -14,6 +14,7 @@ from vpr_ros.core.errors import DriveError
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import open_drive
 from vpr_training.basics.errors import DatasetError
+from vpr_training.data.files import list_images
 from vpr_training.data.inspection import described_recall_set
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.data.utm_names import positions, positives_within
@@ -46,6 +47,17 @@ def test_a_table_of_truth_names_database_rows(pair: Path) -> None:
     assert [path.name for path in found.queries] == ['q2.jpg', 'q1.jpg', 'q3.jpg']
     assert rows(found.positives) == [[0, 2], [1], []]
     assert found.earlier_than is None
+
+
+def test_images_in_linked_folders_count_once_and_those_in_hidden_ones_do_not(
+    tmp_path: Path,
+) -> None:
+    put_images(tmp_path / 'disk', 'x.jpg', 'y.jpg')
+    put_images(tmp_path / 'set', 'a.jpg', 'deep/b.jpg', '.trash/c.jpg')
+    (tmp_path / 'set' / 'linked').symlink_to(tmp_path / 'disk')
+    (tmp_path / 'set' / 'deep' / 'loop').symlink_to(tmp_path / 'set')
+    names = [str(path.relative_to(tmp_path / 'set')) for path in list_images(tmp_path / 'set')]
+    assert names == ['a.jpg', 'deep/b.jpg', 'linked/x.jpg', 'linked/y.jpg']
 
 
 def test_a_table_of_truth_decides_whatever_the_radius(pair: Path) -> None:

@@ -1,5 +1,6 @@
 """Batches: decoded small, augmented as RandAugment says, the same whoever reads them."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,20 @@ def test_without_augmentation_the_pixels_are_the_cores(folder: Path) -> None:
         of = [expected[image.tobytes()] for image in images]
         assert [of.index(place) // 2 for place in of] == [0, 0, 1, 1, 2, 2]
         assert len(set(places.tolist())) == len(set(of)) == 3
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.filterwarnings('ignore:.*another image of its place is used')
+def test_a_place_that_goes_while_it_is_read_is_told_in_one_sentence(
+    tmp_path: Path, folder: Path, workers: int
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    for number in range(4, 8):
+        (tmp_path / f'{number}.jpg').write_bytes(b'no picture')
+    with pytest.raises(DatasetError) as caught:
+        batches(tmp_path, workers=workers)
+    assert str(caught.value).startswith(f'{tmp_path}/')
+    assert 'neither this image nor another one of its place can be read' in str(caught.value)
 
 
 def test_an_image_that_breaks_is_replaced_by_another_of_its_place(

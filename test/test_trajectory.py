@@ -144,6 +144,13 @@ def test_poses_that_are_no_numbers_are_refused_by_name(bad):
         checked_pose([bad, 0, 0, 0, 0, 0, 1], source='odometry')
 
 
+@pytest.mark.parametrize('bad', [-1.7e308, 3.4e38, 1e13])
+def test_a_position_that_stands_for_none_is_refused(bad):
+    with pytest.raises(VprError, match=r'odometry: a position of .* m, expected at most 1e\+12 m'):
+        checked_pose([IDENTITY, [0, bad, 0, 0, 0, 0, 1]], source='odometry')
+    assert checked_pose([0, 1e12, 0, 0, 0, 0, 1])[1] == 1e12
+
+
 def test_a_rounded_quaternion_is_repaired_and_a_wrong_one_refused():
     assert np.linalg.norm(checked_pose([0, 0, 0, 0, 0, 0, 1.005])[3:]) == pytest.approx(1)
     for norm in (0.98, 1.02):

@@ -25,6 +25,9 @@ Work: TypeAlias = Callable[[Item, int], Result]
 It raises VprError where no other item could be done either.
 """
 
+MOST_PROCESSES = 256
+"""On one machine; more are a slip, and would take all of its memory."""
+
 ATTEMPTS = 3
 """How often a piece of work is begun whose worker is killed each time."""
 

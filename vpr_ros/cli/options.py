@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from vpr_ros.batch.workers import Workers
+from vpr_ros.batch.workers import MOST_PROCESSES, Workers
 from vpr_ros.core.atomic import require_writable, unwritable_as
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import CARD_NAME
@@ -152,7 +152,14 @@ def add_workers(parser: argparse._ActionsContainer, *, what: str) -> None:
 
 
 def workers_of(arguments: argparse.Namespace, *, threads: int = 0) -> Workers:
-    """What --workers and --ray say; threads: of each worker, 0: its share of the cores."""
+    """What --workers and --ray say; threads: of each worker, 0: its share of the cores.
+
+    Raises ConfigError for more processes than a machine is to start; a cluster may have more.
+    """
+    if arguments.workers > MOST_PROCESSES and not arguments.ray:
+        raise ConfigError(
+            f'--workers {arguments.workers}: expected at most {MOST_PROCESSES} on this machine'
+        )
     return Workers(count=arguments.workers, threads=threads, ray=arguments.ray)
 
 

@@ -20,6 +20,10 @@ FORWARD_CAMERA: Poses = np.array([0, 0, 0, -0.5, 0.5, -0.5, 0.5], dtype=np.float
 It is what is assumed when nothing is known.
 """
 
+FARTHEST_M = 1e12
+"""Of a position on each axis. What lies beyond stands for no position, such as the largest double,
+and would overflow where positions are squared or counted in steps."""
+
 _NORM_TOLERANCE = 1e-2
 
 
@@ -27,7 +31,7 @@ def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
     """Return finite poses [..., 7] with quaternions of unit norm.
 
     Rounding of a quaternion (norm within 1 % of one) is repaired; NaN, infinite and grossly
-    unnormalized values raise VprError naming `source`.
+    unnormalized values, and positions beyond FARTHEST_M, raise VprError naming `source`.
     """
     poses = np.array(pose, dtype=np.float64)
     if poses.shape[-1:] != (7,):
@@ -35,6 +39,11 @@ def checked_pose(pose: ArrayLike, *, source: str = 'pose') -> Poses:
     if not np.isfinite(poses).all():
         raise VprError(
             f'{source}: contains NaN or infinity: {_first_bad(poses, ~np.isfinite(poses))}'
+        )
+    if (far := np.abs(poses[..., :3]) > FARTHEST_M).any():
+        raise VprError(
+            f'{source}: a position of {poses[..., :3][far][0]:.3g} m, expected at most '
+            f'{FARTHEST_M:g} m from the origin'
         )
     norm = np.linalg.norm(poses[..., 3:], axis=-1, keepdims=True)
     wrong = np.abs(norm - 1) > _NORM_TOLERANCE

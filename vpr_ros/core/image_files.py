@@ -1,11 +1,12 @@
-"""Which files are images, for the robot and the trainer alike, and which only look like some.
+"""Which files a folder holds and which are images, for the robot and the trainer alike.
 
 A camera or phone may write images that nothing here decodes. They are counted and named, so that
 nobody wonders where they are.
 """
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vpr_ros.core.plurals import by_count, counted
@@ -20,6 +21,22 @@ _FOREIGN = frozenset(
     | {'.insp', '.gpr'}
 )
 """Suffixes of images of phones and of the raw files of cameras that are not understood."""
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its sub-folders, also behind links, in no particular order.
+
+    Hidden sub-folders are left out. A folder that several links lead to is read once.
+    """
+    seen = set()
+    for where, inner, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not name.startswith('.'))
+        yield from (file for name in names if (file := Path(where, name)).is_file())
 
 
 def is_image_file(file: Path) -> bool:

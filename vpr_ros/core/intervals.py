@@ -15,7 +15,8 @@ answers asks for (Politis and White, Automatic Block-Length Selection for the De
 show how they cling together.
 
 A bootstrap cannot draw what it has not seen. Where fewer than FEWEST stretches hold a hit, or a
-miss, Wilson's interval of as many answers as there are stretches stands in.
+miss, Wilson's interval of as many answers as there are stretches stands in. Of a difference see
+`difference_interval`.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,12 +130,21 @@ def difference_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> 
     """95 % bootstrap interval of how much a share rose, from the same queries before and after.
 
     before, after: [Q], in the order of the images. Queries are drawn as pairs, so that those which
-    both find, or both miss, say nothing; and in stretches, where neighbours go together.
+    both find, or both miss, say nothing; and in stretches, where neighbours go together. Where all
+    changes go one way, the other way cannot be drawn. The interval then also has what Clopper and
+    Pearson say of the stretches that changed: it leaves 0 out from six of them on.
     """
     if before.size == 0:
         return 0.0, 0.0
     rose = after.astype(np.float64) - before
-    return _percentiles(_drawn_means([rose], [block_length(rose, least=1)]))
+    length = block_length(rose, least=1)
+    low, high = _percentiles(_drawn_means([rose], [length]))
+    up, down = (_stretches_with(value, [rose], [length]) for value in (1.0, -1.0))
+    if not (up and down):
+        changed = float(np.abs(rose).mean())
+        ends = [changed * (2 * end - 1) for end in clopper_pearson(up, up + down)]
+        low, high = min(low, ends[0]), max(high, ends[1])
+    return low, high
 
 
 def _drawn_means(parts: Sequence[Array], lengths: Sequence[int]) -> Array:

@@ -9,12 +9,18 @@ import re
 from typing import Any
 
 _SURROGATE = re.compile('[\ud800-\udfff]')
+_NOT_IN_A_LINE = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # as which Python reads the bytes that are not UTF-8
 
 
 def as_text(name: str) -> str:
     r"""A name with each byte that is not UTF-8 written as `\xdf`; other names stay as they are."""
     return _SURROGATE.sub(_escaped, name)
+
+
+def one_line(name: str) -> str:
+    r"""A name as text on one line: what ends a line or is a control character becomes `\x0a`."""
+    return _NOT_IN_A_LINE.sub(_escaped, name)
 
 
 def printable(text: str, *, kept: str = '') -> str:

@@ -66,4 +66,5 @@ def drives_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def _is_drive(folder: Path) -> bool:
-    return is_bag(folder) or (folder / POSES_NAME).is_file() or bool(image_files(folder))
+    images = image_files(folder / 'images') or image_files(folder)
+    return is_bag(folder) or (folder / POSES_NAME).is_file() or bool(images)

@@ -13,7 +13,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 
 from vpr_ros.core.errors import DriveError, VprError
-from vpr_ros.core.geometry import IDENTITY, checked_pose, said_frames
+from vpr_ros.core.geometry import FARTHEST_M, IDENTITY, checked_pose, said_frames
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.trajectory import Trajectory, jumped
 from vpr_ros.core.types import Datum, Poses
@@ -75,8 +75,8 @@ def read_transforms(
             )
     if skipped:
         warnings.append(
-            f'{counted(skipped, "transform")} with NaN or without a unit quaternion '
-            f'{by_count(skipped, "was", "were")} skipped'
+            f'{counted(skipped, "transform")} with NaN, beyond {FARTHEST_M:g} m or without a unit '
+            f'quaternion {by_count(skipped, "was", "were")} skipped'
         )
     warnings += tree.disputes()
     return tree
@@ -319,6 +319,8 @@ def _checked(position: Any, orientation: Any) -> Poses:
         raise _NoPoseError('NaN')
     if not any(pose[3:]):
         raise _NoPoseError('a quaternion of zeros')
+    if max(map(abs, pose[:3])) > FARTHEST_M:
+        raise _NoPoseError(f'beyond {FARTHEST_M:g} m')
     try:
         return checked_pose(pose)
     except VprError as error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vpr_ros.core.documents import lines_of
 from vpr_ros.core.errors import DocumentError, DriveError, VprError
-from vpr_ros.core.geometry import checked_pose
+from vpr_ros.core.geometry import FARTHEST_M, checked_pose
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
 
@@ -68,8 +68,8 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     if unposed == len(rows):
         raise DriveError(
             f'{table}: no usable pose in {counted(len(rows), "row")} '
-            f'({by_count(len(rows), "it has", "all have")} NaN or a '
-            'quaternion that is not of unit length)'
+            f'({by_count(len(rows), "it has", "all have")} NaN, a position beyond '
+            f'{FARTHEST_M:g} m or a quaternion that is not of unit length)'
         )
     warnings = []
     if missing:
@@ -86,7 +86,7 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     if unposed:
         warnings.append(
             f'{counted(unposed, "row")} of {table.name} {by_count(unposed, "has", "have")} no '
-            'usable pose (NaN, or no unit quaternion)'
+            f'usable pose (NaN, beyond {FARTHEST_M:g} m, or no unit quaternion)'
         )
     return rows, warnings
 

@@ -125,22 +125,22 @@ def listing(address: str, *, most_versions: int = 20) -> Listing:
         before = fleet.parts(all_versions[-len(shown) - 1][0])[1]
     held = {number: fleet.parts(number)[1] for number, _ in shown}
     count = _counter(fleet, chain.from_iterable(held.values()))
-    known: dict[str, int] = {}
+    known: dict[frozenset[PartRecord], int] = {}
     found = []
     for number, made_at in shown:
         records = held[number]
-        content = content_id(records)
+        same = frozenset(records)  # as of no other push: each has its own id and time
         found.append(
             Version(
                 version=number,
                 made_at=made_at,
-                content=content,
+                content=content_id(records),
                 parts=len(records),
                 places=count(records),
-                change=_change(before, records, known.get(content)),
+                change=_change(before, records, known.get(same)),
             )
         )
-        known.setdefault(content, number)
+        known.setdefault(same, number)
         before = records
     return Listing(
         address=fleet.address,
@@ -153,11 +153,11 @@ def listing(address: str, *, most_versions: int = 20) -> Listing:
 
 
 def _change(before: Sequence[PartRecord], after: Sequence[PartRecord], twin: int | None) -> str:
-    """What happened between two versions; twin: an older version of the same content."""
+    """What happened between two versions; twin: an older version with the parts after it."""
     held = {one.part for one in before}
     added = [one for one in after if one.part not in held]
     gone = len(held - {one.part for one in after})
-    if gone and twin is not None:
+    if (gone or added) and twin is not None:
         return f'rolled back to {twin}'
     if gone:
         return f'rolled back: {counted(gone, "part")} less'

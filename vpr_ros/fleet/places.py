@@ -9,7 +9,6 @@ descriptors and names are checked before anything of them is written.
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from vpr_ros.core.geometry import checked_pose, compose, invert, yaw_of
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.mapping.layout import MOST_NAME, MOST_THUMBNAIL_BYTES
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.names import one_line
 from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
 from vpr_ros.fleet.engine import RESTORE, arrow
 from vpr_ros.fleet.landmarks import (
@@ -294,8 +294,7 @@ def require_sound(places: Places, *, where: str) -> None:
         worst = norms[~(np.abs(norms - 1) <= _NORM_TOLERANCE)][0]
         raise FleetError(f'{where}: a descriptor of norm {worst:.3g}, expected 1')
     for name in places.names:
-        hidden = any(unicodedata.category(c) in ('Cc', 'Cs', 'Zl', 'Zp') for c in name)
-        if len(name) > MOST_NAME or hidden or _UPWARDS.search(name):
+        if len(name) > MOST_NAME or name != one_line(name) or _UPWARDS.search(name):
             raise FleetError(
                 f'{where}: the name {printable_name(name)}, expected one line of text without '
                 f'control characters and .., of at most {MOST_NAME} characters'

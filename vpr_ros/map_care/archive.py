@@ -44,6 +44,7 @@ from vpr_ros.core.errors import (
     notes_of_error,
     noting,
 )
+from vpr_ros.core.image_files import files_below
 from vpr_ros.core.mapping.graphs import graph_digests
 from vpr_ros.core.mapping.header import MapHeader, read_header
 from vpr_ros.core.mapping.layout import HEADER_NAME
@@ -326,7 +327,7 @@ def _real(path: Path) -> Path:
 
 def _files(path: Path) -> list[Path]:
     """All files of a recording."""
-    return sorted(each for each in path.rglob('*') if each.is_file()) if path.is_dir() else [path]
+    return sorted(files_below(path)) if path.is_dir() else [path]
 
 
 def _bytes(task: Task) -> int:

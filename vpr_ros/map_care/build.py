@@ -72,7 +72,7 @@ class Spacing:
             return True
         last_ns, last_pose = last
         if self.seconds:
-            return stamp_ns - last_ns >= self.seconds * 1e9
+            return abs(stamp_ns - last_ns) >= self.seconds * 1e9  # the clock may be set back
         if self.metres:
             moved_m = np.linalg.norm(pose[:3] - last_pose[:3])
             return bool(
@@ -100,7 +100,7 @@ def most_places(drive: Drive, spacing: Spacing) -> int:
     """A bound on the places that a drive becomes, known before an image is read.
 
     A place needs an image, and with a spacing a stretch of the way, a turn or a time since the
-    last one.
+    last one. It does not hold in seconds where the clock was set back.
     """
     images, trajectory = len(drive), drive.trajectory
     if trajectory is None or len(trajectory.stamps_ns) < 2:

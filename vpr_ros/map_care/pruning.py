@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.core.errors import DriveError
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.edit import keep_places
@@ -38,12 +40,19 @@ def prune(
 ) -> Pruned:
     """Write the map without its redundant places, if Recall@1 falls by at most max_recall_drop.
 
-    Raises MapError where the map cannot be written.
+    Raises DriveError where no query has a true place, so that none can be lost, and MapError where
+    the map cannot be written.
     """
     kept = standing_for(place_map, limits) == np.arange(len(place_map))
     if kept.all():
         return Pruned(0)
     before = map_recall(queries, place_map, tolerance)
+    if before.unmatchable == before.queries:
+        raise DriveError(
+            f'not one of {counted(before.queries, "query")} has a true place within {tolerance}, '
+            'so no loss can be measured; give --bag with a drive along the route of the map, or a '
+            'larger --radius'
+        )
     after: list[Recall] = []
 
     def accepts(smaller: PlaceMap) -> bool:

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vpr_ros.core.errors import ImageError
+from vpr_ros.core.errors import ImageError, VprError
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.types import Image
 from vpr_training.basics.errors import DatasetError
@@ -115,8 +116,7 @@ class TrainingBatches:
         return len(self._sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        with opencv_can_be_forked():
-            return iter(self._loader)
+        return started(self._loader)
 
 
 def training_batches(
@@ -145,8 +145,26 @@ def training_batches(
     return TrainingBatches(places, config, sampler, size_hw=(height, width), seed=seed)
 
 
+def started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader, whose processes are started at once.
+
+    Raises the VprError of a process without the traceback that torch puts before it.
+    """
+    with _opencv_can_be_forked():
+        batches = iter(loader)
+    return _in_own_words(batches)
+
+
+def _in_own_words(batches: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except VprError as error:
+        kind = type(error)
+        raise kind(str(error).rpartition(f'{kind.__name__}: ')[2].strip()) from error
+
+
 @contextmanager
-def opencv_can_be_forked() -> Iterator[None]:
+def _opencv_can_be_forked() -> Iterator[None]:
     """Let OpenCV have no threads inside the block, where worker processes are started.
 
     A forked process has OpenCV's account of its threads but not the threads, and would wait for

@@ -22,6 +22,7 @@ from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.image_files import files_below
 from vpr_ros.core.names import as_text
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
@@ -356,7 +357,7 @@ def _copy_images(drive: Drive, folder: Path) -> None:
 
 def _cache(path: Path, config: DataConfig) -> Path:
     """Where a bag's images are: named by the bag's files, their sizes and times, and the topic."""
-    files: Sequence[Path] = sorted(path.rglob('*')) if path.is_dir() else [path]
+    files: Sequence[Path] = sorted(files_below(path)) if path.is_dir() else [path]
     digest = hashlib.sha256(_CACHE_VERSION + config.image_topic.encode())
     for file in files:
         facts = file.stat()

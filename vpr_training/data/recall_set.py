@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpr_ros.core.types import Rows
+from vpr_training.basics.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,14 @@ class RecallSet:
     truth: str  # what makes an answer right, for people
     left_out: tuple[str, ...] = ()  # what was left out and why, for people
     earlier_than: Rows | None = None  # [Q]: a query may only match database rows before this one
+
+    def require_matches(self, option: str) -> None:
+        """Raise DatasetError where no query has a true match: any model finds 0 of them.
+
+        option: that names the set.
+        """
+        if not any(map(len, self.positives)):
+            raise DatasetError(
+                f'{option} {self.name}: none of its queries has a true match ({self.truth}), so '
+                'it gives no recall; choose another set'
+            )

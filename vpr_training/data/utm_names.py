@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError
+from vpr_ros.core.image_files import files_below
 from vpr_ros.core.names import as_text
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Rows
@@ -29,7 +30,7 @@ DEFAULT_RADIUS_M = 25.0
 def recognizes(folder: Path) -> bool:
     """Whether a folder has this layout."""
     halves = (folder / 'database', folder / 'queries')
-    return all(half.is_dir() and next(half.rglob('@*'), None) is not None for half in halves)
+    return all(any(file.name[0] == '@' for file in files_below(half)) for half in halves)
 
 
 def read(folder: Path, *, radius_m: float | None = None) -> RecallSet:

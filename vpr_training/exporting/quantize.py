@@ -35,10 +35,12 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
 from vpr_ros.core.describing.describe import CPU, session_options
+from vpr_ros.core.errors import ImageError, noting
 from vpr_ros.core.image import resize
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
+from vpr_ros.drives.posed_images import Unusable
 from vpr_training.basics.errors import TrainingError
 from vpr_training.exporting.equalize import equalized
 from vpr_training.exporting.graph_edits import (
@@ -69,20 +71,25 @@ _IMAGES = 8  # on which the sensitivity of a layer is measured
 def calibration_images(source: Path, image_size: tuple[int, int]) -> list[Image]:
     """Images of a drive (a bag or a folder), resized, evenly over its length.
 
-    Raises VprError where it cannot be read, TrainingError where it has too few images.
+    Those that cannot be read are left out. Raises VprError where the drive cannot be read,
+    TrainingError where it has too few images.
     """
-    drive = open_drive(source)
+    drive, unusable = open_drive(source), Unusable()
     count = len(drive)
-    if count < FEWEST_IMAGES:
-        raise TrainingError(
-            f'--calibration {source}: {counted(count, "image")}, expected at least '
-            f'{FEWEST_IMAGES} from where the robot drives'
-        )
     wanted = set(np.linspace(0, count - 1, min(count, MOST_IMAGES)).astype(int).tolist())
     found = []
     for row, frame in enumerate(drive.frames()):
         if row in wanted:
-            found.append(resize(frame.load(), image_size))
+            try:
+                found.append(resize(frame.load(), image_size))
+            except ImageError as error:
+                unusable.add(error)
+    if len(found) < FEWEST_IMAGES:
+        with noting(unusable.lines):
+            raise TrainingError(
+                f'--calibration {source}: {counted(len(found), "image")}, expected at least '
+                f'{FEWEST_IMAGES} from where the robot drives'
+            )
     return found
 
 

@@ -101,11 +101,7 @@ def check_sets(sets: Sequence[RecallSet]) -> None:
             raise TrainingError(
                 f'--validate {images.name}: this set is given twice, or two sets have this name'
             )
-        if not any(len(rows) for rows in images.positives):
-            raise TrainingError(
-                f'--validate {images.name}: none of its queries has a true match, so '
-                'it gives no recall; choose another set'
-            )
+        images.require_matches('--validate')
 
 
 def accept(

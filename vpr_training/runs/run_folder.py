@@ -148,7 +148,8 @@ class StepLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open('a', encoding='utf-8')
+        with unwritable_as(TrainingError, path):
+            self._file = path.open('a', encoding='utf-8')
 
     def write(self, **row: float) -> None:
         """One step; the names are the columns'."""
@@ -161,8 +162,9 @@ class StepLog:
             self._file.flush()
 
     def close(self) -> None:
-        """End the file."""
-        self._file.close()
+        """End the file, with the rows that the disk still takes."""
+        with unwritable_as(TrainingError, self._path):
+            self._file.close()
 
 
 def _provenance(seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vpr_ros.batch.workers import MOST_PROCESSES
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.config import DataConfig
 from vpr_training.learning.config import (
@@ -18,6 +19,8 @@ from vpr_training.learning.config import (
     WhiteningConfig,
 )
 from vpr_training.models.network import NetworkConfig
+
+_LARGEST_SEED = 2**32 - 1  # of NumPy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,12 @@ class TrainConfig:
         ):
             if not low <= value < math.inf:
                 raise TrainingError(f'{source}: {name} is {value}, expected {low} or more')
+        for name, value, high in (
+            ('seed', self.seed, _LARGEST_SEED),
+            ('devices', self.devices, MOST_PROCESSES),
+        ):
+            if value > high:
+                raise TrainingError(f'{source}: {name} is {value}, expected at most {high}')
         for name, positive in (
             ('optimizer.lr', self.optimizer.lr),
             ('checkpoint_minutes', self.checkpoint_minutes),

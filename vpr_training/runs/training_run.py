@@ -132,6 +132,8 @@ def _sets(config: TrainConfig) -> list[RecallSet]:
             f'validation.roots: {twice[0]} is given twice, or two sets have this name; give the '
             'folder of one another name'
         )
+    for images in sets:
+        images.require_matches('validation.roots')
     return sets
 
 

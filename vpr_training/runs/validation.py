@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.recall import Recall, recall_at
 from vpr_ros.core.types import Descriptors, Image
-from vpr_training.data.loader import opencv_can_be_forked, start_worker
+from vpr_training.data.loader import start_worker, started
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.recall import RECALL_NS
@@ -98,11 +98,9 @@ class Validation:
             collate_fn=lambda images: torch.from_numpy(np.stack(images)),
             worker_init_fn=start_worker,
         )
-        with opencv_can_be_forked():
-            batches = iter(loader)
         found = []
         with torch.inference_mode():
-            for images in batches:
+            for images in started(loader):
                 between()
                 found.append(network.describe(images.to(device)).float().cpu().numpy())
         return np.concatenate(found)

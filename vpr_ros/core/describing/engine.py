@@ -154,7 +154,7 @@ def build_ahead(
             'compute capability, use TensorRT-RTX'
         )
     major, _, minor = capability.partition('.')
-    if not (major.isdigit() and minor.isdigit()):
+    if not (major.isdecimal() and minor.isdecimal()):
         raise BackendError(f'compute capability {capability!r}: expected one such as 8.9')
     precision = precision or default_precision(library, model.card)
     model = Model.open(model.folder, precision=graph_precision(library, precision))

@@ -18,12 +18,17 @@ DEFAULT_MODEL = 'lite0-vlad'
 def share_folders() -> Iterator[Path]:
     """Folders that may hold launch/, config/ and models/.
 
-    The source tree comes first, then installed ones.
+    The source tree comes first, then installed ones. pip installs into PREFIX/lib/pythonX.Y/ and
+    PREFIX/share/, where PREFIX is not that of the interpreter for a user's own packages
+    (~/.local), and for those that do not belong to Debian (/usr/local).
     """
-    yield Path(__file__).resolve().parents[3]
-    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    for prefix in [*filter(None, prefixes), sys.prefix]:
-        yield Path(prefix) / 'share' / 'vpr_ros'
+    home = Path(__file__).resolve().parents[3]
+    yield home
+    others = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    is_installed = home.name in ('site-packages', 'dist-packages')
+    own = [home, *list(home.parents)[2:3]] if is_installed else [home]  # or pip install --target
+    for prefix in dict.fromkeys([*own, *map(Path, others)]):
+        yield prefix / 'share' / 'vpr_ros'
 
 
 def default_model() -> Path:

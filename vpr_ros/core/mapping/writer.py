@@ -29,7 +29,7 @@ from vpr_ros.core.mapping.layout import (
     landmark_arrays,
     place_arrays,
 )
-from vpr_ros.core.names import as_text
+from vpr_ros.core.names import one_line
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import CellBits, Descriptors, Poses
@@ -107,7 +107,7 @@ class MapWriter:
                 f'({self._descriptor_size},)'
             )
         self._require_cells(name, cells)
-        line = as_text(name.replace('\n', ' ')).encode() + b'\n'
+        line = one_line(name).encode() + b'\n'
         if len(line) > MOST_NAME or len(thumbnail) > MOST_THUMBNAIL_BYTES:
             raise MapError(
                 f'{name[:80]}: a name of {len(line)} and a thumbnail of '
