@@ -11,23 +11,25 @@ cd "$(dirname "$0")/.."
 root=$(realpath -m "${1:?the folder for the emulated system}")
 shift
 python=${PYTHON:-python3}
-packages=(-r requirements/robot.txt pytest==8.3.5 pytest-timeout==2.4.0 hypothesis==6.170.15 onnx==1.23.2 pip setuptools wheel)
+packages=(-r requirements/robot.txt pytest==8.3.5 pytest-timeout==2.4.0 hypothesis==6.170.15 onnx==1.23.2)
 
-if [ ! -d "$root/venv" ]; then
+if [ ! -e "$root/venv" ]; then
     debootstrap --arch=arm64 --variant=minbase --include=python3-venv,libgomp1 bookworm "$root"
+fi
+rm -rf "$root/vpr_ros"
+mkdir "$root/vpr_ros"
+git archive HEAD | tar -x -C "$root/vpr_ros"
+if [ ! -e "$root/venv" ]; then
     # Loaded here, because the emulated system knows nothing of this one's network.
     platforms=()
     for version in 2014 _2_17 _2_26 _2_27 _2_28; do platforms+=(--platform "manylinux${version}_aarch64"); done
     "$python" -m pip download --quiet --only-binary=:all: --python-version 3.11 "${platforms[@]}" --dest "$root/wheels" "${packages[@]}"
     chroot "$root" python3 -m venv /venv
-    chroot "$root" sh -c '/venv/bin/pip install --quiet --no-index --no-deps /wheels/*.whl'
+    chroot "$root" env --chdir=/vpr_ros /venv/bin/pip install --quiet --no-index --find-links /wheels "${packages[@]}"
 fi
 
-# A processor with 8-bit dot products, as `-cpu max` of the emulation has them: else the system would show this computer's.
+# A processor with 8-bit dot products, as the emulation has them: else the system would show this computer's.
 printf 'Features\t: fp asimd asimddp\n' > "$root/cpuinfo"
-rm -rf "$root/vpr_ros"
-mkdir "$root/vpr_ros"
-git archive HEAD | tar -x -C "$root/vpr_ros"
 trap 'umount "$root/proc/cpuinfo" "$root/proc"' EXIT
 mount -t proc proc "$root/proc"
 mount --bind "$root/cpuinfo" "$root/proc/cpuinfo"
