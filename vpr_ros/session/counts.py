@@ -21,6 +21,7 @@ class Counted:
     localized: int = 0  # images
     late: int = 0  # images that were older than the last one
     unusable: int = 0  # images that could not be decoded or localized
+    unusable_in_a_row: int = 0  # of these, since the last one that was localized
     fixes: int = 0
     time_jumps: int = 0
     uncorrected: int = 0  # fixes for which no odometry came, so that tf was not corrected
@@ -52,9 +53,14 @@ class Counts:
         self._erred_s = 0.0  # when, by time.monotonic
 
     def add(self, what: str) -> None:
-        """Count one more of `late`, `unusable` or `time_jumps`."""
+        """Count one more of `late` or `time_jumps`."""
         with self._lock:
             self._numbers[what] += 1
+
+    def unusable(self) -> None:
+        """Count one image that could not be decoded or localized."""
+        with self._lock:
+            self._numbers.update(['unusable', 'unusable_in_a_row'])
 
     def corrected(self, *, is_corrected: bool) -> None:
         """Count a fix that corrected tf, or that could not for lack of odometry."""
@@ -79,6 +85,7 @@ class Counts:
         with self._lock:
             self._last = located
             self._numbers['localized'] += 1
+            self._numbers['unusable_in_a_row'] = 0
             if isinstance(located.outcome, Fix):
                 self._numbers['fixes'] += 1
             else:

@@ -135,7 +135,7 @@ class Session:
                 answers.append(answer)
         except VprError as error:
             if isinstance(event, ImageCame):
-                self.counts.add('unusable')
+                self.counts.unusable()
             self.counts.report(str(error))
             answers.append(Refused(str(error)))
         self._tell()
