@@ -46,7 +46,9 @@ def test_a_command_works_where_nobody_can_read_it(redirection: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'arguments', [['vpr_ros.map', 'info', GOLDEN], ['vpr_training.config']], ids=['map', 'config']
+    'arguments',
+    [['vpr_ros.map', 'info', GOLDEN], ['vpr_ros.node.config'], ['vpr_training.config']],
+    ids=['map', 'parameters', 'settings'],
 )
 def test_an_output_that_is_full_is_one_line(arguments: list[object]) -> None:
     if arguments[0] == 'vpr_training.config':
