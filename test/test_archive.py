@@ -396,6 +396,33 @@ def test_a_worker_that_is_killed_between_two_pieces_costs_nothing() -> None:
     assert sorted(done) == [0, 1, 2, 3]
 
 
+INTERRUPTED = """
+import signal
+from vpr_ros.batch.workers import Workers, carried_out
+from test_archive import doubled
+if __name__ == '__main__':
+    print(list(carried_out(doubled, [1], Workers(count=2, threads=1))))
+else:
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_ctrl_c_does_not_reach_a_worker_that_still_imports_its_modules(tmp_path: Path) -> None:
+    """A terminal sends it to all processes; a traceback of each worker came before the command's
+    own word.
+    """
+    (tmp_path / 'program.py').write_text(INTERRUPTED)
+    paths = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, tmp_path / 'program.py'],
+        env=os.environ | {'PYTHONPATH': paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ('[(1, (2, 1))]\n', '')
+
+
 def test_an_error_of_a_worker_is_the_error_of_the_command() -> None:
     with pytest.raises(DriveError, match=r'^thirteen$'):
         list(carried_out(doubled, [1, 13], Workers(count=2, threads=1)))

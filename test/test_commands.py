@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,35 @@ def test_a_drive_that_is_stopped_half_way_gives_no_figures(
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.splitlines()[-1] == 'stopped', said
     assert printed == '' and not figures.exists()
+
+
+def test_an_evaluation_that_is_killed_leaves_no_node_behind(world: Path, mapped: Path) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'vpr_ros.evaluate_bag', '--map', mapped, '--model', world / 'model',
+         '--bag', world / 'dusk_bag', '--live', '--rate', '0.01'],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
+    )  # fmt: skip
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+
+    def is_node(process: Path) -> bool:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return b'--ros-args' in (process / 'cmdline').read_bytes()  # empty once it has ended
+        return False
+
+    def nodes() -> list[Path]:
+        found = [Path('/proc') / child for child in children.read_text().split()]
+        return [one for one in found if is_node(one)]
+
+    until(lambda: bool(nodes()), 'no node begins')
+    (node,) = nodes()
+    until(
+        lambda: any('dds.' in task.read_text() for task in node.glob('task/*/comm')),
+        'the node does not begin',
+    )
+    process.kill()
+    process.wait()
+    until(lambda: not is_node(node), 'the node stays')
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3', 'ros1'])

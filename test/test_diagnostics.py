@@ -31,6 +31,7 @@ from vpr_ros.node.diagnostics import (
     latencies_of,
     status_message,
 )
+from vpr_ros.node.error_log import ErrorLog
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.session.counts import Counted
 
@@ -71,6 +72,20 @@ def lost(reason: Reason) -> Counted:
         ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
         ({'counted': Counted(last_error='image: broken')}, WARN, 'image: broken'),
         ({'counted': Counted()}, WARN, 'no image localized yet'),
+        (
+            {
+                'counted': replace(
+                    lost(Reason.NOT_SURE), unusable_in_a_row=5, last_error='image: broken'
+                )
+            },
+            WARN,
+            'image: broken',
+        ),
+        (
+            {'counted': replace(GOOD.counted, unusable=9, last_error='image: broken')},
+            OK,
+            'localized',
+        ),
         (
             {'wants_odometry': True, 'counted': replace(GOOD.counted, facts={})},
             WARN,
@@ -153,6 +168,20 @@ def test_an_error_is_told_with_its_age_and_expires() -> None:
     assert values(replace(GOOD, counted=recent))['last error'] == 'image: broken (4 s ago)'
     old = replace(recent, error_age_s=diagnostics._ERROR_LASTS_S + 1)
     assert 'last error' not in values(replace(GOOD, counted=old))
+
+
+def test_the_log_has_another_error_at_once_and_the_same_one_after_two_seconds() -> None:
+    logged: list[str] = []
+    now_s = [100.0]
+    errors = ErrorLog(logged.append, now_s=lambda: now_s[0])
+    for error in ('image: 7 bytes', 'image: 8 bytes', 'initialpose: far', 'image: 9 bytes'):
+        errors.say(error)
+        now_s[0] += 0.4
+    assert logged == ['image: 7 bytes', 'initialpose: far']
+    now_s[0] = 102.1
+    errors.say('image: 10 bytes')
+    errors.say('initialpose: far')
+    assert logged[2:] == ['image: 10 bytes']
 
 
 def test_the_age_of_the_correction_and_fixes_without_odometry_are_told() -> None:

@@ -46,7 +46,9 @@ def test_a_command_works_where_nobody_can_read_it(redirection: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'arguments', [['vpr_ros.map', 'info', GOLDEN], ['vpr_training.config']], ids=['map', 'config']
+    'arguments',
+    [['vpr_ros.map', 'info', GOLDEN], ['vpr_ros.node.config'], ['vpr_training.config']],
+    ids=['map', 'parameters', 'settings'],
 )
 def test_an_output_that_is_full_is_one_line(arguments: list[object]) -> None:
     if arguments[0] == 'vpr_training.config':
@@ -118,6 +120,40 @@ def test_a_command_that_is_stopped_removes_what_it_has_begun(number: signal.Sign
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (130, 'stopped\n')
     assert not scratch.exists()
+
+
+@pytest.mark.parametrize(
+    'started', [['-m', 'vpr_ros.map'], ['-m', 'vpr_training.config'], ['map']]
+)
+def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_word(
+    started: list[str], tmp_path: Path
+) -> None:
+    """By `python -m` and by the name that is installed; numpy stands for all that is imported."""
+    stopping = 'import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n'
+    (tmp_path / 'numpy.py').write_text(stopping)
+    (tmp_path / 'map').write_text('from vpr_ros.map import main\nmain()\n')
+    done = subprocess.run(
+        [sys.executable, *started],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': f'{tmp_path}:{ROOT}'},
+    )
+    assert (done.returncode, done.stderr) == (130, 'stopped\n')
+
+
+def test_a_program_that_imports_the_package_keeps_its_ctrl_c(tmp_path: Path) -> None:
+    program = tmp_path / 'mine.py'
+    program.write_text('import signal, vpr_ros.map\nsignal.raise_signal(signal.SIGINT)\n')
+    done = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+    )
+    assert done.stderr.endswith('KeyboardInterrupt\n')
 
 
 def test_a_handler_of_sigterm_that_is_there_stays() -> None:

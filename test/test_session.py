@@ -501,8 +501,17 @@ def test_dark_and_broken_images_are_told_and_the_drive_goes_on(place_map: PlaceM
     dark = outcomes(session.handle(image_at(DARK, 110)))[0]
     assert isinstance(dark, NoFix) and dark.reason is Reason.NOTHING_SEEN
     assert texts(session.handle(image_at(BROKEN, 110.5))) == 'image: broken'
-    assert session.counts.snapshot().unusable == 1
+    counted = session.counts.snapshot()
+    assert counted.unusable == 1 and counted.unusable_in_a_row == 1
+    session.handle(image_at(BROKEN, 110.6))
+    assert session.counts.snapshot().unusable_in_a_row == 2
     assert isinstance(outcomes(answers_of(session, drive([20, 21], start_s=111)))[-1], Fix)
+    counted = session.counts.snapshot()
+    assert (counted.unusable, counted.unusable_in_a_row) == (2, 0)
+    for second in range(5):
+        session.handle(image_at(BROKEN, 114 + second, camera=1))
+    counted = session.counts.snapshot()
+    assert (counted.unusable, counted.unusable_in_a_row) == (7, 0)  # one camera of two works
 
 
 # Requests, settings, cameras, tf -----------------------------------------------------------------

@@ -24,7 +24,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.evaluate import main
 from vpr_training.evaluating import descriptor_store
-from vpr_training.evaluating.descriptor_store import described_files
+from vpr_training.evaluating.descriptor_store import described_files, forgotten_folder
 from vpr_training.evaluating.ranking import rank_blocks, rank_earlier
 from vpr_training.evaluating.recall import RECALL_NS, examine
 from vpr_training.evaluating.third_party_onnx import InputForm, OnnxFile
@@ -235,6 +235,18 @@ def test_an_interrupted_run_goes_on_and_a_second_one_describes_nothing(
     assert found.recall == examine(describer, images, tmp_path / 'fresh').recall
 
 
+def test_an_interrupted_run_does_not_say_that_it_goes_on_where_it_keeps_nothing(
+    model_folder: Path, walk: Path
+) -> None:
+    describer = Counting(OnnxDescriber(Model.open(model_folder)), stop_after=20)
+    with (
+        pytest.raises(KeyboardInterrupt, match=r'^stopped; nothing is kept, start again$'),
+        forgotten_folder('test-') as store,
+    ):
+        examine(describer, open_recall_set(walk), store)
+    assert not store.exists()
+
+
 def test_a_changed_image_or_model_is_described_anew(
     model_folder: Path, walk: Path, tmp_path: Path
 ) -> None:
@@ -293,7 +305,7 @@ from pathlib import Path
 import numpy as np
 from vpr_training.evaluating.descriptor_store import DescriptorFile
 from vpr_training.evaluating import descriptor_store
-from vpr_training.evaluating.descriptor_store import described_files
+from vpr_training.evaluating.descriptor_store import described_files, forgotten_folder
 from vpr_training.evaluating.ranking import rank_blocks
 queries = np.random.default_rng(0).standard_normal((20, 512)).astype(np.float32)
 database = DescriptorFile(Path(sys.argv[1]), int(sys.argv[2]), 512)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 
+from vpr_ros.cli.importing import heed_interrupt
+
 _HELP = """usage: localize --ros-args -p map:=FOLDER [-p NAME:=VALUE ...]
 
 The node: camera images in, place matches and poses out. config/localize.yaml lists its parameters;
@@ -24,6 +26,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with suppress(OSError):  # nobody is there to read it
             os.write(1, _HELP.encode())
         return 0
+    heed_interrupt()
     with _interruptible():
         from vpr_ros.node.running import run
     return run(args)

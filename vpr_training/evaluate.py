@@ -10,7 +10,6 @@ import argparse
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +19,7 @@ from vpr_ros.cli.options import add_precision, add_workers, output_file, workers
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
-from vpr_training.evaluating.descriptor_store import default_cache
+from vpr_training.evaluating.descriptor_store import default_cache, forgotten_folder
 from vpr_training.evaluating.recall import examine
 from vpr_training.evaluating.report_page import write_report
 from vpr_training.evaluating.table_and_json import as_json, as_table
@@ -127,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as scratch:
         store = arguments.cache or default_cache()
         if arguments.no_cache:
-            store = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix='evaluate-')))
+            store = scratch.enter_context(forgotten_folder('evaluate-'))
         models = [
             open_describer(path, form, scratch, precision=arguments.precision)
             for path in arguments.model

@@ -30,7 +30,8 @@ class _Worker:
     def __init__(self) -> None:
         context = multiprocessing.get_context('spawn')
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-        self._process = self._pool.submit(os.getpid)
+        with _interrupts_held():
+            self._process = self._pool.submit(os.getpid)
 
     def submit(self, call: Callable[..., Any], *arguments: Any) -> 'Future[Any]':
         """Have something done after what it does now."""
@@ -94,6 +95,19 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name='watch', daemon=True).start()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block, and forever in a process begun in it.
+
+    A worker imports modules before `_begin`, and Ctrl-C would be a traceback of them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

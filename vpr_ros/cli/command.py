@@ -18,6 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeAlias
 
+from vpr_ros.cli.importing import INTERRUPTED, heed_interrupt
 from vpr_ros.core.errors import (
     ConfigError,
     Terminated,
@@ -32,7 +33,7 @@ from vpr_ros.drives.drive import Drive, notes_of
 
 Main: TypeAlias = Callable[[Sequence[str] | None], int]
 
-_BAD_INPUT, _INTERRUPTED, _READER_GONE = 2, 130, 141
+_BAD_INPUT, _READER_GONE = 2, 141
 _OF_MACHINE = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -63,6 +64,7 @@ def command(main: Main) -> Callable[..., int]:
     @wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
+            heed_interrupt()
             with _terminable(), _open_stderr(), redirect_stdout(_Printed(sys.stdout)):
                 status = main(argv)
                 sys.stdout.flush()
@@ -72,7 +74,7 @@ def command(main: Main) -> Callable[..., int]:
             return _BAD_INPUT
         except KeyboardInterrupt as interrupt:
             _say(str(interrupt) or 'stopped')
-            return _INTERRUPTED
+            return INTERRUPTED
         except BrokenPipeError:
             _print_nowhere()
             return _READER_GONE

@@ -54,6 +54,13 @@ _FIRST_ANSWER_S = 30.0  # of waiting where there was none at all
 _UNANSWERED_S = 5.0  # at least, before the next image follows one that gets no answer
 _STOP_S = 10.0
 _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+_NODE = """
+import ctypes, signal
+ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG
+from vpr_ros.localize import main
+raise SystemExit(main())
+"""
+"""The node, which the kernel ends with whoever started it, also by SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +217,11 @@ def _only_image_topic(connections: Mapping[str, Any]) -> str:
 def _node_process(
     parameters: Mapping[str, Value], domain: int
 ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """The node `localize` as a user starts it; ended by SIGINT."""
+    """The node `localize`; ended by SIGINT."""
     given = [
         word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
     ]
-    command = [sys.executable, '-m', 'vpr_ros.localize', '--ros-args', *given]
+    command = [sys.executable, '-c', _NODE, '--ros-args', *given]
     environment = os.environ | {'ROS_DOMAIN_ID': str(domain)}
     with TemporaryFile() as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

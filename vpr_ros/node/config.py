@@ -1,10 +1,13 @@
 """Every parameter of the node: the session's settings, and those of topics, frames and output."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from vpr_ros.cli.command import Parser, command
 from vpr_ros.core.describing.backend import BACKENDS
 from vpr_ros.core.describing.choosing import threads_within
 from vpr_ros.core.describing.precision import MOST_THREADS, WANTED
@@ -202,5 +205,14 @@ def parameter_file() -> str:
     return '\n'.join(lines) + '\n'
 
 
-if __name__ == '__main__':
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print config/localize.yaml."""
+    description = 'Print config/localize.yaml: every parameter of the node, with its default.'
+    Parser(prog='python -m vpr_ros.node.config', description=description).parse_args(argv)
     print(parameter_file(), end='')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

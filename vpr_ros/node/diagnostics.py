@@ -18,7 +18,7 @@ from vpr_ros.session.counts import Counted
 
 _LATENCY, _UNIT = 'latency ', ' p50/p95/p99 [ms]'
 _ERROR_LASTS_S = 30.0
-_NO_CHANCE = 5  # fixes in a row without odometry are no chance
+_NO_CHANCE = 5  # fixes without odometry in a row, or images that cannot be used
 
 VALUES = {
     'lifecycle': 'unconfigured, inactive, active or finalized',
@@ -149,7 +149,7 @@ def judge(health: Health) -> tuple[bytes, str]:
         )
     if waits := waits_for(health):
         return warn, waits
-    if not counted.localized:
+    if not counted.localized or counted.unusable_in_a_row >= _NO_CHANCE:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
         return warn, f'{_NO_FIX}{counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'

@@ -26,6 +26,7 @@ from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
 from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message, waits_for
+from vpr_ros.node.error_log import ErrorLog
 from vpr_ros.node.inputs import Inputs, check_topics, image_topics, image_type
 from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
 from vpr_ros.node.opening import expanded, open_localizer
@@ -97,6 +98,7 @@ class LocalizeNode(LifecycleNode):
         self._configured: Configured | None = None
         self._active: Active | None = None
         self._bond: Bond | None = None
+        self._errors = ErrorLog(self.get_logger().error)
         self._problem = ''  # why the last transition failed
         self._is_finalized = False
         self._doing = ''  # while configuring, which may take minutes
@@ -357,7 +359,7 @@ class LocalizeNode(LifecycleNode):
         text = printable(told(error))
         if self._configured is not None:
             self._configured.session.counts.report(text)
-        self.get_logger().error(text, throttle_duration_sec=2.0)
+        self._errors.say(text)
 
     def _log_configured(self, configured: Configured) -> None:
         chosen, logger = configured.chosen, self.get_logger()

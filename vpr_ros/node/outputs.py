@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from vpr_ros.core.encodings import rgb_to_image
+from vpr_ros.core.errors import VprError
 from vpr_ros.core.localizing.localizer import Localization
 from vpr_ros.core.localizing.outcome import Fix, headline
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -162,7 +163,7 @@ class Outputs:
         elif isinstance(answer, Noted):
             self._log(answer)
         elif isinstance(answer, Refused):
-            self._node.get_logger().error(printable(answer.text), throttle_duration_sec=2.0)
+            self._report(VprError(answer.text))
 
     def _publish_fix(self, located: Localization) -> None:
         if isinstance(located.outcome, Fix):

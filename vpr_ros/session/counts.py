@@ -21,6 +21,7 @@ class Counted:
     localized: int = 0  # images
     late: int = 0  # images that were older than the last one
     unusable: int = 0  # images that could not be decoded or localized
+    unusable_in_a_row: int = 0  # of the camera with the fewest since its last localized one
     fixes: int = 0
     time_jumps: int = 0
     uncorrected: int = 0  # fixes for which no odometry came, so that tf was not corrected
@@ -45,6 +46,7 @@ class Counts:
         self._lock = Lock()
         self._numbers: Counter[str] = Counter()
         self._no_fixes: Counter[str] = Counter()
+        self._unusable_in_a_row: Counter[int] = Counter()  # by camera
         self._latency_ms: dict[str, deque[float]] = {}
         self._facts: dict[str, str] = {}
         self._last: Localization | None = None
@@ -52,9 +54,15 @@ class Counts:
         self._erred_s = 0.0  # when, by time.monotonic
 
     def add(self, what: str) -> None:
-        """Count one more of `late`, `unusable` or `time_jumps`."""
+        """Count one more of `late` or `time_jumps`."""
         with self._lock:
             self._numbers[what] += 1
+
+    def unusable(self, camera: int) -> None:
+        """Count one image of a camera that could not be decoded or localized."""
+        with self._lock:
+            self._numbers['unusable'] += 1
+            self._unusable_in_a_row[camera] += 1
 
     def corrected(self, *, is_corrected: bool) -> None:
         """Count a fix that corrected tf, or that could not for lack of odometry."""
@@ -74,11 +82,12 @@ class Counts:
         with self._lock:
             self._facts.update(facts)
 
-    def localized(self, located: Localization) -> None:
-        """Count one localized image."""
+    def localized(self, located: Localization, camera: int) -> None:
+        """Count one localized image of a camera."""
         with self._lock:
             self._last = located
             self._numbers['localized'] += 1
+            self._unusable_in_a_row[camera] = 0
             if isinstance(located.outcome, Fix):
                 self._numbers['fixes'] += 1
             else:
@@ -98,10 +107,12 @@ class Counts:
             kept = {stage: list(values) for stage, values in self._latency_ms.items()}
             no_fixes, facts = dict(self._no_fixes), dict(self._facts)
             error, erred_s = self._last_error, self._erred_s
+            unusable_in_a_row = min(self._unusable_in_a_row.values(), default=0)
         outcome = None if last is None else last.outcome
         best = None if last is None or not len(last.candidates) else last.candidates.similarity[0]
         return Counted(
             **numbers,
+            unusable_in_a_row=unusable_in_a_row,
             no_fixes=no_fixes,
             verdict=outcome.reason if isinstance(outcome, NoFix) else None,
             probability=None if outcome is None else outcome.probability,

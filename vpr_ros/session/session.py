@@ -135,7 +135,7 @@ class Session:
                 answers.append(answer)
         except VprError as error:
             if isinstance(event, ImageCame):
-                self.counts.add('unusable')
+                self.counts.unusable(event.camera)
             self.counts.report(str(error))
             answers.append(Refused(str(error)))
         self._tell()
@@ -177,7 +177,7 @@ class Session:
         waited = {'wait': started_s - event.came_s, 'decode': decoded_s - started_s}
         self.counts.took({name: value * 1e3 for name, value in waited.items()})
         self.counts.took(located.latency_ms)
-        self.counts.localized(located)
+        self.counts.localized(located, event.camera)
         yield Localized(frame, located, event.came_s)
         yield from self._track(located)
 

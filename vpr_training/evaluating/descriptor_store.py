@@ -13,8 +13,9 @@ of its last batch.
 import fcntl
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,6 +109,16 @@ class DescriptorFile:
 def default_cache() -> Path:
     """Where descriptors are kept: vpr_ros/descriptors in the user's cache folder."""
     return cache_folder('vpr_ros') / 'descriptors'
+
+
+@contextmanager
+def forgotten_folder(prefix: str) -> Iterator[Path]:
+    """A folder for descriptors that are not kept, so that Ctrl-C does not say that they are."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt('stopped; nothing is kept, start again') from interrupt
 
 
 def described_files(

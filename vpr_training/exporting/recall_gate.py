@@ -16,7 +16,6 @@ the queries that one graph finds and the other does not, at 5 % for all sets and
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +35,11 @@ from vpr_ros.core.recall import first_hit_rank
 from vpr_ros.core.types import CellBits, Descriptors, Image, Rows
 from vpr_training.basics.errors import TrainingError
 from vpr_training.data.recall_set import RecallSet
-from vpr_training.evaluating.descriptor_store import DescriptorFile, described_files
+from vpr_training.evaluating.descriptor_store import (
+    DescriptorFile,
+    described_files,
+    forgotten_folder,
+)
 from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.verifying import BEST, ranked_anew
 from vpr_training.exporting.latency import latencies_ms
@@ -117,8 +120,8 @@ def accept(
     graph: the fp32 one. kept: graphs that the card accepts already; their latency is measured
     anew beside the others. Raises RefusedError where one loses too much recall.
     """
-    with tempfile.TemporaryDirectory(prefix='gate-') as scratch:
-        trials = _Trials(graph, card, gate.sets, Path(scratch))
+    with forgotten_folder('gate-') as scratch:
+        trials = _Trials(graph, card, gate.sets, scratch)
         reference = trials.fp32_hits()
         recall = {name: _shares(hits) for name, hits in reference.items()}
         records: dict[Precision, Accepted] = {
@@ -131,7 +134,7 @@ def accept(
                 precision, graph, trials, reference, gate
             )
         card = replace(card, precisions=records)
-        folder = write_model(Path(scratch) / 'all', graph, card, smaller=smaller).folder
+        folder = write_model(scratch / 'all', graph, card, smaller=smaller).folder
         found = latencies_ms(folder, list(records), gate.threads)
     measured = {
         name: replace(records[name], latency_ms=found[name], threads=gate.threads)
