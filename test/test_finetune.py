@@ -208,7 +208,7 @@ def test_one_command_ends_with_a_model_a_map_and_what_changed(
 ) -> None:
     run = tmp_path / 'run'
     schedule = ('--scheduler.name=cosine', '--scheduler.options={T_max: 30}', '--epochs=30')
-    rates = ('--data.workers=0', '--optimizer.lr=1e-3', *schedule)
+    rates = ('--data.workers=0', '--optimizer.lr=3e-3', *schedule)
     process = in_process(*flags(model, drives, run, *rates))
     said, complaint = process.communicate(timeout=280)
     assert process.returncode == 0, complaint
