@@ -16,6 +16,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from vpr_ros.core.describing.describe import CPU
+
 LARGE = 500_000
 """A graph stores matrices of at least this many numbers in half precision."""
 
@@ -31,7 +33,7 @@ def simplified(graph: bytes) -> bytes:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3
-        ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+        ort.InferenceSession(graph, options, providers=[CPU])
         model = onnx.load(path)
     foreign = [entry for entry in model.opset_import if entry.domain not in ('', 'ai.onnx')]
     for entry in foreign:  # onnxruntime imports all that it knows; ONNX's own operators are used
