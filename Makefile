@@ -50,7 +50,8 @@ help:
 	@echo '                      wheels (Linux x86_64, Python 3.10 to 3.13), and vpr_msgs built where there is a compiler.'
 	@echo 'make setup-training   the same, and torch and the other packages of the trainer.'
 	@echo 'make demo             setup, then maps a drive, starts the node, replays a second drive, prints where the robot is.'
-	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
+	@echo 'make test             setup, then the tests, as many files at once as there are cores (four at most).'
+	@echo '                      TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest, ARGS="-n 0" runs one by one.'
 	@echo 'make lint             ruff, mypy --strict on both packages, checks of workflows, containers and scripts, and'
 	@echo '                      the documentation. make format lets ruff rewrite the files.'
 	@echo 'make docs             builds the documentation into site/, make docs-serve shows it while you write, and'
@@ -208,8 +209,9 @@ $(STAMP)/bench: requirements/bench.txt $(STAMP)/test
 demo: setup
 	@$(PY) demo/demo.py $(ARGS)
 
+# A file's tests stay in one process, which makes what they share once. Four at most, because each may hold torch and start nodes.
 test: setup-test
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # The slower way of `test`: nightly, because tracing costs more than a change should wait for (see pyproject.toml). The floor is of
 # both packages, so that the trainer's part is needed.
