@@ -394,8 +394,8 @@ def measure(quick: bool) -> list[Section]:
             measured(places, threads, folder, cache, section)
     section.notes.append(
         f'hnswlib and usearch build their graph for {MOST_GRAPH:,} places at most here, because '
-        'one of a million takes a quarter of an hour on two cores; IndexFlatL2 of a million would '
-        'hold 2 GB, so that faiss holds half floats there (1 GB).'
+        'one of a million takes a quarter of an hour on two cores. At a million, faiss keeps half '
+        'floats (1 GB), because IndexFlatL2 would take 2 GB.'
     )
     return [section]
 
