@@ -30,8 +30,8 @@ def measure(quick: bool) -> list[Section]:
     """A line for each graph; nothing without the library."""
     section = Section(
         'Engines built ahead',
-        'TensorRT-RTX builds every shipped graph for every GPU that it knows from Ampere on, '
-        'without one.',
+        'Without a GPU, TensorRT-RTX builds every shipped graph for every GPU that it supports '
+        'from Ampere on.',
     )
     sys.path.append(str(APART))
     try:
@@ -46,7 +46,7 @@ def measure(quick: bool) -> list[Section]:
         built += len(capabilities) * by_graph(section, library, folder, capabilities)
     section.notes.append(
         f'{library.full_name}: {built} engines for compute capabilities '
-        f'{", ".join(capabilities)}. 7.5 (Turing) takes fp16 graphs alone.'
+        f'{", ".join(capabilities)}. 7.5 (Turing) takes only fp16 graphs.'
     )
     return [section]
 

@@ -180,7 +180,7 @@ def measure(quick: bool) -> list[Section]:
         found = steps(Path(folder), places, PARTS)
     section = Section(
         "A fleet's store",
-        'A robot gets its part of a city in seconds, and can get any version again.',
+        'A robot pulls its part of a city in seconds, and can pull every older version.',
     )
     copy = found['copy']
     for name, what, is_whole in (

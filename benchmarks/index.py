@@ -220,8 +220,8 @@ def measured(places: int, threads: int, folder: Path, section: Section) -> None:
         unit='MB',
     )
     section.notes.append(
-        f'{places:,} places: p95 {our["p95_ms"]:.2f} ms, the best place of an exact search in '
-        f'{same:.3f} of the queries, opened in {our["open_s"]:.2f} s.'
+        f'{places:,} places: p95 {our["p95_ms"]:.2f} ms; finds the best place of an exact search '
+        f'in {same:.3f} of the queries; opened in {our["open_s"]:.2f} s.'
     )
 
 

@@ -362,19 +362,20 @@ def measured(places: int, threads: int, folder: Path, cache: str, section: Secti
             continue
         section.add('search alone', search['ms'], f'{name}: {finds(other)}', other['ms'])
     section.notes.append(
-        f'{places:,} places spread from real descriptors. Our search alone: {finds(search)}. '
-        f'With the belief: p95 {our["p95_ms"]:.2f} ms; the first {SETTLED} frames of a drive '
-        f'{our["begin_ms"]:.2f} ms; the right place is first in {our["right"]:.3f} of the later '
-        f'frames, and in {our["alone"]:.3f} by the image alone; opened in {our["open_s"]:.1f} s; '
-        f'pages of files {our["RssFile"]:.0f} MB of the resident ones. Other programs kept '
-        f'{os.getloadavg()[0]:.1f} cores busy.'
+        f'{places:,} places spread from real descriptors. Our search alone {finds(search)}. '
+        f'With the belief: p95 {our["p95_ms"]:.2f} ms; median of the first {SETTLED} frames of '
+        f'a drive {our["begin_ms"]:.2f} ms; the right place is first in {our["right"]:.3f} of '
+        f'the later frames (by the image alone: {our["alone"]:.3f}); opened in '
+        f'{our["open_s"]:.1f} s; {our["RssFile"]:.0f} MB of the resident memory are pages of '
+        f'files. Other programs kept {os.getloadavg()[0]:.1f} cores busy.'
     )
 
 
 def finds(engine: dict[str, float]) -> str:
     """How well an engine searches, and what it takes."""
     return (
-        f'finds the best in {engine["first"]:.3f}, of the best {KEPT_BEST} {engine["among"]:.3f}; '
+        f'finds {engine["first"]:.3f} of the best places, {engine["among"]:.3f} of the best '
+        f'{KEPT_BEST}; '
         f'ready in {engine["ready_s"]:.1f} s, {engine["VmRSS"]:,.0f} MB'
     )
 
@@ -394,8 +395,8 @@ def measure(quick: bool) -> list[Section]:
             measured(places, threads, folder, cache, section)
     section.notes.append(
         f'hnswlib and usearch build their graph for {MOST_GRAPH:,} places at most here, because '
-        'one of a million takes a quarter of an hour on two cores; IndexFlatL2 of a million would '
-        'hold 2 GB, so that faiss holds half floats there (1 GB).'
+        'one of a million takes a quarter of an hour on two cores. At a million, faiss keeps half '
+        'floats (1 GB), because IndexFlatL2 would take 2 GB.'
     )
     return [section]
 

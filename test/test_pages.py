@@ -17,6 +17,7 @@ from test_links import pages
 
 from vpr_ros.core.describing.engine import EngineKey
 from vpr_ros.core.describing.model import ModelCard
+from vpr_ros.core.describing.parity import LEAST_COSINE
 from vpr_ros.core.describing.precision import Accepted
 from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.mapping.background import EVERY_PLACE
@@ -429,6 +430,7 @@ IN_PROSE = (
     ('docs/explanation/architecture.md', f'has more than {EVERY_PLACE:,} places'),
     (FLEET, f'{MOST_ATTEMPTS} times'),
     ('docs/how-to/archive.md', f'at most {STRETCH:,} images'),
+    *(('docs/how-to/jetson.md', f'{least} in {bits}') for bits, least in LEAST_COSINE.items()),
 )
 
 

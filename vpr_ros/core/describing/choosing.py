@@ -78,7 +78,7 @@ def measured_ways(
 
 
 def table(measured: Measured) -> list[str]:
-    """A line for each way, and what to set."""
+    """A line for each way, with a mark at the one that the node takes."""
     best = best_of(measured.taken_ms)
     fastest_ms = min(measured.taken_ms.values())
     lines = [
