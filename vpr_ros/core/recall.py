@@ -25,6 +25,19 @@ class Recall:
     queries: int
     unmatchable: int  # queries without any true match; misses in `at`
 
+    def shares(self) -> dict[str, float]:
+        """N -> share, as JSON has it."""
+        return {str(n): share for n, share in self.at.items()}
+
+    def intervals(self) -> dict[str, list[float]]:
+        """N -> 95 % interval, as JSON has it."""
+        return {str(n): list(ends) for n, ends in self.interval.items()}
+
+    def said(self, n: int) -> str:
+        """A share with its interval, as people read it."""
+        low, high = self.interval[n]
+        return f'{self.at[n]:.3f} [{low:.3f}, {high:.3f}]'
+
 
 def first_hit_rank(
     ranked: NDArray[np.int64], positives: Sequence[NDArray[np.int64]]
