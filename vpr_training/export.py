@@ -175,6 +175,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='DRIVE',
         help='with --descriptor-size: bags or folders with more images than these numbers',
     )
+    _add_cells(parser)
+    _add_smaller_graphs(parser)
+    return parser
+
+
+def _add_cells(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('cells for a model without cells, with --from')
     group.add_argument(
         '--cells',
@@ -204,6 +210,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='TAP',
         help='for EfficientNet-Lite0: the feature map that gives the cells (default: stride16)',
     )
+
+
+def _add_smaller_graphs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('graphs with fewer bits')
     group.add_argument(
         '--calibration',
@@ -242,7 +251,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='threads with which latency is measured (default: every core)',
     )
-    return parser
 
 
 @command
