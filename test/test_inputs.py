@@ -154,7 +154,7 @@ def test_tf_of_the_map_goes_before_odometry_and_that_is_said(tmp_path: Path) -> 
         for index in range(7):
             put('/odom', index / 2, bags.odometry(100 + index / 2, bags.along_x(index / 2)))
     drive = open_drive(tmp_path / 'bag')
-    assert at(drive, 102) == [3] and 'tf from map goes before /odom' in drive.pose_source
+    assert at(drive, 102) == [3] and 'tf from map is preferred to /odom' in drive.pose_source
     assert at(open_drive(tmp_path / 'bag', DriveOptions(pose_topic='/odom')), 102) == [2]
 
 

@@ -262,7 +262,7 @@ def write_bag(
         _write_drive(bag, drive, options, written, drive_options.max_pose_gap_s)
         if drive.trajectory is None:
             written.notes.append(
-                f'the images are placed along x, one each {_spacing_m(options):g} m'
+                f'the images are placed along x, one every {_spacing_m(options):g} m'
             )
         written.notes[:0] = notes_of(drive)
         if not written.images:
