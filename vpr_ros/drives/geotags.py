@@ -1,8 +1,8 @@
 """Where and when photos were taken, by their `@utm@` names or their EXIF tags.
 
-Names are read in utm_names.py. EXIF data are read without a look at the picture, so that a
-panorama which is too large to be decoded still tells its place, and the fault of one photo is
-counted and named and ends nothing. Headings are compass headings: 0 is north, clockwise.
+Names are read in utm_names.py. EXIF data are read without decoding the picture, so that a panorama
+that is too large for that still has a place. A fault of one photo is counted and named, and does
+not stop the rest. Headings are compass headings: 0 is north, clockwise.
 """
 
 import math
@@ -172,7 +172,7 @@ def _note_far(tags: Sequence[Geotag], warnings: list[str]) -> None:
 
 
 def _first_of_most(tags: Sequence[Geotag]) -> Geotag:
-    """The first that is not far from the others."""
+    """The first tag that is not far from the others."""
     return next((tag for tag, is_far in zip(tags, _are_far(tags)) if not is_far), tags[0])
 
 

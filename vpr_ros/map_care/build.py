@@ -291,7 +291,7 @@ def append_drive(
 
 
 def _in_view_of_map(header: MapHeader, drive: Drive) -> Drive:
-    """A drive in the view of the map's camera, if it shows all of it; else with a note."""
+    """A drive in the view of the map's camera if it shows all of that; else the drive, noted."""
     camera, shown = header.camera, shown_share(drive.camera, header.camera)
     if camera is None or shown is None:
         return drive

@@ -431,7 +431,7 @@ class Session:
             )
 
     def _forget_odometry(self) -> None:
-        """Know nothing of odometry, nor where its origin is on the map."""
+        """Forget odometry, and where its origin is on the map."""
         self._odometry.clear()
         self._map_T_odom.reset()
         self._waiting.clear()
@@ -544,7 +544,7 @@ class Session:
         yield CorrectionLost(clock_was_set_back=True)  # odometry may have started anew, too
 
     def _forget(self) -> Iterator[Answer]:
-        """Know nothing of the drive; settings, calibrations and mountings stay."""
+        """Forget the drive; settings, calibrations and mountings stay."""
         self.localizer.reset()
         self._forget_odometry()
         self._whereabouts.forget()
@@ -554,7 +554,7 @@ class Session:
         yield from self._lose()
 
     def _lose(self) -> Iterator[Answer]:
-        """Be LOST without an image that says so."""
+        """Set the state to LOST without an image."""
         before = self._tracker.state
         self._tracker.reset()
         if before is not State.LOST:
@@ -570,7 +570,7 @@ class Session:
             yield Noted(text, level)
 
     def _tell(self) -> None:
-        """Keep what diagnostics say of the session."""
+        """Update what diagnostics say about the session."""
         has_initial_pose = self._whereabouts.has_initial_pose
         away_m = self._whereabouts.gps.contradicts_by_m
         self.counts.say(

@@ -57,7 +57,7 @@ class Glide:
         self.forget()
 
     def forget(self) -> None:
-        """Have none; the next one is taken at once."""
+        """Forget the transform; the next one is taken at once."""
         self._from: Poses | None = None
         self._to: Poses | None = None
         self._began_s = 0.0

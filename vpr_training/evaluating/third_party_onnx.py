@@ -82,7 +82,7 @@ class OnnxFile:
 
     @property
     def at_once(self) -> int:
-        """How many threads are best to call `describe` at the same time."""
+        """How many threads should call `describe` at the same time."""
         return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:

@@ -36,7 +36,7 @@ class Describer(Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many threads may call `describe` at the same time, and are best to."""
+        """How many threads should call `describe` at the same time."""
         ...
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
@@ -147,7 +147,7 @@ class OnnxDescriber:
 
     @property
     def at_once(self) -> int:
-        """How many threads are best to call `describe` at the same time."""
+        """How many threads should call `describe` at the same time."""
         return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:

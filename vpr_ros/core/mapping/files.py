@@ -74,7 +74,7 @@ def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> MapError:
-    """What to raise for a file of a map, or all of it, that cannot be read."""
+    """The error for a map, or a file of one, that cannot be read."""
     if blames_path(error):
         return MapError(told(error))  # the map may be in order
     said = getattr(error, 'strerror', None) or f'cannot be read ({error})'
