@@ -103,10 +103,9 @@ def require_form(path: Path, array: NDArray[Any], form: ArrayForm, rows: int) ->
 
 
 def mapped_file(path: Path) -> mmap.mmap | bytes:
-    """A file's bytes, not read before they are used; they stay when the file is replaced."""
+    """A file's bytes by `documents.mapped`; raises OSError and MapError."""
     with open_regular(path) as file:
-        is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
-        return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return documents.mapped(file)
 
 
 def allow_open_files(number: int) -> None:
