@@ -9,9 +9,6 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
@@ -257,13 +254,8 @@ def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Pat
         running(number, autostart=False, diagnostics_period=60.0, map=tmp_path),
     ):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
-        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.1)
-        request = SetParameters.Request(
-            parameters=[Parameter(name='diagnostics_period', value=value)]
-        )
-        assert peer.call(SetParameters, '/localize/set_parameters', request).results[0].successful
-        change = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-        assert not peer.call(ChangeState, '/localize/change_state', change).success
+        assert peer.set('diagnostics_period', 0.1).successful
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
         peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)
 
 
@@ -285,16 +277,12 @@ def test_a_node_that_was_shut_down_asks_for_no_transition_that_is_not_there(
     with domain() as (number, peer), running(number, autostart=False, map=tmp_path):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
 
-        def change(transition: int) -> bool:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            return bool(peer.call(ChangeState, '/localize/change_state', request).success)
-
-        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
         assert_reported(peer, reports, 'no map here', ERROR)
-        assert change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert peer.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         assert_reported(peer, reports, 'finalized, so no image is localized; end the node', WARN)
         assert_reported(peer, reports, 'lifecycle: finalized')
-        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
 
 
 def test_an_image_topic_is_named_as_it_is_in_its_namespace_and_remapped(tmp_path: Path) -> None:
