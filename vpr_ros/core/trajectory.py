@@ -14,8 +14,10 @@ _PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may 
 _LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
 MOST_MPS = 150.0
 """Speed beyond which no vehicle drives."""
-_JUMP_M = 100.0  # beyond this and that speed: no vehicle, nor a loop that is closed
-_LEAST_STEP_S = 1e-3  # between two poses of which a speed is made; photos may share a stamp
+_JUMP_M = (
+    100.0  # a longer and faster step is neither a drive nor a loop closure
+)
+_LEAST_STEP_S = 1e-3  # a shorter step tells no speed; photos may share a stamp
 
 
 @dataclass(frozen=True, slots=True)

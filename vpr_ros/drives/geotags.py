@@ -48,7 +48,7 @@ _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _SUBSECONDS_ORIGINAL = 0x9003, 0x9291
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _ALTITUDE_REF, _ALTITUDE, _STATUS, _DIRECTION_REF, _DIRECTION = 5, 6, 9, 16, 17
-_FAR_M = 100_000.0  # from the middle of all, beyond which a photo is rather of another drive
+_FAR_M = 100_000.0  # a photo further from the middle of all is probably of another drive
 _BELOW_THE_SEA, _VOID, _MAGNETIC = '1', 'V', 'M'
 
 

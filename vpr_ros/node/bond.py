@@ -25,7 +25,7 @@ from vpr_ros.node.topics import BOND
 Status = BOND.kind
 
 PERIOD_S = 0.25  # as Nav2's nodes
-TIMEOUT_S = 4.0  # as Nav2's nodes; only told, the manager goes by its own bond_timeout
+TIMEOUT_S = 4.0  # as Nav2's nodes; only informs: the manager uses its own bond_timeout
 _GOODBYE = Duration(seconds=0.2)  # how long the last message may take to arrive
 
 

@@ -29,7 +29,7 @@ FREE_BYTES = 256 << 20
 
 _MOST_WAITING = 8  # images
 _CHECK_S = 2.0  # between looks at the file and the disk
-_PATIENCE_S = 20.0  # for the disk; a log ends where it takes longer
+_PATIENCE_S = 20.0  # a log ends if the disk takes longer
 _END_S = 5.0  # for the last images, when the drive is over
 
 
