@@ -18,6 +18,7 @@ SECONDS ?= 60
 LINT_FILES := $(VENV)/lint_files
 DOCS := $(VENV)/docs
 PY := $(VENV)/bin/python
+STAMP := $(VENV)/.made
 # Told apart once: with ROS 2 sourced its rclpy is used, otherwise the pinned wheels are.
 ifneq ($(ROS_DISTRO),)
 ROS_PYTHON := $(or $(PYTHON),python3)
@@ -29,14 +30,19 @@ PYTHONS := $(ROS_PYTHON)
 VENV_FLAGS := --system-site-packages
 NOW := ROS 2 $(ROS_DISTRO) is sourced and used; vpr_msgs comes from your colcon workspace.
 else
-KIND := wheels
+# An environment stays with the wheels that it was made with.
+WHEELS ?= $(or $(patsubst $(STAMP)/wheels-%,%,$(firstword $(wildcard $(STAMP)/wheels-*))),kilted)
+ROS_WHEELS := requirements/ros-$(WHEELS).txt
+ifeq ($(wildcard $(ROS_WHEELS)),)
+$(error WHEELS is $(WHEELS), expected one of: $(patsubst requirements/ros-%.txt,%,$(wildcard requirements/ros-*.txt)))
+endif
+KIND := wheels-$(WHEELS)
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.10 python3)
 VENV_FLAGS :=
-NOW := no ROS 2 is sourced, so its wheels are used; vpr_msgs is built from wheels too.
+NOW := no ROS 2 is sourced, so the wheels of $(WHEELS) are used; vpr_msgs is built from wheels too.
 endif
 
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
-STAMP := $(VENV)/.made
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 SHARED := package.xml launch config models
 EXECUTABLES = $(shell sed -n "/^EXECUTABLES = (/,/^)/s/^ *'\(.*\)',$$/\1/p" setup.py)
@@ -50,7 +56,8 @@ help:
 	@echo '                      wheels (Linux x86_64, Python 3.10 to 3.13), and vpr_msgs built where there is a compiler.'
 	@echo 'make setup-training   the same, and torch and the other packages of the trainer.'
 	@echo 'make demo             setup, then maps a drive, starts the node, replays a second drive, prints where the robot is.'
-	@echo 'make test             setup, then the tests. TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest.'
+	@echo 'make test             setup, then the tests, as many files at once as there are cores (four at most).'
+	@echo '                      TRAINING=1 with the trainer'\''s part; ARGS="-k name" goes to pytest, ARGS="-n 0" runs one by one.'
 	@echo 'make lint             ruff, mypy --strict on both packages, checks of workflows, containers and scripts, and'
 	@echo '                      the documentation. make format lets ruff rewrite the files.'
 	@echo 'make docs             builds the documentation into site/, make docs-serve shows it while you write, and'
@@ -63,7 +70,8 @@ help:
 	@echo 'make workspace WS=DIR links this clone and its vpr_msgs into DIR/src, where colcon and rosdep find both.'
 	@echo 'make clean            removes $(VENV), build, install, log and caches; keeps outputs/.'
 	@echo
-	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, MSGS=0 leaves out vpr_msgs.'
+	@echo 'PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment, WHEELS=jazzy the wheels of ROS 2 Jazzy,'
+	@echo 'MSGS=0 leaves out vpr_msgs.'
 	@echo 'Now: $(NOW)'
 
 # ---- environment. Each stamp holds until a file it was made from changes.
@@ -91,17 +99,17 @@ $(STAMP)/$(KIND):
 	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
 	    echo "make: $$python has no venv module. Debian, Ubuntu: apt install python3-venv, then make setup again" >&2; exit 2; \
 	fi; \
-	if [ '$(KIND)' = wheels ] && [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
+	if [ -n '$(ROS_WHEELS)' ] && [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
 	    echo "make: ROS 2 comes as wheels for Linux x86_64 only, this is $$(uname -sm). Source a ROS 2 installation (. /opt/ros/DISTRO/setup.sh), then make setup again; or install what needs no ROS 2 (build_map, evaluate_bag, calibrate, map) by: pip install ." >&2; exit 2; \
 	fi; \
 	echo "setup: environment $(VENV) with $$("$$python" --version) ($(KIND))"; \
 	"$$python" -m venv --clear $(VENV_FLAGS) '$(VENV)'
 	@mkdir -p '$(STAMP)' && touch '$@'
 
-ifeq ($(KIND),wheels)
-$(STAMP)/robot: requirements/robot.txt requirements/ros-kilted.txt $(STAMP)/$(KIND)
+ifdef ROS_WHEELS
+$(STAMP)/robot: requirements/robot.txt $(ROS_WHEELS) $(STAMP)/$(KIND)
 	@echo 'setup: installing what the robot needs (0.7 GB on disk, about a minute) ...'
-	@$(PIP) -r requirements/robot.txt -r requirements/ros-kilted.txt
+	@$(PIP) -r requirements/robot.txt -r $(ROS_WHEELS)
 	@touch '$@'
 
 # The script itself sees whether vpr_msgs/ changed.
@@ -208,8 +216,9 @@ $(STAMP)/bench: requirements/bench.txt $(STAMP)/test
 demo: setup
 	@$(PY) demo/demo.py $(ARGS)
 
+# A file's tests stay in one process, which makes what they share once. Four at most, because each may hold torch and start nodes.
 test: setup-test
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # The slower way of `test`: nightly, because tracing costs more than a change should wait for (see pyproject.toml). The floor is of
 # both packages, so that the trainer's part is needed.

@@ -378,6 +378,7 @@ from vpr_ros.core.atomic import only_writer
 with only_writer(Path(sys.argv[1])):
     child = os.fork()
     if not child:
+        os.close(1)  # whoever reads it waits for its last holder
         time.sleep(60)
         os._exit(0)
     print(child, flush=True)

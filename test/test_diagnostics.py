@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
 from sensor_msgs.msg import CompressedImage, Image
@@ -283,6 +284,27 @@ def test_a_node_that_was_shut_down_asks_for_no_transition_that_is_not_there(
         assert_reported(peer, reports, 'finalized, so no image is localized; end the node', WARN)
         assert_reported(peer, reports, 'lifecycle: finalized')
         assert not peer.change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_a_transition_that_the_state_does_not_have_ends_no_node(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With a stand-in for the method that raises on Humble and Jazzy; Kilted's returns ERROR."""
+
+    def refuse(node: LocalizeNode, transition: int) -> None:
+        raise RuntimeError('Transition is not registered.')
+
+    monkeypatch.setattr(LifecycleNodeMixin, '_LifecycleNodeMixin__change_state', refuse)
+    with domain() as (_, peer):
+        node = LocalizeNode(context=peer.node.context)
+        assert node.trigger_configure() == TransitionCallbackReturn.ERROR
+        rclpy.shutdown(context=peer.node.context)
+        with pytest.raises(RuntimeError):  # which until_shutdown takes for the shutdown
+            node.trigger_configure()
+        node.close()
+    assert (
+        'configure is not possible now (Transition is not registered.)' in capfd.readouterr().err
+    )
 
 
 def test_an_image_topic_is_named_as_it_is_in_its_namespace_and_remapped(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from vpr_ros.evaluating.domain import free_domain
+
 pytest.importorskip('rclpy', reason='no rclpy: run make setup, or source ROS 2')
 try:
     # The name, not only the module: seen from this tree's root the folder vpr_msgs/msg/, which has
@@ -16,8 +18,6 @@ except ImportError:
         'vpr_msgs is not built: make setup builds it where there is a compiler',
         allow_module_level=True,
     )
-
-DOMAIN_ID = '87'
 
 TALKER = """
 import time
@@ -88,20 +88,21 @@ finally:
 
 
 def test_two_processes_exchange_matches_and_a_localize_call(tmp_path):
-    environment = os.environ | {'ROS_DOMAIN_ID': DOMAIN_ID, 'ROS_LOG_DIR': str(tmp_path)}
-    talker = subprocess.Popen([sys.executable, '-c', TALKER], env=environment)
-    try:
-        listener = subprocess.run(
-            [sys.executable, '-c', LISTENER],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=90,
-            check=True,
-        )
-    finally:
-        talker.kill()
-        talker.wait()
+    with free_domain() as number:
+        environment = os.environ | {'ROS_DOMAIN_ID': str(number), 'ROS_LOG_DIR': str(tmp_path)}
+        talker = subprocess.Popen([sys.executable, '-c', TALKER], env=environment)
+        try:
+            listener = subprocess.run(
+                [sys.executable, '-c', LISTENER],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=90,
+                check=True,
+            )
+        finally:
+            talker.kill()
+            talker.wait()
     # Floats that binary32 holds exactly, so that what arrives equals what was sent.
     expected = (
         '{"header": ["map", 1700000000, 123456789], '

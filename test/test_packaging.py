@@ -224,3 +224,38 @@ def assert_executable(folder: Path) -> None:
     """Assert that a folder has every command as a file that may be executed."""
     for name in EXECUTABLES:
         assert os.access(folder / name, os.X_OK), f'{folder}/{name}'
+
+
+WHEELS = sorted(path.stem[4:] for path in (ROOT / 'requirements').glob('ros-*.txt'))
+
+
+def without_ros_2(*arguments):
+    """What make says where no ROS 2 is sourced, and its status."""
+    variables = {name: value for name, value in os.environ.items() if name != 'ROS_DISTRO'}
+    done = subprocess.run(
+        ['make', *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr, done.returncode
+
+
+@pytest.mark.parametrize('wheels', WHEELS)
+def test_an_environment_stays_with_the_ros_2_whose_wheels_it_has(tmp_path, wheels):
+    (tmp_path / '.made').mkdir()
+    (tmp_path / '.made' / f'wheels-{wheels}').touch()
+    said, status = without_ros_2('help', f'VENV={tmp_path}')
+    assert status == 0 and f'the wheels of {wheels} are used' in said
+
+
+def test_a_ros_2_without_wheels_is_refused_with_those_that_have_some():
+    said, status = without_ros_2('setup', 'WHEELS=humble')
+    assert status == 2 and f'WHEELS is humble, expected one of: {" ".join(WHEELS)}' in said
+
+
+@pytest.mark.parametrize('wheels', WHEELS)
+def test_each_ros_2_has_pinned_wheels_of_the_same_packages_and_what_builds_messages(wheels):
+    def asked(name):
+        lines = (ROOT / f'requirements/ros-{name}.txt').read_text().partition('\n\n')[0]
+        return [line.split('==')[0] for line in lines.splitlines() if line[0] != '#']
+
+    assert asked(wheels) == asked('kilted') and 'ros-rclpy[fastrtps]' in asked(wheels)
+    assert (ROOT / f'requirements/msgs-build-{wheels}.txt').is_file()

@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,10 +53,29 @@ def main() -> int:
 
 def _digest_of_sources() -> str:
     digest = hashlib.sha256(sys.version.encode())
-    pins = (REQUIREMENTS / name for name in ('msgs-build.txt', 'ros-kilted.txt', 'robot.txt'))
-    for path in sorted([*(p for p in SOURCE.rglob('*') if p.is_file()), *pins, Path(__file__)]):
+    sources = (path for path in SOURCE.rglob('*') if path.is_file())
+    for path in sorted([*sources, _tools(), *_pins(), Path(__file__)]):
         digest.update(path.name.encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()
+
+
+def _tools() -> Path:
+    """Return the list of what builds interfaces for the ROS 2 that is installed."""
+    return REQUIREMENTS / f'msgs-build-{distribution()}.txt'
+
+
+def _pins() -> list[Path]:
+    """Return the lists of what the robot has."""
+    return [REQUIREMENTS / f'ros-{distribution()}.txt', REQUIREMENTS / 'robot.txt']
+
+
+def distribution() -> str:
+    """Return the name of the ROS 2 whose wheels are installed, such as kilted."""
+    pin = f'ros-rclpy[fastrtps]=={version("ros-rclpy")}'
+    for path in REQUIREMENTS.glob('ros-*.txt'):
+        if pin in path.read_text().splitlines():
+            return path.stem.removeprefix('ros-')
+    raise BuildError(f'no list in {REQUIREMENTS} has {pin}; run make setup')
 
 
 def missing_tool() -> str | None:
@@ -96,7 +116,7 @@ def build_environment(folder: Path, *packages: str) -> dict[str, str]:
     python = folder / 'bin' / 'python'
     environment = _clean_environment(folder)
     pip = (python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
-    wanted = ('-r', REQUIREMENTS / 'msgs-build.txt', '-c', _constraints(folder), *packages)
+    wanted = ('-r', _tools(), '-c', _constraints(folder), *packages)
     _run(*pip, *wanted, env=environment)
     _point_exports_at(folder, python, environment)
     return environment
@@ -129,8 +149,7 @@ def _clean_environment(build_env: Path) -> dict[str, str]:
 def _constraints(scratch: Path) -> Path:
     """Write the robot's pins as one constraints file; such a file may not name extras."""
     path = scratch / 'constraints.txt'
-    pins = (REQUIREMENTS / name for name in ('ros-kilted.txt', 'robot.txt'))
-    path.write_text('\n'.join(p.read_text() for p in pins).replace('[fastrtps]', ''))
+    path.write_text('\n'.join(pin.read_text() for pin in _pins()).replace('[fastrtps]', ''))
     return path
 
 

@@ -14,9 +14,7 @@ _PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may 
 _LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
 MOST_MPS = 150.0
 """Speed beyond which no vehicle drives."""
-_JUMP_M = (
-    100.0  # a longer and faster step is neither a drive nor a loop closure
-)
+_JUMP_M = 100.0  # a longer and faster step is neither a drive nor a loop closure
 _LEAST_STEP_S = 1e-3  # a shorter step tells no speed; photos may share a stamp
 
 

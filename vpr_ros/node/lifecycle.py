@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lifecycle_msgs.msg import Transition
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -42,6 +43,12 @@ from vpr_ros.session.worker import Worker
 
 _ERROR = TransitionCallbackReturn.ERROR  # after which on_error releases all
 _SAYS_WAIT_AFTER_S = 5.0  # without an image: a camera may start after the node
+_TRANSITIONS = {
+    Transition.TRANSITION_CONFIGURE: 'configure',
+    Transition.TRANSITION_CLEANUP: 'cleanup',
+    Transition.TRANSITION_ACTIVATE: 'activate',
+    Transition.TRANSITION_DEACTIVATE: 'deactivate',
+}
 _MAP_CHECK_S = 0.5  # how long setting the parameter map waits for map.yaml to be read
 
 
@@ -166,6 +173,27 @@ class LocalizeNode(LifecycleNode):
         """Stop and release whatever the state; from here no transition leads back."""
         self._is_finalized = self._ends(self._release)
         return super().on_shutdown(state) if self._is_finalized else _ERROR
+
+    def _LifecycleNodeMixin__change_state(self, transition: int) -> TransitionCallbackReturn:
+        """Make a transition; ERROR where the present state does not have it.
+
+        This is rclpy's own method. On Humble and Jazzy it raises there, which would end the node:
+        to configure it twice would be enough.
+        """
+        try:
+            returned: TransitionCallbackReturn = super()._LifecycleNodeMixin__change_state(  # type: ignore[misc]
+                transition
+            )
+        except RuntimeError as error:  # of rclpy's binding
+            if not self.context.ok():
+                raise
+            name = _TRANSITIONS.get(transition, f'transition {transition}')
+            self.get_logger().error(
+                f'{name} is not possible now ({printable(str(error))}); what is possible says '
+                f'`ros2 lifecycle list {self.get_fully_qualified_name()}`'
+            )
+            return _ERROR
+        return returned
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release all, so that the node can be configured again."""
