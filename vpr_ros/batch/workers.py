@@ -84,7 +84,7 @@ class _Raised:
 
 
 def carried_out(
-    work: Work[Item, Result], items: Sequence[Item], workers: Workers = ALONE
+    work: Work[Item, Result], items: Sequence[Item], workers: Workers
 ) -> Iterator[tuple[Item, Result | WorkerLost]]:
     """Items with what `work` makes of each, as they are done.
 

@@ -58,7 +58,7 @@ def first_hit_rank(
 def recall_at(
     ranked: NDArray[np.int64],
     positives: Sequence[NDArray[np.int64]],
-    ns: Sequence[int] = STANDARD_N,
+    ns: Sequence[int],
 ) -> Recall:
     """Recall@N for each N with its interval; shapes as in `first_hit_rank`."""
     unmatchable = np.array([len(true_rows) == 0 for true_rows in positives], dtype=bool)
@@ -68,7 +68,7 @@ def recall_at(
 def recall_of_ranks(
     ranks: NDArray[np.int64],
     unmatchable: NDArray[np.bool_],
-    ns: Sequence[int] = STANDARD_N,
+    ns: Sequence[int],
     *,
     drive: NDArray[np.int64] | None = None,
     least: int = 1,

@@ -211,7 +211,7 @@ def add_places(
     maker: LandmarkMaker | None,
     report: Report,
     *,
-    thumbnails: bool = True,
+    thumbnails: bool,
 ) -> None:
     """Describe frames of a drive, with their map_T_camera, and write them as places.
 
@@ -392,7 +392,7 @@ def map_header(
     maker: LandmarkMaker | None,
     command: str,
     *,
-    half: bool = False,
+    half: bool,
 ) -> MapHeader:
     """What a map of a drive says of itself; maker: of its landmarks, None: it has none."""
     card = describer.model.card
