@@ -100,7 +100,7 @@ def lost(reason: Reason) -> Counted:
                 'counted': replace(GOOD.counted, uncorrected=99, uncorrected_in_a_row=5),
             },
             WARN,
-            'no odometry of the time of the images',
+            'no odometry for the time of the images',
         ),
         (
             {'wants_odometry': True, 'counted': replace(GOOD.counted, uncorrected=99)},

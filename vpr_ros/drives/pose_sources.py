@@ -184,9 +184,8 @@ def _chosen(
                 why = f'tf from map is preferred to {named} (choose that with --pose-topic)'
                 reasons.append(why)
             else:
-                share = f'known at {known:.0%} of the time of the images'
                 frames = said_frames(poses.frame_id, poses.base_frame)
-                reasons.append(f'not {tf.moving}: {frames} is {share}')
+                reasons.append(f'not {tf.moving}: {frames} is {_share(known)}')
                 poses = None
     if poses is not None:
         return _said(reader, poses, tf.moving or '/tf', tree, tf, reasons, warnings)
@@ -268,10 +267,14 @@ def _best(
         )
     for topic, (_, share, _) in found.items():
         if topic not in fitting:
-            reasons.append(f'not {topic}: known at {share:.0%} of the time of the images')
+            reasons.append(f'not {topic}: {_share(share)}')
     poses, _, said = found[fitting[0]]
     warnings += said
     return poses, fitting[0]
+
+
+def _share(known: float) -> str:
+    return f"known for {known:.0%} of the images' time"
 
 
 def _of_robots(
