@@ -20,6 +20,7 @@ from worlds import write_pictured_map
 
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.node import diagnostics
+from vpr_ros.node.conversions import stamp_ns
 from vpr_ros.node.diagnostics import (
     Camera,
     Health,
@@ -223,9 +224,12 @@ def test_a_slow_camera_is_no_silent_one_and_a_node_configured_anew_waits_for_ima
         peer.spin(0.5)  # the listener learns of the publisher a moment later
 
         def said() -> str:
-            before = len(reports)
+            asked_ns = node.get_clock().now().nanoseconds  # configuring may have told something
             node._publish_diagnostics()
-            peer.wait(lambda: len(reports) > before, 'no diagnostics')
+            peer.wait(
+                lambda: bool(reports) and stamp_ns(reports[-1].header.stamp) >= asked_ns,
+                'no diagnostics',
+            )
             return reports[-1].status[0].message
 
         def images_came(*seconds_ago: float) -> None:
