@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from sections import DRIVES, Section, run
+from inputs import DRIVES
+from sections import Section, run
 
 from vpr_ros.batch.workers import Workers
 from vpr_ros.core.describing.model import Model

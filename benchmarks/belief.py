@@ -10,7 +10,6 @@ places are judged by pairs.py, and a robot that is carried away by kidnapping.py
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +19,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from driven import PERIOD_NS, ROOT, Bench, Outcome, localized
+from driven import PERIOD_NS, Bench, Outcome, localized
 from fitting import ONLY_FOREIGN, benches, training
+from inputs import add_data_argument
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -192,9 +192,8 @@ def cost_ms(places: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
     parser.add_argument('--model', type=Path, default=default_model(), help='default: %(default)s')
-    parser.add_argument('--data', type=Path, default=default, help='default: %(default)s')
+    add_data_argument(parser)
     parser.add_argument('--cache', type=Path, help='keep descriptors here between runs')
     parser.add_argument('--fit', action='store_true', help='fit the shipped weights anew')
     arguments = parser.parse_args()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from contenders import ROOT, add_data_argument
+from inputs import ROOT, add_data_argument
 from numpy.typing import NDArray
 from tqdm import tqdm
 

@@ -6,8 +6,6 @@ gem16   the same of the map at stride 16
 grid16  that map averaged to 4 x 4, centred channel by channel
 """
 
-import argparse
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
+from inputs import ROOT
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -32,7 +31,6 @@ from vpr_training.evaluating.verifying import BEST, ranked_anew
 from vpr_training.exporting.model_folder import export, load_untrained
 from vpr_training.models.network import Network
 
-ROOT = Path(__file__).resolve().parents[1]
 LITE0 = ROOT / 'config' / 'models' / 'lite0.yaml'
 SETS = (
     'corridor', 'rtabmap_corridor_loop', 'gardenspoint_thumb', 'nordland_64x32',
@@ -175,13 +173,3 @@ def _stacked(rows: Sequence[Described], grid: tuple[int, int] | None) -> Seen:
     if grid is None:
         return Seen(descriptors)
     return Seen(descriptors, np.stack([row.cells for row in rows if row.cells is not None]), grid)
-
-
-def add_data_argument(parser: argparse.ArgumentParser) -> None:
-    """--data: where the sets are."""
-    parser.add_argument(
-        '--data',
-        type=Path,
-        default=Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data'),
-        help='folder of the sets (default: %(default)s)',
-    )

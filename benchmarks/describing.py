@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 import yaml
+from inputs import ROOT
 from sections import Section, medians_ms, run
 
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -24,7 +25,6 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import decode, encode_jpeg, resize
 from vpr_ros.core.plurals import counted
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = {'VGA': (480, 640), '720p': (720, 1280), '1080p': (1080, 1920)}
 
 

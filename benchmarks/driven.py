@@ -44,7 +44,6 @@ from vpr_ros.session.tracker import State, Tracker
 
 T = TypeVar('T')
 
-ROOT = Path(__file__).resolve().parents[1]
 PERIOD_NS = 125_000_000
 RADII_M = {
     'corridor': 2.0,

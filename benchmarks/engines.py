@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from inputs import MODELS
 from sections import Section, run
 
 from vpr_ros.core.describing.engine import build_ahead, graph_precision
@@ -21,7 +22,6 @@ from vpr_ros.core.describing.tensorrt_library import (
     load,
 )
 
-MODELS = Path(__file__).resolve().parents[1] / 'models'
 APART = Path(sys.prefix) / 'tensorrt_rtx'  # where `make setup-test` puts it
 TURING = '7.5'  # has no fp32 matrix products in TensorRT-RTX, and the shipped graphs have some
 
@@ -42,7 +42,7 @@ def measure(quick: bool) -> list[Section]:
     capabilities = [one for one in library.capabilities if one != TURING]
     capabilities = capabilities[:1] if quick else capabilities
     built = 0
-    for folder in sorted(path.parent for path in MODELS.glob('*/card.json')):
+    for folder in MODELS:
         built += len(capabilities) * by_graph(section, library, folder, capabilities)
     section.notes.append(
         f'{library.full_name}: {built} engines for compute capabilities '

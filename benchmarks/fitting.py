@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from driven import RADII_M, ROOT, Bench, Pass, carried, drive_pass, folder_pass, localized, written
+from driven import RADII_M, Bench, Pass, carried, drive_pass, folder_pass, localized, written
+from inputs import ROOT
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.localizing.confidence import (

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from contenders import ROOT, SETS, add_data_argument, open_sets
+from contenders import SETS, open_sets
+from inputs import ROOT, add_data_argument
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from driven import RADII_M, ROOT, Pass, drive_pass, folder_pass, line_pass, strayed
+from driven import RADII_M, Pass, drive_pass, folder_pass, line_pass, strayed
+from inputs import ROOT
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.geometry import IDENTITY

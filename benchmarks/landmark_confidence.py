@@ -15,7 +15,6 @@ DIR/day`.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +24,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from landmarks import DRIVES, ROOT, as_posed_folder, kinds_there
+from inputs import DRIVES, add_data_argument
+from landmarks import as_posed_folder, kinds_there
 from real_drives import run, split_in_two
 
 from vpr_ros import build_map
@@ -490,8 +490,7 @@ def report(kind: str, folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
-    parser.add_argument('--data', type=Path, default=default)
+    add_data_argument(parser)
     parser.add_argument('--town', type=Path)
     parser.add_argument('--rows', type=Path, required=True)
     parser.add_argument('--fit', action='store_true', help='fit and judge the rows that are there')

@@ -10,13 +10,13 @@ landmark_confidence.py.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import yaml
+from inputs import DRIVES, add_data_argument
 from real_drives import run, split_in_two
 
 from vpr_ros import build_map, evaluate_bag
@@ -26,8 +26,6 @@ from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND
 from vpr_ros.drives import open_drive
 
-ROOT = Path(__file__).resolve().parents[1]
-DRIVES = ROOT / 'demo' / 'drives'
 COLUMNS = (
     'map, queries',
     'landmarks',
@@ -120,8 +118,7 @@ def row(name: str, way: str, figures: dict) -> str:
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
-    parser.add_argument('--data', type=Path, default=default)
+    add_data_argument(parser)
     parser.add_argument('--features', metavar='KIND,KIND', help='default: all that are there')
     arguments = parser.parse_args()
     data, kinds = arguments.data, (arguments.features or ','.join(kinds_there())).split(',')

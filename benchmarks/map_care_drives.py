@@ -9,13 +9,13 @@ image k at k metres, and looked after by the commands themselves. All by the fp3
 import argparse
 import contextlib
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from driven import RADII_M, ROOT
+from driven import RADII_M
+from inputs import ROOT, add_data_argument
 
 from vpr_ros import build_map
 from vpr_ros import map as map_command
@@ -51,8 +51,7 @@ def posed(images: Path, folder: Path) -> Path:
 def main() -> None:
     """The command; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    data = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
-    parser.add_argument('--data', type=Path, default=data, help='default: %(default)s')
+    add_data_argument(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from contenders import ROOT, SETS, THE_SIX, add_data_argument, open_sets
+from contenders import SETS, THE_SIX, open_sets
+from inputs import MODELS, add_data_argument
 
 from vpr_ros.core.describing.describe import OnnxDescriber
-from vpr_ros.core.describing.model import CARD_NAME, Model, ModelCard
+from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.recall import Recall
 from vpr_training.evaluating.descriptor_store import default_cache
 from vpr_training.evaluating.recall import Measured, examine
@@ -124,9 +125,7 @@ def main() -> None:
     parser.add_argument('--cache', type=Path, default=default_cache(), metavar='DIR')
     add_data_argument(parser)
     arguments = parser.parse_args()
-    models = arguments.models or sorted(
-        path.parent for path in (ROOT / 'models').glob(f'*/{CARD_NAME}')
-    )
+    models = arguments.models or MODELS
     describers = [
         OnnxDescriber(Model.open(folder, precision='fp32'), singly=False) for folder in models
     ]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from inputs import ROOT
 from node import Watched, latencies_ms, watching, write_bag
 
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -21,7 +22,6 @@ from vpr_ros.core.mapping.writer import build
 from vpr_ros.evaluating.live import LiveRun, run_live
 from vpr_ros.map_care.costs import bytes_by_kind
 
-ROOT = Path(__file__).resolve().parents[1]
 VGA_HW = (480, 640)
 RATE_HZ = 10.0
 STREET_M = 500.0  # between two copies

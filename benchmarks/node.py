@@ -17,8 +17,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
+from inputs import DRIVES
 from onnx import TensorProto, helper
-from sections import DRIVES, Section, map_of_day, run
+from sections import Section, map_of_day, run
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard, write_model

@@ -11,7 +11,6 @@ Barrel distortion is put into its images by OpenCV. All by the fp32 graph.
 import argparse
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
-from landmarks import DRIVES, ROOT, as_posed_folder
+from inputs import DRIVES, add_data_argument
+from landmarks import as_posed_folder
 from real_drives import run
 
 from vpr_ros import build_map, evaluate_bag
@@ -222,10 +222,7 @@ def drives(folder: Path) -> list[str]:
 def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
-    parser.add_argument(
-        '--data', type=Path, default=default, help='folder of the sets (default: %(default)s)'
-    )
+    add_data_argument(parser)
     parser.add_argument('--sets', nargs='*', default=list(SETS), choices=SETS)
     arguments = parser.parse_args()
     describer = OnnxDescriber(Model.open(default_model(), precision='fp32'))

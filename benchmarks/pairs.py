@@ -29,8 +29,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from driven import ROOT, Maps, Matches, Outcome, localized, spread
+from driven import Maps, Matches, Outcome, localized, spread
 from fitting import benches, training
+from inputs import ROOT, add_data_argument
 from journeys import Pair, journeys, pairs_of
 from kidnapping import kidnapped, kidnapping_summary
 from pair_figures import measured, save_observations
@@ -66,10 +67,9 @@ def outcomes(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    data = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
     parser.add_argument('--model', type=Path, default=default_model(), help='default: %(default)s')
     parser.add_argument('--precision', default='fp32', help='of its graph; default: %(default)s')
-    parser.add_argument('--data', type=Path, default=data, help='default: %(default)s')
+    add_data_argument(parser)
     worlds = ROOT / 'outputs' / 'worlds'
     parser.add_argument('--worlds', type=Path, default=worlds, help='default: %(default)s')
     parser.add_argument('--cache', type=Path, help='keep descriptors here between runs')

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from inputs import MODELS
 from sections import find_openvino, medians_ms
 
 from vpr_ros.core.describing.backend import (
@@ -40,7 +41,6 @@ from vpr_ros.core.processor import this_processor
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.exporting.recall_gate import VERIFIED, described, recall_in_pairings
 
-MODELS = Path(__file__).resolve().parents[1] / 'models'
 FP32 = 'fp32'
 HEAD = ('model', 'runs', 'threads', 'ms', 'times fp32', 'of the best', 'MB', 'cosine')
 
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument('--output', type=Path, metavar='PAGE', help='write a page, too')
     arguments = parser.parse_args()
     find_openvino()
-    folders = arguments.models or sorted(path.parent for path in MODELS.glob('*/card.json'))
+    folders = arguments.models or MODELS
     lines = table(folders, arguments)
     print('\n'.join(lines))
     if arguments.output:

@@ -11,15 +11,15 @@ every second image is map. Brackets are 95 % intervals, by blocks of a drive.
 import argparse
 import csv
 import json
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from inputs import add_data_argument
+
 from vpr_ros import build_map, evaluate_bag, images_to_bag
 
-ROOT = Path(__file__).resolve().parents[1]
 SETS = {
     'corridor': (2.5, []),
     'gardenspoint_thumb': (2.5, []),
@@ -116,10 +116,7 @@ def row(name: str, figures: dict) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    default = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data')
-    parser.add_argument(
-        '--data', type=Path, default=default, help='folder of the sets (default: %(default)s)'
-    )
+    add_data_argument(parser)
     parser.add_argument('--sets', nargs='*', default=list(SETS), choices=list(SETS))
     parser.add_argument('--offline', action='store_true', help='not through the running node')
     arguments = parser.parse_args()

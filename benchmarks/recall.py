@@ -11,16 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from contenders import (
-    REFERENCES,
-    ROOT,
-    SETS,
-    THE_SIX,
-    add_data_argument,
-    contenders,
-    describe_all,
-    open_sets,
-)
+from contenders import REFERENCES, SETS, THE_SIX, contenders, describe_all, open_sets
+from inputs import MODELS, add_data_argument
 
 from vpr_ros.core.describing.model import CARD_NAME, read_card
 from vpr_ros.core.recall import Recall, recall_at
@@ -89,9 +81,7 @@ def main() -> None:
     parser.add_argument('--sets', nargs='*', default=list(SETS), metavar='NAME')
     add_data_argument(parser)
     arguments = parser.parse_args()
-    models = arguments.models
-    if models is None:
-        models = sorted(path.parent for path in (ROOT / 'models').glob(f'*/{CARD_NAME}'))
+    models = MODELS if arguments.models is None else arguments.models
     seen = {
         path.name: set(read_card(path / CARD_NAME).provenance.get('trained_on', []))
         for path in models

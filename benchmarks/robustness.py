@@ -14,14 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from contenders import (
-    ROOT,
-    SIZE_HW,
-    add_data_argument,
-    contenders,
-    describe_all,
-    open_sets,
-)
+from contenders import SIZE_HW, contenders, describe_all, open_sets
+from inputs import ROOT, add_data_argument
 
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import encode_jpeg

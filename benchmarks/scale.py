@@ -38,11 +38,11 @@ from driven import described, folder_pass
 from index import KEPT as KEPT_BEST
 from index import MOST_HNSW as MOST_GRAPH
 from index import flat, hnsw, part_of, resident_mb, unit
+from inputs import DATA, ROOT
 from PIL import Image
 from sections import PAUSE_S, Section, run
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get('VPR_DATA') or ROOT.parent / 'shared' / 'data').parent
+SHARED = DATA.parent
 PAIRS = ('gardenspoint_thumb', 'corridor', 'nordland_64x32')
 STREETS = ('gsv_cambridge_grid', 'gsv_informal_cities')
 MOST_USED = 1000  # images of a set

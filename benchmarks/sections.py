@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from inputs import DRIVES
 
 if TYPE_CHECKING:
     from vpr_ros.core.describing.describe import Describer
 
-DRIVES = Path(__file__).resolve().parents[1] / 'demo' / 'drives'
 COLUMNS = ('', 'vpr_ros', 'compared with', '', 'ratio')
 WARM_UP = 3
 PAUSE_S = 0.03  # between calls, as a camera has it

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from inputs import DRIVES
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
-from sections import DRIVES, map_of_day
+from sections import map_of_day
 from sensor_msgs.msg import CompressedImage
 
 from vpr_ros.core.describing.describe import OnnxDescriber

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from describing import precisions
-from sections import DRIVES, Section, map_of_day, run
+from inputs import DRIVES
+from sections import Section, map_of_day, run
 
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model

@@ -12,8 +12,12 @@ from typing import Any
 
 import rclpy
 from geometry_msgs.msg import PoseArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
 from vpr_ros.evaluating.domain import free_domain
@@ -54,6 +58,23 @@ class Peer:
         future = client.call_async(request)
         self.wait(future.done, f'{name} does not answer', timeout_s)
         return future.result()
+
+    def change(self, transition: int) -> bool:
+        """Ask the node for a transition of its lifecycle; whether it succeeded."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call(ChangeState, '/localize/change_state', request).success)
+
+    def state(self) -> int:
+        """Where the node is in its lifecycle."""
+        request = GetState.Request()
+        return int(self.call(GetState, '/localize/get_state', request).current_state.id)
+
+    def set(self, name: str, value: Any) -> Any:
+        """Set a parameter of the node, as `ros2 param set` does; the result."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return self.call(SetParameters, '/localize/set_parameters', request).results[0]
 
     def wait(self, until: Callable[[], bool], otherwise: str, timeout_s: float = 30.0) -> None:
         """Handle messages until a condition holds; fail after a time."""

@@ -14,7 +14,7 @@ from worlds import straight_drive, unit_rows, write_map
 from vpr_ros.core.errors import MapError
 from vpr_ros.core.mapping import codes as codes_module
 from vpr_ros.core.mapping import files as files_module
-from vpr_ros.core.mapping.codes import CodedRows, codes_pay, is_coded, write_codes
+from vpr_ros.core.mapping.codes import CodedRows, codes_pay, write_codes
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.index import CodedIndex, ExactIndex
 from vpr_ros.core.mapping.place_map import PlaceMap
@@ -199,11 +199,11 @@ def test_a_large_map_has_codes_and_a_drive_is_added_without_new_ones(tmp_path: P
     place_map = PlaceMap.open(folder)
     assert isinstance(place_map.index, CodedIndex)
     assert (folder / 'parts/0000/codes_0.faiss').stat().st_ino == written
-    assert not is_coded(folder / 'parts/0001')
+    assert not (folder / 'parts/0001/codes_0.faiss').exists()
     assert place_map.index.search(more[4:5], 1)[1].tolist() == [[COUNT + 4]]
     assert place_map.index.search(rows[77:78], 1)[1].tolist() == [[77]]
     assert keep_places(place_map, np.arange(COUNT + 10) > 20, folder)
-    assert is_coded(folder / 'parts/0000')
+    assert (folder / 'parts/0000/codes_0.faiss').exists()
     assert PlaceMap.open(folder).index.search(rows[77:78], 1)[1].tolist() == [[77 - 21]]
     write_map(folder, rows[:100], straight_drive(100))
     assert not isinstance(PlaceMap.open(folder).index, CodedIndex)

@@ -10,9 +10,6 @@ pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
 from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from ros_world import domain, running
@@ -23,6 +20,7 @@ from worlds import write_pictured_map
 
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.node import diagnostics
+from vpr_ros.node.conversions import stamp_ns
 from vpr_ros.node.diagnostics import (
     Camera,
     Health,
@@ -103,7 +101,7 @@ def lost(reason: Reason) -> Counted:
                 'counted': replace(GOOD.counted, uncorrected=99, uncorrected_in_a_row=5),
             },
             WARN,
-            'no odometry of the time of the images',
+            'no odometry for the time of the images',
         ),
         (
             {'wants_odometry': True, 'counted': replace(GOOD.counted, uncorrected=99)},
@@ -226,9 +224,12 @@ def test_a_slow_camera_is_no_silent_one_and_a_node_configured_anew_waits_for_ima
         peer.spin(0.5)  # the listener learns of the publisher a moment later
 
         def said() -> str:
-            before = len(reports)
+            asked_ns = node.get_clock().now().nanoseconds  # configuring may have told something
             node._publish_diagnostics()
-            peer.wait(lambda: len(reports) > before, 'no diagnostics')
+            peer.wait(
+                lambda: bool(reports) and stamp_ns(reports[-1].header.stamp) >= asked_ns,
+                'no diagnostics',
+            )
             return reports[-1].status[0].message
 
         def images_came(*seconds_ago: float) -> None:
@@ -258,13 +259,8 @@ def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Pat
         running(number, autostart=False, diagnostics_period=60.0, map=tmp_path),
     ):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
-        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.1)
-        request = SetParameters.Request(
-            parameters=[Parameter(name='diagnostics_period', value=value)]
-        )
-        assert peer.call(SetParameters, '/localize/set_parameters', request).results[0].successful
-        change = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-        assert not peer.call(ChangeState, '/localize/change_state', change).success
+        assert peer.set('diagnostics_period', 0.1).successful
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
         peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)
 
 
@@ -286,16 +282,12 @@ def test_a_node_that_was_shut_down_asks_for_no_transition_that_is_not_there(
     with domain() as (number, peer), running(number, autostart=False, map=tmp_path):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
 
-        def change(transition: int) -> bool:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            return bool(peer.call(ChangeState, '/localize/change_state', request).success)
-
-        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
         assert_reported(peer, reports, 'no map here', ERROR)
-        assert change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+        assert peer.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         assert_reported(peer, reports, 'finalized, so no image is localized; end the node', WARN)
         assert_reported(peer, reports, 'lifecycle: finalized')
-        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
 
 
 def test_a_transition_that_the_state_does_not_have_ends_no_node(

@@ -714,7 +714,7 @@ def test_plain_images_become_a_drive_along_x(tmp_path):
         picture(tmp_path / 'in' / f'{index}.png', index)
     options = WriteOptions(spacing_m=2.0, rate_hz=10.0)
     written = write_bag(tmp_path / 'in', tmp_path / 'out', options)
-    assert 'the images are placed along x, one each 2 m' in written.notes
+    assert 'the images are placed along x, one every 2 m' in written.notes
     drive = open_drive(tmp_path / 'out')
     assert [frame.stamp_ns for frame in drive.frames()] == [10**9, 11 * 10**8, 12 * 10**8]
     np.testing.assert_allclose(
@@ -868,7 +868,6 @@ def test_the_command_never_replaces_a_bag_that_may_be_a_recording(tmp_path, caps
     ('words', 'complaint'),
     [
         (['{tmp}/nothing'], 'no such file or folder'),
-        (['{tmp}/in', '--rate', '0'], '--rate 0.0: expected a number above 0'),
         (['{tmp}/in', '--spacing', '2'], 'has its own poses'),
         (['{tmp}/in', '--datum', 'Lund'], "--datum 'Lund'"),
     ],

@@ -154,7 +154,7 @@ def test_tf_of_the_map_goes_before_odometry_and_that_is_said(tmp_path: Path) -> 
         for index in range(7):
             put('/odom', index / 2, bags.odometry(100 + index / 2, bags.along_x(index / 2)))
     drive = open_drive(tmp_path / 'bag')
-    assert at(drive, 102) == [3] and 'tf from map goes before /odom' in drive.pose_source
+    assert at(drive, 102) == [3] and 'tf from map is preferred to /odom' in drive.pose_source
     assert at(open_drive(tmp_path / 'bag', DriveOptions(pose_topic='/odom')), 102) == [2]
 
 
@@ -166,7 +166,7 @@ def test_odometry_is_taken_where_tf_of_the_map_ends_before_the_images_do(tmp_pat
             put('/odom', index / 2, bags.odometry(100 + index / 2, bags.along_x(index / 2)))
     drive = open_drive(tmp_path / 'bag')
     assert at(drive, 101, 109) == [1, 9] and drive.pose_source.startswith('poses from /odom')
-    assert 'not /tf: map to base_link is known at 1' in drive.pose_source  # to 1.5 s of 10
+    assert 'not /tf: map to base_link is known for 1' in drive.pose_source  # to 1.5 s of 10
 
 
 def test_of_two_topics_the_one_that_covers_the_images_is_taken(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_of_two_topics_the_one_that_covers_the_images_is_taken(tmp_path: Path) -
         for index in range(3):
             put('/old/odom', index / 9, bags.odometry(100 + index / 9, bags.along_x(70)))
     drive = open_drive(tmp_path / 'bag')
-    assert at(drive, 105) == [5] and 'not /old/odom: known at' in drive.pose_source
+    assert at(drive, 105) == [5] and 'not /old/odom: known for' in drive.pose_source
 
 
 def test_frames_with_a_robots_prefix_are_found(tmp_path: Path, model: Path, capsys) -> None:

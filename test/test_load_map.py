@@ -14,9 +14,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import GetParameters, SetParameters
+from rcl_interfaces.srv import GetParameters
 from ros_world import ROOT, Peer, domain, running
 from sensor_msgs.msg import Image
 from session_world import PLACES as STREET_PLACES
@@ -78,10 +76,7 @@ def longer(world: dict[str, Any]) -> Path:
 
 
 def set_map(peer: Peer, folder: Path) -> Any:
-    """What `ros2 param set /localize map FOLDER` asks."""
-    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(folder))
-    request = SetParameters.Request(parameters=[Parameter(name='map', value=value)])
-    return peer.call(SetParameters, '/localize/set_parameters', request).results[0]
+    return peer.set('map', str(folder))
 
 
 def map_parameter(peer: Peer) -> str:
@@ -216,20 +211,18 @@ def test_the_service_says_why_a_map_is_refused_and_which_one_is_served(
 def test_a_node_that_is_not_active_refuses_and_one_that_is_asked_again_goes_on(
     world: dict[str, Any],
 ) -> None:
-    def change(transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return bool(peer.call(ChangeState, '/localize/change_state', request).success)
-
     with domain() as (number, peer), running(number, **world | {'autostart': False}):
-        assert change(Transition.TRANSITION_CONFIGURE)
+        assert peer.change(Transition.TRANSITION_CONFIGURE)
         refused = set_map(peer, longer(world))
         assert not refused.successful and 'not active' in refused.reason
         assert set_map(peer, world['map']).successful  # what it is already
-        assert change(Transition.TRANSITION_ACTIVATE)
+        assert peer.change(Transition.TRANSITION_ACTIVATE)
         assert set_map(peer, longer(world)).successful
-        assert change(Transition.TRANSITION_DEACTIVATE) and change(Transition.TRANSITION_CLEANUP)
+        assert peer.change(Transition.TRANSITION_DEACTIVATE)
+        assert peer.change(Transition.TRANSITION_CLEANUP)
         assert set_map(peer, world['map']).successful
-        assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
+        assert peer.change(Transition.TRANSITION_CONFIGURE)
+        assert peer.change(Transition.TRANSITION_ACTIVATE)
 
 
 # The loader by itself ----------------------------------------------------------------------------

@@ -18,9 +18,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rcl_interfaces.srv import DescribeParameters
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter as NodeParameter
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
@@ -470,39 +468,26 @@ def test_the_lifecycle_goes_down_and_up_again(world: dict[str, Any]) -> None:
         domain() as (number, peer),
         running(number, **world, image_qos='default', autostart=False),
     ):
-
-        def change(transition: int) -> bool:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            return bool(peer.call(ChangeState, '/localize/change_state', request).success)
-
-        def state() -> int:
-            return int(
-                peer.call(GetState, '/localize/get_state', GetState.Request()).current_state.id
-            )
-
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         told = peer.listen(String, '/localize/state', LATCHED)
-        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+        assert peer.state() == State.PRIMARY_STATE_UNCONFIGURED
         for place in (4, 8):
-            assert change(Transition.TRANSITION_CONFIGURE) and change(
-                Transition.TRANSITION_ACTIVATE
-            )
+            assert peer.change(Transition.TRANSITION_CONFIGURE)
+            assert peer.change(Transition.TRANSITION_ACTIVATE)
             images = peer.publisher(Image, '/image')
             fix = send_until_fix(peer, images, raw, place, fixes)
             assert fix.pose.pose.position.x == pytest.approx(10.0 * place, abs=0.5)
             peer.wait(lambda: told[-1].data == 'TENTATIVE', 'no state')
-            assert (
-                change(Transition.TRANSITION_DEACTIVATE)
-                and state() == State.PRIMARY_STATE_INACTIVE
-            )
+            assert peer.change(Transition.TRANSITION_DEACTIVATE)
+            assert peer.state() == State.PRIMARY_STATE_INACTIVE
             peer.wait(
                 lambda images=images: images.get_subscription_count() == 0,
                 'an inactive node still listens',
             )
             peer.wait(lambda: told[-1].data == 'LOST', 'an inactive node knows where it is')
             peer.node.destroy_publisher(images)
-            assert change(Transition.TRANSITION_CLEANUP)
-        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+            assert peer.change(Transition.TRANSITION_CLEANUP)
+        assert peer.state() == State.PRIMARY_STATE_UNCONFIGURED
 
 
 @pytest.mark.parametrize(
@@ -563,8 +548,7 @@ def test_a_map_of_another_model_is_refused_by_both_names(
 def test_a_bad_map_without_autostart_is_an_error_in_diagnostics(world: dict[str, Any]) -> None:
     with domain() as (number, peer), running(number, map='/nowhere', autostart=False):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
-        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-        assert not peer.call(ChangeState, '/localize/change_state', request).success
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
         assert_reported(peer, reports, 'no map here', DiagnosticStatus.ERROR)
 
 
@@ -581,21 +565,12 @@ def test_parameters_are_described_and_refused_at_run_time_with_the_reason(
         assert described[0].floating_point_range[0].to_value == 1000.0
         assert described[1].integer_range[0].from_value == 1
 
-        def change(name: str, value: ParameterValue) -> Any:
-            request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
-            return peer.call(SetParameters, '/localize/set_parameters', request).results[0]
-
-        double, integer, string = (
-            ParameterType.PARAMETER_DOUBLE,
-            ParameterType.PARAMETER_INTEGER,
-            ParameterType.PARAMETER_STRING,
-        )
-        refused = change('agreement_radius', ParameterValue(type=double, double_value=-1.0))
+        refused = peer.set('agreement_radius', -1.0)
         assert not refused.successful and refused.reason
-        assert change('agreement_radius', ParameterValue(type=integer, integer_value=7)).successful
-        no_map = change('map', ParameterValue(type=string, string_value='/other'))
+        assert peer.set('agreement_radius', 7).successful
+        no_map = peer.set('map', '/other')
         assert not no_map.successful and 'no map here' in no_map.reason
-        fixed = change('model', ParameterValue(type=string, string_value='/other'))
+        fixed = peer.set('model', '/other')
         assert (
             not fixed.successful and 'reads this parameter when it is configured' in fixed.reason
         )

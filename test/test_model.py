@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from worlds import write_posed_folder, write_tiny_model
 
-from vpr_ros.core.describing.describe import OnnxDescriber
+from vpr_ros.core.describing.describe import OnnxDescriber, opened_session, run_graph
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import Accepted, Precision
 from vpr_ros.core.errors import ImageError, ModelError
@@ -183,6 +183,16 @@ def test_a_card_that_contradicts_its_graph_is_refused(
     change_card(model, **changes)
     with pytest.raises(ModelError, match='card'):
         OnnxDescriber(Model.open(model.folder))
+
+
+def test_what_onnxruntime_says_of_an_image_is_one_line(model: Model) -> None:
+    session = opened_session(str(model.graph), source='it')
+    given = {session.get_inputs()[0].name: np.zeros((1, 1, 1, 3), dtype=np.uint8)}
+    outputs = [session.get_outputs()[0].name]
+    with pytest.raises(Exception, match='\n'):
+        session.run(outputs, given)
+    with pytest.raises(ModelError, match=r'^it: onnxruntime fails on an image [^\n]+$'):
+        run_graph(session, outputs, given, source='it')
 
 
 def test_garbage_instead_of_a_graph_is_refused(tmp_path: Path) -> None:

@@ -10,10 +10,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
 from ros_world import Peer, domain, running
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -217,22 +214,12 @@ def test_a_failed_configuration_can_be_mended_and_tried_again(world: dict[str, A
     with domain() as (number, peer), running(number, **given):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
 
-        def change(transition: int) -> bool:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            return bool(peer.call(ChangeState, '/localize/change_state', request).success)
-
-        def state() -> int:
-            return int(
-                peer.call(GetState, '/localize/get_state', GetState.Request()).current_state.id
-            )
-
-        assert not change(Transition.TRANSITION_CONFIGURE)
-        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+        assert not peer.change(Transition.TRANSITION_CONFIGURE)
+        assert peer.state() == State.PRIMARY_STATE_UNCONFIGURED
         assert_reported(peer, reports, 'is no topic name')
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value='/front')
-        request = SetParameters.Request(parameters=[Parameter(name='image_topic', value=value)])
-        assert peer.call(SetParameters, '/localize/set_parameters', request).results[0].successful
-        assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
+        assert peer.set('image_topic', '/front').successful
+        assert peer.change(Transition.TRANSITION_CONFIGURE)
+        assert peer.change(Transition.TRANSITION_ACTIVATE)
         assert peer.node.count_publishers('/localize/pose') == 1
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         send_until_fix(peer, peer.publisher(Image, '/front'), raw, 4, fixes)
@@ -243,8 +230,7 @@ def test_counts_go_on_when_the_node_is_activated_again(world: dict[str, Any]) ->
     with domain() as (number, peer), running(number, **given):
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            request = ChangeState.Request(transition=Transition(id=step))
-            assert peer.call(ChangeState, '/localize/change_state', request).success
+            assert peer.change(step)
         images = peer.publisher(Image, '/image')
         burst = picture(3, height=2160, width=3840)
         for row in range(20):
@@ -264,8 +250,7 @@ def test_counts_go_on_when_the_node_is_activated_again(world: dict[str, Any]) ->
         peer.wait(is_over, 'the burst has not come or does not end')
         dropped, received = counted('images dropped'), counted('images received')
         for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
-            request = ChangeState.Request(transition=Transition(id=step))
-            assert peer.call(ChangeState, '/localize/change_state', request).success
+            assert peer.change(step)
         images.publish(raw(3, stamp_s=200))
         peer.wait(
             lambda: counted('images received') > received,
@@ -281,9 +266,7 @@ def test_settings_that_change_while_the_node_runs_reach_the_next_image(
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         images = peer.publisher(Image, '/image')
         send_until_fix(peer, images, raw, 4, fixes)
-        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.0)
-        request = SetParameters.Request(parameters=[Parameter(name='min_similarity', value=value)])
-        assert peer.call(SetParameters, '/localize/set_parameters', request).results[0].successful
+        assert peer.set('min_similarity', 1.0).successful
         peer.spin(0.5)
         before = len(fixes)
         drive(peer, images, range(999, 1003), start_s=500)

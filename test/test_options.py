@@ -40,7 +40,7 @@ EXPECTED = {
 }
 HAVE = {
     '--radius': ['build_engine', 'calibrate', 'evaluate_bag', 'map prune', 'map merge'],
-    '--rate': ['evaluate_bag', 'replay_bag'],
+    '--rate': ['evaluate_bag', 'images_to_bag', 'replay_bag'],
     '--heading': ['evaluate_bag'],
     '--split-every': ['evaluate_bag'],
     '--near': ['map check'],

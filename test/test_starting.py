@@ -14,7 +14,6 @@ import yaml
 
 pytest.importorskip('rclpy', reason='needs ROS 2, from apt or from the wheels of `make setup`')
 from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.parameter import parameter_value_to_python
 from ros_world import ROOT, Peer, domain, running
@@ -207,10 +206,7 @@ def test_what_ros2_param_dump_writes_can_be_read_back(
         running(number, '--params-file', str(file), log=log),
     ):
         peer.wait(
-            lambda: (
-                peer.call(GetState, '/localize/get_state', GetState.Request()).current_state.id
-                == State.PRIMARY_STATE_ACTIVE
-            ),
+            lambda: peer.state() == State.PRIMARY_STATE_ACTIVE,
             'the node does not start from its own dump',
         )
         assert dumped(peer) == written

@@ -125,8 +125,8 @@ def test_the_command_prints_a_table_and_writes_the_contract(
     [
         ({'--model': 'nowhere'}, 'no such model folder, ONNX file or checkpoint'),
         ({'--dataset': 'nowhere'}, 'no such folder'),
-        ({'--radius': '0'}, 'expected more than 0 metres'),
-        ({'--radius': 'nan'}, 'expected more than 0 metres'),
+        ({'--radius': '0'}, '--radius 0: expected a number above 0'),
+        ({'--radius': 'inf'}, '--radius inf: expected a number above 0'),
         ({'--json': '/proc/self/figures.json'}, 'cannot be written'),
     ],
 )

@@ -42,7 +42,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         '--rate',
-        type=float,  # write_bag checks it
+        type=positive,
         metavar='HZ',
         help='images per second (default: by their own stamps, or else one)',
     )

@@ -15,8 +15,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import add_precision, add_workers, output_file, workers_of
-from vpr_training.basics.errors import TrainingError
+from vpr_ros.cli.options import (
+    add_precision,
+    add_workers,
+    count,
+    output_file,
+    positive,
+    workers_of,
+)
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
 from vpr_training.evaluating.descriptor_store import default_cache, forgotten_folder
@@ -66,14 +72,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--radius',
-        type=float,
+        type=positive,
         metavar='M',
         help='an answer within this many metres is right (default: 25); '
         'if there is a gt.csv, it decides instead',
     )
     parser.add_argument(
         '--verify',
-        type=int,
+        type=count,
         metavar='N',
         help='rank the best N places of each query again by their cells, and show recall both '
         f'ways (default: {BEST} for a model with cells; 0: no)',
@@ -116,10 +122,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
-    if arguments.radius is not None and not arguments.radius > 0:
-        raise TrainingError(f'--radius {arguments.radius:g}: expected more than 0 metres')
-    if arguments.verify is not None and arguments.verify < 0:
-        raise TrainingError(f'--verify {arguments.verify}: expected 0 or more candidates')
     images = open_recall_set(arguments.dataset, radius_m=arguments.radius, split=arguments.split)
     workers = workers_of(arguments)
     form = InputForm(arguments.layout, arguments.scaling, arguments.image_size)

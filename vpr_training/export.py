@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import count, threads
+from vpr_ros.cli.options import between, count, threads
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.plurals import counted
@@ -93,10 +93,6 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
         raise TrainingError(
             '--validate: not given, but the recall on a data set decides whether a smaller graph '
             'is accepted'
-        )
-    if not 0 <= arguments.max_recall_drop <= 100:
-        raise TrainingError(
-            f'--max-recall-drop {arguments.max_recall_drop:g}: expected 0 to 100 points'
         )
     sets = [open_recall_set(folder) for folder in arguments.validate]
     check_sets(sets)
@@ -179,6 +175,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='DRIVE',
         help='with --descriptor-size: bags or folders with more images than these numbers',
     )
+    _add_cells(parser)
+    _add_smaller_graphs(parser)
+    return parser
+
+
+def _add_cells(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('cells for a model without cells, with --from')
     group.add_argument(
         '--cells',
@@ -208,6 +210,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='TAP',
         help='for EfficientNet-Lite0: the feature map that gives the cells (default: stride16)',
     )
+
+
+def _add_smaller_graphs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('graphs with fewer bits')
     group.add_argument(
         '--calibration',
@@ -226,7 +231,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         '--max-recall-drop',
-        type=float,
+        type=between(0, 100),
         default=1.0,
         metavar='POINTS',
         help='largest allowed loss of R@1 over the queries of all sets (default: %(default)s '
@@ -246,7 +251,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='threads with which latency is measured (default: every core)',
     )
-    return parser
 
 
 @command

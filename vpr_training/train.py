@@ -28,7 +28,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.models.network import NetworkConfig
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
-from vpr_training.runs.settings_parser import HelpFormatter, add_settings, parse, settings
+from vpr_training.runs.settings_parser import parse, settings, settings_parser
 from vpr_training.runs.start import started
 from vpr_training.runs.training_run import train
 
@@ -43,14 +43,11 @@ _KEPT = (
 
 def make_parser() -> ArgumentParser:
     """The options of the command."""
-    parser = ArgumentParser(
+    parser = settings_parser(
         prog='python -m vpr_training.train',
         usage='%(prog)s [--config FILE] [--KEY VALUE ...] [--output RUN | --resume RUN]',
         description=__doc__,
-        formatter_class=HelpFormatter,
-        exit_on_error=False,
     )
-    add_settings(parser)
     parser.add_argument(
         '--output',
         type=str,

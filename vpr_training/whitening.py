@@ -25,20 +25,17 @@ from jsonargparse import ArgumentParser
 
 from vpr_ros.cli.command import command
 from vpr_training.runs.run_folder import RunFolder
-from vpr_training.runs.settings_parser import HelpFormatter, add_settings, parse, settings
+from vpr_training.runs.settings_parser import parse, settings, settings_parser
 from vpr_training.runs.whitening_run import whitening_run
 
 
 def make_parser() -> ArgumentParser:
     """The options of the command."""
-    parser = ArgumentParser(
+    parser = settings_parser(
         prog='python -m vpr_training.whitening',
         usage='%(prog)s --config FILE [--KEY VALUE ...] [--output RUN]',
         description=__doc__,
-        formatter_class=HelpFormatter,
-        exit_on_error=False,
     )
-    add_settings(parser)
     parser.add_argument(
         '--output',
         type=str,

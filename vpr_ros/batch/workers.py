@@ -1,11 +1,11 @@
 """Do one piece of work after another, in this process, in processes beside it, or on Ray.
 
-The three differ in where the work runs and in nothing else. A worker that is killed (out of
-memory, a machine that goes) costs the piece it was at: that piece is given to another worker, and
-given up after a few attempts, so that one piece that kills its worker cannot stop the rest.
+The three differ only in where the work runs. If a worker is killed (out of memory, a machine that
+is switched off), another worker gets its piece. After a few attempts that piece is given up, so
+that one piece that kills its workers cannot stop the rest.
 
-What is done must be a function of a module, what it is given and what it returns must be small:
-both travel between processes. Results of any size belong on disk.
+The work must be a function of a module. Its argument and its result must be small, because both
+travel between processes. Large results belong on disk.
 """
 
 import os
@@ -78,13 +78,13 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True)
 class _Raised:
-    """An error on its way between processes, which drop an error's cause."""
+    """A VprError on its way between processes, with its notes; pickling drops its cause."""
 
     error: VprError
 
 
 def carried_out(
-    work: Work[Item, Result], items: Sequence[Item], workers: Workers = ALONE
+    work: Work[Item, Result], items: Sequence[Item], workers: Workers
 ) -> Iterator[tuple[Item, Result | WorkerLost]]:
     """Items with what `work` makes of each, as they are done.
 

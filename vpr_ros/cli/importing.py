@@ -1,10 +1,10 @@
-"""Ctrl-C while a command still imports its modules, which takes a second: it ends in one word.
+"""Let Ctrl-C end a command with one word while it still imports its modules, for a second.
 
-Python would raise KeyboardInterrupt between two imports, which is a traceback through other
-packages, and an ImportError where an extension module is loaded. Nothing is open yet, so the
-process ends at once. A program that imports vpr_ros as a library keeps what it does at Ctrl-C.
+Otherwise Python would raise KeyboardInterrupt between two imports, which is a traceback through
+other packages, or ImportError while it loads an extension module. Nothing is open yet, so the
+process ends at once. In a program that imports vpr_ros as a library, Ctrl-C works as before.
 
-This comes before everything else, so it imports nothing that takes time.
+This module is imported before all others, so it imports nothing that takes time.
 """
 
 import os

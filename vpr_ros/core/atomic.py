@@ -150,7 +150,7 @@ class FolderKind:
 
 
 class _AbandonedError(Exception):
-    """A folder was staged only to see whether it can be."""
+    """Raised inside a staged folder that was made only to see whether that works."""
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def require_writable(target: Path) -> None:
     """Raise OSError where nothing can be made under a name, and nothing in folders above it.
 
     Makes an empty folder beside the target, or beside the first folder above it that is missing,
-    and removes it: root, and a disk that is read-only, are told the truth by nothing else.
+    and removes it. Permissions alone do not tell: root has them all, also on a read-only disk.
     """
     target = target.absolute()
     while not os.path.lexists(target.parent):
@@ -216,7 +216,7 @@ def only_writer(target: Path, *, waits: bool = False) -> Iterator[bool]:
 
 
 def recover_folder(target: Path) -> None:
-    """Give a folder its name again that a writer was killed in replacing; call it before opening.
+    """Rename a folder back whose writer was killed while replacing it; call it before opening.
 
     Does nothing where `target` is there, where nothing was moved aside, and where the user may not
     rename it.
@@ -431,7 +431,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _put_back(target: Path) -> None:
-    """Give the last folder that was moved aside its name again, where nothing has the name."""
+    """Rename the last folder that was moved aside back to the target, if there is no target."""
     aside = sorted(_hidden(target, 'old'), key=lambda path: os.lstat(path).st_ctime_ns)
     if aside and not os.path.lexists(target):
         os.rename(aside.pop(), target)

@@ -149,7 +149,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class CameraCalibration:
-    """What a calibration tells of a camera."""
+    """What a calibration says about a camera."""
 
     camera: Camera | None  # None: unset, or not understood
     field_of_view_deg: float | None  # horizontal
@@ -157,7 +157,7 @@ class CameraCalibration:
 
 
 def unusable_said(where: str, why: str) -> str:
-    """The sentence of a drive whose calibration tells no camera."""
+    """Why a drive with a calibration that cannot be used has no landmarks, as a sentence."""
     return f'{where}: the calibration cannot be used, so there are no landmarks: {why}'
 
 

@@ -6,6 +6,7 @@ aliases counted as what they stand for. Only regular files are read: a device ne
 """
 
 import json
+import mmap
 import os
 import re
 import stat
@@ -40,6 +41,15 @@ def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
         raise DocumentError('it is not a regular file')
     flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     return os.fdopen(os.open(path, flags), 'rb')
+
+
+def mapped(file: BinaryIO) -> mmap.mmap | bytes:
+    """An open file's bytes, of which only those are read that are used.
+
+    They stay when the file is closed, and when another one takes its name.
+    """
+    is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
+    return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_bytes(path: Path, *, follow_links: bool = True) -> bytes:

@@ -1,8 +1,8 @@
 """What an encoded image says of itself before it is decoded: kind, size, end and EXIF data.
 
-A size has to be known before memory is taken for it: a PNG of 140 kB may unfold to 400 MB. And
-whether a file is whole is told by its segments, never by its last bytes: cameras leave the rest of
-a buffer behind a picture, and phones a film.
+The size must be known before memory is taken for it: a PNG of 140 kB may unfold to 400 MB. The
+segments tell whether a file is whole. Its last bytes do not: cameras leave the rest of a buffer
+behind a picture, and phones append a video.
 
 Only headers are looked at, so that this costs some microseconds, and an image that is too large to
 be decoded can still tell where it was taken.

@@ -1,8 +1,8 @@
 """Names of files as text.
 
-To Linux a name is bytes. Those that are not UTF-8 (old disks, archives made elsewhere) reach
-Python as text with surrogates in it, which opens the file but cannot be written anywhere. Whatever
-writes a name, writes what `as_text` makes of it.
+To Linux a name is bytes. Names that are not UTF-8 (old disks, archives made elsewhere) reach
+Python as text with surrogates. That text opens the file, but cannot be written anywhere. So what
+is written of a name is `as_text(name)`.
 """
 
 import re

@@ -25,6 +25,19 @@ class Recall:
     queries: int
     unmatchable: int  # queries without any true match; misses in `at`
 
+    def shares(self) -> dict[str, float]:
+        """N -> share, as JSON has it."""
+        return {str(n): share for n, share in self.at.items()}
+
+    def intervals(self) -> dict[str, list[float]]:
+        """N -> 95 % interval, as JSON has it."""
+        return {str(n): list(ends) for n, ends in self.interval.items()}
+
+    def said(self, n: int) -> str:
+        """A share with its interval, as people read it."""
+        low, high = self.interval[n]
+        return f'{self.at[n]:.3f} [{low:.3f}, {high:.3f}]'
+
 
 def first_hit_rank(
     ranked: NDArray[np.int64], positives: Sequence[NDArray[np.int64]]
@@ -45,7 +58,7 @@ def first_hit_rank(
 def recall_at(
     ranked: NDArray[np.int64],
     positives: Sequence[NDArray[np.int64]],
-    ns: Sequence[int] = STANDARD_N,
+    ns: Sequence[int],
 ) -> Recall:
     """Recall@N for each N with its interval; shapes as in `first_hit_rank`."""
     unmatchable = np.array([len(true_rows) == 0 for true_rows in positives], dtype=bool)
@@ -55,7 +68,7 @@ def recall_at(
 def recall_of_ranks(
     ranks: NDArray[np.int64],
     unmatchable: NDArray[np.bool_],
-    ns: Sequence[int] = STANDARD_N,
+    ns: Sequence[int],
     *,
     drive: NDArray[np.int64] | None = None,
     least: int = 1,

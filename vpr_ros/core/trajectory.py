@@ -14,8 +14,8 @@ _PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may 
 _LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
 MOST_MPS = 150.0
 """Speed beyond which no vehicle drives."""
-_JUMP_M = 100.0  # beyond this and that speed: no vehicle, nor a loop that is closed
-_LEAST_STEP_S = 1e-3  # between two poses of which a speed is made; photos may share a stamp
+_JUMP_M = 100.0  # a longer and faster step is neither a drive nor a loop closure
+_LEAST_STEP_S = 1e-3  # a shorter step tells no speed; photos may share a stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,15 @@ def exact_seconds(stamp_ns: int) -> str:
     return f'{"-" if stamp_ns < 0 else ""}{seconds}.{nanoseconds:09d}'
 
 
-def clock_of(stamp_ns: int) -> str:
+def clock_question(images_ns: int, poses_ns: int) -> str:
+    """What to ask where the first stamps of images and poses hardly are of one clock."""
+    return (
+        f'do both use the same clock? The images have {_clock_of(images_ns)}, the poses '
+        f'{_clock_of(poses_ns)}; record both with the same use_sim_time'
+    )
+
+
+def _clock_of(stamp_ns: int) -> str:
     """What a stamp seems to be: wall time from 2001 on, simulated time up to three years."""
     seconds = stamp_ns / 1e9
     kind = 'wall' if seconds > 1e9 else 'simulated' if seconds < 1e8 else 'unknown'
@@ -181,10 +189,7 @@ def _other_clock(images_ns: Stamps, poses_ns: Stamps) -> list[str]:
     early_ns, late_ns = poses_ns[0] - images_ns.max(), images_ns.min() - poses_ns[-1]
     if max(early_ns, late_ns) < 86_400 * 10**9:
         return []
-    return [
-        f'do both use the same clock? The images have {clock_of(int(images_ns.min()))}, '
-        f'the poses {clock_of(int(poses_ns[0]))}; record both with the same use_sim_time'
-    ]
+    return [clock_question(int(images_ns.min()), int(poses_ns[0]))]
 
 
 def write_tum(path: Path, trajectory: Trajectory) -> None:

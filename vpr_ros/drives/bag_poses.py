@@ -128,7 +128,7 @@ def header_ns(header: Any) -> int:
 
 
 class _NoPoseError(VprError):
-    """A message without a pose; says why in few words."""
+    """A message without a usable pose, with the reason in a few words."""
 
 
 class _Track:

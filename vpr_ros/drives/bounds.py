@@ -1,9 +1,10 @@
 """Bounds for what rosbags takes from a bag, which may come from anywhere.
 
 A bag of some kB can unpack to more than a machine holds, and its definitions or its tables can
-keep a reader busy for ever. rosbags has no limits for that, so they are set here, once, for the
-whole process: readers of its own kinds look first, and what it unpacks and its YAML go through
-functions of this module. A bag that goes beyond a bound counts as damaged at that place.
+keep a reader busy for ever. rosbags has no limits for that, so this module sets them for the whole
+process. Its readers, which derive from those of rosbags, check a bag before they open it, and
+rosbags unpacks data and parses YAML by functions of this module. A bag that goes beyond a bound
+counts as damaged at that place.
 """
 
 import bz2

@@ -1,8 +1,8 @@
 """Where and when photos were taken, by their `@utm@` names or their EXIF tags.
 
-Names are read in utm_names.py. EXIF data are read without a look at the picture, so that a
-panorama which is too large to be decoded still tells its place, and the fault of one photo is
-counted and named and ends nothing. Headings are compass headings: 0 is north, clockwise.
+Names are read in utm_names.py. EXIF data are read without decoding the picture, so that a panorama
+that is too large for that still has a place. A fault of one photo is counted and named, and does
+not stop the rest. Headings are compass headings: 0 is north, clockwise.
 """
 
 import math
@@ -48,7 +48,7 @@ _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _SUBSECONDS_ORIGINAL = 0x9003, 0x9291
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _ALTITUDE_REF, _ALTITUDE, _STATUS, _DIRECTION_REF, _DIRECTION = 5, 6, 9, 16, 17
-_FAR_M = 100_000.0  # from the middle of all, beyond which a photo is rather of another drive
+_FAR_M = 100_000.0  # a photo further from the middle of all is probably of another drive
 _BELOW_THE_SEA, _VOID, _MAGNETIC = '1', 'V', 'M'
 
 
@@ -172,7 +172,7 @@ def _note_far(tags: Sequence[Geotag], warnings: list[str]) -> None:
 
 
 def _first_of_most(tags: Sequence[Geotag]) -> Geotag:
-    """The first that is not far from the others."""
+    """The first tag that is not far from the others."""
     return next((tag for tag, is_far in zip(tags, _are_far(tags)) if not is_far), tags[0])
 
 

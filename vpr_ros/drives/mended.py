@@ -25,7 +25,7 @@ _ROS1_MAGIC = b'#ROSBAG V2.0\n'
 
 @dataclass(frozen=True)
 class MendedBag:
-    """Stands in for the path of a file: `head`, then the file's `start` to `end`, then `tail`."""
+    """Acts as the path of a file: `head`, then the file's bytes `start` to `end`, then `tail`."""
 
     file: Path
     head: bytes

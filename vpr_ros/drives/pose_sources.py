@@ -1,4 +1,4 @@
-"""Which source of a bag tells where the robot was: one topic, or two frames of its tf.
+"""Choose the source of a bag's poses: one topic, or two frames of its tf.
 
 A type says little: a goal that somebody clicked is a PoseStamped like the poses of a tracker, and
 every robot of a fleet has its own tf with the same frames in it. So it is evidence that decides:
@@ -16,7 +16,7 @@ from rosbags.highlevel import AnyReader
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.geometry import said_frames
 from vpr_ros.core.plurals import counted
-from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_of
+from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_question
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
 from vpr_ros.drives.reader import (
@@ -181,11 +181,11 @@ def _chosen(
             known = images.covered(poses.trajectory, options.max_pose_gap_s)
             if known >= 0.5:
                 named = ', '.join(topics)
-                reasons.append(f'tf from map goes before {named} (--pose-topic takes that)')
+                why = f'tf from map is preferred to {named} (choose that with --pose-topic)'
+                reasons.append(why)
             else:
-                share = f'known at {known:.0%} of the time of the images'
                 frames = said_frames(poses.frame_id, poses.base_frame)
-                reasons.append(f'not {tf.moving}: {frames} is {share}')
+                reasons.append(f'not {tf.moving}: {frames} is {_share(known)}')
                 poses = None
     if poses is not None:
         return _said(reader, poses, tf.moving or '/tf', tree, tf, reasons, warnings)
@@ -229,7 +229,7 @@ def _tracks(reader: AnyReader, images: ImageTime) -> tuple[dict[str, tuple[str, 
 
 
 def _is_sparse(count: int, images: ImageTime) -> bool:
-    """Whether poses are so few beside the images that they are rather goals."""
+    """Whether there are so few poses per image that they are more likely goals."""
     period_s = images.duration_ns / 1e9 / max(count, 1)
     return count * 2 <= images.count and (period_s > _SPARSE_PERIOD_S or count < _SPARSE_COUNT)
 
@@ -267,10 +267,14 @@ def _best(
         )
     for topic, (_, share, _) in found.items():
         if topic not in fitting:
-            reasons.append(f'not {topic}: known at {share:.0%} of the time of the images')
+            reasons.append(f'not {topic}: {_share(share)}')
     poses, _, said = found[fitting[0]]
     warnings += said
     return poses, fitting[0]
+
+
+def _share(known: float) -> str:
+    return f"known for {known:.0%} of the images' time"
 
 
 def _of_robots(
@@ -323,7 +327,7 @@ def _why_not(tree: TransformTree, parent: str, child: str) -> str:
 
 
 def _nothing(reader: AnyReader, tree: TransformTree, reasons: Sequence[str]) -> str:
-    """What the recording has instead of poses, and which poses could be read."""
+    """What a recording without poses has instead, and which poses could be read."""
     said = [*reasons]
     if tree.frames:
         said.append(f'none of the usual frames moves on /tf; frames: {", ".join(tree.frames)}')
@@ -390,9 +394,7 @@ def note_clocks(images: ImageTime, trajectory: Trajectory, warnings: list[str]) 
     than = 'than the last pose' if late_ns > 0 else 'than the first pose'
     which = 'the first image is' if late_ns > 0 else 'the images end'
     warnings.append(
-        f'{which} {apart_s:.1f} s {where} {than}; do both use the same clock? The images have '
-        f'{clock_of(images.first_ns)}, the poses {clock_of(first_ns)}; '
-        'record both with the same use_sim_time'
+        f'{which} {apart_s:.1f} s {where} {than}; {clock_question(images.first_ns, first_ns)}'
     )
 
 

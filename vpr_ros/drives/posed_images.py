@@ -96,16 +96,24 @@ def known_rows(
     known: NDArray[np.bool_] = np.isfinite(poses[:, 0])
     if known.all() and len(known):
         return known
-    why = why_unposed(drive, stamps_ns[~known], max_pose_gap_s=max_pose_gap_s)
     if not known.any():
+        why = why_unposed(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
         raise DriveError(
             f'{drive.name}: none of {counted(len(poses), "image")} has a true pose at its stamp'
             f'{why}'
         )
-    lacking = int((~known).sum())
-    has, its = counted(lacking, 'image has', 'images have'), by_count(lacking, 'its', 'their')
-    add_note(drive, f'{has} no true pose at {its} stamp{why}')
+    add_note(drive, unposed(drive, stamps_ns[~known], max_pose_gap_s=max_pose_gap_s))
     return known
+
+
+def unposed(
+    drive: Drive, stamps_ns: Stamps, pose: str = 'true pose', *, max_pose_gap_s: float | None
+) -> str:
+    """The sentence that images at stamps [M] have no pose, and why."""
+    count = len(stamps_ns)
+    has, its = counted(count, 'image has', 'images have'), by_count(count, 'its', 'their')
+    why = why_unposed(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
+    return f'{has} no {pose} at {its} stamp{why}'
 
 
 def why_unposed(

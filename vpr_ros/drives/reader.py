@@ -409,7 +409,7 @@ def _refused(files: Sequence[Path], paths: Sequence[Path]) -> Path:
 
 
 def _leave_out_other_encodings(reader: AnyReader, warnings: list[str]) -> None:
-    """Forget topics whose messages are not CDR, which only some storages refuse by themselves."""
+    """Leave out topics whose messages are not CDR; not every storage refuses them by itself."""
     if not reader.is2:
         return
     foreign = [entry for entry in reader.connections if _encoding(entry) not in ('cdr', '')]
@@ -444,7 +444,7 @@ def _complete_types(reader: AnyReader) -> None:
 
 
 def _leave_out_odd_types(reader: AnyReader, warnings: list[str]) -> None:
-    """Forget topics of known types that the bag defines without some of their fields."""
+    """Leave out topics whose types the bag defines without some of the standard fields."""
     odd = {
         kind: lack
         for kind in _KNOWN_TYPES & {entry.msgtype for entry in reader.connections}
@@ -457,7 +457,7 @@ def _leave_out_odd_types(reader: AnyReader, warnings: list[str]) -> None:
 
 
 def _lacking(kind: str, own: Mapping[str, Any]) -> str:
-    """A field of a standard type, or of those in it, that the bag's definition has not; or ''."""
+    """A field of a standard type that the bag's definition lacks, also of nested types; or ''."""
     if kind not in _STANDARD.fielddefs:
         return ''
     there = {name.lower() for name, _ in own[kind][1]} if kind in own else set()  # ROS 1: K, D

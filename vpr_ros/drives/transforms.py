@@ -174,7 +174,7 @@ class TransformTree:
         )
 
     def _disputed(self) -> list[_Edge]:
-        """What others than the newest parents said."""
+        """The transforms to parents that are not the newest."""
         return [edge for others in self._others.values() for edge in others.values()]
 
     def _steps(self, parent: str, child: str) -> list[tuple[_Edge, bool]] | None:

@@ -4,7 +4,6 @@ A bag appears under its name when it is complete; whatever was there before stay
 files that are JPEG or PNG already go into the bag byte by byte.
 """
 
-import math
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -31,13 +30,12 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from tqdm import tqdm
 
 from vpr_ros.core.atomic import FolderKind, require_writable, unwritable_as
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
-from vpr_ros.core.plurals import by_count, counted
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.bounds import sqlite_path
@@ -45,7 +43,7 @@ from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.folder import FolderDrive
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
-from vpr_ros.drives.posed_images import Unusable, why_unposed
+from vpr_ros.drives.posed_images import Unusable, frames_of, unposed
 
 Storage = Literal['mcap', 'sqlite3', 'ros1']
 STORAGES: tuple[Storage, ...] = ('mcap', 'sqlite3', 'ros1')
@@ -255,8 +253,6 @@ def write_bag(
     Images without any pose become a drive along x, `spacing_m` apart. Positions without headings
     are written as NavSatFix, because an odometry message would claim a heading.
     """
-    if options.rate_hz is not None and not 0 < options.rate_hz < math.inf:
-        raise DriveError(f'--rate {options.rate_hz}: expected a number above 0')
     _check_target(output, options.storage)
     drive = open_drive(folder, drive_options)
     if drive.trajectory is not None and options.spacing_m is not None:
@@ -266,7 +262,7 @@ def write_bag(
         _write_drive(bag, drive, options, written, drive_options.max_pose_gap_s)
         if drive.trajectory is None:
             written.notes.append(
-                f'the images are placed along x, one each {_spacing_m(options):g} m'
+                f'the images are placed along x, one every {_spacing_m(options):g} m'
             )
         written.notes[:0] = notes_of(drive)
         if not written.images:
@@ -289,8 +285,7 @@ def _write_drive(
     unusable = Unusable()
     unposed_ns: list[int] = []
     shift_ns = 0
-    frames = tqdm(drive.frames(), total=len(drive), unit='image', disable=None, delay=2)
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(frames_of(drive)):
         stamp_ns = frame.stamp_ns
         if options.rate_hz is not None:
             stamp_ns = round(index * 1e9 / options.rate_hz)
@@ -305,17 +300,12 @@ def _write_drive(
             continue
         if not written.images and (drive.mounting_known or drive.trajectory is None):
             bag.mounting(stamp_ns, drive.base_T_camera)  # an assumption is not recorded as a fact
-        if not _write_pose(
-            bag,
-            drive,
-            index,
-            frame.stamp_ns,
-            stamp_ns,
-            options,
-            written,
-            max_pose_gap_s=max_pose_gap_s,
-        ):
+        pose = _base_pose(drive, index, frame.stamp_ns, options, max_pose_gap_s)
+        if pose is None:
             unposed_ns.append(frame.stamp_ns)
+        else:
+            written.pose_topic = _write_pose(bag, drive, stamp_ns, pose)
+            written.poses += 1
         if calibration is not None:
             bag.camera_info(stamp_ns, calibration)
         if encoded is not None:
@@ -327,60 +317,46 @@ def _write_drive(
         written.images += 1
     written.notes += unusable.lines()
     if unposed_ns:
-        why = why_unposed(drive, np.array(unposed_ns), max_pose_gap_s=max_pose_gap_s)
-        has = counted(len(unposed_ns), 'image has', 'images have')
-        its = by_count(len(unposed_ns), 'its', 'their')
-        written.notes.append(f'{has} no pose at {its} stamp{why}')
+        stamps_ns = np.array(unposed_ns)
+        written.notes.append(unposed(drive, stamps_ns, 'pose', max_pose_gap_s=max_pose_gap_s))
 
 
 def _spacing_m(options: WriteOptions) -> float:
     return 1.0 if options.spacing_m is None else options.spacing_m
 
 
-def _write_pose(
-    bag: BagWriter,
+def _base_pose(
     drive: Drive,
     index: int,
     recorded_ns: int,
-    stamp_ns: int,
     options: WriteOptions,
-    written: Written,
-    *,
     max_pose_gap_s: float | None,
-) -> bool:
-    """Write the pose of one image; False where it has none."""
+) -> Poses | None:
+    """map_T_base [7] of one image, by its number and stamp in the drive; None: not known.
+
+    Without headings the camera's arm has no direction: it is the camera's position.
+    """
     if drive.trajectory is None:
-        pose = IDENTITY.copy()
-        pose[0] = index * _spacing_m(options)
-        bag.odometry(stamp_ns, pose)
-        written.pose_topic = ODOMETRY_TOPIC
-        written.poses += 1
-        return True
-    poses, known = drive.trajectory.at(np.array([recorded_ns]), max_gap_s=max_pose_gap_s)
+        along_x = IDENTITY.copy()
+        along_x[0] = index * _spacing_m(options)
+        return along_x
+    cameras, known = drive.trajectory.at(np.array([recorded_ns]), max_gap_s=max_pose_gap_s)
     if not known[0]:
-        return False
-    written.poses += 1
+        return None
+    return compose(cameras[0], invert(drive.base_T_camera)) if drive.has_heading else cameras[0]
+
+
+def _write_pose(bag: BagWriter, drive: Drive, stamp_ns: int, pose: Poses) -> str:
+    """Write the pose [7] of one image; gives its topic."""
     datum = drive.datum
-    if (
-        not drive.has_heading
-        and datum is not None
-        and datum.utm_zone != UNKNOWN_ZONE
-        and datum.utm_letter
-    ):
-        east_m, north_m = poses[0, 0] + datum.east_m, poses[0, 1] + datum.north_m
-        bag.fix(
-            stamp_ns,
-            *degrees_of(east_m, north_m, datum.utm_zone, datum.utm_letter),
-            datum.altitude_m,
-        )
-        written.pose_topic = FIX_TOPIC
-        return True
-    camera = poses[0]
-    bag.odometry(
-        stamp_ns, compose(camera, invert(drive.base_T_camera)) if drive.has_heading else camera
-    )
-    written.pose_topic = ODOMETRY_TOPIC
-    return True
+    is_position = drive.trajectory is not None and not drive.has_heading
+    if is_position and datum is not None and datum.utm_zone != UNKNOWN_ZONE and datum.utm_letter:
+        east_m, north_m = pose[0] + datum.east_m, pose[1] + datum.north_m
+        place = degrees_of(east_m, north_m, datum.utm_zone, datum.utm_letter)
+        bag.fix(stamp_ns, *place, datum.altitude_m)
+        return FIX_TOPIC
+    bag.odometry(stamp_ns, pose)
+    return ODOMETRY_TOPIC
 
 
 def _encoded(file: Path | None, options: WriteOptions) -> tuple[bytes, str] | None:

@@ -44,7 +44,7 @@ def free_domain() -> Iterator[int]:
 
 
 def is_free(domain: int) -> bool:
-    """Whether nobody here has the ports by which a domain's participants find each other."""
+    """Whether the ports by which a domain's participants find each other are free here."""
     first = _BASE + _PER_DOMAIN * domain
     return all(_can_be_bound(first + offset) for offset in (_MULTICAST, _UNICAST))
 

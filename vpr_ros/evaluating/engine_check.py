@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.mapping.index import ExactIndex
-from vpr_ros.core.plurals import by_count, counted
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.core.types import Descriptors, Poses, Stamps
 from vpr_ros.drives.drive import Drive, add_note, notes_of
@@ -22,8 +22,8 @@ from vpr_ros.drives.posed_images import (
     Unusable,
     base_poses,
     frames_of,
+    unposed,
     usable,
-    why_unposed,
 )
 from vpr_ros.drives.prefetch import load, prefetched
 from vpr_ros.evaluating.recall import recall_of
@@ -97,10 +97,7 @@ def describe_twice(
     poses = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     unknown = ~np.isfinite(poses[:, 0])
     if drive.trajectory is not None and unknown.any():
-        why = why_unposed(drive, stamps_ns[unknown], max_pose_gap_s=max_pose_gap_s)
-        lacking = int(unknown.sum())
-        has, its = counted(lacking, 'image has', 'images have'), by_count(lacking, 'its', 'their')
-        add_note(drive, f'{has} no true pose at {its} stamp{why}')
+        add_note(drive, unposed(drive, stamps_ns[unknown], max_pose_gap_s=max_pose_gap_s))
     return DescribedTwice(
         engine=both[:, 0],
         reference=both[:, 1],

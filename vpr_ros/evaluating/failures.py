@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Image, Poses
@@ -18,13 +17,7 @@ from vpr_ros.evaluating.measuring import Variant
 from vpr_ros.evaluating.shown_figures import number
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.report.charts import Tone
-from vpr_ros.report.page import Gallery, Picture, Strip
-
-WORST = 12
-"""Failures shown of each variant."""
-
-_MATCHES = 5
-_PICTURE_PX = 320
+from vpr_ros.report.page import MATCHES, WORST, Gallery, Picture, Strip
 
 
 def failures(
@@ -82,8 +75,8 @@ def _strip(
 ) -> Strip:
     """The query, its first matches, and the nearest place; places: of the map, [N, 7]."""
     judged, place_map = variant.evaluation.judged, variant.setup.place_map
-    true, pictures = judged.truth[row], [Picture(_jpeg(image), 'query', 's0')]
-    for rank, candidate in enumerate(judged.answers[row].candidates[:_MATCHES], start=1):
+    true, pictures = judged.truth[row], [Picture.of(image, 'query', 's0')]
+    for rank, candidate in enumerate(judged.answers[row].candidates[:MATCHES], start=1):
         place = int(np.argmin(np.linalg.norm(places - candidate, axis=1)))
         apart_m = float(np.linalg.norm(candidate[:3] - true[:3]))
         tone: Tone = 'good' if tolerance.accepts(candidate, true) else 'bad'
@@ -122,11 +115,5 @@ def _images(judged: Judged, rows: Sequence[np.int64], drives: Sequence[Drive]) -
 
 def _picture(place_map: PlaceMap, place: int, caption: str, tone: Tone) -> Picture:
     with suppress(ImageError):
-        return Picture(_jpeg(place_map.thumbnail(place)), caption, tone)
-    return Picture(b'', f'{caption}, unreadable', tone)
-
-
-def _jpeg(image: Image | None) -> bytes:
-    if image is None:
-        return b''
-    return encode_jpeg(image, longest_side_px=_PICTURE_PX, quality=75)
+        return Picture.of(place_map.thumbnail(place), caption, tone)
+    return Picture.of(None, f'{caption}, unreadable', tone)

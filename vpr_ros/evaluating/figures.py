@@ -267,7 +267,7 @@ def _tested_axes(fixes: Judged, provenance: Provenance) -> float:
 def _inside_ellipse(
     judged: Judged, provenance: Provenance
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether the truth is inside the 95 % ellipsoid of a fix, and of which that is known, [Q]."""
+    """Whether the truth is in the 95 % ellipsoid of each fix, and whether that is known, [Q]."""
     inside, told = np.zeros((2, len(judged.answers)), dtype=bool)
     for row, (answer, true) in enumerate(zip(judged.answers, judged.truth, strict=True)):
         if answer.pose is not None and answer.covariance is not None and judged.known[row]:

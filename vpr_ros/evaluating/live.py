@@ -47,11 +47,11 @@ from vpr_ros.node.starting import start_ros
 OnAnswer: TypeAlias = Callable[[int, PoseWithCovarianceStamped | None, str], None]
 
 _READY_S = 60.0
-_QUIET_S = 1.5  # at least, in which the node's diagnostics come too
+_QUIET_S = 1.5  # shortest silence that ends a run; diagnostics still come within it
 _OFTEN_S = 0.2  # between diagnostics: about once per image, so that each gets its own reason
-_SLOWEST_TIMES = 3.0
-_FIRST_ANSWER_S = 30.0  # of waiting where there was none at all
-_UNANSWERED_S = 5.0  # at least, before the next image follows one that gets no answer
+_SLOWEST_TIMES = 3.0  # a silence so many times as long as the slowest answer took ends a run
+_FIRST_ANSWER_S = 30.0  # wait for the first answer
+_UNANSWERED_S = 5.0  # shortest wait for an answer before the next image is sent
 _STOP_S = 10.0
 _COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 _NODE = """

@@ -36,7 +36,7 @@ def require_written(path: Path) -> None:
 
 @contextmanager
 def logged(path: Path | None, localizer: Localizer, drive: Drive) -> Iterator[OnLocated | None]:
-    """Log what the images of a drive tell; without a path nothing.
+    """Log the images of a drive and their answers; without a path, nothing.
 
     Raises LogError where that cannot be; no image is left out.
     """

@@ -157,7 +157,7 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
 def _answers(
     drive: Drive, localizer: Localizer, unusable: Unusable, on_located: OnLocated | None
 ) -> list[Answer]:
-    """What the images of a drive get; those that cannot be used are counted."""
+    """The answers to the images of a drive; images that cannot be used are counted."""
     localizer.rig.cameras = [MountedCamera(calibration=drive.camera)]
     if localizer.config.virtual_camera:
         note_view(drive, localizer.place_map.header.camera)

@@ -69,4 +69,4 @@ def recall_of(
         not np.setdiff1d(right.rows(pose), left_out).size
         for pose, left_out in zip(queries.poses, own)
     ]
-    return recall_of_ranks(found, np.array(unmatchable, dtype=bool), least=BLOCK)
+    return recall_of_ranks(found, np.array(unmatchable, dtype=bool), STANDARD_N, least=BLOCK)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpr_ros.core.plurals import by_count, counted
-from vpr_ros.core.recall import Recall
 from vpr_ros.evaluating.figures import Evaluation, Provenance
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.report.charts import Tone
@@ -103,10 +102,6 @@ def number(value: float) -> str:
 def _lines(evaluation: Evaluation) -> Iterator[Line]:
     for shown in FIGURES:
         yield from shown.said(evaluation)
-
-
-def _shares(recall: Recall | None) -> dict[str, float] | None:
-    return None if recall is None else {str(n): share for n, share in recall.at.items()}
 
 
 def _recall(found: Evaluation) -> Iterator[Line]:
@@ -213,14 +208,13 @@ def _if_wrong(share: float) -> Tone:
 
 
 FIGURES = (
-    Shown(key='recall', value=lambda found: _shares(found.recall), lines=_recall),
+    Shown(key='recall', value=lambda found: found.recall.shares(), lines=_recall),
     Shown(
-        key='single_image', value=lambda found: _shares(found.single_image), lines=_single_image
+        key='single_image',
+        value=lambda found: found.single_image and found.single_image.shares(),
+        lines=_single_image,
     ),
-    Shown(
-        key='recall_interval',
-        value=lambda found: {str(n): list(ends) for n, ends in found.recall.interval.items()},
-    ),
+    Shown(key='recall_interval', value=lambda found: found.recall.intervals()),
     Shown(key='queries', value=lambda found: found.recall.queries, lines=_queries),
     Shown(key='unmatchable', value=lambda found: found.recall.unmatchable, lines=_unmatchable),
     Shown(key='database', value=lambda found: found.provenance.database),

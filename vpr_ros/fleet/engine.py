@@ -1,9 +1,9 @@
-"""LanceDB, asked by one way: the only module that imports it.
+"""The only module that imports LanceDB.
 
-It is imported when a store is opened, because a robot without the extra has none, and because the
-library ends the process (SIGILL) on a processor without AVX2. Errors of the library become
-FleetError, without secrets. Two kinds matter to the caller and have classes of their own: another
-program changed the table meanwhile, and there is no such table.
+It does so when a store is opened, because a robot without the extra has no LanceDB, and because
+the library ends the process (SIGILL) on a processor without AVX2. Errors of the library become
+FleetError, without secrets. Two kinds have classes of their own, because they matter to the
+caller: another program changed the table meanwhile, and there is no such table.
 """
 
 import importlib

@@ -211,7 +211,7 @@ def add_places(
     maker: LandmarkMaker | None,
     report: Report,
     *,
-    thumbnails: bool = True,
+    thumbnails: bool,
 ) -> None:
     """Describe frames of a drive, with their map_T_camera, and write them as places.
 
@@ -291,7 +291,7 @@ def append_drive(
 
 
 def _in_view_of_map(header: MapHeader, drive: Drive) -> Drive:
-    """A drive in the view of the map's camera, if it shows all of it; else with a note."""
+    """A drive in the view of the map's camera if it shows all of that; else the drive, noted."""
     camera, shown = header.camera, shown_share(drive.camera, header.camera)
     if camera is None or shown is None:
         return drive
@@ -392,7 +392,7 @@ def map_header(
     maker: LandmarkMaker | None,
     command: str,
     *,
-    half: bool = False,
+    half: bool,
 ) -> MapHeader:
     """What a map of a drive says of itself; maker: of its landmarks, None: it has none."""
     card = describer.model.card

@@ -37,7 +37,7 @@ _CODE_BYTES = 68  # of a place, 128 groups of 4 bits and a scale
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a map of some places takes."""
+    """Disk and memory that a map takes."""
 
     places: int
     disk_bytes: int

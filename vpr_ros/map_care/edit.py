@@ -61,7 +61,7 @@ class OnDisk(Protocol):
 
 
 class _DeclinedError(Exception):
-    """The staged map shall not replace the old one."""
+    """Raised so that a staged map does not replace the old one."""
 
 
 @contextmanager

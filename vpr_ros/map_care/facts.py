@@ -177,7 +177,4 @@ def _listed(title: str, count: str, lines: Sequence[str]) -> list[tuple[str, str
 
 
 def _shares(recall: Recall) -> str:
-    return '  '.join(
-        f'R@{n} {share:.3f} [{recall.interval[n][0]:.3f}, {recall.interval[n][1]:.3f}]'
-        for n, share in recall.at.items()
-    )
+    return '  '.join(f'R@{n} {recall.said(n)}' for n in recall.at)

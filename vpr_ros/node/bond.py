@@ -1,7 +1,7 @@
 """The bond by which Nav2's lifecycle manager sees that the node lives.
 
-The manager forms a bond with each node that it has activated, and gives the bringup up where no
-heartbeat answers (docs/tutorials/nav2.md). The protocol is bondcpp's: both sides send
+The manager forms a bond with each node that it has activated, and stops the bringup if it gets no
+heartbeat (docs/tutorials/nav2.md). The protocol is bondcpp's: both sides send
 bond/msg/Status on the topic `bond` under one id, which is the node's name; `active: false` ends
 the bond. Nav2's nodes do nothing when the manager falls silent, and neither does this one, so that
 sending is all that is needed (decision 0024). A thread sends, because the executor waits while an
@@ -25,7 +25,7 @@ from vpr_ros.node.topics import BOND
 Status = BOND.kind
 
 PERIOD_S = 0.25  # as Nav2's nodes
-TIMEOUT_S = 4.0  # as Nav2's nodes; only told, the manager goes by its own bond_timeout
+TIMEOUT_S = 4.0  # as Nav2's nodes; only informs: the manager uses its own bond_timeout
 _GOODBYE = Duration(seconds=0.2)  # how long the last message may take to arrive
 
 
@@ -43,7 +43,7 @@ class Bond:
         self._thread.start()
 
     def close(self) -> None:
-        """Tell the manager that the bond ends, as far as rclpy still runs."""
+        """Tell the manager that the bond ends, if rclpy still runs."""
         self._closed.set()
         self._thread.join()
         with until_shutdown(self._node.context):

@@ -165,7 +165,7 @@ def judge(health: Health) -> tuple[bytes, str]:
         )
     if health.wants_odometry and counted.uncorrected_in_a_row >= _NO_CHANCE:
         return warn, (
-            'localized, but publish_tf has no odometry of the time of the images; both need the '
+            'localized, but publish_tf has no odometry for the time of the images; both need the '
             'same clock'
         )
     if silent := _silent(health):

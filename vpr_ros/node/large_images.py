@@ -1,8 +1,8 @@
-"""Send raw images whole: room for them in Fast DDS' shared memory, where nobody has set it.
+"""Make room for raw images in Fast DDS' shared memory, unless the operator has configured it.
 
-Its segment is of 512 kB, smaller than a VGA image. A larger one goes in pieces by UDP, and at
-1080p hardly any arrives. The segment is the sender's, so that a player of recordings needs this,
-and the node, which sends small things, does not.
+Its segment has 512 kB by default, less than a VGA image. A larger image is sent in pieces over
+UDP, and at 1080p hardly any arrives. The segment belongs to the sender: a player of recordings
+needs this, and the node does not, because it sends only small messages.
 """
 
 import os

@@ -298,7 +298,7 @@ class LocalizeNode(LifecycleNode):
             configured.close()
 
     def _ends(self, end: Callable[[], None]) -> bool:
-        """Whether `end` ran without an error, which rclpy would swallow."""
+        """Run `end`; whether that raised no error. rclpy would swallow it."""
         self._problem = ''
         try:
             end()
@@ -332,7 +332,7 @@ class LocalizeNode(LifecycleNode):
             return None
 
     def _say_log_ended(self, problem: str) -> None:
-        """Tell once that there is no log; called in the log's thread too."""
+        """Report once that there is no log; also called in the log's thread."""
         self.get_logger().warning(printable(f'rerun: no log is written: {problem}'))
 
     def _mounting_of(self) -> Any:
@@ -451,7 +451,7 @@ class LocalizeNode(LifecycleNode):
         self._log_wait(waits_for(health))
 
     def _log_wait(self, reason: str) -> None:
-        """Say also in the log, once, why no image comes: a terminal may show nothing else."""
+        """Log once why no image comes: a terminal may show nothing else."""
         now_s = time.monotonic()
         self._waits_since_s = min(self._waits_since_s, now_s) if reason else math.inf
         if not reason:

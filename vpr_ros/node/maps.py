@@ -140,7 +140,7 @@ class MapLoader:
         raise VprError('the session gave no reply')
 
     def _note(self, loading: Loading, refusal: str) -> None:
-        """Keep what diagnostics say of maps."""
+        """Update what diagnostics say about maps."""
         counts = self._session.counts
         counts.say(**{'map being opened': ''})
         if refusal:

@@ -1,9 +1,9 @@
 """Keep the memory of one image for the next one.
 
-glibc gives blocks of megabytes back to the system when they are freed and gets them anew, so that
-each raw image costs a page fault for every 4 kB of it, three times over: in DDS, in the message
-and in Python. That was nine tenths of the time in which a 1080p image was taken
-(decision 0028), and on the same cores as the network.
+glibc returns blocks of megabytes to the system when they are freed, and asks for them anew. So
+each raw image costs a page fault for every 4 kB, three times: in DDS, in the message and in
+Python. That was nine tenths of the time to receive a 1080p image (decision 0028), on the cores
+that the network needs.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ _BY_OPERATOR = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_', 'GLIBC_TUNAB
 
 
 def keep_freed_memory() -> bool:
-    """Ask this process' allocator to; False where it is not glibc's or the operator has set it."""
+    """Set up this process' allocator; False if it is not glibc's or the operator has set it."""
     if any(name in os.environ for name in _BY_OPERATOR):
         return False
     try:

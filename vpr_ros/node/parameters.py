@@ -83,7 +83,7 @@ class Parameters:
                 )
 
     def settle_map(self, folder: str) -> None:
-        """Have the parameter say which map is served."""
+        """Set the parameter `map` to the map that is served."""
         if folder != self.config.map:
             self._settles_map = True
             try:

@@ -16,8 +16,16 @@ from typing import TypeAlias
 
 from vpr_ros.core.atomic import replace_file, unwritable_as
 from vpr_ros.core.errors import VprError
+from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.names import as_text
+from vpr_ros.core.types import Image
 from vpr_ros.report.charts import Chart, PathMap, Tone, draw_chart, draw_map
+
+WORST, MATCHES = 12, 5
+"""Failures that a gallery shows, and first matches of each."""
+
+PICTURE_PX = 320
+"""Longest side of a picture of a gallery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,14 @@ class Picture:
     jpeg: bytes
     caption: str
     tone: Tone = 'plain'
+
+    @classmethod
+    def of(cls, image: Image | None, caption: str, tone: Tone) -> 'Picture':
+        """An RGB image [H, W, 3], made small; None is the grey field."""
+        if image is None:
+            return cls(b'', caption, tone)
+        jpeg = encode_jpeg(image, longest_side_px=PICTURE_PX, quality=75)
+        return cls(jpeg, caption, tone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def glance(
     verdict: Verdict,
     *,
     history: Sequence[Moment] = (),
-    height_px: int = 240,
+    height_px: int,
 ) -> Image:
     """Query left, best match right (grey if there is none), verdict and chart below; RGB.
 

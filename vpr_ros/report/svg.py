@@ -1,4 +1,4 @@
-"""What drawings are made of, as SVG text: axes, a grid, a legend, lines and dots.
+"""The parts of drawings as SVG text: axes, a grid, a legend, lines and dots.
 
 Colours are class names that the page's style sheet fills, so that one drawing serves light, dark
 and paper. Many dots are one path of zero-length strokes, rounded to a tenth of a unit and drawn

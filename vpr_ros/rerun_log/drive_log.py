@@ -29,7 +29,7 @@ FREE_BYTES = 256 << 20
 
 _MOST_WAITING = 8  # images
 _CHECK_S = 2.0  # between looks at the file and the disk
-_PATIENCE_S = 20.0  # for the disk; a log ends where it takes longer
+_PATIENCE_S = 20.0  # a log ends if the disk takes longer
 _END_S = 5.0  # for the last images, when the drive is over
 
 
@@ -91,7 +91,7 @@ class DriveLog:
 
     @property
     def said(self) -> str:
-        """How it goes, in a line."""
+        """The state of the log in one line."""
         if self.problem:
             return f'ended: {self.problem}'
         left_out = f', {self.left_out} left out' if self.left_out else ''
@@ -168,7 +168,7 @@ class DriveLog:
 
 
 def before(path: Path) -> Path:
-    """Where the file goes that stood at a log's path."""
+    """Where an earlier file at a log's path is moved."""
     return path.with_name(f'{path.stem}.before{SUFFIX}')
 
 
@@ -185,12 +185,12 @@ def checked(path: Path) -> Path:
 
 
 def recording_class() -> Any:
-    """What writes files; raises LogError where rerun-sdk is not installed."""
+    """The module that writes files; raises LogError if rerun-sdk is not installed."""
     try:
         from vpr_ros.rerun_log.recording import Recording
     except ImportError as error:
         raise LogError(
-            f'a Rerun log needs the package rerun-sdk ({error}); install it by '
+            f'a Rerun log needs the package rerun-sdk ({error}); install it with '
             '`pip install rerun-sdk`'
         ) from error
     return Recording

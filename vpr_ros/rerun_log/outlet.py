@@ -1,9 +1,9 @@
-"""What Rerun writes to in place of a file, so that a bad disk is an error and no hang.
+"""A pipe that Rerun writes to in place of a file, so that a bad disk is an error and not a hang.
 
-Rerun's own writer ends at the first error of the disk, tells it to stderr, and whoever then closes
-the recording may wait for ever (rerun-sdk 0.41), the end of the process included. So Rerun gets a
-pipe. One thread takes from it whatever comes, another brings it to the disk and keeps the first
-error for whoever asks.
+Rerun's own writer ends at the first error of the disk and prints it to stderr. Closing the
+recording may then wait for ever (rerun-sdk 0.41), and so may the end of the process. So Rerun gets
+a pipe. One thread reads all that comes through it. Another one writes that to the disk, and keeps
+the first error for the caller.
 """
 
 import os

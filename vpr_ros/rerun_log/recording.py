@@ -110,7 +110,7 @@ class Recording:
         self._stream.log(entity, *values, static=True, strict=True)
 
     def _clear(self, entity: str) -> None:
-        """Show no more of an entity, and of those below it, than what comes later."""
+        """Clear an entity and those below it, so that only what is logged later is shown."""
         if entity in self._visible:
             self._visible.remove(entity)
             self._stream.log(entity, rr.Clear(recursive=True), strict=True)

@@ -11,8 +11,8 @@ _KEPT = 2000  # poses: 20 s at 100 Hz
 _LATE_NS = 100_000_000  # how far a stamp may lie behind the newest odometry
 _GAP_NS = 1_000_000_000  # between two poses, beyond which nothing is interpolated
 _MEAN_OF = 20  # values that weigh in a running mean
-_JUMP_M = 1.0  # at least; stamps that lie too close together make a step look fast, but not long
-_FASTER = 10.0  # than the bound on the robot's speed, from which a step is a jump
+_JUMP_M = 1.0  # a shorter step is no jump: it only looks fast if its stamps are too close
+_FASTER = 10.0  # a step so many times faster than the bound on the robot's speed is a jump
 
 
 class Odometry:

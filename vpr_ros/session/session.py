@@ -54,11 +54,11 @@ from vpr_ros.session.smooth import SmoothTransform
 from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
 
-_OTHER_CLOCK_S = 60.0  # apart, from which stamps are of another clock
-_CALIBRATION_S = 5.0  # of images without a calibration, after which the operator should know
-_SHOWN = 0.8  # of the mapping camera's view, below which the operator should know
-_MOST_WAITING = 100  # fixes, for odometry
-_MOST = 0.5  # of what a drive has come to; without it the robot's place is gone with the old map
+_OTHER_CLOCK_S = 60.0  # stamps further apart are of two clocks
+_CALIBRATION_S = 5.0  # without camera_info, after which the operator is told
+_SHOWN = 0.8  # share of the mapping camera's view, below which the operator is told
+_MOST_WAITING = 100  # fixes that wait for odometry
+_LEAST_KEPT = 0.5  # share of the belief's weight that another map must have, or the state is LOST
 
 MountingOf = Callable[[str], Poses | None]
 """base_T_frame [7] of an optical frame or of odometry's, as tf knows it now, or None."""
@@ -431,7 +431,7 @@ class Session:
             )
 
     def _forget_odometry(self) -> None:
-        """Know nothing of odometry, nor where its origin is on the map."""
+        """Forget odometry, and where its origin is on the map."""
         self._odometry.clear()
         self._map_T_odom.reset()
         self._waiting.clear()
@@ -529,7 +529,7 @@ class Session:
         self.localizer = localizer
         self._whereabouts.use_map(localizer.place_map.poses[:, :3], bound_mps=localizer.bound_mps)
         yield MapChanged(localizer.place_map)
-        if kept < _MOST:
+        if kept < _LEAST_KEPT:
             yield from self._lose()
         new = int((event.rows_before < 0).sum())
         yield Replied(
@@ -544,7 +544,7 @@ class Session:
         yield CorrectionLost(clock_was_set_back=True)  # odometry may have started anew, too
 
     def _forget(self) -> Iterator[Answer]:
-        """Know nothing of the drive; settings, calibrations and mountings stay."""
+        """Forget the drive; settings, calibrations and mountings stay."""
         self.localizer.reset()
         self._forget_odometry()
         self._whereabouts.forget()
@@ -554,7 +554,7 @@ class Session:
         yield from self._lose()
 
     def _lose(self) -> Iterator[Answer]:
-        """Be LOST without an image that says so."""
+        """Set the state to LOST without an image."""
         before = self._tracker.state
         self._tracker.reset()
         if before is not State.LOST:
@@ -570,7 +570,7 @@ class Session:
             yield Noted(text, level)
 
     def _tell(self) -> None:
-        """Keep what diagnostics say of the session."""
+        """Update what diagnostics say about the session."""
         has_initial_pose = self._whereabouts.has_initial_pose
         away_m = self._whereabouts.gps.contradicts_by_m
         self.counts.say(

@@ -12,7 +12,7 @@ from vpr_ros.core.types import Poses
 _GAIN = 0.2  # share of the way to a fix that the robot is moved
 _GATE_SIGMAS = 3.0
 _AGREEING_OUTLIERS = 3  # in a row that are believed after all
-_GLIDE_S = 0.5  # in which a step is made
+_GLIDE_S = 0.5  # duration of the motion that replaces a step
 
 
 class SmoothTransform:
@@ -57,7 +57,7 @@ class Glide:
         self.forget()
 
     def forget(self) -> None:
-        """Have none; the next one is taken at once."""
+        """Forget the transform; the next one is taken at once."""
         self._from: Poses | None = None
         self._to: Poses | None = None
         self._began_s = 0.0

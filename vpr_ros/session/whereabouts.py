@@ -36,7 +36,7 @@ class InitialPose:
     def prior(
         self, stamp_ns: int, travelled_m: float | None, *, timeout_s: float, bound_mps: float
     ) -> Prior | None:
-        """For an image; None once it has expired.
+        """The prior of an image; None once it has expired.
 
         travelled_m: since the last image, by odometry; without it the robot may have moved at
         bound_mps.
@@ -69,7 +69,7 @@ class Gps:
         self._prior = Prior(centre_m, radius_m, on_map=False, excluding=Reason.OUTSIDE_GPS)
 
     def prior(self, came_ns: int) -> Prior | None:
-        """For an image that came at this time of the node's clock."""
+        """The prior of an image that came at this time of the node's clock; may be None."""
         return self._current(came_ns) if self.is_used else None
 
     def learn(self, outcome: Outcome, stamp_ns: int, came_ns: int) -> str:
@@ -126,7 +126,7 @@ class Whereabouts:
         self._bound_mps = bound_mps
 
     def forget(self) -> None:
-        """Know nothing."""
+        """Forget the initial pose and GPS."""
         self._initial_pose: InitialPose | None = None
         self.gps = Gps()
 
@@ -165,7 +165,7 @@ class Whereabouts:
         self._initial_pose = InitialPose(prior)
 
     def take_gps(self, event: GpsCame, config: SessionConfig) -> None:
-        """Search only near it, as long as it says so."""
+        """Search only near it, as long as GPS sends."""
         if not np.isfinite([*event.position_m, event.sigma_m]).all():
             raise ConfigError('gps/fix: the position has NaN or infinity; it is ignored')
         self.gps.take(event, _ONE_SIDED_SIGMAS * event.sigma_m + config.agreement_radius)

@@ -1,7 +1,9 @@
 """Files that are written whole: the old one stays until the new one is on the disk."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,15 @@ def require_writable_folder(folder: Path) -> None:
     """Raise TrainingError where no file could be written into a folder, which may be missing."""
     with unwritable_as(TrainingError, folder):
         require_writable(folder / 'file')
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table with a header; TrainingError where that cannot be done."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, text.getvalue())
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

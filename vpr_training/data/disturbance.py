@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_LAMPS = 4  # the lights of a scene change in so many by so many parts of the picture
+_LAMPS = 4  # lamps and shadows lie on a grid of so many rows and columns
 
 
 def disturbed(images: Tensor, strength: float, *, seed: int) -> Tensor:

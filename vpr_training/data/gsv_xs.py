@@ -65,7 +65,7 @@ def _city_folders(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _is_evaluation_set(folder: Path) -> bool:
-    """Whether the folders are no cities but the two halves of a set to measure on."""
+    """Whether the folders are the two halves of an evaluation set and not cities."""
     return (folder / 'database').is_dir() and (folder / 'queries').is_dir()
 
 

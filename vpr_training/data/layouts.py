@@ -114,7 +114,7 @@ def _no_route(root: Path) -> DatasetError:
 
 
 def trains(folder: Path) -> bool:
-    """Whether a folder can be trained on as well."""
+    """Whether a folder can be trained on."""
     return any(layout.recognizes(folder) for layout in _TRAINING)
 
 

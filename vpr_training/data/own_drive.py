@@ -125,7 +125,7 @@ def drives_of(root: Path, config: DataConfig) -> list[Path]:
 
 
 def drive_options(config: DataConfig) -> DriveOptions:
-    """How the settings say a drive is to be read."""
+    """How to read a drive, by the settings."""
     frames = config.tf_frames.split()
     return DriveOptions(
         image_topic=config.image_topic or None,

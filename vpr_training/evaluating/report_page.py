@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vpr_ros.core.image import encode_jpeg, read
+from vpr_ros.core.image import read
 from vpr_ros.core.intervals import SAID
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.recall import Recall
 from vpr_ros.report.charts import SERIES_TONES, Chart, Series, Tone
 from vpr_ros.report.page import (
+    MATCHES,
+    PICTURE_PX,
+    WORST,
     Facts,
     Figure,
     Gallery,
@@ -27,12 +30,6 @@ from vpr_ros.report.recall_chart import recall_chart
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.data.utm_names import distance_m
 from vpr_training.evaluating.recall import Measured
-
-WORST = 12
-"""Failures shown of each model."""
-
-_MATCHES = 5
-_PICTURE_PX = 320
 
 
 def write_report(
@@ -189,7 +186,7 @@ def _strip(
     described, database = found.query_descriptors(images)[row], found.database.array()
     pictures = [_picture(query, 'query', 's0')]
     known = False
-    for rank, answer in enumerate(found.ranked[row, :_MATCHES].tolist(), start=1):
+    for rank, answer in enumerate(found.ranked[row, :MATCHES].tolist(), start=1):
         if answer < 0:
             continue
         right = bool(np.isin(answer, images.positives[row]))
@@ -207,9 +204,7 @@ def _strip(
 
 
 def _picture(path: Path, caption: str, tone: Tone) -> Picture:
-    image = read(path, at_least_hw=(_PICTURE_PX, _PICTURE_PX))
-    jpeg = encode_jpeg(image, longest_side_px=_PICTURE_PX, quality=75)
-    return Picture(jpeg, caption, tone)
+    return Picture.of(read(path, at_least_hw=(PICTURE_PX, PICTURE_PX)), caption, tone)
 
 
 def _facts(measured: Sequence[Measured], images: RecallSet, command: str) -> Facts:

@@ -12,7 +12,7 @@ def as_json(measured: Measured, images: RecallSet) -> dict[str, Any]:
     """What --json writes of one model."""
     return {
         **_figures(measured.recall),
-        'recall_of_matchable': _shares(measured.matchable),
+        'recall_of_matchable': measured.matchable.shares(),
         'conditions': {name: _figures(part) for name, part in measured.conditions.items()},
         'verified': _verified(measured),
         'database': len(images.database),
@@ -33,22 +33,18 @@ def _verified(measured: Measured) -> dict[str, Any] | None:
     return {
         'candidates': measured.best,
         **_figures(verified.recall),
-        'recall_of_matchable': _shares(verified.matchable),
+        'recall_of_matchable': verified.matchable.shares(),
         'conditions': {name: _figures(part) for name, part in verified.conditions.items()},
     }
 
 
 def _figures(recall: Recall) -> dict[str, Any]:
     return {
-        'recall': _shares(recall),
-        'recall_interval': {str(n): list(interval) for n, interval in recall.interval.items()},
+        'recall': recall.shares(),
+        'recall_interval': recall.intervals(),
         'queries': recall.queries,
         'unmatchable': recall.unmatchable,
     }
-
-
-def _shares(recall: Recall) -> dict[str, float]:
-    return {str(n): share for n, share in recall.at.items()}
 
 
 def as_table(measured: Measured, images: RecallSet) -> str:
@@ -58,7 +54,7 @@ def as_table(measured: Measured, images: RecallSet) -> str:
     rows = [
         (
             f'Recall@{n}',
-            _share(recall, n) + (f'   verified {_share(verified.recall, n)}' if verified else ''),
+            recall.said(n) + (f'   verified {verified.recall.said(n)}' if verified else ''),
         )
         for n in recall.interval
     ]
@@ -82,8 +78,3 @@ def as_table(measured: Measured, images: RecallSet) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     return '\n'.join([images.name, *(f'  {name:<{width}}  {value}' for name, value in rows)])
-
-
-def _share(recall: Recall, n: int) -> str:
-    low, high = recall.interval[n]
-    return f'{recall.at[n]:.3f}   [{low:.3f}, {high:.3f}]'

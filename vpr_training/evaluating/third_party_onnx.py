@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from vpr_ros.core.describing.describe import CPU, session_options
+from vpr_ros.core.describing.describe import opened_session, run_graph
 from vpr_ros.core.describing.model import Model, ModelCard, file_sha256
 from vpr_ros.core.describing.onnx_file import needs, require_self_contained
 from vpr_ros.core.documents import open_regular
@@ -55,13 +54,7 @@ class OnnxFile:
         self._at_once = len(os.sched_getaffinity(0))
         self._again = partial(type(self), path, form)
         weights = _files_of_weights(path)
-        try:
-            self._session = ort.InferenceSession(
-                str(path), session_options(threads=1), providers=[CPU]
-            )
-        except Exception as error:  # onnxruntime's own classes share no public base
-            line = ' '.join(str(error).split())[:200]
-            raise TrainingError(f'{path}: onnxruntime cannot run it ({line})') from error
+        self._session = opened_session(str(path), source=str(path), threads=1)
         self._path = path
         self._read_input(form)
         size = self._read_output()
@@ -89,7 +82,7 @@ class OnnxFile:
 
     @property
     def at_once(self) -> int:
-        """How many threads are best to call `describe` at the same time."""
+        """How many threads should call `describe` at the same time."""
         return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
@@ -119,12 +112,9 @@ class OnnxFile:
         count = len(batch)
         if self._batch is not None and count < self._batch:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._batch - count, axis=0)])
-        try:
-            (found,) = self._session.run([self._output], {self._input: batch})
-            rows = np.asarray(found, dtype=np.float32)
-        except Exception as error:
-            line = ' '.join(str(error).split())[:200]
-            raise TrainingError(f'{self._path}: onnxruntime failed ({line})') from error
+        source = str(self._path)
+        (found,) = run_graph(self._session, [self._output], {self._input: batch}, source=source)
+        rows = np.asarray(found, dtype=np.float32)
         if len(batch) > 1 and rows.shape[:1] != (len(batch),):
             raise TrainingError(
                 f'{self._path}: its output is of shape {list(rows.shape)} for {len(batch)} '

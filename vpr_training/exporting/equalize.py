@@ -22,11 +22,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from vpr_ros.core.describing.describe import CPU, session_options
+from vpr_ros.core.describing.describe import opened_session
 from vpr_ros.core.types import Image
 from vpr_training.exporting.graph_edits import initializers, users
 
@@ -85,7 +84,7 @@ def tensors_of(
         watched.graph.output.append(
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         )
-    session = ort.InferenceSession(watched.SerializeToString(), session_options(), providers=[CPU])
+    session = opened_session(watched.SerializeToString(), source='the graph to equalize')
     feed = session.get_inputs()[0].name
     for image in images:
         found = session.run(names, {feed: image[None]})

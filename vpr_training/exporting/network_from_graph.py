@@ -1,10 +1,10 @@
 """Make a network that can learn again from a model folder, which holds an ONNX graph and a card.
 
-A model folder is the one form in which a trained network is published; no torch file lies beside
-it. The card says how the network is built, and each node of the graph is named after the layer
-that it came from. Normalizations are part of the convolutions in front of them, in the graph:
-here they give back each channel what the convolution holds, with statistics of mean 0 and variance
-1, which therefore have to stay as they are (`network.frozen_statistics`).
+Trained networks are published as model folders only, without a torch file. The card says how the
+network is built, and each node of the graph is named after the layer that it came from. In the
+graph, normalizations are merged into the convolutions in front of them. Here each normalization
+only adds the bias of its convolution: it has statistics of mean 0 and variance 1, and a weight
+that cancels their scale. So these statistics must stay (`network.frozen_statistics`).
 """
 
 from collections import defaultdict

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import (
@@ -34,7 +33,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
-from vpr_ros.core.describing.describe import CPU, session_options
+from vpr_ros.core.describing.describe import opened_session
 from vpr_ros.core.errors import ImageError, noting
 from vpr_ros.core.image import resize
 from vpr_ros.core.plurals import counted
@@ -237,7 +236,7 @@ def _with_sources(model: Any, layer: str) -> set[str]:
 
 def _outputs(graph: bytes, batch: Any) -> list[NDArray[np.float32]]:
     """Descriptors [B, D], and cells [B, h, w, C] where the graph gives some."""
-    session = ort.InferenceSession(graph, session_options(), providers=[CPU])
+    session = opened_session(graph, source='the calibrated graph')
     found = session.run(None, {session.get_inputs()[0].name: batch})
     return [np.asarray(one, dtype=np.float32) for one in found]
 

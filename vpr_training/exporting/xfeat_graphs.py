@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from torch import nn
 
 from vpr_ros.core.atomic import FolderKind
-from vpr_ros.core.describing.describe import CPU
+from vpr_ros.core.describing.describe import opened_session
 from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,
@@ -136,7 +135,7 @@ def _exported(
 
 def difference(module: nn.Module, graph: bytes, example: tuple[torch.Tensor, ...]) -> float:
     """Largest difference between what torch and onnxruntime give for the same input."""
-    session = ort.InferenceSession(graph, providers=[CPU])
+    session = opened_session(graph, source=type(module).__name__)
     names = [entry.name for entry in session.get_inputs()]
     found = session.run(None, dict(zip(names, (part.numpy() for part in example), strict=True)))
     with torch.inference_mode():

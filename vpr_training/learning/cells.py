@@ -44,7 +44,7 @@ class CellSamples:
 
 
 def learn_cells(projection: CellProjection, samples: Tensor, config: WhiteningConfig) -> None:
-    """Give a projection the values that samples [n, E] of its map have told."""
+    """Set a projection's values from samples [n, E] of its map."""
     numbers = projection.linear.out_features
     mean, components = cell_components(samples.double(), numbers, power=config.cells_power)
     whitened = (samples.double() - mean) @ components.T

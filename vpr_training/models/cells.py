@@ -1,7 +1,7 @@
 """Cells: what an image shows at each place of one of its maps, as short local descriptors.
 
-Two images of one place agree cell by cell where their descriptors, which are averages, only
-resemble each other. The map is one that the backbone makes anyway, so that cells cost a product.
+Descriptors are averages, so those of two images of one place only resemble each other; their cells
+agree one by one. The backbone makes the map anyway, so cells cost one matrix product.
 """
 
 import torch

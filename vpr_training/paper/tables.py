@@ -1,7 +1,5 @@
 """Tables of experiments, with the paper's figures beside ours and the difference."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.core.plurals import counted
-from vpr_training.basics.files import write_file
+from vpr_training.basics.files import write_csv, write_file
 from vpr_training.paper.published import SETS, TABLES, Row
 from vpr_training.paper.seeded_run import Run
 
@@ -26,12 +24,8 @@ def write_table(
     runs: by the name of their settings, each with a run per seed. sets: names of the columns.
     """
     cells = [cell for row in TABLES[name] for cell in _cells(name, row, runs[row.config], sets)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(cells)
     markdown = _markdown(name, cells)
-    write_file(output / f'{name}.csv', text.getvalue())
+    write_csv(output / f'{name}.csv', _COLUMNS, cells)
     write_file(output / f'{name}.md', markdown)
     return markdown
 

@@ -45,7 +45,7 @@ class Comparison:
         rows = [('', 'before', 'after', 'difference')]
         for n in _SHOWN_NS:
             change, interval = self.difference(n)
-            before, after = (_share(one.recall, n) for one in (self.before, self.after))
+            before, after = (one.recall.said(n) for one in (self.before, self.after))
             rose = f'{change:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]'
             rows.append((f'R@{n}', before, after, rose))
         unmatchable = self.before.recall.unmatchable
@@ -128,8 +128,3 @@ def figures_of(recall: Recall) -> dict[str, float]:
     low, high = recall.interval[1]
     shares = {str(n): recall.at[n] for n in (1, 5, 10)}
     return shares | {'queries': recall.queries, '1_low': low, '1_high': high}
-
-
-def _share(recall: Recall, n: int) -> str:
-    low, high = recall.interval[n]
-    return f'{recall.at[n]:.3f} [{low:.3f}, {high:.3f}]'

@@ -11,7 +11,6 @@ best.ckpt        of the best epoch so far; what to export
 result.json      at the end: the best epoch and its figures
 """
 
-import csv
 import io
 import platform
 import shlex
@@ -27,7 +26,7 @@ import torch
 
 from vpr_ros.core.atomic import only_writer, unwritable_as
 from vpr_training.basics.errors import TrainingError
-from vpr_training.basics.files import require_writable_folder, write_file, write_json
+from vpr_training.basics.files import require_writable_folder, write_csv, write_file, write_json
 from vpr_training.models.tensors import read_state
 
 _PACKAGES = (
@@ -126,11 +125,7 @@ class RunFolder:
     def write_epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
         """The table of epochs, whole."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
-        write_file(self.folder / 'epochs.csv', text.getvalue())
+        write_csv(self.folder / 'epochs.csv', columns, rows)
 
     def open_steps(self, first_step: int) -> 'StepLog':
         """The table of steps, to go on at `first_step`; later rows of a killed run are dropped."""

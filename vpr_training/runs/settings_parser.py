@@ -45,12 +45,14 @@ class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         return super().format_help().replace(' \b', '')
 
 
-def add_settings(parser: ArgumentParser) -> None:
-    """Add --config and a flag for each setting to a command's arguments."""
+def settings_parser(**words: Any) -> ArgumentParser:
+    """A parser with --config and a flag for each setting; words: as argparse takes them."""
+    parser = ArgumentParser(formatter_class=HelpFormatter, exit_on_error=False, **words)
     parser.add_argument(
         '--config', action='config', help='a file of settings, such as config/train/*.yaml'
     )
     parser.add_class_arguments(TrainConfig)
+    return parser
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Any:
@@ -119,6 +121,5 @@ def settings(parser: ArgumentParser, arguments: Any, *, source: str) -> TrainCon
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Settings from a YAML file and flags that go before it; raises TrainingError."""
-    parser = ArgumentParser(exit_on_error=False)
-    add_settings(parser)
+    parser = settings_parser()
     return settings(parser, parse(parser, ['--config', str(path), *overrides]), source=str(path))

@@ -60,7 +60,7 @@ _OPENVINO = 'OpenVINOExecutionProvider'
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A describer, what runs it, and why it is not what was wished for."""
+    """A describer, what runs it, and why it is not the backend that was asked for."""
 
     describer: Describer
     name: str  # what runs, for people
@@ -234,7 +234,7 @@ def _on_cpu(
 
 
 def _chosen(found: Fastest) -> Chosen:
-    """What was found to be the fastest, with what the others take."""
+    """The fastest way, with the times of the others."""
     said = ''
     if found.taken_ms:
         times = (f'{way} {taken:.1f} ms' for way, taken in found.taken_ms.items())

@@ -97,29 +97,15 @@ class Memory:
 
     def to_device(self, buffer: Buffer, count: int) -> None:
         """Queue the copy of the first `count` rows to the GPU."""
-        kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         size = buffer.host[:count].nbytes
-        self._call(
-            'cudaMemcpyAsync',
-            buffer.device_address,
-            buffer.host_address,
-            size,
-            kind,
-            self.stream,
-        )
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._copy(buffer.device_address, buffer.host_address, size, kind)
 
     def to_host(self, buffer: Buffer, count: int) -> None:
         """Queue the copy of the first `count` rows from the GPU."""
-        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         size = buffer.host[:count].nbytes
-        self._call(
-            'cudaMemcpyAsync',
-            buffer.host_address,
-            buffer.device_address,
-            size,
-            kind,
-            self.stream,
-        )
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._copy(buffer.host_address, buffer.device_address, size, kind)
 
     def wait(self) -> None:
         """Wait until all queued work is done."""
@@ -128,6 +114,9 @@ class Memory:
     def close(self) -> None:
         """Free everything; more than once is no error."""
         self._owned.close()
+
+    def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
+        self._call('cudaMemcpyAsync', target, source, size, kind, self.stream)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *values = getattr(self._runtime, name)(*arguments)

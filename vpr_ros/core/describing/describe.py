@@ -36,7 +36,7 @@ class Describer(Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many threads may call `describe` at the same time, and are best to."""
+        """How many threads should call `describe` at the same time."""
         ...
 
     def describe(self, images: Sequence[Image]) -> Descriptors:
@@ -63,6 +63,23 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     return options
 
 
+def opened_session(
+    graph: str | bytes,
+    *,
+    source: str,
+    threads: int = 0,
+    providers: Sequence[Provider] = (CPU,),
+) -> ort.InferenceSession:
+    """A graph (its path or its bytes) ready to run; threads: as `session_options` takes them.
+
+    Raises ModelError, which begins with `source`, for a graph that onnxruntime refuses.
+    """
+    try:
+        return ort.InferenceSession(graph, session_options(threads), providers=list(providers))
+    except Exception as error:  # onnxruntime's own classes share no public base
+        raise ModelError(f'{source}: onnxruntime cannot run it ({_on_one_line(error)})') from error
+
+
 def run_graph(
     session: ort.InferenceSession,
     outputs: Sequence[str],
@@ -73,9 +90,14 @@ def run_graph(
     """The outputs of a graph; raises ModelError, which begins with `source`, where it fails."""
     try:
         found: list[NDArray[Any]] = session.run(list(outputs), dict(inputs))
-    except Exception as error:  # onnxruntime's own classes share no public base
-        raise ModelError(f'{source}: onnxruntime fails on an image ({error})') from error
+    except Exception as error:  # as above
+        said = _on_one_line(error)
+        raise ModelError(f'{source}: onnxruntime fails on an image ({said})') from error
     return found
+
+
+def _on_one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
 
 
 class OnnxDescriber:
@@ -101,13 +123,12 @@ class OnnxDescriber:
         self._again = partial(
             type(self), model, threads=threads, singly=singly, providers=tuple(providers)
         )
-        options = session_options(threads if singly else 1)
-        try:
-            self._session = ort.InferenceSession(
-                str(model.graph), options, providers=list(providers)
-            )
-        except Exception as error:  # onnxruntime's own classes share no public base
-            raise ModelError(f'{model.graph}: onnxruntime cannot run it ({error})') from error
+        self._session = opened_session(
+            str(model.graph),
+            source=str(model.graph),
+            threads=threads if singly else 1,
+            providers=providers,
+        )
         self._check_signature()
 
     def __reduce__(self) -> tuple[Callable[[], 'OnnxDescriber'], tuple[()]]:
@@ -126,7 +147,7 @@ class OnnxDescriber:
 
     @property
     def at_once(self) -> int:
-        """How many threads are best to call `describe` at the same time."""
+        """How many threads should call `describe` at the same time."""
         return self._at_once
 
     def describe(self, images: Sequence[Image]) -> Descriptors:

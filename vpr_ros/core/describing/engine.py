@@ -1,9 +1,9 @@
-"""What TensorRT or TensorRT-RTX compiles of a graph, how it is built, and how it is kept.
+"""Engines, which TensorRT or TensorRT-RTX compile from a graph: build them, and keep them.
 
-An engine runs on one kind of GPU with one version of its library. So it is kept in a cache of the
-user's, never in a model or a map, under a name and a first line that say what it is for; that line
-also has the digest of the rest, because the libraries take what they load on trust. Nothing here
-needs a GPU, but TensorRT itself does when it builds.
+An engine runs on one kind of GPU with one version of its library. So it is kept in the user's
+cache, never in a model or a map. Its name and its first line say what it is for. That line also
+has the digest of the rest, because the libraries do not check what they load. Only TensorRT itself
+needs a GPU, when it builds.
 """
 
 import hashlib

@@ -115,7 +115,7 @@ def fastest(
 def opened_ways(
     openers: Mapping[Way, Callable[[], Describer]],
 ) -> tuple[dict[Way, Describer], list[str]]:
-    """What can be opened, and why others cannot."""
+    """The ways that can be opened, and why the others cannot."""
     opened: dict[Way, Describer] = {}
     refused: list[str] = []
     for way, opener in openers.items():

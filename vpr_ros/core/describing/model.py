@@ -9,7 +9,6 @@ one model understand each other's maps (see `precision`).
 import hashlib
 import json
 import mmap
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from vpr_ros.core.describing.precision import (
     Precision,
     choose,
 )
-from vpr_ros.core.documents import MOST_BYTES, open_regular, parse_json
+from vpr_ros.core.documents import MOST_BYTES, mapped, open_regular, parse_json
 from vpr_ros.core.errors import DocumentError, ModelError, blames_path, told
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_ros.core.names import cleaned
@@ -232,8 +231,7 @@ def _mapped(path: Path) -> mmap.mmap | bytes:
     """A graph's bytes, of which only those that are looked at are read."""
     try:
         with _opened(path) as file:
-            is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
-            return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mapped(file)
     except OSError as error:
         reason = f'{path}: {error.strerror or error}; export the model again'
         raise ModelError(told(error) if blames_path(error) else reason) from error

@@ -1,10 +1,10 @@
-"""What an ONNX file would load besides itself, told before anything runs it.
+"""Find what an ONNX file would load besides itself, before anything runs it.
 
-A model or a map may come from anywhere. A graph may name further files for its weights and for
-compiled parts, and operators of other makers. No model here needs either, so that such a file is
-refused before onnxruntime or TensorRT sees it. The few fields of protobuf that say so are read
-here: the package onnx is not on a robot. Weights are skipped, not read (onnx.proto has the
-numbers).
+A model or a map may come from anywhere. Its graph may name further files, for weights or compiled
+parts, and custom operators. No model here needs those, so such a graph is refused before
+onnxruntime or TensorRT sees it. This module reads the few protobuf fields that name them, because
+a robot lacks the package onnx. It skips the weights. The numbers of the fields are those of
+onnx.proto.
 """
 
 from collections.abc import Collection, Iterator

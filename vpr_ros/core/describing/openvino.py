@@ -1,10 +1,10 @@
 """Run a model by Intel's OpenVINO on the processor. The only module that imports openvino.
 
-Left to itself OpenVINO computes float layers in bfloat16 where the processor has it, which is what
-makes it faster than onnxruntime there (decision 0027). An fp32 graph is asked for as fp32
-and computed so; an int8 graph's float layers may take fewer bits, for its others have fewer still.
-Where OpenVINO has no bfloat16 for one of them, as for lite0's on a processor with AMX, they are
-computed in fp32, too.
+By default OpenVINO computes float layers in bfloat16 if the processor has it, which makes it
+faster than onnxruntime there (decision 0027). An fp32 graph is computed in fp32, because that is
+what was asked for. The float layers of an int8 graph may have fewer bits, because its other layers
+have still fewer. If OpenVINO has no bfloat16 for one of them, as for lite0 on a processor with
+AMX, they are computed in fp32, too.
 """
 
 import os

@@ -263,9 +263,9 @@ class _Tensors:
 
 
 def _tensors(module: Any, engine: Any, model: Model) -> _Tensors:
-    """Tell an engine's tensors apart by kind and shape, which differ, as names and order may not.
+    """Find an engine's tensors by kind and shape, because names and order may differ.
 
-    Raises BackendError where they are not the model's.
+    Raises BackendError if they are not those of the model.
     """
     card = model.card
     outgoing = module.TensorIOMode.OUTPUT

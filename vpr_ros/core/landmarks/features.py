@@ -21,6 +21,8 @@ from vpr_ros.core.types import Image
 MOST_PIXELS = 500_000
 """Larger images are shrunk, because time grows with their area and precision hardly does."""
 _WHOLE = 65535  # an image's width or height, in two bytes
+_STRONGEST = 2000  # features of an image that SIFT keeps
+_RATIO = 0.8  # of distances to the best and the next best
 _ROOT_SCALE = 512.0  # brings roots of a unit histogram to bytes, as OpenCV does with SIFT itself
 
 
@@ -77,15 +79,11 @@ class SiftFeatures:
     least_inlier_ratio = 0.0  # the configured one is made for it
     shared_error = 1.0
 
-    def __init__(self, *, count: int = 2000, ratio: float = 0.8) -> None:
-        """count: strongest features kept; ratio: of distances to the best and the next best."""
-        self._count, self._ratio = count, ratio
-
     def extract(self, image: Image) -> Keypoints:
         """See Features.extract."""
         size_hw = at_most_pixels(image.shape[0], image.shape[1])
         grey = cv2.cvtColor(resize(image, size_hw), cv2.COLOR_RGB2GRAY)
-        sift = cv2.SIFT.create(nfeatures=self._count, contrastThreshold=0.02)  # of this thread
+        sift = cv2.SIFT.create(nfeatures=_STRONGEST, contrastThreshold=0.02)  # of this thread
         found, histograms = sift.detectAndCompute(grey, None)
         if not found:
             return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
@@ -109,7 +107,7 @@ class SiftFeatures:
         mutual = np.argmin(distance, axis=0)[nearest] == rows
         best = distance[rows, nearest]
         distance[rows, nearest] = np.inf
-        clear = best < self._ratio**2 * distance.min(axis=1)
+        clear = best < _RATIO**2 * distance.min(axis=1)
         kept = np.flatnonzero(mutual & clear)
         return kept, nearest[kept]
 

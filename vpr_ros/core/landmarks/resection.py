@@ -32,7 +32,7 @@ _CONVERGED = 1e-4  # squared change, in standard deviations of the pose
 _HUBER = 2.0  # of the Mahalanobis distance, beyond which a sighting loses weight
 _GATE = 9.21  # 99 % of a squared Mahalanobis distance in two dimensions
 _MEDIAN = 1.386  # of chi-square with two degrees of freedom
-_FEWEST, _FITTED = 4, 6  # features for a pose, and its numbers
+_FEWEST, _FITTED = 4, 6  # features that fix a pose, and numbers of a pose
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from vpr_ros.core.describing.describe import CPU, run_graph, session_options
+from vpr_ros.core.describing.describe import opened_session, run_graph
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.errors import ModelError
 from vpr_ros.core.image import resize
@@ -50,18 +50,18 @@ class XFeatFeatures:
     least_inlier_ratio = 0.55  # of wrong places in the rendered town 0.4 to 0.55 agreed
     shared_error = 2.25  # neighbours err together; fitted on the rendered town by day and at dusk
 
-    def __init__(self, graphs: Mapping[str, bytes], *, threads: int = 0) -> None:
+    def __init__(self, graphs: Mapping[str, bytes]) -> None:
         """graphs: ONNX files by their names, NETWORK_NAME and perhaps MATCHER_NAME.
 
-        threads: of one image; 0 takes all cores this process may use. Raises ModelError.
+        Raises ModelError.
         """
         self.graphs: Mapping[str, bytes] = dict(graphs)
         self.name = 'xfeat-lighterglue' if MATCHER_NAME in graphs else 'xfeat'
         # LighterGlue's time grows with the square.
         self._count = 1000 if MATCHER_NAME in graphs else 2000
-        self._network = _session(graphs, NETWORK_NAME, NETWORK_INPUTS, NETWORK_OUTPUTS, threads)
+        self._network = _session(graphs, NETWORK_NAME, NETWORK_INPUTS, NETWORK_OUTPUTS)
         self._matcher = (
-            _session(graphs, MATCHER_NAME, MATCHER_INPUTS, MATCHER_OUTPUTS, threads)
+            _session(graphs, MATCHER_NAME, MATCHER_INPUTS, MATCHER_OUTPUTS)
             if MATCHER_NAME in graphs
             else None
         )
@@ -117,15 +117,11 @@ def _session(
     name: str,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
-    threads: int,
 ) -> ort.InferenceSession:
     if name not in graphs:
         raise ModelError(f'no {name} among {", ".join(graphs) or "no graphs"}')
     require_self_contained(graphs[name], source=name)
-    try:
-        session = ort.InferenceSession(graphs[name], session_options(threads), providers=[CPU])
-    except Exception as error:  # onnxruntime's own classes share no public base
-        raise ModelError(f'{name}: onnxruntime cannot run it ({error})') from error
+    session = opened_session(graphs[name], source=name)
     found = [
         tuple(entry.name for entry in side()) for side in (session.get_inputs, session.get_outputs)
     ]

@@ -127,7 +127,7 @@ class Belief:
         self.reset()
 
     def reset(self) -> None:
-        """Know nothing: on the map, anywhere, or elsewhere alike."""
+        """Forget the drive: anywhere on the map is as likely as elsewhere."""
         count = len(self._places)
         self._slots = np.full(count + 2, _USUAL, np.int32)  # row of each block's weights, and
         self._slots[[0, -1]] = _OFF_GRID  # before the first block and behind the last
@@ -184,7 +184,7 @@ class Belief:
         return self._map.has_all
 
     def contrast(self, query: Array, camera: int = 0) -> Array:
-        """What a query has that others of its drive have not, to search a large map for."""
+        """The query less the mean of its drive: what a large map is searched for."""
         return np.asarray(query - self._of(camera).background)
 
     @property
@@ -363,7 +363,7 @@ class Belief:
         return likelihood if shown is None else 1 + shown.share * (likelihood - 1)
 
     def _move(self, elapsed_s: float, travelled_m: float | None, likely: Rows) -> None:
-        """Predict, and put blocks to work that are likely, or that weight moves to.
+        """Predict, and activate blocks that are likely or that weight moves to.
 
         Speeds change only now and then, up and down in turn.
         """
@@ -434,7 +434,7 @@ class Belief:
         return distinct(np.concatenate([reached[inside], likely]))
 
     def _use(self, blocks: Rows) -> None:
-        """Have the weights in rows that are for these blocks."""
+        """Rearrange the rows of the weights for these blocks."""
         self._slots[self._blocks + 1] = _USUAL
         self._slots[blocks + 1] = _USUAL + 1 + np.arange(len(blocks))
         self._blocks = blocks
@@ -454,7 +454,7 @@ class Belief:
         self._use(wanted)
 
     def _let_go(self, likely: Rows) -> None:
-        """Give the weight of blocks that do not stand out to the usual one."""
+        """Return blocks that do not stand out to the usual weight."""
         weight = self._weight.sum(axis=0)  # [2 + A, cells]
         highest = weight[_USUAL + 1 :].max(axis=1, initial=0)
         stays = highest > _STANDS_OUT * weight[_USUAL, 0]

@@ -32,7 +32,6 @@ USUAL = ('similarity', 'match')
 """Those that are compared with what is usual on the drive: see usual.py."""
 COMPARED = [OBSERVATIONS.index(name) for name in USUAL]
 BINS = 10
-CHI_SQUARE_95 = 7.815  # of three dimensions
 
 _CENTRES = np.array([0.0, 0.5, 1.0, 1.0, 1.0, 0.5])  # about which an observation varies
 _SCALES = np.array([2.0, 0.1, 0.1, 1.0, 0.5, 0.5])  # by how much

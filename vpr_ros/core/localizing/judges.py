@@ -81,7 +81,7 @@ class Judge(Protocol):
         ...
 
     def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:
-        """Learn from what became of a verdict."""
+        """Learn from the outcome that a verdict led to."""
         ...
 
 
@@ -136,7 +136,7 @@ class Drive:
         self._usual = {}
 
     def continue_from(self, before: 'Drive', rows: NDArray[np.int64]) -> float:
-        """Go on from a drive on another map; returns the share of its weight that is kept.
+        """Continue a drive from another map; returns the share of its weight that is kept.
 
         rows: [N], the row of each place there; -1 for a place that is new.
         """

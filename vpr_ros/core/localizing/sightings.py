@@ -34,7 +34,7 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True)
 class SeenLandmarks:
-    """Which landmarks of the place that fits best an image shows where they would be."""
+    """Which landmarks of the best place an image shows at their expected positions."""
 
     place_index: int
     seen: NDArray[np.bool_]  # [L], by row of the place's landmarks

@@ -44,7 +44,7 @@ class Background(Protocol):
         ...
 
     def row(self, contrast: Array) -> Array:
-        """How like places are to a contrast, in no scale: [N] of a small map, [S] of a sample.
+        """Unscaled similarity of places to a contrast: [N] of a small map, [S] of a sample.
 
         It is the product with each place's descriptor less the mean, brought to unit length.
         """

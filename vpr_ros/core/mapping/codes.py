@@ -186,11 +186,6 @@ def write_index(index: faiss.Index, path: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
 
 
-def is_coded(part: Path) -> bool:
-    """Whether a part has codes."""
-    return (part / _FILES[0]).is_file()
-
-
 def _trained(sample: Descriptors) -> faiss.Index:
     """An empty index that has learnt from a sample [n, D]."""
     size = sample.shape[1]

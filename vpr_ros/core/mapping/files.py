@@ -74,7 +74,7 @@ def check_file(path: Path, expected: str, *, whole: bool = False) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> MapError:
-    """What to raise for a file of a map, or all of it, that cannot be read."""
+    """The error for a map, or a file of one, that cannot be read."""
     if blames_path(error):
         return MapError(told(error))  # the map may be in order
     said = getattr(error, 'strerror', None) or f'cannot be read ({error})'
@@ -103,10 +103,9 @@ def require_form(path: Path, array: NDArray[Any], form: ArrayForm, rows: int) ->
 
 
 def mapped_file(path: Path) -> mmap.mmap | bytes:
-    """A file's bytes, not read before they are used; they stay when the file is replaced."""
+    """A file's bytes by `documents.mapped`; raises OSError and MapError."""
     with open_regular(path) as file:
-        is_empty = file.seek(0, os.SEEK_END) == 0  # which cannot be mapped
-        return b'' if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return documents.mapped(file)
 
 
 def allow_open_files(number: int) -> None:

@@ -15,7 +15,7 @@ from vpr_ros.core.mapping.layout import GRAPHS_FOLDER
 
 
 def graph_digests(features: Features) -> dict[str, str]:
-    """What `MapHeader.graphs` says of a map with these landmarks."""
+    """The value of `MapHeader.graphs` for a map with these landmarks."""
     return {
         GRAPHS_FOLDER + name: hashlib.sha256(graph).hexdigest()
         for name, graph in sorted(features.graphs.items())
@@ -31,7 +31,7 @@ def write_graphs(folder: Path, features: Features) -> None:
 
 
 def features_of(folder: Path, header: MapHeader) -> Features:
-    """What found the landmarks of a map that is not opened; raises MapError."""
+    """The features that found the landmarks of a map that is not opened; raises MapError."""
     graphs = {}
     for name, digest in header.graphs.items():
         check_file(folder / name, digest)

@@ -144,7 +144,7 @@ class PlaceMap:
         return dict(zip(names, map(bytes, self._graphs), strict=True))
 
     def features(self) -> Features:
-        """What found the landmarks; raises MapError where this program does not have it."""
+        """The features that found the landmarks; raises MapError if this program lacks them."""
         try:
             found = features_named(self.header.landmark_features, self.landmark_graphs)
         except MapError as error:

@@ -33,7 +33,7 @@ def version_saying(values: Mapping[str, Any]) -> int:
 
 
 def _from_1(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The first programs of version 1 left out what they did not know."""
+    """Add the entries that the first programs of version 1 left out."""
     unknown: dict[str, Any] = {
         'field_of_view_deg': None,
         'camera': None,

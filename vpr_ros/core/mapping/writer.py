@@ -46,16 +46,15 @@ class MapWriter:
         descriptor_size: int,
         stack: ExitStack,
         *,
-        part: str = FIRST_PART,
-        cells: tuple[int, int, int] | None = None,
-        half: bool = False,
-        landmark_descriptor_size: int | None = None,
+        part: str,
+        cells: tuple[int, int, int] | None,
+        half: bool,
+        landmark_descriptor_size: int | None,
     ) -> None:
         """folder: the staged map; part: a folder that is not yet in it.
 
         cells: (h, w, C) of each place's, in a map that has some; half: descriptors are kept in
-        half precision;
-        landmark_descriptor_size: F, of a part with landmarks.
+        half precision; landmark_descriptor_size: F, of a part with landmarks.
         """
         self.places = 0
         self._descriptor_size = descriptor_size
@@ -164,7 +163,7 @@ def part_writer(
     header: MapHeader,
     *,
     part: str = FIRST_PART,
-    landmark_descriptor_size: int | None = None,
+    landmark_descriptor_size: int | None,
 ) -> Iterator[MapWriter]:
     """Yield a writer of a part as a map's header has it; when the block ends, the part is whole.
 
