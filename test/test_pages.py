@@ -17,6 +17,7 @@ from test_links import pages
 
 from vpr_ros.core.describing.engine import EngineKey
 from vpr_ros.core.describing.model import ModelCard
+from vpr_ros.core.describing.parity import LEAST_COSINE
 from vpr_ros.core.describing.precision import Accepted
 from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.mapping.background import EVERY_PLACE
@@ -448,6 +449,12 @@ def test_the_formats_name_each_figure_of_an_evaluation() -> None:
     keys = [shown.key for shown in FIGURES]
     assert len(keys) > 20
     assert [key for key in keys if f'`{key.removesuffix("_interval")}`' not in text] == []
+
+
+def test_how_alike_an_engine_must_describe_is_what_the_page_of_engines_says() -> None:
+    said = ', '.join(f'{least} in {bits}' for bits, least in LEAST_COSINE.items())
+    page = (ROOT / 'docs/how-to/jetson.md').read_text()
+    assert f'must be at least {said}.' in ' '.join(page.split())
 
 
 def test_engines_are_named_as_the_formats_say() -> None:
