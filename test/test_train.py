@@ -247,10 +247,15 @@ def test_two_processes_stop_in_a_short_epoch_and_go_on_with_the_same_steps(
 
 def stop_at_the_second_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the trainer be told to stop in the second step of a run, as by Ctrl-C."""
+    stop_at_step(monkeypatch, 1)
+
+
+def stop_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The same in a step that is given, counted from 0."""
     step = Training._step
 
     def stopped(training: Training, *batch: torch.Tensor) -> tuple[float, float]:
-        if training.progress.step == 1:
+        if training.progress.step == number:
             os.kill(os.getpid(), signal.SIGINT)
         return step(training, *batch)
 
@@ -430,6 +435,34 @@ def test_a_run_of_so_many_steps_ends_within_an_epoch(
     assert train([*SMALL, *flags, '--epochs=1', '--steps=8']) == 0
     assert len(epochs(run)) == 2 and len(steps(run)) == 8
     assert steps(run)[:6] == steps(unbroken)[:6]
+
+
+@pytest.mark.timeout(300)
+def test_a_resumed_run_takes_as_many_steps_as_asked_for_where_its_epochs_have_other_batches(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / 'run'
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, 4)  # of six in an epoch
+        flags = (f'--data.root={places}', '--steps=8', f'--output={run}')
+        assert train([*SMALL, *flags]) == 130
+    assert train([f'--resume={run}', '--data.places_per_batch=12']) == 0  # now two in an epoch
+    assert len(steps(run)) == 8
+    assert all(float(row['loss']) > 0 for row in epochs(run))  # none is an epoch of no batch
+    assert train([f'--resume={run}', '--steps=9']) == 0  # one more, of an epoch of its own
+    assert len(steps(run)) == 9
+
+
+def test_a_stopped_run_says_at_which_batch_of_which_epoch(
+    tmp_path: Path,
+    places: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop_at_the_second_step(monkeypatch)
+    flags = (f'--data.root={places}', '--epochs=2', f'--output={tmp_path / "run"}')
+    assert train([*SMALL, *flags]) == 130
+    assert 'stopped after batch 2 of epoch 1; ' in capsys.readouterr().err
 
 
 def test_early_stop_ends_after_so_many_epochs_without_a_better_one(
