@@ -345,7 +345,8 @@ def test_cells_give_the_pose_of_an_answer_at_their_place_and_of_no_other(
     near = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))[:2]
     half_rad = np.radians(turned_deg) / 2
     turn = np.array([0, 0, 0, 0, 0, np.sin(half_rad), np.cos(half_rad)])
-    pose = compose(bases[near[0]], turn) + [away_m, 0, 0, 0, 0, 0, 0]
+    pose = compose(bases[near[0]], turn)
+    pose[0] += away_m
     answer = Fix(pose, np.eye(6), 0.9, int(near[0]))
     verdict = replace(verdict_for(near, bases), outcome=answer, likeliest=answer, least=0.5)
     outcome, nats, _ = Verifier(place_map).supported(
