@@ -356,6 +356,36 @@ def test_the_shipped_graphs_can_be_read(jetson: StandIn) -> None:
             assert readers[0].output[0] not in {info.name for info in graph.value_info}
 
 
+@pytest.mark.parametrize(
+    ('form', 'changes'),
+    [
+        ('transposed and cast', True),
+        ('cast and transposed', False),
+        ('transposed for two', False),
+        ('transposed, not cast', False),
+        ('read by two', False),
+    ],
+)
+def test_only_a_graph_that_casts_what_it_transposed_is_changed(form: str, changes: bool) -> None:
+    transpose = helper.make_node('Transpose', ['images'], ['turned'], perm=[0, 3, 1, 2])
+    cast = helper.make_node('Cast', ['turned'], ['found'], to=TensorProto.FLOAT)
+    nodes = {
+        'transposed and cast': [transpose, cast],
+        'cast and transposed': [
+            helper.make_node('Cast', ['images'], ['turned'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['turned'], ['found'], perm=[0, 3, 1, 2]),
+        ],
+        'transposed for two': [transpose, cast, helper.make_node('Shape', ['turned'], ['shape'])],
+        'transposed, not cast': [transpose, helper.make_node('Shape', ['turned'], ['found'])],
+        'read by two': [transpose, cast, helper.make_node('Shape', ['images'], ['shape'])],
+    }[form]
+    images = helper.make_tensor_value_info('images', TensorProto.UINT8, [1, 4, 6, 3])
+    found = helper.make_empty_tensor_value_info('found')
+    graph = helper.make_model(helper.make_graph(nodes, 'net', [images], [found]))
+    before = graph.SerializeToString()
+    assert (cast_first(before) != before) is changes
+
+
 def test_a_graph_that_tensorrt_cannot_read_is_named(jetson: StandIn, tmp_path: Path) -> None:
     tiny = write_tiny_model(tmp_path / 'tiny')
     graph = onnx.load(tiny.graph)
