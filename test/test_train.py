@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -453,6 +454,27 @@ def test_a_resumed_run_takes_as_many_steps_as_asked_for_where_its_epochs_have_ot
     assert len(steps(run)) == 9
 
 
+@pytest.mark.timeout(300)
+def test_settings_that_are_changed_when_a_run_is_resumed_hold_when_it_is_resumed_again(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / 'run'
+    for step, flags in (
+        (1, [*SMALL, f'--data.root={places}', '--epochs=1', f'--output={run}']),
+        (4, [f'--resume={run}', '--epochs=2']),
+    ):
+        with monkeypatch.context() as patched:
+            stop_at_step(patched, step)
+            assert train(flags) == 130
+    changed = (run / 'config.yaml').read_text()
+    assert train([f'--resume={run}']) == 0
+    assert [row['epoch'] for row in epochs(run)] == ['1', '2'] and len(steps(run)) == 12
+    assert (run / 'config.yaml').read_text() == changed  # nothing was changed this time
+    monkeypatch.chdir(places.parent)
+    assert train([f'--resume={run}', f'--data.root={places.name}']) == 0
+    assert (run / 'config.yaml').read_text() == changed  # the same folder, named from here
+
+
 def test_a_stopped_run_says_at_which_batch_of_which_epoch(
     tmp_path: Path,
     places: Path,
@@ -563,6 +585,32 @@ def test_a_set_that_any_network_finds_nothing_on_chooses_no_checkpoint(
     assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 2
     assert 'validation.roots foreign: none of its queries has a true match' in one_line(capsys)
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_without_its_last_checkpoint_says_how_to_begin(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / 'my run')
+    with pytest.raises(TrainingError, match=r'no last\.ckpt .*; start it again without --res'):
+        folder.load()
+    folder.folder.mkdir()
+    folder.best.touch()
+    with pytest.raises(TrainingError, match=f"start another one with --init '{folder.best}'"):
+        folder.load()
+
+
+def test_the_table_of_steps_goes_on_at_the_step_of_the_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    row = {'epoch': 0, 'loss': 0.5, 'mined_share': 1, 'lr': 1e-4, 'images_per_s': 9}
+    with closing(folder.open_steps(0)) as log:
+        for step in range(5):
+            log.write(step=step, **row)
+    table = (tmp_path / 'steps.csv').read_bytes()
+    (tmp_path / 'steps.csv').write_bytes(table + b'\0\0\xff\xfe\n5,0,0.')  # of a crash
+    with closing(folder.open_steps(3)) as log:
+        log.write(step=3, **row | {'loss': 0.25})
+    assert [one[0] for one in steps(tmp_path)] == ['0', '1', '2', '3']
+    assert [one[2] for one in steps(tmp_path)] == ['0.5'] * 3 + ['0.25']
+    folder.open_steps(0).close()  # a run that begins anew
+    assert not steps(tmp_path)
 
 
 def test_a_full_disk_is_told_with_the_table_of_steps_also_when_that_is_closed() -> None:
