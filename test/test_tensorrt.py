@@ -427,6 +427,27 @@ def test_a_tensorrt_that_fails_leaves_the_cpu_at_work_and_says_why(
     assert not jetson.live
 
 
+@pytest.mark.parametrize(('precision', 'runs'), [('auto', 'fp16'), ('fp32', 'fp32')])
+def test_an_engine_has_the_precision_that_was_asked_for(
+    model: Model, jetson: StandIn, tmp_path: Path, precision: str, runs: str
+) -> None:
+    chosen = open_describer(model, precision=precision, cache=tmp_path)
+    assert f' {runs} on ' in chosen.name and chosen.threads == 0 and jetson.built == 1
+    chosen.close()
+
+
+def test_an_exception_of_the_library_leaves_the_cpu_at_work_and_says_why(
+    model: Model, jetson: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object, **__: object) -> None:
+        raise RuntimeError('out of device memory')
+
+    monkeypatch.setattr('vpr_ros.core.describing.backend.TensorRtDescriber', raises)
+    chosen = open_describer(model, cache=tmp_path)
+    assert 'on CPU' in chosen.name and chosen.is_failure
+    assert 'TensorRT: out of device memory' in chosen.reason
+
+
 @pytest.mark.parametrize('backend', ['tensorrt', 'openvino'])
 def test_what_was_asked_for_and_is_missing_is_a_failure_that_runs_on_the_cpu(
     model: Model, tmp_path: Path, backend: str
@@ -455,13 +476,31 @@ def test_a_gpu_of_onnxruntime_that_does_not_start_is_told(
     monkeypatch.setattr('onnxruntime.get_available_providers', lambda: names)
     with pytest.warns(UserWarning, match='CUDAExecutionProvider'):
         chosen = open_describer(model, backend='onnxruntime', cache=tmp_path)
-    assert 'on CPU' in chosen.name and chosen.is_failure
+    assert 'on CPU' in chosen.name and chosen.is_failure and chosen.threads > 0
     assert 'CUDAExecutionProvider' in chosen.reason
 
 
 def test_engines_are_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
     assert default_engine_cache() == Path('/somewhere/vpr_ros/engines')
+
+
+def test_what_was_measured_is_kept_beside_engines(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: {0, 1})
+    open_describer(model, backend='cpu')
+    assert list((tmp_path / 'vpr_ros' / 'engines').glob('*.fastest'))
+
+
+def test_the_command_builds_an_engine_again_where_that_is_asked_for(
+    model: Model, jetson: StandIn, tmp_path: Path
+) -> None:
+    words = ['--model', str(model.folder), '--cache', str(tmp_path)]
+    for more, built in (([], 1), ([], 1), (['--rebuild'], 2)):
+        assert build_engine.main([*words, *more]) == 0
+        assert jetson.built == built
 
 
 # The command -----------------------------------------------------------------------------------
