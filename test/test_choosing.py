@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from vpr_ros.core.describing.fastest import (
     Way,
     best_of,
     fastest,
+    medians_ms,
     remember,
     remembered,
     steps_of_threads,
@@ -104,6 +106,31 @@ def test_a_smaller_share_of_the_cores_goes_by_what_was_measured_of_all(tmp_path:
         ways = ways_on_cpu(model, steps, backends=['onnxruntime'])
         found = fastest(ways, key=key, cache=tmp_path, measure=clock)
         assert found.way.threads == threads and clock.asked == 1
+
+
+def test_a_way_takes_the_median_of_its_images_without_the_first_of_each_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    clock = SimpleNamespace(sleep=lambda seconds: None, perf_counter=lambda: now_s[0])
+    monkeypatch.setattr('vpr_ros.core.describing.fastest.time', clock)
+    model = write_tiny_model(tmp_path / 'tiny')
+
+    class Timed:
+        def __init__(self, *taken_s: float) -> None:
+            self.model, self.taken_s = model, iter(taken_s)
+
+        def describe(self, images: object) -> None:
+            now_s[0] += next(self.taken_s)
+
+        def describe_with_cells(self, images: object) -> None:
+            now_s[0] += 10 * next(self.taken_s)
+
+    turn = (9.0, 0.02, 0.01, 0.7)  # the first image is slow, and one is disturbed
+    found = medians_ms({'one': Timed(*turn, *turn)}, rounds=range(2))
+    assert found == {'one': pytest.approx(20.0)}
+    found = medians_ms({'one': Timed(*turn)}, rounds=range(1), with_cells=True)
+    assert found == {'one': pytest.approx(200.0)}
 
 
 def test_a_new_way_is_measured_beside_those_that_are_known(tmp_path: Path) -> None:
