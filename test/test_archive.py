@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -394,6 +395,67 @@ def test_a_worker_that_is_killed_between_two_pieces_costs_nothing() -> None:
             kill(worker)
             killed.add(worker)
     assert sorted(done) == [0, 1, 2, 3]
+
+
+def awaited(item: Path | None, threads: int) -> bool:
+    if item is not None:
+        until(item.exists, 'the others are not done')
+    return item is not None
+
+
+def test_a_long_piece_of_work_holds_back_no_other_one(tmp_path: Path) -> None:
+    others_done, done = tmp_path / 'done', list[bool]()
+    items = [others_done, None, None, None]
+    for _, is_long in carried_out(awaited, items, Workers(2, threads=1)):
+        assert isinstance(is_long, bool)
+        done.append(is_long)
+        if len(done) == 3:
+            others_done.touch()
+    assert done == [False, False, False, True]
+
+
+def threads_of_libraries(item: int, threads: int) -> tuple[str | None, int]:
+    return os.environ.get('OMP_NUM_THREADS'), cv2.getNumThreads()
+
+
+def test_libraries_of_a_worker_have_its_threads_and_those_here_keep_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for before in ('3', None):
+        monkeypatch.setenv('OMP_NUM_THREADS', '3')
+        if before is None:
+            monkeypatch.delenv('OMP_NUM_THREADS')
+        ((_, found),) = carried_out(threads_of_libraries, [0], Workers(2, threads=1))
+        assert found == ('1', 1)
+        assert os.environ.get('OMP_NUM_THREADS') == before
+
+
+ABANDONED = """
+from pathlib import Path
+import os, sys, time
+from vpr_ros.batch.workers import Workers, carried_out
+
+def busy(item, threads):
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(600)
+
+if __name__ == '__main__':
+    list(carried_out(busy, [1, 2], Workers(count=2, threads=1)))
+"""
+
+
+def test_workers_end_with_the_command_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / 'program.py').write_text(ABANDONED)
+    (folder := tmp_path / 'workers').mkdir()
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / 'program.py', folder],
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+    )
+    until(lambda: len(list(folder.iterdir())) == 2, 'not every worker begins')
+    process.kill()
+    process.wait()
+    workers = [Path('/proc', each.name) for each in folder.iterdir()]
+    until(lambda: not any(worker.exists() for worker in workers), 'a worker goes on')
 
 
 INTERRUPTED = """

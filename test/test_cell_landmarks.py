@@ -175,6 +175,26 @@ def test_a_landmark_is_sighted_as_far_from_the_middle_of_its_cell_as_the_map_saw
     assert sighter.focal_px == pytest.approx(PIXEL_SIGMA / sigma)
 
 
+def test_a_landmark_at_the_very_edge_of_the_image_is_sighted_in_the_last_cell(
+    tmp_path: Path,
+) -> None:
+    place_map = write_map(
+        tmp_path / 'map', unit_rows(1, 16), straight_drive(1), cells=cell_bits(1)
+    )
+    camera = Camera(320, 240, (200.0, 0, 160.0, 0, 210.0, 120.0, 0, 0, 1.0), 'plumb_bob', ())
+    found = Keypoints(np.array([[320, 240], [-1, -1]], np.float32), np.zeros((2, 128), np.uint8))
+    landmarks = Landmarks(
+        np.ones((2, 3), np.float32),
+        np.ones(2, np.float32),
+        CellFeatures().kept(found, (240, 320)),
+    )
+    sightings = ByCells(place_map, place_map.cells(0), camera).sightings(0, landmarks)
+    rows, columns, _ = CELLS
+    assert sightings.keypoint.tolist() == [rows * columns - 1, 0]
+    edges = (np.array([[319.5, 239.5], [-0.5, -0.5]]) - [160, 120]) / [200, 210]
+    np.testing.assert_allclose(sightings.rays, edges, atol=1e-3)
+
+
 @pytest.fixture(scope='module')
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's day, as build_map maps it by default, at fewer places."""
@@ -310,9 +330,12 @@ def test_cells_speak_for_the_true_place_and_against_another(
             assert here.probability > 0.9 and here.inliers > 0
 
 
-@pytest.mark.parametrize('away_m', [0.0, 20.0])
+@pytest.mark.parametrize(('away_m', 'turned_deg'), [(0.0, 0.0), (20.0, 0.0), (0.0, 90.0)])
 def test_cells_give_the_pose_of_an_answer_at_their_place_and_of_no_other(
-    day: Path, at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]], away_m: float
+    day: Path,
+    at_dusk: tuple[OnnxDescriber, list[tuple[Frame, np.ndarray]]],
+    away_m: float,
+    turned_deg: float,
 ) -> None:
     describer, frames = at_dusk
     place_map = PlaceMap.open(day)
@@ -320,7 +343,10 @@ def test_cells_give_the_pose_of_an_answer_at_their_place_and_of_no_other(
     bases = place_map.base_poses()
     frame, base = frames[0]
     near = np.argsort(np.linalg.norm(bases[:, :3] - base[:3], axis=1))[:2]
-    pose = bases[near[0]] + [away_m, 0, 0, 0, 0, 0, 0]
+    half_rad = np.radians(turned_deg) / 2
+    turn = np.array([0, 0, 0, 0, 0, np.sin(half_rad), np.cos(half_rad)])
+    pose = compose(bases[near[0]], turn)
+    pose[0] += away_m
     answer = Fix(pose, np.eye(6), 0.9, int(near[0]))
     verdict = replace(verdict_for(near, bases), outcome=answer, likeliest=answer, least=0.5)
     outcome, nats, _ = Verifier(place_map).supported(
@@ -328,7 +354,7 @@ def test_cells_give_the_pose_of_an_answer_at_their_place_and_of_no_other(
     )
     assert isinstance(outcome, Fix)
     assert outcome.probability == verdict.with_evidence(nats).probability != 0.9
-    if away_m:
+    if away_m or turned_deg:
         assert outcome.pose is pose and outcome.inliers == 0
     else:
         by_cells_m, by_place_m = (np.linalg.norm(it[:3] - base[:3]) for it in (outcome.pose, pose))

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,15 +12,17 @@ from hypothesis import strategies as st
 from worlds import write_tiny_model
 
 from vpr_ros.build_engine import main
-from vpr_ros.core.describing.backend import measured_for, open_describer, ways_on_cpu
-from vpr_ros.core.describing.choosing import measured_ways, threads_within
+from vpr_ros.core.describing.backend import Chosen, measured_for, open_describer, ways_on_cpu
+from vpr_ros.core.describing.choosing import Measured, measured_ways, table, threads_within
 from vpr_ros.core.describing.describe import Describer, OnnxDescriber
 from vpr_ros.core.describing.fastest import (
     Fastest,
     Way,
     best_of,
     fastest,
+    medians_ms,
     remember,
+    remembered,
     steps_of_threads,
 )
 from vpr_ros.core.describing.model import Model
@@ -103,6 +106,31 @@ def test_a_smaller_share_of_the_cores_goes_by_what_was_measured_of_all(tmp_path:
         ways = ways_on_cpu(model, steps, backends=['onnxruntime'])
         found = fastest(ways, key=key, cache=tmp_path, measure=clock)
         assert found.way.threads == threads and clock.asked == 1
+
+
+def test_a_way_takes_the_median_of_its_images_without_the_first_of_each_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [0.0]
+    clock = SimpleNamespace(sleep=lambda seconds: None, perf_counter=lambda: now_s[0])
+    monkeypatch.setattr('vpr_ros.core.describing.fastest.time', clock)
+    model = write_tiny_model(tmp_path / 'tiny')
+
+    class Timed:
+        def __init__(self, *taken_s: float) -> None:
+            self.model, self.taken_s = model, iter(taken_s)
+
+        def describe(self, images: object) -> None:
+            now_s[0] += next(self.taken_s)
+
+        def describe_with_cells(self, images: object) -> None:
+            now_s[0] += 10 * next(self.taken_s)
+
+    turn = (9.0, 0.02, 0.01, 0.7)  # the first image is slow, and one is disturbed
+    found = medians_ms({'one': Timed(*turn, *turn)}, rounds=range(2))
+    assert found == {'one': pytest.approx(20.0)}
+    found = medians_ms({'one': Timed(*turn)}, rounds=range(1), with_cells=True)
+    assert found == {'one': pytest.approx(200.0)}
 
 
 def test_a_new_way_is_measured_beside_those_that_are_known(tmp_path: Path) -> None:
@@ -205,6 +233,42 @@ def test_the_node_goes_by_what_the_command_measured(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if '<- the node' in line]
     chosen = open_describer(model, most_threads=2, cache=tmp_path)
     assert chosen.name in line and f' {chosen.threads} thread' in line and chosen.measured
+
+
+@pytest.mark.parametrize(
+    ('gpu_ms', 'backend', 'advice'),
+    [
+        (2.0, 'onnxruntime', ''),
+        (10.4, 'onnxruntime', ''),
+        (20.0, 'onnxruntime', 'set the parameter backend to cpu'),
+        (20.0, 'OpenVINO', 'set the parameter backend to openvino'),
+    ],
+)
+def test_the_table_says_that_the_node_takes_a_gpu_and_what_to_set_where_that_is_slower(
+    gpu_ms: float, backend: str, advice: str
+) -> None:
+    gpu, cpu = Way('TensorRT', 0), Way(f'{backend} 1.2', 2)
+    lines = table(Measured({cpu: 10.0, gpu: gpu_ms}, {cpu: 1.0, gpu: 0.9}, ['no other']))
+    (taken,) = [line for line in lines if '<- the node takes this' in line]
+    assert taken.split()[:2] == ['TensorRT', 'GPU'] and lines[-1] == 'left out: no other'
+    assert [line.rpartition(': ')[2] for line in lines[2:-1]] == ([advice] if advice else [])
+
+
+def test_a_gpu_is_measured_beside_the_ways_on_the_cpu_and_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, closed = write_tiny_model(tmp_path / 'tiny'), list[bool]()
+    gpu = Chosen(OnnxDescriber(model), 'TensorRT', close=lambda: closed.append(True))
+    opened = 'vpr_ros.core.describing.choosing.open_describer'
+    monkeypatch.setattr(opened, lambda *_, **__: gpu)
+    found = measured_ways(model, most_threads=1, cache=tmp_path)
+    assert [way.threads for way in found.taken_ms][-1] == 0 and closed == [True]
+    assert found.cosines[Way('TensorRT', 0)] > 0.999 and not found.refused
+    assert not any('TensorRT' in way for way in remembered(measured_for(model), tmp_path))
+    broken = Chosen(OnnxDescriber(model), 'onnxruntime', 'no GPU', is_failure=True, threads=1)
+    monkeypatch.setattr(opened, lambda *_, **__: broken)
+    found = measured_ways(model, most_threads=1, cache=tmp_path)
+    assert all(way.threads for way in found.taken_ms) and found.refused == ['no GPU']
 
 
 def test_a_choice_for_another_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

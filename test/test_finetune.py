@@ -27,7 +27,10 @@ from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
 from vpr_training.data.held_out import stretches
 from vpr_training.data.layouts import open_held_out, open_places
+from vpr_training.data.recall_set import RecallSet
+from vpr_training.evaluating.recall import Answers, Measured
 from vpr_training.models.network import NetworkConfig
+from vpr_training.runs.comparison import Comparison, Outcome
 from vpr_training.runs.fine_tuning import card_of
 from vpr_training.train import main as train
 
@@ -242,6 +245,66 @@ def test_a_model_that_was_fine_tuned_over_and_over_still_has_a_card(tmp_path: Pa
     before = [one['name'] for one in card.provenance['fine_tuned_before']]
     assert before == [*(f'month {month}' for month in range(18, 0, -1)), 'tiny']
     assert len(card.weaknesses) == 1
+
+
+def ranked_at(ranks: np.ndarray) -> Comparison:
+    """60 queries of 200 images, whose true one each is the first before, and at ranks after."""
+    images = RecallSet(
+        name='held out',
+        database=(Path('image.jpg'),) * 200,
+        queries=(Path('query.jpg'),) * len(ranks),
+        positives=(np.array([100]),) * len(ranks),
+        truth='said so',
+    )
+
+    def measured(ranks: np.ndarray) -> Measured:
+        ranking = np.tile(np.arange(25), (len(ranks), 1))
+        ranking[np.arange(len(ranks)), ranks] = 100
+        answers = Answers.of(ranking, images)
+        return Measured(None, 'fp32', answers, None, 0, None, None)  # type: ignore[arg-type]
+
+    every_other = np.tile([0, 4], len(ranks) // 2)
+    return Comparison(images, measured(every_other), measured(ranks))
+
+
+@pytest.mark.parametrize(
+    ('after', 'said'),
+    [
+        ([0, 0], 'fine-tuning helped: use NEW'),
+        ([0, 4], 'keep OLD: fine-tuning did not help here (the new one is NEW)'),
+        ([5, 4], 'keep OLD: fine-tuning did not help here (the new one is NEW)'),
+        ('one', 'keep OLD: the gain may be chance, because its interval includes 0 (the new'),
+    ],
+)
+def test_the_new_model_is_recommended_where_its_gain_is_more_than_chance(
+    after: list[int] | str, said: str
+) -> None:
+    ranks = np.tile([0, 4], 30) if isinstance(after, str) else np.tile(after, 30)
+    ranks[1] = 0 if isinstance(after, str) else ranks[1]
+    worse = ranked_at(np.full(60, 5))
+    found = Outcome((ranked_at(ranks), worse), Path('OLD'), Path('NEW'))  # the first set decides
+    assert str(found).splitlines()[-1].startswith(said)
+    helped = said.startswith('fine-tuning helped')
+    assert found.recommended == Path('NEW' if helped else 'OLD')
+    assert found.as_json()['recommended'] == ('NEW' if helped else 'OLD')
+
+
+def test_a_comparison_tells_both_recalls_and_their_difference() -> None:
+    compared = ranked_at(np.tile([0, 5], 30))
+    found = compared.as_json()
+    assert (found['queries'], found['database'], found['unmatchable']) == (60, 200, 0)
+    assert [found['before'][n] for n in ('1', '5', '10')] == [0.5, 1.0, 1.0]
+    assert [found['after'][n] for n in ('1', '5', '10')] == [0.5, 0.5, 1.0]
+    assert found['difference_1'] == {'value': 0.0, 'interval': [0.0, 0.0]}
+    low, high = found['difference_5']['interval']
+    assert found['difference_5']['value'] == -0.5 and low < -0.5 < high < 0
+    assert found['before']['1_low'] < 0.5 < found['before']['1_high']
+    shown = str(compared).splitlines()
+    assert shown[0].startswith('held out: 60 queries in 200 images, 0 of them without a true')
+    assert (
+        shown[3].split()[:2] == ['R@5', '1.000']
+        and f'-0.500 [{low:+.3f}, {high:+.3f}]' in shown[3]
+    )
 
 
 def test_a_model_that_became_worse_is_not_recommended(

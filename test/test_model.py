@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,10 +14,11 @@ import pytest
 from conftest import ROOT
 from worlds import write_posed_folder, write_tiny_model
 
+from vpr_ros.core.describing import shipped
 from vpr_ros.core.describing.describe import OnnxDescriber, opened_session, run_graph
 from vpr_ros.core.describing.model import Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import Accepted, Precision
-from vpr_ros.core.errors import ImageError, ModelError
+from vpr_ros.core.errors import ImageError, MapError, ModelError
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.prefetch import described
 from vpr_ros.map_care.build import build_map
@@ -74,6 +76,27 @@ def test_a_missing_folder_says_what_a_model_is_and_which_are_shipped(tmp_path: P
         Model.open(tmp_path / 'nowhere')
     names = sorted(card.parent.name for card in ROOT.glob('models/*/card.json'))
     assert str(raised.value).endswith(f'; shipped in {ROOT / "models"}: {", ".join(names)}')
+
+
+def test_shipped_models_are_found_by_name_and_digest_also_beside_a_broken_one(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = [tmp_path / 'first', tmp_path / 'second']
+    monkeypatch.setattr(shipped, 'share_folders', lambda: iter(shares))
+    with pytest.raises(ModelError, match='give --model FOLDER, or install the package again'):
+        shipped.default_model()
+    assert shipped.shipped_models() == 'none is shipped'
+    (broken := shares[0] / 'models' / 'broken').mkdir(parents=True)
+    (broken / 'card.json').write_text('{')
+    made, default = (shares[1] / 'models' / name for name in ('made', shipped.DEFAULT_MODEL))
+    shutil.copytree(model.folder, made)
+    default.mkdir()
+    (default / 'card.json').write_text('{')
+    assert shipped.default_model() == default
+    assert shipped.model_that_made('tiny', model.card.sha256) == made
+    with pytest.raises(MapError, match=r'made with model tiny \(00000000.*give its folder'):
+        shipped.model_that_made('tiny', 64 * '0')
+    assert shipped.shipped_models() == f'shipped in {broken.parent}: broken'
 
 
 @pytest.mark.parametrize('package', ['vpr_ros', 'vpr_training'])

@@ -452,6 +452,12 @@ def test_the_formats_name_each_figure_of_an_evaluation() -> None:
     assert [key for key in keys if f'`{key.removesuffix("_interval")}`' not in text] == []
 
 
+def test_how_alike_an_engine_must_describe_is_what_the_page_of_engines_says() -> None:
+    said = ', '.join(f'{least} in {bits}' for bits, least in LEAST_COSINE.items())
+    page = (ROOT / 'docs/how-to/jetson.md').read_text()
+    assert f'must be at least {said}.' in ' '.join(page.split())
+
+
 def test_engines_are_named_as_the_formats_say() -> None:
     told = '`<gpu>-sm<compute capability>-<library and version>-<precision>-<graph digest>.engine`'
     assert told in text_of('docs/reference/formats.md')

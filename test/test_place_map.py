@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +132,43 @@ def test_an_error_while_building_leaves_the_old_map_and_no_litter(folder: Path) 
         writer.add(unit_rows(1, 16)[0], np.full(7, np.nan), stamp_ns=0, name='1', thumbnail=b'')
     assert map_id(PlaceMap.open(folder).header) == before
     assert [path.name for path in folder.parent.iterdir()] == ['map']
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [
+        ({'descriptor': np.full(16, np.nan)}, r'^a: descriptor of shape \(16,\), expected finite'),
+        ({'descriptor': np.ones(15)}, r'^a: descriptor of shape \(15,\)'),
+        ({'pose': np.full(7, np.nan)}, '^a: contains NaN'),
+        ({'name': 4096 * 'a'}, r'^a{80}: a name of 4097 .* expected at most 4096 and'),
+        ({'name': 2048 * '\xe9'}, 'a name of 4097 '),
+        ({'thumbnail': b'j' * ((1 << 20) + 1)}, 'a thumbnail of 1048577 bytes'),
+        ({'cells': cell_bits(1)[0]}, r'^a: cells uint8 .* expected none'),
+    ],
+)
+def test_a_place_that_no_map_could_be_opened_with_is_refused_by_its_name(
+    tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
+    right = {'descriptor': unit_rows(1, 16)[0], 'pose': straight_drive(1)[0], 'name': 'a'}
+    with pytest.raises(VprError, match=said), build(tmp_path / 'map', header) as writer:
+        writer.add(stamp_ns=0, **right | wrong)
+    assert not (tmp_path / 'map').exists()
+
+
+def test_the_longest_names_and_thumbnails_are_kept(tmp_path: Path) -> None:
+    header = MapHeader(model_name='m', model_sha256='c' * 64, descriptor_size=16)
+    name, thumbnail = 4095 * 'a', b'j' * (1 << 20)
+    with build(tmp_path / 'map', header) as writer:
+        writer.add(
+            unit_rows(1, 16)[0],
+            straight_drive(1)[0],
+            stamp_ns=0,
+            name=name,
+            thumbnail=thumbnail,
+        )
+    place_map = PlaceMap.open(tmp_path / 'map')
+    assert place_map.names[0] == name and place_map.thumbnail_jpeg(0) == thumbnail
 
 
 def test_a_map_without_places_is_not_written(folder: Path) -> None:

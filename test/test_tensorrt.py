@@ -356,6 +356,36 @@ def test_the_shipped_graphs_can_be_read(jetson: StandIn) -> None:
             assert readers[0].output[0] not in {info.name for info in graph.value_info}
 
 
+@pytest.mark.parametrize(
+    ('form', 'changes'),
+    [
+        ('transposed and cast', True),
+        ('cast and transposed', False),
+        ('transposed for two', False),
+        ('transposed, not cast', False),
+        ('read by two', False),
+    ],
+)
+def test_only_a_graph_that_casts_what_it_transposed_is_changed(form: str, changes: bool) -> None:
+    transpose = helper.make_node('Transpose', ['images'], ['turned'], perm=[0, 3, 1, 2])
+    cast = helper.make_node('Cast', ['turned'], ['found'], to=TensorProto.FLOAT)
+    nodes = {
+        'transposed and cast': [transpose, cast],
+        'cast and transposed': [
+            helper.make_node('Cast', ['images'], ['turned'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['turned'], ['found'], perm=[0, 3, 1, 2]),
+        ],
+        'transposed for two': [transpose, cast, helper.make_node('Shape', ['turned'], ['shape'])],
+        'transposed, not cast': [transpose, helper.make_node('Shape', ['turned'], ['found'])],
+        'read by two': [transpose, cast, helper.make_node('Shape', ['images'], ['shape'])],
+    }[form]
+    images = helper.make_tensor_value_info('images', TensorProto.UINT8, [1, 4, 6, 3])
+    found = helper.make_empty_tensor_value_info('found')
+    graph = helper.make_model(helper.make_graph(nodes, 'net', [images], [found]))
+    before = graph.SerializeToString()
+    assert (cast_first(before) != before) is changes
+
+
 def test_a_graph_that_tensorrt_cannot_read_is_named(jetson: StandIn, tmp_path: Path) -> None:
     tiny = write_tiny_model(tmp_path / 'tiny')
     graph = onnx.load(tiny.graph)
@@ -397,6 +427,27 @@ def test_a_tensorrt_that_fails_leaves_the_cpu_at_work_and_says_why(
     assert not jetson.live
 
 
+@pytest.mark.parametrize(('precision', 'runs'), [('auto', 'fp16'), ('fp32', 'fp32')])
+def test_an_engine_has_the_precision_that_was_asked_for(
+    model: Model, jetson: StandIn, tmp_path: Path, precision: str, runs: str
+) -> None:
+    chosen = open_describer(model, precision=precision, cache=tmp_path)
+    assert f' {runs} on ' in chosen.name and chosen.threads == 0 and jetson.built == 1
+    chosen.close()
+
+
+def test_an_exception_of_the_library_leaves_the_cpu_at_work_and_says_why(
+    model: Model, jetson: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object, **__: object) -> None:
+        raise RuntimeError('out of device memory')
+
+    monkeypatch.setattr('vpr_ros.core.describing.backend.TensorRtDescriber', raises)
+    chosen = open_describer(model, cache=tmp_path)
+    assert 'on CPU' in chosen.name and chosen.is_failure
+    assert 'TensorRT: out of device memory' in chosen.reason
+
+
 @pytest.mark.parametrize('backend', ['tensorrt', 'openvino'])
 def test_what_was_asked_for_and_is_missing_is_a_failure_that_runs_on_the_cpu(
     model: Model, tmp_path: Path, backend: str
@@ -425,13 +476,31 @@ def test_a_gpu_of_onnxruntime_that_does_not_start_is_told(
     monkeypatch.setattr('onnxruntime.get_available_providers', lambda: names)
     with pytest.warns(UserWarning, match='CUDAExecutionProvider'):
         chosen = open_describer(model, backend='onnxruntime', cache=tmp_path)
-    assert 'on CPU' in chosen.name and chosen.is_failure
+    assert 'on CPU' in chosen.name and chosen.is_failure and chosen.threads > 0
     assert 'CUDAExecutionProvider' in chosen.reason
 
 
 def test_engines_are_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
     assert default_engine_cache() == Path('/somewhere/vpr_ros/engines')
+
+
+def test_what_was_measured_is_kept_beside_engines(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: {0, 1})
+    open_describer(model, backend='cpu')
+    assert list((tmp_path / 'vpr_ros' / 'engines').glob('*.fastest'))
+
+
+def test_the_command_builds_an_engine_again_where_that_is_asked_for(
+    model: Model, jetson: StandIn, tmp_path: Path
+) -> None:
+    words = ['--model', str(model.folder), '--cache', str(tmp_path)]
+    for more, built in (([], 1), ([], 1), (['--rebuild'], 2)):
+        assert build_engine.main([*words, *more]) == 0
+        assert jetson.built == built
 
 
 # The command -----------------------------------------------------------------------------------

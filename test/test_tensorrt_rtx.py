@@ -206,6 +206,36 @@ def test_an_engine_built_ahead_that_describes_otherwise_is_refused_once_and_for_
     assert rtx_card.batches == [2] and not rtx_card.live
 
 
+def test_an_engine_that_is_built_ahead_anew_is_checked_anew(
+    rtx_card: StandIn, tmp_path: Path
+) -> None:
+    model, library = write_tiny_model(tmp_path / 'tiny'), load('TensorRT-RTX')
+    path = build_ahead(library, model, '8.9', cache=tmp_path)
+    rtx_card.scale_output = 0.0
+    with pytest.raises(BackendError, match=r'cosine'):
+        describer_of(model, tmp_path)
+    rtx_card.scale_output = 1.0
+    build_ahead(library, model, '8.9', cache=tmp_path)  # the engine is there: nothing is built
+    with pytest.raises(BackendError, match=r'cosine'):
+        describer_of(model, tmp_path)
+    build_ahead(library, model, '8.9', cache=tmp_path, rebuild=True)
+    assert rtx_card.built == 2
+    describer_of(model, tmp_path).close()
+    path.with_suffix('.refused').write_bytes(b'\xff\xfe')  # damaged: refused still, in one line
+    with pytest.raises(BackendError):
+        describer_of(model, tmp_path)
+
+
+def test_an_engine_built_ahead_that_cannot_be_kept_is_an_error(
+    rtx_card: StandIn, tmp_path: Path
+) -> None:
+    """Other engines run without a cache; this one is there for nothing else."""
+    (tmp_path / 'cache').write_text('no folder')
+    model = write_tiny_model(tmp_path / 'tiny')
+    with pytest.raises(BackendError, match=str(tmp_path / 'cache')):
+        build_ahead(load('TensorRT-RTX'), model, '8.9', cache=tmp_path / 'cache')
+
+
 def test_another_gpu_of_the_capability_checks_for_itself_and_another_capability_builds(
     rtx_card: StandIn, tmp_path: Path
 ) -> None:

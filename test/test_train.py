@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -247,10 +248,15 @@ def test_two_processes_stop_in_a_short_epoch_and_go_on_with_the_same_steps(
 
 def stop_at_the_second_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the trainer be told to stop in the second step of a run, as by Ctrl-C."""
+    stop_at_step(monkeypatch, 1)
+
+
+def stop_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The same in a step that is given, counted from 0."""
     step = Training._step
 
     def stopped(training: Training, *batch: torch.Tensor) -> tuple[float, float]:
-        if training.progress.step == 1:
+        if training.progress.step == number:
             os.kill(os.getpid(), signal.SIGINT)
         return step(training, *batch)
 
@@ -432,6 +438,55 @@ def test_a_run_of_so_many_steps_ends_within_an_epoch(
     assert steps(run)[:6] == steps(unbroken)[:6]
 
 
+@pytest.mark.timeout(300)
+def test_a_resumed_run_takes_as_many_steps_as_asked_for_where_its_epochs_have_other_batches(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / 'run'
+    with monkeypatch.context() as patched:
+        stop_at_step(patched, 4)  # of six in an epoch
+        flags = (f'--data.root={places}', '--steps=8', f'--output={run}')
+        assert train([*SMALL, *flags]) == 130
+    assert train([f'--resume={run}', '--data.places_per_batch=12']) == 0  # now two in an epoch
+    assert len(steps(run)) == 8
+    assert all(float(row['loss']) > 0 for row in epochs(run))  # none is an epoch of no batch
+    assert train([f'--resume={run}', '--steps=9']) == 0  # one more, of an epoch of its own
+    assert len(steps(run)) == 9
+
+
+@pytest.mark.timeout(300)
+def test_settings_that_are_changed_when_a_run_is_resumed_hold_when_it_is_resumed_again(
+    tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / 'run'
+    for step, flags in (
+        (1, [*SMALL, f'--data.root={places}', '--epochs=1', f'--output={run}']),
+        (4, [f'--resume={run}', '--epochs=2']),
+    ):
+        with monkeypatch.context() as patched:
+            stop_at_step(patched, step)
+            assert train(flags) == 130
+    changed = (run / 'config.yaml').read_text()
+    assert train([f'--resume={run}']) == 0
+    assert [row['epoch'] for row in epochs(run)] == ['1', '2'] and len(steps(run)) == 12
+    assert (run / 'config.yaml').read_text() == changed  # nothing was changed this time
+    monkeypatch.chdir(places.parent)
+    assert train([f'--resume={run}', f'--data.root={places.name}']) == 0
+    assert (run / 'config.yaml').read_text() == changed  # the same folder, named from here
+
+
+def test_a_stopped_run_says_at_which_batch_of_which_epoch(
+    tmp_path: Path,
+    places: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop_at_the_second_step(monkeypatch)
+    flags = (f'--data.root={places}', '--epochs=2', f'--output={tmp_path / "run"}')
+    assert train([*SMALL, *flags]) == 130
+    assert 'stopped after batch 2 of epoch 1; ' in capsys.readouterr().err
+
+
 def test_early_stop_ends_after_so_many_epochs_without_a_better_one(
     tmp_path: Path, places: Path, evaluation: Path
 ) -> None:
@@ -530,6 +585,32 @@ def test_a_set_that_any_network_finds_nothing_on_chooses_no_checkpoint(
     assert train([*SMALL, *flags, f'--output={tmp_path / "run"}']) == 2
     assert 'validation.roots foreign: none of its queries has a true match' in one_line(capsys)
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_without_its_last_checkpoint_says_how_to_begin(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / 'my run')
+    with pytest.raises(TrainingError, match=r'no last\.ckpt .*; start it again without --res'):
+        folder.load()
+    folder.folder.mkdir()
+    folder.best.touch()
+    with pytest.raises(TrainingError, match=f"start another one with --init '{folder.best}'"):
+        folder.load()
+
+
+def test_the_table_of_steps_goes_on_at_the_step_of_the_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    row = {'epoch': 0, 'loss': 0.5, 'mined_share': 1, 'lr': 1e-4, 'images_per_s': 9}
+    with closing(folder.open_steps(0)) as log:
+        for step in range(5):
+            log.write(step=step, **row)
+    table = (tmp_path / 'steps.csv').read_bytes()
+    (tmp_path / 'steps.csv').write_bytes(table + b'\0\0\xff\xfe\n5,0,0.')  # of a crash
+    with closing(folder.open_steps(3)) as log:
+        log.write(step=3, **row | {'loss': 0.25})
+    assert [one[0] for one in steps(tmp_path)] == ['0', '1', '2', '3']
+    assert [one[2] for one in steps(tmp_path)] == ['0.5'] * 3 + ['0.25']
+    folder.open_steps(0).close()  # a run that begins anew
+    assert not steps(tmp_path)
 
 
 def test_a_full_disk_is_told_with_the_table_of_steps_also_when_that_is_closed() -> None:

@@ -1,6 +1,6 @@
 """Settings: published rows as files, unknown keys refused, every key documented."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,6 +97,64 @@ def test_settings_that_cannot_be_are_refused_in_one_line(
     with pytest.raises(TrainingError, match=said) as caught:
         settings(tmp_path, text)
     assert '\n' not in str(caught.value)
+
+
+def with_setting(name: str, value: float) -> TrainConfig:
+    group, _, entry = name.rpartition('.')
+    config = TrainConfig()
+    if not group:
+        return replace(config, **{entry: value})
+    return replace(config, **{group: replace(getattr(config, group), **{entry: value})})
+
+
+@pytest.mark.parametrize(
+    ('name', 'low', 'below'),
+    [
+        ('epochs', 1, 0),
+        ('steps', 0, -1),
+        ('patience', 0, -1),
+        ('devices', 0, -1),
+        ('seed', 0, -1),
+        ('scheduler.warmup_steps', 0, -1),
+        ('validation.every', 1, 0),
+        ('validation.batch', 1, 0),
+        ('validation.radius', 0.0, -0.1),
+        ('optimizer.weight_decay', 0.0, -0.1),
+        ('optimizer.gradient_clip', 0.0, -0.1),
+        ('distillation.maps', 0.0, -0.1),
+        ('distillation.similarities', 0.0, -0.1),
+        ('distillation.cells', 0.0, -0.1),
+        ('whitening.least_variance', 0.0, -0.1),
+        ('whitening.cells_power', 0.0, -0.1),
+        ('whitening.cells_turns', 0, -1),
+        ('whitening.cells_samples', 1, 0),
+        ('optimizer.lr', 1e-9, 0.0),
+        ('checkpoint_minutes', 1e-9, 0.0),
+    ],
+)
+def test_each_setting_has_a_least_value(name: str, low: float, below: float) -> None:
+    with_setting(name, low).check('here')
+    for wrong in (below, float('nan'), float('inf')):
+        with pytest.raises(TrainingError, match=f'^here: {name} is {wrong}, expected'):
+            with_setting(name, wrong).check('here')
+
+
+@pytest.mark.parametrize(('name', 'most'), [('seed', 2**32 - 1), ('devices', 256)])
+def test_some_settings_have_a_largest_value(name: str, most: int) -> None:
+    with_setting(name, most).check('here')
+    with pytest.raises(TrainingError, match=f'{name} is {most + 1}, expected at most {most}'):
+        with_setting(name, most + 1).check('here')
+
+
+def test_an_end_with_a_comparison_needs_a_start_and_something_to_measure_on() -> None:
+    config = replace(TrainConfig(), finish=True)
+    with pytest.raises(TrainingError, match='finish compares with the model of init'):
+        config.check('here')
+    config = replace(config, init='model')
+    with pytest.raises(TrainingError, match='finish has no images to measure on'):
+        config.check('here')
+    replace(config, data=replace(config.data, held_out=0.3)).check('here')
+    replace(config, validation=replace(config.validation, roots=('set',))).check('here')
 
 
 def test_a_file_that_is_not_utf_8_or_grows_without_bound_is_one_line(tmp_path: Path) -> None:

@@ -86,15 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings(parser, arguments, source='settings'),
             folder,
         )
-    config = settings(parser, arguments, source='settings')
+    config = _from_anywhere(settings(parser, arguments, source='settings'))
     if not resume:
-        config = started(_from_anywhere(config))
-        arguments.init = config.init
-        arguments.data.root = config.data.root
-        arguments.validation.roots = list(config.validation.roots)
-        arguments.distillation.teacher = config.distillation.teacher
-        for entry in fields(NetworkConfig):
-            arguments.network[entry.name] = getattr(config.network, entry.name)
+        config = started(config)
+    arguments.init = config.init
+    arguments.data.root = config.data.root
+    arguments.validation.roots = list(config.validation.roots)
+    arguments.distillation.teacher = config.distillation.teacher
+    for entry in fields(NetworkConfig):
+        arguments.network[entry.name] = getattr(config.network, entry.name)
     for beside in ('config', 'output', 'resume'):
         arguments.pop(beside, None)
     train(

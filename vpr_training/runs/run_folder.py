@@ -87,6 +87,10 @@ class RunFolder:
         """Begin a run; TrainingError where the folder already holds one or cannot be written."""
         self.require_new()
         write_json(self._provenance, _provenance(seed))
+        self.keep_settings(config_yaml)
+
+    def keep_settings(self, config_yaml: str) -> None:
+        """Write the settings with which the run goes on; TrainingError where that fails."""
         write_file(self.config, config_yaml)
 
     def save(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -132,7 +136,8 @@ class RunFolder:
         path = self.folder / 'steps.csv'
         kept = [','.join(_STEP_COLUMNS)]
         if path.exists() and first_step:
-            rows = path.read_text(encoding='utf-8').splitlines()[1:]
+            # A crash of the machine may leave anything behind the rows that are kept.
+            rows = path.read_text(encoding='utf-8', errors='replace').splitlines()[1:]
             kept += [row for row in rows if row.split(',')[0].isdigit()][:first_step]
         write_file(path, '\n'.join(kept) + '\n')
         return StepLog(path)

@@ -216,7 +216,7 @@ class Training:
             with self._told_to_stop():
                 if not self.progress.history and self._validation.sets:
                     self._note_start()
-                while self.progress.epoch < self._epochs and not self._exhausted():
+                while not self._is_over() and not self._exhausted():
                     self.train_epoch()
                     self._end_epoch()
         finally:
@@ -281,8 +281,8 @@ class Training:
             loss, mined, stop = self._fabric.all_reduce(mine, reduce_op='mean').tolist()  # type: ignore[union-attr]
         if not np.isfinite(loss):
             raise TrainingError(
-                f'epoch {self.progress.epoch}, batch {self.progress.batch}: the loss is {loss}; '
-                'lower optimizer.lr or set optimizer.gradient_clip'
+                f'epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}: the loss is '
+                f'{loss}; lower optimizer.lr or set optimizer.gradient_clip'
             )
         return loss, mined, stop > 0
 
@@ -338,8 +338,8 @@ class Training:
             'seconds': progress.seconds,
         }
         due = (progress.epoch + 1) % self._config.validation.every == 0
-        last = progress.epoch + 1 == self._epochs
-        judged = due or last or not self._validation.sets  # the loss is there at every epoch
+        # Without a set the loss judges, which is there at every epoch.
+        judged = due or self._is_last() or not self._validation.sets
         if self._validation.sets and judged:
             self._save_last()  # validation may take longer than the epoch
             row |= self._validate()
@@ -377,6 +377,20 @@ class Training:
         progress.best, progress.best_epoch, progress.worse = score, int(row['epoch']), 0
         return True
 
+    def _is_last(self) -> bool:
+        """Whether no epoch follows the running one.
+
+        Steps are counted, for epochs that were done before may have had other batches.
+        """
+        progress, steps = self.progress, self._config.steps
+        return progress.step >= steps if steps else progress.epoch + 1 >= self._config.epochs
+
+    def _is_over(self) -> bool:
+        progress, steps = self.progress, self._config.steps
+        if steps:
+            return progress.step >= steps and not progress.batch  # else an epoch is not ended
+        return progress.epoch >= self._config.epochs
+
     def _exhausted(self) -> bool:
         return bool(self._config.patience) and self.progress.worse >= self._config.patience
 
@@ -406,7 +420,7 @@ class Training:
         """What ends a run that is saved, and says how to go on."""
         progress, folder = self.progress, self._folder.folder
         return KeyboardInterrupt(
-            f'stopped after batch {progress.batch} of epoch {progress.epoch}; the run '
+            f'stopped after batch {progress.batch} of epoch {progress.epoch + 1}; the run '
             'is saved; continue with: python -m vpr_training.train --resume '
             f'{shlex.quote(str(folder))}'
         )
@@ -439,7 +453,7 @@ class Training:
         return tqdm(
             total=total,
             initial=progress.batch,
-            desc=f'epoch {self.progress.epoch + 1}/{self._epochs}',
+            desc=f'epoch {progress.epoch + 1}/{max(self._epochs, progress.epoch + 1)}',
             unit='batch',
             disable=None if self._writes else True,
         )

@@ -93,6 +93,8 @@ def _train(
         return
     if held is None:
         folder.create(config_yaml, seed=config.seed)
+    else:
+        folder.keep_settings(config_yaml)  # what was changed holds when it is resumed again
     say('\n'.join([_summary(places, network, batches, config, fabric, folder), *notes]))
     with _tensorboard(folder, training.progress.step) as log:
         progress = training.run(log)

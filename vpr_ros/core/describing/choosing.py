@@ -5,7 +5,7 @@ a quiet machine, as here, replaces what it remembers.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,13 +78,23 @@ def measured_ways(
 
 
 def table(measured: Measured) -> list[str]:
-    """A line for each way, with a mark at the one that the node takes."""
-    best = best_of(measured.taken_ms)
+    """A line for each way, and what to set where the node by itself takes a slower one."""
+    best, taken = best_of(measured.taken_ms), _taken(measured.taken_ms)
     fastest_ms = min(measured.taken_ms.values())
     lines = [
         f'{way.backend:<36} {counted(way.threads, "thread") if way.threads else "GPU":<11} '
         f'{taken_ms:8.2f} ms  {taken_ms / fastest_ms:5.2f} of the fastest  '
-        f'cosine {measured.cosines[way]:.4f}{"  <- the node takes this" if way == best else ""}'
+        f'cosine {measured.cosines[way]:.4f}{"  <- the node takes this" if way == taken else ""}'
         for way, taken_ms in measured.taken_ms.items()
     ]
+    if not taken.threads and best.threads:
+        backend = 'openvino' if best.backend.startswith('OpenVINO') else 'cpu'
+        lines.append(
+            f'the CPU is faster than the GPU here: set the parameter backend to {backend}'
+        )
     return [*lines, *(f'left out: {reason}' for reason in measured.refused)]
+
+
+def _taken(taken_ms: Mapping[Way, float]) -> Way:
+    """What the node takes: a GPU that works, however fast it is, else the best on the CPU."""
+    return next((way for way in taken_ms if not way.threads), best_of(taken_ms))

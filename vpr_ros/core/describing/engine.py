@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 MOST_IMAGES = 8  # of one inference; the engine is tuned for one
+REFUSED = '.refused'
+"""Suffix of a file beside an engine that says why it is not used: it describes otherwise."""
+
 _WORKSPACE_BYTES = 1 << 30
 
 
@@ -164,6 +168,8 @@ def build_ahead(
         plan = build_plan(library, model, key, cache=cache, progress=progress)
         if not_kept := keep(path, engine_file(key, plan)):
             raise BackendError(not_kept)
+        with suppress(OSError):
+            path.with_suffix(REFUSED).unlink()  # said of the engine before
     return path
 
 

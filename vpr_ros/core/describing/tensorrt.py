@@ -23,6 +23,7 @@ from vpr_ros.core.describing.cuda import Buffer, Memory, stream_handle
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.engine import (
     MOST_IMAGES,
+    REFUSED,
     EngineKey,
     build_plan,
     default_precision,
@@ -138,8 +139,8 @@ class TensorRtDescriber:
         self._key = engine_key(self._library, self._model, self._precision, gpu)
         self._not_kept = ''
         path = cache / self._key.file_name
-        if not rebuild and (reason := read(path.with_suffix('.refused'))):
-            raise ParityError(reason.decode())
+        if not rebuild and (reason := read(path.with_suffix(REFUSED))):
+            raise ParityError(reason.decode(errors='replace'))
         # Kernels and checks are of the very GPU, of which an engine may serve several.
         self._kernels_path = path.with_suffix('.kernels')
         self._gpu_names = {'gpu': gpu.name, 'engine': self._key.file_name}
@@ -166,7 +167,7 @@ class TensorRtDescriber:
         digest = hashlib.sha256(plan).hexdigest().encode()
         if not self._was_built and unsealed(checked, self._gpu_names) == digest:
             return
-        refusal = path.with_suffix('.refused')
+        refusal = path.with_suffix(REFUSED)
         try:
             require_parity(
                 self,
