@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from session_world import Describer, session_on, texts
@@ -142,6 +143,38 @@ def test_a_ray_is_shown_at_the_pixel_that_looks_along_it(lens) -> None:
     pixels = np.array([[0.0, 0], [639, 479], [320, 240], [100, 400]])
     np.testing.assert_allclose(one.pixels(one.normalized(pixels)), pixels, atol=0.1)
     assert one.pixels(np.empty((0, 2))).shape == (0, 2)
+
+
+@pytest.mark.parametrize('steps', [5, 20, 99, 100])
+def test_rays_are_exact_with_an_opencv_that_swings_between_two(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """With a stand-in for OpenCV 4.6, which takes the usual steps and damps none."""
+
+    def swinging(points, matrix, distortion, *_):
+        ends = start = (points - matrix[:2, 2]) / [matrix[0, 0], matrix[1, 1]]
+        for _ in range(steps):
+            square = (ends**2).sum(axis=2, keepdims=True)
+            ends = start / (1 + distortion[0] * square + distortion[1] * square**2)
+        return ends
+
+    monkeypatch.setattr(cv2, 'undistortPointsIter', swinging)
+    wide = camera(300.0, (640, 480), 'plumb_bob', -0.3, 0.1, 0.0, 0.0)
+    pixels = np.array([[0.0, 0], [639, 479], [320, 240], [100, 400]])
+    np.testing.assert_allclose(wide.pixels(wide.normalized(pixels)), pixels, atol=0.01)
+
+
+def test_a_pixel_that_no_ray_reaches_has_a_ray_of_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lens = (0.5, -0.2, 0.001, 0.001, 0.01, 0.8, -0.1, 0.02)
+    one = camera(300.0, (640, 480), 'rational_polynomial', *lens)
+    corners = np.array([[0.0, 0], [639, 479]])
+    assert np.isfinite(one.normalized(corners)).all()
+    unknown = np.full((2, 1, 2), np.nan)
+    monkeypatch.setattr(cv2, 'undistortPointsIter', lambda *_: unknown)
+    straight = (corners - [320, 240]) / 300
+    np.testing.assert_allclose(one.normalized(corners), straight, atol=0.01)
 
 
 def test_rays_far_outside_do_not_come_back_into_the_image() -> None:
