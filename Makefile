@@ -26,6 +26,7 @@ ROS_SOURCED := $(shell env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE $(ROS_PYTHON) -c 'i
 endif
 ifeq ($(ROS_SOURCED),yes)
 KIND := ros-$(ROS_DISTRO)
+HELD := $(STAMP)/held.txt
 PYTHONS := $(ROS_PYTHON)
 VENV_FLAGS := --system-site-packages
 NOW := ROS 2 $(ROS_DISTRO) is sourced and used; vpr_msgs comes from your colcon workspace.
@@ -42,7 +43,7 @@ VENV_FLAGS :=
 NOW := no ROS 2 is sourced, so the wheels of $(WHEELS) are used; vpr_msgs is built from wheels too.
 endif
 
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check --no-input $(if $(HELD),-c '$(HELD)')
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 SHARED := package.xml launch config models
 EXECUTABLES = $(shell sed -n "/^EXECUTABLES = (/,/^)/s/^ *'\(.*\)',$$/\1/p" setup.py)
@@ -116,11 +117,13 @@ $(STAMP)/robot: requirements/robot.txt $(ROS_WHEELS) $(STAMP)/$(KIND)
 msgs: $(STAMP)/robot
 	@$(if $(filter 0,$(MSGS)),:,$(PY) tools/build_msgs.py)
 else
+# ROS's compiled packages (cv_bridge) load with the major version of numpy that they were built for. So pip holds to it whatever it
+# installs later: the tools of the tests alone would bring another one.
 $(STAMP)/robot: requirements/robot-on-ros.txt $(STAMP)/$(KIND)
 	@echo 'setup: installing what the robot needs beside ROS 2 $(ROS_DISTRO) ...'
-	@$(PIP) -r requirements/robot-on-ros.txt \
-	    "$$($(PY) -c 'import numpy; major = int(numpy.__version__.split(".")[0]); print(f"numpy<{major + 1}")' 2>/dev/null || echo 'numpy<2')" \
-	    $$($(PY) -c 'import cv2' 2>/dev/null || echo 'opencv-python-headless<5')
+	@$(ROS_PYTHON) -c 'import numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))' >'$(HELD)' 2>/dev/null || \
+	    echo 'numpy<2' >'$(HELD)'
+	@$(PIP) -r requirements/robot-on-ros.txt $$($(PY) -c 'import cv2' 2>/dev/null || echo 'opencv-python-headless<5')
 	@touch '$@'
 
 msgs: $(STAMP)/robot
@@ -171,7 +174,7 @@ $(STAMP)/fleet: requirements/fleet.txt $(STAMP)/robot
 # Where there are no such wheels, or ROS 2 has numpy 1, the tests of the log skip and say so.
 $(STAMP)/rerun: requirements/rerun.txt $(STAMP)/robot
 	@echo 'setup: installing Rerun for the tests of its log (170 MB to load, 0.5 GB on disk) ...'
-	@if $(PIP) -r requirements/rerun.txt "$$($(PY) -c 'import numpy; print("numpy==" + numpy.__version__)')"; then touch '$@'; else \
+	@if $(PIP) -r requirements/rerun.txt; then touch '$@'; else \
 	    echo 'setup: Rerun cannot be had here; the tests of its log will be skipped'; fi
 
 # Types alone, without the gigabytes of TensorRT that they name as their dependency, and those of ROS messages, which have none;

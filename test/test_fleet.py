@@ -28,7 +28,7 @@ from vpr_ros.core.processor import Processor
 from vpr_ros.core.types import Datum
 from vpr_ros.fleet import listing, pull
 from vpr_ros.fleet.address import checked_address, without_secrets
-from vpr_ros.fleet.engine import ask, require_processor
+from vpr_ros.fleet.engine import arrow, ask, require_processor
 from vpr_ros.fleet.store import PartRecord
 from vpr_ros.map_care.edit import merge, slimmed
 
@@ -136,6 +136,17 @@ def require_same_places(first: PlaceMap, other: PlaceMap) -> None:
 
 
 @needs_engine
+def test_a_library_that_refuses_numpy_1_is_told_with_the_one_that_takes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(name: str) -> None:
+        raise ImportError(f'{name} requires NumPy 2.0 or newer, found 1.26.4')
+
+    monkeypatch.setattr('importlib.import_module', refused)
+    with pytest.raises(FleetError, match=r"found 1\.26\.4\); pip install 'pyarrow<26'"):
+        arrow()
+
+
 def test_a_pushed_map_comes_back_as_it_was(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:

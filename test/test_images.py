@@ -468,8 +468,9 @@ FRAME = saved('JPEG').find(b'\xff\xc0')
 OF_53_X_37 = {
     **{
         suffix: cv2.imencode(suffix, noise(37, 53, 3))[1].tobytes()
-        for suffix in ('.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif', '.gif')
+        for suffix in ('.jpg', '.png', '.webp', '.bmp', '.ppm', '.tif')
     },
+    '.gif': saved('GIF'),
     'lossy webp': saved('WEBP', quality=80),
     'webp with transparency': saved('WEBP', mode='RGBA', quality=80, exif=b'MM\0*'),
     'bmp of OS/2': b'BM'

@@ -42,6 +42,7 @@ _ANSWER = re.compile(r'<Message>([^<]+)</Message>')  # of S3, in the midst of a 
 _OF_THE_SYSTEM = re.compile(r'(?:\(os error |\bOs \{ code: )(\d{1,3})\b')
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _EXTRA = "pip install 'vpr_ros[fleet]'"
+_WITH_NUMPY_1 = "pip install 'pyarrow<26', newer ones need numpy 2"
 
 
 class ConflictError(FleetError):
@@ -74,7 +75,8 @@ def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise FleetError(f'{name} cannot be imported ({error}); {_EXTRA}') from error
+        step = _WITH_NUMPY_1 if 'NumPy 2' in str(error) else _EXTRA  # in pyarrow's words
+        raise FleetError(f'{name} cannot be imported ({error}); {step}') from error
 
 
 def ask(what: str, call: Callable[[], Value], *, reads: bool = False) -> Value:
