@@ -8,11 +8,11 @@ are map_T_camera, as the map has them.
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -105,20 +105,23 @@ def export_npz(place_map: PlaceMap, path: Path) -> None:
 
     And cells [N, h, w, C / 8] of a map that has some: their signs, packed.
     """
-    cells: dict[str, Any] = {}
+    arrays = {
+        'descriptors': np.concatenate([as_floats(block) for block in place_map.blocks]),
+        'poses': place_map.poses,
+        'stamps_ns': place_map.stamps_ns,
+        'names': np.array(place_map.names),
+    }
     if place_map.cells_size is not None:
         rows, columns, _ = place_map.cells_size
         bits = np.concatenate(place_map.cell_blocks)
-        cells = {'cells': bits.reshape(len(bits), rows, columns, -1)}
-    with _staged_file(path) as staging, staging.open('wb') as file:
-        np.savez(
-            file,
-            descriptors=np.concatenate([as_floats(block) for block in place_map.blocks]),
-            poses=place_map.poses,
-            stamps_ns=place_map.stamps_ns,
-            names=np.array(place_map.names),
-            **cells,
-        )
+        arrays['cells'] = bits.reshape(len(bits), rows, columns, -1)
+    # np.savez of numpy 1 leaves the archive open where the disk is full, and a traceback follows.
+    with _staged_file(path) as staging, zipfile.ZipFile(staging, 'w') as archive:
+        for name, array in arrays.items():
+            with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+                np.lib.format.write_array(  # type: ignore[no-untyped-call]
+                    member, array, allow_pickle=False
+                )
 
 
 def export_faiss(place_map: PlaceMap, path: Path) -> None:
