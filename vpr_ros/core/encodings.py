@@ -63,11 +63,13 @@ def _by(code: int) -> Callable[[_Pixels], _Pixels]:
 
 _GREY, _BGR = _by(cv2.COLOR_GRAY2RGB), _by(cv2.COLOR_BGR2RGB)
 _RGBA, _BGRA = _by(cv2.COLOR_RGBA2RGB), _by(cv2.COLOR_BGRA2RGB)
+# OpenCV names a pattern by the second and third pixel of its second row, and knows ROS's names only
+# from 4.5.5 on. Ubuntu 22.04 has 4.5.4.
 _BAYER = {
-    'rggb': _by(cv2.COLOR_BayerRGGB2RGB),
-    'bggr': _by(cv2.COLOR_BayerBGGR2RGB),
-    'gbrg': _by(cv2.COLOR_BayerGBRG2RGB),
-    'grbg': _by(cv2.COLOR_BayerGRBG2RGB),
+    'rggb': _by(cv2.COLOR_BayerBG2RGB),
+    'bggr': _by(cv2.COLOR_BayerRG2RGB),
+    'gbrg': _by(cv2.COLOR_BayerGR2RGB),
+    'grbg': _by(cv2.COLOR_BayerGB2RGB),
 }
 _UYVY, _YUY2 = _by(cv2.COLOR_YUV2RGB_UYVY), _by(cv2.COLOR_YUV2RGB_YUY2)
 
