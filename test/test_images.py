@@ -496,7 +496,12 @@ OF_53_X_37 = {
 def test_the_header_says_the_size_that_the_decoder_finds(kind):
     header = read_header(OF_53_X_37[kind])
     assert (header.width_px, header.height_px, header.is_whole) == (53, 37, True)
-    assert decode(OF_53_X_37[kind]).shape == (37, 53, 3)
+    if cv2.imdecode(np.frombuffer(OF_53_X_37[kind], np.uint8), cv2.IMREAD_COLOR) is None:
+        assert kind == '.gif'  # before OpenCV 4.11
+        with pytest.raises(ImageError, match='are not an image that OpenCV can decode'):
+            decode(OF_53_X_37[kind])
+    else:
+        assert decode(OF_53_X_37[kind]).shape == (37, 53, 3)
 
 
 def test_only_a_jpeg_of_one_scan_is_decoded_row_by_row():

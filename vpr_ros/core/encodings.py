@@ -63,8 +63,8 @@ def _by(code: int) -> Callable[[_Pixels], _Pixels]:
 
 _GREY, _BGR = _by(cv2.COLOR_GRAY2RGB), _by(cv2.COLOR_BGR2RGB)
 _RGBA, _BGRA = _by(cv2.COLOR_RGBA2RGB), _by(cv2.COLOR_BGRA2RGB)
-# OpenCV names a pattern by the second and third pixel of its second row, and knows ROS's names only
-# from 4.5.5 on. Ubuntu 22.04 has 4.5.4.
+# OpenCV names a pattern by the second and third pixel of its second row. It knows ROS's names only
+# from 4.5.5 on, and Ubuntu 22.04 has 4.5.4.
 _BAYER = {
     'rggb': _by(cv2.COLOR_BayerBG2RGB),
     'bggr': _by(cv2.COLOR_BayerRG2RGB),

@@ -102,7 +102,7 @@ def decode(
     at_least_hw: tuple[int, int] | None = None,
     most_pixels: int = MOST_PIXELS,
 ) -> Image:
-    """Decode JPEG, PNG, WebP, TIFF, BMP, GIF, PGM or PPM to RGB.
+    """Decode JPEG, PNG, WebP, TIFF, BMP, PGM, PPM or, from OpenCV 4.11 on, GIF to RGB.
 
     encoded: the file's bytes; at_least_hw: a JPEG may come at a half, a quarter or an eighth of
     its size, which its decoder does by leaving work out, as long as it is not smaller than this
@@ -114,9 +114,9 @@ def decode(
     header = _whole_header(content, source)
     shrink, flag = _reduction(header, at_least_hw)
     _require_size(header, shrink, most_pixels, source)
-    bgr = _decoded(content, flag, source)
-    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
-    return check(np.asarray(rgb, dtype=np.uint8), source=source)
+    # Checked first: OpenCV 4.5.4 cannot exchange the colours of a single pixel in its place.
+    bgr = check(np.asarray(_decoded(content, flag, source), dtype=np.uint8), source=source)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), dtype=np.uint8)
 
 
 def decode_as_stored(
@@ -227,7 +227,10 @@ def encode_jpeg(image: Image, *, longest_side_px: int | None = None, quality: in
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
         image = resize(image, (height, width))
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    try:
+        done, encoded = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error:  # as OpenCV 4.5.4 says that an image is too large; newer ones return False
+        done, encoded = False, np.empty(0, np.uint8)
     if not done:
         raise ImageError(f'image of shape {image.shape} cannot be written as JPEG')
     return bytes(encoded)
