@@ -224,9 +224,7 @@ def gps_photo(path: Path, latitude: float, longitude: float) -> None:
     exif = PillowImage.Exif()
     degrees = [IFDRational(round(each * 1e6), 10**6) for each in (latitude, longitude)]
     zero = IFDRational(0, 1)
-    exif.get_ifd(0x8825).update(
-        {1: 'N', 2: (degrees[0], zero, zero), 3: 'E', 4: (degrees[1], zero, zero)}
-    )
+    exif[0x8825] = {1: 'N', 2: (degrees[0], zero, zero), 3: 'E', 4: (degrees[1], zero, zero)}
     path.parent.mkdir(parents=True, exist_ok=True)
     PillowImage.fromarray(picture(round(latitude * 1e5) % 200)).save(path, exif=exif)
 
