@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 from worlds import picture as textured
 from worlds import write_posed_folder
 
@@ -307,13 +307,17 @@ def test_broken_fields_are_named_with_the_file(tmp_path, stem, complaint):
 # Photos
 
 
+# Tags of EXIF 2.32; Pillow has names for them from 9.4 on.
+_GPS, _EXIF, _IMAGE_DIRECTION, _TAKEN, _SOFTWARE = 0x8825, 0x8769, 17, 0x9003, 0x0131
+
+
 def photo(path, degrees=None, *, heading=None, taken=None, latitude_ref='N'):
     """A JPEG with EXIF tags; degrees: (latitude, longitude)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new('RGB', (32, 24), (90, 90, 90))
     exif = Image.Exif()
     if degrees is not None:
-        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        gps = {}
         for tag, ref, value, letter in ((2, 1, degrees[0], latitude_ref), (4, 3, degrees[1], 'E')):
             whole = int(value)
             minutes = (value - whole) * 60
@@ -322,9 +326,10 @@ def photo(path, degrees=None, *, heading=None, taken=None, latitude_ref='N'):
                 letter,
             )
         if heading is not None:
-            gps[ExifTags.GPS.GPSImgDirection] = heading
+            gps[_IMAGE_DIRECTION] = heading
+        exif[_GPS] = gps
     if taken is not None:
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = taken
+        exif[_EXIF] = {_TAKEN: taken}
     image.save(path, exif=exif)
 
 
@@ -394,8 +399,8 @@ def gps(path, tags, *, size=(32, 24)):
     exif = Image.Exif()
     sound = {1: 'N', 2: (55.0, 42.0, 0.0), 3: 'E', 4: (13.0, 11.0, 24.0)}
     written = {tag: value for tag, value in (sound | tags).items() if value is not None}
-    exif[ExifTags.Base.Software] = 'test'  # an empty one is not written into a PNG
-    exif.get_ifd(ExifTags.IFD.GPSInfo).update(written)
+    exif[_SOFTWARE] = 'test'  # an empty one is not written into a PNG
+    exif[_GPS] = written
     Image.new('RGB', size, (90, 90, 90)).save(path, exif=exif)
     return path
 
