@@ -76,7 +76,7 @@ setup(
     install_requires=[
         'numpy>=1.24,<3',
         'opencv-python-headless>=4.5.4,<5',
-        'faiss-cpu>=1.8',
+        'faiss-cpu>=1.15',
         'onnxruntime>=1.17',
         'rosbags>=0.11,<0.12',
         'Pillow>=9.0',
