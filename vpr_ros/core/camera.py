@@ -127,7 +127,8 @@ class Camera:
         else:  # OpenCV's usual five steps are off by tens of pixels in the corners of a wide lens
             same = np.eye(3)
             rays = cv2.undistortPointsIter(points, matrix, distortion, same, same, _EXACTLY)
-            rays = _exact(np.asarray(rays, dtype=np.float64), points, matrix, distortion)
+            if distortion.any():  # else they are exact
+                rays = _exact(np.asarray(rays, dtype=np.float64), points, matrix, distortion)
         return np.asarray(rays, dtype=np.float64).reshape(-1, 2)
 
     def pixels(self, rays: NDArray[np.floating]) -> NDArray[np.float64]:
