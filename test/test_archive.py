@@ -265,6 +265,18 @@ def test_other_options_or_another_model_are_other_work(
     assert len(list(work.iterdir())) == made + 1
 
 
+def test_another_file_of_poses_is_other_work(
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, poses = str(archive / 'drive_0'), tmp_path / 'poses.tum'
+    words = ['--bags', bag, '--output', str(tmp_path / 'map'), '--model', str(model), *PLAIN]
+    for x, is_done in ((5, False), (5, True), (7, False)):
+        poses.write_text(f'0 {x} 0 0 0 0 0 1\n9e9 {x} 0 0 0 0 0 1\n')
+        assert main([*words, '--pose-file', str(poses), '--max-pose-gap', '9e9']) == 0
+        assert ('already done' in capsys.readouterr().out) == is_done
+        assert (PlaceMap.open(tmp_path / 'map').base_poses([0])[0, 0] == x).all()
+
+
 def test_images_behind_a_link_are_other_work_when_they_change(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, yaw_of
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.mended import mend
+from vpr_ros.drives.pose_file import PoseFile
 from vpr_ros.drives.reader import cdr_converter, open_reader
 from vpr_ros.map_care.build import MapOptions, Report, Spacing, posed_frames
 
@@ -46,6 +47,17 @@ def test_every_storage_and_compression_gives_the_same_drive(tmp_path, kind):
     assert len({frame.name for frame in frames}) == 5
     assert positions(drive, 1, 2.5, 5.5) == [[1.2, 0, 1], [2.7, 0, 1], [5.7, 0, 1]]
     assert yaw_of(drive.trajectory.poses[0], forward=(0, 0, 1)) == pytest.approx(0)
+
+
+def test_a_file_of_poses_is_used_instead_of_those_of_a_bag(tmp_path):
+    bag = bags.plain_bag(tmp_path / 'bag')
+    (tmp_path / 'slam.tum').write_text('1 30 0 0 0 0 0 1\n4 60 0 0 0 0 0 1\n')
+    poses = PoseFile.read(tmp_path / 'slam.tum')
+    drive = open_drive(bag, DriveOptions(pose_file=poses))
+    # The mounting of the bag's tf_static holds: 0.2 m ahead and 1 m above.
+    assert positions(drive, 2, 3, 5) == [[40.2, 0, 1], [50.2, 0, 1], None]
+    assert drive.mounting_known and drive.has_heading and drive.frame_id == 'map'
+    assert drive.pose_source.startswith(f'poses from {tmp_path}/slam.tum (TUM, frame map): 2 in')
 
 
 def test_frames_can_be_read_twice_and_interleaved(tmp_path):

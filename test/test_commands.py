@@ -117,6 +117,11 @@ def test_unusable_and_unposed_images_are_counted_and_the_rest_is_mapped(
         (['--bag', 'day', '--model', 'nowhere'], 'no such model folder'),
         (['--bag', 'day', '--mounting', '1 2 3'], 'x y z qx qy qz qw'),
         (['--bag', 'day', '--datum', 'here'], 'LAT,LON'),
+        (['--bag', 'day', '--pose-file', 'nowhere'], 'nowhere: cannot be read (No such file'),
+        (
+            ['--bag', 'day', '--pose-file', 'x', '--pose-topic', '/odom', '--datum', '1,2'],
+            '--pose-file and --pose-topic and --datum say where',
+        ),
     ],
 )
 def test_what_cannot_be_mapped_is_one_line_and_the_old_map_stays(

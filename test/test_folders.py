@@ -32,6 +32,7 @@ from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, drives_in, open_drive
 from vpr_ros.drives.bag_poses import _on_the_earth
+from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.geographic import (
     apart_m,
     datum_at,
@@ -40,6 +41,7 @@ from vpr_ros.drives.geographic import (
     east_north_of,
     grid_convergence_deg,
 )
+from vpr_ros.drives.pose_file import PoseFile
 from vpr_ros.drives.writer import STORAGES, WriteOptions, write_bag, writing
 
 COLUMNS = 'image,stamp_s,x,y,z,qx,qy,qz,qw'
@@ -68,6 +70,93 @@ def known_at(drive):
 
 def names(drive):
     return [frame.name for frame in drive.frames()]
+
+
+# Poses from a file
+
+
+def track(file, *rows):
+    """A file in TUM format along x; rows are seconds and metres."""
+    file.write_text(''.join(f'{seconds} {metres} 0 0 0 0 0 1\n' for seconds, metres in rows))
+    return PoseFile.read(file)
+
+
+@pytest.mark.parametrize(
+    ('stems', 'stamps_ns'),
+    [
+        (['1700000001.25', '1700000002.5'],
+         [1_700_000_001_250_000_000, 1_700_000_002_500_000_000]),
+        (['1700000001250', '1700000002500'],
+         [1_700_000_001_250_000_000, 1_700_000_002_500_000_000]),
+        (['1700000001250000000', '1700000002500000001'],
+         [1_700_000_001_250_000_000, 1_700_000_002_500_000_001]),
+        (['1700000001', '1700000002'], [0, 10**9]),  # could be numbers of anything
+        (['20260131120000', '20260131120001'], [0, 10**9]),  # a date
+        (['0001250000000000', '0001250000000001'], [0, 10**9]),  # numbers of frames
+        (['1250000000000000', '125000000000000'], [0, 10**9]),  # not of our time
+        (['1700000001.25', 'last'], [0, 10**9]),
+        (['1_700_000_001.25', '1_700_000_002.5'], [0, 10**9]),
+    ],
+)  # fmt: skip
+def test_images_that_are_named_by_their_stamps_have_these_stamps(tmp_path, stems, stamps_ns):
+    for stem in stems:
+        picture(tmp_path / f'{stem}.png')
+    drive = open_drive(tmp_path)
+    assert [frame.stamp_ns for frame in drive.frames()] == stamps_ns
+    assert drive.trajectory is None and drive.warnings == []
+
+
+def test_a_file_of_poses_tells_where_the_images_of_a_folder_were_taken(tmp_path):
+    for stem in ('1700000001.25', '1700000002.5', '1700000009.5'):
+        picture(tmp_path / 'frames' / f'{stem}.png')
+    poses = track(tmp_path / 'slam.tum', (1700000001, 0), (1700000002, 1), (1700000003, 2))
+    mounting = np.array([0.5, 0, 1, *FORWARD_CAMERA[3:]])
+    options = DriveOptions(pose_file=poses, pose_frame='site', base_T_camera=mounting)
+    drive = open_drive(tmp_path / 'frames', options)
+    at, known = drive.trajectory.at(np.array([frame.stamp_ns for frame in drive.frames()]))
+    assert known.tolist() == [True, True, False]
+    np.testing.assert_allclose(at[:2, :3], [[0.75, 0, 1], [2, 0, 1]])
+    assert drive.has_heading and drive.frame_id == 'site' and drive.datum is None
+    assert drive.pose_source == (
+        f'poses from {tmp_path}/slam.tum (TUM, frame site): 3 in 2.0 s, 1 Hz; as --pose-file says'
+    )
+
+
+def test_a_file_of_poses_is_used_instead_of_those_of_a_posed_folder(tmp_path):
+    posed = posed_folder(tmp_path / 'posed')
+    poses = track(tmp_path / 'slam.tum', (0, 10), (1, 20))
+    drive = open_drive(posed, DriveOptions(pose_file=poses))
+    at, known = drive.trajectory.at(np.array([frame.stamp_ns for frame in drive.frames()]))
+    assert known.all() and at[:, 0].tolist() == pytest.approx([10, 11, 12])
+
+
+def test_a_file_of_poses_needs_images_with_stamps(tmp_path):
+    picture(tmp_path / 'frames' / 'a.png')
+    poses = track(tmp_path / 'slam.tum', (0, 0), (1, 1))
+    with pytest.raises(DriveError, match=r'images have no stamps, so .*slam\.tum cannot tell'):
+        open_drive(tmp_path / 'frames', DriveOptions(pose_file=poses))
+
+
+def test_what_is_wrong_with_a_file_of_poses_is_noted(tmp_path):
+    picture(tmp_path / 'frames' / '1700000001.25.png')
+    (tmp_path / 'slam.tum').write_text('0 0 0 0 0 0 0 1\n0.1 900 0 0 0 0 0 1\n0.2 0 0 0 0 0 0 2\n')
+    poses = PoseFile.read(tmp_path / 'slam.tum')
+    said = '\n'.join(open_drive(tmp_path / 'frames', DriveOptions(pose_file=poses)).warnings)
+    assert '1 pose was skipped' in said and 'do both use the same clock?' in said
+    assert 'the position jumps 1 time' in said
+
+
+def test_every_folder_of_images_may_have_a_calibration(tmp_path):
+    picture(tmp_path / '1700000001.25.png')
+    (tmp_path / 'camera_info.yaml').write_text(
+        'image_width: 32\nimage_height: 24\ndistortion_model: plumb_bob\n'
+        'camera_matrix: {rows: 3, cols: 3, data: [30, 0, 16, 0, 30, 12, 0, 0, 1]}\n'
+        'distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n'
+    )
+    camera = open_drive(tmp_path).camera
+    assert camera is not None and camera.matrix == (30, 0, 16, 0, 30, 12, 0, 0, 1)
+    written = CameraInfo.read(tmp_path / 'camera_info.yaml')  # without what stereo cameras need
+    assert written.projection == (30, 0, 16, 0, 0, 30, 12, 0, 0, 0, 1, 0)
 
 
 # Posed folders

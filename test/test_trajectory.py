@@ -25,7 +25,8 @@ from vpr_ros.core.geometry import (
     yaw_of,
     yaw_quat,
 )
-from vpr_ros.core.trajectory import Trajectory, write_tum
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.tum import read_tum, write_tum
 
 coordinates = st.floats(-1e3, 1e3)
 quaternions = (
@@ -286,3 +287,74 @@ def test_tum_lines_keep_nanoseconds(tmp_path):
     write_tum(tmp_path / 'one.tum', one)
     assert (tmp_path / 'one.tum').read_text().startswith('1700000000.000000005 0.0')
     assert [float(word) for word in line[1:]] == pytest.approx([1700000000.5, 0, 0, 0, 0, 0, 1])
+
+
+def test_a_trajectory_comes_back_from_its_tum_file(tmp_path):
+    stamps_ns = np.array([1_700_000_000_000_000_005, 1_700_000_000_100_000_000])
+    written = Trajectory(stamps_ns, np.stack([IDENTITY, [1, 2, 3, *yaw_quat(np.array(0.5))]]))
+    write_tum(tmp_path / 'path.tum', written)
+    found, notes = read_tum(tmp_path / 'path.tum')
+    assert notes == []
+    np.testing.assert_array_equal(found.stamps_ns, stamps_ns)
+    np.testing.assert_allclose(found.poses, written.poses, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ('stamp', 'unit'),
+    [
+        ('1403636579763', 'milliseconds'),
+        ('1403636579763000', 'microseconds'),
+        ('1403636579763000000.000000000', 'nanoseconds'),  # as ORB-SLAM3 writes it for EuRoC
+        ('1.403636579763e+09', ''),  # as evo writes it
+        ('1403636579.763', ''),
+    ],
+)
+def test_stamps_of_a_tum_file_may_have_the_units_that_programs_write(tmp_path, stamp, unit):
+    file = tmp_path / 'path.tum'
+    file.write_text(f'# t x y z qx qy qz qw\n\n{stamp} 1 2 3 0 0 0 1\n')
+    found, notes = read_tum(file)
+    assert found.stamps_ns.tolist() == [1_403_636_579_763_000_000]
+    assert found.poses.tolist() == [[1, 2, 3, 0, 0, 0, 1]]
+    assert notes == ([f'{file}: its stamps are taken for {unit}'] if unit else [])
+
+
+def test_lines_of_a_tum_file_without_a_usable_pose_are_counted_and_left_out(tmp_path):
+    file = tmp_path / 'path.tum'
+    lines = ['3 0 0 0 0 0 0 1', '1 nan 0 0 0 0 0 1', '2 7 0 0 0 0 0 1', '4 0 0 0 0 0 0 0']
+    file.write_text('\n'.join(lines))
+    found, notes = read_tum(file)
+    assert found.stamps_ns.tolist() == [2 * 10**9, 3 * 10**9]
+    assert found.poses[:, 0].tolist() == [7, 0]
+    assert '2 poses were skipped' in notes[0] and 'jump back 1 time' in notes[1]
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ('', 'it is empty'),
+        ('# nothing\n', 'it is empty'),
+        ('1 0 0 0 0 0 0 0\n', '1 line without a usable pose'),
+        ('1 0 0 0 0 0 0\n', 'line 1: 7 words; expected'),
+        ('1,0,0,0,1,0,0,0\n', 'evo converts tables of EuRoC'),
+        ('1 0 0 0 0 1 0 0 0 0 1 0\n', "KITTI's form"),
+        ('t x y z qx qy qz qw\n', "'t' is not a number"),
+        ('1 0 0 0 0 0 0 one\n', 'are not eight numbers'),
+        ('nan 0 0 0 0 0 0 1\n', 'not finite'),
+        ('1e30 0 0 0 0 0 0 1\n', 'too large'),
+        ('1 0 0 0 0 0 0 1\n1403636579763000000 0 0 0 0 0 0 1\n', 'seconds and nanoseconds'),
+    ],
+)
+def test_what_is_no_tum_file_is_one_sentence(tmp_path, content, said):
+    (tmp_path / 'path.tum').write_text(content)
+    with pytest.raises(DriveError) as caught:
+        read_tum(tmp_path / 'path.tum')
+    assert said in str(caught.value) and str(caught.value).startswith(str(tmp_path))
+    assert '\n' not in str(caught.value)
+
+
+def test_a_tum_file_that_cannot_be_read_is_one_sentence(tmp_path):
+    with pytest.raises(DriveError, match=r'nowhere: cannot be read \(No such file'):
+        read_tum(tmp_path / 'nowhere')
+    (tmp_path / 'picture').write_bytes(b'\xff\xd8\xff')
+    with pytest.raises(DriveError, match='picture: cannot be read'):
+        read_tum(tmp_path / 'picture')

@@ -22,6 +22,7 @@ from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
+from vpr_ros.drives.pose_file import PoseFile
 
 _NEEDED_NAMES = (HEADER_NAME, 'metadata.yaml', CARD_NAME)
 _NEEDED_SUFFIXES = ('.bag', '.db3', '.mcap', '.onnx')
@@ -258,6 +259,14 @@ def add_drive(parser: argparse.ArgumentParser) -> None:
         'poses, or else tf from odom)',
     )
     group.add_argument(
+        '--pose-file',
+        type=Path,
+        metavar='FILE',
+        help='a trajectory in TUM format (t x y z qx qy qz qw), as SLAM systems write it: the '
+        "robot's poses, at the images' clock, instead of those of the recording. For poses of "
+        'the camera add --mounting "0 0 0 0 0 0 1"',
+    )
+    group.add_argument(
         '--tf-frames',
         nargs=2,
         metavar=('MAP', 'BASE'),
@@ -295,10 +304,21 @@ def add_drive(parser: argparse.ArgumentParser) -> None:
 
 def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) -> DriveOptions:
     """What the options of `add_drive` say; `datum` is used without --datum. Raises DriveError."""
+    others = {
+        '--pose-topic': arguments.pose_topic,
+        '--tf-frames': arguments.tf_frames,
+        '--datum': arguments.datum,
+    }
+    if arguments.pose_file and (given := [name for name, value in others.items() if value]):
+        raise DriveError(
+            f'--pose-file and {" and ".join(given)} say where the poses come from; give one of '
+            'them'
+        )
     return DriveOptions(
         image_topic=arguments.image_topic,
         depth_topic=arguments.depth_topic,
         pose_topic=arguments.pose_topic,
+        pose_file=PoseFile.read(arguments.pose_file) if arguments.pose_file else None,
         tf_frames=tuple(arguments.tf_frames) if arguments.tf_frames else None,
         tf_topic=arguments.tf_topic,
         pose_frame=arguments.pose_frame,

@@ -1,7 +1,6 @@
-"""Poses over time: interpolated to image stamps, and exchanged with other tools in TUM form."""
+"""Poses over time, interpolated to image stamps."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,12 +150,6 @@ def jumped(stamps_ns: Stamps, positions_m: NDArray[np.float64]) -> NDArray[np.bo
     return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > MOST_MPS))
 
 
-def exact_seconds(stamp_ns: int) -> str:
-    """A stamp in seconds with all its nanoseconds; those before 1970 are negative."""
-    seconds, nanoseconds = divmod(abs(stamp_ns), 10**9)
-    return f'{"-" if stamp_ns < 0 else ""}{seconds}.{nanoseconds:09d}'
-
-
 def clock_question(images_ns: int, poses_ns: int) -> str:
     """What to ask where the first stamps of images and poses hardly are of one clock."""
     return (
@@ -190,11 +183,3 @@ def _other_clock(images_ns: Stamps, poses_ns: Stamps) -> list[str]:
     if max(early_ns, late_ns) < 86_400 * 10**9:
         return []
     return [clock_question(int(images_ns.min()), int(poses_ns[0]))]
-
-
-def write_tum(path: Path, trajectory: Trajectory) -> None:
-    """Write `t x y z qx qy qz qw` lines in seconds and metres, as evo reads them."""
-    with path.open('w', encoding='utf-8') as file:
-        for stamp_ns, pose in zip(trajectory.stamps_ns.tolist(), trajectory.poses, strict=True):
-            numbers = ' '.join(f'{value:.9f}' for value in pose)
-            file.write(f'{exact_seconds(stamp_ns)} {numbers}\n')

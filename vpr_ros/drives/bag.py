@@ -24,7 +24,8 @@ from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
 from vpr_ros.core.plurals import counted
-from vpr_ros.core.trajectory import Trajectory, exact_seconds
+from vpr_ros.core.stamps import exact_seconds
+from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, read_transforms
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vpr_ros.core.camera import CameraCalibration, camera_calibration
 from vpr_ros.core.documents import parse_yaml, read_bytes
@@ -22,24 +23,29 @@ class CameraInfo:
 
     @classmethod
     def read(cls, file: Path) -> 'CameraInfo':
-        """From the YAML that ROS's camera_calibration writes; raises DriveError."""
+        """From the YAML that ROS's camera_calibration writes; raises DriveError.
+
+        Who writes one by hand may leave out what only a stereo camera needs: the rectification,
+        and the projection.
+        """
         try:
             found = parse_yaml(read_bytes(file))
+            size = int(found['image_width']), int(found['image_height'])
+            distorted = str(found['distortion_model']), _numbers(found['distortion_coefficients'])
+            matrix = _numbers(found['camera_matrix'])
+            unturned = {'data': (1, 0, 0, 0, 1, 0, 0, 0, 1)}
+            unmoved = {'data': (*matrix[:3], 0, *matrix[3:6], 0, *matrix[6:], 0)}
             camera = cls(
-                int(found['image_width']),
-                int(found['image_height']),
-                str(found['distortion_model']),
-                *(
-                    tuple(float(value) for value in found[name]['data'])
-                    for name in (
-                        'distortion_coefficients',
-                        'camera_matrix',
-                        'rectification_matrix',
-                        'projection_matrix',
-                    )
-                ),
+                *size,
+                *distorted,
+                matrix,
+                _numbers(found.get('rectification_matrix', unturned)),
+                _numbers(found.get('projection_matrix', unmoved)),
             )
-        except (OSError, DocumentError, KeyError, OverflowError, TypeError, ValueError) as error:
+        except (
+            *(OSError, DocumentError, AttributeError, KeyError),
+            *(OverflowError, TypeError, ValueError),
+        ) as error:
             reason = ' '.join(str(error).split())
             raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
         sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]
@@ -57,3 +63,7 @@ class CameraInfo:
             distortion_model=self.distortion_model,
             distortion=self.distortion,
         )
+
+
+def _numbers(matrix: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in matrix['data'])

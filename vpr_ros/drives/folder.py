@@ -1,8 +1,8 @@
 """Image folders as drives: posed folders, `@utm@` names, EXIF GPS, and plain images.
 
 Each photo stands for itself: a photo without a pose stays without one, and nothing is interpolated
-between two. Stamps come from the recording where every image has one of its own; otherwise image k
-is taken at k seconds.
+between two, unless a file of poses is given. Stamps come from the recording where every image has
+one of its own, in its tags or as its name; otherwise image k is taken at k seconds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,7 @@ from vpr_ros.core.image import read
 from vpr_ros.core.image_files import is_image_file, not_understood
 from vpr_ros.core.mapping.layout import FIRST_PART
 from vpr_ros.core.plurals import by_count, counted
+from vpr_ros.core.stamps import wall_time_ns
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.camera_info import CameraInfo
@@ -32,7 +33,14 @@ from vpr_ros.drives.geotags import (
     place_geotags,
     utm_geotags,
 )
-from vpr_ros.drives.pose_sources import note_jumps
+from vpr_ros.drives.pose_file import PoseFile
+from vpr_ros.drives.pose_sources import (
+    ImageTime,
+    note_clocks,
+    note_jumps,
+    poses_of_file,
+    said_of_file,
+)
 from vpr_ros.drives.posed_csv import read_posed_csv
 from vpr_ros.drives.reader import in_order, is_bag
 
@@ -75,28 +83,51 @@ class FolderDrive:
                 self._open_posed(path)
             else:
                 self._open_images(path, options)
+            if (path / CAMERA_INFO_NAME).exists():
+                self.camera_info_file = path / CAMERA_INFO_NAME
+                self._read_camera_info(self.camera_info_file)
         if options.pose_frame and self.datum is None:
             self.frame_id = options.pose_frame
+        if options.pose_file is not None:
+            self._take_poses(options.pose_file, options)
+        else:
+            self._take_own_poses(path)
+
+    def _take_own_poses(self, path: Path) -> None:
+        """Have the poses of the photos; none where none has one."""
         poses = [photo for photo in self._photos if photo.pose is not None]
-        self.trajectory = (
-            Trajectory.from_unordered(
-                np.array([photo.stamp_ns for photo in poses]),
-                np.array([photo.pose for photo in poses]),
-                source=self.name,
-                interpolates=False,
-            )
-            if poses
-            else None
+        self.trajectory: Trajectory | None = None
+        if not poses:
+            return
+        self.trajectory = Trajectory.from_unordered(
+            np.array([photo.stamp_ns for photo in poses]),
+            np.array([photo.pose for photo in poses]),
+            source=self.name,
+            interpolates=False,
         )
-        if self.trajectory is not None:
-            is_posed = (path / POSES_NAME).is_file()
-            named = self._photos[0].file.name.startswith('@')
-            source = POSES_NAME if is_posed else '@utm@ names' if named else 'EXIF GPS'
-            self.pose_source = (
-                f'poses from {source}: {len(poses)} of {counted(len(self), "image")}'
+        is_posed = (path / POSES_NAME).is_file()
+        named = self._photos[0].file.name.startswith('@')
+        source = POSES_NAME if is_posed else '@utm@ names' if named else 'EXIF GPS'
+        self.pose_source = f'poses from {source}: {len(poses)} of {counted(len(self), "image")}'
+        if is_posed:
+            note_jumps(self.trajectory, source, self.warnings)
+
+    def _take_poses(self, file: PoseFile, options: DriveOptions) -> None:
+        """Have the poses of a file instead of the photos' own; raises DriveError."""
+        if not self._has_stamps:
+            raise DriveError(
+                f'{self.name}: the images have no stamps, so {file.name} cannot tell where they '
+                'were taken; name each image by its stamp in seconds or nanoseconds, as '
+                f'1403636579.763556.png, or write a {POSES_NAME}'
             )
-            if is_posed:
-                note_jumps(self.trajectory, source, self.warnings)
+        base = poses_of_file(file, options, self.warnings)
+        poses = compose(base.trajectory.poses, self.base_T_camera)
+        self.trajectory = Trajectory(base.trajectory.stamps_ns, poses)
+        self.pose_source = said_of_file(file, base.frame_id)
+        self.frame_id, self.datum, self.has_heading = base.frame_id, None, True
+        first_ns, last_ns = self._photos[0].stamp_ns, self._photos[-1].stamp_ns
+        images = ImageTime('', '', len(self), first_ns, last_ns - first_ns)
+        note_clocks(images, base.trajectory, self.warnings)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -113,7 +144,7 @@ class FolderDrive:
         images = path / 'images' if (path / 'images').is_dir() else path
         rows, warnings = read_posed_csv(path / POSES_NAME, images)
         self.warnings += warnings
-        self.has_heading = True
+        self.has_heading = self._has_stamps = True
         self._photos = _in_time(
             [Photo(images / row.image, row.stamp_ns, row.pose) for row in rows]
         )
@@ -125,9 +156,6 @@ class FolderDrive:
                 f'listed in {POSES_NAME} and {by_count(unlisted, "was", "were")} left out'
             )
         self.warnings += not_understood(_files_of(path))
-        if (path / CAMERA_INFO_NAME).exists():
-            self.camera_info_file = path / CAMERA_INFO_NAME
-            self._read_camera_info(self.camera_info_file)
 
     def _read_camera_info(self, file: Path) -> None:
         try:
@@ -154,15 +182,12 @@ class FolderDrive:
         self._warn_of_unread(path, files[0].parent)
         by_name = has_utm_names(files)
         tags = utm_geotags(files) if by_name else exif_geotags(files, self.warnings)
-        self._photos = [Photo(file, index * 10**9) for index, file in enumerate(files)]
-        stamps_ns = [tag.stamp_ns if tag else None for tag in tags]
-        if None not in stamps_ns and len(set(stamps_ns)) == len(files):
-            self._photos = [
-                replace(photo, stamp_ns=ns)
-                for photo, ns in zip(self._photos, stamps_ns)
-                if ns is not None
-            ]
-        if any(tags):
+        own_ns = _stamps([tag.stamp_ns if tag else None for tag in tags])
+        own_ns = own_ns or _stamps([wall_time_ns(file.stem) for file in files])
+        self._has_stamps = own_ns is not None
+        stamps_ns = own_ns or [index * 10**9 for index in range(len(files))]
+        self._photos = [Photo(file, ns) for file, ns in zip(files, stamps_ns)]
+        if any(tags) and options.pose_file is None:
             self._place(tags, options)
         self._photos = _in_time(self._photos)
 
@@ -218,6 +243,13 @@ def image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return in_order([file for file in folder.iterdir() if is_image_file(file)])
+
+
+def _stamps(found_ns: Sequence[int | None]) -> list[int] | None:
+    """Stamps of images, where each has one of its own."""
+    stamps_ns = [ns for ns in found_ns if ns is not None]
+    is_complete = len(stamps_ns) == len(found_ns) == len(set(stamps_ns))
+    return stamps_ns if is_complete else None
 
 
 def _inner(path: Path, holds: Callable[[Path], object]) -> list[str]:

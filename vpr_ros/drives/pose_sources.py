@@ -19,6 +19,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_question
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
+from vpr_ros.drives.pose_file import PoseFile
 from vpr_ros.drives.reader import (
     NAVSAT,
     POSE_TYPES,
@@ -122,6 +123,11 @@ def pose_source(
 ) -> PoseSource:
     """Choose the source of the poses by the options, else by what is there; raises DriveError."""
     tf = tf_topics(reader, options, images.topic)
+    if options.pose_file is not None:
+        tree = tf.tree(reader, warnings, [tf.fixed] if tf.fixed else [])
+        poses = poses_of_file(options.pose_file, options, warnings)
+        said = said_of_file(options.pose_file, poses.frame_id)
+        return PoseSource(poses, tree, said, tf)
     if options.pose_topic is not None and options.tf_frames is None:
         topic = named_topic(reader, options.pose_topic, POSE_TYPES, what='pose')
         poses = poses_of_topic(reader, topic, options, warnings)
@@ -343,6 +349,19 @@ def _nothing(reader: AnyReader, tree: TransformTree, reasons: Sequence[str]) -> 
     return f'no poses: {"; ".join(said)}'
 
 
+def poses_of_file(file: PoseFile, options: DriveOptions, warnings: list[str]) -> BasePoses:
+    """What a file beside the recording says; its notes and jumps go to `warnings`."""
+    warnings += file.notes
+    note_jumps(file.trajectory, file.name, warnings)
+    return BasePoses(file.trajectory, options.pose_frame or 'map', '')
+
+
+def said_of_file(file: PoseFile, frame_id: str) -> str:
+    """For the user: that a file gave the poses."""
+    what = f'TUM, {frame_of(frame_id, None)}'
+    return _said_poses(file.trajectory, file.name, what, ['as --pose-file says'])
+
+
 def _said(
     reader: AnyReader,
     poses: BasePoses,
@@ -353,8 +372,6 @@ def _said(
     warnings: list[str],
 ) -> PoseSource:
     """The source with its sentence; jumps of its positions are noted."""
-    trajectory = poses.trajectory
-    count, span_s = len(trajectory.stamps_ns), np.ptp(trajectory.stamps_ns) / 1e9
     kinds = {entry.msgtype for entry in reader.connections if entry.topic == topic}
     is_tf = bool(kinds & set(TRANSFORMS))
     what = (
@@ -362,11 +379,16 @@ def _said(
         if is_tf
         else f'{short(kinds.pop() if kinds else "")}, {frame_of(poses.frame_id, poses.datum)}'
     )
+    note_jumps(poses.trajectory, topic, warnings)
+    return PoseSource(poses, tree, _said_poses(poses.trajectory, topic, what, reasons), tf)
+
+
+def _said_poses(trajectory: Trajectory, source: str, what: str, reasons: Sequence[str]) -> str:
+    """For the user: what gave the poses, how many there are, and why these."""
+    count, span_s = len(trajectory.stamps_ns), np.ptp(trajectory.stamps_ns) / 1e9
     rate = f', {(count - 1) / span_s:.2g} Hz' if span_s > 0 else ''
     because = f'; {"; ".join(reasons)}' if reasons else ''
-    note_jumps(trajectory, topic, warnings)
-    said = f'poses from {topic} ({what}): {count} in {span_s:.1f} s{rate}{because}'
-    return PoseSource(poses, tree, said, tf)
+    return f'poses from {source} ({what}): {count} in {span_s:.1f} s{rate}{because}'
 
 
 def note_jumps(trajectory: Trajectory, source: str, warnings: list[str]) -> None:

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -12,10 +11,9 @@ from vpr_ros.core.documents import lines_of
 from vpr_ros.core.errors import DocumentError, DriveError, VprError
 from vpr_ros.core.geometry import FARTHEST_M, checked_pose
 from vpr_ros.core.plurals import by_count, counted
+from vpr_ros.core.stamps import parsed_stamp
 from vpr_ros.core.types import Poses
 
-_UNITS = ((10**17, 'nanoseconds'), (10**14, 'microseconds'), (10**11, 'milliseconds'))
-"""Numbers too large to be seconds since 1970, and the unit that such numbers have today."""
 _LONG_PERIOD_S = 10**6  # between images of one drive: eleven days, a millisecond of nanoseconds
 
 COLUMNS = ('image', 'stamp_s', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
@@ -118,18 +116,16 @@ def _require_seconds(table: Path, rows: Sequence[PosedRow]) -> None:
 
 def _posed_row(row: dict[str, str], where: str) -> PosedRow:
     try:
-        stamp_s = Decimal(row['stamp_s'])
-        for least, unit in _UNITS:
-            if stamp_s.is_finite() and abs(stamp_s) >= least:
-                raise DriveError(
-                    f'{where}: stamp_s is {row["stamp_s"].strip()}; seconds are expected, '
-                    f'these look like {unit}'
-                )
-        stamp_ns = int(np.int64(int((stamp_s * 10**9).to_integral_value())))
+        stamp_ns, unit = parsed_stamp(row['stamp_s'])
         numbers = [float(row[name]) for name in COLUMNS[2:]]
-    except (InvalidOperation, OverflowError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         found = ','.join(str(row[name]) for name in COLUMNS[1:])
-        raise DriveError(f'{where}: {found} are not eight numbers') from error
+        raise DriveError(f'{where}: {found} are not eight numbers ({error})') from error
+    if unit != 'seconds':
+        raise DriveError(
+            f'{where}: stamp_s is {row["stamp_s"].strip()}; seconds are expected, '
+            f'these look like {unit}'
+        )
     try:
         return PosedRow(row['image'], stamp_ns, checked_pose(numbers))
     except VprError:

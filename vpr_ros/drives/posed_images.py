@@ -148,8 +148,8 @@ def posed_images(
     with noting(lambda: notes_of(drive), unusable.lines):
         if drive.trajectory is None:
             raise DriveError(
-                f'{drive.name}: has no poses, expected true poses of the images; record them, or '
-                'write a poses.csv beside images/'
+                f'{drive.name}: has no poses, expected true poses of the images; record them, '
+                'give a trajectory with --pose-file, or write a poses.csv beside images/'
             )
         note_view(drive, like)
         stamps: list[int] = []

@@ -10,7 +10,8 @@ import numpy as np
 from vpr_ros.core.atomic import replace_file, staged_file, unwritable_as
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.names import cleaned
-from vpr_ros.core.trajectory import Trajectory, write_tum
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.tum import write_tum
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.measuring import Variant
 from vpr_ros.evaluating.shown_figures import as_json, finite

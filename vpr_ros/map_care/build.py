@@ -445,8 +445,8 @@ def posed_frames(
     if drive.trajectory is None:
         raise DriveError(
             f'{drive.name}: no poses in it, and a map needs to know where its images were taken; '
-            'record poses, write a poses.csv beside images/, or make a straight drive of plain '
-            'photos with images_to_bag --spacing'
+            'record poses, give a trajectory with --pose-file, write a poses.csv beside images/, '
+            'or make a straight drive of plain photos with images_to_bag --spacing'
         )
     last: tuple[int, Poses] | None = None
     unposed_ns: list[int] = []

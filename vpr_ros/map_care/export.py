@@ -23,7 +23,9 @@ from vpr_ros.core.mapping.codes import write_index
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import by_count, counted
-from vpr_ros.core.trajectory import Trajectory, exact_seconds, write_tum
+from vpr_ros.core.stamps import exact_seconds
+from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.tum import write_tum
 from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
 from vpr_ros.drives.posed_csv import COLUMNS
