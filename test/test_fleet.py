@@ -97,6 +97,7 @@ def some_landmarks(count: int, size: int, seed: int) -> Landmarks:
 
 @pytest.fixture(scope='module')
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcess]:
+    pytest.importorskip('lancedb', reason='lancedb is missing (requirements/fleet.txt)')
     process = FleetProcess(
         tmp_path_factory.mktemp('fleet'), {'AWS_SECRET_ACCESS_KEY': 'very-secret-value'}
     )

@@ -13,6 +13,7 @@ were found.
 import argparse
 import faulthandler
 import hashlib
+import importlib.util
 import json
 import mmap
 import os
@@ -63,7 +64,7 @@ def main() -> int:
     if arguments.replay:
         return replay(arguments.replay, arguments.target)
     seed = random.SystemRandom().getrandbits(32) if arguments.seed is None else arguments.seed
-    targets = arguments.target or list(TARGETS)
+    targets = arguments.target or there()
     if arguments.child:
         print(json.dumps(fuzz(targets[0], seed, arguments)), flush=True)
         return 0
@@ -80,6 +81,14 @@ def main() -> int:
     return 1 if faults else 0
 
 
+def there() -> list[str]:
+    """The targets for which everything is installed."""
+    if importlib.util.find_spec('rclpy'):
+        return list(TARGETS)
+    print('messages: left out, because ROS 2 is not there (make setup)')
+    return [target for target in TARGETS if target != 'messages']
+
+
 def run_apart(target: str, given: list[str], output: Path) -> dict[str, Any]:
     """Fuzz a target in its own process; says how it goes, and keeps the input of a crash."""
     current = output / f'.{target}-current'
@@ -93,6 +102,10 @@ def run_apart(target: str, given: list[str], output: Path) -> dict[str, Any]:
             said += f'{counted(len(found["faults"]), "fault")}'
             print(f'\r{said}', end='', flush=True) if sys.stdout.isatty() else None
     stack = output / f'.{target}-stack'
+    if child.returncode and not current.exists():
+        raise SystemExit(
+            f'{target}: the process ended with status {child.returncode} before the first input'
+        )
     if child.returncode:
         size = int.from_bytes(current.read_bytes()[:8], 'little')
         path = keep(output, target, current.read_bytes()[8 : 8 + size])
