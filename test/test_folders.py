@@ -962,7 +962,7 @@ def test_the_command_never_replaces_a_bag_that_may_be_a_recording(tmp_path, caps
     ('words', 'complaint'),
     [
         (['{tmp}/nothing'], 'no such file or folder'),
-        (['{tmp}/in', '--spacing', '2'], 'has its own poses'),
+        (['{tmp}/in', '--spacing', '2'], 'its images have poses'),
         (['{tmp}/in', '--datum', 'Lund'], "--datum 'Lund'"),
     ],
 )

@@ -256,7 +256,7 @@ def write_bag(
     _check_target(output, options.storage)
     drive = open_drive(folder, drive_options)
     if drive.trajectory is not None and options.spacing_m is not None:
-        raise DriveError(f'{folder}: this folder has its own poses; leave out --spacing')
+        raise DriveError(f'{folder}: its images have poses; leave out --spacing')
     written = Written()
     with noting(lambda: written.notes), writing(output, options.storage) as bag:
         _write_drive(bag, drive, options, written, drive_options.max_pose_gap_s)
