@@ -115,10 +115,10 @@ def test_the_node_starts_anew_where_odometry_comes_from_another_program(tmp_path
         return OdometryCame(told.stamp_ns, told.odom_T_base, frames=(frame, 'base_link'))
 
     assert session.handle(came(0, 100, 'odom')) == [] == session.handle(came(1, 101, 'odom'))
-    assert session._odometry.distance_m(100 * SECOND, 101 * SECOND) == 1
+    assert session._map_to_odom.odometry.distance_m(100 * SECOND, 101 * SECOND) == 1
     notes = texts(session.handle(came(500, 101.5, 'odom_combined')))
     assert 'odom: odometry of several frames, odom to base_link and odom_combined to' in notes
-    assert session._odometry.distance_m(101 * SECOND, round(101.5 * SECOND)) is None
+    assert session._map_to_odom.odometry.distance_m(101 * SECOND, round(101.5 * SECOND)) is None
     # Told once, but with each change nothing is known of where its origin is on the map.
     assert session.handle(came(2, 102, 'odom')) == [CorrectionLost()]
 

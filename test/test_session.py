@@ -641,14 +641,14 @@ def test_odometry_of_another_program_has_another_origin(place_map: PlaceMap) -> 
 def test_a_correction_is_weighed_by_the_deviation_of_its_fix(place_map: PlaceMap) -> None:
     """In metres: the root of the variances of x, y and z together."""
     session = session_on(place_map, publish_tf=True)
-    deviations_m, smooth = [], session._map_T_odom
+    deviations_m, smooth = [], session._map_to_odom._map_T_odom
 
     class Noting(SmoothTransform):
         def step(self, map_T_base: Poses, odom_T_base: Poses, sigma_m: float) -> Poses:
             deviations_m.append(sigma_m)
             return smooth.step(map_T_base, odom_T_base, sigma_m)
 
-    session._map_T_odom = Noting()
+    session._map_to_odom._map_T_odom = Noting()
     for row in range(10):
         answers = answers_of(session, [wheels(2.0 * row, 100 + row), image_at(row, 100 + row)])
     variances = np.diag(outcomes(answers)[-1].covariance)[:3]
@@ -681,7 +681,8 @@ def test_a_calibration_of_other_images_is_told_where_landmarks_would_need_it(
             has_landmarks=True, header=SimpleNamespace(camera=wide)
         )
         frame = Frame(np.zeros((*shape, 3), np.uint8), 0, '', camera)
-        return texts(list(session._compare_size(frame)))
+        compared = session._cameras.compare_size(frame, session.localizer, session._config)
+        return texts(list(compared))
 
     assert said((16, 32), 0) == said((16, 16), 1) == said((16, 16), 0, use_landmarks=False) == ''
     assert 'camera 1: the image has 16x16 pixels, but the calibration is for 32x16' in said(

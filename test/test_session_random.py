@@ -184,8 +184,8 @@ class AnyEvents(RuleBasedStateMachine):
             return
         counted = self.session.counts.snapshot()
         assert counted.facts['state'] == self.session.state.value
-        assert len(self.session._odometry._poses) < 2 * _KEPT
-        assert len(self.session._said) < 200
+        assert len(self.session._map_to_odom.odometry._poses) < 2 * _KEPT
+        assert len(self.session._notes) < 200
         judge = self.session.localizer._drive
         if judge is not None:
             belief = judge._belief
