@@ -29,8 +29,8 @@ from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import shows_something
 from vpr_ros.core.intervals import clopper_pearson, drive_interval
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import as_dict, model_calibration_of
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.kept_calibrations import as_dict, model_calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.background import EVERY_PLACE, WholeBackground
 from vpr_ros.core.mapping.described import describe_as_kept

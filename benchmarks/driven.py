@@ -28,8 +28,9 @@ from vpr_ros.core.image import read
 from vpr_ros.core.landmarks.features import CellFeatures
 from vpr_ros.core.landmarks.points import LandmarkMaker
 from vpr_ros.core.localizing import match
-from vpr_ros.core.localizing.confidence import OBSERVED, Calibration, model_calibration_of
+from vpr_ros.core.localizing.confidence import OBSERVED, Calibration
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.kept_calibrations import model_calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.core.localizing.query import Query

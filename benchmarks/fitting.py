@@ -13,13 +13,8 @@ from driven import RADII_M, Bench, Pass, carried, drive_pass, folder_pass, local
 from inputs import ROOT
 
 from vpr_ros.core.describing.model import Model
-from vpr_ros.core.localizing.confidence import (
-    COMPARED,
-    OBSERVATIONS,
-    SHIPPED,
-    Calibration,
-    fit,
-)
+from vpr_ros.core.localizing.confidence import COMPARED, OBSERVATIONS, SHIPPED, Calibration
+from vpr_ros.evaluating.fitting import fit
 
 FOREIGN_FRAMES = 200
 TWO_PARTS = ('corridor', 'gardenspoint_thumb', 'nordland_64x32')

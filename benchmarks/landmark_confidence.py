@@ -37,18 +37,15 @@ from vpr_ros.core.geometry import compose, invert
 from vpr_ros.core.image import read, shows_something
 from vpr_ros.core.landmarks.features import FeatureRays, Features, Keypoints, SiftFeatures
 from vpr_ros.core.landmarks.xfeat import XFeatFeatures
-from vpr_ros.core.localizing.confidence import (
+from vpr_ros.core.localizing.confidence import Calibration, at_most_known
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.landmark_evidence import (
     LANDMARK_CENTRES,
     LANDMARK_OBSERVATIONS,
     LANDMARK_SCALES,
     LANDMARKS_OBSERVED,
-    Calibration,
-    at_most_known,
-    fit,
-    reliability,
 )
-from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
@@ -57,6 +54,8 @@ from vpr_ros.core.localizing.verify import Placed, Verified, Verifier, decided
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
+from vpr_ros.evaluating.fitting import fit
+from vpr_ros.evaluating.reliability import reliability
 from vpr_ros.map_care.edit import keep_places
 
 LOOSE = LocalizerConfig(min_inliers=6, min_inlier_ratio=0.2)

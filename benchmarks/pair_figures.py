@@ -15,8 +15,8 @@ from journeys import Pair
 
 from vpr_ros.core.atomic import staged_file
 from vpr_ros.core.intervals import clopper_pearson, drive_interval
-from vpr_ros.core.localizing.confidence import reliability
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.evaluating.reliability import reliability
 
 TARGET = LocalizerConfig().max_false_fix_rate
 OWN = 'maps of their own place'

@@ -39,7 +39,8 @@ from pairs_page import pairs_page, percent
 
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
-from vpr_ros.core.localizing.confidence import SHIPPED, Calibration, from_dict
+from vpr_ros.core.localizing.confidence import SHIPPED, Calibration
+from vpr_ros.core.localizing.kept_calibrations import from_dict
 from vpr_ros.evaluating.shown_figures import finite
 from vpr_ros.report.page import write_page
 

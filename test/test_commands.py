@@ -18,7 +18,7 @@ from vpr_ros import build_map, calibrate, evaluate_bag, map
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.localizing.confidence import calibration_of
+from vpr_ros.core.localizing.kept_calibrations import calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive

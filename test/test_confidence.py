@@ -12,32 +12,35 @@ from worlds import straight_drive, unit_rows, write_map
 from vpr_ros.core.errors import ConfigError, MapError
 from vpr_ros.core.geometry import IDENTITY
 from vpr_ros.core.localizing.confidence import (
-    BINS,
     OBSERVATIONS,
     SHIPPED,
     Calibration,
-    as_dict,
     at_most_known,
+    observe,
+)
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.kept_calibrations import (
+    as_dict,
     calibration_of,
-    cell_evidence,
-    fit,
     from_dict,
     model_calibration_of,
-    observe,
+)
+from vpr_ros.core.localizing.landmark_evidence import (
+    cell_evidence,
     observe_landmarks,
-    reliability,
     said_by_landmarks,
     with_landmarks,
     with_odds,
 )
-from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Prior, Query
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.mapping.header import map_id, read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.evaluating.fitting import fit
+from vpr_ros.evaluating.reliability import BINS, reliability
 
 SECOND = 10**9
 

@@ -16,13 +16,13 @@ from vpr_ros import build_map, evaluate_bag
 from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.intervals import drive_interval
-from vpr_ros.core.localizing.confidence import reliability
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.core.recall import precision_recall
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives.writer import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.figures import by_time, evaluate, pooled
+from vpr_ros.evaluating.reliability import reliability
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.evaluating.written import write_fixes
 

@@ -11,8 +11,9 @@ import pytest
 
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.landmarks.points import no_landmarks
-from vpr_ros.core.localizing.confidence import SHIPPED, calibration_of, model_calibration_of
+from vpr_ros.core.localizing.confidence import SHIPPED
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.kept_calibrations import calibration_of, model_calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.mapping.header import read_header

@@ -49,14 +49,10 @@ from vpr_ros.core.landmarks.resection import (
     refine,
     resect,
 )
-from vpr_ros.core.localizing.confidence import (
-    LANDMARKS,
-    OBSERVED,
-    at_most_known,
-    observe_landmarks,
-)
+from vpr_ros.core.localizing.confidence import OBSERVED, at_most_known
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.landmark_evidence import LANDMARKS, observe_landmarks
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates

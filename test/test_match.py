@@ -8,8 +8,9 @@ import pytest
 from worlds import cell_bits, straight_drive, unit_rows, write_map
 
 from vpr_ros.core.localizing.belief import Belief
-from vpr_ros.core.localizing.confidence import COMPARED, SHIPPED, UNRELATED, as_dict, observe
+from vpr_ros.core.localizing.confidence import COMPARED, SHIPPED, UNRELATED, observe
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.kept_calibrations import as_dict
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.match import log_likelihood, match_order, rank_by
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason

@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 from worlds import cell_bits, straight_drive, unit_rows, write_map
 
-from vpr_ros.core.localizing.confidence import (
-    COMPARED,
-    OBSERVATIONS,
-    SHIPPED,
-    as_dict,
-    from_dict,
-    observe,
-)
+from vpr_ros.core.localizing.confidence import COMPARED, OBSERVATIONS, SHIPPED, observe
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.kept_calibrations import as_dict, from_dict
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Reason
 from vpr_ros.core.localizing.query import Query

@@ -24,8 +24,8 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
 from vpr_ros.core.errors import DriveError
-from vpr_ros.core.localizing.confidence import as_dict
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.kept_calibrations import as_dict
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import read_header, require_calibratable, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap

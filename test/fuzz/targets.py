@@ -19,7 +19,7 @@ from vpr_ros.core.camera import camera_calibration
 from vpr_ros.core.encodings import ENCODINGS, to_depth_m, to_rgb
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.image import decode
-from vpr_ros.core.localizing.confidence import calibration_of
+from vpr_ros.core.localizing.kept_calibrations import calibration_of
 from vpr_ros.core.mapping.header import read_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 

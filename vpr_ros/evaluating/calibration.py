@@ -18,21 +18,15 @@ from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import DriveError, noting
 from vpr_ros.core.image import shows_something
-from vpr_ros.core.localizing.confidence import (
-    BINS,
-    OBSERVATIONS,
-    PULL,
-    Calibration,
-    Reliability,
-    fit,
-    model_calibration_of,
-    reliability,
-)
+from vpr_ros.core.localizing.confidence import OBSERVATIONS, Calibration
+from vpr_ros.core.localizing.kept_calibrations import model_calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.plurals import counted
 from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.drives.posed_images import PosedImages, posed_images
+from vpr_ros.evaluating.fitting import PULL, fit
+from vpr_ros.evaluating.reliability import BINS, Reliability, reliability
 from vpr_ros.evaluating.tolerance import Tolerance
 
 BLOCK = 10  # frames in a row that are fitted on, or held out

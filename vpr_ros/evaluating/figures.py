@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.intervals import BLOCK, UNKNOWN, Interval, drive_interval
-from vpr_ros.core.localizing.confidence import Reliability, reliability
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.recall import (
@@ -28,6 +27,7 @@ from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.ellipse import Extent, is_inside
 from vpr_ros.evaluating.judging import Judged, judge
+from vpr_ros.evaluating.reliability import Reliability, reliability
 from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
 RECALL_NS = (1, 5, 10, 20)

@@ -22,7 +22,7 @@ from vpr_ros.core.image import encode_jpeg, shows_something
 from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
 from vpr_ros.core.landmarks.features import CellFeatures, Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
-from vpr_ros.core.localizing.confidence import from_dict
+from vpr_ros.core.localizing.kept_calibrations import from_dict
 from vpr_ros.core.mapping.graphs import features_of
 from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpr_ros.core.localizing.belief import IDENTICAL, Belief
-from vpr_ros.core.localizing.confidence import Calibration, with_landmarks
+from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.estimate import (
     drawn_to_matches,
@@ -21,6 +21,7 @@ from vpr_ros.core.localizing.estimate import (
     strongest_mode,
     weighed,
 )
+from vpr_ros.core.localizing.landmark_evidence import with_landmarks
 from vpr_ros.core.localizing.match import log_likelihood
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
@@ -49,7 +50,7 @@ class Verdict:
     new: float = 0.0  # how much the image tells of what is usual on the drive, in [0, 1]
 
     def with_evidence(self, nats: float) -> Outcome:
-        """What the outcome is after what landmarks say: see confidence.said_by_landmarks."""
+        """What the outcome is after what landmarks say: see said_by_landmarks."""
         if self.likeliest is None or self.observed is None:
             return self.outcome
         probability = with_landmarks(self.likeliest.probability, nats, self.observed)
@@ -77,7 +78,7 @@ class Judge(Protocol):
         ...
 
     def hear(self, verdict: Verdict, nats: float) -> None:
-        """Take what landmarks say of the likeliest answer: see confidence.said_by_landmarks."""
+        """Take what landmarks say of the likeliest answer: see said_by_landmarks."""
         ...
 
     def conclude(self, query: Query, verdict: Verdict, outcome: Outcome) -> None:

@@ -14,9 +14,10 @@ from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.errors import ConfigError
 from vpr_ros.core.image import check, shows_something
 from vpr_ros.core.localizing.belief import speed_bound_mps
-from vpr_ros.core.localizing.confidence import Calibration, calibration_of
+from vpr_ros.core.localizing.confidence import Calibration
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.judges import Alone, Drive, Judge, Verdict
+from vpr_ros.core.localizing.kept_calibrations import calibration_of
 from vpr_ros.core.localizing.match import matched
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Prior, Query

@@ -27,16 +27,16 @@ from vpr_ros.core.geometry import (
 from vpr_ros.core.landmarks.features import CellFeatures
 from vpr_ros.core.landmarks.points import Landmarks
 from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
-from vpr_ros.core.localizing.confidence import (
+from vpr_ros.core.localizing.confidence import at_most_known
+from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.estimate import agreement
+from vpr_ros.core.localizing.judges import Verdict
+from vpr_ros.core.localizing.landmark_evidence import (
     LANDMARKS,
-    at_most_known,
     cell_evidence,
     observe_landmarks,
     said_by_landmarks,
 )
-from vpr_ros.core.localizing.config import LocalizerConfig
-from vpr_ros.core.localizing.estimate import agreement
-from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.rig import Rig
@@ -79,7 +79,7 @@ class Placed:
     """The robot's pose by landmarks, and what tells how probable it is."""
 
     fix: Fix
-    observed: Array | None  # see confidence.observe_landmarks; None: nothing is calibrated
+    observed: Array | None  # see landmark_evidence.observe_landmarks; None: nothing is calibrated
 
 
 @dataclass(frozen=True, slots=True)
