@@ -395,7 +395,7 @@ def _messages(folder: Path) -> Run:
         for event in mailbox.events:
             for answer in session.handle(event):
                 located = getattr(answer, 'located', None)
-                if located is not None:
+                if located is not None and convert.PlaceMatchArray is not None:
                     convert.matches_message(located, place_map, header, count=3)
 
     return run
