@@ -103,6 +103,19 @@ def test_topics_and_frames_can_be_given(tmp_path: Path, capsys: Capture) -> None
         config(tmp_path / 'bag', tf_frames='world').check()
 
 
+def test_the_poses_may_be_in_a_file(tmp_path: Path, capsys: Capture) -> None:
+    bag, track = odometry_bag(tmp_path / 'bag'), tmp_path / 'slam.tum'
+    track.write_text('0 100 0 0 0 0 0 1\n9 109 0 0 0 0 0 1\n')
+    words = ['--min-images', '2', '--place-radius', '3', '--place-gap', '0']
+    gap = ['--max-pose-gap', '9']
+    assert inspect.main(['inspect', str(bag), *words, '--pose-file', str(track), *gap]) == 0
+    assert f'note: bag: poses from {track} (TUM, frame map)' in capsys.readouterr().out
+    places = open_places(config(bag, pose_file=str(track), max_pose_gap=9.0))
+    assert places.positions_m[:, 0].min() > 100
+    with pytest.raises(TrainingError, match='give one of them'):
+        config(bag, pose_file=str(track), pose_topic='/odom').check()
+
+
 def test_images_in_a_hole_between_poses_are_told_with_the_setting(tmp_path: Path) -> None:
     with bags.writing(tmp_path / 'bag') as put:
         for index in range(12):

@@ -65,6 +65,12 @@ def make_parser() -> argparse.ArgumentParser:
             help=f'for own drives in bags: the training setting data.{name}',
         )
     parser.add_argument(
+        '--pose-file',
+        default='',
+        metavar='FILE',
+        help='for own drives in bags: the training setting data.pose_file',
+    )
+    parser.add_argument(
         '--tf-frames',
         nargs=2,
         default=(),
@@ -97,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             place_heading=arguments.place_heading,
             image_topic=arguments.image_topic,
             pose_topic=arguments.pose_topic,
+            pose_file=arguments.pose_file,
             tf_topic=arguments.tf_topic,
             tf_frames=' '.join(arguments.tf_frames),
             max_pose_gap=arguments.max_pose_gap,
