@@ -321,6 +321,7 @@ def test_stamps_of_a_tum_file_may_have_the_units_that_programs_write(tmp_path, s
 def test_lines_of_a_tum_file_without_a_usable_pose_are_counted_and_left_out(tmp_path):
     file = tmp_path / 'path.tum'
     lines = ['3 0 0 0 0 0 0 1', '1 nan 0 0 0 0 0 1', '2 7 0 0 0 0 0 1', '4 0 0 0 0 0 0 0']
+    lines += ['2 9 0 0 0 0 0 1']  # of repeated stamps the first stays, and none jumps back
     file.write_text('\n'.join(lines))
     found, notes = read_tum(file)
     assert found.stamps_ns.tolist() == [2 * 10**9, 3 * 10**9]
