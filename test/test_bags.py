@@ -53,7 +53,7 @@ def test_a_file_of_poses_is_used_instead_of_those_of_a_bag(tmp_path):
     bag = bags.plain_bag(tmp_path / 'bag')
     (tmp_path / 'slam.tum').write_text('1 30 0 0 0 0 0 1\n4 60 0 0 0 0 0 1\n')
     poses = PoseFile.read(tmp_path / 'slam.tum')
-    drive = open_drive(bag, DriveOptions(pose_file=poses))
+    drive = open_drive(bag, DriveOptions(pose_files=(poses,)))
     # The mounting of the bag's tf_static holds: 0.2 m ahead and 1 m above.
     assert positions(drive, 2, 3, 5) == [[40.2, 0, 1], [50.2, 0, 1], None]
     assert drive.mounting_known and drive.has_heading and drive.frame_id == 'map'

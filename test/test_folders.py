@@ -41,7 +41,7 @@ from vpr_ros.drives.geographic import (
     east_north_of,
     grid_convergence_deg,
 )
-from vpr_ros.drives.pose_file import PoseFile
+from vpr_ros.drives.pose_file import PoseFile, read_pose_files
 from vpr_ros.drives.writer import STORAGES, WriteOptions, write_bag, writing
 
 COLUMNS = 'image,stamp_s,x,y,z,qx,qy,qz,qw'
@@ -111,7 +111,7 @@ def test_a_file_of_poses_tells_where_the_images_of_a_folder_were_taken(tmp_path)
         picture(tmp_path / 'frames' / f'{stem}.png')
     poses = track(tmp_path / 'slam.tum', (1700000001, 0), (1700000002, 1), (1700000003, 2))
     mounting = np.array([0.5, 0, 1, *FORWARD_CAMERA[3:]])
-    options = DriveOptions(pose_file=poses, pose_frame='site', base_T_camera=mounting)
+    options = DriveOptions(pose_files=(poses,), pose_frame='site', base_T_camera=mounting)
     drive = open_drive(tmp_path / 'frames', options)
     at, known = drive.trajectory.at(np.array([frame.stamp_ns for frame in drive.frames()]))
     assert known.tolist() == [True, True, False]
@@ -125,23 +125,57 @@ def test_a_file_of_poses_tells_where_the_images_of_a_folder_were_taken(tmp_path)
 def test_a_file_of_poses_is_used_instead_of_those_of_a_posed_folder(tmp_path):
     posed = posed_folder(tmp_path / 'posed')
     poses = track(tmp_path / 'slam.tum', (0, 10), (1, 20))
-    drive = open_drive(posed, DriveOptions(pose_file=poses))
+    drive = open_drive(posed, DriveOptions(pose_files=(poses,)))
     at, known = drive.trajectory.at(np.array([frame.stamp_ns for frame in drive.frames()]))
     assert known.all() and at[:, 0].tolist() == pytest.approx([10, 11, 12])
+
+
+def test_of_the_files_of_several_drives_each_drive_takes_its_own(tmp_path):
+    for stem in ('1700000001.5', '1700000101.5'):
+        picture(tmp_path / stem / f'{stem}.png')
+    track(tmp_path / 'day.tum', (1700000000, 0), (1700000002, 1))
+    track(tmp_path / 'dusk.tum', (1700000100, 10), (1700000102, 11))
+    options = DriveOptions(
+        pose_files=read_pose_files([tmp_path / 'dusk.tum', tmp_path / 'day.tum'])
+    )
+    for stem, name, x_m in (('1700000001.5', 'day', 0.75), ('1700000101.5', 'dusk', 10.75)):
+        drive = open_drive(tmp_path / stem, options)
+        stamps_ns = np.array([frame.stamp_ns for frame in drive.frames()])
+        at, known = drive.trajectory.at(stamps_ns, max_gap_s=9)
+        assert known.tolist() == [True] and at[0, 0] == pytest.approx(x_m)
+        assert drive.pose_source.startswith(f'poses from {tmp_path}/{name}.tum (TUM, frame map)')
+
+
+def test_a_drive_that_needs_two_files_of_poses_has_both(tmp_path):
+    for stem in ('1700000000.5', '1700000005.5'):
+        picture(tmp_path / 'frames' / f'{stem}.png')
+    track(tmp_path / 'a.tum', (1700000000, 0), (1700000001, 1))
+    track(tmp_path / 'b.tum', (1700000005, 5), (1700000006, 6))
+    options = DriveOptions(pose_files=read_pose_files([tmp_path / 'a.tum', tmp_path / 'b.tum']))
+    drive = open_drive(tmp_path / 'frames', options)
+    assert known_at(drive) == [True, True]
+    assert f'poses from {tmp_path}/a.tum, {tmp_path}/b.tum (TUM' in drive.pose_source
+
+
+def test_files_of_poses_that_tell_of_the_same_time_are_refused(tmp_path):
+    track(tmp_path / 'a.tum', (0, 0), (5, 1))
+    track(tmp_path / 'b.tum', (5, 0), (9, 1))
+    with pytest.raises(DriveError, match=r'a\.tum and .*b\.tum overlap in time'):
+        read_pose_files([tmp_path / 'b.tum', tmp_path / 'a.tum'])
 
 
 def test_a_file_of_poses_needs_images_with_stamps(tmp_path):
     picture(tmp_path / 'frames' / 'a.png')
     poses = track(tmp_path / 'slam.tum', (0, 0), (1, 1))
-    with pytest.raises(DriveError, match=r'images have no stamps, so .*slam\.tum cannot tell'):
-        open_drive(tmp_path / 'frames', DriveOptions(pose_file=poses))
+    with pytest.raises(DriveError, match='images have no stamps, so --pose-file cannot tell'):
+        open_drive(tmp_path / 'frames', DriveOptions(pose_files=(poses,)))
 
 
 def test_what_is_wrong_with_a_file_of_poses_is_noted(tmp_path):
     picture(tmp_path / 'frames' / '1700000001.25.png')
     (tmp_path / 'slam.tum').write_text('0 0 0 0 0 0 0 1\n0.1 900 0 0 0 0 0 1\n0.2 0 0 0 0 0 0 2\n')
     poses = PoseFile.read(tmp_path / 'slam.tum')
-    said = '\n'.join(open_drive(tmp_path / 'frames', DriveOptions(pose_file=poses)).warnings)
+    said = '\n'.join(open_drive(tmp_path / 'frames', DriveOptions(pose_files=(poses,))).warnings)
     assert '1 pose was skipped' in said and 'do both use the same clock?' in said
     assert 'the position jumps 1 time' in said
 

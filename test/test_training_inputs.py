@@ -110,10 +110,10 @@ def test_the_poses_may_be_in_a_file(tmp_path: Path, capsys: Capture) -> None:
     gap = ['--max-pose-gap', '9']
     assert inspect.main(['inspect', str(bag), *words, '--pose-file', str(track), *gap]) == 0
     assert f'note: bag: poses from {track} (TUM, frame map)' in capsys.readouterr().out
-    places = open_places(config(bag, pose_file=str(track), max_pose_gap=9.0))
+    places = open_places(config(bag, pose_files=(str(track),), max_pose_gap=9.0))
     assert places.positions_m[:, 0].min() > 100
     with pytest.raises(TrainingError, match='give one of them'):
-        config(bag, pose_file=str(track), pose_topic='/odom').check()
+        config(bag, pose_files=(str(track),), pose_topic='/odom').check()
 
 
 def test_images_in_a_hole_between_poses_are_told_with_the_setting(tmp_path: Path) -> None:

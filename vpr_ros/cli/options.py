@@ -22,7 +22,7 @@ from vpr_ros.core.types import Datum, Poses
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import datum_at
-from vpr_ros.drives.pose_file import PoseFile
+from vpr_ros.drives.pose_file import read_pose_files
 
 _NEEDED_NAMES = (HEADER_NAME, 'metadata.yaml', CARD_NAME)
 _NEEDED_SUFFIXES = ('.bag', '.db3', '.mcap', '.onnx')
@@ -260,11 +260,13 @@ def add_drive(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--pose-file',
+        action='append',
+        default=[],
         type=Path,
         metavar='FILE',
         help='a trajectory in TUM format (t x y z qx qy qz qw), as SLAM systems write it: the '
         "robot's poses, at the images' clock, instead of those of the recording. For poses of "
-        'the camera add --mounting "0 0 0 0 0 0 1"',
+        'the camera add --mounting "0 0 0 0 0 0 1". Give it several times for several drives',
     )
     group.add_argument(
         '--tf-frames',
@@ -318,7 +320,7 @@ def drive_options(arguments: argparse.Namespace, *, datum: Datum | None = None) 
         image_topic=arguments.image_topic,
         depth_topic=arguments.depth_topic,
         pose_topic=arguments.pose_topic,
-        pose_file=PoseFile.read(arguments.pose_file) if arguments.pose_file else None,
+        pose_files=read_pose_files(arguments.pose_file),
         tf_frames=tuple(arguments.tf_frames) if arguments.tf_frames else None,
         tf_topic=arguments.tf_topic,
         pose_frame=arguments.pose_frame,

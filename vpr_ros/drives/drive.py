@@ -42,7 +42,7 @@ class DriveOptions:
     image_topic: str | None = None  # None: the only image topic
     depth_topic: str | None = None  # None: one that is named as aligned with the images
     pose_topic: str | None = None  # None: chosen by what is there, see pose_sources
-    pose_file: PoseFile | None = None  # instead of the poses of the recording
+    pose_files: tuple[PoseFile, ...] = ()  # instead of the poses of the recording
     tf_frames: tuple[str, str] | None = None  # (map frame, base frame): take poses from /tf
     tf_topic: str | None = None  # None: the tf of the image topic's namespace
     pose_frame: str | None = None  # what the poses' frame is called; None: as recorded

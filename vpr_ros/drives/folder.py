@@ -33,13 +33,11 @@ from vpr_ros.drives.geotags import (
     place_geotags,
     utm_geotags,
 )
-from vpr_ros.drives.pose_file import PoseFile
 from vpr_ros.drives.pose_sources import (
     ImageTime,
     note_clocks,
     note_jumps,
-    poses_of_file,
-    said_of_file,
+    poses_of_files,
 )
 from vpr_ros.drives.posed_csv import read_posed_csv
 from vpr_ros.drives.reader import in_order, is_bag
@@ -88,8 +86,8 @@ class FolderDrive:
                 self._read_camera_info(self.camera_info_file)
         if options.pose_frame and self.datum is None:
             self.frame_id = options.pose_frame
-        if options.pose_file is not None:
-            self._take_poses(options.pose_file, options)
+        if options.pose_files:
+            self._take_poses(options)
         else:
             self._take_own_poses(path)
 
@@ -112,21 +110,20 @@ class FolderDrive:
         if is_posed:
             note_jumps(self.trajectory, source, self.warnings)
 
-    def _take_poses(self, file: PoseFile, options: DriveOptions) -> None:
-        """Have the poses of a file instead of the photos' own; raises DriveError."""
+    def _take_poses(self, options: DriveOptions) -> None:
+        """Have the poses of files instead of the photos' own; raises DriveError."""
         if not self._has_stamps:
             raise DriveError(
-                f'{self.name}: the images have no stamps, so {file.name} cannot tell where they '
+                f'{self.name}: the images have no stamps, so --pose-file cannot tell where they '
                 'were taken; name each image by its stamp in seconds or nanoseconds, as '
                 f'1403636579.763556.png, or write a {POSES_NAME}'
             )
-        base = poses_of_file(file, options, self.warnings)
-        poses = compose(base.trajectory.poses, self.base_T_camera)
-        self.trajectory = Trajectory(base.trajectory.stamps_ns, poses)
-        self.pose_source = said_of_file(file, base.frame_id)
-        self.frame_id, self.datum, self.has_heading = base.frame_id, None, True
         first_ns, last_ns = self._photos[0].stamp_ns, self._photos[-1].stamp_ns
         images = ImageTime('', '', len(self), first_ns, last_ns - first_ns)
+        base, self.pose_source = poses_of_files(options, images, self.warnings)
+        poses = compose(base.trajectory.poses, self.base_T_camera)
+        self.trajectory = Trajectory(base.trajectory.stamps_ns, poses)
+        self.frame_id, self.datum, self.has_heading = base.frame_id, None, True
         note_clocks(images, base.trajectory, self.warnings)
 
     def __len__(self) -> int:
@@ -187,7 +184,7 @@ class FolderDrive:
         self._has_stamps = own_ns is not None
         stamps_ns = own_ns or [index * 10**9 for index in range(len(files))]
         self._photos = [Photo(file, ns) for file, ns in zip(files, stamps_ns)]
-        if any(tags) and options.pose_file is None:
+        if any(tags) and not options.pose_files:
             self._place(tags, options)
         self._photos = _in_time(self._photos)
 

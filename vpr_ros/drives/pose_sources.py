@@ -19,7 +19,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_question
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
-from vpr_ros.drives.pose_file import PoseFile
+from vpr_ros.drives.pose_file import covering
 from vpr_ros.drives.reader import (
     NAVSAT,
     POSE_TYPES,
@@ -123,10 +123,9 @@ def pose_source(
 ) -> PoseSource:
     """Choose the source of the poses by the options, else by what is there; raises DriveError."""
     tf = tf_topics(reader, options, images.topic)
-    if options.pose_file is not None:
+    if options.pose_files:
         tree = tf.tree(reader, warnings, [tf.fixed] if tf.fixed else [])
-        poses = poses_of_file(options.pose_file, options, warnings)
-        said = said_of_file(options.pose_file, poses.frame_id)
+        poses, said = poses_of_files(options, images, warnings)
         return PoseSource(poses, tree, said, tf)
     if options.pose_topic is not None and options.tf_frames is None:
         topic = named_topic(reader, options.pose_topic, POSE_TYPES, what='pose')
@@ -349,17 +348,19 @@ def _nothing(reader: AnyReader, tree: TransformTree, reasons: Sequence[str]) -> 
     return f'no poses: {"; ".join(said)}'
 
 
-def poses_of_file(file: PoseFile, options: DriveOptions, warnings: list[str]) -> BasePoses:
-    """What a file beside the recording says; its notes and jumps go to `warnings`."""
+def poses_of_files(
+    options: DriveOptions, images: ImageTime, warnings: list[str]
+) -> tuple[BasePoses, str]:
+    """What the files beside the recording say, and a sentence for the user that they do.
+
+    Their notes and jumps go to `warnings`.
+    """
+    file = covering(options.pose_files, images.first_ns, images.first_ns + images.duration_ns)
     warnings += file.notes
     note_jumps(file.trajectory, file.name, warnings)
-    return BasePoses(file.trajectory, options.pose_frame or 'map', '')
-
-
-def said_of_file(file: PoseFile, frame_id: str) -> str:
-    """For the user: that a file gave the poses."""
-    what = f'TUM, {frame_of(frame_id, None)}'
-    return _said_poses(file.trajectory, file.name, what, ['as --pose-file says'])
+    poses = BasePoses(file.trajectory, options.pose_frame or 'map', '')
+    what = f'TUM, {frame_of(poses.frame_id, None)}'
+    return poses, _said_poses(poses.trajectory, file.name, what, ['as --pose-file says'])
 
 
 def _said(

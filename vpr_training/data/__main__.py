@@ -66,9 +66,10 @@ def make_parser() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         '--pose-file',
-        default='',
+        action='append',
+        default=[],
         metavar='FILE',
-        help='for own drives in bags: the training setting data.pose_file',
+        help='for own drives in bags: the training setting data.pose_files',
     )
     parser.add_argument(
         '--tf-frames',
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             place_heading=arguments.place_heading,
             image_topic=arguments.image_topic,
             pose_topic=arguments.pose_topic,
-            pose_file=arguments.pose_file,
+            pose_files=tuple(arguments.pose_file),
             tf_topic=arguments.tf_topic,
             tf_frames=' '.join(arguments.tf_frames),
             max_pose_gap=arguments.max_pose_gap,

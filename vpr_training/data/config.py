@@ -54,8 +54,8 @@ class DataConfig:
     """Own drives in bags: topic of the images. Empty means the only one."""
     pose_topic: str = ''
     """Own drives in bags: topic of the poses. Empty chooses one, as build_map does."""
-    pose_file: str = ''
-    """Own drives in bags: a trajectory in TUM format, instead of the poses of the bags."""
+    pose_files: tuple[str, ...] = ()
+    """Own drives in bags: trajectories in TUM format, instead of the poses of the bags."""
     tf_frames: str = ''
     """Own drives in bags: take the poses from tf between two frames, such as 'map base_link'."""
     tf_topic: str = ''
@@ -91,9 +91,9 @@ class DataConfig:
             raise TrainingError(
                 f'data.tf_frames is {self.tf_frames!r}, expected two frames, as map base_link'
             )
-        if self.pose_file and (self.pose_topic or self.tf_frames):
+        if self.pose_files and (self.pose_topic or self.tf_frames):
             raise TrainingError(
-                'data.pose_file, data.pose_topic and data.tf_frames say where the poses come '
+                'data.pose_files, data.pose_topic and data.tf_frames say where the poses come '
                 'from; give one of them'
             )
         if self.min_images_per_place < self.images_per_place:

@@ -28,7 +28,7 @@ from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import Drive, DriveOptions, notes_of, open_drive
 from vpr_ros.drives.folder import POSES_NAME
-from vpr_ros.drives.pose_file import PoseFile
+from vpr_ros.drives.pose_file import read_pose_files
 from vpr_ros.drives.posed_images import Unusable, why_unposed
 from vpr_ros.drives.reader import is_bag
 from vpr_ros.drives.same_frame import require_one_frame
@@ -131,7 +131,7 @@ def drive_options(config: DataConfig) -> DriveOptions:
     return DriveOptions(
         image_topic=config.image_topic or None,
         pose_topic=config.pose_topic or None,
-        pose_file=PoseFile.read(Path(config.pose_file)) if config.pose_file else None,
+        pose_files=read_pose_files([Path(file) for file in config.pose_files]),
         tf_frames=(frames[0], frames[1]) if frames else None,
         tf_topic=config.tf_topic or None,
         max_pose_gap_s=config.max_pose_gap or None,
