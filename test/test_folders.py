@@ -190,6 +190,7 @@ def test_every_folder_of_images_may_have_a_calibration(tmp_path):
     camera = open_drive(tmp_path).camera
     assert camera is not None and camera.matrix == (30, 0, 16, 0, 30, 12, 0, 0, 1)
     written = CameraInfo.read(tmp_path / 'camera_info.yaml')  # without what stereo cameras need
+    assert written.rectification == (1, 0, 0, 0, 1, 0, 0, 0, 1)
     assert written.projection == (30, 0, 16, 0, 0, 30, 12, 0, 0, 0, 1, 0)
 
 
