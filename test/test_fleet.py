@@ -29,7 +29,7 @@ from vpr_ros.core.types import Datum
 from vpr_ros.fleet import listing, pull
 from vpr_ros.fleet.address import checked_address, without_secrets
 from vpr_ros.fleet.engine import arrow, ask, require_processor
-from vpr_ros.fleet.store import PartRecord
+from vpr_ros.fleet.records import PartRecord
 from vpr_ros.map_care.edit import merge, slimmed
 
 SIZE = 16
