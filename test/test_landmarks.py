@@ -51,6 +51,15 @@ from vpr_ros.core.landmarks.resection import (
 )
 from vpr_ros.core.localizing.confidence import OBSERVED, at_most_known
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.consensus import (
+    Support,
+    Verified,
+    _agree,
+    _in_map,
+    _matches,
+    _scatter,
+    holds,
+)
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.landmark_evidence import LANDMARKS, observe_landmarks
 from vpr_ros.core.localizing.localizer import Localizer
@@ -58,17 +67,7 @@ from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.localizing.sightings import Sightings
-from vpr_ros.core.localizing.verify import (
-    Verified,
-    Verifier,
-    _agree,
-    _holds,
-    _in_map,
-    _matches,
-    _scatter,
-    _Support,
-    decided,
-)
+from vpr_ros.core.localizing.verify import Verifier, decided
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
@@ -1057,7 +1056,7 @@ def test_two_landmarks_of_one_feature_count_as_one() -> None:
 
 def supported_by(
     pose: Poses, *, inliers: int = 20, keypoints: int = 20, sigma_m: float = 0.01
-) -> _Support:
+) -> Support:
     """What one place says: its landmarks lie 1 m to 10 m from the origin, all in one direction."""
     points = np.zeros((10, 3))
     points[:, 0] = np.arange(1, 11)
@@ -1065,11 +1064,11 @@ def supported_by(
     matches = Matches(points[:, :2], points, points, fewer, fewer, np.arange(10))
     covariance = np.eye(6) * sigma_m**2
     found = Resection(pose, covariance, np.ones(10, dtype=bool), inliers)
-    return _Support(0, matches, found, np.arange(10), keypoints)
+    return Support(0, matches, found, np.arange(10), keypoints)
 
 
 @pytest.mark.parametrize(
-    ('changed', 'holds'),
+    ('changed', 'expected'),
     [
         ({}, True),
         ({'inliers': 12, 'keypoints': 24}, True),
@@ -1082,13 +1081,13 @@ def supported_by(
     ],
 )
 def test_a_place_holds_if_enough_landmarks_fix_a_pose_near_it(
-    changed: dict[str, Any], holds: bool
+    changed: dict[str, Any], expected: bool
 ) -> None:
     config = LocalizerConfig(min_inliers=12, agreement_radius=5.0)
     given = {'pose': IDENTITY} | changed
-    assert _holds(supported_by(**given), IDENTITY, config, least_ratio=0.5) == holds
+    assert holds(supported_by(**given), IDENTITY, config, least_ratio=0.5) == expected
     moved = IDENTITY + np.array([100.0, 0, 0, 0, 0, 0, 0])  # the place is elsewhere
-    assert not _holds(supported_by(**given), moved, config, least_ratio=0.5)
+    assert not holds(supported_by(**given), moved, config, least_ratio=0.5)
 
 
 @pytest.mark.parametrize(('apart_m', 'same'), [(2.49, True), (2.51, False)])
