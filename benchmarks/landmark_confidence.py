@@ -39,6 +39,7 @@ from vpr_ros.core.landmarks.features import FeatureRays, Features, Keypoints, Si
 from vpr_ros.core.landmarks.xfeat import XFeatFeatures
 from vpr_ros.core.localizing.confidence import Calibration, at_most_known
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.consensus import Verified
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.landmark_evidence import (
     LANDMARK_CENTRES,
@@ -50,7 +51,7 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.query import Query
 from vpr_ros.core.localizing.rig import Rig
-from vpr_ros.core.localizing.verify import Placed, Verified, Verifier, decided
+from vpr_ros.core.localizing.verify import Placed, Verifier, decided
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive

@@ -29,7 +29,7 @@ from vpr_ros.core.types import Datum
 from vpr_ros.fleet import listing, pull
 from vpr_ros.fleet.address import checked_address, without_secrets
 from vpr_ros.fleet.engine import arrow, ask, require_processor
-from vpr_ros.fleet.store import PartRecord
+from vpr_ros.fleet.records import PartRecord
 from vpr_ros.map_care.edit import merge, slimmed
 
 SIZE = 16
@@ -113,6 +113,13 @@ def fleet(tmp_path: Path) -> Path:
 def listed(engine: FleetProcess, fleet: Path) -> dict[str, object]:
     found: dict[str, object] = json.loads(engine.done('fleet', fleet, '--json'))
     return found
+
+
+def refused_pull(engine: FleetProcess, fleet: Path, output: Path, *options: str) -> str:
+    """The error of a pull that is refused and writes no map."""
+    said = engine.refused('pull', '--fleet', fleet, *options, '--output', output)
+    assert not output.exists()
+    return said
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -287,11 +294,8 @@ def test_numbers_that_half_precision_would_change_are_not_taken_for_halves(
 ) -> None:
     engine.done('push', drive(tmp_path / 'whole'), '--fleet', fleet)
     engine.do('tamper_details', fleet=str(fleet), changes={'half_descriptors': True})
-    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'map')
-    assert (
-        'descriptors of half precision, but theirs have more digits' in said
-        and not (tmp_path / 'map').exists()
-    )
+    said = refused_pull(engine, fleet, tmp_path / 'map')
+    assert 'descriptors of half precision, but theirs have more digits' in said
 
 
 @needs_engine
@@ -352,8 +356,7 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     assert engine.do('rows', fleet=str(fleet)) == 20
     assert 'version 5 is already the newest' in engine.refused('fleet', fleet, '--rollback', '5')
     assert 'no version 9' in engine.refused('fleet', fleet, '--rollback', '9')
-    said = engine.refused('pull', '--fleet', fleet, '--version', '9', '--output', tmp_path / 'h')
-    assert 'no version 9' in said and not (tmp_path / 'h').exists()
+    assert 'no version 9' in refused_pull(engine, fleet, tmp_path / 'h', '--version', '9')
 
     changes = {one['version']: one['change'] for one in listed(engine, fleet)['versions']}
     assert changes == {
@@ -397,7 +400,7 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
     }.items()  # fmt: skip
     engine.done('pull', '--fleet', fleet, '--condition', 'dusk', '--output', tmp_path / 'cut')
     assert PlaceMap.open(tmp_path / 'cut').names[0] == '1/0.jpg'
-    said = engine.refused('pull', '--fleet', fleet, '--condition', 'x', '--output', tmp_path / 'x')
+    said = refused_pull(engine, fleet, tmp_path / 'x', '--condition', 'x')
     assert 'has no places of condition x' in said
     assert 'and 1 older' in engine.done('fleet', fleet, '--versions', '2')
     said = engine.done('fleet', fleet, '--versions', '1')
@@ -411,12 +414,12 @@ def test_several_models_live_side_by_side_and_a_cut_is_of_one(
     for model in 'ab':
         folder = drive(tmp_path / model, model=model * 64, cells=model == 'a')
         engine.done('push', folder, '--fleet', fleet)
-    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'x')
+    said = refused_pull(engine, fleet, tmp_path / 'x')
     assert 'model-a (aaaaaaaaaaaa), model-b (bbbbbbbbbbbb); choose one model with --model' in said
     for asked in ('model-b', 'bbbb'):
         engine.done('pull', '--fleet', fleet, '--model', asked, '--output', tmp_path / asked)
         assert PlaceMap.open(tmp_path / asked).header.model_sha256 == 'b' * 64
-    said = engine.refused('pull', '--fleet', fleet, '--model', 'c', '--output', tmp_path / 'x')
+    said = refused_pull(engine, fleet, tmp_path / 'x', '--model', 'c')
     assert 'no places of model c' in said
 
     other = drive(tmp_path / 'other', seed=3, model='a' * 64, cells=False)
@@ -596,8 +599,7 @@ def test_hostile_landmarks_are_refused(
 ) -> None:
     engine.done('push', drive(tmp_path / 'day', landmarks='cells'), '--fleet', fleet)
     engine.do('forge', fleet=str(fleet), what=what)
-    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
+    assert said in refused_pull(engine, fleet, tmp_path / 'out')
 
 
 @needs_engine
@@ -616,8 +618,7 @@ def test_landmarks_that_were_changed_are_refused(
 ) -> None:
     engine.done('push', drive(tmp_path / 'day', landmarks='cells'), '--fleet', fleet)
     engine.do('tamper', fleet=str(fleet), column=column, value=value)
-    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
+    assert said in refused_pull(engine, fleet, tmp_path / 'out')
 
 
 @needs_engine
@@ -636,8 +637,7 @@ def test_a_part_that_says_other_landmarks_than_it_has_is_refused(
 ) -> None:
     engine.done('push', drive(tmp_path / 'day', landmarks='cells'), '--fleet', fleet)
     engine.do('tamper_details', fleet=str(fleet), changes=changes)
-    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
+    assert said in refused_pull(engine, fleet, tmp_path / 'out')
 
 
 @needs_engine
@@ -683,8 +683,7 @@ def test_places_that_were_changed_are_refused(
 ) -> None:
     engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
     engine.do('tamper', fleet=str(fleet), column=column, value=value)
-    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
+    assert said in refused_pull(engine, fleet, tmp_path / 'out')
 
 
 @needs_engine
@@ -707,8 +706,7 @@ def test_parts_that_were_changed_are_refused(
 ) -> None:
     engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
     engine.do('tamper_parts', fleet=str(fleet), column=column, value=value)
-    assert said in engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
+    assert said in refused_pull(engine, fleet, tmp_path / 'out')
 
 
 @needs_engine
@@ -740,11 +738,11 @@ def test_missing_places_and_other_columns_are_refused(
 ) -> None:
     engine.done('push', drive(tmp_path / 'day'), '--fleet', fleet)
     engine.do('other_columns', fleet=str(fleet))
-    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    said = refused_pull(engine, fleet, tmp_path / 'out')
     assert "column 'descriptor' is fixed_size_list<item: double>" in said
     engine.done('push', drive(tmp_path / 'day'), '--fleet', tmp_path / 'second')
     engine.do('forget_rows', fleet=str(tmp_path / 'second'), where='row = 3')
-    said = engine.refused('pull', '--fleet', tmp_path / 'second', '--output', tmp_path / 'out')
+    said = refused_pull(engine, tmp_path / 'second', tmp_path / 'out')
     assert 'the digest of its 9 places differs' in said
     lost = next((tmp_path / 'second').glob('places_*.lance'))
     shutil.rmtree(lost)
@@ -907,9 +905,8 @@ def test_a_file_of_the_store_that_was_cut_short_is_refused_with_the_next_step(
     (table,) = fleet.glob('places_*/data/*')
     with table.open('r+b') as file:
         file.truncate(size)
-    said = engine.refused('pull', '--fleet', fleet, '--output', tmp_path / 'out')
+    said = refused_pull(engine, fleet, tmp_path / 'out')
     assert 'restore the store from a copy, or push the maps to another fleet' in said
-    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(

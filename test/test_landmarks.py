@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import bags
 import cv2
@@ -51,6 +51,15 @@ from vpr_ros.core.landmarks.resection import (
 )
 from vpr_ros.core.localizing.confidence import OBSERVED, at_most_known
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.consensus import (
+    Support,
+    Verified,
+    _agree,
+    _in_map,
+    _matches,
+    _scatter,
+    holds,
+)
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.landmark_evidence import LANDMARKS, observe_landmarks
 from vpr_ros.core.localizing.localizer import Localizer
@@ -58,17 +67,7 @@ from vpr_ros.core.localizing.outcome import Fix, NoFix, Outcome, Reason
 from vpr_ros.core.localizing.retrieve import Candidates
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.localizing.sightings import Sightings
-from vpr_ros.core.localizing.verify import (
-    Verified,
-    Verifier,
-    _agree,
-    _holds,
-    _in_map,
-    _matches,
-    _scatter,
-    _Support,
-    decided,
-)
+from vpr_ros.core.localizing.verify import Verifier, decided
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Frame, Poses
 from vpr_ros.drives import DriveOptions, open_drive
@@ -81,6 +80,18 @@ CAMERA = rendered.camera()
 MAPPED = rendered.drive(8)
 CONFIG = LocalizerConfig(min_similarity=-1.0)
 SIFT = SiftFeatures()
+CALIBRATED = MountedCamera(IDENTITY, CAMERA)
+
+
+class Room(NamedTuple):
+    """A room's map with landmarks, and what describes its images."""
+
+    place_map: PlaceMap
+    describer: OnnxDescriber
+
+    def localizer(self, camera: MountedCamera = CALIBRATED, **settings: float | bool) -> Localizer:
+        config = replace(CONFIG, **settings)  # type: ignore[arg-type]
+        return Localizer(self.describer, self.place_map, config, cameras=[camera])
 
 
 def write_folder(
@@ -117,12 +128,12 @@ def write_folder(
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescriber]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Room:
     folder = tmp_path_factory.mktemp('room')
     describer = OnnxDescriber(write_tiny_model(folder / 'model'))
     drive = open_drive(write_folder(folder / 'drive', MAPPED))
     build_map(drive, describer, folder / 'map', MapOptions(features=SiftFeatures()))
-    return PlaceMap.open(folder / 'map'), describer
+    return Room(PlaceMap.open(folder / 'map'), describer)
 
 
 @functools.cache
@@ -136,10 +147,8 @@ def turn_of(found: Poses, true: Poses) -> np.ndarray:
     return rotation_vector(quat_multiply(true[3:], quat_conjugate(found[3:])))
 
 
-def test_landmarks_lie_on_the_walls_of_the_room(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    place_map, _ = made
+def test_landmarks_lie_on_the_walls_of_the_room(made: Room) -> None:
+    place_map = made.place_map
     for place in range(len(place_map)):
         landmarks = place_map.landmarks(place)
         assert landmarks is not None and len(landmarks) > 50
@@ -152,11 +161,8 @@ def test_landmarks_lie_on_the_walls_of_the_room(
         assert (off_m < 3 * landmarks.sigma_m + 0.03).mean() > 0.9
 
 
-def test_a_view_beside_the_mapped_path_is_placed_to_a_centimetre(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    place_map, describer = made
-    localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY, CAMERA)])
+def test_a_view_beside_the_mapped_path_is_placed_to_a_centimetre(made: Room) -> None:
+    localizer = made.localizer()
     for at in (2.75, 3.6, 4.2):
         pose, image = query(at)
         outcome = localizer.step(Frame(image, 0)).outcome
@@ -165,28 +171,18 @@ def test_a_view_beside_the_mapped_path_is_placed_to_a_centimetre(
         assert np.degrees(angle_between(outcome.pose[3:], pose[3:])) < 0.2
 
 
-def test_the_pose_is_of_the_robot_whose_camera_it_was(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    place_map, describer = made
+def test_the_pose_is_of_the_robot_whose_camera_it_was(made: Room) -> None:
     arm = np.append([0.4, -0.2, 1.1], yaw_quat(0.3))
     mounting = compose(arm, FORWARD_CAMERA)
     pose, image = query(3.6)
-    outcome = (
-        Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(mounting)])
-        .step(Frame(image, 0))
-        .outcome
-    )
+    outcome = made.localizer(MountedCamera(mounting)).step(Frame(image, 0)).outcome
     assert isinstance(outcome, Fix)
     true = compose(pose, invert(mounting))
     assert np.linalg.norm(outcome.pose[:3] - true[:3]) < 0.03
 
 
-def test_true_positions_lie_in_the_95_percent_ellipsoid(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    place_map, describer = made
-    localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY)])
+def test_true_positions_lie_in_the_95_percent_ellipsoid(made: Room) -> None:
+    localizer = made.localizer(MountedCamera(IDENTITY))
     inside = []
     for at in np.linspace(2.2, 5.2, 20):
         pose, image = query(float(at))
@@ -198,16 +194,11 @@ def test_true_positions_lie_in_the_95_percent_ellipsoid(
     assert np.mean(inside) >= 0.85
 
 
-def test_another_room_is_not_placed_by_landmarks(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
+def test_another_room_is_not_placed_by_landmarks(made: Room) -> None:
     """What retrieval said stands, with its own covariance."""
-    place_map, describer = made
     image, _ = rendered.render(CAMERA, MAPPED[3], room=7)
-    with_landmarks = Localizer(describer, place_map, CONFIG).step(Frame(image, 0))
-    without = Localizer(
-        describer, place_map, LocalizerConfig(min_similarity=-1.0, use_landmarks=False)
-    ).step(Frame(image, 0))
+    with_landmarks = made.localizer(MountedCamera()).step(Frame(image, 0))
+    without = made.localizer(MountedCamera(), use_landmarks=False).step(Frame(image, 0))
     assert 'landmarks' in with_landmarks.latency_ms and 'landmarks' not in without.latency_ms
     assert type(with_landmarks.outcome) is type(without.outcome)
     if isinstance(with_landmarks.outcome, Fix) and isinstance(without.outcome, Fix):
@@ -223,7 +214,7 @@ def with_a_strip_of(image: np.ndarray, other: np.ndarray, share: float) -> np.nd
 
 
 @pytest.fixture(scope='module')
-def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescriber]:
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Room:
     """Two rooms 100 m apart, with the same paper but for the right half of the second's views.
 
     The drive through the one is mapped after the drive through the other.
@@ -236,17 +227,12 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[PlaceMap, OnnxDescr
             open_drive(folder / name), describer, folder / f'{name}_map', MapOptions(features=SIFT)
         )
     merge([PlaceMap.open(folder / f'{name}_map') for name in ('first', 'second')], folder / 'map')
-    return PlaceMap.open(folder / 'map'), describer
+    return Room(PlaceMap.open(folder / 'map'), describer)
 
 
-def seen_anew(
-    made: tuple[PlaceMap, OnnxDescriber], image: np.ndarray, **settings: float | bool
-) -> Outcome:
+def seen_anew(made: Room, image: np.ndarray, **settings: float | bool) -> Outcome:
     """What one image gives a robot that has just been switched on."""
-    place_map, describer = made
-    cameras = [MountedCamera(IDENTITY, CAMERA)]
-    config = replace(CONFIG, **settings)  # type: ignore[arg-type]
-    return Localizer(describer, place_map, config, cameras=cameras).step(Frame(image, 0)).outcome
+    return made.localizer(**settings).step(Frame(image, 0)).outcome
 
 
 def by_landmarks(outcome: Outcome) -> bool:
@@ -266,7 +252,7 @@ HARD = [
 
 @pytest.mark.parametrize('rate', [0.01, 0.3])
 def test_landmarks_give_no_fix_that_is_wrong_more_often_than_it_may(
-    made: tuple[PlaceMap, OnnxDescriber], twins: tuple[PlaceMap, OnnxDescriber], rate: float
+    made: Room, twins: Room, rate: float
 ) -> None:
     for world in (made, twins):
         for image in HARD:
@@ -280,7 +266,7 @@ def test_landmarks_give_no_fix_that_is_wrong_more_often_than_it_may(
 
 
 def test_rooms_that_look_alike_are_not_told_apart_by_a_few_more_landmarks(
-    made: tuple[PlaceMap, OnnxDescriber], twins: tuple[PlaceMap, OnnxDescriber]
+    made: Room, twins: Room
 ) -> None:
     """The room that the view shows is right, but its twin has too many of the landmarks, too."""
     for at in (2.75, 3.6, 4.2):
@@ -290,9 +276,7 @@ def test_rooms_that_look_alike_are_not_told_apart_by_a_few_more_landmarks(
         assert by_landmarks(seen_anew(twins, image, belief=False))  # by its share of inliers
 
 
-def test_a_pose_needs_as_many_landmarks_as_the_settings_say(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
+def test_a_pose_needs_as_many_landmarks_as_the_settings_say(made: Room) -> None:
     assert by_landmarks(seen_anew(made, HARD[1], belief=False))
     for too_many in ({'min_inliers': 2000}, {'min_inlier_ratio': 1.0}):
         assert not by_landmarks(seen_anew(made, HARD[1], belief=False, **too_many))
@@ -300,7 +284,7 @@ def test_a_pose_needs_as_many_landmarks_as_the_settings_say(
 
 @pytest.mark.parametrize('too_much', [{'min_similarity': 1.0}, {'min_agreement': 0.99}])
 def test_one_image_alone_is_placed_by_landmarks_only_above_both_thresholds(
-    twins: tuple[PlaceMap, OnnxDescriber], too_much: dict[str, float]
+    twins: Room, too_much: dict[str, float]
 ) -> None:
     _, image = query(2.75)
     assert by_landmarks(seen_anew(twins, image, belief=False))
@@ -308,26 +292,22 @@ def test_one_image_alone_is_placed_by_landmarks_only_above_both_thresholds(
 
 
 def refined(
-    made: tuple[PlaceMap, OnnxDescriber],
+    made: Room,
     image: np.ndarray,
     outcome: Outcome,
     *,
     rate: float = 0.01,
 ) -> Outcome:
     """What landmarks make of a drive's outcome where two of the true places are believed."""
-    place_map, describer = made
-    config = replace(CONFIG, max_false_fix_rate=rate)
-    localizer = Localizer(describer, place_map, config, cameras=[MountedCamera(IDENTITY, CAMERA)])
+    place_map, localizer = made.place_map, made.localizer(max_false_fix_rate=rate)
     seen = localizer.describe(Frame(image, 0))
     places = np.array([3, 4])
     candidates = Candidates(places, np.full(2, 0.9, np.float32), np.asarray(place_map.poses)[3:5])
     verdict = Verdict(candidates, outcome, places, observed=np.zeros(OBSERVED))
-    return Verifier(place_map).refine(seen, verdict, localizer.rig, config)
+    return Verifier(place_map).refine(seen, verdict, localizer.rig, localizer.config)
 
 
-def test_who_accepts_fewer_false_fixes_gets_fewer_fixes_by_landmarks(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
+def test_who_accepts_fewer_false_fixes_gets_fewer_fixes_by_landmarks(made: Room) -> None:
     unsure = NoFix(Reason.NOT_SURE, 0.2)
     fixes = [
         sum(isinstance(refined(made, image, unsure, rate=rate), Fix) for image in HARD)
@@ -336,7 +316,7 @@ def test_who_accepts_fewer_false_fixes_gets_fewer_fixes_by_landmarks(
     assert fixes[0] > fixes[1] > fixes[2] == 0
 
 
-def test_a_place_that_is_believed_is_refined(made: tuple[PlaceMap, OnnxDescriber]) -> None:
+def test_a_place_that_is_believed_is_refined(made: Room) -> None:
     pose, image = query(3.6)
     believed = Fix(MAPPED[4], np.eye(6), 0.9999, 4)
     found = refined(made, image, believed)
@@ -345,9 +325,7 @@ def test_a_place_that_is_believed_is_refined(made: tuple[PlaceMap, OnnxDescriber
     assert found.probability >= believed.probability
 
 
-def test_a_place_that_is_believed_is_not_contradicted_in_silence(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
+def test_a_place_that_is_believed_is_not_contradicted_in_silence(made: Room) -> None:
     """Drive and landmarks exclude each other; what is left of either is not enough for a fix."""
     _, image = query(3.6)
     far = MAPPED[4] + np.array([50.0, 0, 0, 0, 0, 0, 0])
@@ -397,11 +375,10 @@ def test_a_place_is_as_probable_as_its_landmarks_and_its_rival_allow() -> None:
 
 
 def test_a_pose_by_landmarks_is_judged_by_its_best_place_and_the_rival_of_that(
-    twins: tuple[PlaceMap, OnnxDescriber],
+    twins: Room,
 ) -> None:
-    place_map, describer = twins
     config = replace(CONFIG, agreement_radius=0.2)
-    localizer = Localizer(describer, place_map, config, cameras=[MountedCamera(IDENTITY, CAMERA)])
+    place_map, localizer = twins.place_map, twins.localizer(agreement_radius=0.2)
     seen, verifier = localizer.describe(Frame(HARD[1], 0)), Verifier(place_map)
     places = np.array([3, 4, 3 + len(MAPPED), 4 + len(MAPPED)])
     poses = np.asarray(place_map.poses)[places]
@@ -427,31 +404,23 @@ def test_features_for_which_no_frame_vouches_leave_a_place_to_the_belief(kind: s
     assert at_most_known(LANDMARKS[kind], observed) <= 0.5
 
 
-def test_an_image_of_another_shape_falls_back_to_retrieval(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    place_map, describer = made
+def test_an_image_of_another_shape_falls_back_to_retrieval(made: Room) -> None:
     _, image = query(3.6)
-    outcome = Localizer(describer, place_map, CONFIG).step(Frame(image[:, :300].copy(), 0)).outcome
+    outcome = made.localizer(MountedCamera()).step(Frame(image[:, :300].copy(), 0)).outcome
     assert not (isinstance(outcome, Fix) and outcome.inliers)
 
 
-def test_an_image_of_half_the_size_is_placed_as_well(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    place_map, describer = made
+def test_an_image_of_half_the_size_is_placed_as_well(made: Room) -> None:
     pose, image = query(3.6)
     small = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    localizer = Localizer(describer, place_map, CONFIG, cameras=[MountedCamera(IDENTITY)])
+    localizer = made.localizer(MountedCamera(IDENTITY))
     outcome = localizer.step(Frame(small, 0)).outcome
     assert isinstance(outcome, Fix) and outcome.inliers
     assert np.linalg.norm(outcome.pose[:3] - pose[:3]) < 0.04
 
 
-def test_a_damaged_landmark_file_is_refused(
-    made: tuple[PlaceMap, OnnxDescriber], tmp_path: Path
-) -> None:
-    place_map, _ = made
+def test_a_damaged_landmark_file_is_refused(made: Room, tmp_path: Path) -> None:
+    place_map = made.place_map
     copy = tmp_path / 'map'
     for file in place_map.folder.rglob('*'):
         if file.is_file():
@@ -464,10 +433,8 @@ def test_a_damaged_landmark_file_is_refused(
         PlaceMap.open(copy)
 
 
-def test_a_map_keeps_the_calibration_of_its_landmarks(
-    made: tuple[PlaceMap, OnnxDescriber],
-) -> None:
-    assert made[0].header.camera == CAMERA and made[0].has_landmarks
+def test_a_map_keeps_the_calibration_of_its_landmarks(made: Room) -> None:
+    assert made.place_map.header.camera == CAMERA and made.place_map.has_landmarks
 
 
 def test_landmarks_without_a_calibration_are_refused_before_anything_is_written(
@@ -766,9 +733,9 @@ def test_a_depth_image_of_another_size_is_refused() -> None:
 
 
 def test_a_depth_image_that_cannot_be_read_is_counted_and_the_map_is_made(
-    made: tuple[PlaceMap, OnnxDescriber], tmp_path: Path
+    made: Room, tmp_path: Path
 ) -> None:
-    _, describer = made
+    describer = made.describer
     drive = open_drive(write_folder(tmp_path / 'drive', MAPPED))
 
     def broken() -> np.ndarray:
@@ -783,7 +750,7 @@ def test_a_depth_image_that_cannot_be_read_is_counted_and_the_map_is_made(
 
 
 def test_landmarks_stay_with_their_places_when_a_map_is_changed(
-    made: tuple[PlaceMap, OnnxDescriber], tmp_path: Path
+    made: Room, tmp_path: Path
 ) -> None:
     """A drive with landmarks is added to one without, and one place is left out."""
     place_map, describer = made
@@ -1057,7 +1024,7 @@ def test_two_landmarks_of_one_feature_count_as_one() -> None:
 
 def supported_by(
     pose: Poses, *, inliers: int = 20, keypoints: int = 20, sigma_m: float = 0.01
-) -> _Support:
+) -> Support:
     """What one place says: its landmarks lie 1 m to 10 m from the origin, all in one direction."""
     points = np.zeros((10, 3))
     points[:, 0] = np.arange(1, 11)
@@ -1065,11 +1032,11 @@ def supported_by(
     matches = Matches(points[:, :2], points, points, fewer, fewer, np.arange(10))
     covariance = np.eye(6) * sigma_m**2
     found = Resection(pose, covariance, np.ones(10, dtype=bool), inliers)
-    return _Support(0, matches, found, np.arange(10), keypoints)
+    return Support(0, matches, found, np.arange(10), keypoints)
 
 
 @pytest.mark.parametrize(
-    ('changed', 'holds'),
+    ('changed', 'expected'),
     [
         ({}, True),
         ({'inliers': 12, 'keypoints': 24}, True),
@@ -1082,13 +1049,13 @@ def supported_by(
     ],
 )
 def test_a_place_holds_if_enough_landmarks_fix_a_pose_near_it(
-    changed: dict[str, Any], holds: bool
+    changed: dict[str, Any], expected: bool
 ) -> None:
     config = LocalizerConfig(min_inliers=12, agreement_radius=5.0)
     given = {'pose': IDENTITY} | changed
-    assert _holds(supported_by(**given), IDENTITY, config, least_ratio=0.5) == holds
+    assert holds(supported_by(**given), IDENTITY, config, least_ratio=0.5) == expected
     moved = IDENTITY + np.array([100.0, 0, 0, 0, 0, 0, 0])  # the place is elsewhere
-    assert not _holds(supported_by(**given), moved, config, least_ratio=0.5)
+    assert not holds(supported_by(**given), moved, config, least_ratio=0.5)
 
 
 @pytest.mark.parametrize(('apart_m', 'same'), [(2.49, True), (2.51, False)])

@@ -30,7 +30,7 @@ NEVER_ONE = {
     ('vpr_ros/evaluating/setups.py', 'len(chosen)'): 'one model is for all maps',
     ('vpr_ros/fleet/landmarks.py', 'len(landmarks)'): 'more than a place may have',
     ('vpr_ros/fleet/pull.py', 'len(cut)'): 'those of another kind and the first, or too many',
-    ('vpr_ros/fleet/store.py', 'record.places'): 'below 1',
+    ('vpr_ros/fleet/records.py', 'record.places'): 'below 1',
     ('vpr_ros/map_care/archive.py', 'len(finished)'): 'those mounted otherwise and the first',
     ('vpr_ros/map_care/archive.py', 'len(names)'): 'more than are named',
     ('vpr_ros/node/opening.py', 'len(mountings)'): 'one camera needs none',

@@ -2,20 +2,17 @@
 
 rosbags does the reading. What is added here: recordings that lack their index are read all the
 same where possible, what rosbags refuses (custom types, channels of other programs) does not stop
-the rest, standard types are known without the bag's definitions, and every failure is one sentence
-with a next step.
+the rest, and every failure is one sentence with a next step.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection, ConnectionExtRosbag2
-from rosbags.rosbag2.metadata import parse_qos
+from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.core.documents import parse_yaml
@@ -25,11 +22,16 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.drives.bounds import (
     LEFT_OUT,
     MOST_METADATA,
-    BoundedDb3,
-    BoundedFolder,
     BoundedRos1,
     BoundedRos2,
     require_short_arrays,
+)
+from vpr_ros.drives.definitions import (
+    STANDARD,
+    StandardRos1,
+    StandardRos2,
+    complete_types,
+    lacking,
 )
 from vpr_ros.drives.diagnosis import RECOVERY, diagnosis, sentence
 from vpr_ros.drives.mcap import without_foreign_channels
@@ -50,8 +52,6 @@ _KNOWN_TYPES = {*IMAGE_TYPES, *CAMERA_INFO_TYPES, *POSE_TYPES, *TRANSFORMS}
 
 _SUFFIXES = ('.bag', '.mcap', '.db3')
 _PACKED = ('.gz', '.xz', '.bz2', '.zip', '.tar', '.tgz', '.7z', '.zst')
-_STANDARD = get_typestore(Stores.LATEST)
-_NO_FIELDS = {'structure_needs_at_least_one_member'}  # what a definition without a word has
 
 
 class RawMessage(NamedTuple):
@@ -88,7 +88,7 @@ def open_reader(
             reader = _opened_mended(paths, error, warnings)
     try:
         _leave_out_other_encodings(reader, warnings)
-        _complete_types(reader)
+        complete_types(reader)
         _leave_out_odd_types(reader, warnings)
         if unread := sorted({entry.msgtype for entry in reader.connections if _is_dropped(entry)}):
             _note(
@@ -348,14 +348,14 @@ def _opened(paths: Sequence[Any]) -> AnyReader:
     except Exception:  # see open_reader
         if reader.stack is not None:
             reader.close()
-        reader = _reader(paths, _KnownTypes1, _KnownTypes2)
+        reader = _reader(paths, StandardRos1, StandardRos2)
         reader.open()
     return reader
 
 
 def _reader(paths: Sequence[Any], ros1: type[BoundedRos1], ros2: type[BoundedRos2]) -> AnyReader:
     """A reader by these readers of one bag."""
-    reader = AnyReader(paths, default_typestore=_STANDARD)
+    reader = AnyReader(paths, default_typestore=STANDARD)
     kind = ros2 if reader.is2 else ros1
     reader.readers = [kind(path) for path in paths]  # type: ignore[assignment]
     return reader
@@ -423,125 +423,17 @@ def _encoding(entry: Connection) -> str:
     return str(getattr(entry.ext, 'serialization_format', ''))
 
 
-def _complete_types(reader: AnyReader) -> None:
-    """Let standard types be known that the bag defines not at all, or by an empty text.
-
-    A definition without a word parses, as a message without fields.
-    """
-    own = {name for name, (_, fields) in reader.typestore.fielddefs.items() if _says(fields)}
-    standard = {name for name, (_, fields) in _STANDARD.fielddefs.items() if _says(fields)}
-    named = {entry.msgtype for entry in reader.connections} | reader.typestore.fielddefs.keys()
-    if not (named & standard) - own:
-        return
-    kept = {
-        name: found
-        for name, found in reader.typestore.fielddefs.items()
-        if name in own or name not in standard
-    }
-    store = get_typestore(Stores.EMPTY)
-    store.register({**_STANDARD.fielddefs, **kept})
-    reader.typestore = store
-
-
 def _leave_out_odd_types(reader: AnyReader, warnings: list[str]) -> None:
     """Leave out topics whose types the bag defines without some of the standard fields."""
     odd = {
         kind: lack
         for kind in _KNOWN_TYPES & {entry.msgtype for entry in reader.connections}
-        if (lack := _lacking(kind, reader.typestore.fielddefs))
+        if (lack := lacking(kind, reader.typestore.fielddefs))
     }
     if odd:
         said = ', '.join(f'{short(kind)} lacks {lack}' for kind, lack in sorted(odd.items()))
         _note(warnings, f'types that the bag defines in another way were left out: {said}')
         reader.connections = [entry for entry in reader.connections if entry.msgtype not in odd]
-
-
-def _lacking(kind: str, own: Mapping[str, Any]) -> str:
-    """A field of a standard type that the bag's definition lacks, also of nested types; or ''."""
-    if kind not in _STANDARD.fielddefs:
-        return ''
-    there = {name.lower() for name, _ in own[kind][1]} if kind in own else set()  # ROS 1: K, D
-    for name, description in _STANDARD.fielddefs[kind][1]:
-        if name not in there:
-            return name
-        for inner in _types_in(description):
-            if lack := _lacking(inner, own):
-                return f'{name}.{lack}'
-    return ''
-
-
-def _types_in(description: Any) -> list[str]:
-    """The message types that a field's description names."""
-    if isinstance(description, tuple):
-        return [name for part in description for name in _types_in(part)]
-    return [description] if isinstance(description, str) and '/msg/' in description else []
-
-
-def _says(fields: Sequence[tuple[str, Any]]) -> bool:
-    return bool({name for name, _ in fields} - _NO_FIELDS)
-
-
-class _Sqlite3(BoundedDb3):
-    """An sqlite3 file whose definitions are not looked at.
-
-    rosbag2 writes encodings that rosbags refuses where it did not find a definition.
-    """
-
-    def _open(self) -> None:
-        assert self.dbconn is not None
-        cursor = self.dbconn.cursor()
-        self.connections = [
-            Connection(
-                number,
-                topic,
-                msgtype,
-                LEFT_OUT,
-                '',
-                count,
-                ConnectionExtRosbag2(encoding, parse_qos(profiles)),
-                self,
-            )
-            for number, topic, msgtype, count, encoding, profiles in cursor.execute(
-                'SELECT topics.id, name, type, count(messages.id), serialization_format, '
-                'offered_qos_profiles FROM topics LEFT JOIN messages '
-                'ON topics.id == messages.topic_id GROUP BY topics.id ORDER BY topics.id'
-            )
-        ]
-        first_ns, last_ns, count = next(
-            cursor.execute('SELECT MIN(timestamp), MAX(timestamp), COUNT(*) FROM messages')
-        )
-        if count:
-            self.metadata = self.metadata._replace(
-                duration=last_ns - first_ns + 1,
-                start_time=first_ns,
-                end_time=last_ns + 1,
-                message_count=count,
-            )
-
-
-def _without_definition(entry: Connection) -> Connection:
-    return entry._replace(msgdef=LEFT_OUT, digest='')
-
-
-class _Folder(BoundedFolder):
-    """A folder whose sqlite3 files are read so."""
-
-    STORAGE_PLUGINS = MappingProxyType({**BoundedFolder.STORAGE_PLUGINS, 'sqlite3': _Sqlite3})
-
-
-class _KnownTypes2(BoundedRos2):
-    """A ROS 2 reader that ignores the bag's own definitions, as the standard ones never change."""
-
-    STORAGE_PLUGINS = MappingProxyType(
-        {**BoundedRos2.STORAGE_PLUGINS, 'dir': _Folder, '.db3': _Sqlite3}
-    )
-    kept = staticmethod(_without_definition)
-
-
-class _KnownTypes1(BoundedRos1):
-    """The same for ROS 1."""
-
-    kept = staticmethod(_without_definition)
 
 
 def _is_dropped(entry: Connection) -> bool:

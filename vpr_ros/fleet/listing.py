@@ -9,7 +9,8 @@ from typing import Any
 from vpr_ros.core.errors import FleetError
 from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import counted
-from vpr_ros.fleet.store import Fleet, PartRecord, content_id
+from vpr_ros.fleet.records import PartRecord, content_id
+from vpr_ros.fleet.store import Fleet
 
 _DIGITS = 12  # of a digest that are shown
 

@@ -30,7 +30,8 @@ from vpr_ros.core.types import Descriptors
 from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.fleet.engine import RESTORE, Table
 from vpr_ros.fleet.places import Form, batches, from_table
-from vpr_ros.fleet.store import Fleet, Frame, PartRecord, PartTable, content_id
+from vpr_ros.fleet.records import Frame, PartRecord, content_id
+from vpr_ros.fleet.store import Fleet, PartTable
 
 
 @dataclass(frozen=True, slots=True)

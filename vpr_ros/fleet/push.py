@@ -32,7 +32,8 @@ from vpr_ros.fleet.places import (
     places_of,
     require_sound,
 )
-from vpr_ros.fleet.store import EMPTY, Fleet, Frame, PartRecord, details_of
+from vpr_ros.fleet.records import Frame, PartRecord, details_of
+from vpr_ros.fleet.store import EMPTY, Fleet
 
 if TYPE_CHECKING:
     import pyarrow as pa

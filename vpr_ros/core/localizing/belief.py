@@ -6,22 +6,10 @@ state is therefore a place and a speed along the mapped drive (forwards or backw
 state "elsewhere", off the map. A walk without a speed would lag behind a moving robot, because
 standing still is its likeliest move.
 
-Evidence is how far a place stands out of the whole row of similarities, in two steps:
-
-- From each place's similarity its background is subtracted: the mean over the drive so far, which
-  begins at the place's mean similarity to the map. What is left is what this image has that the
-  others have not; light, weather and season, which all images of a drive share, are gone. In terms
-  of descriptors this is the cosine between query and place, each centred by the mean of its drive.
-  A mean of rows is the row of a mean: the background is one vector, and the row at any place costs
-  one product with the query less that vector.
-- The row is brought to mean 0 and variance 1. "Elsewhere" is a fixed height in that scale, so that
-  an image that fits no place better than chance speaks for "elsewhere".
-
-Images that repeat each other are no independent evidence: a row counts by how far it differs from
-the last one that counted. A camera that repeats itself proves nothing, neither for a place nor for
-"elsewhere": the robot is taken to stand, and the belief waits. Only odometry that says that the
-robot moves all the same moves the belief without a new image. Whether a fix may be repeated is for
-the judge to say: without odometry, the camera may have stopped while the robot drives.
+What an image says of the places is in image_evidence.py. While images repeat each other, the robot
+is taken to stand, and the belief waits. Only odometry that says that the robot moves all the same
+moves the belief without a new image. Whether a fix may be repeated is for the judge to say:
+without odometry, the camera may have stopped while the robot drives.
 
 All is kept on a regular grid along the mapped drive, M cells, about one per place, in blocks of
 some cells. A map of some thousand places is one block, always at work, and the filter is exact. Of
@@ -30,19 +18,18 @@ and where weight has gathered. All other cells share one weight for each speed, 
 the weight of the usual place does. A block that no longer stands out goes back to them.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.localizing.image_evidence import ImageEvidence, Row, View
 from vpr_ros.core.localizing.standing import Standing
 from vpr_ros.core.mapping.background import Background
 from vpr_ros.core.mapping.grid import PlaceGrid
 from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.positions import distinct, stretches
-from vpr_ros.core.mapping.products import products
 from vpr_ros.core.types import Rows
 
 Array: TypeAlias = NDArray[np.float32]
@@ -52,22 +39,16 @@ IDENTICAL = 5e-5
 
 SPEEDS = np.linspace(-1.0, 1.0, 17)  # as shares of the bound, V of them
 
-_SHARPNESS = 0.6  # nats of log likelihood for one standard deviation of a row
-_ELSEWHERE_HEIGHT = 1.5  # standard deviations of a row
 _ACCELERATION = 0.02  # share of the weight whose speed changes by one step, per frame
 _ACCELERATES_EVERY = 3  # frames
 _GETS_LOST = 1e-2  # of leaving the map, or being carried away, per frame
 _LOST_PER_S = 2e-3  # the same for the time without a frame
 _COMES_BACK = 0.1  # of coming onto the map from elsewhere, per frame
 _CHANGES_BRANCH = 0.02  # share of the weight that goes over to another branch nearby, per frame
-_BACKGROUND_FRAMES = 10.0  # frames of a drive that weigh as much as the map's own background
-_REMEMBERED_FRAMES = 300.0  # of a drive in the background
-_INDEPENDENT = 0.02  # 1 - correlation of two rows from which on both count in full
 _REPEATED = 0.01  # novelty below which an image shows what the last one showed
 _STANDSTILL_M = 0.1  # by odometry, below which a repeated image means that nothing happened
 _FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping speeds
-_FLAT = 1e-6  # a row that varies less than this tells nothing
-_MOST_NATS = 80.0  # of a row at one place: float32 ends at e^88, and cells tell up to 3 more
+_LEAST_SHARE = 1e-6  # of each speed, so that shares are known also without any weight
 _CELLS_OF_A_PLACE = 4  # looked at for each place asked for
 
 _BLOCK = 16  # cells, of a large map; a small one is a single block
@@ -84,25 +65,6 @@ def speed_bound_mps(grid: PlaceGrid, max_speed_mps: float) -> float:
     return max_speed_mps or _FASTER_THAN_MAPPED * grid.mapping_speed_mps
 
 
-class _Seen:
-    """What one camera has seen of a drive so far."""
-
-    def __init__(self, background: Array) -> None:
-        self.background = background.copy()  # mean of its images, as a query
-        self.frames = _BACKGROUND_FRAMES  # that weigh in it
-        self.row: Array | None = None  # heights of its last image
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One image's row of similarities less their background, scaled to mean 0 and variance 1."""
-
-    contrast: Array  # the query less the mean of its drive: [N], or [D] of a large map
-    heights: Array  # [N], or [S] of the places that stand for a large map
-    mean: float  # before it was scaled
-    spread: float  # before
-
-
 class Belief:
     """Weights over the places of a map and "elsewhere", changed by each frame."""
 
@@ -111,9 +73,10 @@ class Belief:
     ) -> None:
         """max_speed_mps: bound on the robot's speed; 0 takes twice the mapping speed."""
         self._grid = grid
-        self._map = background
+        self._has_all = background.has_all
+        self._images = ImageEvidence(background)
         self._speeds_mps = speed_bound_mps(grid, max_speed_mps) * SPEEDS
-        self._size = len(grid) if background.has_all else _BLOCK  # cells of a block
+        self._size = len(grid) if self._has_all else _BLOCK  # cells of a block
         count = -(-len(grid) // self._size)
         places = np.full(count * self._size, -1, np.int32)
         places[: len(grid)] = grid.place_of_cell
@@ -123,7 +86,6 @@ class Belief:
             grid.link_from, np.arange(count + 1) * self._size
         )  # of blocks
         self._owners = np.maximum.accumulate(grid.place_of_cell)  # [M], also inside breaks
-        self._shown: dict[int, _Shown] = {}  # by camera
         self.reset()
 
     def reset(self) -> None:
@@ -137,10 +99,10 @@ class Belief:
         self._weight[:, _USUAL] = 0.5 / (len(SPEEDS) * len(self._grid))
         self._let_in(self._places >= 0)
         self._is_restricted = False  # since the last frame
-        if self._map.has_all:
+        if self._has_all:
             self._put_to_work(np.arange(count))
         self.elsewhere = 0.5
-        self._seen: dict[int, _Seen] = {}  # by camera
+        self._images.forget()
         self._stamp_ns: int | None = None
         self._held_m = 0.0  # travelled, by odometry, while images repeated each other
         self._frames = 0
@@ -150,7 +112,7 @@ class Belief:
         owners = self._grid.place_of_cell  # [M]
         at_work = self._weight[:, _USUAL + 1 :].sum(axis=(1, 2))
         usual = self._weight[:, _USUAL, 0] * self._usual_cells
-        speeds = at_work + usual + np.float32(_FLAT)  # [V], also without any weight
+        speeds = at_work + usual + np.float32(_LEAST_SHARE)  # [V]
         on_places = owners >= 0
         weight = np.bincount(owners[on_places], self.cells[on_places], self._grid.places)
         return Standing(
@@ -166,7 +128,7 @@ class Belief:
         self.reset()
         cells = np.zeros(self._places.shape, np.float32)  # [blocks, cells]
         cells.ravel()[: len(self._grid)] = self._grid.on_cells(standing.weight)
-        if not self._map.has_all:
+        if not self._has_all:
             highest = cells.max(axis=1)
             stand_out = np.flatnonzero(highest > _STANDS_OUT * cells.sum() / self._mapped_cells)
             heaviest = stand_out[np.argsort(-highest[stand_out], kind='stable')[:_MOST_BLOCKS]]
@@ -181,11 +143,11 @@ class Belief:
     @property
     def needs_every_place(self) -> bool:
         """Whether a query is its similarity to all places: the map is small enough for that."""
-        return self._map.has_all
+        return self._has_all
 
     def contrast(self, query: Array, camera: int = 0) -> Array:
         """The query less the mean of its drive: what a large map is searched for."""
-        return np.asarray(query - self._of(camera).background)
+        return self._images.contrast(query, camera)
 
     @property
     def looks_at(self) -> int:
@@ -216,9 +178,8 @@ class Belief:
         first (see rig.py); told: some places [K], and how much likelier the image is there
         than elsewhere, in nats [K], by more than its similarity.
         """
-        seen = self._of(camera)
-        row = self._row(self.contrast(query, camera))
-        novelty = 1.0 if evidence == 0 or row is None else _novelty(row, seen)
+        row = self._images.row(query, camera)
+        novelty = 1.0 if evidence == 0 or row is None else self._images.novelty(row, camera)
         if travelled_m is not None:
             travelled_m += self._held_m
         before_ns = stamp_ns if self._stamp_ns is None else self._stamp_ns
@@ -230,14 +191,12 @@ class Belief:
         self._held_m = 0.0
         counts = evidence * novelty
         if row is not None and counts > 0:
-            seen.row = row.heights
-            seen.frames = min(seen.frames + counts, _REMEMBERED_FRAMES)
-            seen.background += np.float32(counts / seen.frames) * row.contrast
-        shown = None if places_seen is None else self._shown_to(camera, places_seen)
+            self._images.remember(row, camera, counts)
+        view = None if places_seen is None else self._images.view(camera, places_seen)
         found = [likely, None if told is None else told[0]]
         likely = np.concatenate([rows for rows in found if rows is not None] or [_NONE])
-        self._move(elapsed_s, travelled_m, self._blocks_of(likely, shown))
-        self._weigh(row, counts, told, shown)
+        self._move(elapsed_s, travelled_m, self._blocks_of(likely, view))
+        self._weigh(row, counts, told, view)
         return novelty
 
     def restrict(self, inside: Rows, *, on_map: bool) -> None:
@@ -249,7 +208,7 @@ class Belief:
         if not len(cells):
             return
         blocks = distinct(cells // self._size)
-        if not self._map.has_all:
+        if not self._has_all:
             self._put_to_work(blocks if len(blocks) <= _MOST_BLOCKS else _NONE)
         is_open = np.zeros_like(self._is_open)
         is_open.ravel()[cells] = True
@@ -295,34 +254,8 @@ class Belief:
         order = np.argsort(-weight, kind='stable')[:count]
         return rows[order].astype(np.int64), weight[order]
 
-    def _of(self, camera: int) -> _Seen:
-        if camera not in self._seen:
-            self._seen[camera] = _Seen(self._map.mean)
-        return self._seen[camera]
-
-    def _shown_to(self, camera: int, places_seen: Rows) -> '_Shown':
-        known = self._shown.get(camera)
-        if known is None or known.places_seen is not places_seen:
-            known = self._shown[camera] = _Shown(places_seen)
-        return known
-
-    def _row(self, contrast: Array) -> _Row | None:
-        """How far places stand out of a row; None for a flat one, which tells nothing."""
-        row = self._map.row(contrast)
-        wide = row.astype(np.float64)
-        mean = float(wide.mean())
-        wide -= mean
-        spread = float(np.sqrt((wide * wide).mean()))
-        if spread <= _FLAT:
-            return None
-        return _Row(contrast, (row - np.float32(mean)) * np.float32(1 / spread), mean, spread)
-
     def _weigh(
-        self,
-        row: _Row | None,
-        counts: float,
-        told: tuple[Rows, Array] | None,
-        shown: '_Shown | None',
+        self, row: Row | None, counts: float, told: tuple[Rows, Array] | None, view: View | None
     ) -> None:
         """Multiply by how much likelier an image is at each place than elsewhere.
 
@@ -331,36 +264,12 @@ class Belief:
         places = self._places[self._blocks]  # [A, cells]
         mapped = places >= 0
         of_cells = np.zeros(places.shape, np.float32)
-        rows = places[mapped].astype(np.int64)
-        if shown is None:
-            likelihood = self._likelihood(row, counts, rows)
-        else:
-            rows = shown.places_seen[rows]
-            sees = rows >= 0  # where nothing is mapped, an image says nothing
-            likelihood = np.ones(len(rows), np.float32)
-            likelihood[sees] = self._likelihood(row, counts, rows[sees])
-        if told is not None:
-            likelihood *= np.exp(np.float32(counts) * _at(rows, *told))
-        of_cells[mapped] = likelihood
+        of_cells[mapped] = self._images.likelihood(
+            row, counts, places[mapped].astype(np.int64), view=view, told=told
+        )
         self._weight[:, _USUAL + 1 :] *= of_cells
-        self._weight[:, _USUAL] *= self._usual_likelihood(row, counts, shown)
+        self._weight[:, _USUAL] *= self._images.usual_likelihood(row, counts, view)
         self._scale_to_one()
-
-    def _likelihood(self, row: _Row | None, counts: float, places: Rows) -> Array:
-        """How much likelier a row is at places [K] than elsewhere."""
-        if row is None or counts == 0:
-            return np.ones(len(places), np.float32)
-        if self._map.has_all:
-            return _likelier(row.heights[places], counts)
-        found = self._map.row_at(places, row.contrast)
-        return _likelier((found - np.float32(row.mean)) * np.float32(1 / row.spread), counts)
-
-    def _usual_likelihood(self, row: _Row | None, counts: float, shown: '_Shown | None') -> float:
-        """The same of all other places together."""
-        if row is None or counts == 0:
-            return 1.0
-        likelihood = float(_likelier(row.heights, counts).mean())
-        return likelihood if shown is None else 1 + shown.share * (likelihood - 1)
 
     def _move(self, elapsed_s: float, travelled_m: float | None, likely: Rows) -> None:
         """Predict, and activate blocks that are likely or that weight moves to.
@@ -378,12 +287,12 @@ class Belief:
             self._accelerate(1 if self._frames % (2 * _ACCELERATES_EVERY) else -1)
         shifts = self._shifts(elapsed_s, travelled_m)
         blocks = self._blocks
-        if not self._map.has_all:
+        if not self._has_all:
             blocks = self._reached(shifts, likely)
         self._weight = self._shifted(blocks, shifts, stays=1 - leaves, arrives=arrives)
         self._use(blocks)
         self.elsewhere = (1 - _COMES_BACK) * self.elsewhere + leaves * (1 - self.elsewhere)
-        if not self._map.has_all:
+        if not self._has_all:
             self._let_go(likely)
 
     def _shifted(
@@ -512,7 +421,7 @@ class Belief:
     def _enter_branches(self) -> None:
         """Let a little weight go over to other branches that pass nearby, and turn with them."""
         links = stretches(self._links[self._blocks], self._links[self._blocks + 1])
-        if not self._map.has_all:  # between cells of usual weight nothing changes
+        if not self._has_all:  # between cells of usual weight nothing changes
             slots, inside = self._slot_of(self._grid.link_from[links])
             weight = self._weight[:, slots, inside].sum(axis=0)
             links = links[weight > _STANDS_OUT * self._weight[:, _USUAL, 0].sum()]
@@ -537,54 +446,11 @@ class Belief:
         cells = stretches(starts, np.searchsorted(self._owners, places, 'right'))
         return np.asarray(cells[self._grid.place_of_cell[cells] >= 0])
 
-    def _blocks_of(self, places: Rows, shown: '_Shown | None') -> Rows:
+    def _blocks_of(self, places: Rows, view: View | None) -> Rows:
         """Blocks, ascending, where a camera sees places [K]; of a small map none is asked for."""
-        if self._map.has_all:
+        if self._has_all:
             return _NONE
-        if shown is not None:
-            places = shown.where_seen(places)
+        if view is not None:
+            places = view.where_seen(places)
         cells = np.searchsorted(self._owners, places, 'left')
         return distinct(np.minimum(cells, len(self._owners) - 1) // self._size)
-
-
-class _Shown:
-    """What a camera that looks another way sees of the map."""
-
-    def __init__(self, places_seen: Rows) -> None:
-        """places_seen: [N], see Belief.step."""
-        self.places_seen = places_seen
-        self.share = float((places_seen >= 0).mean())  # of the map that it sees something of
-        self._order = np.argsort(places_seen)
-        self._sorted = places_seen[self._order]
-
-    def where_seen(self, places: Rows) -> Rows:
-        """All places where one of some places [K] is seen."""
-        starts = np.searchsorted(self._sorted, places, 'left')
-        ends = np.searchsorted(self._sorted, places, 'right')
-        return np.asarray(self._order[stretches(starts, ends)])
-
-
-def _novelty(row: _Row, seen: _Seen) -> float:
-    """How far a camera's row is new evidence, in [0, 1]."""
-    if seen.row is None:
-        return 1.0
-    correlation = float(products(seen.row[None], row.heights)[0]) / len(row.heights)
-    return float(np.clip((1 - correlation) / _INDEPENDENT, 0.0, 1.0))
-
-
-def _likelier(heights: Array, counts: float) -> Array:
-    """How much likelier an image is at places of heights [K] than elsewhere."""
-    above = heights - np.float32(_ELSEWHERE_HEIGHT)
-    nats = np.float32(_SHARPNESS * counts) * above
-    return np.asarray(np.exp(np.minimum(nats, np.float32(_MOST_NATS))))
-
-
-def _at(rows: Rows, places: Rows, values: Array) -> Array:
-    """The value of each row [R] that is one of places [K] with values [K], and 0 elsewhere."""
-    found = np.zeros(len(rows), np.float32)
-    if len(places):
-        order = np.argsort(places)
-        at = order[np.minimum(np.searchsorted(places, rows, sorter=order), len(places) - 1)]
-        same = places[at] == rows
-        found[same] = values[at[same]]
-    return found

@@ -1,10 +1,9 @@
 """Geometric verification of candidates: is the query the same scene, and from where exactly?
 
 The query's features are matched with the landmarks of each of the best places, place by place,
-because neighbours show the same points and would hide each other from the ratio test. A place
-holds if a share of its matches, not just a number of them, agrees on one pose, and that pose is
-known well and lies near the place. The places that agree on where the camera is then give the pose
-together.
+because neighbours show the same points and would hide each other from the ratio test. The places
+that agree on where the camera is give the pose together (see consensus.py). A judge's verdict is
+then weighed against it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +17,13 @@ from vpr_ros.core.errors import VprError
 from vpr_ros.core.geometry import (
     compose,
     invert,
-    lengths,
-    matrix,
-    quat_conjugate,
-    quat_multiply,
-    rotation_vector,
 )
 from vpr_ros.core.landmarks.features import CellFeatures
 from vpr_ros.core.landmarks.points import Landmarks
-from vpr_ros.core.landmarks.resection import Matches, Resection, moved_to, refine, resect
+from vpr_ros.core.landmarks.resection import moved_to
 from vpr_ros.core.localizing.confidence import at_most_known
 from vpr_ros.core.localizing.config import LocalizerConfig
+from vpr_ros.core.localizing.consensus import Support, Verified, consensus, holds, support_of
 from vpr_ros.core.localizing.estimate import agreement
 from vpr_ros.core.localizing.judges import Verdict
 from vpr_ros.core.localizing.landmark_evidence import (
@@ -45,33 +40,11 @@ from vpr_ros.core.localizing.sightings import (
     ByFeatures,
     SeenLandmarks,
     Sighter,
-    Sightings,
 )
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 
 Array = NDArray[np.float64]
-
-_LATERAL = 1e-3  # deviation of a landmark across its ray, per metre: a pixel at 700 px
-_POSITION_FLOOR_M, _ROTATION_FLOOR_RAD = 0.004, np.radians(0.02)
-_SAME_POSE_SIGMAS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """Where the camera is by the landmarks of the places that agree."""
-
-    resection: Resection  # map_T_camera
-    place_index: int  # the one with most support
-    inliers: int  # features of the query that agree with a landmark
-    best_inliers: int  # of the best place's matches
-    best_matches: int  # all of them
-    rival_inliers: int  # of the best place that says otherwise; 0: none does
-
-    @property
-    def agreement(self) -> float:
-        """Share of the best place's inliers, against those of the place that says otherwise."""
-        return self.best_inliers / (self.best_inliers + self.rival_inliers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +53,6 @@ class Placed:
 
     fix: Fix
     observed: Array | None  # see landmark_evidence.observe_landmarks; None: nothing is calibrated
-
-
-@dataclass(frozen=True, slots=True)
-class _Support:
-    """The pose that the landmarks of one place give, and its support."""
-
-    place_index: int
-    matches: Matches  # in the map frame, moved to the best candidate's origin
-    resection: Resection
-    landmark: NDArray[np.int64]  # [M], row of the place's landmarks, of each match
-    keypoints: int  # features of the query that have a match
-
-    @property
-    def inliers(self) -> int:
-        return self.resection.features
 
 
 class Verifier:
@@ -206,36 +164,24 @@ class Verifier:
 
     def _verified(
         self,
-        found: Sequence['_Support'],
+        found: Sequence[Support],
         sighter: Sighter,
         origin: Poses,
         config: LocalizerConfig,
     ) -> Verified | None:
         """The pose on which places agree that hold."""
-        supports = [support for support in found if self._holds(support, origin, config)]
-        if not supports:
-            return None
-        best = max(supports, key=lambda support: support.inliers)
-        agreeing = [other for other in supports if _agree(best.resection, other.resection, config)]
-        rival = max([other.inliers for other in supports if other not in agreeing], default=0)
-        resection: Resection | None = best.resection
-        if len(agreeing) > 1:
-            joined = Matches.joined([support.matches for support in agreeing])
-            resection = refine(joined, best.resection.pose, focal_px=sighter.focal_px)
-        if resection is None:
-            return None
-        return Verified(
-            _in_map(
-                resection,
-                origin,
-                _scatter(agreeing, resection),
-                shared_error=self._features.shared_error,
-            ),
-            best.place_index,
-            resection.features,
-            best.inliers,
-            best.keypoints,
-            rival,
+        least_ratio = max(config.min_inlier_ratio, self._features.least_inlier_ratio)
+        supports = [
+            support
+            for support in found
+            if holds(support, self._place_in(origin, support.place_index), config, least_ratio)
+        ]
+        return consensus(
+            supports,
+            origin,
+            config,
+            focal_px=sighter.focal_px,
+            shared_error=self._features.shared_error,
         )
 
     def _sighter(self, query: Query, camera: Camera) -> Sighter | None:
@@ -263,22 +209,23 @@ class Verifier:
 
     def _supports(
         self, known: Sequence[tuple[int, Landmarks]], sighter: Sighter, origin: Poses
-    ) -> list['_Support']:
+    ) -> list[Support]:
         """The poses of those places whose landmarks agree on one."""
-        found = []
-        for place, landmarks in known:
-            seen = sighter.sightings(place, landmarks)
-            matches = _matches(landmarks, seen, compose(invert(origin), self._map.poses[place]))
-            resection = resect(matches, focal_px=sighter.focal_px)
-            if resection is not None:
-                keypoints = len(np.unique(seen.keypoint))
-                found.append(_Support(place, matches, resection, seen.landmark, keypoints))
-        return found
+        found = (
+            support_of(
+                place,
+                landmarks,
+                sighter.sightings(place, landmarks),
+                origin_T_place=self._place_in(origin, place),
+                focal_px=sighter.focal_px,
+            )
+            for place, landmarks in known
+        )
+        return [support for support in found if support is not None]
 
-    def _holds(self, support: '_Support', origin: Poses, config: LocalizerConfig) -> bool:
-        origin_T_place = compose(invert(origin), self._map.poses[support.place_index])
-        least_ratio = max(config.min_inlier_ratio, self._features.least_inlier_ratio)
-        return _holds(support, origin_T_place, config, least_ratio)
+    def _place_in(self, origin: Poses, place: int) -> Poses:
+        """A place's pose [7] in the frame of an origin."""
+        return compose(invert(origin), self._map.poses[place])
 
 
 def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
@@ -330,81 +277,10 @@ def _looked_at(
     return places[: min(config.verified_places, sighter.most_places)]
 
 
-def _seen(best: _Support | None, known: Mapping[int, Landmarks]) -> SeenLandmarks | None:
+def _seen(best: Support | None, known: Mapping[int, Landmarks]) -> SeenLandmarks | None:
     """Which landmarks of the best place agree on its pose; known: the landmarks of each place."""
     if best is None:
         return None
     seen = np.zeros(len(known[best.place_index]), dtype=bool)
     seen[best.landmark[best.resection.inliers]] = True
     return SeenLandmarks(best.place_index, seen)
-
-
-def _matches(landmarks: Landmarks, seen: Sightings, frame_T_place: Poses) -> Matches:
-    """The landmarks that are seen, in a frame."""
-    rotation = matrix(frame_T_place[3:])
-    points = landmarks.points_m[seen.landmark].astype(np.float64)
-    along = landmarks.sigma_m[seen.landmark].astype(np.float64) ** 2
-    range_m = np.linalg.norm(points, axis=1)
-    return Matches(
-        seen.rays,
-        points @ rotation.T + frame_T_place[:3],
-        (points / range_m[:, None]) @ rotation.T,
-        along,
-        (range_m * _LATERAL) ** 2,
-        seen.keypoint,
-    )
-
-
-def _holds(
-    support: _Support, origin_T_place: Poses, config: LocalizerConfig, least_ratio: float
-) -> bool:
-    """Whether enough matches, and a large enough share of them, fix a pose near the place."""
-    if support.inliers < max(config.min_inliers, least_ratio * support.keypoints):
-        return False
-    resection = support.resection
-    sigma_m = np.sqrt(np.linalg.eigvalsh(resection.covariance[:3, :3])[-1])
-    if not sigma_m < config.agreement_radius / 2:
-        return False
-    inliers_m = support.matches.points_m[resection.inliers]
-    range_m = lengths(inliers_m - origin_T_place[:3])
-    apart_m = lengths(resection.pose[:3] - origin_T_place[:3])
-    return bool(apart_m < np.percentile(range_m, 90))
-
-
-def _agree(first: Resection, second: Resection, config: LocalizerConfig) -> bool:
-    """Whether two poses are the same within their uncertainty."""
-    apart = first.pose[:3] - second.pose[:3]
-    spread = first.covariance[:3, :3] + second.covariance[:3, :3]
-    spread = spread + np.eye(3) * (config.agreement_radius / 10) ** 2
-    return bool(apart @ np.linalg.solve(spread, apart) < _SAME_POSE_SIGMAS**2)
-
-
-def _scatter(supports: list[_Support], resection: Resection) -> Array:
-    """Covariance [6, 6] of the mean of what the places say one by one.
-
-    Landmarks of one place share the errors of the map's poses around it, which no residual shows;
-    places disagree by them.
-    """
-    apart = np.array([_difference(support.resection.pose, resection.pose) for support in supports])
-    weight = np.array([support.inliers for support in supports], dtype=np.float64)
-    spread: Array = np.einsum('s,si,sj->ij', weight / weight.sum(), apart, apart)
-    return spread / len(supports)
-
-
-def _difference(first: Poses, second: Poses) -> Array:
-    """Shift and turn [6] from the second to the first, about the frame's axes."""
-    turn = rotation_vector(quat_multiply(first[3:], quat_conjugate(second[3:])))
-    return np.concatenate([first[:3] - second[:3], turn])
-
-
-def _in_map(
-    resection: Resection, origin: Poses, common: Array, *, shared_error: float
-) -> Resection:
-    """In the map frame, with what landmarks have in common added to the covariance."""
-    floor = np.diag([_POSITION_FLOOR_M**2] * 3 + [_ROTATION_FLOOR_RAD**2] * 3)
-    return Resection(
-        compose(origin, resection.pose),
-        shared_error * (resection.covariance + common) + floor,
-        resection.inliers,
-        resection.features,
-    )
