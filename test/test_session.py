@@ -1016,6 +1016,35 @@ def test_two_cameras_keep_their_own_clocks(place_map: PlaceMap) -> None:
     assert session.counts.snapshot().late == 0
 
 
+def test_one_stamp_from_the_future_does_not_stop_the_time_of_the_other_cameras(
+    place_map: PlaceMap,
+) -> None:
+    """The second camera sends one image an hour ahead, and no more."""
+    session, told = driven_with_two_cameras(place_map)
+    answers_of(session, [image_at(10, 100)])
+    answers_of(session, [replace(image_at(10, 3700, camera=1), came_ns=100 * SECOND)])
+    said = ''
+    for seconds in range(101, 116):
+        answers = answers_of(
+            session, [wheels(2.0 * seconds, seconds), image_at(10 + seconds - 100, seconds)]
+        )
+        said += texts(answers)
+    assert said.count('the clock jumped back by 3589.000 s; the node forgets the drive') == 1
+    # Images that are older than the newest are taken for those of its moment, at first.
+    assert told[2:12] == [0.0] * 10 and told[12:] == [None, None, 2.0, 2.0, 2.0]
+
+
+def test_a_slow_camera_beside_one_that_goes_on_is_no_jump_of_the_clock(
+    place_map: PlaceMap,
+) -> None:
+    session, _ = driven_with_two_cameras(place_map)
+    said = ''
+    for seconds in range(100, 130):
+        late = replace(image_at(10, seconds - 2, camera=1), came_ns=seconds * SECOND)
+        said += texts(answers_of(session, [image_at(10, seconds), late]))
+    assert 'the clock jumped back' not in said
+
+
 def test_a_camera_that_sees_less_than_the_mapping_one_is_told_once(place_map: PlaceMap) -> None:
     session = session_on(place_map)
     event = CameraInfoCame('/cam', CameraCalibration(None, 35.0))

@@ -49,6 +49,7 @@ from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
 
 _OTHER_CLOCK_S = 60.0  # stamps further apart are of two clocks
+_STANDS_STILL_S = 10.0  # without an image as new as the newest, after which its stamp is wrong
 _LEAST_KEPT = 0.5  # share of the belief's weight that another map must have, or the state is LOST
 
 
@@ -91,6 +92,7 @@ class Session:
         self._start: tuple[int, Poses] | None = None  # given to other localizers, until lost
         self._last_stamp_ns: dict[int, int] = {}  # by camera
         self._located_ns: int | None = None  # stamp of the newest image localized
+        self._newest_came_ns = 0  # when that came, by the node's clock
         self._came_ns = 0  # of the newest image, by the node's clock
         self._handlers: dict[type, Callable[[Any], Iterator[Answer]]] = {
             ImageCame: self._on_image,
@@ -146,8 +148,9 @@ class Session:
         if 0 < behind_s < self._config.time_jump:
             self.counts.add('late')
             return
-        if behind_s > 0:
-            yield from self._set_back(behind_s)
+        ahead_s = self._stands_still_s(event)
+        if max(behind_s, ahead_s) > 0:
+            yield from self._set_back(max(behind_s, ahead_s))
         self._last_stamp_ns[event.camera] = event.stamp_ns
         self._came_ns = event.came_ns
         yield from self._compare_clocks(event)
@@ -183,6 +186,18 @@ class Session:
         last_ns = self._last_stamp_ns.get(event.camera, event.stamp_ns)
         return (last_ns - event.stamp_ns) / 1e9
 
+    def _stands_still_s(self, event: ImageCame) -> float:
+        """How far the newest stamp is ahead where no other camera has reached it for long, else 0.
+
+        Time stands still for the others until they do: one camera's clock may be wrong.
+        """
+        if self._located_ns is None:
+            return 0.0
+        ahead_s = (self._located_ns - event.stamp_ns) / 1e9
+        waited_s = (event.came_ns - self._newest_came_ns) / 1e9
+        is_wrong = ahead_s > self._config.time_jump and waited_s > _STANDS_STILL_S
+        return ahead_s if is_wrong else 0.0
+
     def _locate(self, frame: Frame, came_ns: int) -> Generator[Answer, None, Localization]:
         """Localize one image with all that is known; returns the Localization."""
         travelled_m = self._travelled_m(frame)
@@ -190,7 +205,8 @@ class Session:
         if note:
             yield Noted(note)
         located = self.localizer.step(frame, prior=prior, travelled_m=travelled_m)
-        self._located_ns = max(frame.stamp_ns, self._located_ns or 0)
+        if self._located_ns is None or frame.stamp_ns > self._located_ns:
+            self._located_ns, self._newest_came_ns = frame.stamp_ns, came_ns
         if note := self._whereabouts.learn(located.outcome, frame.stamp_ns, came_ns):
             yield Noted(note)
         return located
