@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpr_ros.core.geometry import interpolate, yaw_quat
+from vpr_ros.core.localizing.outcome import Fix
 from vpr_ros.session.odometry import Odometry
+from vpr_ros.session.odometry_check import OdometryCheck
 
 SECOND = 10**9
 
@@ -114,3 +116,99 @@ def test_a_step_that_no_robot_makes_is_a_jump() -> None:
     assert odometry.jump_m(soon, pose(5.9), bound_mps=6.0) == 0  # 3 m at ten times the bound
     assert odometry.jump_m(soon, pose(6.1), bound_mps=6.0) == pytest.approx(3.1)
     assert Odometry().jump_m(soon, pose(30), bound_mps=6.0) == 0
+
+
+# Whether it agrees with the fixes
+
+
+def fix(x: float, sigma_m: float = 0.1) -> Fix:
+    return Fix(pose(x), np.diag([sigma_m**2 / 3] * 3 + [0.01] * 3), 0.99, 0)
+
+
+def judged(
+    ways: list[tuple[float, float]], check: OdometryCheck | None = None, *, sigma_m: float = 0.1
+) -> tuple[OdometryCheck, list[int]]:
+    """A check after fixes at (x by images, x by odometry), and after which it said something."""
+    check = check or OdometryCheck()
+    said = [
+        row
+        for row, (by_images, by_odometry) in enumerate(ways)
+        if check.learn(fix(by_images, sigma_m), pose(by_odometry))
+    ]
+    return check, said
+
+
+def along(count: int, times: float, *, start: float = 0.0) -> list[tuple[float, float]]:
+    """Two metres from fix to fix; odometry goes so many times as far."""
+    return [(start + 2.0 * row, (start + 2.0 * row) * times) for row in range(count)]
+
+
+@pytest.mark.parametrize('times', [1.0, 0.4, 2.5, -1.0])
+def test_odometry_that_goes_about_as_far_as_the_fixes_is_believed(times: float) -> None:
+    check, said = judged(along(60, times))
+    assert check.agrees and said == []
+
+
+@pytest.mark.parametrize(('times', 'row'), [(0.0, 9), (0.3, 9), (4.0, 6), (1000.0, 5)])
+def test_odometry_that_goes_another_way_than_the_fixes_is_told_once(
+    times: float, row: int
+) -> None:
+    """Five times in a row after ten metres, by whichever went farther."""
+    check, said = judged(along(60, times))
+    assert not check.agrees and said == [row]
+
+
+def test_what_odometry_and_images_say_is_in_the_note() -> None:
+    check = OdometryCheck()
+    notes = [check.learn(fix(x), pose(y)) for x, y in along(12, 0.1)]
+    assert [note for note in notes if note] == [
+        'odom: odometry moved 1.0 m while the robot moved 10.0 m by the images; it is not used '
+        'until both agree. Check the encoders, the unit and the topic of odometry'
+    ]
+
+
+def test_odometry_that_agrees_again_is_used_again() -> None:
+    check, _ = judged(along(12, 0.0))
+    check.start_anew()
+    _, said = judged(along(12, 1.0), check)
+    assert check.agrees and said == [9]
+
+
+def test_one_wrong_fix_and_a_robot_that_stands_contradict_nothing() -> None:
+    strayed = along(30, 1.0)
+    strayed[15] = 500.0, strayed[15][1]
+    assert judged(strayed)[0].agrees
+    noise = np.random.default_rng(0).normal(0, 1.0, 500)
+    assert judged([(x, 0.0) for x in noise.tolist()])[0].agrees
+
+
+def test_a_robot_that_was_carried_contradicts_no_odometry() -> None:
+    check, _ = judged(along(20, 1.0))
+    check.lose()
+    there = [(900 + x, y) for x, y in along(20, 1.0, start=40.0)]
+    assert judged(there, check)[0].agrees
+
+
+def test_a_robot_that_is_lost_for_a_moment_is_compared_with_what_was_before() -> None:
+    """Odometry that stands still makes it so."""
+    check, said = judged(along(8, 0.0))
+    check.lose()
+    more, told = judged(along(3, 0.0, start=20.0), check)
+    assert said == [] and told == [1] and not more.agrees
+
+
+def test_fixes_that_are_vague_are_compared_over_longer_ways() -> None:
+    """Six deviations of 5 m are 30 m."""
+    assert judged(along(15, 0.0), sigma_m=5.0)[0].agrees
+    assert not judged(along(60, 0.0), sigma_m=5.0)[0].agrees
+
+
+def test_fixes_close_to_each_other_do_not_push_out_those_that_are_far() -> None:
+    """At 30 images per second and 1 m/s."""
+    ways = [(row / 30, 0.0) for row in range(30 * 20)]
+    assert not judged(ways)[0].agrees
+
+
+def test_without_odometry_nothing_is_compared() -> None:
+    check = OdometryCheck()
+    assert not any(check.learn(fix(2.0 * row), None) for row in range(30)) and check.agrees

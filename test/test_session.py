@@ -655,6 +655,24 @@ def test_a_correction_is_weighed_by_the_deviation_of_its_fix(place_map: PlaceMap
     assert deviations_m[-1] ** 2 == pytest.approx(variances.sum())
 
 
+def test_odometry_that_stands_still_while_the_images_go_on_is_not_used(
+    place_map: PlaceMap,
+) -> None:
+    """The encoders are broken from the start; after a while somebody mends them."""
+    session = session_on(place_map, belief=False)
+    told, said = travelled(session), ''
+    for seconds in range(40):
+        at_m = 0.0 if seconds < 20 else 2.0 * (seconds - 20)
+        events = [wheels(at_m, 100 + seconds), image_at(10 + seconds, 100 + seconds)]
+        said += texts(answers_of(session, events))
+        if seconds in (5, 15, 39):
+            fact = session.counts.snapshot().facts['odometry']
+            assert ('not used, it contradicts the images' in fact) == (seconds == 15)
+    assert told[1] == 0.0 and told[15] is None and told[-1] == pytest.approx(2.0)
+    assert said.count('odom: odometry moved 0.0 m while the robot moved') == 1
+    assert said.count('odometry agrees with the images again') == 1
+
+
 def test_the_way_of_a_robot_that_was_paused_is_not_known(place_map: PlaceMap) -> None:
     """It may have been carried, and its odometry may have started anew somewhere else."""
     session = session_on(place_map)

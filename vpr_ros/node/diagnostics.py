@@ -38,7 +38,7 @@ VALUES = {
     'calibration': 'where the calibration of the probability comes from',
     'state': 'LOST, TENTATIVE or LOCALIZED',
     'initial pose': 'says that an initial pose restricts the search',
-    'odometry': 'its rate and delay; absent if none comes',
+    'odometry': 'its rate and delay, and whether it contradicts the images; absent if none comes',
     'gps': 'says that GPS is not used, and how far it is from the position by the images',
     'field of view, camera/map [deg]': 'field of view of this camera and of the mapping camera',
     'images received': 'since the node was configured',

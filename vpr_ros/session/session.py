@@ -45,6 +45,7 @@ from vpr_ros.session.events import (
 )
 from vpr_ros.session.map_to_odom import MapToOdom
 from vpr_ros.session.notes import Notes
+from vpr_ros.session.odometry_check import OdometryCheck
 from vpr_ros.session.tracker import State, Tracker
 from vpr_ros.session.whereabouts import Whereabouts
 
@@ -82,6 +83,7 @@ class Session:
             base_frame=base_frame,
             mounting_of=mounting_of,
         )
+        self._odometry_check = OdometryCheck()
         self._whereabouts = Whereabouts(
             localizer.place_map.poses[:, :3],
             map_frame=map_frame,
@@ -135,6 +137,7 @@ class Session:
         What the images told of the drive stays.
         """
         self._map_to_odom.forget()
+        self._odometry_check.start_anew()
         answers = list(self._lose())
         self._tell()
         return answers
@@ -220,6 +223,9 @@ class Session:
             yield from self._changed(before, state)
         if not isinstance(outcome, Fix):
             return
+        odom_T_base = self._map_to_odom.odometry.at(located.stamp_ns)
+        if note := self._odometry_check.learn(outcome, odom_T_base):
+            yield Noted(note)
         if state is State.LOCALIZED or not self._gives_on():
             self._triggered = False
         if state is State.LOCALIZED:
@@ -232,6 +238,7 @@ class Session:
         yield StateChanged(before, state)
         if state is State.LOST:
             self._map_to_odom.forget_transform()
+            self._odometry_check.lose()
             self._start = None
             if self._config.tf_when_lost == 'stop':
                 yield CorrectionLost()
@@ -252,12 +259,18 @@ class Session:
             return None
         if frame.stamp_ns <= self._located_ns:  # of another camera
             return 0.0
+        if not self._odometry_check.agrees:
+            return None
         return self._map_to_odom.odometry.distance_m(self._located_ns, frame.stamp_ns)
 
     # What else comes -----------------------------------------------------------------------------
 
     def _on_odometry(self, event: OdometryCame) -> Iterator[Answer]:
-        yield from self._map_to_odom.take(event, self._config, bound_mps=self.localizer.bound_mps)
+        bound_mps = self.localizer.bound_mps
+        for answer in self._map_to_odom.take(event, self._config, bound_mps=bound_mps):
+            if isinstance(answer, CorrectionLost):  # it has another origin now
+                self._odometry_check.start_anew()
+            yield answer
 
     def _on_gps(self, event: GpsCame) -> Iterator[Answer]:
         self._whereabouts.take_gps(event, self._config)
@@ -324,6 +337,7 @@ class Session:
         """Forget the drive; settings, calibrations and mountings stay."""
         self.localizer.reset()
         self._map_to_odom.forget()
+        self._odometry_check = OdometryCheck()
         self._whereabouts.forget()
         self._start = None
         self._last_stamp_ns.clear()
@@ -337,6 +351,11 @@ class Session:
         if before is not State.LOST:
             yield from self._changed(before, State.LOST)
 
+    def _said_of_odometry(self) -> str:
+        pace = self._map_to_odom.odometry.pace(self._came_ns)
+        agrees = self._odometry_check.agrees
+        return pace if agrees or not pace else f'{pace}; not used, it contradicts the images'
+
     def _tell(self) -> None:
         """Update what diagnostics say about the session."""
         has_initial_pose = self._whereabouts.has_initial_pose
@@ -345,7 +364,7 @@ class Session:
             **{
                 'state': self._tracker.state.value,
                 'initial pose': 'restricts the search' if has_initial_pose else '',
-                'odometry': self._map_to_odom.odometry.pace(self._came_ns),
+                'odometry': self._said_of_odometry(),
                 'gps': '' if away_m is None else f'not used, {away_m:.0f} m from the images',
             }
         )
