@@ -163,7 +163,8 @@ def test_what_odometry_and_images_say_is_in_the_note() -> None:
     notes = [check.learn(fix(x), pose(y)) for x, y in along(12, 0.1)]
     assert [note for note in notes if note] == [
         'odom: odometry moved 1.0 m while the robot moved 10.0 m by the images; it is not used '
-        'until both agree. Check the encoders, the unit and the topic of odometry'
+        'until both agree. Check the encoders, the unit and the topic of odometry, and the scale '
+        'of the map'
     ]
 
 

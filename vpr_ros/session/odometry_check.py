@@ -72,7 +72,7 @@ class OdometryCheck:
             return (
                 f'odom: odometry moved {by_odometry_m:.1f} m while the robot moved '
                 f'{by_fixes_m:.1f} m by the images; it is not used until both agree. Check the '
-                'encoders, the unit and the topic of odometry'
+                'encoders, the unit and the topic of odometry, and the scale of the map'
             )
         if not self.agrees and self._against == 0:
             self.agrees = True
