@@ -96,6 +96,7 @@ def track(file, *rows):
         (['1250000000000000', '125000000000000'], [0, 10**9]),  # not of our time
         (['1700000001.25', 'last'], [0, 10**9]),
         (['1_700_000_001.25', '1_700_000_002.5'], [0, 10**9]),
+        (['1e999999999', '2e999999999'], [0, 10**9]),
     ],
 )  # fmt: skip
 def test_images_that_are_named_by_their_stamps_have_these_stamps(tmp_path, stems, stamps_ns):

@@ -335,6 +335,7 @@ def test_no_usable_position_says_why(tmp_path: Path, places, status: int, why: s
         ('1403636579763 1403636579813', 'these look like milliseconds'),
         ('0 50000000', 'stamp_s grows by 50000000 .*these look like nanoseconds'),
         ('1e400 2', "'1e400' is too large for a stamp"),
+        ('1e999999999999999 2', "'1e999999999999999' is too large for a stamp"),
         ('nan 2', 'are not eight numbers'),
     ],
 )  # fmt: skip

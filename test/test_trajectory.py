@@ -342,6 +342,9 @@ def test_lines_of_a_tum_file_without_a_usable_pose_are_counted_and_left_out(tmp_
         ('1 0 0 0 0 0 0 one\n', 'are not eight numbers'),
         ('nan 0 0 0 0 0 0 1\n', 'not finite'),
         ('1e30 0 0 0 0 0 0 1\n', 'too large'),
+        ('-1e999999999999999 0 0 0 0 0 0 1\n', 'too large'),
+        ('9223372037 0 0 0 0 0 0 1\n', 'too large'),
+        ('9223372036854775808 0 0 0 0 0 0 1\n', 'too large'),
         ('1 0 0 0 0 0 0 1\n1403636579763000000 0 0 0 0 0 0 1\n', 'seconds and nanoseconds'),
     ],
 )

@@ -85,6 +85,9 @@ def texts() -> None:
     rows = [f'{name}.jpg,{at}.25,{at},0,0,-0.5,0.5,-0.5,0.5' for at, name in enumerate('abc')]
     table = '\n'.join(['image,stamp_s,x,y,z,qx,qy,qz,qw', *rows])
     keep('poses_csv/poses.csv', f'{table}\n'.encode())
+    keep('pose_file/slam.tum', b'# t x y z qx qy qz qw\n1.5 1 2 3 0 0 0 1\n2.5 2 2 3 0 0 1 0\n')
+    keep('pose_file/huge_exponent.tum', b'1403636579763555584.0001e999000000 1 2 3 0 0 0.6 0.8\n')
+    keep('pose_file/ns.tum', b'1403636579763555584.000000000 1 2 3 0 0 0.6 0.8\n')
     keep('poses_csv/quoted.csv', table.replace('a.jpg', '"a.jpg"').replace('\n', '\r\n').encode())
     keep('training_tables/gt.csv', b'query,positives\nb.jpg,a.jpg\nc.jpg,a.jpg;b.jpg\na.jpg,\n')
     places = [

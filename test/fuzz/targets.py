@@ -272,6 +272,17 @@ def _poses_csv(folder: Path) -> Run:
     return run
 
 
+def _pose_file(folder: Path) -> Run:
+    from vpr_ros.core.tum import read_tum
+
+    def run(content: bytes) -> None:
+        (folder / 'poses.tum').write_bytes(content)
+        trajectory, _ = read_tum(folder / 'poses.tum')
+        trajectory.at(trajectory.stamps_ns, max_gap_s=1.0)
+
+    return run
+
+
 def _training_tables(folder: Path) -> Run:
     """gt.csv, or places.csv where the first line has a place_id."""
     from vpr_training.data import place_table, truth_table
@@ -412,6 +423,7 @@ TARGETS = {
     'exif': Target(_exif, _files('exif'), (b'Exif\0\0', b'MM\0*', b'II*\0')),
     'utm_names': Target(_utm_names, _files('utm_names')),
     'poses_csv': Target(_poses_csv, _files('poses_csv')),
+    'pose_file': Target(_pose_file, _files('pose_file')),
     'training_tables': Target(_training_tables, _files('training_tables')),
     'messages': Target(_messages, _files('messages')),
     'bag': Target(_bag, _files('bag')),

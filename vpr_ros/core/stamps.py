@@ -9,6 +9,7 @@ _UNITS = (
     (0, 10**9, 'seconds'),
 )
 """The least number that has a unit today, its nanoseconds, and its name."""
+_MOST_NS = Decimal(2**63)
 _WALL_S = 631_152_000, 4_102_444_800  # from 1990 to 2100
 
 
@@ -29,11 +30,11 @@ def parsed_stamp(text: str) -> tuple[int, str]:
         raise ValueError(f'{text!r} is not a number') from error
     if not number.is_finite():
         raise ValueError(f'{text!r} is not finite')
-    factor, unit = next((ns, name) for least, ns, name in _UNITS if abs(number) >= least)
-    stamp_ns = int((number * factor).to_integral_value())
-    if abs(stamp_ns) >= 2**63:
+    size = number.copy_abs()  # abs() computes, and the result for a huge number is no Decimal
+    factor, unit = next((ns, name) for least, ns, name in _UNITS if size >= least)
+    if size >= _MOST_NS / factor:
         raise ValueError(f'{text!r} is too large for a stamp')
-    return stamp_ns, unit
+    return int((number * factor).to_integral_value()), unit
 
 
 def wall_time_ns(text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Poses over time in TUM form, which SLAM systems write and evo reads.
+"""Poses over time in TUM format, which SLAM systems write and evo reads.
 
 A line is `t x y z qx qy qz qw`, in seconds and metres; `#` begins a comment. See Sturm et al., A
 Benchmark for the Evaluation of RGB-D SLAM Systems, 2012.
@@ -34,7 +34,7 @@ def read_tum(path: Path) -> tuple[Trajectory, list[str]]:
     """A trajectory, and what the user should know of it.
 
     Stamps may also be in milliseconds, microseconds or nanoseconds, as ORB-SLAM3 writes them for
-    EuRoC. Poses that are none are left out. Raises DriveError for a file that cannot be read, a
+    EuRoC. Unusable poses are left out. Raises DriveError for a file that cannot be read, a
     line of another form, and where there is no pose.
     """
     stamps_ns: array[int] = array('q')

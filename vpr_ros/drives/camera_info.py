@@ -25,8 +25,8 @@ class CameraInfo:
     def read(cls, file: Path) -> 'CameraInfo':
         """From the YAML that ROS's camera_calibration writes; raises DriveError.
 
-        Who writes one by hand may leave out what only a stereo camera needs: the rectification,
-        and the projection.
+        A file written by hand may lack the rectification and the projection, which only stereo
+        cameras need.
         """
         try:
             found = parse_yaml(read_bytes(file))
@@ -42,10 +42,7 @@ class CameraInfo:
                 _numbers(found.get('rectification_matrix', unturned)),
                 _numbers(found.get('projection_matrix', unmoved)),
             )
-        except (
-            *(OSError, DocumentError, AttributeError, KeyError),
-            *(OverflowError, TypeError, ValueError),
-        ) as error:
+        except (OSError, DocumentError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise DriveError(f'{file}: not a ROS camera calibration ({reason})') from error
         sizes = [len(camera.camera), len(camera.rectification), len(camera.projection)]

@@ -123,7 +123,7 @@ class FolderDrive:
         base, self.pose_source = poses_of_files(options, images, self.warnings)
         poses = compose(base.trajectory.poses, self.base_T_camera)
         self.trajectory = Trajectory(base.trajectory.stamps_ns, poses)
-        self.frame_id, self.datum, self.has_heading = base.frame_id, None, True
+        self.has_heading = True
         note_clocks(images, base.trajectory, self.warnings)
 
     def __len__(self) -> int:

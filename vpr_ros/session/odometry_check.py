@@ -17,7 +17,7 @@ _KEPT = 30
 _FAR_M, _FAR_SIGMAS = 10.0, 6.0  # between two that are compared, at least
 _CARRIED_M = 30.0  # from the last fix to the first after LOST, beyond which it was carried
 _TIMES = 3.0  # as far by one as by the other is a contradiction
-_IN_A_ROW = 5  # contradictions more than agreements that are believed
+_DECIDES = 5  # contradictions less agreements, from which on odometry is not used
 
 
 class OdometryCheck:
@@ -62,12 +62,12 @@ class OdometryCheck:
             if longer_m >= far_m:
                 contradicts = longer_m > _TIMES * min(by_fixes_m, by_odometry_m)
                 self._against += 1 if contradicts else -1
-                self._against = min(max(self._against, 0), _IN_A_ROW)
+                self._against = min(max(self._against, 0), _DECIDES)
                 return self._judged(by_fixes_m, by_odometry_m)
         return ''
 
     def _judged(self, by_fixes_m: float, by_odometry_m: float) -> str:
-        if self.agrees and self._against == _IN_A_ROW:
+        if self.agrees and self._against == _DECIDES:
             self.agrees = False
             return (
                 f'odom: odometry moved {by_odometry_m:.1f} m while the robot moved '
