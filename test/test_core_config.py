@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from vpr_ros.core.errors import ConfigError
-from vpr_ros.core.settings import checked, default_of
+from vpr_ros.core.settings import checked, default_of, did_you_mean
 from vpr_ros.node.config import NodeConfig, parameter_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,3 +61,15 @@ def test_a_mounting_is_seven_numbers_and_no_default_is_shared() -> None:
     assert checked(NodeConfig, {'base_T_camera': mounting}).base_T_camera == mounting
     NodeConfig().base_T_camera.append(1.0)
     assert NodeConfig().base_T_camera == []
+
+
+@pytest.mark.parametrize(
+    ('word', 'meant'),
+    [('radius', 'agreement_radius'), ('thread', 'threads'), ('beleif', 'belief'), ('xyzzy', None)],
+)
+def test_a_wrong_name_is_answered_with_the_one_that_was_meant(
+    word: str, meant: str | None
+) -> None:
+    known = [declared.name for declared in fields(NodeConfig)]
+    said = did_you_mean(word, known, otherwise='see the file')
+    assert said == (f'did you mean {meant}?' if meant else 'see the file')

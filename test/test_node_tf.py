@@ -207,6 +207,27 @@ def test_frames_with_the_leading_slash_of_ros1_are_those_without(world: dict[str
         assert fixes[-1].header.frame_id == 'map'
 
 
+def test_map_and_odometry_in_one_frame_are_refused_where_a_transform_should_join_them(
+    world: dict[str, Any],
+) -> None:
+    """As with a map that was made by odometry: tf drops what leads from odom to odom."""
+    with (
+        domain() as (_, peer),
+        node_here(peer, world, FakeTransforms(), map_frame='/odom') as node,
+    ):
+        assert node.trigger_configure() == SUCCESS
+        (refused,) = node.set_parameters([Parameter('publish_tf', value=True)])
+        assert not refused.successful and 'set map_frame to another name' in refused.reason
+        assert not node.config.publish_tf
+        assert node.trigger_cleanup() == SUCCESS
+        (taken,) = node.set_parameters([Parameter('publish_tf', value=True)])
+        assert taken.successful
+        assert node.trigger_configure() != SUCCESS
+        assert 'in frame odom, which is also odom_frame' in node._problem
+        node.set_parameters([Parameter('map_frame', value='map')])
+        assert node.trigger_configure() == SUCCESS
+
+
 def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
     world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -347,6 +347,21 @@ def test_the_drive_of_the_map_itself_is_said(tmp_path: Path, capsys) -> None:
     assert 'its places are there twice now' in capsys.readouterr().err
 
 
+def test_drives_that_are_compared_by_odometry_are_noted(tmp_path: Path, capsys) -> None:
+    """The frame has one name and, with each recording, another origin."""
+
+    def wheels(put, row, seconds):
+        put('/odom', seconds, bags.odometry(seconds, bags.along_x(row), frame='odom'))
+
+    model = ['--model', str(write_tiny_model(tmp_path / 'model').folder)]
+    on, note = ['--map', str(tmp_path / 'map')], 'frame odom: odometry begins anew with each'
+    bag = ['--bag', str(recorded(tmp_path / 'bag', wheels))]
+    assert build_map.main([*bag, *model, '--output', on[1]]) == 0
+    assert note not in capsys.readouterr().err
+    assert evaluate_bag.main([*on, *model, '--bag', str(recorded(tmp_path / 'b', wheels))]) == 0
+    assert note in capsys.readouterr().err
+
+
 # Files and folders that are not to be replaced
 
 

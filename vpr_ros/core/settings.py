@@ -105,5 +105,9 @@ def did_you_mean(name: str, known: Iterable[str], *, otherwise: str, prefix: str
 
     prefix: of names where they are written, as the `--` of options.
     """
-    nearest = difflib.get_close_matches(name, list(known), n=1)
+    known = list(known)
+    word = name.lstrip('-')
+    # A part of a name is meant more often than a name that has some letters in common.
+    longer = [other for other in known if len(word) > 3 and word in other]
+    nearest = longer if len(longer) == 1 else difflib.get_close_matches(name, known, n=1)
     return f'did you mean {prefix}{nearest[0]}?' if nearest else otherwise

@@ -37,6 +37,7 @@ def require_frame_of_map(header: MapHeader, drive: Drive) -> None:
     step = _step(header.frame_id, is_local=header.datum is None and drive.datum is None)
     with noting(lambda: notes_of(drive)):
         require_same_frame(header, drive.frame_id, drive.datum, where=drive.name, step=step)
+    _note_odometry(drive)
 
 
 def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
@@ -68,6 +69,19 @@ def require_one_frame(first: Drive, other: Drive) -> None:
             raise DriveError(
                 f'{other.name}: positions in {found}, expected {wanted} as {first.name}{step}'
             )
+    if other is not first:
+        _note_odometry(other)
+
+
+def _note_odometry(drive: Drive) -> None:
+    """Note a drive that is compared with another by odometry, as its frame's name says."""
+    if drive.datum is None and 'odom' in drive.frame_id.lower():
+        add_note(
+            drive,
+            f'its poses are in frame {drive.frame_id}: odometry begins anew with each recording, '
+            'and two recordings do not line up in it; unless both are cuts of one recording, '
+            'take poses of SLAM, AMCL or GPS',
+        )
 
 
 def _step(frame_id: str, *, is_local: bool) -> str:

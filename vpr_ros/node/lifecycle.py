@@ -118,6 +118,7 @@ class LocalizeNode(LifecycleNode):
         self._settings = Parameters(
             self,
             is_configured=lambda: self._configured is not None,
+            require=self._require_frames,
             on_change=self._on_change,
             change_map=self._change_map,
         )
@@ -218,6 +219,7 @@ class LocalizeNode(LifecycleNode):
         drive_log = None
         try:
             map_frame = frame_name(config.map_frame or localizer.place_map.header.frame_id)
+            _require_two_frames(config, map_frame)
             session = Session(
                 localizer,
                 config,
@@ -342,6 +344,10 @@ class LocalizeNode(LifecycleNode):
             return None
         return lambda frame: transforms.latest(frame_name(self.config.base_frame), frame)
 
+    def _require_frames(self, config: NodeConfig) -> None:
+        if self._configured is not None:
+            _require_two_frames(config, self._configured.map_frame)
+
     def _on_change(self, config: NodeConfig) -> None:
         """Parameters that may change while the node runs reach the session in their order."""
         if self._configured is not None:
@@ -392,6 +398,8 @@ class LocalizeNode(LifecycleNode):
     def _log_configured(self, configured: Configured) -> None:
         chosen, logger = configured.chosen, self.get_logger()
         self._log_map(configured)
+        if configured.map_frame == frame_name(self.config.odom_frame):
+            logger.warning(_one_frame(configured.map_frame))
         if chosen.is_failure:
             logger.warning(printable(f'backend {self.config.backend}: {chosen.reason}'))
         if convert.PlaceMatchArray is None:
@@ -492,6 +500,19 @@ class LocalizeNode(LifecycleNode):
         if self._configured is None:
             return Stage.UNCONFIGURED
         return Stage.INACTIVE if self._active is None else Stage.ACTIVE
+
+
+def _require_two_frames(config: NodeConfig, map_frame: str) -> None:
+    """Raise ConfigError where map -> odom would lead from a frame to itself; tf drops it then."""
+    if config.publish_tf and map_frame == frame_name(config.odom_frame):
+        raise ConfigError(f'publish_tf: {_one_frame(map_frame)}')
+
+
+def _one_frame(name: str) -> str:
+    return (
+        f'the poses of the map are in frame {name}, which is also odom_frame, where the odometry '
+        'of this drive begins elsewhere; set map_frame to another name, such as map'
+    )
 
 
 def _facts(configured: Configured | None) -> dict[str, str]:

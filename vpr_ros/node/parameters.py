@@ -37,16 +37,19 @@ class Parameters:
         node: Node,
         *,
         is_configured: Callable[[], bool],
+        require: Callable[[NodeConfig], None],
         on_change: Callable[[NodeConfig], None],
         change_map: Callable[[str], None],
     ) -> None:
         """Declare all parameters; raises ConfigError for a bad value given at start.
 
-        on_change: is called with the values after each change; change_map: with another map of a
-        configured node, raises VprError where it is refused.
+        require: raises VprError for values that do not fit what is configured; on_change: is
+        called with the values after each change; change_map: with another map of a configured
+        node, raises VprError where it is refused.
         """
         self._node = node
         self._is_configured = is_configured
+        self._require = require
         self._on_change = on_change
         self._change_map = change_map
         self._settles_map = False
@@ -108,6 +111,7 @@ class Parameters:
                     )
                 values[change.name] = value
             config = checked(NodeConfig, values)
+            self._require(config)
             asks_map = any(change.name == 'map' for change in changes)
             if asks_map and self._is_configured() and not self._settles_map:
                 self._change_map(config.map)
