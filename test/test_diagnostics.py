@@ -11,7 +11,9 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter as NodeParameter
+from rclpy.qos import qos_profile_sensor_data
 from ros_world import domain, running
 from sensor_msgs.msg import CompressedImage, Image
 from session_world import image_at
@@ -19,7 +21,7 @@ from test_localize import assert_reported
 from worlds import write_pictured_map
 
 from vpr_ros.core.localizing.outcome import Reason
-from vpr_ros.node import diagnostics
+from vpr_ros.node import diagnostics, lifecycle
 from vpr_ros.node.conversions import stamp_ns
 from vpr_ros.node.diagnostics import (
     Camera,
@@ -30,7 +32,7 @@ from vpr_ros.node.diagnostics import (
     latencies_of,
     status_message,
 )
-from vpr_ros.node.error_log import ErrorLog
+from vpr_ros.node.error_log import ErrorLog, LastingLog
 from vpr_ros.node.lifecycle import LocalizeNode
 from vpr_ros.session.counts import Counted
 
@@ -69,6 +71,12 @@ def lost(reason: Reason) -> Counted:
             '/front has messages of type sensor_msgs/msg/CompressedImage; check image_topic',
         ),
         ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
+        (
+            {'cameras': [Camera('/front', 1, is_best_effort=True)]},
+            WARN,
+            'the publisher of /front is best effort; set image_qos to sensor_data',
+        ),
+        ({'has_namesake': True}, WARN, 'localized, but another node is called /robot/localize'),
         ({'counted': Counted(last_error='image: broken')}, WARN, 'image: broken'),
         ({'counted': Counted()}, WARN, 'no image localized yet'),
         (
@@ -167,6 +175,25 @@ def test_an_error_is_told_with_its_age_and_expires() -> None:
     assert values(replace(GOOD, counted=recent))['last error'] == 'image: broken (4 s ago)'
     old = replace(recent, error_age_s=diagnostics._ERROR_LASTS_S + 1)
     assert 'last error' not in values(replace(GOOD, counted=old))
+
+
+def test_what_lasts_is_logged_once_and_what_passes_is_not() -> None:
+    logged, now_s = [], [0.0]
+    lasting = LastingLog(logged.append, after_s=5.0, now_s=lambda: now_s[0])
+    for at_s, wrong in [(0, 'a'), (4, 'a'), (5, ''), (6, 'a'), (10, 'a')]:
+        now_s[0] = at_s
+        assert not lasting.take(wrong)
+    assert not logged
+    for at_s, wrong in [(11, 'a'), (12, 'a'), (13, 'b'), (14, 'b')]:
+        now_s[0] = at_s
+        assert lasting.take(wrong)
+    assert logged == ['a', 'b']
+    now_s[0] = 15
+    assert not lasting.take('')
+    now_s[0] = 16
+    assert not lasting.take('b')
+    now_s[0] = 21
+    assert lasting.take('b') and logged == ['a', 'b', 'b']
 
 
 def test_the_log_has_another_error_at_once_and_the_same_one_after_two_seconds() -> None:
@@ -274,6 +301,40 @@ def test_a_terminal_tells_once_that_no_images_arrive(tmp_path: Path) -> None:
         heard = len(reports)
         peer.wait(lambda: len(reports) > heard + 2, 'no diagnostics')
         assert log.read_text().count(told) == 1
+
+
+@pytest.mark.filterwarnings('ignore:Deprecated in favor')  # by rclpy itself, where it warns
+def test_a_best_effort_camera_that_reliable_images_are_asked_of_is_told(tmp_path: Path) -> None:
+    world = write_pictured_map(tmp_path, 3, spacing_m=10.0)
+    with domain() as (number, peer), running(number, image_qos='default', **world):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        peer.node.create_publisher(Image, '/image', qos_profile_sensor_data)
+        assert_reported(peer, reports, 'of /image is best effort; set image_qos to', WARN)
+
+
+def test_another_node_of_the_same_name_is_told_once_it_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that was left running, with another map."""
+    monkeypatch.setattr(lifecycle, '_SAYS_NAMESAKE_AFTER_S', 0.5)
+    with domain() as (_, peer):
+        node = LocalizeNode(
+            context=peer.node.context,
+            parameter_overrides=[NodeParameter('diagnostics_period', value=0.1)],
+        )
+        logged: list[str] = []
+        monkeypatch.setattr(node._namesake, '_log', logged.append)
+        peer._executor.add_node(node)
+        peer.spin(1.0)
+        assert not logged
+        other = Node('localize', context=peer.node.context)
+        peer.wait(lambda: bool(logged), 'nothing said')
+        assert logged == [
+            'another node is called /localize, too; end one of them, or give it another name'
+        ]
+        other.destroy_node()
+        node.close()
+        node.destroy_node()
 
 
 def test_a_node_that_was_shut_down_asks_for_no_transition_that_is_not_there(

@@ -90,6 +90,7 @@ class Camera:
     topic: str
     publishers: int  # of images in the transport that is listened to
     other_type: str = ''  # that is published there in place of such images
+    is_best_effort: bool = False  # where the node wants reliable images
     silent_s: float = math.inf  # since its last image
     interval_s: float = 0.0  # at which its images came lately; 0 if not known
 
@@ -114,6 +115,7 @@ class Health:
     wants_odometry: bool = False  # for tf
     lacks_tf: bool = False  # which is wanted, and is not installed
     correction_age_s: float | None = None  # of map -> odom; None while it is not sent
+    has_namesake: bool = False  # another node with its name
     counted: Counted = field(default_factory=Counted)
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -153,6 +155,8 @@ def judge(health: Health) -> tuple[bytes, str]:
         return warn, counted.last_error or 'no image localized yet'
     if counted.verdict is not None:
         return warn, f'{_NO_FIX}{counted.verdict.value}; {_NEXT_STEP[counted.verdict]}'
+    if health.has_namesake:
+        return warn, f'localized, but {namesake(health.node)}'
     if health.lacks_tf:
         return warn, (
             'localized, but publish_tf needs tf2_ros, which is not installed; '
@@ -171,6 +175,11 @@ def judge(health: Health) -> tuple[bytes, str]:
     if silent := _silent(health):
         return warn, f'localized, but {_no_images(silent)}'
     return ok, 'localized'
+
+
+def namesake(name: str) -> str:
+    """Says that another node has the same full name."""
+    return f'another node is called {name}, too; end one of them, or give it another name'
 
 
 def waits_for(health: Health) -> str:
@@ -202,6 +211,12 @@ def _no_images(cameras: Sequence[Camera]) -> str:
         return (
             f'no images arrive: nothing publishes {", ".join(unpublished)}; '
             'check image_topic and image_transport'
+        )
+    loose = [camera.topic for camera in cameras if camera.is_best_effort]
+    if loose:
+        return (
+            f'no images arrive: the publisher of {", ".join(loose)} is best effort; '
+            'set image_qos to sensor_data'
         )
     topics = ', '.join(camera.topic for camera in cameras)
     return f'no images arrive on {topics}, which has a publisher; check image_qos and the camera'

@@ -26,13 +26,21 @@ from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.bond import Bond, open_bond
 from vpr_ros.node.config import NodeConfig
-from vpr_ros.node.diagnostics import Camera, Health, Stage, status_message, waits_for
-from vpr_ros.node.error_log import ErrorLog
+from vpr_ros.node.diagnostics import (
+    Camera,
+    Health,
+    Stage,
+    namesake,
+    status_message,
+    waits_for,
+)
+from vpr_ros.node.error_log import ErrorLog, LastingLog
 from vpr_ros.node.inputs import Inputs, check_topics, image_topics, image_type
 from vpr_ros.node.maps import Loading, MapLoader, begin_checked, serve_maps
 from vpr_ros.node.opening import expanded, open_localizer
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import Parameters
+from vpr_ros.node.qos import are_too_loose
 from vpr_ros.node.spinning import until_shutdown
 from vpr_ros.node.tf import Transforms
 from vpr_ros.rerun_log.drive_log import DriveLog
@@ -43,6 +51,7 @@ from vpr_ros.session.worker import Worker
 
 _ERROR = TransitionCallbackReturn.ERROR  # after which on_error releases all
 _SAYS_WAIT_AFTER_S = 5.0  # without an image: a camera may start after the node
+_SAYS_NAMESAKE_AFTER_S = 30.0  # ROS knows a node that was killed for 20 s more
 _TRANSITIONS = {
     Transition.TRANSITION_CONFIGURE: 'configure',
     Transition.TRANSITION_CLEANUP: 'cleanup',
@@ -110,8 +119,8 @@ class LocalizeNode(LifecycleNode):
         self._is_finalized = False
         self._doing = ''  # while configuring, which may take minutes
         self._said_doing_s = -math.inf
-        self._waits_since_s = math.inf  # without an image to localize; infinite: it has some
-        self._said_wait = ''  # what the log has of this
+        self._waits = LastingLog(self._warn, after_s=_SAYS_WAIT_AFTER_S)
+        self._namesake = LastingLog(self._warn, after_s=_SAYS_NAMESAKE_AFTER_S)
         self._transforms = transforms
         if transforms is None and Transforms.available():
             self._transforms = Transforms(self)
@@ -335,7 +344,7 @@ class LocalizeNode(LifecycleNode):
 
     def _say_log_ended(self, problem: str) -> None:
         """Report once that there is no log; also called in the log's thread."""
-        self.get_logger().warning(printable(f'rerun: no log is written: {problem}'))
+        self._warn(f'rerun: no log is written: {problem}')
 
     def _mounting_of(self) -> Any:
         """How the session asks tf where a frame is on the robot; None where there is no tf."""
@@ -455,18 +464,19 @@ class LocalizeNode(LifecycleNode):
         )
         if self._configured is not None:
             health = self._with_session(health, self._configured)
+        if self._namesake.take(self._another_node()):
+            health = replace(health, has_namesake=True)
         self._diagnostics.publish(status_message(health, stamp=now.to_msg()))
-        self._log_wait(waits_for(health))
+        self._waits.take(waits_for(health))
 
-    def _log_wait(self, reason: str) -> None:
-        """Log once why no image comes: a terminal may show nothing else."""
-        now_s = time.monotonic()
-        self._waits_since_s = min(self._waits_since_s, now_s) if reason else math.inf
-        if not reason:
-            self._said_wait = ''
-        elif now_s - self._waits_since_s >= _SAYS_WAIT_AFTER_S and reason != self._said_wait:
-            self._said_wait = reason
-            self.get_logger().warning(printable(reason))
+    def _another_node(self) -> str:
+        """That another node has this one's name, as one that was left running; or ''."""
+        own = self.get_name(), self.get_namespace()
+        are_two = self.get_node_names_and_namespaces().count(own) > 1
+        return namesake(self.get_fully_qualified_name()) if are_two else ''
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(printable(text))
 
     def _with_session(self, health: Health, configured: Configured) -> Health:
         """Further facts of a configured node, for diagnostics."""
@@ -486,13 +496,18 @@ class LocalizeNode(LifecycleNode):
     def _camera(self, topic: str, pace: Pace | None) -> Camera:
         """One image topic, for diagnostics."""
         topic = self.resolve_topic_name(topic)  # in its namespace, and as it is remapped
-        types = [found.topic_type for found in self.get_publishers_info_by_topic(topic)]
-        publishers = types.count(image_type(self.config))
-        other_type = '' if publishers or not types else types[0]
+        found = self.get_publishers_info_by_topic(topic)
+        fitting = [entry for entry in found if entry.topic_type == image_type(self.config)]
+        camera = Camera(
+            topic,
+            len(fitting),
+            other_type='' if fitting or not found else found[0].topic_type,
+            is_best_effort=are_too_loose(fitting, self.config.image_qos),
+        )
         if pace is None:
-            return Camera(topic, publishers, other_type)
+            return camera
         silent_s = time.perf_counter() - pace.last_s
-        return Camera(topic, publishers, other_type, silent_s, pace.interval_s)
+        return replace(camera, silent_s=silent_s, interval_s=pace.interval_s)
 
     def _stage(self) -> Stage:
         if self._is_finalized:

@@ -7,11 +7,16 @@ sends odometry or calibrations with best effort, as many do, and one lost messag
 the next.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
+    QoSCompatibility,
     QoSProfile,
     ReliabilityPolicy,
+    qos_check_compatible,
     qos_profile_system_default,
 )
 
@@ -38,3 +43,10 @@ def image_qos(name: str) -> QoSProfile:
         'default': ReliabilityPolicy.RELIABLE,
     }[name]
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=reliability)
+
+
+def are_too_loose(publishers: Sequence[Any], name: str) -> bool:
+    """Whether there are publishers of images, and none gives what `image_qos` asks for."""
+    asked, bad = image_qos(name), QoSCompatibility.ERROR
+    found = [qos_check_compatible(publisher.qos_profile, asked)[0] for publisher in publishers]
+    return bool(found) and all(one == bad for one in found)
