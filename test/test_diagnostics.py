@@ -21,7 +21,7 @@ from test_localize import assert_reported
 from worlds import write_pictured_map
 
 from vpr_ros.core.localizing.outcome import Reason
-from vpr_ros.node import diagnostics, lifecycle
+from vpr_ros.node import diagnostics, reporting
 from vpr_ros.node.conversions import stamp_ns
 from vpr_ros.node.diagnostics import (
     Camera,
@@ -252,7 +252,7 @@ def test_a_slow_camera_is_no_silent_one_and_a_node_configured_anew_waits_for_ima
 
         def said() -> str:
             asked_ns = node.get_clock().now().nanoseconds  # configuring may have told something
-            node._publish_diagnostics()
+            node._reporting.publish()
             peer.wait(
                 lambda: bool(reports) and stamp_ns(reports[-1].header.stamp) >= asked_ns,
                 'no diagnostics',
@@ -316,14 +316,14 @@ def test_another_node_of_the_same_name_is_told_once_it_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As one that was left running, with another map."""
-    monkeypatch.setattr(lifecycle, '_SAYS_NAMESAKE_AFTER_S', 0.5)
+    monkeypatch.setattr(reporting, '_SAYS_NAMESAKE_AFTER_S', 0.5)
     with domain() as (_, peer):
         node = LocalizeNode(
             context=peer.node.context,
             parameter_overrides=[NodeParameter('diagnostics_period', value=0.1)],
         )
         logged: list[str] = []
-        monkeypatch.setattr(node._namesake, '_log', logged.append)
+        monkeypatch.setattr(node._reporting._namesake, '_log', logged.append)
         peer._executor.add_node(node)
         peer.spin(1.0)
         assert not logged

@@ -250,7 +250,7 @@ def test_an_engine_is_built_at_configure_with_progress_in_diagnostics_and_freed_
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         assert_reported(peer, reports, 'TensorRT builds the fp16 engine', DiagnosticStatus.WARN)
         assert jetson.built == 1 and jetson.live
-        node._publish_diagnostics()
+        node._reporting.publish()
         assert_reported(peer, reports, 'backend: TensorRT 10.3.0 fp16 on Orin')
         assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
         assert not jetson.live

@@ -223,7 +223,7 @@ def test_map_and_odometry_in_one_frame_are_refused_where_a_transform_should_join
         (taken,) = node.set_parameters([Parameter('publish_tf', value=True)])
         assert taken.successful
         assert node.trigger_configure() != SUCCESS
-        assert 'in frame odom, which is also odom_frame' in node._problem
+        assert 'in frame odom, which is also odom_frame' in node._reporting.problem
         node.set_parameters([Parameter('map_frame', value='map')])
         assert node.trigger_configure() == SUCCESS
 
@@ -242,7 +242,7 @@ def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
         monkeypatch.setattr(inputs, 'camera_info_topic', fails)
         before = {name for name, _ in node.get_service_names_and_types_by_node('localize', '/')}
         assert node.trigger_activate() != SUCCESS
-        assert node._active is None and 'no more sockets' in node._problem
+        assert node._active is None and 'no more sockets' in node._reporting.problem
         listening = [entry.topic_name for entry in node.subscriptions]
         assert '/image' not in listening and '/odom' not in listening
         peer.wait(
@@ -252,7 +252,7 @@ def test_a_failed_activation_says_why_releases_all_and_can_be_tried_again(
         after = {name for name, _ in node.get_service_names_and_types_by_node('localize', '/')}
         assert after == before
         monkeypatch.undo()
-        assert node.trigger_activate() == SUCCESS and node._problem == ''
+        assert node.trigger_activate() == SUCCESS and node._reporting.problem == ''
         assert peer.node.count_publishers('/localize/pose') == 1
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)
         peer.publisher(Image, '/image').publish(raw(4, stamp_s=1))
