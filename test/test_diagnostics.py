@@ -301,6 +301,7 @@ def test_a_terminal_tells_once_that_no_images_arrive(tmp_path: Path) -> None:
         heard = len(reports)
         peer.wait(lambda: len(reports) > heard + 2, 'no diagnostics')
         assert log.read_text().count(told) == 1
+        assert log.read_text().count('lie 10.0 m apart, but agreement_radius is 5 m') == 1
 
 
 @pytest.mark.filterwarnings('ignore:Deprecated in favor')  # by rclpy itself, where it warns

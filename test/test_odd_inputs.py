@@ -362,6 +362,18 @@ def test_drives_that_are_compared_by_odometry_are_noted(tmp_path: Path, capsys) 
     assert note in capsys.readouterr().err
 
 
+def test_places_farther_apart_than_candidates_may_be_are_noted(tmp_path: Path, capsys) -> None:
+    model = ['--model', str(write_tiny_model(tmp_path / 'model').folder)]
+    bag = ['--bag', str(recorded(tmp_path / 'bag', odometry))]
+    on = ['--map', str(tmp_path / 'map')]
+    assert build_map.main([*bag, *model, '--output', on[1]]) == 0
+    capsys.readouterr()
+    for radius_m, is_noted in [(0.9, True), (1.1, False)]:
+        assert evaluate_bag.main([*on, *bag, *model, '--set', f'agreement_radius={radius_m}']) == 0
+        noted = 'lie 1.0 m apart, but agreement_radius is 0.9 m' in capsys.readouterr().err
+        assert noted is is_noted
+
+
 # Files and folders that are not to be replaced
 
 

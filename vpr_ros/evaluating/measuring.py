@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -130,6 +131,8 @@ def measured(setup: Setup, drives: Sequence[Drive], way: Way) -> Variant:
 def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
     describer = OnnxDescriber(setup.model, threads=way.threads, singly=False)
     localizer = Localizer(describer, setup.place_map, checked(LocalizerConfig, setup.settings))
+    for drive, doubt in product(drives, localizer.doubts()):
+        add_note(drive, doubt)
     evaluations, images, taken_s = [], 0, 0.0
     for drive in drives:
         unusable = Unusable()

@@ -98,7 +98,7 @@ class Reporting:
 
     def say_map(self, configured: Configured) -> None:
         """Log which map is served."""
-        place_map, config = configured.place_map, self._config()
+        place_map = configured.place_map
         model = configured.session.localizer.describer.model
         self._node.get_logger().info(
             printable(
@@ -106,13 +106,8 @@ class Reporting:
                 f'model {model.card.name} ({model.precision}), {configured.chosen.name}'
             )
         )
-        radius_m = configured.session.localizer.calibration.radius_m
-        if config.belief and radius_m and radius_m != config.agreement_radius:
-            self.warn(
-                f'the map was calibrated for answers right within {radius_m:g} m, but '
-                f'agreement_radius is {config.agreement_radius:g} m; set agreement_radius to '
-                'the same, or calibrate again with that --radius'
-            )
+        for doubt in configured.session.localizer.doubts():
+            self.warn(doubt)
 
     def publish(self, *, doing: str = '') -> None:
         """Publish diagnostics; an error here must not end the executor."""

@@ -94,6 +94,25 @@ class Localizer:
         """Bound on the robot's speed."""
         return speed_bound_mps(self.place_map.grid, self.config.max_speed)
 
+    def doubts(self) -> list[str]:
+        """What of the settings does not go with the map, in sentences that say what to do."""
+        said = []
+        radius_m, spacing_m = self.config.agreement_radius, self.place_map.grid.cell_m
+        calibrated_m = self.calibration.radius_m
+        if self.config.belief and calibrated_m and calibrated_m != radius_m:
+            said.append(
+                f'the map was calibrated for answers right within {calibrated_m:g} m, but '
+                f'agreement_radius is {radius_m:g} m; set agreement_radius to the same, or '
+                'calibrate again with that --radius'
+            )
+        if spacing_m > radius_m and len(self.place_map) > 1:
+            said.append(
+                f'the places of the map lie {spacing_m:.1f} m apart, but agreement_radius is '
+                f'{radius_m:g} m, so that neighbours do not speak for each other; set '
+                f'agreement_radius to {ceil(spacing_m)} or more, or map places closer together'
+            )
+        return said
+
     def use(self, config: LocalizerConfig) -> None:
         """Take other settings; a belief that is switched on starts without a drive."""
         if config.belief != self.config.belief:
