@@ -136,10 +136,13 @@ def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
 
 
 def _not_on_map(found: Evaluation) -> Iterator[Line]:
-    if found.fixes_not_on_map:
-        count = found.fixes_not_on_map
-        note = f'where the map has no place; {by_count(count, "it counts", "they count")} as false'
-        yield Line('fixes off the map', f'{count}', note, 'bad')
+    if count := found.fixes_not_on_map:
+        false = found.false_fixes_not_on_map
+        counted_as = f'{by_count(count, "it counts", "they count")} as false'
+        if false < count:
+            counted_as = f'{false} false, the others within the radius all the same'
+        note = f'where the map has no place; {counted_as}'
+        yield Line('fixes off the map', f'{count}', note, 'bad' if false else 'plain')
 
 
 def _images(
