@@ -213,8 +213,8 @@ def _require_headings(maps: Sequence[ModelledMap], drives: Sequence[Drive]) -> N
     without += [drive.name for drive in drives if drive.trajectory and not drive.has_heading]
     if without:
         raise ConfigError(
-            f'--heading: the positions of {", ".join(without)} have no headings, expected headings '
-            'of map and bag; leave --heading out'
+            f'--heading: the positions of {", ".join(without)} have no headings, expected them of '
+            'map and bag; leave --heading out'
         )
 
 

@@ -85,9 +85,7 @@ class PathMap:
     mistakes: Sequence[Mistake]
     note: str = ''
     estimated: Sequence[Array] = ()  # answers in time order, one array for each drive
-    unjudged: Array = field(
-        default_factory=lambda: np.empty((0, 2))
-    )  # answers of which the truth is not known
+    unjudged: Array = field(default_factory=lambda: np.empty((0, 2)))  # answers without a truth
 
 
 def draw_chart(chart: Chart) -> str:
