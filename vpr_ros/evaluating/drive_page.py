@@ -237,7 +237,7 @@ def _by_outcome(part: Judged, values: NDArray[np.float64]) -> list[Series]:
     groups: list[tuple[str, NDArray[np.bool_], Tone]] = [
         ('right', part.right, 'good'),
         ('wrong', fixed & known & ~part.right, 'bad'),
-        ('fix, truth unknown', fixed & ~known, 's1'),
+        ('fix, truth unknown', fixed & ~known, 's0'),
         ('no fix', ~fixed, 'silent'),
     ]
     return [

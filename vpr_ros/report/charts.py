@@ -127,7 +127,7 @@ def draw_map(path_map: PathMap) -> str:
         *(line(path, x_axis, y_axis, 'estimated') for path in path_map.estimated),
         *(_joined(mistake, x_axis, y_axis) for mistake in path_map.mistakes),
         dots(path_map.silent, x_axis, y_axis, 'dot silent'),
-        dots(path_map.unjudged, x_axis, y_axis, 'dot s1'),
+        dots(path_map.unjudged, x_axis, y_axis, 'dot s0'),
         dots(path_map.right, x_axis, y_axis, 'dot good'),
         dots(wrong, x_axis, y_axis, 'dot bad'),
         '</g>',
@@ -149,7 +149,7 @@ def _meanings(path_map: PathMap, wrong: int) -> list[tuple[str, str]]:
         *([('true path', 's0')] if has_truth else []),
         *([('estimated path', 's3')] if path_map.estimated else []),
         *(judged if has_truth else []),
-        *([(f'truth unknown ({unjudged})', 's1')] if unjudged else []),
+        *([(f'truth unknown ({unjudged})', 's0')] if unjudged else []),
     ]
 
 
