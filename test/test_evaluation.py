@@ -179,7 +179,9 @@ def test_without_true_poses_the_rest_is_reported(
     assert found['answered'] == 1.0 and found['latency_ms']['describe']['p50'] > 0
     assert found['position_error_m'] == {'median': None, 'p90': None}
     assert len(np.loadtxt(tum)) == len(ON_MAP)
-    assert 'has no true poses' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'has no true poses' in out and 'not on the map' not in out
+    assert 'answered              100.0%   of the images got a fix' in out
     drawn = page.read_text().split('class="map"')[1].split('</svg>')[0]
     assert f'truth unknown ({len(ON_MAP)})' in drawn  # and not right, nor wrong
     assert not re.search(r'right \(|wrong \(|no answer|true path|dot good', drawn)

@@ -219,6 +219,18 @@ def test_single_messages_without_a_stamp_have_the_time_of_recording(tmp_path: Pa
     assert '/image: images without a stamp have the time of recording' in said(drive)
 
 
+def test_a_single_transform_without_a_stamp_has_the_time_of_recording(tmp_path: Path) -> None:
+    start = 1.7e9
+    with bags.writing(tmp_path / 'bag') as put:
+        for row in range(COUNT):
+            edge = ('map', 'base_link', bags.along_x(row))
+            put('/tf', start + row, bags.transforms(0 if row == 5 else start + row, edge))
+            put('/image', start + row, bags.image(start + row, row))
+    drive = open_drive(tmp_path / 'bag')
+    assert x_of(drive) == list(range(COUNT))
+    assert '1 transform has no stamp; its time of recording is used' in said(drive)
+
+
 def test_poses_that_share_a_stamp_are_counted(tmp_path: Path) -> None:
     def whole_seconds(put, row, seconds):
         put('/odom', seconds, bags.odometry(int(seconds), bags.along_x(row)))

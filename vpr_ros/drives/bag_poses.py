@@ -58,10 +58,11 @@ def read_transforms(
     reader: AnyReader, warnings: list[str], topics: Sequence[str]
 ) -> TransformTree:
     """The transforms on some topics; those of a topic .../tf_static hold for ever."""
-    tree, skipped = TransformTree(), 0
+    tree, skipped, lost = TransformTree(), 0, 0
     wanted = [entry for entry in connections_of(reader, None, TRANSFORMS) if entry.topic in topics]
     moving = [entry for entry in wanted if not entry.topic.endswith('tf_static')]
     unstamped = _is_unstamped(reader, moving, warnings)
+    late_ns = None if unstamped else _lateness_of_transforms(reader, moving)
     for message in messages(reader, wanted, warnings):
         fixed = message.topic.endswith('tf_static')
         for transform in _transforms(reader, message):
@@ -72,6 +73,8 @@ def read_transforms(
                 skipped += 1
                 continue
             stamp_ns = message.bag_ns if unstamped else header_ns(transform.header)
+            if stamp_ns == 0 and late_ns is not None and not fixed:
+                stamp_ns, lost = message.bag_ns + late_ns, lost + 1
             tree.add(
                 transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, fixed=fixed
             )
@@ -79,6 +82,12 @@ def read_transforms(
         warnings.append(
             f'{counted(skipped, "transform")} with NaN, beyond {FARTHEST_M:g} m or without a unit '
             f'quaternion {by_count(skipped, "was", "were")} skipped'
+        )
+    if lost:
+        warnings.append(
+            f'{counted(lost, "transform has", "transforms have")} no stamp; '
+            f'{by_count(lost, "its time", "their times")} of recording '
+            f'{by_count(lost, "is", "are")} used'
         )
     warnings += tree.disputes()
     return tree
@@ -98,6 +107,17 @@ def _is_unstamped(
         f'{first[0].topic}: all header stamps are zero, so the times of recording are used'
     )
     return True
+
+
+def _lateness_of_transforms(reader: AnyReader, connections: Sequence[Connection]) -> int | None:
+    """See `lateness_ns`, of the first transforms that move."""
+    times = [
+        (header_ns(transform.header), raw.bag_ns)
+        for raw in islice(messages(reader, connections, []), _PROBED)
+        for transform in _transforms(reader, raw)
+    ]
+    headers_ns, received_ns = np.array(times, dtype=np.int64).reshape(-1, 2).T
+    return lateness_ns(headers_ns, received_ns)
 
 
 def poses_of_topic(

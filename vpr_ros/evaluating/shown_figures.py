@@ -122,10 +122,18 @@ def _queries(found: Evaluation) -> Iterator[Line]:
     yield Line('queries / places', f'{found.recall.queries} / {found.provenance.database}')
 
 
+def _answered(found: Evaluation) -> Iterator[Line]:
+    """Without any true pose there is no query, and the share is that of all images."""
+    whose = 'queries' if found.recall.queries else 'images'
+    yield Line('answered', f'{found.answered:.1%}', f'of the {whose} got a fix', is_main=True)
+
+
 def _unmatchable(found: Evaluation) -> Iterator[Line]:
     count, queries = found.recall.unmatchable, found.recall.queries
+    if not queries:
+        return
     note = f'of {counted(queries, "query")}, counted as misses'
-    yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
+    yield Line('not on the map', f'{count}', note, _if_any(count), is_main=True)
 
 
 def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
@@ -235,10 +243,7 @@ FIGURES = (
     Shown(
         key='answered',
         value=lambda found: found.answered,
-        label='answered',
-        form='{:.1%}',
-        note='of the queries got a fix',
-        is_main=True,
+        lines=_answered,
     ),
     Shown(key='answered_interval', value=lambda found: list(found.answered_interval)),
     Shown(key='no_fix_reasons', value=lambda found: found.no_fix_reasons, lines=_no_fix_reasons),

@@ -247,7 +247,7 @@ def _drawn(entry: Series, x_axis: Axis, y_axis: Axis) -> list[str]:
         way = _stepped(points) if entry.style == 'step' else points
         parts.append(line(way, x_axis, y_axis, f'line {entry.tone}'))
     shape = 'pin' if entry.style == 'dots' else 'point'
-    if len(points) <= _MOST_TITLED and entry.style != 'step':
+    if len(points) <= _MOST_TITLED and (entry.style != 'step' or len(points) == 1):
         parts += [
             f'<circle class="{shape} {entry.tone}" cx="{at_x:.1f}" cy="{at_y:.1f}" r="3">'
             f'<title>{escape(entry.name)} {value_x:g}: {value_y:.4g}</title></circle>'
