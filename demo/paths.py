@@ -18,7 +18,7 @@ def draw_paths(evaluation: Evaluation, place_map: PlaceMap, path: Path, *, title
 
     Each fix is joined to the true position; where there was none is shown too.
     """
-    places, judged = place_map.base_poses(), evaluation.judged
+    places, judged = place_map.base_poses(), evaluation.judged.of(evaluation.judged.known)
     truth, poses, fixed = judged.truth, judged.poses, judged.fixed
     figure = Figure(figsize=(9, 7), dpi=130, layout='constrained')
     FigureCanvasAgg(figure)

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import bags
@@ -178,7 +179,12 @@ def test_without_true_poses_the_rest_is_reported(
     assert found['answered'] == 1.0 and found['latency_ms']['describe']['p50'] > 0
     assert found['position_error_m'] == {'median': None, 'p90': None}
     assert len(np.loadtxt(tum)) == len(ON_MAP)
-    assert 'has no true poses' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'has no true poses' in out and 'not on the map' not in out
+    assert 'answered              100.0%   of the images got a fix' in out
+    drawn = page.read_text().split('class="map"')[1].split('</svg>')[0]
+    assert f'truth unknown ({len(ON_MAP)})' in drawn  # and not right, nor wrong
+    assert not re.search(r'right \(|wrong \(|no answer|true path|dot good', drawn)
     assert 'nan' not in page.read_text().replace('nano', '')
 
 
@@ -205,6 +211,21 @@ def test_a_bad_option_is_one_line(
     assert run(world, '--bag', str(world / 'drives' / 'dusk'), *words) == 2
     *notes, error = capsys.readouterr().err.splitlines()
     assert said in error and all(line.startswith('note: ') for line in notes)
+
+
+def test_a_heading_is_not_asked_of_positions_without_one(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for place in ON_MAP:
+        name = f'@{400000 + place}.0@4000000.0@33@S@@@@@@@@@@@.jpg'
+        (folder / name).write_bytes(encode_jpeg(picture(place), quality=90))
+    words = ['--map-bag', str(folder), '--bag', str(folder), '--model', str(world / 'model')]
+    assert evaluate_bag.main([*words, '--heading', '20']) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert '--heading: the positions of' in said and f'{folder} have no headings' in said
+    assert evaluate_bag.main(words) == 0
 
 
 @pytest.mark.parametrize('kind', ['mcap', 'sqlite3', 'ros1'])
@@ -279,6 +300,7 @@ def test_figures_equal_a_count_by_hand() -> None:
     on_map = [second for second in right if second <= 51]
     assert found.answered_of_answerable == pytest.approx(len(on_map) / 52)
     assert found.fixes_not_on_map == sum(second % 3 != 0 for second in range(52, 60))
+    assert found.false_fixes_not_on_map == 1  # at 56 s; the others are 1 m off
     assert found.position_error_m['median'] == np.median(expected_errors)
     assert found.time_to_first_fix_s == 1.0
     low, high = found.answered_interval
@@ -330,7 +352,8 @@ def test_figures_of_two_drives_equal_plain_loops() -> None:
         [evaluate(own, line, Places(), Tolerance(2.0)) for own, line in zip(given, lines)]
     )
     drive, x, rank, single, right, prob, turned, off, inside, told = ([] for _ in range(10))
-    answers = [answer for answer in given[0] if answer.stamp_ns >= 0] + given[1]
+    everything = [*given[0], *given[1]]
+    answers = [answer for answer in everything if answer.stamp_ns >= 0]  # the queries
 
     def first_near(poses: np.ndarray, true: float) -> int:
         near = [row for row, pose in enumerate(poses) if abs(pose[0] - true) <= 2]
@@ -376,7 +399,7 @@ def test_figures_of_two_drives_equal_plain_loops() -> None:
         assert [spread['median'], spread['p90']] == pytest.approx(expected.tolist())
     assert found.inside_ellipse == pytest.approx(np.mean(inside[told]))
     assert found.inside_ellipse_interval == interval(inside, told)
-    waited = [x[fixed & (drive == number)].min() - start for number, start in ((0, 0), (1, 10))]
+    waited = [x[fixed & (drive == number)].min() - start for number, start in ((0, -3), (1, 10))]
     assert found.time_to_first_fix_s == pytest.approx(np.mean(waited)) and min(waited) >= 6
     calibrated = np.array([answer.is_calibrated for answer in answers])
     true = np.where(fixed, right, rank == 0)
@@ -388,14 +411,29 @@ def test_figures_of_two_drives_equal_plain_loops() -> None:
         count = sum(answer.reason is reason for answer in answers)
         assert found.no_fix_reasons[reason.value] == count > 0
     for stage in ('all', 'odd'):
-        taken = [answer.latency_ms[stage] for answer in answers if stage in answer.latency_ms]
+        taken = [answer.latency_ms[stage] for answer in everything if stage in answer.latency_ms]
         assert list(found.latency_ms[stage].values()) == pytest.approx(
             np.percentile(taken, [50, 95, 99]).tolist()
         )
-    parts = by_time(found, 20.0)  # since the first query of each drive
+    parts = by_time(found, 20.0)  # since the first image of each drive
     assert list(parts) == ['0 to 20 s', '20 to 40 s', '40 to 60 s']
-    assert [len(part.answers) for part in parts.values()] == [40, 40, 20]
+    assert [part.recall.queries for part in parts.values()] == [37, 40, 23]
+    assert [part.provenance.without_pose for part in parts.values()] == [3, 0, 0]
     assert all(math.isnan(part.time_to_first_fix_s) for part in parts.values())
+
+
+def test_a_fix_before_the_true_poses_begin_counts_for_the_time_alone() -> None:
+    answers = [
+        Answer(second * 10**9, np.array([at(second)]), at(second), 0.9, {})
+        for second in range(-4, 6)
+    ]
+    answers[0] = replace(answers[0], pose=None)
+    found = evaluate(answers, Line(10), Places(), Tolerance(2.0))
+    assert found.time_to_first_fix_s == 1.0  # and not 0 s, from the first true pose
+    assert (found.recall.queries, found.provenance.without_pose) == (6, 4)
+    assert (found.answered, found.false_fixes, len(found.answers)) == (1.0, 0.0, 10)
+    early = by_time(found, 2.0)['0 to 2 s']
+    assert (early.recall.queries, early.answered) == (0, 0.5)
 
 
 def test_recall_is_known_of_a_map_of_few_places_and_of_images_that_nothing_answers() -> None:

@@ -497,7 +497,10 @@ def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
 def test_photos_of_the_same_second_are_numbered_instead(tmp_path):
     for name in ('a.jpg', 'b.jpg'):
         photo(tmp_path / name, (55.7, 13.19), taken='2020:01:01 00:00:09')
-    assert [frame.stamp_ns for frame in open_drive(tmp_path).frames()] == [0, 10**9]
+    drive = open_drive(tmp_path)
+    assert [frame.stamp_ns for frame in drive.frames()] == [0, 10**9]
+    said = '2 of 2 images have a time, but not each one of its own; instead image k'
+    assert any(warning.startswith(said) for warning in drive.warnings)
 
 
 def test_south_is_south(tmp_path):

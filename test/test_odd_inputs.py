@@ -101,6 +101,38 @@ def test_a_frame_with_two_parents_loses_no_transform_and_is_named(tmp_path: Path
     assert x_of(drive) == [-float(row) for row in range(COUNT)]
 
 
+def test_a_frame_that_moves_is_not_nailed_down_by_a_fixed_transform(tmp_path: Path) -> None:
+    def both(put, row, seconds):
+        edges = [('map', 'odom', bags.along_x(100)), ('odom', 'base_link', bags.along_x(row))]
+        put('/tf', seconds, bags.transforms(seconds, *edges))
+        if row in (0, COUNT - 1):
+            fixed = bags.transforms(0, ('odom', 'base_link', bags.along_x(0)))
+            put('/tf_static', seconds + 0.01, fixed)
+
+    drive = open_drive(recorded(tmp_path / 'bag', both))
+    assert x_of(drive) == [100 + row for row in range(COUNT)]
+    assert 'base_link in odom is on tf_static and on tf, of which the latter' in said(drive)
+
+
+def test_a_mounting_on_both_tf_topics_is_one_and_one_that_changes_is_said(tmp_path: Path) -> None:
+    def with_camera(metres, topics):
+        def put_all(put, row, seconds):
+            odometry(put, row, seconds)
+            if row in metres:
+                edge = bags.transforms(seconds, ('base_link', 'camera', bags.along_x(metres[row])))
+                for topic in topics:
+                    put(topic, seconds, edge)
+
+        return put_all
+
+    twice = with_camera({0: 1, 9: 1}, ('/tf_static', '/tf'))
+    drive = open_drive(recorded(tmp_path / 'twice', twice))
+    assert drive.base_T_camera[0] == 1 and 'tf_static' not in said(drive)
+    drive = open_drive(recorded(tmp_path / 'other', with_camera({0: 1, 9: 2}, ['/tf_static'])))
+    assert drive.base_T_camera[0] == 2
+    assert 'camera in base_link changes on tf_static, and the last transform' in said(drive)
+
+
 def test_two_cameras_on_one_topic_are_said(tmp_path: Path) -> None:
     drive = open_drive(recorded(tmp_path / 'bag', odometry, frames=('left', 'right')))
     assert len(list(drive.frames())) == COUNT
@@ -167,6 +199,68 @@ def test_a_stamp_that_stands_still_is_none(tmp_path: Path) -> None:
     stamps = [frame.stamp_ns / SECOND for frame in drive.frames()]
     assert stamps == [1000 + row / 4 for row in range(COUNT)]
     assert 'header stamps are all the same, so the times of recording' in said(drive)
+
+
+def test_single_messages_without_a_stamp_have_the_time_of_recording(tmp_path: Path) -> None:
+    """Stamps lie a day before the times of recording, which alone tell where 0 belongs."""
+    start = 1.7e9
+    with bags.writing(tmp_path / 'bag') as put:
+        for row in range(COUNT):
+            stamp, received = start + row, start + 86400 + row
+            pose = bags.odometry(0 if row == 5 else stamp, bags.along_x(row))
+            put('/odom', received, pose)
+            put('/image', received, bags.image(0 if row in (2, 7) else stamp, row))
+    drive = open_drive(tmp_path / 'bag')
+    assert [frame.stamp_ns for frame in drive.frames()] == [
+        int(start + row) * 10**9 for row in range(COUNT)
+    ]
+    assert x_of(drive) == list(range(COUNT))
+    assert '/odom: 1 pose has no stamp; its time of recording is used' in said(drive)
+    assert '/image: images without a stamp have the time of recording' in said(drive)
+
+
+def test_a_single_transform_without_a_stamp_has_the_time_of_recording(tmp_path: Path) -> None:
+    start = 1.7e9
+    with bags.writing(tmp_path / 'bag') as put:
+        for row in range(COUNT):
+            edge = ('map', 'base_link', bags.along_x(row))
+            put('/tf', start + row, bags.transforms(0 if row == 5 else start + row, edge))
+            put('/image', start + row, bags.image(start + row, row))
+    drive = open_drive(tmp_path / 'bag')
+    assert x_of(drive) == list(range(COUNT))
+    assert '1 transform has no stamp; its time of recording is used' in said(drive)
+
+
+def test_poses_that_share_a_stamp_are_counted(tmp_path: Path) -> None:
+    def whole_seconds(put, row, seconds):
+        put('/odom', seconds, bags.odometry(int(seconds), bags.along_x(row)))
+        put('/odom', seconds, bags.odometry(int(seconds), bags.along_x(row)))
+
+    drive = open_drive(recorded(tmp_path / 'bag', whole_seconds))
+    assert x_of(drive) == list(range(0, COUNT, 4))
+    assert '/odom: 36 poses were left out, because an earlier one at another' in said(drive)
+
+
+@pytest.mark.parametrize('kind', ['bag', 'photos'])
+def test_a_drive_across_the_date_line_is_near_a_datum_there(tmp_path: Path, kind: str) -> None:
+    """As many positions on one side as on the other: their plain median is Greenwich."""
+    east = [179.9999, 180.0, -179.9999, -179.9998]
+    drive = tmp_path / kind
+    if kind == 'bag':
+        with bags.writing(drive) as put:
+            for row, longitude in enumerate(east):
+                put('/fix', row, bags.fix(row, 16.8, longitude))
+                put('/image', row, bags.image(row, row))
+    else:
+        drive.mkdir()
+        for row, longitude in enumerate(east):
+            gps = {1: 'N', 2: (16.8,), 3: 'WE'[longitude > 0], 4: (abs(longitude),)}
+            exif = PillowImage.Exif()
+            exif[0x8825] = gps
+            PillowImage.new('RGB', (32, 24)).save(drive / f'{row}.jpg', exif=exif)
+    found = open_drive(drive, DriveOptions(datum=datum_at(16.8, 179.9999)))
+    assert x_of(found) == pytest.approx([0, 10.67, 21.34, 32.0], abs=0.02)
+    assert found.warnings == []
 
 
 def test_stamps_of_whole_seconds_are_said(tmp_path: Path) -> None:

@@ -145,6 +145,11 @@ def test_what_has_no_finite_value_is_said_not_drawn() -> None:
     )
 
 
+def test_a_curve_of_one_point_is_seen() -> None:
+    one = Series('a', np.ones(1), np.ones(1), style='step')
+    assert '<circle' in draw_chart(Chart('c', 'x', 'y', [one], x_range=(0, 1), y_range=(0, 1)))
+
+
 def test_a_map_is_drawn_to_one_scale() -> None:
     """A square of 10 m is a square of units, wherever the map is wider than high."""
     corners = np.array([[0, 0], [10, 0], [10, 10], [0, 10], [50, 5]], dtype=float)

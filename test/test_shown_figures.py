@@ -110,6 +110,25 @@ def test_the_table_says_what_is_not_known_and_leaves_out_what_does_not_apply() -
         assert label not in said
 
 
+def test_of_fixes_off_the_map_it_is_said_how_many_are_false() -> None:
+    """The map ends at 49 m; 2 m further no place is within the radius, but a pose may be."""
+    given = [
+        Answer(second * 10**9, np.array([at(49)]), at(second), 0.9, {}) for second in range(60)
+    ]
+    assert (
+        'fixes off the map     8   where the map has no place; 0 false, the others within the '
+        'radius all the same'
+    ) in as_table(evaluate(given, Line(60), Places(), TOLERANCE), TOLERANCE)
+    given[55] = replace(given[55], pose=at(49))
+    assert '8   where the map has no place; 1 false,' in as_table(
+        evaluate(given, Line(60), Places(), TOLERANCE), TOLERANCE
+    )
+    lost = [replace(answer, pose=at(0)) for answer in given]
+    assert '8   where the map has no place; they count as false' in as_table(
+        evaluate(lost, Line(60), Places(), TOLERANCE), TOLERANCE
+    )
+
+
 def test_the_headline_shows_the_same_words_as_the_table() -> None:
     found = evaluated()
     table, shown = as_table(found, TOLERANCE), headline(found).figures

@@ -327,6 +327,7 @@ def test_lines_of_a_tum_file_without_a_usable_pose_are_counted_and_left_out(tmp_
     assert found.stamps_ns.tolist() == [2 * 10**9, 3 * 10**9]
     assert found.poses[:, 0].tolist() == [7, 0]
     assert '2 poses were skipped' in notes[0] and 'jump back 1 time' in notes[1]
+    assert notes[2].startswith(f'{file}: 1 pose was left out, because an earlier one at another')
 
 
 @pytest.mark.parametrize(

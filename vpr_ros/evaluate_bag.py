@@ -171,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         setups = setups_of(maps, settings_of(arguments.set), arguments.compare)
         options = drive_options(arguments, datum=maps[0].place_map.header.datum)
         drives = [open_drive(bag, options) for bag in bags]
+        if arguments.heading is not None:
+            _require_headings(maps, drives)
         variants = [measured(setup, drives, way) for setup in setups]
         _say(variants, drives, way.tolerance)
         _write(arguments, variants)
@@ -201,6 +203,18 @@ def _require_fitting(arguments: argparse.Namespace, bags: Sequence[Path]) -> Non
         raise ConfigError(
             '--landmarks works only with --map-bag; to add landmarks to a map, rebuild it with '
             'build_map --landmarks'
+        )
+
+
+def _require_headings(maps: Sequence[ModelledMap], drives: Sequence[Drive]) -> None:
+    """Raise ConfigError where --heading would compare rotations that nobody knows."""
+    headers = [each.place_map.header for each in maps]
+    without = [f'the map of {header.source}' for header in headers if not header.has_heading]
+    without += [drive.name for drive in drives if drive.trajectory and not drive.has_heading]
+    if without:
+        raise ConfigError(
+            f'--heading: the positions of {", ".join(without)} have no headings, expected them of '
+            'map and bag; leave --heading out'
         )
 
 

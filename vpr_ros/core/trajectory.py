@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import checked_pose, interpolate
+from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Poses, Stamps
 
 _PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may be late
@@ -14,6 +15,7 @@ _LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
 MOST_MPS = 150.0
 """Speed beyond which no vehicle drives."""
 _JUMP_M = 100.0  # a longer and faster step is neither a drive nor a loop closure
+_SAME_M = 1e-3  # a pose that is repeated may be rounded
 _LEAST_STEP_S = 1e-3  # a shorter step tells no speed; photos may share a stamp
 
 
@@ -148,6 +150,19 @@ def jumped(stamps_ns: Stamps, positions_m: NDArray[np.float64]) -> NDArray[np.bo
     moved_m = np.linalg.norm(np.diff(positions_m, axis=0), axis=1)
     took_s = np.maximum(np.diff(stamps_ns) / 1e9, 1e-9)
     return np.asarray((moved_m > _JUMP_M) & (moved_m / took_s > MOST_MPS))
+
+
+def repeated_said(stamps_ns: Stamps, poses: Poses, *, source: str) -> list[str]:
+    """A sentence where several poses [T, 7] that differ have one stamp [T]."""
+    _, first, again = np.unique(stamps_ns, return_index=True, return_inverse=True)
+    apart_m = np.linalg.norm(poses[:, :3] - poses[first[again.ravel()], :3], axis=1)
+    count = int((apart_m > _SAME_M).sum())
+    if not count:
+        return []
+    return [
+        f'{source}: {counted(count, "pose was", "poses were")} left out, because an earlier one '
+        'at another position has the same stamp; stamp each pose with its own time'
+    ]
 
 
 def clock_question(images_ns: int, poses_ns: int) -> str:

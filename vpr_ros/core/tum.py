@@ -15,7 +15,7 @@ from vpr_ros.core.errors import DocumentError, DriveError, VprError
 from vpr_ros.core.geometry import FARTHEST_M, checked_pose
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.stamps import exact_seconds, parsed_stamp
-from vpr_ros.core.trajectory import Trajectory
+from vpr_ros.core.trajectory import Trajectory, repeated_said
 
 _EXPECTED = 'expected lines of `t x y z qx qy qz qw`, in seconds and metres'
 _NUMBERS = 8
@@ -81,6 +81,7 @@ def read_tum(path: Path) -> tuple[Trajectory, list[str]]:
             'order of stamps'
         )
     values_m = np.array(poses, dtype=np.float64).reshape(-1, 7)
+    notes += repeated_said(found_ns, values_m, source=str(path))
     return Trajectory.from_unordered(found_ns, values_m, source=str(path)), notes
 
 

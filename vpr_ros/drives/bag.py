@@ -27,7 +27,7 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.core.stamps import exact_seconds
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
-from vpr_ros.drives.bag_poses import BasePoses, header_ns, read_transforms
+from vpr_ros.drives.bag_poses import BasePoses, header_ns, lateness_ns, read_transforms
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.pose_sources import ImageTime, PoseSource, note_clocks, pose_source
 from vpr_ros.drives.reader import (
@@ -148,9 +148,18 @@ class BagDrive:
             name = _frame_name(raw, index, raw.bag_ns)
             return RecordedFrame(raw.bag_ns, name, partial(_refuse, f'{name}: {error}'))
         self._compare_frames(frame_name(message.header.frame_id))
-        stamp_ns = raw.bag_ns if self._bag_clock else header_ns(message.header)
+        stamp_ns = self._stamp_ns(header_ns(message.header), raw.bag_ns)
         name = _frame_name(raw, index, stamp_ns)
         return RecordedFrame(stamp_ns, name, partial(to_rgb, message, source=name))
+
+    def _stamp_ns(self, stamp_ns: int, bag_ns: int) -> int:
+        """The stamp of an image by its header's, and the time of its recording."""
+        if self._bag_clock:
+            return bag_ns
+        if stamp_ns == 0 and self._late_ns is not None:
+            self._warn(f'{self.image_topic}: images without a stamp have the time of recording')
+            return bag_ns + self._late_ns
+        return stamp_ns
 
     def _compare_frames(self, frame: str) -> None:
         """Note a second camera on the topic, once."""
@@ -189,6 +198,9 @@ class BagDrive:
         said = 'zero' if stamps == {0} else 'all the same'
         unstamped = stamps == {0} or (len(headers) > 1 and len(stamps) == 1)
         self._bag_clock = unstamped and any(bag_ns for _, bag_ns in headers)
+        found_ns = np.array([header_ns(header) for header, _ in headers], dtype=np.int64)
+        received_ns = np.array([bag_ns for _, bag_ns in headers], dtype=np.int64)
+        self._late_ns = lateness_ns(found_ns, received_ns)
         if not headers:
             return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:

@@ -15,14 +15,15 @@ from rosbags.interfaces import Connection
 from vpr_ros.core.errors import DriveError, VprError
 from vpr_ros.core.geometry import FARTHEST_M, IDENTITY, checked_pose, said_frames
 from vpr_ros.core.plurals import by_count, counted
-from vpr_ros.core.trajectory import Trajectory, jumped
-from vpr_ros.core.types import Datum, Poses
+from vpr_ros.core.trajectory import Trajectory, jumped, repeated_said
+from vpr_ros.core.types import Datum, Poses, Stamps
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import (
     UNKNOWN_FIX,
     datum_at,
     degrees_of_fix,
     east_north_of,
+    middle_of,
     require_near,
 )
 from vpr_ros.drives.reader import (
@@ -36,6 +37,7 @@ from vpr_ros.drives.reader import (
 )
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
+_WALL_NS = 10**17  # three years; simulated time is less
 _MOST_FRAMES = 1000  # that are told apart on one topic of poses
 _PROBED = 20  # messages that tell whether stamps are filled
 _FEWEST_OF_A_STRAY = 3  # positions, of which one may be left out as a stray
@@ -56,10 +58,11 @@ def read_transforms(
     reader: AnyReader, warnings: list[str], topics: Sequence[str]
 ) -> TransformTree:
     """The transforms on some topics; those of a topic .../tf_static hold for ever."""
-    tree, skipped = TransformTree(), 0
+    tree, skipped, lost = TransformTree(), 0, 0
     wanted = [entry for entry in connections_of(reader, None, TRANSFORMS) if entry.topic in topics]
     moving = [entry for entry in wanted if not entry.topic.endswith('tf_static')]
     unstamped = _is_unstamped(reader, moving, warnings)
+    late_ns = None if unstamped else _lateness_of_transforms(reader, moving)
     for message in messages(reader, wanted, warnings):
         fixed = message.topic.endswith('tf_static')
         for transform in _transforms(reader, message):
@@ -70,6 +73,8 @@ def read_transforms(
                 skipped += 1
                 continue
             stamp_ns = message.bag_ns if unstamped else header_ns(transform.header)
+            if stamp_ns == 0 and late_ns is not None and not fixed:
+                stamp_ns, lost = message.bag_ns + late_ns, lost + 1
             tree.add(
                 transform.header.frame_id, transform.child_frame_id, stamp_ns, pose, fixed=fixed
             )
@@ -77,6 +82,12 @@ def read_transforms(
         warnings.append(
             f'{counted(skipped, "transform")} with NaN, beyond {FARTHEST_M:g} m or without a unit '
             f'quaternion {by_count(skipped, "was", "were")} skipped'
+        )
+    if lost:
+        warnings.append(
+            f'{counted(lost, "transform has", "transforms have")} no stamp; '
+            f'{by_count(lost, "its time", "their times")} of recording '
+            f'{by_count(lost, "is", "are")} used'
         )
     warnings += tree.disputes()
     return tree
@@ -96,6 +107,17 @@ def _is_unstamped(
         f'{first[0].topic}: all header stamps are zero, so the times of recording are used'
     )
     return True
+
+
+def _lateness_of_transforms(reader: AnyReader, connections: Sequence[Connection]) -> int | None:
+    """See `lateness_ns`, of the first transforms that move."""
+    times = [
+        (header_ns(transform.header), raw.bag_ns)
+        for raw in islice(messages(reader, connections, []), _PROBED)
+        for transform in _transforms(reader, raw)
+    ]
+    headers_ns, received_ns = np.array(times, dtype=np.int64).reshape(-1, 2).T
+    return lateness_ns(headers_ns, received_ns)
 
 
 def poses_of_topic(
@@ -125,6 +147,17 @@ def poses_of_topic(
 def header_ns(header: Any) -> int:
     """The stamp of a std_msgs/Header in nanoseconds."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def lateness_ns(headers_ns: Stamps, received_ns: Stamps) -> int | None:
+    """How much later than their recording messages are stamped, at the median.
+
+    None where a stamp of 0 may be one: in simulated time, or where the recording has no times.
+    """
+    stamped = headers_ns != 0
+    if not stamped.any() or headers_ns[stamped].min() < _WALL_NS or not received_ns.all():
+        return None
+    return int(np.median(headers_ns[stamped] - received_ns[stamped]))
 
 
 class _NoPoseError(VprError):
@@ -163,6 +196,7 @@ class _Track:
         poses: Poses = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)
         stamps_ns = self._stamps(topic, warnings)
         own, (frame_id, base_frame) = self._of_one_body(topic, warnings)
+        warnings += repeated_said(stamps_ns[own], poses[own], source=topic)
         trajectory = Trajectory.from_unordered(stamps_ns[own], poses[own], source=topic)
         return BasePoses(trajectory, frame_id or 'map', base_frame)
 
@@ -200,6 +234,16 @@ class _Track:
             )
             stamps_ns = self._bag_ns
         found = np.array(stamps_ns, dtype=np.int64)
+        received_ns = np.array(self._bag_ns, dtype=np.int64)
+        unstamped = found == 0
+        if unstamped.any() and (late_ns := lateness_ns(found, received_ns)) is not None:
+            count = int(unstamped.sum())
+            warnings.append(
+                f'{topic}: {counted(count, "pose has", "poses have")} no stamp; '
+                f'{by_count(count, "its time", "their times")} of recording '
+                f'{by_count(count, "is", "are")} used'
+            )
+            found[unstamped] = received_ns[unstamped] + late_ns
         backwards = int((np.diff(found) < 0).sum())
         if backwards:
             warnings.append(
@@ -252,11 +296,11 @@ class _Fixes(_Track):
             )
         stamps_ns, places = stamps_ns[kept], places[kept]
         if self._wanted is not None:
-            latitude_deg, longitude_deg = np.median(places[:, :2], axis=0).tolist()
-            require_near(latitude_deg, longitude_deg, self._wanted, source=topic)
+            require_near(*middle_of(places[:, :2]), self._wanted, source=topic)
         datum = self._wanted or datum_at(*places[0].tolist())
         poses = np.tile(IDENTITY, (len(places), 1))
         poses[:, :2] = [east_north_of(lat, lon, datum) for lat, lon, _ in places.tolist()]
+        warnings += repeated_said(stamps_ns, poses, source=topic)
         trajectory = Trajectory.from_unordered(stamps_ns, poses, source=topic)
         # The header says where the antenna is, which is no base of anything.
         return BasePoses(trajectory, 'map', '', has_heading=False, datum=datum)

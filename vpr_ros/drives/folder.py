@@ -180,8 +180,14 @@ class FolderDrive:
         by_name = has_utm_names(files)
         tags = utm_geotags(files) if by_name else exif_geotags(files, self.warnings)
         own_ns = _stamps([tag.stamp_ns if tag else None for tag in tags])
+        timed = sum(tag is not None and tag.stamp_ns is not None for tag in tags)
         own_ns = own_ns or _stamps([wall_time_ns(file.stem) for file in files])
         self._has_stamps = own_ns is not None
+        if timed and own_ns is None:
+            self.warnings.append(
+                f'{timed} of {counted(len(files), "image")} {by_count(timed, "has", "have")} a '
+                'time, but not each one of its own; instead image k is taken at k seconds'
+            )
         stamps_ns = own_ns or [index * 10**9 for index in range(len(files))]
         self._photos = [Photo(file, ns) for file, ns in zip(files, stamps_ns)]
         if any(tags) and not options.pose_files:

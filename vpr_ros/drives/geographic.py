@@ -9,7 +9,9 @@ between places.
 import math
 from typing import Any
 
+import numpy as np
 import utm
+from numpy.typing import NDArray
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.types import Datum
@@ -87,6 +89,14 @@ def apart_m(one_deg: tuple[float, float], other_deg: tuple[float, float]) -> flo
         + math.cos(lat) * math.cos(latitude) * math.sin((lon - longitude) / 2) ** 2
     )
     return 2 * _EARTH_M * math.asin(math.sqrt(min(half, 1.0)))
+
+
+def middle_of(places_deg: NDArray[np.float64]) -> tuple[float, float]:
+    """Median latitude and longitude of places in degrees [T, 2], across the date line, too."""
+    first = places_deg[0, 1]
+    east = (places_deg[:, 1] - first + 180.0) % 360.0 - 180.0
+    longitude_deg = (first + float(np.median(east)) + 180.0) % 360.0 - 180.0
+    return float(np.median(places_deg[:, 0])), float(longitude_deg)
 
 
 def grid_convergence_deg(latitude_deg: float, longitude_deg: float, datum: Datum) -> float:

@@ -29,6 +29,7 @@ from vpr_ros.drives.geographic import (
     datum_at,
     degrees_of,
     east_north_of,
+    middle_of,
     require_near,
 )
 from vpr_ros.drives.utm_names import (
@@ -181,8 +182,8 @@ def _are_far(tags: Sequence[Geotag]) -> list[bool]:
     degrees = [tag.degrees for tag in tags if tag.degrees is not None and tag.utm_m is None]
     if len(degrees) < len(tags):
         return [False] * len(tags)
-    middle = np.median(np.array(degrees), axis=0).tolist()
-    return [apart_m(place, (middle[0], middle[1])) > _FAR_M for place in degrees]
+    middle = middle_of(np.array(degrees))
+    return [apart_m(place, middle) > _FAR_M for place in degrees]
 
 
 def _datum_of(tag: Geotag) -> Datum:
@@ -307,7 +308,8 @@ def _degrees(
     name: str, gps: dict[int, Any], tag: int, reference: int, signs: str, doubts: _Doubts
 ) -> float:
     """Degrees of (degrees, minutes, seconds), which may be fewer; signs: positive, negative."""
-    parts = [float(part) for part in gps[tag]]
+    found = gps[tag] if isinstance(gps[tag], (tuple, list)) else (gps[tag],)  # one has no tuple
+    parts = [float(part) for part in found]
     if any(not 0 <= part <= 60 for part in parts[1:]) or not 0 < len(parts) <= 3:
         raise DriveError(
             f'{name}: EXIF position of {", ".join(f"{part:g}" for part in parts)}, '

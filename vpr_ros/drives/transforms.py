@@ -32,25 +32,50 @@ class _Edge:
     parent: str
     stamps_ns: 'array[int]' = field(default_factory=lambda: array('q'))
     values: 'array[float]' = field(default_factory=lambda: array('d'))
-    fixed: bool = False  # the last transform holds for ever
+    fixed_values: 'array[float]' = field(default_factory=lambda: array('d'))  # of tf_static
+
+    def add(self, stamp_ns: int, pose: Poses, *, fixed: bool) -> None:
+        """Add a transform of tf_static or of tf."""
+        if fixed:
+            self.fixed_values.extend(pose.tolist())
+            return
+        self.stamps_ns.append(stamp_ns)
+        self.values.extend(pose.tolist())
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the last transform of tf_static holds for ever: nothing else is on tf."""
+        if not self.fixed_values or not self.stamps_ns:
+            return bool(self.fixed_values)
+        return _are_one(np.concatenate([_rows(self.values), _rows(self.fixed_values)[-1:]]))
+
+    @property
+    def changes(self) -> bool:
+        """Whether tf_static says several things."""
+        return bool(self.fixed_values) and not _are_one(_rows(self.fixed_values))
 
     def poses(self) -> Poses:
-        return np.frombuffer(self.values, dtype=np.float64).reshape(-1, 7)
+        return _rows(self.fixed_values if self.fixed else self.values)
 
     def constant(self) -> Poses | None:
         """[7] if the child does not move in its parent."""
         poses = self.poses()
-        if self.fixed:
-            return np.array(poses[-1])
-        moved_m = np.linalg.norm(poses[:, :3] - poses[-1, :3], axis=1).max()
-        turned_rad = angle_between(
-            np.broadcast_to(poses[-1, 3:], (len(poses), 4)), poses[:, 3:]
-        ).max()
-        return np.array(poses[-1]) if moved_m <= _STILL_M and turned_rad <= _STILL_RAD else None
+        return np.array(poses[-1]) if self.fixed or _are_one(poses) else None
 
     def trajectory(self) -> Trajectory:
         stamps_ns = np.frombuffer(self.stamps_ns, dtype=np.int64)
         return Trajectory.from_unordered(stamps_ns, self.poses(), source='/tf')
+
+
+def _rows(values: 'array[float]') -> Poses:
+    return np.frombuffer(values, dtype=np.float64).reshape(-1, 7)
+
+
+def _are_one(poses: Poses) -> bool:
+    """Whether poses [T, 7] are the same."""
+    moved_m = np.linalg.norm(poses[:, :3] - poses[-1, :3], axis=1).max()
+    last = np.broadcast_to(poses[-1, 3:], (len(poses), 4))
+    return bool(moved_m <= _STILL_M and angle_between(last, poses[:, 3:]).max() <= _STILL_RAD)
 
 
 class TransformTree:
@@ -74,13 +99,22 @@ class TransformTree:
                 others[edge.parent] = edge
             edge = others.pop(parent) if parent in others else _Edge(parent)
             self._edges[child] = edge
-        edge.fixed = fixed
-        edge.stamps_ns.append(stamp_ns)
-        edge.values.extend(pose.tolist())
+        edge.add(stamp_ns, pose, fixed=fixed)
 
     def disputes(self) -> list[str]:
-        """A sentence for each frame that moves in several parents, which tf does not allow."""
+        """A sentence for each frame of which tf says several things at once."""
         said = []
+        for child, edge in sorted(self._edges.items()):
+            if edge.fixed_values and not edge.fixed:
+                said.append(
+                    f'{child} in {edge.parent} is on tf_static and on tf, of which the latter is '
+                    'used; let one program publish it'
+                )
+            elif edge.changes:
+                said.append(
+                    f'{child} in {edge.parent} changes on tf_static, and the last transform is '
+                    'used for the whole recording; what changes belongs on tf'
+                )
         for child, others in sorted(self._others.items()):
             edges = [edge for edge in (*others.values(), self._edges[child]) if not edge.fixed]
             if len(edges) > 1:

@@ -171,12 +171,13 @@ def _map(title: str, variant: Variant) -> PathMap:
         title,
         variant.setup.place_map.base_poses()[:, :2],
         [judged.truth[known & (judged.drive == number), :2] for number in drives],
-        poses[(judged.right | ~known) & fixed][:, :2],
+        poses[judged.right & known, :2],
         judged.truth[known & ~fixed][:, :2],
         _mistakes(judged),
         note='Solid lines join a wrong fix to the true position, dashed ones a wrong first match '
         'that gave no fix. The wheel zooms, dragging moves, a double click shows all.',
         estimated=[poses[fixed & (judged.drive == number), :2] for number in drives],
+        unjudged=poses[fixed & ~known, :2],
     )
 
 

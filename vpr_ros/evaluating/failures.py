@@ -31,7 +31,10 @@ def failures(
     kinds = _wrong(judged)
     if not any(map(len, kinds)):
         return Gallery(
-            title, [], 'No fix was wrong, and every image had its place first and a fix.'
+            title,
+            [],
+            'No fix was wrong, and every query with a place on the map had that place first and '
+            'got a fix.',
         )
     shown = _some_of_each(kinds)
     images = _images(judged, shown, drives)

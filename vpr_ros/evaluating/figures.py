@@ -77,7 +77,8 @@ class Evaluation:
     answerable: int  # queries with a true place on the map
     answered_of_answerable: float  # share of them that got a right fix; NaN where there are none
     answered_of_answerable_interval: Interval
-    fixes_not_on_map: int  # of the other queries, all of them false
+    fixes_not_on_map: int  # of the other queries
+    false_fixes_not_on_map: int  # a pose may be within the radius although no place is
     false_fixes: float  # share of fixes outside the tolerance; NaN without a fix
     false_fixes_interval: Interval
     position_error_m: dict[str, float]  # of the fixes: median, p90
@@ -91,12 +92,12 @@ class Evaluation:
 
     @property
     def truth(self) -> Poses:
-        """True poses of the queries, [Q, 7] map_T_base."""
+        """True poses beside the answers, [Q, 7] map_T_base; NaN where they are not known."""
         return self.judged.truth
 
     @property
     def answers(self) -> list[Answer]:
-        """What the queries got, Q of them."""
+        """What the images got, Q of them; those with a true pose are the queries."""
         return self.judged.answers
 
 
@@ -134,8 +135,7 @@ def evaluate(
 
 def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
     """The figures of judged answers."""
-    known, fixed = judged.known, judged.fixed
-    asked = known if known.any() else np.ones_like(known)  # without any truth: all answers
+    known, fixed, asked = judged.known, judged.fixed, judged.asked
     fixes, able, queries = known & fixed, known & ~judged.unmatchable, judged.of(known)
 
     def interval(hits: NDArray[np.bool_], rows: NDArray[np.bool_]) -> Interval:
@@ -155,6 +155,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         answered_of_answerable=_share(judged.right[able]),
         answered_of_answerable_interval=interval(judged.right, able),
         fixes_not_on_map=int((fixes & judged.unmatchable).sum()),
+        false_fixes_not_on_map=int((fixes & judged.unmatchable & ~judged.right).sum()),
         false_fixes=_share(~judged.right[fixes]),
         false_fixes_interval=interval(~judged.right, fixes),
         position_error_m=_spread(judged.error_m[fixes]),
@@ -194,6 +195,7 @@ def _part(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> Evaluation:
     provenance = Provenance(
         database=whole.database,
         frames=int(chosen.sum()),
+        without_pose=int((chosen & ~evaluation.judged.known).sum()),
         has_heading=whole.has_heading,
         extent=whole.extent,
     )

@@ -1,7 +1,7 @@
 """Compare answers with the truth: which are right, and which could not be right.
 
-Distances are between robot bases. Of a drive without true poses the truth is NaN, and so is what
-follows from it.
+Distances are between robot bases. Where no true pose is known the truth is NaN. Such an answer is
+no query, but it is kept: the first fix of a drive may be one of them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from vpr_ros.evaluating.tolerance import Tolerance, TruePlaces
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """Answers beside the truth, a row for each query."""
+    """Answers beside the truth, a row for each; those whose truth is known are the queries."""
 
     answers: list[Answer]  # Q
     truth: Poses  # [Q, 7] map_T_base, NaN where it is not known
@@ -34,6 +34,12 @@ class Judged:
     def known(self) -> NDArray[np.bool_]:
         """Whether the true pose is known, [Q]."""
         return np.asarray(np.isfinite(self.truth[:, 0]))
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """The queries, [Q]; where no truth is known at all, every answer."""
+        known = self.known
+        return known if known.any() else np.ones_like(known)
 
     @property
     def fixed(self) -> NDArray[np.bool_]:
@@ -87,26 +93,23 @@ def judge(
     *,
     max_pose_gap_s: float | None = None,
 ) -> Judged:
-    """Put the truth beside the answers; those without a true pose are left out if others have one.
+    """Put the truth beside the answers.
 
     Raises DriveError where a drive has poses, but none at the stamp of any image.
     """
-    judged = list(answers)
     stamps_ns = np.array([answer.stamp_ns for answer in answers], dtype=np.int64)
     truth = base_poses(drive, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     if drive.trajectory is not None:
-        known = known_rows(drive, truth, stamps_ns, max_pose_gap_s=max_pose_gap_s)
-        judged = [answer for answer, has_pose in zip(answers, known.tolist()) if has_pose]
-        truth = truth[known]  # [Q, 7]
+        known_rows(drive, truth, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     nothing: Poses = np.empty((0, 7))
-    alone = [nothing if answer.similar is None else answer.similar for answer in judged]
+    alone = [nothing if answer.similar is None else answer.similar for answer in answers]
     return Judged(
-        answers=judged,
+        answers=list(answers),
         truth=truth,
-        rank=ranks([answer.candidates for answer in judged], truth, tolerance),
+        rank=ranks([answer.candidates for answer in answers], truth, tolerance),
         unmatchable=TruePlaces(place_map.base_poses(), tolerance).missing(truth),
-        right=tolerance.accepts(fixes(judged), truth),
-        drive=np.zeros(len(judged), dtype=np.int64),
+        right=tolerance.accepts(fixes(answers), truth),
+        drive=np.zeros(len(answers), dtype=np.int64),
         single_rank=ranks(alone, truth, tolerance),
     )
 

@@ -206,7 +206,7 @@ def _live(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
 def _said_of_part(name: str, part: Evaluation) -> str:
     recall = part.recall.at[1]
     found = '' if math.isnan(recall) else f'Recall@1 {recall:.3f}, '
-    return f'  {name}: {found}answered {part.answered:.1%} of {len(part.answers)}'
+    return f'  {name}: {found}answered {part.answered:.1%} of {part.judged.asked.sum()}'
 
 
 def _peak_mb(whose: int) -> float:

@@ -122,10 +122,18 @@ def _queries(found: Evaluation) -> Iterator[Line]:
     yield Line('queries / places', f'{found.recall.queries} / {found.provenance.database}')
 
 
+def _answered(found: Evaluation) -> Iterator[Line]:
+    """Without any true pose there is no query, and the share is that of all images."""
+    whose = 'queries' if found.recall.queries else 'images'
+    yield Line('answered', f'{found.answered:.1%}', f'of the {whose} got a fix', is_main=True)
+
+
 def _unmatchable(found: Evaluation) -> Iterator[Line]:
     count, queries = found.recall.unmatchable, found.recall.queries
+    if not queries:
+        return
     note = f'of {counted(queries, "query")}, counted as misses'
-    yield Line('not on the map', f'{count}', note, _if_any(count), is_main=queries > 0)
+    yield Line('not on the map', f'{count}', note, _if_any(count), is_main=True)
 
 
 def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
@@ -136,10 +144,13 @@ def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
 
 
 def _not_on_map(found: Evaluation) -> Iterator[Line]:
-    if found.fixes_not_on_map:
-        count = found.fixes_not_on_map
-        note = f'where the map has no place; {by_count(count, "it counts", "they count")} as false'
-        yield Line('fixes off the map', f'{count}', note, 'bad')
+    if count := found.fixes_not_on_map:
+        false = found.false_fixes_not_on_map
+        counted_as = f'{by_count(count, "it counts", "they count")} as false'
+        if false < count:
+            counted_as = f'{false} false, the others within the radius all the same'
+        note = f'where the map has no place; {counted_as}'
+        yield Line('fixes off the map', f'{count}', note, 'bad' if false else 'plain')
 
 
 def _images(
@@ -232,10 +243,7 @@ FIGURES = (
     Shown(
         key='answered',
         value=lambda found: found.answered,
-        label='answered',
-        form='{:.1%}',
-        note='of the queries got a fix',
-        is_main=True,
+        lines=_answered,
     ),
     Shown(key='answered_interval', value=lambda found: list(found.answered_interval)),
     Shown(key='no_fix_reasons', value=lambda found: found.no_fix_reasons, lines=_no_fix_reasons),

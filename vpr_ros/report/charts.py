@@ -6,7 +6,7 @@ is the caller's business.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Literal, TypeAlias
 
@@ -85,6 +85,7 @@ class PathMap:
     mistakes: Sequence[Mistake]
     note: str = ''
     estimated: Sequence[Array] = ()  # answers in time order, one array for each drive
+    unjudged: Array = field(default_factory=lambda: np.empty((0, 2)))  # answers without a truth
 
 
 def draw_chart(chart: Chart) -> str:
@@ -126,6 +127,7 @@ def draw_map(path_map: PathMap) -> str:
         *(line(path, x_axis, y_axis, 'estimated') for path in path_map.estimated),
         *(_joined(mistake, x_axis, y_axis) for mistake in path_map.mistakes),
         dots(path_map.silent, x_axis, y_axis, 'dot silent'),
+        dots(path_map.unjudged, x_axis, y_axis, 'dot s0'),
         dots(path_map.right, x_axis, y_axis, 'dot good'),
         dots(wrong, x_axis, y_axis, 'dot bad'),
         '</g>',
@@ -135,14 +137,19 @@ def draw_map(path_map: PathMap) -> str:
 
 
 def _meanings(path_map: PathMap, wrong: int) -> list[tuple[str, str]]:
-    """Names and tones of what is on a map."""
-    return [
-        (f'mapped places ({len(path_map.places)})', 'plain'),
-        ('true path', 's0'),
-        *([('estimated path', 's3')] if path_map.estimated else []),
+    """Names and tones of what is on a map; without any truth nothing is said to be right."""
+    judged = [
         (f'right ({len(path_map.right)})', 'good'),
         (f'wrong ({wrong})', 'bad'),
         (f'no answer ({len(path_map.silent)})', 'silent'),
+    ]
+    has_truth, unjudged = any(map(len, path_map.truth)), len(path_map.unjudged)
+    return [
+        (f'mapped places ({len(path_map.places)})', 'plain'),
+        *([('true path', 's0')] if has_truth else []),
+        *([('estimated path', 's3')] if path_map.estimated else []),
+        *(judged if has_truth else []),
+        *([(f'truth unknown ({unjudged})', 's0')] if unjudged else []),
     ]
 
 
@@ -150,6 +157,7 @@ def _spots(path_map: PathMap) -> Array:
     """All finite positions of a map [n, 2]."""
     ends = [np.array([mistake.truth, mistake.answer]) for mistake in path_map.mistakes]
     drawn = [path_map.places, *path_map.truth, path_map.right, path_map.silent, *ends]
+    drawn.append(path_map.unjudged)
     spots = np.concatenate(drawn).reshape(-1, 2)
     return np.asarray(spots[np.isfinite(spots).all(axis=1)])
 
@@ -239,7 +247,7 @@ def _drawn(entry: Series, x_axis: Axis, y_axis: Axis) -> list[str]:
         way = _stepped(points) if entry.style == 'step' else points
         parts.append(line(way, x_axis, y_axis, f'line {entry.tone}'))
     shape = 'pin' if entry.style == 'dots' else 'point'
-    if len(points) <= _MOST_TITLED and entry.style != 'step':
+    if len(points) <= _MOST_TITLED and (entry.style != 'step' or len(points) == 1):
         parts += [
             f'<circle class="{shape} {entry.tone}" cx="{at_x:.1f}" cy="{at_y:.1f}" r="3">'
             f'<title>{escape(entry.name)} {value_x:g}: {value_y:.4g}</title></circle>'
