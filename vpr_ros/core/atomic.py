@@ -155,12 +155,16 @@ class FolderKind:
                 f'{target}: would be replaced as a whole, and {others[0]} in it does not belong '
                 f'to {self.name}; move it to another folder first'
             )
-        for above in _real(target).parents:
-            if self._is_own(above):
-                raise self.error(
-                    f'{target}: lies within {self.name}, {above}, which is replaced as a whole '
-                    'when it changes; give a folder outside of it'
-                )
+        if (above := self.around(_real(target).parent)) is not None:
+            raise self.error(
+                f'{target}: lies within {self.name}, {above}, which is replaced as a whole when '
+                'it changes; give a folder outside of it'
+            )
+
+    def around(self, path: Path) -> Path | None:
+        """The folder of this kind that a path is or lies within; None where there is none."""
+        path = _real(path)
+        return next((one for one in (path, *path.parents) if self._is_own(one)), None)
 
     def _is_own(self, folder: Path) -> bool:
         """Whether a folder is of this kind; what else is in it does not matter."""
