@@ -346,6 +346,18 @@ def test_options_of_many_drives_are_refused_for_one(
     assert '--workers 999999: expected at most 256 on this machine' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('work', ['map', 'map/work', 'link/work'])
+def test_pieces_within_the_map_that_is_replaced_are_refused_before_any_work(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], work: str
+) -> None:
+    (tmp_path / 'link').symlink_to('map')
+    words = ['--bags', str(archive), '--output', str(tmp_path / 'map')]
+    assert main([*words, '--work', str(tmp_path / work)]) == 2
+    said = f'--work {tmp_path / work}: is the map {tmp_path / "map"} itself or lies within it'
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / 'map').exists()
+
+
 def doubled(item: int, threads: int) -> tuple[int, int]:
     """A piece of work; 3 kills whoever does it, and 13 cannot be done."""
     if item == 3:

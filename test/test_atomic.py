@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,7 @@ from vpr_ros.core.mapping.header import read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 
 ROOT = Path(__file__).resolve().parents[1]
+DECK = FolderKind('card.json', 'a deck', LookupError, ('*.card',))
 
 
 def names(folder: Path) -> list[str]:
@@ -515,13 +517,12 @@ def test_a_target_of_another_kind_is_refused_before_any_work(tmp_path: Path) -> 
 
 
 def test_a_folder_replaces_an_empty_one_and_one_of_its_kind_alone(tmp_path: Path) -> None:
-    cards = FolderKind('card.json', 'a deck', LookupError)
     folder = tmp_path / 'folder'
 
     def is_refused(target: Path) -> bool:
         before = contents(tmp_path)
         try:
-            cards.require_place(target)
+            DECK.require_place(target)
         except LookupError as error:
             said = 'exists and is not a deck; give a new folder, or a deck to replace'
             assert str(error) == f'{target}: {said}'
@@ -535,13 +536,41 @@ def test_a_folder_replaces_an_empty_one_and_one_of_its_kind_alone(tmp_path: Path
     assert not is_refused(folder)
     (folder / 'diary.txt').touch()
     assert is_refused(folder) and is_refused(folder / 'diary.txt')
-    with pytest.raises(LookupError, match='not a deck'), cards.staged(folder):
+    with pytest.raises(LookupError, match='not a deck'), DECK.staged(folder):
         raise AssertionError
     (folder / 'card.json').touch()
+    assert is_refused(folder)  # another program's card.json, beside a diary
+    (folder / 'diary.txt').rename(folder / 'king.card')
+    (folder / '.DS_Store').touch()
     assert not is_refused(folder)
-    with cards.staged(folder) as staging:
+    with DECK.staged(folder) as staging:
         (staging / 'card.json').write_text('new')
     assert contents(tmp_path) == {'folder/card.json': b'new'}
+
+
+@pytest.mark.parametrize('name', ['diary.txt', 'inner/card.json', '.git/HEAD'])
+def test_a_folder_of_its_kind_that_has_something_else_in_it_is_not_replaced(
+    tmp_path: Path, name: str
+) -> None:
+    for file in ('card.json', 'king.card', name):
+        (tmp_path / 'deck' / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'deck' / file).touch()
+    said = f'{name.partition("/")[0]} in it does not belong to a deck; move it to another folder'
+    for write in (DECK.require_place, lambda target: DECK.staged(target).__enter__()):
+        with pytest.raises(LookupError, match=re.escape(said)):
+            write(tmp_path / 'deck')
+    assert (tmp_path / 'deck' / name).exists()
+
+
+def test_a_folder_is_not_made_within_one_of_its_kind(tmp_path: Path) -> None:
+    (tmp_path / 'deck').mkdir()
+    (tmp_path / 'deck' / 'card.json').touch()
+    DECK.require_place(tmp_path / 'deck' / 'inner')  # the card.json of another program
+    (tmp_path / 'deck' / 'king.card').touch()
+    (tmp_path / 'link').symlink_to('deck')
+    for above in ('deck', 'deck/far', 'link'):
+        with pytest.raises(LookupError, match=r'lies within a deck, \S+/deck, which is'):
+            DECK.require_place(tmp_path / above / 'inner')
 
 
 @pytest.mark.parametrize('above', ['file', 'file/deep', '/proc', '/proc/self'])
@@ -552,10 +581,9 @@ def test_a_place_where_nothing_can_be_made_is_told_before_any_work(
     target = tmp_path / above / 'target'
     with pytest.raises(OSError, match=r'No such file|Not a directory|Operation not permitted'):
         require_writable(target)
-    cards = FolderKind('card.json', 'a deck', LookupError)
     with pytest.raises(LookupError, match=f'{target}: cannot be written'):
-        cards.require_place(target)
-    with pytest.raises(LookupError, match=f'{target}: cannot be written'), cards.staged(target):
+        DECK.require_place(target)
+    with pytest.raises(LookupError, match=f'{target}: cannot be written'), DECK.staged(target):
         raise AssertionError
 
 
@@ -586,9 +614,8 @@ def test_what_is_no_failed_write_is_told_as_it_is() -> None:
 
 
 def test_a_folder_that_another_program_writes_is_told_before_any_work(tmp_path: Path) -> None:
-    cards = FolderKind('card.json', 'a deck', LookupError)
     with staged_folder(tmp_path / 'folder'), pytest.raises(LookupError, match='is writing it'):
-        cards.require_place(tmp_path / 'folder')
+        DECK.require_place(tmp_path / 'folder')
 
 
 @pytest.fixture

@@ -357,6 +357,8 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     assert 'version 5 is already the newest' in engine.refused('fleet', fleet, '--rollback', '5')
     assert 'no version 9' in engine.refused('fleet', fleet, '--rollback', '9')
     assert 'no version 9' in refused_pull(engine, fleet, tmp_path / 'h', '--version', '9')
+    far = str(2**64)  # more than the library counts to
+    assert f'no version {far};' in refused_pull(engine, fleet, tmp_path / 'h', '--version', far)
 
     changes = {one['version']: one['change'] for one in listed(engine, fleet)['versions']}
     assert changes == {

@@ -492,15 +492,15 @@ def test_no_output_replaces_a_file_of_a_map_or_a_bag(tmp_path: Path, capsys) -> 
     assert len(open_drive(bag)) == COUNT
 
 
-@pytest.mark.parametrize('where', ['map', 'map/map.yaml'])
+@pytest.mark.parametrize('where', ['map', 'map/map.yaml', 'map/parts', 'map/parts/far/away'])
 def test_a_map_does_not_become_the_store_of_a_fleet(tmp_path: Path, capsys, where: str) -> None:
     pytest.importorskip('lancedb', reason="pip install 'vpr_ros[fleet]'")
     street(tmp_path / 'map')
-    before = sorted(path.name for path in (tmp_path / 'map').iterdir())
+    before = sorted((tmp_path / 'map').rglob('*'))
     given = ['push', str(tmp_path / 'map'), '--fleet', str(tmp_path / where)]
     assert map.main(given) == 2
     assert 'expected the folder of a store; give another --fleet' in capsys.readouterr().err
-    assert sorted(path.name for path in (tmp_path / 'map').iterdir()) == before
+    assert sorted((tmp_path / 'map').rglob('*')) == before
 
 
 def test_a_stamp_beyond_those_of_ros_is_one_line(tmp_path: Path, capsys) -> None:

@@ -19,7 +19,7 @@ from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.errors import MapError, VprError
 from vpr_ros.core.mapping.header import MapHeader, map_id
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.mapping.writer import build
+from vpr_ros.core.mapping.writer import MAP, build
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -190,13 +190,26 @@ def test_a_folder_that_is_no_map_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / 'thesis' / 'chapter.tex').exists()
 
 
+@pytest.mark.parametrize('picture', ['office.pgm', ''])
+def test_a_folder_with_the_map_yaml_of_nav2_is_not_replaced(tmp_path: Path, picture: str) -> None:
+    occupancy = tmp_path / 'office' / 'map.yaml'
+    occupancy.parent.mkdir()
+    occupancy.write_text(f'image: {picture or "/maps/office.pgm"}\nresolution: 0.05\n')
+    if picture:
+        (tmp_path / 'office' / picture).touch()
+    with pytest.raises(MapError, match='office: exists and is not a map'):
+        MAP.require_place(tmp_path / 'office')
+    MAP.require_place(tmp_path / 'office' / 'places')
+    assert occupancy.exists()
+
+
 BUILD_FOREVER = """
 import sys
 sys.path.insert(0, {test!r})
 from pathlib import Path
 from worlds import CELLS, cell_bits, straight_drive, unit_rows
 from vpr_ros.core.mapping.header import MapHeader
-from vpr_ros.core.mapping.writer import build
+from vpr_ros.core.mapping.writer import MAP, build
 import resource
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))

@@ -61,7 +61,7 @@ _ROS1.register(
     get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf2_msgs/msg/TFMessage')
 )
 _ZERO = QosTime(0, 0)
-_ROS2_BAG = FolderKind('metadata.yaml', 'a ROS 2 bag', DriveError)
+_ROS2_BAG = FolderKind('metadata.yaml', 'a ROS 2 bag', DriveError, ('*.mcap', '*.db3'))
 _UNSET_SHIFT_NS = 10**9  # a recording that begins at zero is moved: to ROS a zero stamp is unset
 _LATCHED = Qos(
     QosHistory.KEEP_LAST,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vpr_ros.core.atomic import only_writer
 from vpr_ros.core.errors import FleetError, VprError
-from vpr_ros.core.mapping.layout import HEADER_NAME
+from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.core.processor import Processor, this_processor
 from vpr_ros.fleet.address import checked_address, has_scheme, without_secrets
 
@@ -40,6 +40,7 @@ _EXISTS = re.compile(r'already exists', re.I)
 _MISSING = re.compile(r'was not found|does not exist|no longer exists', re.I)
 _ANSWER = re.compile(r'<Message>([^<]+)</Message>')  # of S3, in the midst of a request's details
 _OF_THE_SYSTEM = re.compile(r'(?:\(os error |\bOs \{ code: )(\d{1,3})\b')
+_LAST_VERSION = 2**63 - 1  # more than it counts to
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _EXTRA = "pip install 'vpr_ros[fleet]'"
 _WITH_NUMPY_1 = "pip install 'pyarrow<26', newer ones need numpy 2"
@@ -184,9 +185,10 @@ class Database:
         if folder is None:
             yield
             return
-        if (folder / HEADER_NAME).exists():
+        if (around := MAP.around(folder)) is not None:
+            where = 'a map' if around == self.folder else f'within a map, {around}'
             raise FleetError(
-                f'{folder}: a map, expected the folder of a store; give another --fleet'
+                f'{folder}: {where}, expected the folder of a store; give another --fleet'
             )
         folder.mkdir(parents=True, exist_ok=True)
         self._connect()
@@ -236,6 +238,8 @@ class Table:
 
     def at(self, version: int) -> 'Table':
         """The same table at one version, for reading; raises MissingTableError."""
+        if version > _LAST_VERSION:  # the library would say which types it has
+            raise MissingTableError(f'{self.where}: no version {version}')
         ask(self.where, lambda: self._table.checkout(version))
         return self
 

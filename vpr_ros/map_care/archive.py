@@ -18,6 +18,7 @@ before, and its poses are in memory.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -168,6 +169,11 @@ def build_archive(
     pieces stay whatever happens.
     """
     MAP.require_place(output)
+    if _resolved(work).is_relative_to(_resolved(output)):
+        raise MapError(
+            f'--work {work}: is the map {output} itself or lies within it, and the map is '
+            'replaced as a whole; give a folder outside of it'
+        )
     with unwritable_as(MapError, work):
         require_writable(work / 'piece')
     model = Model.open(recipe.model, precision=recipe.precision)
@@ -323,6 +329,11 @@ def _planned(
 def _real(path: Path) -> Path:
     """The path as a worker in another folder sees it."""
     return path.absolute()
+
+
+def _resolved(path: Path) -> Path:
+    """The path without links, also where there is nothing yet."""
+    return Path(os.path.realpath(path))
 
 
 def _files(path: Path) -> list[Path]:

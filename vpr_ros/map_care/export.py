@@ -30,7 +30,7 @@ from vpr_ros.drives.folder import MOUNTING_NAME, POSES_NAME
 from vpr_ros.drives.geographic import UNKNOWN_ZONE, degrees_of
 from vpr_ros.drives.posed_csv import COLUMNS
 
-POSED_FOLDER = FolderKind(POSES_NAME, 'a posed folder', MapError)
+POSED_FOLDER = FolderKind(POSES_NAME, 'a posed folder', MapError, ('images', MOUNTING_NAME))
 _ADDED_AT_ONCE = 65_536  # descriptors copied into an index
 
 

