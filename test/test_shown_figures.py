@@ -22,7 +22,7 @@ KEYS = [
     'no_fix_reasons', 'answerable', 'answered_of_answerable', 'answered_of_answerable_interval',
     'fixes_not_on_map',
     'false_fixes', 'false_fixes_interval', 'average_precision', 'recall_at_full_precision',
-    'time_to_first_fix_s', 'position_error_m', 'heading_error_deg', 'inside_ellipse',
+    'time_to_first_fix_s', 'position_error_m', 'heading_error_deg', 'offset', 'inside_ellipse',
     'inside_ellipse_interval', 'inside_ellipse_axes', 'latency_ms',
 ]  # fmt: skip
 TOLERANCE = Tolerance(2.0)
@@ -135,7 +135,7 @@ def test_the_headline_shows_the_same_words_as_the_table() -> None:
     assert [figure.label for figure in shown] == [
         'Recall@1', 'not on the map', 'dropped', 'answered', 'of the answerable', 'false fixes',
         'average precision', 'time to first fix', 'position error', 'heading error',
-        'inside the ellipse',
+        'mean offset', 'inside the ellipse',
     ]  # fmt: skip
     for figure in shown:
         assert f'{figure.label:<22}{figure.value}   {figure.note}'.rstrip() in table.splitlines()

@@ -126,6 +126,15 @@ def drive_interval(
     return _percentiles(_drawn_means(parts, lengths))
 
 
+def mean_interval(values: Array, *, drive: NDArray[np.int64]) -> Interval:
+    """95 % bootstrap interval of the mean of measurements [Q], in the order of their frames.
+
+    drive: [Q], as of `drive_interval`.
+    """
+    parts = _parts(values, drive)
+    return _percentiles(_drawn_means(parts, [block_length(part) for part in parts]))
+
+
 def difference_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval:
     """95 % bootstrap interval of how much a share rose, from the same queries before and after.
 

@@ -27,6 +27,7 @@ from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.ellipse import Extent, is_inside
 from vpr_ros.evaluating.judging import Judged, judge
+from vpr_ros.evaluating.offset import Offset, offset_of
 from vpr_ros.evaluating.reliability import Reliability, reliability
 from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
@@ -41,6 +42,7 @@ class Provenance:
     database: int  # places
     frames: int  # images of the drive
     has_heading: bool  # the map and the drive both have headings
+    radius_m: float  # within which a fix is right
     extent: Extent  # of the map's places and the true positions
     without_pose: int = 0  # images without a true pose; not queries
     unusable: int = 0  # images that could not be decoded; not queries
@@ -54,6 +56,7 @@ class Provenance:
             database=parts[0].database,
             frames=sum(part.frames for part in parts),
             has_heading=all(part.has_heading for part in parts),
+            radius_m=parts[0].radius_m,
             extent=max((part.extent for part in parts), key=_size_m),
             without_pose=sum(part.without_pose for part in parts),
             unusable=sum(part.unusable for part in parts),
@@ -83,6 +86,7 @@ class Evaluation:
     false_fixes_interval: Interval
     position_error_m: dict[str, float]  # of the fixes: median, p90
     heading_error_deg: dict[str, float]
+    offset: Offset | None  # that the fixes have in common
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     inside_ellipse_interval: Interval
     inside_ellipse_axes: float  # directions that are tested, mean of the fixes; or NaN
@@ -124,6 +128,7 @@ def evaluate(
         database=len(place_map),
         frames=len(drive),
         has_heading=place_map.header.has_heading and drive.has_heading,
+        radius_m=tolerance.radius_m,
         extent=_extent(judged, place_map),
         without_pose=len(answers) - int(judged.known.sum()),
         unusable=unusable,
@@ -160,6 +165,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         false_fixes_interval=interval(~judged.right, fixes),
         position_error_m=_spread(judged.error_m[fixes]),
         heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
+        offset=offset_of(judged, radius_m=provenance.radius_m, has_heading=provenance.has_heading),
         inside_ellipse=_share(inside[has_ellipse]),
         inside_ellipse_interval=interval(inside, has_ellipse),
         inside_ellipse_axes=_tested_axes(judged.of(has_ellipse), provenance),
@@ -197,6 +203,7 @@ def _part(evaluation: Evaluation, chosen: NDArray[np.bool_]) -> Evaluation:
         frames=int(chosen.sum()),
         without_pose=int((chosen & ~evaluation.judged.known).sum()),
         has_heading=whole.has_heading,
+        radius_m=whole.radius_m,
         extent=whole.extent,
     )
     found = figures_of(evaluation.judged.of(chosen), provenance)

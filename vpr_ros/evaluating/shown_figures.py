@@ -204,6 +204,31 @@ def _spread(
     return Shown(key=key, value=spread, lines=lines)
 
 
+def _offset(found: Evaluation) -> Iterator[Line]:
+    offset = found.offset
+    if offset is None:
+        return
+    ahead, left, up = offset.mean_m.tolist()
+    along, beside, above = (
+        f'{abs(value):.2f} m {more if value >= 0 else less}'
+        for more, less, value in (
+            ('ahead', 'behind', ahead),
+            ('left', 'right', left),
+            ('up', 'down', up),
+        )
+    )
+    first, last = (along, above) if abs(ahead) >= abs(up) else (above, along)
+    note = f'{beside}, {last}: what the fixes are off by in common'
+    if not offset.is_telling:
+        yield Line('mean offset', first, note)
+        return
+    step = 'check the mounting of the camera'
+    if abs(ahead) >= abs(up) and not math.isnan(offset.late_s):
+        stamped = f'{abs(offset.late_s):.2f} s {"late" if ahead > 0 else "early"}'
+        step = f'as if the true poses were stamped {stamped}; check the clocks and the mounting'
+    yield Line('mean offset', first, f'{note}; {step}', 'bad', is_main=True)
+
+
 def _latency(found: Evaluation) -> Iterator[Line]:
     for stage, spread in found.latency_ms.items():
         note = f'at the median, 95 % within {spread["p95"]:.1f} ms'
@@ -297,6 +322,9 @@ FIGURES = (
     ),
     _spread('position_error_m', 'position error', 'm', lambda found: found.position_error_m),
     _spread('heading_error_deg', 'heading error', 'deg', lambda found: found.heading_error_deg),
+    Shown(
+        key='offset', value=lambda found: found.offset and found.offset.as_json(), lines=_offset
+    ),
     Shown(
         key='inside_ellipse',
         value=lambda found: found.inside_ellipse,

@@ -42,14 +42,19 @@ class Tolerance:
 
 
 def heading_difference(first: Poses, second: Poses) -> NDArray[np.float64]:
-    """Turn about the second's own vertical in [0, pi], broadcasting over poses [..., 7].
+    """Turn about the second's own vertical in [0, pi], broadcasting over poses [..., 7]."""
+    return np.asarray(np.abs(turn_to_left(first, second)))
+
+
+def turn_to_left(first: Poses, second: Poses) -> NDArray[np.float64]:
+    """Turn from the second to the first about the second's own vertical, in [-pi, pi].
 
     Between level robots it is the difference of their headings; it does not depend on which way is
-    up in the map.
+    up in the map. Broadcasts over poses [..., 7].
     """
     turn = quat_multiply(quat_conjugate(second[..., 3:]), first[..., 3:])
     forward = rotate(turn, np.broadcast_to(_FORWARD, (*turn.shape[:-1], 3)))
-    return np.asarray(np.abs(np.arctan2(forward[..., 1], forward[..., 0])))
+    return np.asarray(np.arctan2(forward[..., 1], forward[..., 0]))
 
 
 class TruePlaces:
