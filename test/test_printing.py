@@ -189,6 +189,9 @@ def test_the_machine_may_lack_what_a_command_needs(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == (
         'error: /tmp/y: Permission denied; give this user access to it, or choose another path\n'
     )
+    for where in ('/tmp/z', None):
+        assert failing(OSError(errno.EMFILE, 'Too many open files', where)) == 2
+        assert 'Too many open files; let this process open more' in capsys.readouterr().err
     said = "No usable temporary directory found in ['/tmp']"
     assert failing(FileNotFoundError(errno.ENOENT, said)) == 2
     assert 'TMPDIR' in capsys.readouterr().err

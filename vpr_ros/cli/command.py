@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TextIO, TypeAlias
 
 from vpr_ros.cli.importing import INTERRUPTED, heed_interrupt
 from vpr_ros.core.errors import (
+    MORE_FILES,
     ConfigError,
     Terminated,
     VprError,
@@ -41,7 +42,6 @@ _OF_MACHINE = (
     errno.EROFS,
     errno.EIO,
     errno.EMFILE,
-    errno.ENFILE,
 )
 _MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
 _LIKE_OPTION = re.compile(r'--?[A-Za-z][\w-]+$')
@@ -86,7 +86,8 @@ def command(main: Main) -> Callable[..., int]:
                 raise
             _print_nowhere()
             where = f'{error.filename}: ' if error.filename else ''
-            _say(f'error: {where}{error.strerror or error}; {_MAKE_ROOM}')
+            step = MORE_FILES if error.errno == errno.EMFILE else _MAKE_ROOM
+            _say(f'error: {where}{error.strerror or error}; {step}')
             return _BAD_INPUT
         return status
 

@@ -12,10 +12,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+MORE_FILES = 'let this process open more files (ulimit -n)'
+"""What to do where a process has as many files open as it may."""
+
 _STEPS_OF_PATH = {
     errno.EACCES: 'give this user access to it, or choose another path',
     errno.EPERM: 'give this user access to it, or choose another path',
     errno.ENAMETOOLONG: 'choose a shorter name',
+    errno.EMFILE: MORE_FILES,
 }
 
 
@@ -88,7 +92,7 @@ def notes_of_error(error: BaseException) -> list[str]:
 
 
 def blames_path(error: Exception) -> bool:
-    """Whether the system refused a path that somebody chose, whatever was done with it."""
+    """Whether the system refused a path, and the file behind it may be in order."""
     return (
         isinstance(error, OSError)
         and error.errno in _STEPS_OF_PATH
