@@ -409,6 +409,24 @@ def test_a_missing_part_of_a_split_bag_is_named(tmp_path: Path) -> None:
     assert 'reindex' not in said(drive)
 
 
+@pytest.mark.parametrize('kind', ['mcap-file', 'sqlite3-file'])
+def test_compressed_parts_without_metadata_are_named(tmp_path: Path, kind: str) -> None:
+    with bags.writing(tmp_path / 'bag', kind) as put:
+        put('/image', 1, bags.image(1, 1))
+    (tmp_path / 'bag' / 'metadata.yaml').unlink()
+    wanted = (
+        r'metadata.yaml is missing, without which the compressed bag\.\w+\.zstd cannot be read'
+    )
+    with pytest.raises(DriveError, match=wanted):
+        open_drive(tmp_path / 'bag')
+    with bags.writing(tmp_path / 'other') as put:
+        put('/image', 2, bags.image(2, 2))
+    part = tmp_path / 'other' / 'other.mcap'
+    part.rename(tmp_path / 'bag' / 'bag_1.mcap')
+    drive = open_drive(tmp_path / 'bag')
+    assert len(drive) == 1 and 'unpack with `zstd -d`' in said(drive)
+
+
 def test_a_bag_one_folder_deeper_is_named(tmp_path: Path) -> None:
     recorded(tmp_path / 'bag', odometry)
     with pytest.raises(DriveError, match='no images in it, but a bag in bag: give that folder'):

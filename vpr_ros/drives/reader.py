@@ -66,7 +66,7 @@ class RawMessage(NamedTuple):
 def is_bag(path: Path) -> bool:
     """Whether a path looks like a bag: one of its files, or a folder that holds some."""
     if path.is_dir():
-        return (path / 'metadata.yaml').is_file() or bool(_bag_files(path))
+        return (path / 'metadata.yaml').is_file() or bool(_bag_files(path) or _packed(path))
     return path.suffix in _SUFFIXES
 
 
@@ -256,7 +256,14 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
         else:
             _say_unread(folder, sorted(listed_files), others, warnings)
         return [folder]
+    packed = ', '.join(file.name for file in _packed(folder))
+    unpack = (
+        f'metadata.yaml {lack}, without which the compressed {packed} cannot be read; copy it '
+    )
+    unpack += 'into the folder, or unpack with `zstd -d`'
     if not (files := _bag_files(folder)):
+        if packed:
+            raise DriveError(f'{folder}: {unpack}')
         raise DriveError(
             f'{folder}: no bag in this folder, '
             'expected metadata.yaml or files *.bag, *.mcap, *.db3'
@@ -264,6 +271,8 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
     _require_fetched(files)
     others = [file for file in every if file not in files]
     _say_unread(folder, [file.name for file in files], others, warnings)
+    if packed:
+        _note(warnings, f'{folder}: {unpack}')
     if files[0].suffix != '.bag':
         _note(
             warnings,
@@ -337,6 +346,11 @@ def _bag_files(folder: Path) -> list[Path]:
         if files := in_order(list(folder.glob(f'*{suffix}'))):
             return files
     return []
+
+
+def _packed(folder: Path) -> list[Path]:
+    """The parts of a bag in a folder that were compressed as whole files, in order."""
+    return in_order([file for kind in ('mcap', 'db3') for file in folder.glob(f'*.{kind}.zstd')])
 
 
 def _opened(paths: Sequence[Any]) -> AnyReader:
