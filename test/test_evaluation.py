@@ -81,6 +81,14 @@ def test_several_bags_are_pooled_and_reported_apart(world: Path, tmp_path: Path)
     assert (dawn['unmatchable'], dusk['unmatchable']) == (0, 2)
 
 
+def test_the_page_says_how_many_timelines_it_leaves_out(world: Path, tmp_path: Path) -> None:
+    page, dusk = tmp_path / 'page.html', str(world / 'drives' / 'dusk')
+    assert run(world, '--bag', *[dusk] * 6, '--report', str(page)) == 0
+    assert 'Timelines of' not in page.read_text()
+    assert run(world, '--bag', *[dusk] * 7, '--report', str(page)) == 0
+    assert 'Timelines of the first 6 of 7 drives are shown.' in page.read_text()
+
+
 def test_parts_by_time_add_up(world: Path, tmp_path: Path) -> None:
     words = ('--bag', str(world / 'drives' / 'dusk'), '--split-every', '0.2')
     found = figures(world, tmp_path, *words)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bags
+import numpy as np
 import pytest
 import yaml
 from PIL import Image as PillowImage
@@ -229,6 +230,20 @@ def test_a_single_transform_without_a_stamp_has_the_time_of_recording(tmp_path: 
     drive = open_drive(tmp_path / 'bag')
     assert x_of(drive) == list(range(COUNT))
     assert '1 transform has no stamp; its time of recording is used' in said(drive)
+
+
+def test_depth_without_stamps_belongs_to_the_image_that_was_recorded_with_it(
+    tmp_path: Path,
+) -> None:
+    with bags.writing(tmp_path / 'bag') as put:
+        for row in range(3):
+            depth = bags.image(0, row)
+            depth.encoding, depth.step = '16UC1', 2 * depth.width
+            depth.data = np.full(depth.width * depth.height, row + 1, np.uint16).view(np.uint8)
+            put('/camera/color/image_raw', row, bags.image(0, row))
+            put('/camera/aligned_depth_to_color/image_raw', row + 0.001, depth)
+    frames = list(open_drive(tmp_path / 'bag').frames())
+    assert [round(1000 * float(frame.depth()[0, 0])) for frame in frames] == [1, 2, 3]
 
 
 def test_poses_that_share_a_stamp_are_counted(tmp_path: Path) -> None:

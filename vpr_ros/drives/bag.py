@@ -130,7 +130,8 @@ class BagDrive:
             if raw.topic == self.depth_topic:
                 with suppress(DriveError):
                     message = decoded(reader, raw)
-                    depths.append((header_ns(message.header), message))
+                    stamp_ns = self._stamp_ns(header_ns(message.header), raw.bag_ns)
+                    depths.append((stamp_ns, message))
             else:
                 waiting.append(self._frame(reader, raw, index))
                 index += 1
