@@ -424,6 +424,23 @@ def test_a_missing_part_of_a_split_bag_is_named(tmp_path: Path) -> None:
     assert 'reindex' not in said(drive)
 
 
+@pytest.mark.parametrize('kind', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('lost', ['topics_with_message_count', 'relative_file_paths'])
+def test_messages_that_the_metadata_do_not_list_are_read(
+    tmp_path: Path, kind: str, lost: str
+) -> None:
+    with bags.writing(tmp_path / 'bag', kind) as put:
+        put('/image', 1, bags.image(1, 1))
+        put('/odom', 1, bags.odometry(1, bags.along_x(7)))
+    file = tmp_path / 'bag' / 'metadata.yaml'
+    found = yaml.safe_load(file.read_text())
+    found['rosbag2_bagfile_information'][lost] = []
+    file.write_text(yaml.safe_dump(found))
+    drive = open_drive(tmp_path / 'bag')
+    assert len(list(drive.frames())) == len(drive) == 1 and x_of(drive) == [7]
+    assert 'metadata.yaml lists no messages; the files are read without it' in said(drive)
+
+
 @pytest.mark.parametrize('kind', ['mcap-file', 'sqlite3-file'])
 def test_compressed_parts_without_metadata_are_named(tmp_path: Path, kind: str) -> None:
     with bags.writing(tmp_path / 'bag', kind) as put:

@@ -86,6 +86,7 @@ def open_reader(
             reader = _opened(paths)
         except Exception as error:  # rosbags lets struct.error, KeyError and others through
             reader = _opened_mended(paths, error, warnings)
+        reader = _or_without_metadata(reader, paths, warnings)
     try:
         _leave_out_other_encodings(reader, warnings)
         complete_types(reader)
@@ -410,6 +411,30 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
             '`ros2 bag reindex` writes metadata.yaml again',
         )
     return reader
+
+
+def _or_without_metadata(
+    reader: AnyReader, paths: Sequence[Path], warnings: list[str]
+) -> AnyReader:
+    """A reader of the files themselves where metadata.yaml knows no messages in them."""
+    folder = paths[0]
+    is_told = any(entry.msgcount for entry in reader.connections) and _files_in_metadata(folder)
+    if is_told or len(paths) > 1 or _lack_of_metadata(folder) or not (files := _bag_files(folder)):
+        return reader
+    try:
+        other = _opened(files)
+    except Exception:  # see open_reader
+        return reader
+    if not any(entry.msgcount for entry in other.connections):
+        other.close()
+        return reader
+    reader.close()
+    _note(
+        warnings,
+        f'{folder}: metadata.yaml lists no messages; the files are read without it, and '
+        '`ros2 bag reindex` writes it again',
+    )
+    return other
 
 
 def _refused(files: Sequence[Path], paths: Sequence[Path]) -> Path:
