@@ -444,6 +444,20 @@ def test_a_fix_before_the_true_poses_begin_counts_for_the_time_alone() -> None:
     assert (early.recall.queries, early.answered) == (0, 0.5)
 
 
+def test_a_drive_without_poses_takes_no_figure_from_the_others() -> None:
+    answers = [Answer(s * 10**9, np.array([at(s)]), at(s), 0.9, {}) for s in range(10)]
+    blind = Line(10)
+    blind.trajectory, blind.has_heading = None, False
+    known, unknown = (
+        evaluate(answers, line, Places(), Tolerance(2.0)) for line in (Line(10), blind)
+    )
+    both = pooled([known, unknown])
+    assert known.heading_error_deg == both.heading_error_deg == {'median': 0.0, 'p90': 0.0}
+    assert both.position_error_m == known.position_error_m
+    assert math.isnan(unknown.heading_error_deg['median'])
+    assert (both.recall.queries, both.provenance.without_pose) == (10, 10)
+
+
 def test_recall_is_known_of_a_map_of_few_places_and_of_images_that_nothing_answers() -> None:
     class Three(Places):
         def __len__(self) -> int:

@@ -40,7 +40,7 @@ class Provenance:
 
     database: int  # places
     frames: int  # images of the drive
-    has_heading: bool  # the map and the drive both have headings
+    has_heading: bool  # of the map and of the true poses, if there are some
     extent: Extent  # of the map's places and the true positions
     without_pose: int = 0  # images without a true pose; not queries
     unusable: int = 0  # images that could not be decoded; not queries
@@ -123,7 +123,8 @@ def evaluate(
     provenance = Provenance(
         database=len(place_map),
         frames=len(drive),
-        has_heading=place_map.header.has_heading and drive.has_heading,
+        has_heading=place_map.header.has_heading
+        and (drive.has_heading or drive.trajectory is None),
         extent=_extent(judged, place_map),
         without_pose=len(answers) - int(judged.known.sum()),
         unusable=unusable,
