@@ -246,6 +246,34 @@ def test_depth_without_stamps_belongs_to_the_image_that_was_recorded_with_it(
     assert [round(1000 * float(frame.depth()[0, 0])) for frame in frames] == [1, 2, 3]
 
 
+def test_two_clocks_of_wall_time_are_to_be_set_by_each_other(tmp_path: Path) -> None:
+    def wall(put, row, seconds):
+        put('/odom', seconds, bags.odometry(1.7e9 + row, bags.along_x(row)))
+
+    bag = recorded(tmp_path / 'bag', wall, stamp=lambda row: 1.7e9 - 7200 + row)
+    assert 'wall time (1700000000.0 s); set the clocks of the computers' in said(open_drive(bag))
+
+
+def test_stamps_before_1970_are_stamps(tmp_path: Path) -> None:
+    def before(put, row, seconds):
+        put('/odom', seconds, bags.odometry(row - 60, bags.along_x(row)))
+
+    drive = open_drive(recorded(tmp_path / 'bag', before, stamp=lambda row: row - 60))
+    assert [frame.stamp_ns for frame in drive.frames()] == [
+        (row - 60) * 10**9 for row in range(COUNT)
+    ]
+    assert drive.warnings == []
+
+
+def test_a_tf_that_goes_in_a_circle_is_said(tmp_path: Path) -> None:
+    def circle(put, row, seconds):
+        edges = [('odom', 'base_link', bags.along_x(row)), ('base_link', 'odom', bags.along_x(1))]
+        put('/tf', seconds, bags.transforms(seconds, *edges))
+
+    drive = open_drive(recorded(tmp_path / 'bag', circle))
+    assert 'tf goes in a circle, base_link to odom to base_link, so that' in said(drive)
+
+
 def test_poses_that_share_a_stamp_are_counted(tmp_path: Path) -> None:
     def whole_seconds(put, row, seconds):
         put('/odom', seconds, bags.odometry(int(seconds), bags.along_x(row)))

@@ -209,7 +209,8 @@ def _timelines(
         charts += [_probabilities(part, which + of_it), _errors(part, tolerance, which + of_it)]
     shown = [chart for chart in charts if chart.series]
     if shown and drives[_MOST_TIMELINES:]:
-        note = f'Timelines of the first {_MOST_TIMELINES} of {len(drives)} drives are shown.'
+        every = counted(len(drives), 'drive')
+        note = f'Timelines of the first {_MOST_TIMELINES} of {every} are shown.'
         shown[-1] = replace(shown[-1], note=note)
     return shown
 
