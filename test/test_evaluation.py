@@ -81,6 +81,14 @@ def test_several_bags_are_pooled_and_reported_apart(world: Path, tmp_path: Path)
     assert (dawn['unmatchable'], dusk['unmatchable']) == (0, 2)
 
 
+def test_the_page_says_how_many_timelines_it_leaves_out(world: Path, tmp_path: Path) -> None:
+    page, dusk = tmp_path / 'page.html', str(world / 'drives' / 'dusk')
+    assert run(world, '--bag', *[dusk] * 6, '--report', str(page)) == 0
+    assert 'Timelines of' not in page.read_text()
+    assert run(world, '--bag', *[dusk] * 7, '--report', str(page)) == 0
+    assert 'Timelines of the first 6 of 7 drives are shown.' in page.read_text()
+
+
 def test_parts_by_time_add_up(world: Path, tmp_path: Path) -> None:
     words = ('--bag', str(world / 'drives' / 'dusk'), '--split-every', '0.2')
     found = figures(world, tmp_path, *words)
@@ -434,6 +442,20 @@ def test_a_fix_before_the_true_poses_begin_counts_for_the_time_alone() -> None:
     assert (found.answered, found.false_fixes, len(found.answers)) == (1.0, 0.0, 10)
     early = by_time(found, 2.0)['0 to 2 s']
     assert (early.recall.queries, early.answered) == (0, 0.5)
+
+
+def test_a_drive_without_poses_takes_no_figure_from_the_others() -> None:
+    answers = [Answer(s * 10**9, np.array([at(s)]), at(s), 0.9, {}) for s in range(10)]
+    blind = Line(10)
+    blind.trajectory, blind.has_heading = None, False
+    known, unknown = (
+        evaluate(answers, line, Places(), Tolerance(2.0)) for line in (Line(10), blind)
+    )
+    both = pooled([known, unknown])
+    assert known.heading_error_deg == both.heading_error_deg == {'median': 0.0, 'p90': 0.0}
+    assert both.position_error_m == known.position_error_m
+    assert math.isnan(unknown.heading_error_deg['median'])
+    assert (both.recall.queries, both.provenance.without_pose) == (10, 10)
 
 
 def test_recall_is_known_of_a_map_of_few_places_and_of_images_that_nothing_answers() -> None:

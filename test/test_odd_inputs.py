@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bags
+import numpy as np
 import pytest
 import yaml
 from PIL import Image as PillowImage
@@ -231,6 +232,48 @@ def test_a_single_transform_without_a_stamp_has_the_time_of_recording(tmp_path: 
     assert '1 transform has no stamp; its time of recording is used' in said(drive)
 
 
+def test_depth_without_stamps_belongs_to_the_image_that_was_recorded_with_it(
+    tmp_path: Path,
+) -> None:
+    with bags.writing(tmp_path / 'bag') as put:
+        for row in range(3):
+            depth = bags.image(0, row)
+            depth.encoding, depth.step = '16UC1', 2 * depth.width
+            depth.data = np.full(depth.width * depth.height, row + 1, np.uint16).view(np.uint8)
+            put('/camera/color/image_raw', row, bags.image(0, row))
+            put('/camera/aligned_depth_to_color/image_raw', row + 0.001, depth)
+    frames = list(open_drive(tmp_path / 'bag').frames())
+    assert [round(1000 * float(frame.depth()[0, 0])) for frame in frames] == [1, 2, 3]
+
+
+def test_two_clocks_of_wall_time_are_to_be_set_by_each_other(tmp_path: Path) -> None:
+    def wall(put, row, seconds):
+        put('/odom', seconds, bags.odometry(1.7e9 + row, bags.along_x(row)))
+
+    bag = recorded(tmp_path / 'bag', wall, stamp=lambda row: 1.7e9 - 7200 + row)
+    assert 'wall time (1700000000.0 s); set the clocks of the computers' in said(open_drive(bag))
+
+
+def test_stamps_before_1970_are_stamps(tmp_path: Path) -> None:
+    def before(put, row, seconds):
+        put('/odom', seconds, bags.odometry(row - 60, bags.along_x(row)))
+
+    drive = open_drive(recorded(tmp_path / 'bag', before, stamp=lambda row: row - 60))
+    assert [frame.stamp_ns for frame in drive.frames()] == [
+        (row - 60) * 10**9 for row in range(COUNT)
+    ]
+    assert drive.warnings == []
+
+
+def test_a_tf_that_goes_in_a_circle_is_said(tmp_path: Path) -> None:
+    def circle(put, row, seconds):
+        edges = [('odom', 'base_link', bags.along_x(row)), ('base_link', 'odom', bags.along_x(1))]
+        put('/tf', seconds, bags.transforms(seconds, *edges))
+
+    drive = open_drive(recorded(tmp_path / 'bag', circle))
+    assert 'tf goes in a circle, base_link to odom to base_link, so that' in said(drive)
+
+
 def test_poses_that_share_a_stamp_are_counted(tmp_path: Path) -> None:
     def whole_seconds(put, row, seconds):
         put('/odom', seconds, bags.odometry(int(seconds), bags.along_x(row)))
@@ -407,6 +450,41 @@ def test_a_missing_part_of_a_split_bag_is_named(tmp_path: Path) -> None:
     assert len(list(drive.frames())) == COUNT
     assert 'metadata.yaml lists bag_1.mcap, which is not there' in said(drive)
     assert 'reindex' not in said(drive)
+
+
+@pytest.mark.parametrize('kind', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('lost', ['topics_with_message_count', 'relative_file_paths'])
+def test_messages_that_the_metadata_do_not_list_are_read(
+    tmp_path: Path, kind: str, lost: str
+) -> None:
+    with bags.writing(tmp_path / 'bag', kind) as put:
+        put('/image', 1, bags.image(1, 1))
+        put('/odom', 1, bags.odometry(1, bags.along_x(7)))
+    file = tmp_path / 'bag' / 'metadata.yaml'
+    found = yaml.safe_load(file.read_text())
+    found['rosbag2_bagfile_information'][lost] = []
+    file.write_text(yaml.safe_dump(found))
+    drive = open_drive(tmp_path / 'bag')
+    assert len(list(drive.frames())) == len(drive) == 1 and x_of(drive) == [7]
+    assert 'metadata.yaml lists no messages; the files are read without it' in said(drive)
+
+
+@pytest.mark.parametrize('kind', ['mcap-file', 'sqlite3-file'])
+def test_compressed_parts_without_metadata_are_named(tmp_path: Path, kind: str) -> None:
+    with bags.writing(tmp_path / 'bag', kind) as put:
+        put('/image', 1, bags.image(1, 1))
+    (tmp_path / 'bag' / 'metadata.yaml').unlink()
+    wanted = (
+        r'metadata.yaml is missing, without which the compressed bag\.\w+\.zstd cannot be read'
+    )
+    with pytest.raises(DriveError, match=wanted):
+        open_drive(tmp_path / 'bag')
+    with bags.writing(tmp_path / 'other') as put:
+        put('/image', 2, bags.image(2, 2))
+    part = tmp_path / 'other' / 'other.mcap'
+    part.rename(tmp_path / 'bag' / 'bag_1.mcap')
+    drive = open_drive(tmp_path / 'bag')
+    assert len(drive) == 1 and 'unpack with `zstd -d`' in said(drive)
 
 
 def test_a_bag_one_folder_deeper_is_named(tmp_path: Path) -> None:

@@ -256,8 +256,11 @@ def make_parser() -> Parser:
         'Find look-alike places, gaps, duplicates, poor images and damage. Exit status 1 means '
         'damage.',
     )
-    for name, default, meaning in (('--near', 5.0, 'the same'), ('--far', 20.0, 'another')):
-        said = f'{meaning} place (default: %(default)g m)'
+    for name, default, meaning in (
+        ('--near', 5.0, "the same place, or 1.5 times the places' spacing if that is more"),
+        ('--far', 20.0, 'another place, or twice the distance of the same place if that is more'),
+    ):
+        said = f'{meaning} (default: %(default)g m)'
         one.add_argument(name, type=positive, default=default, metavar='M', help=said)
     one.add_argument(
         '--report', type=output_file, metavar='FILE', help='write a report with pictures (HTML)'

@@ -167,17 +167,19 @@ def repeated_said(stamps_ns: Stamps, poses: Poses, *, source: str) -> list[str]:
 
 def clock_question(images_ns: int, poses_ns: int) -> str:
     """What to ask where the first stamps of images and poses hardly are of one clock."""
+    kinds = [_kind_of(stamp_ns) for stamp_ns in (images_ns, poses_ns)]
+    step = 'record both with the same use_sim_time'
+    if kinds == ['wall', 'wall']:
+        step = 'set the clocks of the computers that stamp them by each other (NTP, PTP)'
     return (
-        f'do both use the same clock? The images have {_clock_of(images_ns)}, the poses '
-        f'{_clock_of(poses_ns)}; record both with the same use_sim_time'
+        f'do both use the same clock? The images have {kinds[0]} time ({images_ns / 1e9:.1f} s), '
+        f'the poses {kinds[1]} time ({poses_ns / 1e9:.1f} s); {step}'
     )
 
 
-def _clock_of(stamp_ns: int) -> str:
+def _kind_of(stamp_ns: int) -> str:
     """What a stamp seems to be: wall time from 2001 on, simulated time up to three years."""
-    seconds = stamp_ns / 1e9
-    kind = 'wall' if seconds > 1e9 else 'simulated' if seconds < 1e8 else 'unknown'
-    return f'{kind} time ({seconds:.1f} s)'
+    return 'wall' if stamp_ns > 10**18 else 'simulated' if stamp_ns < 10**17 else 'unknown'
 
 
 def _beyond(where: str, apart_ns: NDArray[np.int64]) -> list[str]:

@@ -105,12 +105,13 @@ class BagDrive:
     def frames(self) -> Iterator[RecordedFrame]:
         """Images in the order of their stamps; see Drive.frames."""
         with open_reader(self._path) as reader:
-            last_ns, jumps = -1, 0
+            last_ns: int | None = None
+            jumps = 0
             for frame in _in_order(self._recorded(reader)):
-                jumps += frame.stamp_ns < last_ns
+                jumps += last_ns is not None and frame.stamp_ns < last_ns
                 last_ns = frame.stamp_ns
                 yield frame
-        if last_ns < 0:
+        if last_ns is None:
             raise DriveError(f'{self.name}: not one image on {self.image_topic} can be read')
         if jumps:
             self._warn(f'{self.image_topic}: the clock was set back {counted(jumps, "time")}')
@@ -130,7 +131,8 @@ class BagDrive:
             if raw.topic == self.depth_topic:
                 with suppress(DriveError):
                     message = decoded(reader, raw)
-                    depths.append((header_ns(message.header), message))
+                    stamp_ns = self._stamp_ns(header_ns(message.header), raw.bag_ns)
+                    depths.append((stamp_ns, message))
             else:
                 waiting.append(self._frame(reader, raw, index))
                 index += 1
@@ -324,9 +326,9 @@ def _mounting(
 def _in_order(frames: Iterable[RecordedFrame]) -> Iterator[RecordedFrame]:
     """Sort by stamp within a few frames; what comes later starts a new stretch of time."""
     waiting: list[tuple[int, int, RecordedFrame]] = []
-    last_ns = -1
+    last_ns: int | None = None
     for index, frame in enumerate(frames):
-        if frame.stamp_ns < last_ns:
+        if last_ns is not None and frame.stamp_ns < last_ns:
             yield from _emptied(waiting)
         heapq.heappush(waiting, (frame.stamp_ns, index, frame))
         if len(waiting) > _REORDERED:

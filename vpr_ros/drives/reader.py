@@ -66,7 +66,7 @@ class RawMessage(NamedTuple):
 def is_bag(path: Path) -> bool:
     """Whether a path looks like a bag: one of its files, or a folder that holds some."""
     if path.is_dir():
-        return (path / 'metadata.yaml').is_file() or bool(_bag_files(path))
+        return (path / 'metadata.yaml').is_file() or bool(_bag_files(path) or _packed(path))
     return path.suffix in _SUFFIXES
 
 
@@ -86,6 +86,7 @@ def open_reader(
             reader = _opened(paths)
         except Exception as error:  # rosbags lets struct.error, KeyError and others through
             reader = _opened_mended(paths, error, warnings)
+        reader = _or_without_metadata(reader, paths, warnings)
     try:
         _leave_out_other_encodings(reader, warnings)
         complete_types(reader)
@@ -256,7 +257,14 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
         else:
             _say_unread(folder, sorted(listed_files), others, warnings)
         return [folder]
+    packed = ', '.join(file.name for file in _packed(folder))
+    unpack = (
+        f'metadata.yaml {lack}, without which the compressed {packed} cannot be read; copy it '
+    )
+    unpack += 'into the folder, or unpack with `zstd -d`'
     if not (files := _bag_files(folder)):
+        if packed:
+            raise DriveError(f'{folder}: {unpack}')
         raise DriveError(
             f'{folder}: no bag in this folder, '
             'expected metadata.yaml or files *.bag, *.mcap, *.db3'
@@ -264,6 +272,8 @@ def _parts_of_folder(folder: Path, warnings: list[str]) -> list[Path]:
     _require_fetched(files)
     others = [file for file in every if file not in files]
     _say_unread(folder, [file.name for file in files], others, warnings)
+    if packed:
+        _note(warnings, f'{folder}: {unpack}')
     if files[0].suffix != '.bag':
         _note(
             warnings,
@@ -339,6 +349,11 @@ def _bag_files(folder: Path) -> list[Path]:
     return []
 
 
+def _packed(folder: Path) -> list[Path]:
+    """The parts of a bag in a folder that were compressed as whole files, in order."""
+    return in_order([file for kind in ('mcap', 'db3') for file in folder.glob(f'*.{kind}.zstd')])
+
+
 def _opened(paths: Sequence[Any]) -> AnyReader:
     """An open reader; where a custom type stops it, one that knows the standard types only."""
     reader = _reader(paths, BoundedRos1, BoundedRos2)
@@ -396,6 +411,30 @@ def _opened_mended(paths: Sequence[Path], error: Exception, warnings: list[str])
             '`ros2 bag reindex` writes metadata.yaml again',
         )
     return reader
+
+
+def _or_without_metadata(
+    reader: AnyReader, paths: Sequence[Path], warnings: list[str]
+) -> AnyReader:
+    """A reader of the files themselves where metadata.yaml knows no messages in them."""
+    folder = paths[0]
+    is_told = any(entry.msgcount for entry in reader.connections) and _files_in_metadata(folder)
+    if is_told or len(paths) > 1 or _lack_of_metadata(folder) or not (files := _bag_files(folder)):
+        return reader
+    try:
+        other = _opened(files)
+    except Exception:  # see open_reader
+        return reader
+    if not any(entry.msgcount for entry in other.connections):
+        other.close()
+        return reader
+    reader.close()
+    _note(
+        warnings,
+        f'{folder}: metadata.yaml lists no messages; the files are read without it, and '
+        '`ros2 bag reindex` writes it again',
+    )
+    return other
 
 
 def _refused(files: Sequence[Path], paths: Sequence[Path]) -> Path:

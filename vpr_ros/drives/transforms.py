@@ -115,6 +115,11 @@ class TransformTree:
                     f'{child} in {edge.parent} changes on tf_static, and the last transform is '
                     'used for the whole recording; what changes belongs on tf'
                 )
+        if loop := self._loop():
+            said.append(
+                f'tf goes in a circle, {" to ".join(loop)}, so that poses are of any part of it; '
+                'let no program publish a transform from a frame to one above it'
+            )
         for child, others in sorted(self._others.items()):
             edges = [edge for edge in (*others.values(), self._edges[child]) if not edge.fixed]
             if len(edges) > 1:
@@ -126,6 +131,15 @@ class TransformTree:
                     f'{child} has several parents on tf, {parents}; let one program publish it'
                 )
         return said
+
+    def _loop(self) -> list[str]:
+        """The frames of a circle, the first one twice; empty where there is none."""
+        for child in sorted(self._edges):
+            above = [edge.parent for edge in self._ancestors(child)]
+            edge = self._edges.get(above[-1]) if above else None
+            if edge is not None and edge.parent == child:
+                return [child, *reversed(above), child]
+        return []
 
     @property
     def frames(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -206,7 +207,12 @@ def _timelines(
         part = judged.of(judged.drive == number_of_drive)
         which = f' ({drive.name})' if drives[1:] else ''
         charts += [_probabilities(part, which + of_it), _errors(part, tolerance, which + of_it)]
-    return [chart for chart in charts if chart.series]
+    shown = [chart for chart in charts if chart.series]
+    if shown and drives[_MOST_TIMELINES:]:
+        every = counted(len(drives), 'drive')
+        note = f'Timelines of the first {_MOST_TIMELINES} of {every} are shown.'
+        shown[-1] = replace(shown[-1], note=note)
+    return shown
 
 
 def _probabilities(part: Judged, of_it: str) -> Chart:

@@ -41,7 +41,7 @@ class Provenance:
 
     database: int  # places
     frames: int  # images of the drive
-    has_heading: bool  # the map and the drive both have headings
+    has_heading: bool  # of the map and of the true poses, if there are some
     radius_m: float  # within which a fix is right
     extent: Extent  # of the map's places and the true positions
     without_pose: int = 0  # images without a true pose; not queries
@@ -127,7 +127,8 @@ def evaluate(
     provenance = Provenance(
         database=len(place_map),
         frames=len(drive),
-        has_heading=place_map.header.has_heading and drive.has_heading,
+        has_heading=place_map.header.has_heading
+        and (drive.has_heading or drive.trajectory is None),
         radius_m=tolerance.radius_m,
         extent=_extent(judged, place_map),
         without_pose=len(answers) - int(judged.known.sum()),
