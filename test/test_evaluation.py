@@ -209,6 +209,7 @@ def test_fewer_candidates_than_n_are_not_passed_off_as_recall(world: Path, tmp_p
         (['--split-every', 'nan'], '--split-every nan'),
         (['--compare', 'speed=3'], 'expected NAME=VALUE'),
         (['--compare', 'candidates=5', '--tum', 'x.tum'], 'several were given'),
+        (['--json', 'x', '--report', './x'], '--report and --json: both write'),
         (['--json', '/proc/self/x.json'], 'cannot be written'),
         (['--report', '/proc/self/x.html'], 'cannot be written'),
     ],

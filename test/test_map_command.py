@@ -138,6 +138,8 @@ def test_an_appended_drive_is_found_by_the_map(world: Path, mapped: Path, capsys
         (['export', 'map', '--csv', '/nowhere/out'], 'cannot be written'),
         (['export', 'map', '--images', 'model'], 'exists and is not a posed folder'),
         (['export', 'map', '--images', 'note.txt'], 'exists and is not a posed folder'),
+        (['export', 'map', '--tum', 'out', '--csv', './out'], '--tum and --csv: both write out'),
+        (['export', 'map', '--slim', 'new', '--half', '--images', 'new'], 'both write new'),
         (['merge', 'map', 'nowhere', '--output', 'all'], 'no map here'),
         (['prune', 'map', '--distance', '-1'], '--distance'),
         (['prune', 'map', '--bag', 'plain', '--model', 'model'], 'has no poses, expected true'),
@@ -169,6 +171,26 @@ def test_what_cannot_be_done_is_one_line_and_the_map_stays(
     *notes, error = capsys.readouterr().err.splitlines()
     assert said in error and all(line.startswith('note: ') for line in notes)
     assert map_id(PlaceMap.open(mapped).header) == before
+
+
+def test_a_drive_from_another_origin_than_the_maps_is_refused(
+    world: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    image = (world / 'day' / 'images' / '000000.jpg').read_bytes()
+    folder, model = tmp_path / 'utm', ['--model', str(world / 'model')]
+    folder.mkdir()
+    (folder / '@500000.0@5000000.0@33@T@@@@@90@@@@@@.jpg').write_bytes(image)
+    mapped, drive = str(tmp_path / 'map'), ['--images', str(folder)]
+    assert build_map.main([*drive, *model, '--output', mapped]) == 0
+    datum = PlaceMap.open(tmp_path / 'map').header.datum
+    assert datum is not None
+    north, east = degrees_of(datum.east_m, datum.north_m, datum.utm_zone, datum.utm_letter)
+    for degrees, status in ((north, 0), (north + 0.001, 2)):
+        given = ['--datum', f'{degrees:.9f},{east:.9f}']
+        assert map.main(['append', mapped, *drive, *model, *given]) == status
+    said = "positions from an origin that lies 111.1 m away from the map's; leave out --datum"
+    assert said in capsys.readouterr().err
+    assert len(PlaceMap.open(tmp_path / 'map')) == 2
 
 
 def test_check_is_content_with_a_good_map_and_fails_on_a_damaged_one(

@@ -30,7 +30,7 @@ from vpr_ros.map_care.costs import (
 )
 from vpr_ros.map_care.edit import append, keep_places, merge, slimmed
 from vpr_ros.map_care.export import export_images, export_npz
-from vpr_ros.map_care.facts import facts
+from vpr_ros.map_care.facts import facts, size_on_disk
 from vpr_ros.map_care.page import sound_page
 from vpr_ros.report.page import render
 
@@ -211,6 +211,16 @@ def test_the_command_makes_a_map_slim(whole: PlaceMap, tmp_path: Path, capsys) -
     assert map_command.main(['info', str(target)]) == 0
     printed = capsys.readouterr().out
     assert 'a million places' in printed and 'in half precision' in printed
+
+
+def test_the_command_tells_the_size_of_the_map_that_a_slim_one_replaces(
+    whole: PlaceMap, capsys
+) -> None:
+    before = size_on_disk(whole.header, whole.folder)
+    arguments = ['export', str(whole.folder), '--slim', str(whole.folder), '--no-thumbnails']
+    assert map_command.main(arguments) == 0
+    after, *_ = said = capsys.readouterr().out.splitlines()
+    assert said == [after, f'{whole.folder}: {before}'] and after != said[1]
 
 
 def test_bytes_of_a_place_are_those_on_the_disk(whole: PlaceMap) -> None:

@@ -163,7 +163,7 @@ def link_to_zero(path: Path) -> None:
 
 
 def link_to_a_copy(path: Path) -> None:
-    path.symlink_to(path.parents[2] / 'copy')
+    path.symlink_to(path.parents[4] / 'copy')
 
 
 @pytest.mark.timeout(20)
@@ -181,7 +181,7 @@ def test_only_regular_files_are_opened(
 ) -> None:
     header = read_header(folder)
     path = folder / PART / 'names.txt'
-    shutil.copy(path, folder / 'copy')
+    shutil.copy(path, tmp_path / 'copy')
     path.unlink()
     replace(path)
     with pytest.raises(MapError, match=rf'names\.txt: it is {said}'):

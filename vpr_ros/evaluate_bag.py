@@ -25,6 +25,7 @@ from vpr_ros.cli.options import (
     drive_options,
     output_file,
     positive,
+    require_different,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
@@ -42,6 +43,8 @@ from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.evaluating.written import write_figures, write_fixes
 from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
 from vpr_ros.report.page import write_page
+
+_OUTPUTS = ('report', 'json', 'tum', 'rerun')
 
 
 def make_parser() -> Parser:
@@ -185,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _require_fitting(arguments: argparse.Namespace, bags: Sequence[Path]) -> None:
     """Raise ConfigError for options that do not fit together."""
+    require_different({name: getattr(arguments, name) for name in _OUTPUTS})
     several = bags[1:] or len(arguments.map or []) > 1 or arguments.compare
     if arguments.tum and several:
         raise ConfigError(

@@ -24,6 +24,7 @@ from vpr_ros.cli.options import (
     drive_options,
     output_file,
     positive,
+    require_different,
     source_of,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber
@@ -184,11 +185,14 @@ def _export(arguments: argparse.Namespace) -> int:
             '--slim works only with --half, --no-thumbnails or both, and these work only with '
             '--slim'
         )
+    outputs = {'slim': arguments.slim} if arguments.slim else {}
+    require_different({**outputs, **wanted})
     for kind, folder in ((MAP, arguments.slim), (POSED_FOLDER, arguments.images)):
         if folder:
             kind.require_place(folder)
     place_map = PlaceMap.open(arguments.map)
     if arguments.slim:
+        before = size_on_disk(place_map.header, arguments.map)  # which --slim may replace
         slimmed(
             place_map,
             arguments.slim,
@@ -196,7 +200,6 @@ def _export(arguments: argparse.Namespace) -> int:
             thumbnails=arguments.thumbnails,
             command=arguments.said,
         )
-        before = size_on_disk(place_map.header, arguments.map)
         print(f'{arguments.slim}: {size_on_disk(read_header(arguments.slim), arguments.slim)}')
         print(f'{arguments.map}: {before}')
     for name, path in wanted.items():

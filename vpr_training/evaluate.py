@@ -21,6 +21,7 @@ from vpr_ros.cli.options import (
     count,
     output_file,
     positive,
+    require_different,
     workers_of,
 )
 from vpr_training.basics.files import write_json
@@ -122,6 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
+    require_different({'json': arguments.json, 'report': arguments.report})
     images = open_recall_set(arguments.dataset, radius_m=arguments.radius, split=arguments.split)
     workers = workers_of(arguments)
     form = InputForm(arguments.layout, arguments.scaling, arguments.image_size)

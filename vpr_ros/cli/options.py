@@ -6,7 +6,8 @@ where it is read, in the same words, and not by a traceback of what would have c
 
 import argparse
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vpr_ros.batch.workers import MOST_PROCESSES, Workers
@@ -85,6 +86,20 @@ def output_file(text: str) -> Path:
     with unwritable_as(ConfigError, text):
         require_writable(path)
     return path
+
+
+def require_different(outputs: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError where two options name one output, of which only the last would be left.
+
+    outputs: paths by their options; None of an option that was not given.
+    """
+    held: dict[str, str] = {}
+    for name, path in outputs.items():
+        other = name if path is None else held.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise ConfigError(
+                f'--{other} and --{name}: both write {path}, expected another name for each'
+            )
 
 
 def add_model(parser: argparse.ArgumentParser, *, default: str = 'the shipped model') -> None:

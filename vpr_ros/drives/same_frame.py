@@ -5,6 +5,7 @@ Figures that are made of both look as if they were measured. So do figures of th
 the map was made of: each image finds itself.
 """
 
+import math
 from pathlib import Path
 
 from vpr_ros.core.camera import Camera
@@ -13,6 +14,8 @@ from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.core.types import Datum
 from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
+
+_SAME_ORIGIN_M = 0.01
 
 OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
 """What follows for whoever judges a map by the drive that it was made of."""
@@ -37,7 +40,21 @@ def require_frame_of_map(header: MapHeader, drive: Drive) -> None:
     step = _step(header.frame_id, is_local=header.datum is None and drive.datum is None)
     with noting(lambda: notes_of(drive)):
         require_same_frame(header, drive.frame_id, drive.datum, where=drive.name, step=step)
+        _require_one_origin(header, drive)
     _note_odometry(drive)
+
+
+def _require_one_origin(header: MapHeader, drive: Drive) -> None:
+    """Raise MapError where a geographic drive has another origin than the map of its zone."""
+    found, wanted = drive.datum, header.datum
+    if found is None or wanted is None:
+        return
+    apart_m = math.hypot(found.east_m - wanted.east_m, found.north_m - wanted.north_m)
+    if apart_m > _SAME_ORIGIN_M:
+        raise MapError(
+            f'{drive.name}: positions from an origin that lies {apart_m:.4g} m away from the '
+            "map's; leave out --datum, and the map's is taken"
+        )
 
 
 def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
