@@ -272,8 +272,9 @@ def test_a_gpu_is_measured_beside_the_ways_on_the_cpu_and_not_remembered(
 
 
 def test_a_choice_for_another_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['--choose', '--for', '8.9']) == 2
-    assert '--choose' in capsys.readouterr().err
+    for words in (['--for', '8.9'], ['--rebuild']):
+        assert main(['--choose', *words]) == 2
+        assert words[0] in capsys.readouterr().err.partition('leave out')[2]
 
 
 def test_the_threads_of_the_node_follow_the_share_unless_they_are_given(

@@ -180,7 +180,7 @@ sys.path.insert(0, {test!r})
 from pathlib import Path
 from worlds import straight_drive, unit_rows
 from vpr_ros.map_care.edit import append
-from vpr_ros.core.mapping.header import read_header
+from vpr_ros.core.mapping.header import read_header, write_header
 folder = Path({folder!r})
 with append(folder, read_header(folder)) as writer:
     print('started', flush=True)
@@ -243,6 +243,8 @@ def test_merged_maps_have_all_places_and_a_shared_recording_once(
     other = write_map(tmp_path / 'other', unit_rows(7, 16, 3), straight_drive(7, yaw_rad=1.0))
     shutil.copytree(folder, tmp_path / 'longer')
     add_rows(tmp_path / 'longer', 5)
+    longer = replace(read_header(tmp_path / 'longer'), part_sources=('day.bag', ''))
+    write_header(tmp_path / 'longer', longer)
     maps = [PlaceMap.open(folder), other, PlaceMap.open(tmp_path / 'longer')]
     notes = merge(maps, tmp_path / 'all', command='map merge')
     merged = PlaceMap.open(tmp_path / 'all')
@@ -250,7 +252,8 @@ def test_merged_maps_have_all_places_and_a_shared_recording_once(
     expected = [unit_rows(20, 16), unit_rows(7, 16, 3), unit_rows(5, 16, 1)]
     np.testing.assert_array_equal(np.concatenate(merged.blocks), np.concatenate(expected))
     np.testing.assert_array_equal(merged.poses[20:27], other.poses)
-    assert len(notes) == 1 and 'longer/parts/0000: 20 places, held already' in notes[0]
+    assert len(notes) == 1
+    assert notes[0].endswith('longer/parts/0000: 20 places of day.bag, held already')
     assert [len(PlaceMap.open(m.folder)) for m in maps] == [20, 7, 25]
 
 

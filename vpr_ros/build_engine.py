@@ -110,9 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             '--for only builds an engine, and only with TensorRT-RTX; leave out --check and '
             '--library TensorRT'
         )
-    if arguments.choose and (arguments.capabilities or arguments.check or arguments.library):
+    others = (arguments.capabilities, arguments.check, arguments.library, arguments.rebuild)
+    if arguments.choose and any(others):
         raise ConfigError(
-            '--choose times this machine only; leave out --for, --check and --library'
+            '--choose times this machine only; leave out --for, --check, --library and --rebuild'
         )
     cache = arguments.cache or default_engine_cache()
     with unwritable_as(ConfigError, cache, next_step='choose another folder with --cache'):

@@ -159,7 +159,10 @@ def _linked(
             digests = _part_digests(header, part)
             count = len(load_array(place_map.folder / part, 'stamps_ns', mapped=True))
             if tuple(digests.values()) in held:
-                notes.append(f'{place_map.folder}/{part}: {counted(count, "place")}, held already')
+                of_drive = f' of {drive}' if drive else ''
+                notes.append(
+                    f'{place_map.folder}/{part}: {counted(count, "place")}{of_drive}, held already'
+                )
                 continue
             name = _part_name(len(held))
             held.add(tuple(digests.values()))
