@@ -375,6 +375,8 @@ def test_a_resumed_run_keeps_what_chooses_its_best_epoch(
     assert train([*SMALL, f'--data.root={places}', '--epochs=1', f'--output={run}']) == 0
     assert train([f'--resume={run}', '--epochs=2', f'--validation.roots=[{evaluation}]']) == 2
     assert 'loss has chosen best.ckpt so far' in one_line(capsys)
+    assert train([f'--resume={run}', '--epochs=2', '--loss.name=triplet']) == 2
+    assert 'loss.name is multi_similarity in' in one_line(capsys)
 
 
 def test_without_a_set_each_epoch_may_be_the_best(tmp_path: Path, places: Path) -> None:
@@ -641,6 +643,8 @@ def test_a_damaged_checkpoint_is_one_line(
         (['--network.frozen_stages=2', '--network.aggregator=avg', '--network.last_stage=2'],
          'no part of it learns'),
         (['--accelerator=gpu'], 'PyTorch found no GPU'),
+        (['--resume='], '--resume: is empty, expected the folder of a run'),
+        (['--output='], '--output: is empty, expected the folder of a run'),
     ],
 )  # fmt: skip
 def test_input_that_cannot_be_used_is_one_line_and_leaves_no_folder(
@@ -653,6 +657,21 @@ def test_input_that_cannot_be_used_is_one_line_and_leaves_no_folder(
     assert train([*SMALL, *root, *output, *flags]) == 2
     assert said in one_line(capsys)
     assert not run.exists()
+
+
+def test_a_network_that_diverges_in_a_last_batch_replaces_no_checkpoint(
+    tmp_path: Path, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loss of an epoch is that of the weights before its last step."""
+    run = tmp_path / 'run'
+    one_batch = ('--data.places_per_batch=24', '--scheduler.warmup_steps=0')
+    flags = (*SMALL, *one_batch, f'--data.root={places}', f'--output={run}', '--epochs=3')
+    rates = ('--optimizer.name=sgd', '--scheduler.name=multi_step', '--optimizer.lr=1e-3')
+    assert train([*flags, *rates, '--scheduler.options={milestones: [2], gamma: 1e40}']) == 2
+    assert 'epoch 3, batch 1: the descriptors are no longer numbers' in capsys.readouterr().err
+    for name in ('last.ckpt', 'best.ckpt'):
+        assert max(one.abs().max() for one in load_checkpoint(run / name).parameters()) < 100
+    assert torch.load(run / 'last.ckpt', weights_only=True)['progress']['epoch'] == 2
 
 
 @pytest.mark.timeout(300)
@@ -772,6 +791,16 @@ def test_a_checkpoint_whose_progress_makes_no_sense_is_one_line(
     assert train([f'--resume={tmp_path}', '--epochs=5']) == 2
     assert 'last.ckpt: progress: history has no epoch' in one_line(capsys)
     assert (tmp_path / 'last.ckpt').read_bytes() == before
+
+
+def test_a_checkpoint_of_other_types_is_one_line(
+    tmp_path: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = torch.load(unbroken / 'last.ckpt', weights_only=True)
+    shutil.copyfile(unbroken / 'config.yaml', tmp_path / 'config.yaml')
+    torch.save(held | {'network': 3}, tmp_path / 'last.ckpt')
+    assert train([f'--resume={tmp_path}', '--epochs=5']) == 2
+    assert 'last.ckpt: network is a int, expected a dict' in one_line(capsys)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

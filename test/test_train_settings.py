@@ -1,5 +1,6 @@
 """Settings: published rows as files, unknown keys refused, every key documented."""
 
+import re
 from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -177,6 +178,9 @@ def test_a_file_that_is_not_utf_8_or_grows_without_bound_is_one_line(tmp_path: P
         (('--xyzzy=1',), 'xyzzy=1; see --help'),
         (('--optimizer.lr=x',), 'optimizer.lr is x, expected float'),
         (('--epochs=x',), 'epochs is x, expected int'),
+        (('--validation.roots=x',), 'validation.roots is x, expected a list such as [a, b]'),
+        (('--loss.options=3',), 'loss.options is 3, expected options such as {a: 1, b: 2}'),
+        (('--precision=64',), 'is 64, expected one of auto, 32, 16-mixed, bf16-mixed'),
     ],
 )
 def test_flags_that_cannot_be_are_refused_with_the_nearest_one(
@@ -216,6 +220,16 @@ def test_options_that_cannot_be_computed_with_are_refused_before_training() -> N
         PlaceLoss(LossConfig(options={'alpha': 'x'}))
     with pytest.raises(TrainingError, match=r'loss.options or loss.miner_options of multi'):
         PlaceLoss(LossConfig(miner_options={'epsilon': 'x'}))
+    with pytest.raises(TrainingError, match='of multi_similarity: the loss is nan with them'):
+        PlaceLoss(LossConfig(options={'alpha': float('nan')}))
+    for options, said in (
+        ({'gamma': -1.0}, 'learning rate of epoch 6 is -0.0002, expected 0 or more'),
+        ({'gamma': float('nan')}, 'learning rate of epoch 6 is nan'),
+        ({'milestones': '5'}, "milestones is '5', expected epochs such as"),
+        ({'milestones': ['5']}, "milestones is ['5'], expected epochs such as"),
+    ):
+        with pytest.raises(TrainingError, match=re.escape(said)):
+            rates_over_epochs(OptimizerConfig(), SchedulerConfig(options=options), 7)
 
 
 def test_the_list_of_all_settings_is_the_one_in_config() -> None:

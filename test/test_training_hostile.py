@@ -70,6 +70,22 @@ def test_a_checkpoint_with_packed_records_is_refused(tmp_path: Path) -> None:
         read_state(packed)
 
 
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    """torch loads one with a flipped bit, and the network is another one."""
+    path = tmp_path / 'best.ckpt'
+    torch.save({'x': torch.arange(1000.0)}, path)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.index(torch.arange(500.0, 504.0).numpy().tobytes())] ^= 1
+    for content, said in (
+        (bytes(flipped), r'damaged \(checksum of best/data/0\)'),
+        (whole[:-100], 'cut off or damaged'),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(TrainingError, match=f'best.ckpt: it is {said}.*; copy it again'):
+            read_state(path)
+
+
 def test_an_older_torch_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / 'old.pt'
     torch.save({'x': torch.ones(3)}, path, _use_new_zipfile_serialization=False)

@@ -116,6 +116,24 @@ def test_the_poses_may_be_in_a_file(tmp_path: Path, capsys: Capture) -> None:
         config(bag, pose_files=(str(track),), pose_topic='/odom').check()
 
 
+def test_a_run_on_poses_in_a_file_goes_on_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('lightning', reason='make setup-training')
+    from vpr_training.train import main as train
+
+    odometry_bag(tmp_path / 'bag')
+    (tmp_path / 'slam.tum').write_text('0 100 0 0 0 0 0 1\n9 109 0 0 0 0 0 1\n')
+    drive = ('--data.root=bag', '--data.pose_files=[slam.tum]', '--data.max_pose_gap=9')
+    cut = ('--data.place_radius=1', '--data.place_gap=0', '--data.images_per_place=2')
+    network = ('--network.weights=null', '--network.aggregator=gem', '--network.last_stage=3')
+    least = ('--data.min_images_per_place=2', '--accelerator=cpu', '--data.workers=0')
+    assert train([*drive, *cut, *network, *least, '--epochs=1', '--output=run']) == 0
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    assert train(['--resume=../run', '--epochs=2']) == 0
+
+
 def test_images_in_a_hole_between_poses_are_told_with_the_setting(tmp_path: Path) -> None:
     with bags.writing(tmp_path / 'bag') as put:
         for index in range(12):

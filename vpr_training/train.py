@@ -40,6 +40,12 @@ _KEPT = (
 )  # fmt: skip
 """Settings that a resumed run keeps."""
 
+_JUDGING = (
+    'loss.name', 'loss.options', 'loss.miner', 'loss.miner_options',
+    'distillation.maps', 'distillation.similarities', 'distillation.cells',
+)  # fmt: skip
+"""Settings that it keeps, too, where the loss chooses its best epoch or moves its schedule."""
+
 
 def make_parser() -> ArgumentParser:
     """The options of the command."""
@@ -51,12 +57,11 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         '--output',
         type=str,
-        default='',
         metavar='RUN',
         help='the folder of the run (default: runs/ and the time)',
     )
     parser.add_argument(
-        '--resume', type=str, default='', metavar='RUN', help='continue the run in this folder'
+        '--resume', type=str, metavar='RUN', help='continue the run in this folder'
     )
     return parser
 
@@ -67,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
     arguments = parse(parser, argv)
+    for name in ('output', 'resume'):
+        if arguments[name] == '':
+            raise TrainingError(f'--{name}: is empty, expected the folder of a run')
     resume = bool(arguments.resume)
     if resume and arguments.output:
         raise TrainingError(
@@ -91,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = started(config)
     arguments.init = config.init
     arguments.data.root = config.data.root
+    arguments.data.pose_files = list(config.data.pose_files)
     arguments.validation.roots = list(config.validation.roots)
     arguments.distillation.teacher = config.distillation.teacher
     for entry in fields(NetworkConfig):
@@ -113,20 +122,22 @@ def _from_anywhere(config: TrainConfig) -> TrainConfig:
     def absolute(path: str) -> str:
         return str(Path(path).absolute()) if path else ''
 
+    data, roots = config.data, config.validation.roots
     return replace(
         config,
         init=config.init if config.init == 'shipped' else absolute(config.init),
-        data=replace(config.data, root=absolute(config.data.root)),
-        validation=replace(
-            config.validation, roots=tuple(absolute(root) for root in config.validation.roots)
+        data=replace(
+            data, root=absolute(data.root), pose_files=tuple(map(absolute, data.pose_files))
         ),
+        validation=replace(config.validation, roots=tuple(map(absolute, roots))),
         distillation=replace(config.distillation, teacher=absolute(config.distillation.teacher)),
     )
 
 
 def _require_same(held: TrainConfig, wanted: TrainConfig, folder: RunFolder) -> None:
     """Raise TrainingError for changed settings that would not count, or count for half a run."""
-    for name in _KEPT:
+    by_loss = not (held.validation.roots or held.data.held_out) or held.scheduler.name == 'plateau'
+    for name in (*_KEPT, *(_JUDGING if by_loss else ())):
         old, new = (attrgetter(name)(one) for one in (held, wanted))
         if old != new:
             raise TrainingError(

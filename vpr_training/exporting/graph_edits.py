@@ -15,8 +15,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 
+from vpr_ros.core.atomic import unwritable_as
 from vpr_ros.core.describing.describe import CPU
+from vpr_training.basics.errors import TrainingError
 
 LARGE = 500_000
 """A graph stores matrices of at least this many numbers in half precision."""
@@ -26,14 +29,19 @@ _HALF = '_half'  # ends the name of a constant in half precision
 
 
 def simplified(graph: bytes) -> bytes:
-    """The same graph with constants computed, normalizations and paddings in the convolutions."""
+    """The same graph with constants computed, normalizations and paddings in the convolutions.
+
+    onnxruntime does it by way of a file; raises TrainingError where that cannot be written.
+    """
     with tempfile.TemporaryDirectory(prefix='graph-') as folder:
         path = Path(folder) / 'model.onnx'
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3
-        ort.InferenceSession(graph, options, providers=[CPU])
+        more_room = 'set TMPDIR to a folder on a disk with more room'
+        with unwritable_as(TrainingError, path, also=InvalidProtobuf, next_step=more_room):
+            ort.InferenceSession(graph, options, providers=[CPU])
         model = onnx.load(path)
     foreign = [entry for entry in model.opset_import if entry.domain not in ('', 'ai.onnx')]
     for entry in foreign:  # onnxruntime imports all that it knows; ONNX's own operators are used

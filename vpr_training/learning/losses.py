@@ -40,7 +40,9 @@ class PlaceLoss:
             None if config.miner == 'none' else _make(_MINERS, config.miner, config.miner_options)
         )
         try:
-            self(torch.eye(4), torch.tensor([0, 0, 1, 1]))
+            found, _ = self(torch.eye(4), torch.tensor([0, 0, 1, 1]))
+            if not bool(torch.isfinite(found)):
+                raise ValueError(f'the loss is {float(found)} with them')
         except Exception as error:  # whatever an option of another type leads to
             line = ' '.join(str(error).split())[:200]
             raise TrainingError(

@@ -4,6 +4,7 @@ The defaults of the schedules are the paper's. All of them step once per epoch. 
 the scheduled rate for the duration of a step and puts it back, so a schedule never sees it.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,12 @@ def make_optimizer(
 def make_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) -> Any:
     """The schedule of a run; TrainingError for an option that it does not have."""
     kind, options = _SCHEDULERS[config.name]
+    milestones = config.options.get('milestones', [])
+    if not isinstance(milestones, list) or not all(isinstance(one, int) for one in milestones):
+        raise TrainingError(
+            f'scheduler {config.name}: milestones is {milestones!r}, expected epochs such as '
+            '[5, 10]'
+        )
     try:
         return kind(optimizer, **{**options, **config.options})
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -106,8 +113,13 @@ def rates_over_epochs(
     moving = make_optimizer(optimizer, [Parameter(torch.zeros(1))])
     schedule = make_scheduler(scheduler, moving)
     rates = []
-    for _ in range(epochs):
-        rates.append(learning_rate(moving))
+    for epoch in range(1, epochs + 1):
+        rates.append(rate := learning_rate(moving))
+        if not 0 <= rate < math.inf:
+            raise TrainingError(
+                f'scheduler {scheduler.name}: the learning rate of epoch {epoch} is {rate}, '
+                'expected 0 or more; change scheduler.options'
+            )
         try:
             step_epoch(schedule, 1.0)
         except (TypeError, ValueError, ArithmeticError) as error:

@@ -42,12 +42,7 @@ def restored(held: Mapping[str, Any], path: Path) -> Network:
             'give weights of a backbone as network.weights, and the network of another program as '
             'an ONNX file (--model FILE.onnx of vpr_training.evaluate)'
         )
-    for name in ('network', 'state_dict', 'provenance'):
-        if not isinstance(value := held.get(name, {}), dict):
-            raise TrainingError(
-                f'{path}: {name} is a {type(value).__name__}, expected a dict; the checkpoint is '
-                'damaged or of another program'
-            )
+    require_dicts(held, source=str(path))
     config = NetworkConfig.from_mapping({**held['network'], 'weights': None}, source=str(path))
     network = Network(config)
     load_state(
@@ -57,3 +52,13 @@ def restored(held: Mapping[str, Any], path: Path) -> Network:
         refusal='its tensors are of another architecture',
     )
     return network
+
+
+def require_dicts(held: Mapping[str, Any], *, source: str) -> None:
+    """Raise TrainingError where a part that every checkpoint holds is of another type."""
+    for name in ('network', 'state_dict', 'provenance'):
+        if not isinstance(value := held.get(name, {}), dict):
+            raise TrainingError(
+                f'{source}: {name} is a {type(value).__name__}, expected a dict; the checkpoint '
+                'is damaged or of another program'
+            )

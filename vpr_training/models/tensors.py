@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_training.basics.errors import TrainingError
 
+_ANOTHER = 'copy it again, or take another checkpoint'
+
 
 def read_state(path: Path) -> dict[str, Any]:
     """A torch file's content, tensors and plain values only; raises TrainingError.
 
     A file with packed records is refused: torch packs none, and some kB may unpack to any size.
+    So is a damaged one: torch writes checksums and does not compare them.
     """
     try:
         if path.exists() and not path.is_file():
             raise TrainingError(f'{path}: it is not a regular file')
-        if any(record.compress_type != zipfile.ZIP_STORED for record in _records(path)):
-            raise TrainingError(
-                f'{path}: its records are packed, which torch does not do; save it with torch.save'
-            )
+        _check_records(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f'{path}: no such file') from error
@@ -53,13 +53,29 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _records(path: Path) -> list[zipfile.ZipInfo]:
-    """The records of a torch file; none of an older one, which is no zip archive."""
+def _check_records(path: Path) -> None:
+    """Raise TrainingError for packed or damaged records; an older torch file is no zip archive."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.infolist()
-    except zipfile.BadZipFile:
-        return []  # whatever else it is, torch will say
+            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                raise TrainingError(
+                    f'{path}: its records are packed, which torch does not do; save it with '
+                    'torch.save'
+                )
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        if _begins_with(path, b'PK'):
+            raise TrainingError(
+                f'{path}: it is cut off or damaged ({error}); {_ANOTHER}'
+            ) from error
+        return  # whatever else it is, torch will say
+    if damaged:
+        raise TrainingError(f'{path}: it is damaged (checksum of {damaged}); {_ANOTHER}')
+
+
+def _begins_with(path: Path, *starts: bytes) -> bool:
+    with path.open('rb') as file:
+        return file.read(2) in starts
 
 
 def _is_plain(value: object) -> bool:
@@ -80,8 +96,7 @@ def _holds_objects(path: Path, error: Exception) -> bool:
     """Whether a file that torch refused is one of pickled objects: a module, TorchScript, code."""
     if not _of_objects(error):
         return False
-    with path.open('rb') as file:
-        return file.read(2) in (b'PK', *(bytes([0x80, version]) for version in range(2, 6)))
+    return _begins_with(path, b'PK', *(bytes([0x80, version]) for version in range(2, 6)))
 
 
 def _of_objects(error: Exception) -> bool:

@@ -32,6 +32,12 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 _SEE = 'see --help'
 _UNKNOWN = re.compile(r'unrecognized arguments: -*([^\s=]+)', re.IGNORECASE)
 _OF_TYPE = re.compile(r'Parser key "(\S+)": Expected an? <class \'(\w+)\'>\. Got value: (.*)')
+_ONE_OF = re.compile(r'Parser key "(\S+)": Expected a typing\.Literal\[(.*)\]\. Got value: (.*)')
+_KINDS = {
+    'tuple': 'a list such as [a, b]',
+    'dict': 'options such as {a: 1, b: 2}',
+    'bool': 'true or false',
+}
 _GROUPS = {
     entry.name for entry in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), entry.name))
 }
@@ -79,7 +85,10 @@ def _told(said: str, known: Sequence[str]) -> str:
     if unknown := _UNKNOWN.match(said):
         return f'{said}; {did_you_mean(unknown[1], known, otherwise=_SEE, prefix="--")}'
     if found := _OF_TYPE.fullmatch(said):
-        return f'{found[1]} is {found[3]}, expected {found[2]}'
+        return f'{found[1]} is {found[3]}, expected {_KINDS.get(found[2], found[2])}'
+    if found := _ONE_OF.fullmatch(said):
+        choices = found[2].replace("'", '')
+        return f'{found[1]} is {found[3]}, expected one of {choices}'
     return said
 
 

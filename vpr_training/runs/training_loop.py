@@ -26,8 +26,9 @@ from vpr_training.data.loader import TrainingBatches
 from vpr_training.learning import schedules
 from vpr_training.learning.distillation import Distillation, Student
 from vpr_training.learning.losses import PlaceLoss
-from vpr_training.models.checkpoints import contents
+from vpr_training.models.checkpoints import contents, require_dicts
 from vpr_training.models.network import ExportedNetwork, Network, channels_last, differing
+from vpr_training.models.tensors import load_state
 from vpr_training.runs.run_folder import RunFolder, StepLog
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.start import teacher_network
@@ -154,12 +155,18 @@ class Training:
             raise TrainingError(
                 f'{source}: it lacks {", ".join(missing)}, so no run can continue from it'
             )
+        require_dicts(held, source=source)
         if others := differing(held['network'], wanted['network']):
             raise TrainingError(
                 f'{source}: the checkpoint is of another architecture: {", ".join(others)}'
             )
+        load_state(
+            self.network,
+            held['state_dict'],
+            source=source,
+            refusal='its tensors are of another architecture',
+        )
         try:
-            self.network.load_state_dict(held['state_dict'])
             if self._student:
                 self._student.adapter.load_state_dict(held['adapter'])
             self.optimizer.load_state_dict(held['optimizer'])
@@ -249,7 +256,8 @@ class Training:
                 self._count(loss, mined, len(images), took, bar)
                 if stop:
                     self._save_and_stop()
-                if time.monotonic() - saved > 60 * self._config.checkpoint_minutes:
+                due = time.monotonic() - saved > 60 * self._config.checkpoint_minutes
+                if due and self._is_sound():  # else the next loss ends the run
                     self._save_last()
                     saved = time.monotonic()
 
@@ -280,11 +288,35 @@ class Training:
             mine = torch.tensor([loss, mined, stop], dtype=torch.float64)
             loss, mined, stop = self._fabric.all_reduce(mine, reduce_op='mean').tolist()  # type: ignore[union-attr]
         if not np.isfinite(loss):
-            raise TrainingError(
-                f'epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}: the loss is '
-                f'{loss}; lower optimizer.lr or set optimizer.gradient_clip'
-            )
+            raise self._diverged(f'the loss is {loss}', self.progress.batch + 1)
         return loss, mined, stop > 0
+
+    def _diverged(self, said: str, batch: int) -> TrainingError:
+        return TrainingError(
+            f'epoch {self.progress.epoch + 1}, batch {batch}: {said}; lower optimizer.lr or set '
+            'optimizer.gradient_clip'
+        )
+
+    def _is_sound(self) -> bool:
+        """Whether the network, the same in all processes, describes an image with finite numbers.
+
+        The loss is that of the weights before the step, so it tells one step too late.
+        """
+        config, trains = self._config.network, self._plain.training
+        image = torch.arange(config.image_height * config.image_width * 3) % 251
+        image = image.to(self._fabric.device, torch.uint8)
+        self._plain.eval()
+        with torch.inference_mode():
+            found = self._plain.describe(
+                image.reshape(1, config.image_height, config.image_width, 3)
+            )
+        self._plain.train(trains)
+        return bool(torch.isfinite(found).all())
+
+    def _require_sound(self) -> None:
+        """Raise TrainingError for a network that would replace that of a good checkpoint."""
+        if not self._is_sound():
+            raise self._diverged('the descriptors are no longer numbers', self.progress.batch)
 
     def _loss_of(self, images: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """Loss, a scalar, and mined share: by places, or beside a teacher, who mines no pairs."""
@@ -328,6 +360,7 @@ class Training:
         return schedules.learning_rate(self.optimizer) * warm
 
     def _end_epoch(self) -> None:
+        self._require_sound()
         progress = self.progress
         loss = progress.loss_sum / max(progress.batch, 1)
         row = {
@@ -408,6 +441,7 @@ class Training:
             self._folder.save(path, self.checkpoint())
 
     def _save_and_stop(self) -> None:
+        self._require_sound()
         self._save_last()
         raise self._stopped()
 
