@@ -1,6 +1,7 @@
 """Graphs with fewer bits compute nearly the same, and are refused where that is not enough."""
 
 import json
+import resource
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
@@ -95,6 +96,17 @@ def test_a_padding_with_another_value_stays(model: Model, tmp_path: Path) -> Non
     changed.graph.initializer.append(numpy_helper.from_array(np.float32(1), 'one'))
     next(node for node in changed.graph.node if node.op_type == 'Pad').input.append('one')
     assert kinds(simplified(changed.SerializeToString()))['Pad'] == 1
+
+
+def test_a_graph_for_which_there_is_no_room_is_one_line(model: Model) -> None:
+    graph = model.graph.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(TrainingError, match=r'cannot be written .*; set TMPDIR to a folder'):
+            simplified(graph)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize('symmetric', [False, True])

@@ -128,6 +128,7 @@ def test_the_command_prints_a_table_and_writes_the_contract(
         ({'--radius': '0'}, '--radius 0: expected a number above 0'),
         ({'--radius': 'inf'}, '--radius inf: expected a number above 0'),
         ({'--json': '/proc/self/figures.json'}, 'cannot be written'),
+        ({'--json': 'x.html', '--report': './x.html'}, '--json and --report: both write x.html'),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
