@@ -95,7 +95,7 @@ def _said_facts() -> set[str]:
 
 def _made_facts() -> set[str]:
     """The names in the node's own facts."""
-    tree = ast.parse((ROOT / 'vpr_ros/node/lifecycle.py').read_text(encoding='utf-8'))
+    tree = ast.parse((ROOT / 'vpr_ros/node/reporting.py').read_text(encoding='utf-8'))
     made = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == '_facts')
     return {
         key.value
