@@ -44,7 +44,7 @@ def found(
         drive=rows,
         single_rank=rows,
     )
-    return offset_of(judged, radius_m=radius_m, has_heading=True)
+    return offset_of(judged, radius_m=radius_m)
 
 
 def off_by(ahead: float, left: float, up: float, turn: float = 0.0) -> object:
@@ -110,6 +110,9 @@ def test_the_table_says_what_an_offset_may_come_from() -> None:
     assert as_json(evaluation)['offset']['late_s'] == pytest.approx(0.4)
     (card,) = [card for card in headline(evaluation).figures if card.label == 'mean offset']
     assert (card.value, card.tone) == ('0.40 m ahead', 'bad')
+    without = Line(30)
+    without.has_heading = False  # nobody knows what is ahead
+    assert evaluate(given, without, Places(), Tolerance(2.0)).offset is None
     few = evaluate(given[:5], Line(30), Places(), Tolerance(2.0))
     assert as_json(few)['offset'] is None and 'offset' not in as_table(few, Tolerance(2.0))
 

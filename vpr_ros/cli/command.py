@@ -42,6 +42,7 @@ _OF_MACHINE = (
     errno.EROFS,
     errno.EIO,
     errno.EMFILE,
+    errno.ENFILE,
 )
 _MAKE_ROOM = 'make room there, or choose another place (TMPDIR for temporary files)'
 _LIKE_OPTION = re.compile(r'--?[A-Za-z][\w-]+$')

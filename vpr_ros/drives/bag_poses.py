@@ -84,11 +84,7 @@ def read_transforms(
             f'quaternion {by_count(skipped, "was", "were")} skipped'
         )
     if lost:
-        warnings.append(
-            f'{counted(lost, "transform has", "transforms have")} no stamp; '
-            f'{by_count(lost, "its time", "their times")} of recording '
-            f'{by_count(lost, "is", "are")} used'
-        )
+        warnings.append(_unstamped_said(lost, 'transform'))
     warnings += tree.disputes()
     return tree
 
@@ -147,6 +143,15 @@ def poses_of_topic(
 def header_ns(header: Any) -> int:
     """The stamp of a std_msgs/Header in nanoseconds."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def _unstamped_said(count: int, what: str) -> str:
+    """A sentence on some transforms or poses without a stamp."""
+    return (
+        f'{counted(count, f"{what} has", f"{what}s have")} no stamp; '
+        f'{by_count(count, "its time", "their times")} of recording '
+        f'{by_count(count, "is", "are")} used'
+    )
 
 
 def lateness_ns(headers_ns: Stamps, received_ns: Stamps) -> int | None:
@@ -237,12 +242,7 @@ class _Track:
         received_ns = np.array(self._bag_ns, dtype=np.int64)
         unstamped = found == 0
         if unstamped.any() and (late_ns := lateness_ns(found, received_ns)) is not None:
-            count = int(unstamped.sum())
-            warnings.append(
-                f'{topic}: {counted(count, "pose has", "poses have")} no stamp; '
-                f'{by_count(count, "its time", "their times")} of recording '
-                f'{by_count(count, "is", "are")} used'
-            )
+            warnings.append(f'{topic}: {_unstamped_said(int(unstamped.sum()), "pose")}')
             found[unstamped] = received_ns[unstamped] + late_ns
         backwards = int((np.diff(found) < 0).sum())
         if backwards:

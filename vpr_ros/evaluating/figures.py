@@ -166,7 +166,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         false_fixes_interval=interval(~judged.right, fixes),
         position_error_m=_spread(judged.error_m[fixes]),
         heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
-        offset=offset_of(judged, radius_m=provenance.radius_m, has_heading=provenance.has_heading),
+        offset=offset_of(judged, radius_m=provenance.radius_m) if provenance.has_heading else None,
         inside_ellipse=_share(inside[has_ellipse]),
         inside_ellipse_interval=interval(inside, has_ellipse),
         inside_ellipse_axes=_tested_axes(judged.of(has_ellipse), provenance),

@@ -32,7 +32,7 @@ class Offset:
     mean_m: Array  # [3]
     interval_m: list[Interval]  # of each of them, 95 %
     scatter_m: float  # median distance of the fixes from the mean
-    turned_deg: float  # mean turn to the left; NaN where headings are not known
+    turned_deg: float  # mean turn to the left
     late_s: float  # how late the true poses would be stamped for what is ahead; NaN for a slow one
     fixes: int  # of which it is the mean
 
@@ -58,10 +58,11 @@ class Offset:
         }
 
 
-def offset_of(judged: Judged, *, radius_m: float, has_heading: bool) -> Offset | None:
+def offset_of(judged: Judged, *, radius_m: float) -> Offset | None:
     """The offset of most fixes whose truth is known; None where there are few, or none in common.
 
-    radius_m: a fix takes part where its error is so near the median one, however large that is.
+    Headings must be known: without them nobody knows what is ahead. radius_m: a fix takes part
+    where its error is so near the median one, however large that is.
     """
     fixes = judged.of(judged.known & judged.fixed)
     if len(fixes.answers) < _FEWEST:
@@ -72,13 +73,12 @@ def offset_of(judged: Judged, *, radius_m: float, has_heading: bool) -> Offset |
         return None
     error_m, fixes = error_m[near], fixes.of(near)
     mean_m = error_m.mean(axis=0)
-    turned = turn_to_left(fixes.poses, fixes.truth).mean() if has_heading else np.nan
     speed_mps = _usual_speed(judged)
     return Offset(
         mean_m=mean_m,
         interval_m=[mean_interval(error_m[:, axis], drive=fixes.drive) for axis in range(3)],
         scatter_m=float(np.median(np.linalg.norm(error_m - mean_m, axis=1))),
-        turned_deg=float(np.degrees(turned)),
+        turned_deg=float(np.degrees(turn_to_left(fixes.poses, fixes.truth).mean())),
         late_s=float(mean_m[0] / speed_mps) if speed_mps > _SLOWEST_MPS else float('nan'),
         fixes=int(near.sum()),
     )
