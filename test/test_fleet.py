@@ -308,7 +308,10 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
         engine.done('push', folder, '--fleet', fleet)
         everything.append(PlaceMap.open(folder))
     x, y, radius = 17.0, 4.0, 5.0  # 14, 0 and 21, 1 lie on its edge: 3, 4 and 5
-    engine.done('pull', '--fleet', fleet, f'--near={x},{y},{radius}', '--output', tmp_path / 'cut')
+    alone = ('--distractors', '0')
+    engine.done(
+        'pull', '--fleet', fleet, f'--near={x},{y},{radius}', *alone, '--output', tmp_path / 'cut'
+    )
     cut = PlaceMap.open(tmp_path / 'cut')
     wanted = [
         f'{n}/{row}.jpg'
@@ -320,7 +323,7 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert '0/14.jpg' in wanted and '0/20.jpg' in wanted and '0/13.jpg' not in wanted
     assert len(cut.header.parts) == 3
 
-    engine.done('pull', '--fleet', fleet, '--near=-3,0,3', '--output', tmp_path / 'edge')
+    engine.done('pull', '--fleet', fleet, '--near=-3,0,3', *alone, '--output', tmp_path / 'edge')
     edge = PlaceMap.open(tmp_path / 'edge')
     assert (edge.names, edge.header.command) == (['0/0.jpg'], 'map pull within 3 m of -3, 0')
     before = contents(tmp_path / 'cut')
@@ -498,8 +501,8 @@ def test_landmarks_without_networks_come_back_as_they_were(
 
     engine.done('pull', '--fleet', fleet, '--near', '8,0,3.5', '--output', tmp_path / 'cut')
     cut = PlaceMap.open(tmp_path / 'cut')
-    assert cut.names == [f'0/{row}.jpg' for row in range(5, 12)]
-    for row in range(len(cut)):
+    assert cut.names[:7] == [f'0/{row}.jpg' for row in range(5, 12)]
+    for row in range(7):
         found, wanted = cut.landmarks(row), PlaceMap.open(marked).landmarks(row + 5)
         assert found is not None and wanted is not None
         np.testing.assert_array_equal(found.points_m, wanted.points_m)

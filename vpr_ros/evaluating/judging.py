@@ -102,15 +102,19 @@ def judge(
     if drive.trajectory is not None:
         known_rows(drive, truth, stamps_ns, max_pose_gap_s=max_pose_gap_s)
     nothing: Poses = np.empty((0, 7))
+    answering = place_map.base_poses()[~place_map.is_distractor]
     alone = [nothing if answer.similar is None else answer.similar for answer in answers]
+    # Candidates at distractors may be right, but the map is not asked for them.
+    unmatchable = TruePlaces(answering, tolerance).missing(truth)
+    wanted = np.where(unmatchable[:, None], np.nan, truth)
     return Judged(
         answers=list(answers),
         truth=truth,
-        rank=ranks([answer.candidates for answer in answers], truth, tolerance),
-        unmatchable=TruePlaces(place_map.base_poses(), tolerance).missing(truth),
+        rank=ranks([answer.candidates for answer in answers], wanted, tolerance),
+        unmatchable=unmatchable,
         right=tolerance.accepts(fixes(answers), truth),
         drive=np.zeros(len(answers), dtype=np.int64),
-        single_rank=ranks(alone, truth, tolerance),
+        single_rank=ranks(alone, wanted, tolerance),
     )
 
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, say_notes
-from vpr_ros.cli.options import count
+from vpr_ros.cli.options import count, not_negative
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.plurals import counted
 from vpr_ros.fleet.listing import listing
-from vpr_ros.fleet.pull import Circle, pull
+from vpr_ros.fleet.pull import DISTRACTORS_M, Circle, pull
 from vpr_ros.fleet.push import push
 from vpr_ros.fleet.store import Fleet
 
@@ -50,6 +50,15 @@ def add_verbs(verbs: 'argparse._SubParsersAction[Parser]') -> None:
         metavar='X,Y,R',
         help="only places within R metres of X, Y in the map's frame; write --near=X,Y,R if X "
         'is below 0 (default: all)',
+    )
+    one.add_argument(
+        '--distractors',
+        type=not_negative,
+        default=DISTRACTORS_M,
+        metavar='METRES',
+        help='with --near, also take the places up to this far outside that look like those '
+        'within; they give no fix, and keep the node silent outside; 0: none '
+        '(default: %(default)g)',
     )
     one.add_argument(
         '--version', type=count, metavar='V', help='version to pull (default: the newest)'
@@ -141,16 +150,18 @@ def _pull(arguments: argparse.Namespace) -> int:
         arguments.fleet,
         arguments.output,
         near=arguments.near,
+        distractors_m=arguments.distractors,
         version=arguments.version,
         condition=arguments.condition,
         model=None if is_folder else arguments.model,
         opened_model=Model.open(arguments.model) if is_folder else None,
     )
     say_notes(pulled.notes)
+    around = f' and {counted(pulled.distractors, "distractor")}' * bool(pulled.distractors)
     print(
         f'{arguments.output}: {counted(pulled.places, "place")} in '
-        f'{counted(pulled.parts, "part")}, map {pulled.map_id}, of version {pulled.version} '
-        f'(content {pulled.content})'
+        f'{counted(pulled.parts, "part")}{around}, map {pulled.map_id}, '
+        f'of version {pulled.version} (content {pulled.content})'
     )
     return 0
 

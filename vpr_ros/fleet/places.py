@@ -23,7 +23,7 @@ from vpr_ros.core.mapping.layout import MOST_NAME, MOST_THUMBNAIL_BYTES
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.names import one_line
 from vpr_ros.core.types import CellBits, Descriptors, Poses, Stamps
-from vpr_ros.fleet.engine import RESTORE, arrow
+from vpr_ros.fleet.engine import RESTORE, Table, arrow
 from vpr_ros.fleet.landmarks import (
     LANDMARK_COLUMNS,
     LANDMARK_ID,
@@ -251,7 +251,7 @@ def from_table(rows: 'pa.Table', form: Form, *, where: str) -> Places:
     places = Places(
         poses=np.stack([rows.column(name).to_numpy() for name in POSE_COLUMNS], axis=-1),
         stamps_ns=rows.column('stamp_ns').to_numpy(),
-        descriptors=_descriptors(rows, form, where),
+        descriptors=_descriptors(rows, form.descriptor_size, where),
         cells=cells,
         names=rows.column('name').to_pylist(),
         thumbnails=rows.column('thumbnail').to_pylist(),
@@ -277,13 +277,19 @@ def require_full(column: 'pa.Array', name: str, *, where: str) -> None:
         raise FleetError(f'{where}: column {name!r} has empty values, expected none')
 
 
-def _descriptors(rows: 'pa.Table', form: Form, where: str) -> Descriptors:
+def descriptors_of(table: Table, row_ids: NDArray[np.int64]) -> Descriptors:
+    """Descriptors [n, D] of rows [n] as they are stored: nothing but their size is checked."""
+    rows = table.take(row_ids.tolist(), ['descriptor'])
+    return _descriptors(rows, rows.schema.field('descriptor').type.list_size, table.where)
+
+
+def _descriptors(rows: 'pa.Table', size: int, where: str) -> Descriptors:
     column = rows.column('descriptor').combine_chunks()
     values = column.flatten()
-    if values.null_count or len(values) != rows.num_rows * form.descriptor_size:
+    if values.null_count or len(values) != rows.num_rows * size:
         raise FleetError(f'{where}: descriptors have empty values, expected none')
     found: Descriptors = values.to_numpy(zero_copy_only=False)
-    return found.reshape(rows.num_rows, form.descriptor_size)
+    return found.reshape(rows.num_rows, size)
 
 
 def require_sound(places: Places, *, where: str) -> None:

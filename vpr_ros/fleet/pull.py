@@ -28,10 +28,14 @@ from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
 from vpr_ros.core.virtual_camera import shown_share
+from vpr_ros.fleet.distractors import Rows, most_similar
 from vpr_ros.fleet.engine import RESTORE, Table
 from vpr_ros.fleet.places import Form, batches, from_table
 from vpr_ros.fleet.records import Frame, PartRecord, content_id
 from vpr_ros.fleet.store import Fleet, PartTable
+
+DISTRACTORS_M = 1000.0
+"""How far around a cut a pull looks for places like its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,21 @@ class Pulled:
     map_id: str
     places: int
     parts: int
+    distractors: int  # further places, which give no fix
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the store with some places that are asked for."""
+
+    record: PartRecord
+    table: PartTable
+
+    @property
+    def kind(self) -> str:
+        """Kind of its landmarks; empty: it has none."""
+        return self.record.form.landmarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,15 @@ class _Chosen:
     rows: NDArray[np.int64]  # [n], numbers within the part
 
     @property
+    def places(self) -> Rows:
+        """Where they are in the store."""
+        return Rows(self.table, self.row_ids)
+
+    def only(self, which: NDArray[np.int64]) -> '_Chosen':
+        """Some of them, by their positions [k] among these."""
+        return replace(self, row_ids=self.row_ids[which], rows=self.rows[which])
+
+    @property
     def is_half(self) -> bool:
         """Whether its descriptors were in half precision, and are to be again."""
         return bool(self.record.known_details['half_descriptors'])
@@ -80,6 +107,7 @@ def pull(
     output: Path,
     *,
     near: Circle | None = None,
+    distractors_m: float = DISTRACTORS_M,
     version: int | None = None,
     condition: str | None = None,
     model: str | None = None,
@@ -87,9 +115,10 @@ def pull(
 ) -> Pulled:
     """Write a map of what a version holds near a point; it replaces an old map in one step.
 
-    model: name, or start of the digest, of the model whose places are wanted; opened_model: the
-    map must be this one's. Raises FleetError where there is no such version or no such place, and
-    where rows are damaged; MapError where the map cannot be written.
+    distractors_m: the map gets the places up to this far outside that look like its own, and is
+    silent there; model: name, or start of the digest, of the model whose places are wanted;
+    opened_model: the map must be this one's. Raises FleetError where there is no such version or
+    no such place, and where rows are damaged; MapError where the map cannot be written.
     """
     MAP.require_place(output)
     fleet = Fleet.open(address)
@@ -103,17 +132,30 @@ def pull(
             f'map fleet {shlex.quote(address)} lists what it has'
         )
     _require_one_form(wanted)
-    cut = _chosen(fleet, wanted, near)
+    reach = replace(near, radius_m=near.radius_m + distractors_m) if near else None
+    parts = list(_parts_near(fleet, wanted, reach))
+    inside = _inside(parts, near)
+    kind = next((part.kind for part, one in zip(parts, inside) if one.any() and part.kind), '')
+    cut = _chosen(parts, inside, kind)
     if not cut:
         raise FleetError(
             f'{address}: version {number} has no place{_asked(near, condition)}; '
             f'map fleet {shlex.quote(address)} lists where its parts are'
         )
+    if len(cut) > MOST_PARTS:
+        raise FleetError(
+            f'the request gives {len(cut)} parts, but a map holds at most {MOST_PARTS}; ask for '
+            'less'
+        )
+    beyond = [are_near & ~one for are_near, one in zip(_inside(parts, reach), inside)]
+    around = _look_alikes(cut, _chosen(parts, beyond, kind))
     header = _header(fleet.frame, cut, content, _asked(near, condition))
     if opened_model is not None:
         require_model(output, header, opened_model)
-    written, places = _write(cut, header, output)
-    return Pulled(number, content, written, places, len(cut), tuple(_notes(cut)))
+    written = _write(cut, around, header, output)
+    places, distractors = (sum(len(one.rows) for one in chosen) for chosen in (cut, around))
+    notes = tuple(_notes(cut))
+    return Pulled(number, content, written, places, len(cut), distractors, notes)
 
 
 def _asked(near: Circle | None, condition: str | None) -> str:
@@ -156,49 +198,60 @@ def _require_one_form(records: Sequence[PartRecord]) -> None:
         )
 
 
-def _chosen(fleet: Fleet, records: Sequence[PartRecord], near: Circle | None) -> list[_Chosen]:
-    """The places that are wanted, in the order of the parts.
-
-    The first part with landmarks says of which kind the map's are. A place that several parts hold
-    is taken from the first that has landmarks of that kind, else from the first.
-    """
-    found = list(_near(fleet, records, near))
-    kind = next((form.landmarks for _, form, _, _ in found if form.landmarks), '')
-    order = sorted(range(len(found)), key=lambda number: found[number][1].landmarks != kind)
-    taken: set[bytes] = set()
-    cut: dict[int, _Chosen] = {}
-    for number in order:
-        record, form, part, inside = found[number]
-        inside &= np.array([one not in taken for one in part.ids], dtype=bool)
-        rows = np.flatnonzero(inside)
-        if len(rows):
-            taken.update(part.ids[row] for row in rows.tolist())
-            kept = form if form.landmarks == kind else replace(form, landmarks='')
-            cut[number] = _Chosen(record, kept, part.table, part.row_ids[rows], rows)
-    if len(cut) > MOST_PARTS:
-        raise FleetError(
-            f'the request gives {len(cut)} parts, but a map holds at most {MOST_PARTS}; ask for '
-            'less'
-        )
-    return [cut[number] for number in sorted(cut)]
-
-
-def _near(
+def _parts_near(
     fleet: Fleet, records: Sequence[PartRecord], near: Circle | None
-) -> Iterator[tuple[PartRecord, Form, PartTable, NDArray[np.bool_]]]:
-    """Parts with places that are asked for, and which those are [n]."""
+) -> Iterator[_Part]:
+    """Parts that may have places that are asked for, with all their places."""
     for record in records:
         if near and not record.is_near(near.x_m, near.y_m, near.radius_m):
             continue
-        part = fleet.places_of(record)
-        if len(part) != record.places:
+        table = fleet.places_of(record)
+        if len(table) != record.places:
             raise FleetError(
-                f'{part.table.where}: holds {counted(len(part), "place")}, expected '
+                f'{table.table.where}: holds {counted(len(table), "place")}, expected '
                 f'{record.places}'
             )
-        inside = np.ones(len(part), bool) if near is None else near.holds(part.x_m, part.y_m)
-        if inside.any():
-            yield record, record.form, part, inside
+        yield _Part(record, table)
+
+
+def _inside(parts: Sequence[_Part], near: Circle | None) -> list[NDArray[np.bool_]]:
+    """Which places [n] of each part lie within a circle; without one, all."""
+    if near is None:
+        return [np.ones(len(part.table), dtype=bool) for part in parts]
+    return [near.holds(part.table.x_m, part.table.y_m) for part in parts]
+
+
+def _chosen(
+    parts: Sequence[_Part], wanted: Sequence[NDArray[np.bool_]], kind: str
+) -> list[_Chosen]:
+    """The places that are wanted of each part [n], in the order of the parts.
+
+    kind: of the map's landmarks. A place that several parts hold is taken from the first that has
+    landmarks of that kind, else from the first.
+    """
+    order = sorted(range(len(parts)), key=lambda number: parts[number].kind != kind)
+    taken: set[bytes] = set()
+    chosen: dict[int, _Chosen] = {}
+    for number in order:
+        record, table = parts[number].record, parts[number].table
+        is_new = np.array([one not in taken for one in table.ids], dtype=bool)
+        rows = np.flatnonzero(wanted[number] & is_new)
+        if len(rows):
+            taken.update(table.ids[row] for row in rows.tolist())
+            kept = kind if parts[number].kind == kind else ''
+            form = replace(record.form, landmarks=kept)
+            chosen[number] = _Chosen(record, form, table.table, table.row_ids[rows], rows)
+    return [chosen[number] for number in sorted(chosen)]
+
+
+def _look_alikes(cut: Sequence[_Chosen], outside: Sequence[_Chosen]) -> list[_Chosen]:
+    """Those places outside a cut that are distractors, from as many parts as a map still holds."""
+    if not outside:
+        return []
+    found = most_similar([one.places for one in cut], [one.places for one in outside])
+    parts = [one.only(rows) for one, rows in zip(outside, found, strict=True) if len(rows)]
+    largest = sorted(range(len(parts)), key=lambda number: -len(parts[number].rows))
+    return [parts[number] for number in sorted(largest[: MOST_PARTS - len(cut)])]
 
 
 def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> MapHeader:
@@ -208,7 +261,6 @@ def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> M
     marked = next((one.record for one in cut if one.form.landmarks), first)
     details, with_landmarks = first.known_details, marked.known_details
     details |= {name: with_landmarks[name] for name in ('landmark_features', 'camera')}
-    details |= {'half_descriptors': any(one.is_half for one in cut)}
     robots = ', '.join(sorted({printable(one.robot) for one in records if one.robot}))
     return MapHeader(
         model_name=printable(first.model_name),
@@ -220,7 +272,6 @@ def _header(frame: Frame, cut: Sequence[_Chosen], content: str, asked: str) -> M
         + (f' of {robots}' * bool(robots)),
         command=f'map pull{asked}',
         made_at=max(printable(one.made_at) for one in records),
-        part_sources=tuple(printable(one.source) for one in records),
         **details,
     )
 
@@ -253,27 +304,39 @@ def _notes(cut: Sequence[_Chosen]) -> Iterator[str]:
         )
 
 
-def _write(cut: Sequence[_Chosen], header: MapHeader, output: Path) -> tuple[str, int]:
-    """Write the map; its id, and how many places it has."""
+def _write(
+    cut: Sequence[_Chosen], around: Sequence[_Chosen], header: MapHeader, output: Path
+) -> str:
+    """Write the map of a cut and its distractors; its id."""
+    names = [part_name(number) for number in range(len(cut) + len(around))]
+    places = sum(len(one.rows) for one in (*cut, *around))
     with MAP.staged(output) as staging:
-        places = 0
-        for number, chosen in enumerate(cut):
+        for name, chosen in zip(names, (*cut, *around), strict=True):
             with ExitStack() as stack:
                 writer = MapWriter(
                     staging,
                     chosen.form.descriptor_size,
                     stack,
-                    part=part_name(number),
+                    part=name,
                     cells=chosen.form.cells,
                     half=chosen.is_half,
                     landmark_descriptor_size=size_without_networks(chosen.form.landmarks),
                 )
                 _write_part(chosen, writer)
                 writer.finish()
-            places += writer.places
-        write_header(staging, replace(header, places=places))
+        drives = tuple(printable(one.record.source) for one in (*cut, *around))
+        write_header(
+            staging,
+            replace(
+                header,
+                places=places,
+                part_sources=drives,
+                distractor_parts=tuple(names[len(cut) :]),
+                half_descriptors=any(one.is_half for one in (*cut, *around)),
+            ),
+        )
         opened = PlaceMap.open(staging)  # checks what came from the store as any other map
-        return map_id(opened.header), places
+        return map_id(opened.header)
 
 
 def _write_part(chosen: _Chosen, writer: MapWriter) -> None:

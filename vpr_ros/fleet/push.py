@@ -221,10 +221,10 @@ def _require_one_form(held: Sequence[PartRecord], form: Form, folder: Path) -> N
 
 
 def _rows_of_parts(place_map: PlaceMap) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Folder of each part that has places, and their rows."""
+    """Folder of each part that has places of its own, and their rows."""
     ends = place_map.part_starts.tolist()
     for name, (start, end) in zip(place_map.header.parts, pairwise(ends), strict=True):
-        if end > start:
+        if end > start and name not in place_map.header.distractor_parts:
             yield name, np.arange(start, end)
 
 

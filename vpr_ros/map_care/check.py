@@ -121,7 +121,8 @@ def check(place_map: PlaceMap, *, near_m: float, far_m: float) -> Findings:
     spacing = spacing_m(place_map)
     near_m = max(near_m, 1.5 * spacing)
     far_m = max(far_m, 2 * near_m)
-    rows = sampled(len(place_map), MOST_QUERIES)
+    own = np.flatnonzero(~place_map.is_distractor)
+    rows = own[sampled(len(own), MOST_QUERIES)]
     aliased = find_aliases(place_map, rows, near_m=near_m, far_m=far_m)
     poor = find_poor_images(place_map, rows)
     keeper = standing_for(place_map, _SAME_IMAGE)
@@ -185,7 +186,8 @@ def _best_near_and_far(
         apart_m = np.linalg.norm(positions[places] - positions[chunk][:, None], axis=-1)  # [q, K]
         is_other = places != chunk[:, None]
         near_ones = np.where(is_other & (apart_m <= near_m), similarity, -1)
-        far_ones = np.where(apart_m >= far_m, similarity, -1)
+        is_far = (apart_m >= far_m) & ~place_map.is_distractor[places]
+        far_ones = np.where(is_far, similarity, -1)
         best = far_ones.argmax(axis=1)[:, None]
         done = slice(start, start + len(chunk))
         near[done] = near_ones.max(axis=1)
@@ -268,9 +270,11 @@ def _steps(
 
 
 def _routes(place_map: PlaceMap) -> Iterator[NDArray[np.int64]]:
-    """The rows of each part by their stamps."""
-    for start, end in zip(place_map.part_starts[:-1], place_map.part_starts[1:]):
-        yield start + np.argsort(place_map.stamps_ns[start:end], kind='stable')
+    """The rows of each recording by their stamps."""
+    header, starts = place_map.header, place_map.part_starts
+    for part, start, end in zip(header.parts, starts[:-1], starts[1:], strict=True):
+        if part not in header.distractor_parts:
+            yield start + np.argsort(place_map.stamps_ns[start:end], kind='stable')
 
 
 def _are_covered(poses: Poses, steps: NDArray[np.int64], reach_m: float) -> NDArray[np.bool_]:

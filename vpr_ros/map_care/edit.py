@@ -147,36 +147,42 @@ def _linked(
     mapped: the one whose camera and kind of landmarks they share.
     """
     first = maps[0].header
-    held: set[tuple[str, ...]] = set()
+    held: dict[tuple[str, ...], str] = {}  # names of the parts by their digests
     files = dict(mapped.header.graphs)
     for name in files:
         _link(mapped.folder / name, staging / name)
     drives = []
+    distractors: list[str] = []  # parts
     places = 0
     for place_map in maps:
         header = place_map.header
         for part, drive in zip(header.parts, header.drives, strict=True):
             digests = _part_digests(header, part)
             count = len(load_array(place_map.folder / part, 'stamps_ns', mapped=True))
-            if tuple(digests.values()) in held:
+            is_distractor = part in header.distractor_parts
+            if held_as := held.get(tuple(digests.values())):
+                if held_as in distractors and not is_distractor:
+                    distractors.remove(held_as)
                 of_drive = f' of {drive}' if drive else ''
                 notes.append(
                     f'{place_map.folder}/{part}: {counted(count, "place")}{of_drive}, held already'
                 )
                 continue
             name = _part_name(len(held))
-            held.add(tuple(digests.values()))
+            held[tuple(digests.values())] = name
             for file in digests:
                 _link(place_map.folder / part / file, staging / name / file)
             if _shift_poses(staging / name, header.datum, first.datum):
                 del digests['poses.npy']
             files |= {f'{name}/{file}': digest for file, digest in digests.items()}
             drives.append(drive)
+            distractors += [name] * is_distractor
             places += count
     return replace(
         first,
         files=files,
         part_sources=tuple(drives),
+        distractor_parts=tuple(distractors),
         places=places,
         half_descriptors=any(each.header.half_descriptors for each in maps),
         camera=mapped.header.camera,
@@ -203,14 +209,8 @@ def keep_places(
     header = place_map.header
     try:
         with MAP.staged(Path(output)) as staging:
-            size = place_map.landmark_descriptor_size
-            with part_writer(staging, header, landmark_descriptor_size=size) as writer:
-                _copy_rows(place_map, np.flatnonzero(kept), writer)
-            if place_map.has_landmarks:
-                write_graphs(staging, place_map.features())
-            drives = list(dict.fromkeys(header.drives))
-            joined = replace(header, files=None, part_sources=(first_of(drives),))
-            write_header(staging, _changed(joined, writer.places, command, ''))
+            joined = _write_kept(place_map, kept, staging)
+            write_header(staging, _changed(joined, joined.places, command, ''))
             if not accepts(PlaceMap.open(staging)):
                 raise _DeclinedError
             if place_map.folder.resolve() == Path(output).resolve():
@@ -218,6 +218,27 @@ def keep_places(
     except _DeclinedError:
         return False
     return True
+
+
+def _write_kept(place_map: PlaceMap, kept: NDArray[np.bool_], staging: Path) -> MapHeader:
+    """Write the places that are kept [N] as one part, and distractors as another; its header."""
+    header = place_map.header
+    parts = [kept & ~place_map.is_distractor, kept & place_map.is_distractor]
+    names = [part_name(number) for number in range(1 + int(parts[1].any()))]
+    for name, wanted in zip(names, parts):
+        size = place_map.landmark_descriptor_size
+        with part_writer(staging, header, part=name, landmark_descriptor_size=size) as writer:
+            _copy_rows(place_map, np.flatnonzero(wanted), writer)
+    if place_map.has_landmarks:
+        write_graphs(staging, place_map.features())
+    drives = first_of(list(dict.fromkeys(header.drives)))
+    return replace(
+        header,
+        files=None,
+        part_sources=(drives,) * len(names),
+        distractor_parts=tuple(names[1:]),
+        places=int(kept.sum()),
+    )
 
 
 def slimmed(

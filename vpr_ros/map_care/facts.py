@@ -32,6 +32,7 @@ def facts(place_map: PlaceMap) -> list[tuple[str, str]]:
     view = header.field_of_view_deg
     return [
         ('places', f'{len(place_map)} in {counted(len(header.parts), "part")}'),
+        *_distractors(place_map),
         ('extent', ' x '.join(f'{side:.1f}' for side in high - low) + ' m'),
         ('spacing', f'{spacing_m(place_map):.2f} m at the median'),
         ('frame', header.frame_id),
@@ -139,6 +140,14 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     """Names and values as lines."""
     width = max(_NAME_COLUMNS, *(len(name) + 2 for name, _ in rows))
     return '\n'.join(f'{name:<{width}}{value}'.rstrip() for name, value in rows)
+
+
+def _distractors(place_map: PlaceMap) -> list[tuple[str, str]]:
+    count = int(place_map.is_distractor.sum())
+    if not count:
+        return []
+    verb = by_count(count, 'shows', 'show')
+    return [('', f'{count} of them {verb} what lies around this cut, and give no fix')]
 
 
 def _cells(header: MapHeader) -> str:

@@ -32,14 +32,17 @@ class Redundancy:
 def standing_for(place_map: PlaceMap, limits: Redundancy) -> NDArray[np.int64]:
     """For each place the kept one that stands for it, itself where it is kept, [N].
 
+    Distractors are kept, and stand for no other.
+
     Greedy, from the newest place to the oldest: each is compared with the kept places of the cells
     of a grid around it, so that the time grows with the places and not with their square.
     """
     keeper = np.arange(len(place_map), dtype=np.int64)
     cells = np.floor(place_map.poses[:, :3] / max(limits.radius_m, 1e-6)).astype(np.int64)
     kept: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-    newest_first = np.argsort(-place_map.stamps_ns, kind='stable').tolist()
-    for row in tqdm(newest_first, unit='place', disable=None, delay=2):
+    newest_first = np.argsort(-place_map.stamps_ns, kind='stable')
+    own = newest_first[~place_map.is_distractor[newest_first]].tolist()
+    for row in tqdm(own, unit='place', disable=None, delay=2):
         cell = tuple(cells[row].tolist())
         near = [place for neighbour in _around(cell) for place in kept.get(neighbour, ())]
         standing = _most_similar(place_map, row, np.array(near, dtype=np.int64), limits)

@@ -67,6 +67,7 @@ _NEXT_STEP = {
     Reason.LOOK_ALIKES: 'drive on until they differ, or give an initial pose',
     Reason.DOES_NOT_FIT: 'drive on; check that camera_info belongs to this camera',
     Reason.LOOKS_ELSEWHERE: 'drive on; if the robot was carried, call ~/reset',
+    Reason.OUTSIDE_CUT: 'pull a cut around the robot and load it with ~/load_map',
     Reason.ELSEWHERE: 'if it is on the route, map it in this light with `map append`',
     Reason.NOTHING_SEEN: 'check lens, exposure and light',
     Reason.REPEATED: 'check that the camera runs; give odometry on `odom` if the robot stands',

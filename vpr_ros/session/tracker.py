@@ -27,7 +27,7 @@ PATIENCE = 2  # improbable frames in a row until LOST
 JUMPS = 2  # fixes in a row out of reach of the ones before, until LOST
 REPETITIONS = 20  # of the same image in a row until TENTATIVE
 _PROBABLE = 0.5
-_DOUBTS = (Reason.ELSEWHERE, Reason.LOOKS_ELSEWHERE)
+_DOUBTS = (Reason.ELSEWHERE, Reason.OUTSIDE_CUT, Reason.LOOKS_ELSEWHERE)
 
 
 class Tracker:

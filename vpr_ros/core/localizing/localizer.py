@@ -217,6 +217,8 @@ class Localizer:
                     outcome = verifier.refine(query, verdict, self.rig, self.config)
                     observed = observed if outcome is verdict.outcome else None
         judge.conclude(query, verdict, outcome)
+        if isinstance(outcome, Fix) and self._is_outside(outcome):
+            outcome = NoFix(Reason.OUTSIDE_CUT, outcome.probability)
         return Localization(
             query.stamp_ns,
             verdict.candidates,
@@ -243,6 +245,17 @@ class Localizer:
             every_place=judge.needs_every_place,
             sought=judge.sought(query),
         )
+
+    def _is_outside(self, fix: Fix) -> bool:
+        """Whether a fix is at a distractor that is far from all places that give fixes."""
+        place_map, radius_m = self.place_map, self.config.agreement_radius
+        if not place_map.is_distractor[fix.place_index]:
+            return False
+        centre_m = place_map.poses[fix.place_index, :3]
+        near = place_map.positions.near(centre_m, radius_m)
+        near = near[~place_map.is_distractor[near]]
+        apart_m = np.linalg.norm(place_map.poses[near, :3] - centre_m, axis=1)
+        return not (apart_m <= radius_m).any()
 
     def _asks_landmarks(self, query: Query, verdict: Verdict) -> bool:
         """Whether the landmarks of the map may tell more than the verdict."""

@@ -25,6 +25,7 @@ class Reason(Enum):
     DOES_NOT_FIT = 'the image does not fit the landmarks of the likeliest place'
     LOOKS_ELSEWHERE = 'the image looks like other places than the drive so far leads to'
     ELSEWHERE = 'probably not on the map'
+    OUTSIDE_CUT = "the image looks like a place outside this cut of the fleet's map"
     NOTHING_SEEN = 'the image shows nothing'
     REPEATED = 'the image is the last one again, and no odometry says that the robot stands'
 

@@ -48,11 +48,21 @@ class PlaceGrid:
         return spread
 
 
-def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:
-    """Lay places [N, 3], in the order of the mapping drive, onto a grid; stamps [N]."""
+def place_grid(
+    positions_m: NDArray[np.float64],
+    stamps_ns: Rows,
+    is_distractor: NDArray[np.bool_] | None = None,
+) -> PlaceGrid:
+    """Lay places [N, 3], in the order of the mapping drive, onto a grid; stamps [N].
+
+    is_distractor: [N], places that say nothing of how far apart places are; None: there are none.
+    """
     moves = np.diff(positions_m, axis=0)  # [N - 1, 3]
     steps_m = np.linalg.norm(moves, axis=1)
-    cell_m, breaks = _usual_step(steps_m)
+    telling: NDArray[np.bool_] = np.ones(len(steps_m), dtype=bool)
+    if is_distractor is not None:
+        telling = ~(is_distractor[1:] | is_distractor[:-1])
+    cell_m, breaks = _usual_step(steps_m, telling)
     travelled_m = np.where(breaks, _BREAK_CELLS * cell_m, steps_m)
     along = np.concatenate([[0.0], np.cumsum(travelled_m)]) / cell_m  # [N], in cells
     cell_of_place = np.rint(along).astype(np.int64)
@@ -72,22 +82,26 @@ def place_grid(positions_m: NDArray[np.float64], stamps_ns: Rows) -> PlaceGrid:
         link_from=cell_of_place[from_place],
         link_to=cell_of_place[to_place],
         link_turns=turns,
-        mapping_speed_mps=_usual_speed(steps_m[~breaks], np.diff(stamps_ns)[~breaks], cell_m),
+        mapping_speed_mps=_usual_speed(
+            steps_m[telling & ~breaks], np.diff(stamps_ns)[telling & ~breaks], cell_m
+        ),
     )
 
 
-def _usual_step(steps_m: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
-    """Length of a cell and which steps [N - 1] are breaks.
+def _usual_step(
+    steps_m: NDArray[np.float64], telling: NDArray[np.bool_]
+) -> tuple[float, NDArray[np.bool_]]:
+    """Length of a cell, by the steps that are telling [N - 1], and which steps are breaks [N - 1].
 
     A cell is as long as the median step, and longer where the robot mostly stood still, so that
     there are never many more cells than places.
     """
-    moving = steps_m[steps_m > 1e-3]
+    moving = steps_m[telling & (steps_m > 1e-3)]
     if moving.size == 0:
         return 1.0, np.zeros(len(steps_m), dtype=bool)
     usual_m = float(np.median(moving))
-    breaks = steps_m > _BREAK * max(usual_m, float(steps_m.mean()))
-    return max(usual_m, float(steps_m[~breaks].mean())), breaks
+    breaks = steps_m > _BREAK * max(usual_m, float(steps_m[telling].mean()))
+    return max(usual_m, float(steps_m[telling & ~breaks].mean())), breaks
 
 
 def _usual_speed(steps_m: NDArray[np.float64], steps_ns: Rows, cell_m: float) -> float:

@@ -103,6 +103,11 @@ class MapHeader:
     files: dict[str, str] | None = None  # path within the folder -> sha256[:sha256 of samples]
     changes: tuple[Change, ...] = ()  # since it was built, oldest first
     part_sources: tuple[str, ...] = ()  # the drive of each part; earlier programs did not say
+    distractor_parts: tuple[str, ...] = ()
+    """Folders of parts whose places give no fix: they show what lies around a cut of a larger map.
+
+    Programs that do not know this entry give fixes there.
+    """
     format_version: int = FORMAT_VERSION
 
     @property
@@ -214,6 +219,9 @@ def _checked(values: Mapping[str, Any], folder: Path) -> MapHeader:
     _check_files(settings['files'], folder)
     _check_cells(settings['cells'], settings['files'])
     settings['part_sources'] = _checked_sources(settings.get('part_sources', []), settings)
+    settings['distractor_parts'] = _checked_distractors(
+        settings.get('distractor_parts', []), settings
+    )
     return MapHeader(**settings)
 
 
@@ -257,6 +265,14 @@ def _checked_sources(found: Any, settings: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(found)
 
 
+def _checked_distractors(found: Any, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = set(files_of_parts(settings['files']))
+    is_list = isinstance(found, list) and all(type(one) is str for one in found)
+    if not is_list or not set(found) < parts:
+        raise ValueError(f'distractor_parts: {found!r}, expected some of the parts, but not all')
+    return tuple(found)
+
+
 def write_header(folder: Path, header: MapHeader) -> None:
     """Write map.yaml into a staged map; digests that the header already has are kept."""
     known = header.files or {}
@@ -291,6 +307,7 @@ def _header_bytes(header: MapHeader) -> bytes:
     values |= {'base_T_camera': list(header.base_T_camera), 'changes': list(values['changes'])}
     values |= {'cells': header.cells and list(header.cells)}
     values |= {'part_sources': list(header.part_sources)}
+    values |= {'distractor_parts': list(header.distractor_parts)}
     values |= {'format_version': version_saying(values)}
     if header.camera is not None:
         values['camera'] = header.camera.as_mapping()

@@ -128,6 +128,16 @@ class PlaceMap:
         """Whether places have landmarks."""
         return bool(self.header.landmark_features) and self.header.camera is not None
 
+    @cached_property
+    def is_distractor(self) -> NDArray[np.bool_]:
+        """Whether each place gives no fix, [N]; see MapHeader.distractor_parts."""
+        return np.concatenate(
+            [
+                np.full(len(part), name in self.header.distractor_parts)
+                for name, part in zip(self.header.parts, self._parts, strict=True)
+            ]
+        )
+
     @property
     def half_places(self) -> int:
         """How many places have their descriptor in half precision."""
@@ -181,7 +191,7 @@ class PlaceMap:
     @cached_property
     def grid(self) -> PlaceGrid:
         """The places on a grid along the mapping drive, as a belief needs them."""
-        return place_grid(self.base_poses()[:, :3], self.stamps_ns)
+        return place_grid(self.base_poses()[:, :3], self.stamps_ns, self.is_distractor)
 
     @cached_property
     def background(self) -> Background:
