@@ -64,7 +64,7 @@ def test_improbable_frames_in_a_row_lose_it() -> None:
     assert states(AWAY)[0] is State.LOST
 
 
-@pytest.mark.parametrize('reason', [Reason.LOOKS_ELSEWHERE, Reason.ELSEWHERE])
+@pytest.mark.parametrize('reason', [Reason.LOOKS_ELSEWHERE, Reason.ELSEWHERE, Reason.OUTSIDE_CUT])
 def test_images_in_a_row_that_look_like_other_places_or_none_lose_it(reason: Reason) -> None:
     carried = NoFix(reason, 0.6)
     assert states(*[FIX] * CONFIRMATIONS, *[carried] * PATIENCE)[-1] is State.LOST
