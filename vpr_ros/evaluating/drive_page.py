@@ -165,12 +165,12 @@ def _latency_table(variants: Sequence[Variant]) -> Table:
 
 
 def _map(title: str, variant: Variant) -> PathMap:
-    judged = variant.evaluation.judged
+    judged, place_map = variant.evaluation.judged, variant.setup.place_map
     poses, fixed, known = judged.poses, judged.fixed, judged.known
     drives = np.unique(judged.drive)
     return PathMap(
         title,
-        variant.setup.place_map.base_poses()[:, :2],
+        place_map.base_poses()[~place_map.is_distractor, :2],
         [judged.truth[known & (judged.drive == number), :2] for number in drives],
         poses[judged.right & known, :2],
         judged.truth[known & ~fixed][:, :2],

@@ -20,6 +20,7 @@ from vpr_ros.map_care.check import Findings, sampled
 _NAMED_PARTS = 12  # in the legend
 _MOST_VIEWS = 20_000  # lines of a picture
 _VIEWS_PER_EXTENT = 60  # length of a view line
+_DISTRACTOR = '#bbbbbb'
 _POOR, _WRONG, _GAP = '#30363d', '#d1432b', '#e0a030'
 
 
@@ -62,9 +63,11 @@ def _places_figure(place_map: PlaceMap) -> tuple[Figure, Axes]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     length_m = max(float(np.ptp(positions, axis=0).max()), 1.0) / _VIEWS_PER_EXTENT
-    for number, (start, end) in enumerate(pairwise(place_map.part_starts.tolist())):
-        colour = f'C{number % 10}'
-        places = counted(end - start, 'place')
+    header, ends = place_map.header, pairwise(place_map.part_starts.tolist())
+    for number, (name, (start, end)) in enumerate(zip(header.parts, ends, strict=True)):
+        is_distractor = name in header.distractor_parts
+        colour = _DISTRACTOR if is_distractor else f'C{number % 10}'
+        places = counted(end - start, 'distractor' if is_distractor else 'place')
         label = f'part {number}: {places}' if number < _NAMED_PARTS else None
         part = positions[start:end]
         axes.plot(part[:, 0], part[:, 1], '.', color=colour, markersize=5, label=label)

@@ -113,13 +113,14 @@ def matches_message(
 
 
 def places_message(place_map: PlaceMap, header: Header) -> Marker:
-    """The map's places as points, thinned evenly where there are very many."""
-    step = -(-len(place_map) // _MOST_POINTS)
+    """The places that give fixes as points, thinned evenly where there are very many."""
+    positions = place_map.poses[~place_map.is_distractor, :3]
+    step = -(-len(positions) // _MOST_POINTS)
     marker = Marker(header=header, ns='places', type=Marker.POINTS, action=Marker.ADD)
     marker.pose = pose_message(IDENTITY)
     marker.scale = Vector3(x=0.3, y=0.3, z=0.3)
     marker.color = ColorRGBA(r=0.55, g=0.6, b=0.65, a=1.0)
-    marker.points = [Point(x=x, y=y, z=z) for x, y, z in place_map.poses[::step, :3].tolist()]
+    marker.points = [Point(x=x, y=y, z=z) for x, y, z in positions[::step].tolist()]
     return marker
 
 

@@ -130,9 +130,11 @@ class Recording:
     def _log_places(self, place_map: PlaceMap) -> None:
         self._map_id = place_map.id
         self._shown.clear()
-        step = -(-len(place_map) // _MOST_PLACES)
-        points = place_map.poses[::step, :3]
-        self._log(layout.PLACES, rr.Points3D(points, colors=_GREY, radii=rr.Radius.ui_points(2)))
+        points = place_map.poses[~place_map.is_distractor, :3]
+        step = -(-len(points) // _MOST_PLACES)
+        self._log(
+            layout.PLACES, rr.Points3D(points[::step], colors=_GREY, radii=rr.Radius.ui_points(2))
+        )
 
     def _log_image(self, moment: Moment) -> None:
         frame = moment.frame
