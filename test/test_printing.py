@@ -219,6 +219,9 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, 'home', nowhere)
     with pytest.raises(ConfigError, match='XDG_CACHE_HOME'):
         cache.cache_folder('vpr_ros')
+    monkeypatch.setenv('XDG_CACHE_HOME', 'relative')  # as if it were not set
+    with pytest.raises(ConfigError, match='XDG_CACHE_HOME'):
+        cache.cache_folder('vpr_ros')
     monkeypatch.setenv('XDG_CACHE_HOME', '/caches')
     assert cache.cache_folder('vpr_ros') == Path('/caches/vpr_ros')
 

@@ -11,10 +11,11 @@ from vpr_ros.core.errors import ConfigError
 def cache_folder(name: str) -> Path:
     """A folder in the user's cache: $XDG_CACHE_HOME, else ~/.cache. It need not exist.
 
-    Raises ConfigError where the user has no home, as in a container with an unknown user.
+    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says. Raises ConfigError where the user has no home, as in a container with an unknown user.
     """
-    if given := os.environ.get('XDG_CACHE_HOME'):
-        return Path(given) / name
+    given = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    if given.is_absolute():
+        return given / name
     try:
         return Path.home() / '.cache' / name
     except RuntimeError as error:
