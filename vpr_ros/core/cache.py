@@ -11,7 +11,8 @@ from vpr_ros.core.errors import ConfigError
 def cache_folder(name: str) -> Path:
     """A folder in the user's cache: $XDG_CACHE_HOME, else ~/.cache. It need not exist.
 
-    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says. Raises ConfigError where the user has no home, as in a container with an unknown user.
+    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says. Raises
+    ConfigError where the user has no home, as in a container with an unknown user.
     """
     given = Path(os.environ.get('XDG_CACHE_HOME', ''))
     if given.is_absolute():
