@@ -27,7 +27,7 @@ def driven(seconds: float) -> np.ndarray:
 def found(
     fix_of: object, *, count: int = COUNT, period_s: float = PERIOD_S, radius_m: float = 1.0
 ) -> Offset | None:
-    """The offset of fixes: fix_of gives one, or None, for the time of an image."""
+    """The offset of two drives' fixes: fix_of gives one, or None, for the time of an image."""
     seconds = [row * period_s for row in range(count)]
     none = np.empty((0, 7))
     answers = [
@@ -41,7 +41,7 @@ def found(
         rank=rows,
         unmatchable=rows > 0,
         right=rows == 0,
-        drive=rows,
+        drive=(np.arange(count) >= count // 2).astype(np.int64),
         single_rank=rows,
     )
     return offset_of(judged, radius_m=radius_m)
