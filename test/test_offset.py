@@ -89,6 +89,16 @@ def test_what_lies_beside_the_path_or_within_the_scatter_tells_nothing() -> None
     assert not found(off_by(0.1, 0.0, 0.1)).is_telling
 
 
+def test_what_one_of_two_drives_alone_is_off_by_is_not_sure() -> None:
+    def fix(second: float) -> np.ndarray | None:
+        if second < COUNT * PERIOD_S / 2:
+            return compose(driven(second), at(0.9))
+        return driven(second) if second % 2 == 0 else None
+
+    offset = found(fix)
+    assert offset.mean_m[0] > 3 * offset.scatter_m and not offset.is_telling
+
+
 def test_a_robot_that_stands_has_an_offset_and_no_clock() -> None:
     offset = found(lambda second: compose(driven(0.0), at(0.5)), period_s=0.0)
     assert offset.mean_m[0] == pytest.approx(0.5) and math.isnan(offset.late_s)
