@@ -381,11 +381,21 @@ def test_without_header_stamps_the_times_of_recording_are_used(tmp_path):
     assert sum('the times of recording are used' in warning for warning in drive.warnings) == 2
 
 
-def test_two_clocks_are_noticed(tmp_path):
+@pytest.mark.parametrize(
+    ('image_s', 'said'),
+    [
+        (1_700_000_000, 'the first image is 1699999980.0 s later than the last pose; do both'),
+        (10, 'the images end 8.0 s earlier than the first pose; do both use the same clock?'),
+        (20, ''),
+    ],
+)
+def test_two_clocks_are_noticed(tmp_path, image_s, said):
     with bags.writing(tmp_path / 'bag') as put:
-        put('/image', 1, bags.image(1_700_000_000, 1))
-        put('/odom', 1, bags.odometry(1, bags.along_x(1)))
-    assert any('same clock' in warning for warning in open_drive(tmp_path / 'bag').warnings)
+        put('/image', 1, bags.image(image_s, 1))
+        put('/odom', 2, bags.odometry(19, bags.along_x(1)))
+        put('/odom', 2, bags.odometry(20, bags.along_x(2)))
+    found = [warning for warning in open_drive(tmp_path / 'bag').warnings if 'clock' in warning]
+    assert [warning.startswith(said) for warning in found] == [True] * bool(said)
 
 
 @pytest.mark.parametrize('kind', ['ros1', 'sqlite3', 'mcap'])
