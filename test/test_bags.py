@@ -166,6 +166,23 @@ def test_gps_is_relative_to_the_datum_of_the_options(tmp_path):
     assert drive.datum == datum
 
 
+def test_a_datum_chooses_gps_among_poses_and_nothing_else_does(tmp_path):
+    for name, fixes in (('both', 4), ('poses', 0)):
+        with bags.writing(tmp_path / name) as put:
+            for index in range(4):
+                put('/image', index, bags.image(index, index))
+                put('/odom', index, bags.odometry(index, bags.along_x(index)))
+            for index in range(fixes):
+                put('/fix', index, bags.fix(index, 55.7, 13.19))
+    with pytest.raises(DriveError, match='2 pose topics, choose one with --pose-topic'):
+        open_drive(tmp_path / 'both')
+    asked = DriveOptions(datum=Datum(33, 'U', 386000.0, 6174000.0))
+    chosen = open_drive(tmp_path / 'both', asked)
+    assert chosen.pose_source.startswith('poses from /fix (')
+    assert 'not /odom: positions in degrees are asked for' in chosen.pose_source
+    assert open_drive(tmp_path / 'poses', asked).pose_source.startswith('poses from /odom (')
+
+
 def test_gps_across_a_zone_border_stays_in_the_zone_of_the_datum(tmp_path):
     drive = open_drive(gps_bag(tmp_path / 'bag', (55.7, 11.9995), (55.7, 12.0005)))
     assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(
