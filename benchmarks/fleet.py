@@ -163,8 +163,10 @@ def steps(folder: Path, places: int, parts: int) -> dict[str, dict[str, Any]]:
     done('push a part', 'push', str(one), '--fleet', fleet)
     done('versions', 'fleet', fleet)
     middle = f'--near={places / parts / 2},{STREET_M * parts / 2},500'
-    done('pull near', 'pull', '--fleet', fleet, middle, '--output', str(folder / 'cut'))
-    found['pull near']['size_mb'] = size_mb(folder / 'cut')
+    near = ['pull', '--fleet', fleet, middle, '--output', str(folder / 'cut')]
+    for name, options in (('pull near', ['--distractors', '0']), ('pull cut', [])):
+        done(name, *near, *options)
+        found[name]['size_mb'] = size_mb(folder / 'cut')
     done('pull', 'pull', '--fleet', fleet, '--version', '2', '--output', str(folder / 'a'))
     found['pull']['size_mb'] = size_mb(folder / 'a')
     done('rollback', 'fleet', fleet, '--rollback', '2')
@@ -188,7 +190,8 @@ def measure(quick: bool) -> list[Section]:
         ('push again', 'the same push again, which adds nothing', False),
         ('push a part', f'push of one more part, {places // PARTS:,} places', False),
         ('versions', 'list of versions', False),
-        ('pull near', 'pull within 500 m', False),
+        ('pull near', 'pull within 500 m, `--distractors 0`', False),
+        ('pull cut', 'pull within 500 m', False),
         ('pull', f'pull of {places:,} places', True),
         ('rollback', 'rollback', False),
         ('pull again', 'pull of all after the rollback', True),
@@ -205,8 +208,9 @@ def measure(quick: bool) -> list[Section]:
     again = 'the same bytes' if found['pull again']['equal_bytes'] else 'OTHER BYTES'
     section.notes.append(
         f'The map takes {copy["size_mb"]:,} MB, the store {found["push"]["size_mb"]:,} MB, the '
-        f'cut of 500 m {found["pull near"]["size_mb"]:,} MB. The pulls before and after the '
-        f'rollback gave {again}.'
+        f'cut of 500 m {found["pull near"]["size_mb"]:,} MB, with distractors '
+        f'{found["pull cut"]["size_mb"]:,} MB. The pulls before and after the rollback gave '
+        f'{again}.'
     )
     return [section]
 
