@@ -28,24 +28,20 @@ from vpr_ros.core.stamps import exact_seconds
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, lateness_ns, read_transforms
-from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
+from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame, note
 from vpr_ros.drives.pose_sources import ImageTime, PoseSource, note_clocks, pose_source
-from vpr_ros.drives.reader import (
+from vpr_ros.drives.reader import RawMessage, decoded, messages, open_reader
+from vpr_ros.drives.topics import (
     ALIGNED_DEPTH,
     CAMERA_INFO_TYPES,
     IMAGE_TYPES,
-    RawMessage,
     all_topics,
-    choose_topic,
+    chosen_image_topic,
     connections_of,
-    decoded,
     listed,
-    messages,
-    open_reader,
+    named_topic,
 )
 from vpr_ros.drives.transforms import TransformTree, frame_name
-
-__all__ = ['BagDrive', 'open_reader']
 
 _PROBED = 20  # images that tell whether header stamps are filled
 _REORDERED = (
@@ -176,9 +172,7 @@ class BagDrive:
             )
 
     def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
-        topic = choose_topic(
-            reader, options.image_topic, IMAGE_TYPES, what='image', option='--image-topic'
-        )
+        topic = chosen_image_topic(reader, options.image_topic)
         if topic is None:
             raise DriveError(
                 f'{self.name}: no images in it; topics with messages: {listed(all_topics(reader))}'
@@ -234,16 +228,13 @@ class BagDrive:
         return Trajectory(base.trajectory.stamps_ns, poses)
 
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        note(self.warnings, text)
 
 
 def _depth_topic(reader: AnyReader, image_topic: str, options: DriveOptions) -> str | None:
     """The named depth topic, else one whose name says that it is aligned; raises DriveError."""
     if options.depth_topic is not None:
-        return choose_topic(
-            reader, options.depth_topic, IMAGE_TYPES, what='depth', option='--depth-topic'
-        )
+        return named_topic(reader, options.depth_topic, IMAGE_TYPES, what='depth')
     named = [
         entry
         for entry in reader.connections

@@ -26,15 +26,8 @@ from vpr_ros.drives.geographic import (
     middle_of,
     require_near,
 )
-from vpr_ros.drives.reader import (
-    NAVSAT,
-    POSE_TYPES,
-    TRANSFORMS,
-    RawMessage,
-    connections_of,
-    decoded,
-    messages,
-)
+from vpr_ros.drives.reader import RawMessage, decoded, messages
+from vpr_ros.drives.topics import NAVSAT, POSE_TYPES, TRANSFORMS, connections_of
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
 _WALL_NS = 10**17  # three years; simulated time is less

@@ -23,6 +23,7 @@ from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.stamps import wall_time_ns
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.bag_files import in_order, is_bag
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.geographic import grid_convergence_deg
@@ -40,7 +41,6 @@ from vpr_ros.drives.pose_sources import (
     poses_of_files,
 )
 from vpr_ros.drives.posed_csv import read_posed_csv
-from vpr_ros.drives.reader import in_order, is_bag
 
 POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
 

@@ -20,7 +20,7 @@ from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_question
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
 from vpr_ros.drives.pose_file import covering
-from vpr_ros.drives.reader import (
+from vpr_ros.drives.topics import (
     NAVSAT,
     POSE_TYPES,
     SINGLE_POSES,

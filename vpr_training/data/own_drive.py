@@ -27,10 +27,10 @@ from vpr_ros.core.names import as_text
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
 from vpr_ros.drives import Drive, DriveOptions, notes_of, open_drive
+from vpr_ros.drives.bag_files import is_bag
 from vpr_ros.drives.folder import POSES_NAME
 from vpr_ros.drives.pose_file import read_pose_files
 from vpr_ros.drives.posed_images import Unusable, why_unposed
-from vpr_ros.drives.reader import is_bag
 from vpr_ros.drives.same_frame import require_one_frame
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig
