@@ -29,7 +29,8 @@ from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, lateness_ns, read_transforms
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame, note
-from vpr_ros.drives.pose_sources import ImageTime, PoseSource, note_clocks, pose_source
+from vpr_ros.drives.pose_notes import ImageTime, note_clocks
+from vpr_ros.drives.pose_sources import PoseSource, pose_source
 from vpr_ros.drives.reader import RawMessage, decoded, messages, open_reader
 from vpr_ros.drives.topics import (
     ALIGNED_DEPTH,

@@ -34,12 +34,7 @@ from vpr_ros.drives.geotags import (
     place_geotags,
     utm_geotags,
 )
-from vpr_ros.drives.pose_sources import (
-    ImageTime,
-    note_clocks,
-    note_jumps,
-    poses_of_files,
-)
+from vpr_ros.drives.pose_notes import ImageTime, note_clocks, note_jumps, poses_of_files
 from vpr_ros.drives.posed_csv import read_posed_csv
 
 POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
