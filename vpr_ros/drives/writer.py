@@ -31,8 +31,9 @@ from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from vpr_ros.core.atomic import FolderKind, require_writable, unwritable_as
+from vpr_ros.core.atomic import require_writable, unwritable_as
 from vpr_ros.core.errors import DriveError, ImageError, noting
+from vpr_ros.core.folder_kind import FolderKind
 from vpr_ros.core.geometry import IDENTITY, compose, invert
 from vpr_ros.core.image import read_encoded, require_decodable
 from vpr_ros.core.plurals import counted

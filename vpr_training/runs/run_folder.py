@@ -24,7 +24,8 @@ from typing import Any
 
 import torch
 
-from vpr_ros.core.atomic import only_writer, unwritable_as
+from vpr_ros.core.atomic import unwritable_as
+from vpr_ros.core.writer_lock import only_writer
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import require_writable_folder, write_csv, write_file, write_json
 from vpr_training.models.tensors import read_state
