@@ -34,8 +34,9 @@ from vpr_ros.drives.in_view import in_view
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import note_mapped, require_frame_of_map
+from vpr_ros.map_care.alike import require_same_headings
 from vpr_ros.map_care.check import blank_said
-from vpr_ros.map_care.edit import append, require_same_headings
+from vpr_ros.map_care.edit import append
 
 PosedFrame: TypeAlias = tuple[RecordedFrame, Poses]
 """A frame and map_T_camera [7]."""
