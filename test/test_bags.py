@@ -18,7 +18,8 @@ from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.mended import mend
 from vpr_ros.drives.pose_file import PoseFile
 from vpr_ros.drives.reader import cdr_converter, open_reader
-from vpr_ros.map_care.build import MapOptions, Report, Spacing, posed_frames
+from vpr_ros.map_care.build import MapOptions, Report, posed_frames
+from vpr_ros.map_care.spacing import Spacing
 
 
 def stamps_s(drive):

@@ -41,7 +41,8 @@ from vpr_ros.evaluating.setups import ModelledMap, opened_maps, settings_of, set
 from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.evaluating.written import write_figures, write_fixes
-from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
+from vpr_ros.map_care.build import MapOptions, build_map
+from vpr_ros.map_care.landmark_kind import chosen_features
 from vpr_ros.report.page import write_page
 
 _OUTPUTS = ('report', 'json', 'tum', 'rerun')

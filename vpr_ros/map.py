@@ -42,16 +42,18 @@ from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.fleet.commands import add_verbs as add_fleet_verbs
-from vpr_ros.map_care.build import MapOptions, Spacing, append_drive, features_to_append
+from vpr_ros.map_care.build import MapOptions, append_drive
 from vpr_ros.map_care.check import check, damages
 from vpr_ros.map_care.edit import merge, slimmed
 from vpr_ros.map_care.export import EXPORTS, POSED_FOLDER
 from vpr_ros.map_care.facts import facts, recall_rows, size_on_disk, table, weaknesses
+from vpr_ros.map_care.landmark_kind import features_to_append
 from vpr_ros.map_care.page import damaged_page, sound_page
 from vpr_ros.map_care.plots import draw_places
 from vpr_ros.map_care.pruning import prune
 from vpr_ros.map_care.recall import Queries, map_recall, own_places
 from vpr_ros.map_care.redundancy import Redundancy
+from vpr_ros.map_care.spacing import Spacing
 from vpr_ros.report.page import write_page
 
 _NEXT = (

@@ -56,21 +56,18 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, notes_of
 from vpr_ros.drives.posed_images import Unusable
 from vpr_ros.map_care.build import (
-    ALL_IMAGES,
     THUMBNAIL_PX,
     MapOptions,
     PosedFrame,
     Report,
-    Spacing,
     add_places,
-    chosen_features,
-    features_of_kind,
-    landmark_maker,
     map_header,
     posed_frames,
     require_mapped,
 )
 from vpr_ros.map_care.edit import assemble
+from vpr_ros.map_care.landmark_kind import chosen_features, features_of_kind, landmark_maker
+from vpr_ros.map_care.spacing import EVERY_IMAGE, Spacing
 
 STRETCH = 1000
 """Images of a piece, unless --stretch says otherwise: half a minute of one core."""
@@ -87,7 +84,7 @@ class Recipe:
     model: Path
     precision: str = 'fp32'  # a graph of the model, chosen already
     drive: DriveOptions = DEFAULTS
-    spacing: Spacing = ALL_IMAGES.spacing
+    spacing: Spacing = EVERY_IMAGE
     max_pose_gap_s: float | None = None
     landmarks: str | None = None  # kind of features, see chosen_features
     half: bool = False  # descriptors in half precision
