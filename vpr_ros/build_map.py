@@ -27,10 +27,11 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.core.plurals import counted
 from vpr_ros.drives import drives_in, open_drive
-from vpr_ros.map_care.archive import STRETCH, Recipe, broken_lines, build_archive
+from vpr_ros.map_care.archive import broken_lines, build_archive
 from vpr_ros.map_care.build import MapOptions, build_map
 from vpr_ros.map_care.costs import available_bytes, unserved
 from vpr_ros.map_care.landmark_kind import chosen_features
+from vpr_ros.map_care.pieces import STRETCH, Recipe
 from vpr_ros.map_care.spacing import Spacing, most_places
 
 _ARCHIVE = ('work', 'workers', 'ray', 'stretch', 'leave_out_broken')
