@@ -22,7 +22,7 @@ from vpr_ros.core.localizing.kept_calibrations import calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import answers_offline
 
 ROOT = Path(__file__).resolve().parents[1]

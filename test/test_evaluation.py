@@ -20,7 +20,7 @@ from vpr_ros.core.intervals import drive_interval
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.core.recall import precision_recall
 from vpr_ros.core.trajectory import Trajectory
-from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.figures import by_time, evaluate, pooled
 from vpr_ros.evaluating.reliability import reliability

@@ -33,6 +33,7 @@ from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, drives_in, open_drive
 from vpr_ros.drives.bag_poses import _on_the_earth
 from vpr_ros.drives.camera_info import CameraInfo
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.drives.geographic import (
     apart_m,
     datum_at,
@@ -42,7 +43,7 @@ from vpr_ros.drives.geographic import (
     grid_convergence_deg,
 )
 from vpr_ros.drives.pose_file import PoseFile, read_pose_files
-from vpr_ros.drives.writer import STORAGES, WriteOptions, write_bag, writing
+from vpr_ros.drives.writer import STORAGES, writing
 
 COLUMNS = 'image,stamp_s,x,y,z,qx,qy,qz,qw'
 

@@ -12,7 +12,8 @@ from vpr_ros.cli.command import Parser, command, say_notes
 from vpr_ros.cli.options import add_drive, drive_options, positive
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.plurals import counted
-from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
+from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES
 
 
 def make_parser() -> Parser:

@@ -19,8 +19,8 @@ from rosgraph_msgs.msg import Clock
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.drives.bag_files import is_bag
+from vpr_ros.drives.folder_to_bag import write_bag
 from vpr_ros.drives.reader import cdr_converter, messages, open_reader
-from vpr_ros.drives.writer import write_bag
 from vpr_ros.node.conversions import stamp_message
 from vpr_ros.node.qos import LATCHED
 from vpr_ros.node.topics import interface
