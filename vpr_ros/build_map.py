@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.cli.command import Parser, command, say_drive, say_notes
+from vpr_ros.cli.drive_options import drive_options
+from vpr_ros.cli.option_values import count
 from vpr_ros.cli.options import (
     add_half,
     add_mapping,
     add_model,
     add_workers,
-    count,
-    drive_options,
     source_of,
     workers_of,
 )

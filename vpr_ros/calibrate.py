@@ -12,14 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_drive
-from vpr_ros.cli.options import (
-    add_drive,
-    add_model,
-    add_precision,
-    add_radius,
-    add_threads,
-    drive_options,
-)
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.options import add_model, add_precision, add_radius, add_threads
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made

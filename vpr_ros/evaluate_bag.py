@@ -16,17 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_drive
-from vpr_ros.cli.options import (
-    add_drive,
-    add_landmarks,
-    add_precision,
-    add_radius,
-    add_threads,
-    drive_options,
-    output_file,
-    positive,
-    require_different,
-)
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.option_values import output_file, positive, require_different
+from vpr_ros.cli.options import add_landmarks, add_precision, add_radius, add_threads
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model

@@ -12,19 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_drive, say_notes
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.option_values import between, output_file, positive, require_different
 from vpr_ros.cli.options import (
-    add_drive,
     add_half,
     add_mapping,
     add_model,
     add_no_thumbnails,
     add_precision,
     add_radius,
-    between,
-    drive_options,
-    output_file,
-    positive,
-    require_different,
     source_of,
 )
 from vpr_ros.core.describing.describe import OnnxDescriber

@@ -15,15 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import (
-    add_precision,
-    add_workers,
-    count,
-    output_file,
-    positive,
-    require_different,
-    workers_of,
-)
+from vpr_ros.cli.option_values import count, output_file, positive, require_different
+from vpr_ros.cli.options import add_precision, add_workers, workers_of
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
 from vpr_training.evaluating.descriptor_store import default_cache, forgotten_folder

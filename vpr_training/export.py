@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import between, count, threads
+from vpr_ros.cli.option_values import between, count, threads
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.plurals import counted
