@@ -30,8 +30,9 @@ from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
+from vpr_training.runs.progress import Progress
 from vpr_training.runs.run_folder import RunFolder, StepLog
-from vpr_training.runs.training_loop import Progress, Training
+from vpr_training.runs.training_loop import Training
 from vpr_training.train import main as train
 
 SMALL = (

@@ -24,10 +24,11 @@ from vpr_training.learning.schedules import rates_over_epochs
 from vpr_training.models.network import Network
 from vpr_training.runs.curves import draw_run
 from vpr_training.runs.fine_tuning import finish, map_drive
+from vpr_training.runs.progress import Progress
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.start import initial_network
-from vpr_training.runs.training_loop import Log, Progress, Training, no_log
+from vpr_training.runs.training_loop import Log, Training, no_log
 from vpr_training.runs.validation import Validation
 
 
