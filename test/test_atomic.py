@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from waiting import until
-from worlds import straight_drive, unit_rows, write_map, write_tiny_model
+from worlds import contents, straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.core import atomic
 from vpr_ros.core.atomic import (
@@ -43,14 +43,6 @@ DECK = FolderKind('card.json', 'a deck', LookupError, ('*.card',))
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob('*'))
-        if path.is_file()
-    }
 
 
 @pytest.fixture
