@@ -107,14 +107,14 @@ def rotate(quat: Array, vector: Array) -> Array:
 
 
 def compose(a_T_b: Poses, b_T_c: Poses) -> Poses:
-    """a_T_c, broadcasting over leading axes."""
+    """a_T_c [..., 7] of a_T_b and b_T_c [..., 7], which are broadcast."""
     position = a_T_b[..., :3] + rotate(a_T_b[..., 3:], b_T_c[..., :3])
     quat = quat_multiply(a_T_b[..., 3:], b_T_c[..., 3:])
     return np.concatenate([position, quat], axis=-1)
 
 
 def invert(a_T_b: Poses) -> Poses:
-    """b_T_a."""
+    """b_T_a [..., 7] of a_T_b [..., 7]."""
     quat = quat_conjugate(a_T_b[..., 3:])
     return np.concatenate([-rotate(quat, a_T_b[..., :3]), quat], axis=-1)
 

@@ -148,7 +148,7 @@ def _unstamped_said(count: int, what: str) -> str:
 
 
 def lateness_ns(headers_ns: Stamps, received_ns: Stamps) -> int | None:
-    """How much later than their recording messages are stamped, at the median.
+    """How much later than they were recorded [M] messages are stamped [M], at the median.
 
     None where a stamp of 0 may be one: in simulated time, or where the recording has no times.
     """

@@ -107,7 +107,7 @@ class Belief:
         return self._weights.is_whole
 
     def contrast(self, query: Array, camera: int = 0) -> Array:
-        """The query less the mean of its drive: what a large map is searched for."""
+        """The query [D] less the mean of its drive [D]: what a large map is searched for."""
         return self._images.contrast(query, camera)
 
     @property
@@ -187,9 +187,10 @@ class Belief:
         return self._weights.of_cells
 
     def places(self, count: int) -> tuple[Rows, Array]:
-        """The `count` places of most weight and their weights, best first; equal ones in order.
+        """The K places of most weight and their weights [K], best first; equal ones in order.
 
-        Of places that share the usual weight none is named.
+        K is `count`, or less where fewer places have weights of their own: of those that share the
+        usual weight none is named.
         """
         return self._weights.best_places(count)
 

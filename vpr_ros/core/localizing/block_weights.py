@@ -105,9 +105,10 @@ class BlockWeights:
         return float(at_work + usual)
 
     def best_places(self, count: int) -> tuple[Rows, Array]:
-        """The `count` places of most weight and their weights, best first; equal ones in order.
+        """The K places of most weight and their weights [K], best first; equal ones in order.
 
-        Of places that share the usual weight none is named.
+        K is `count`, or less where fewer places have weights of their own: of those that share the
+        usual weight none is named.
         """
         best, cells = best_of(self.at_work.sum(axis=0).ravel(), _CELLS_OF_A_PLACE * count)
         owners = self.places[self.blocks].ravel()[cells]
