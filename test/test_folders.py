@@ -28,6 +28,7 @@ from vpr_ros.core.geometry import (
     IDENTITY,
     angle_between,
     compose,
+    invert,
     yaw_of,
     yaw_quat,
 )
@@ -322,7 +323,7 @@ def test_utm_names_give_metres_from_the_first_image_and_compass_headings(tmp_pat
     )
     assert drive.datum == Datum(10, 'S', 550506.5, 4181256.9)
     np.testing.assert_allclose(drive.trajectory.poses[:, :3], [[0, 0, 0], [10, 0, 0]])
-    headings = yaw_of(drive.trajectory.poses, forward=(0, 0, 1))
+    headings = yaw_of(compose(drive.trajectory.poses, invert(FORWARD_CAMERA)))
     np.testing.assert_allclose(headings, [np.pi / 2, 0], atol=1e-9)  # north, east
     assert drive.has_heading
 
@@ -434,7 +435,7 @@ def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
     # west of the zone's middle, true north lies 1.495 degrees east of the grid's
     expected = np.radians([-90 - 1.495, 0 - 1.495])
     np.testing.assert_allclose(
-        yaw_of(drive.trajectory.poses, forward=(0, 0, 1)), expected, atol=1e-4
+        yaw_of(compose(drive.trajectory.poses, invert(FORWARD_CAMERA))), expected, atol=1e-4
     )
 
 

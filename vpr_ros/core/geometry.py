@@ -168,12 +168,13 @@ def yaw_quat(yaw_rad: ArrayLike) -> Array:
     return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
 
 
-def yaw_of(pose: Poses, forward: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Array:
-    """Heading in the xy plane of each pose's `forward` axis, radians [...].
+def yaw_of(pose: Poses) -> Array:
+    """Heading in the xy plane of each pose's x axis, radians [...].
 
     0 is along x (east), angles grow anticlockwise.
     """
-    direction = rotate(pose[..., 3:], np.broadcast_to(np.array(forward), (*pose.shape[:-1], 3)))
+    ahead = np.broadcast_to(np.array([1.0, 0, 0]), (*pose.shape[:-1], 3))
+    direction = rotate(pose[..., 3:], ahead)
     return np.asarray(np.arctan2(direction[..., 1], direction[..., 0]))
 
 
