@@ -74,6 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = calibrate(images, localizer, arguments.radius, source=Path(arguments.bag).name)
     say_drive(drive)
     print(table(found))
+    if found.other_frame is not None:
+        other = found.other_frame
+        raise DriveError(
+            f'{drive.name}: {other.agreeing} of {other.fixes} images match places that lie '
+            f'elsewhere, but are right if the true positions are {other}; nothing was changed. '
+            'Map and drive have different frames: take poses of both in one'
+        )
     if not found.is_ever_right:
         raise DriveError(
             f'{drive.name}: in no frame is the best place within {arguments.radius:g} m of the '

@@ -28,6 +28,7 @@ from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.ellipse import Extent, is_inside
 from vpr_ros.evaluating.judging import Judged, judge
 from vpr_ros.evaluating.offset import Offset, offset_of
+from vpr_ros.evaluating.other_frame import OtherFrame, other_frame_of
 from vpr_ros.evaluating.reliability import Reliability, reliability
 from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
@@ -87,6 +88,7 @@ class Evaluation:
     position_error_m: dict[str, float]  # of the fixes: median, p90
     heading_error_deg: dict[str, float]
     offset: Offset | None  # that the fixes have in common
+    other_frame: OtherFrame | None  # in which most fixes are right, where they are false as it is
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     inside_ellipse_interval: Interval
     inside_ellipse_axes: float  # directions that are tested, mean of the fixes; or NaN
@@ -167,6 +169,9 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         position_error_m=_spread(judged.error_m[fixes]),
         heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
         offset=offset_of(judged, radius_m=provenance.radius_m) if provenance.has_heading else None,
+        other_frame=other_frame_of(
+            judged.poses[fixes, :3], judged.truth[fixes, :3], radius_m=provenance.radius_m
+        ),
         inside_ellipse=_share(inside[has_ellipse]),
         inside_ellipse_interval=interval(inside, has_ellipse),
         inside_ellipse_axes=_tested_axes(judged.of(has_ellipse), provenance),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.evaluating.figures import Evaluation, Provenance
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -219,7 +221,7 @@ def _offset(found: Evaluation) -> Iterator[Line]:
     )
     first, last = (along, above) if abs(ahead) >= abs(up) else (above, along)
     note = f'{beside}, {last}: what the fixes are off by in common'
-    if not offset.is_telling:
+    if not offset.is_telling or (found.other_frame is not None and not _is_late(found)):
         yield Line('mean offset', first, note)
         return
     step = 'check the mounting of the camera'
@@ -227,6 +229,28 @@ def _offset(found: Evaluation) -> Iterator[Line]:
         stamped = f'{abs(offset.late_s):.2f} s {"late" if ahead > 0 else "early"}'
         step = f'as if the true poses were stamped {stamped}; check the clocks and the mounting'
     yield Line('mean offset', first, f'{note}; {step}', 'bad', is_main=True)
+
+
+def _other_frame(found: Evaluation) -> Iterator[Line]:
+    other = found.other_frame
+    if other is None or _is_late(found):
+        return
+    share = f'{other.agreeing} of {counted(other.fixes, "fix")}'
+    note = (
+        f'are right if the true positions are {other}: map and drive have different frames; '
+        'take poses of both in one'
+    )
+    yield Line('another frame', share, note, 'bad', is_main=True)
+
+
+def _is_late(found: Evaluation) -> bool:
+    """Whether fixes lie ahead or behind only, for which a clock is the simpler cause."""
+    offset, radius_m = found.offset, found.provenance.radius_m
+    return (
+        offset is not None
+        and offset.is_telling
+        and bool(np.all(np.abs(offset.mean_m[1:]) <= radius_m))
+    )
 
 
 def _latency(found: Evaluation) -> Iterator[Line]:
@@ -324,6 +348,11 @@ FIGURES = (
     _spread('heading_error_deg', 'heading error', 'deg', lambda found: found.heading_error_deg),
     Shown(
         key='offset', value=lambda found: found.offset and found.offset.as_json(), lines=_offset
+    ),
+    Shown(
+        key='other_frame',
+        value=lambda found: found.other_frame and found.other_frame.as_json(),
+        lines=_other_frame,
     ),
     Shown(
         key='inside_ellipse',
