@@ -13,7 +13,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 
 from vpr_ros.core.errors import DriveError, VprError
-from vpr_ros.core.geometry import FARTHEST_M, IDENTITY, checked_pose, said_frames
+from vpr_ros.core.geometry import FARTHEST_M, IDENTITY, checked_pose, compose, said_frames
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.trajectory import Trajectory, jumped, repeated_said
 from vpr_ros.core.types import Datum, Poses, Stamps
@@ -52,6 +52,13 @@ class BasePoses:
     base_frame: str  # '' where the recording does not say whose poses these are
     has_heading: bool = True
     datum: Datum | None = None
+
+    def of_camera(self, base_T_camera: Poses) -> Trajectory:
+        """map_T_camera; without a heading the camera's arm has no direction and is left out."""
+        if not self.has_heading:
+            return self.trajectory
+        poses = compose(self.trajectory.poses, base_T_camera)
+        return Trajectory(self.trajectory.stamps_ns, poses)
 
 
 def read_transforms(

@@ -69,6 +69,7 @@ class PoseSource:
     tree: TransformTree
     said: str  # for the user: what gave the poses, or what there is instead
     tf: 'TfTopics'
+    name: str = ''  # of the topic or the file that gave the poses
 
     @property
     def is_whole_tree(self) -> bool:
@@ -125,8 +126,8 @@ def pose_source(
     tf = tf_topics(reader, options, images.topic)
     if options.pose_files:
         tree = tf.tree(reader, warnings, [tf.fixed] if tf.fixed else [])
-        poses, said = poses_of_files(options, images, warnings)
-        return PoseSource(poses, tree, said, tf)
+        poses, said, files = poses_of_files(options, images, warnings)
+        return PoseSource(poses, tree, said, tf, files)
     if options.pose_topic is not None and options.tf_frames is None:
         topic = named_topic(reader, options.pose_topic, POSE_TYPES, what='pose')
         poses = poses_of_topic(reader, topic, options, warnings)
@@ -350,8 +351,8 @@ def _nothing(reader: AnyReader, tree: TransformTree, reasons: Sequence[str]) -> 
 
 def poses_of_files(
     options: DriveOptions, images: ImageTime, warnings: list[str]
-) -> tuple[BasePoses, str]:
-    """What the files beside the recording say, and a sentence for the user that they do.
+) -> tuple[BasePoses, str, str]:
+    """What the files beside the recording say, a sentence for the user that they do, and names.
 
     Their notes and jumps go to `warnings`.
     """
@@ -360,7 +361,8 @@ def poses_of_files(
     note_jumps(file.trajectory, file.name, warnings)
     poses = BasePoses(file.trajectory, options.pose_frame or 'map', '')
     what = f'TUM, {frame_of(poses.frame_id, None)}'
-    return poses, _said_poses(poses.trajectory, file.name, what, ['as --pose-file says'])
+    said = _said_poses(poses.trajectory, file.name, what, ['as --pose-file says'])
+    return poses, said, file.name
 
 
 def _said(
@@ -381,7 +383,8 @@ def _said(
         else f'{short(kinds.pop() if kinds else "")}, {frame_of(poses.frame_id, poses.datum)}'
     )
     note_jumps(poses.trajectory, topic, warnings)
-    return PoseSource(poses, tree, _said_poses(poses.trajectory, topic, what, reasons), tf)
+    said = _said_poses(poses.trajectory, topic, what, reasons)
+    return PoseSource(poses, tree, said, tf, topic)
 
 
 def _said_poses(trajectory: Trajectory, source: str, what: str, reasons: Sequence[str]) -> str:
