@@ -27,6 +27,7 @@ from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
 from vpr_ros.evaluating.logs import logged, node_logs_to
 from vpr_ros.evaluating.setups import Setup, said
 from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.evaluating.turned import turned_said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,8 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
             answers = _answers(drive, localizer, unusable, on_located)
         taken_s += time.perf_counter() - started_s
         images += len(answers)
+        if said := turned_said(drive, answers, localizer):
+            add_note(drive, said)
         with noting(unusable.lines):
             evaluations.append(
                 evaluate(
