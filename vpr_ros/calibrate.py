@@ -30,7 +30,12 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import read_header, require_calibratable, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, require_frame_of_map
+from vpr_ros.drives.same_frame import (
+    OWN_FIGURES,
+    note_mapped,
+    note_same_time,
+    require_frame_of_map,
+)
 from vpr_ros.evaluating.calibration import calibrate, calibration_images, table
 
 
@@ -65,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     require_frame_of_map(header, drive)
     note_mapped(header, drive, OWN_FIGURES)
+    note_same_time(place_map.stamps_ns, drive, OWN_FIGURES)
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
     images = calibration_images(
         drive, describer, max_pose_gap_s=arguments.max_pose_gap, like=header.camera
