@@ -42,7 +42,7 @@ def test_a_turn_and_a_shift_are_found_among_false_fixes(degrees: float) -> None:
     assert other.turned_deg == pytest.approx(degrees, abs=1.0)
     assert other.moved_m == pytest.approx(moved_m, abs=0.5)
     assert 0.6 < other.agreeing / other.fixes < 0.8 and other.fixes == 120
-    assert str(other).startswith(f'turned by {other.turned_deg:.0f} deg and moved by (')
+    assert str(other).startswith(f'turned by {round(degrees)} deg and moved by (')
 
 
 def test_another_scale_and_exchanged_axes_are_told_as_that() -> None:

@@ -16,9 +16,12 @@ Array = NDArray[np.float64]
 Plane = NDArray[np.complex128]  # x + iy
 
 _FEWEST = 10  # pairs
-_AGREEING = 0.6  # share of the pairs
+_AGREEING, _AGREEING_SCALED = 0.6, 0.8  # share of the pairs
 _TIMES_RIGHT = 2.0  # as many as are right without
-_EXTENT_RADII = 4.0  # that the agreeing ones span: what stands in one place fits anywhere
+_EXTENT_RADII, _EXTENT_RADII_SCALED = 6.0, 12.0
+"""Radii that the agreeing ones span: what stands in one place fits anywhere, and on a short line
+some scale fits much."""
+_APART_RADII = 2.0  # between the two pairs of a trial
 _TRIALS = 300  # of two pairs each
 _MOST = 1000  # pairs that are counted in a trial
 
@@ -36,12 +39,12 @@ class OtherFrame:
 
     def __str__(self) -> str:
         """In words, to follow `if the true positions are`."""
-        moved = ', '.join(f'{value:.1f}' for value in self.moved_m)
+        moved = ', '.join(f'{round(value, 1) + 0.0:.1f}' for value in self.moved_m)
         return ', '.join(
             [
                 *(['exchanged in x and y'] if self.is_mirrored else []),
                 *([f'multiplied by {self.scale:.3g}'] if self.scale != 1.0 else []),
-                f'turned by {self.turned_deg:.0f} deg and moved by ({moved}) m',
+                f'turned by {round(self.turned_deg)} deg and moved by ({moved}) m',
             ]
         )
 
@@ -66,8 +69,8 @@ def other_frame_of(fixes_m: Array, truth_m: Array, *, radius_m: float) -> OtherF
     if count < _FEWEST:
         return None
     right = int((np.linalg.norm(fixes_m - truth_m, axis=1) <= radius_m).sum())
-    needed = max(_AGREEING * count, _TIMES_RIGHT * right, _FEWEST)
-    if needed > count:
+    least = max(_TIMES_RIGHT * right, _FEWEST)
+    if max(least, _AGREEING * count) > count:
         return None
     for is_mirrored, keeps_scale in ((False, True), (False, False), (True, True)):
         true_m = truth_m[:, [1, 0, 2]] if is_mirrored else truth_m
@@ -75,9 +78,11 @@ def other_frame_of(fixes_m: Array, truth_m: Array, *, radius_m: float) -> OtherF
         if fitted is None:
             continue
         factor, moved_m, agrees = fitted
-        if agrees.sum() >= needed and np.ptp(fixes_m[agrees], axis=0).max() > (
-            _EXTENT_RADII * radius_m
-        ):
+        share = _AGREEING if keeps_scale else _AGREEING_SCALED
+        extent_m = radius_m * (_EXTENT_RADII if keeps_scale else _EXTENT_RADII_SCALED)
+        if agrees.sum() < max(least, share * count):
+            continue
+        if np.ptp(fixes_m[agrees], axis=0).max() > extent_m:
             return OtherFrame(
                 is_mirrored=is_mirrored,
                 scale=1.0 if keeps_scale else float(abs(factor)),
@@ -119,7 +124,7 @@ def _trials(
     """Turns with scale, and shifts, by two pairs each that lie far enough apart."""
     first, second = np.random.default_rng(0).integers(len(found), size=(2, _TRIALS))
     apart, true_apart = found[second] - found[first], true[second] - true[first]
-    tells = (np.abs(apart) > _EXTENT_RADII / 2 * radius_m) & (np.abs(true_apart) > 0)
+    tells = (np.abs(apart) > _APART_RADII * radius_m) & (np.abs(true_apart) > 0)
     if keeps_scale:
         tells &= np.abs(np.abs(apart) - np.abs(true_apart)) <= 2 * radius_m
     factors = apart[tells] / true_apart[tells]
