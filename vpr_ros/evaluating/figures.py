@@ -81,7 +81,8 @@ class Evaluation:
     answerable: int  # queries with a true place on the map
     answered_of_answerable: float  # share of them that got a right fix; NaN where there are none
     answered_of_answerable_interval: Interval
-    fixes_not_on_map: int  # of the other queries
+    other_direction: int  # queries where the map's places were seen in another direction only
+    fixes_not_on_map: int  # of the queries without a true place
     false_fixes_not_on_map: int  # a pose may be within the radius although no place is
     false_fixes: float  # share of fixes outside the tolerance; NaN without a fix
     false_fixes_interval: Interval
@@ -162,6 +163,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         answerable=int(able.sum()),
         answered_of_answerable=_share(judged.right[able]),
         answered_of_answerable_interval=interval(judged.right, able),
+        other_direction=int((known & judged.other_direction).sum()),
         fixes_not_on_map=int((fixes & judged.unmatchable).sum()),
         false_fixes_not_on_map=int((fixes & judged.unmatchable & ~judged.right).sum()),
         false_fixes=_share(~judged.right[fixes]),

@@ -21,6 +21,7 @@ UNKNOWN = '–'
 """Stands for a figure that does not exist."""
 
 _LABEL_WIDTH = 22
+_MANY = 0.1  # share of the queries, of which people are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,17 @@ def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
         yield Line(
             'no fix', f'{count}', f'{by_count(count, "image", "images")}: {reason}', 'silent'
         )
+
+
+def _other_direction(found: Evaluation) -> Iterator[Line]:
+    """Only where it is a good part of the drive: some images are turned at every corner."""
+    count, queries = found.other_direction, found.recall.queries
+    if queries and count >= _MANY * queries:
+        note = (
+            f'of {counted(queries, "query")}: the places there were mapped in another viewing '
+            'direction; map this direction, too'
+        )
+        yield Line('other direction', f'{count}', note, 'bad', is_main=True)
 
 
 def _not_on_map(found: Evaluation) -> Iterator[Line]:
@@ -308,6 +320,11 @@ FIGURES = (
     Shown(
         key='answered_of_answerable_interval',
         value=lambda found: list(found.answered_of_answerable_interval),
+    ),
+    Shown(
+        key='other_direction',
+        value=lambda found: found.other_direction,
+        lines=_other_direction,
     ),
     Shown(key='fixes_not_on_map', value=lambda found: found.fixes_not_on_map, lines=_not_on_map),
     Shown(
