@@ -31,6 +31,7 @@ from vpr_ros.node.diagnostics import (
     judge,
     latencies_of,
     status_message,
+    step_to_images,
 )
 from vpr_ros.node.error_log import ErrorLog, LastingLog
 from vpr_ros.node.lifecycle import LocalizeNode
@@ -69,6 +70,16 @@ def lost(reason: Reason) -> Counted:
             {'cameras': [Camera('/front', 0, 'sensor_msgs/msg/CompressedImage')]},
             WARN,
             '/front has messages of type sensor_msgs/msg/CompressedImage; check image_topic',
+        ),
+        (
+            {'cameras': [Camera('/front', 0, 'a/msg/B', step='set image_topic to /a')]},
+            WARN,
+            '/front has messages of type a/msg/B; set image_topic to /a',
+        ),
+        (
+            {'cameras': [Camera('/left', 0, step='look'), Camera('/right', 0, step='look')]},
+            WARN,
+            'nothing publishes /left, /right; look',
         ),
         ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
         (
@@ -289,6 +300,40 @@ def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Pat
         assert peer.set('diagnostics_period', 0.1).successful
         assert not peer.change(Transition.TRANSITION_CONFIGURE)
         peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)
+
+
+def test_where_the_images_are_is_said() -> None:
+    def step(topic: str, **published: str) -> str:
+        return step_to_images(
+            topic, {f'/{name.replace("__", "/")}': kind for name, kind in published.items()}
+        )
+
+    as_compressed = 'set image_topic to /front/image and image_transport to compressed'
+    assert step('/front/image', front__image__compressed='compressed') == as_compressed
+    assert step('/front/image/compressed', front__image__compressed='compressed') == as_compressed
+    assert step('/front/image/compressed', front__image='raw') == (
+        'set image_topic to /front/image and image_transport to raw'
+    )
+    assert step('/front', rear='raw', left__compressed='compressed') == (
+        'check image_topic and image_transport, there are images on /left/compressed, /rear'
+    )
+    assert step('/front', a='raw', b='raw', c='raw', d='raw').endswith('on /a, /b, /c, ...')
+    assert step('/front', jpegs='compressed') == step('/front') == ''
+
+
+def test_a_compressed_topic_that_is_given_as_raw_is_told_with_what_to_set(tmp_path: Path) -> None:
+    world = write_pictured_map(tmp_path, 3, spacing_m=10.0)
+    topic = '/front/image/compressed'
+    with domain() as (number, peer), running(number, image_topic=topic, **world):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        peer.node.create_publisher(CompressedImage, topic, 1)
+        assert_reported(
+            peer,
+            reports,
+            f'no images arrive: {topic} has messages of type sensor_msgs/msg/CompressedImage; set '
+            'image_topic to /front/image and image_transport to compressed',
+            WARN,
+        )
 
 
 def test_a_terminal_tells_once_that_no_images_arrive(tmp_path: Path) -> None:

@@ -22,13 +22,13 @@ from vpr_ros.core.camera import (
 )
 from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
-from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.stamps import exact_seconds
-from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, lateness_ns, read_transforms
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame, note
+from vpr_ros.drives.headings import with_true_headings
 from vpr_ros.drives.pose_notes import ImageTime, note_clocks
 from vpr_ros.drives.pose_sources import PoseSource, pose_source
 from vpr_ros.drives.reader import RawMessage, decoded, messages, open_reader
@@ -75,7 +75,7 @@ class BagDrive:
             self.frame_id = options.pose_frame
         self.datum = None if base is None else base.datum
         self.has_heading = base is not None and base.has_heading
-        self.trajectory = None if base is None else self._camera_trajectory(base)
+        self.trajectory = None if base is None else base.of_camera(self.base_T_camera)
 
     def _read(self, reader: AnyReader, options: DriveOptions) -> BasePoses | None:
         """Read topics, poses, mounting and calibration."""
@@ -93,7 +93,9 @@ class BagDrive:
         self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic, self.warnings)
         self.mounting_known = mounting is not None
         self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
-        return source.poses
+        if source.poses is None:
+            return None
+        return with_true_headings(source.poses, self.base_T_camera, source.name, self.warnings)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -220,13 +222,6 @@ class BagDrive:
             bag_ns if self._bag_clock else bag_ns + int(np.median(late_ns)),
             max(reader.end_time - bag_ns, 0),
         )
-
-    def _camera_trajectory(self, base: BasePoses) -> Trajectory:
-        """map_T_camera; without a heading the camera's arm has no direction and is left out."""
-        if not base.has_heading:
-            return base.trajectory
-        poses = compose(base.trajectory.poses, self.base_T_camera)
-        return Trajectory(base.trajectory.stamps_ns, poses)
 
     def _warn(self, text: str) -> None:
         note(self.warnings, text)

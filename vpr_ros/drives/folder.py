@@ -34,6 +34,7 @@ from vpr_ros.drives.geotags import (
     place_geotags,
     utm_geotags,
 )
+from vpr_ros.drives.headings import with_true_headings, with_true_views
 from vpr_ros.drives.pose_notes import ImageTime, note_clocks, note_jumps, poses_of_files
 from vpr_ros.drives.posed_csv import read_posed_csv
 
@@ -104,6 +105,9 @@ class FolderDrive:
         self.pose_source = f'poses from {source}: {len(poses)} of {counted(len(self), "image")}'
         if is_posed:
             note_jumps(self.trajectory, source, self.warnings)
+            self.trajectory, self.has_heading = with_true_views(
+                self.trajectory, source, self.warnings
+            )
 
     def _take_poses(self, options: DriveOptions) -> None:
         """Have the poses of files instead of the photos' own; raises DriveError."""
@@ -115,10 +119,10 @@ class FolderDrive:
             )
         first_ns, last_ns = self._photos[0].stamp_ns, self._photos[-1].stamp_ns
         images = ImageTime('', '', len(self), first_ns, last_ns - first_ns)
-        base, self.pose_source = poses_of_files(options, images, self.warnings)
-        poses = compose(base.trajectory.poses, self.base_T_camera)
-        self.trajectory = Trajectory(base.trajectory.stamps_ns, poses)
-        self.has_heading = True
+        found, self.pose_source, files = poses_of_files(options, images, self.warnings)
+        base = with_true_headings(found, self.base_T_camera, files, self.warnings)
+        self.trajectory = base.of_camera(self.base_T_camera)
+        self.has_heading = base.has_heading
         note_clocks(images, base.trajectory, self.warnings)
 
     def __len__(self) -> int:

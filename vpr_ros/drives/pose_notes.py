@@ -32,8 +32,8 @@ class ImageTime:
 
 def poses_of_files(
     options: DriveOptions, images: ImageTime, warnings: list[str]
-) -> tuple[BasePoses, str]:
-    """What the files beside the recording say, and a sentence for the user that they do.
+) -> tuple[BasePoses, str, str]:
+    """What the files beside the recording say, a sentence for the user that they do, and names.
 
     Their notes and jumps go to `warnings`.
     """
@@ -42,7 +42,8 @@ def poses_of_files(
     note_jumps(file.trajectory, file.name, warnings)
     poses = BasePoses(file.trajectory, options.pose_frame or 'map', '')
     what = f'TUM, {frame_of(poses.frame_id, None)}'
-    return poses, said_poses(poses.trajectory, file.name, what, ['as --pose-file says'])
+    said = said_poses(poses.trajectory, file.name, what, ['as --pose-file says'])
+    return poses, said, file.name
 
 
 def said_poses(trajectory: Trajectory, source: str, what: str, reasons: Sequence[str]) -> str:

@@ -56,6 +56,7 @@ class PoseSource:
     said: str  # for the user: what gave the poses, or what there is instead
     tf: TfTopics
     is_whole_tree: bool  # whether the transforms that move were read, too
+    name: str = ''  # of the topic or the file that gave the poses
 
 
 def pose_source(
@@ -94,8 +95,7 @@ class _Choice:
         options = self.options
         if options.pose_files:
             self._read_tree(moving=False)
-            poses, said = poses_of_files(options, self.images, self.warnings)
-            return self._source(poses, said)
+            return self._source(*poses_of_files(options, self.images, self.warnings))
         if options.tf_frames is not None:
             self.tf.require_one(self.images.topic, name=self.name)
             self._read_tree()
@@ -257,10 +257,10 @@ class _Choice:
     def _said(self, poses: BasePoses, topic: str, what: str) -> PoseSource:
         """The source with its sentence; jumps of its positions are noted."""
         note_jumps(poses.trajectory, topic, self.warnings)
-        return self._source(poses, said_poses(poses.trajectory, topic, what, self.reasons))
+        return self._source(poses, said_poses(poses.trajectory, topic, what, self.reasons), topic)
 
-    def _source(self, poses: BasePoses | None, said: str) -> PoseSource:
-        return PoseSource(poses, self.tree, said, self.tf, self.is_whole_tree)
+    def _source(self, poses: BasePoses | None, said: str, name: str = '') -> PoseSource:
+        return PoseSource(poses, self.tree, said, self.tf, self.is_whole_tree, name)
 
     def _nothing(self) -> str:
         """What a recording without poses has instead, and which poses could be read."""

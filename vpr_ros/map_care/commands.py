@@ -31,6 +31,7 @@ from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import posed_images
 from vpr_ros.drives.same_frame import require_frame_of_map
 from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.map_care.apart import appended_notes, merged_notes
 from vpr_ros.map_care.build import MapOptions, append_drive
 from vpr_ros.map_care.check import check, damages
 from vpr_ros.map_care.edit import merge, slimmed
@@ -168,6 +169,7 @@ def _append(arguments: argparse.Namespace) -> int:
     )
     say_drive(drive)
     print('\n'.join(report.lines()))
+    say_notes(appended_notes(PlaceMap.open(arguments.map), header.places, drive.name))
     changed = read_header(arguments.map)
     print(
         f'{arguments.map}: {counted(header.places, "place")} before, {changed.places} now '
@@ -258,7 +260,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     maps = [PlaceMap.open(folder) for folder in arguments.maps]
     notes = merge(maps, arguments.output, command=arguments.said)
     merged = PlaceMap.open(arguments.output)
-    say_notes(notes)
+    say_notes([*notes, *merged_notes(maps)])
     tolerance = Tolerance(arguments.radius)
     found = [
         (f'{each.folder}', map_recall(_queries(arguments, each), each, tolerance))
