@@ -145,7 +145,7 @@ class Training:
             self.progress = Progress(**older | progress)
             self.progress.check()
             _set_random_state(held['random'])
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # whatever a value of another type leads to
             raise TrainingError(f'{source}: {" ".join(str(error).split())[:300]}') from error
         self._require_same_judge(source)
         return self._changed_order()
