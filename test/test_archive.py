@@ -1,6 +1,7 @@
 """A map of many drives: the same bytes whoever makes it, however often a worker is killed."""
 
 import importlib.util
+import json
 import os
 import re
 import resource
@@ -336,6 +337,53 @@ def test_what_is_to_be_known_of_each_recording_is_told_whenever_the_map_is_made(
         assert 'the mounting of the camera is unknown in 1 of 1 recording' in err
 
 
+def test_recordings_whose_cameras_are_mounted_differently_are_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drives = [write_posed_folder(tmp_path / f'day_{number}', range(2)) for number in range(6)]
+    for drive, height_m in zip(drives[:5], (1, 1, 1, 1, 2)):
+        (drive / 'mounting.yaml').write_text(
+            f'position: [0, 0, {height_m}]\nquaternion_xyzw: [-0.5, 0.5, -0.5, 0.5]\n'
+        )
+    words = ['--bags', *map(str, drives[:5]), '--model', str(model)]
+    assert main([*words, '--output', str(tmp_path / 'five')]) == 0
+    said = capsys.readouterr().err
+    assert '1 of 5 recordings has the camera mounted in another way than' in said
+    assert 'is unknown' not in said
+    assert read_header(tmp_path / 'five').source == ', '.join(map(str, drives[:5]))
+    words = ['--bags', *map(str, drives), '--model', str(model)]
+    assert main([*words, '--output', str(tmp_path / 'six')]) == 0
+    said = capsys.readouterr().err
+    assert '2 of 6 recordings have the camera mounted in another way than' in said
+    assert 'the mounting of the camera is unknown in 1 of 6 recordings' in said
+    source = f'6 recordings from {drives[0]} to {drives[5]}'
+    assert read_header(tmp_path / 'six').source == source
+
+
+@pytest.mark.parametrize(('name', 'inner'), [('drive.json', 'report'), ('0000.json', None)])
+@pytest.mark.parametrize('changed', [None, 'many'])
+def test_a_file_of_the_work_that_says_something_else_is_made_again(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    name: str, inner: str | None, changed: str | None,
+) -> None:  # fmt: skip
+    """As one of another version of the program may."""
+    drive = write_posed_folder(tmp_path / 'drive', range(2))
+    words = ['--bags', str(drive), '--output', str(tmp_path / 'map'), '--model', str(model)]
+    assert main(words) == 0
+    (file,) = (tmp_path / 'map.work').glob(f'*/{name}')
+    written = file.read_text()
+    values = json.loads(written)
+    report = values[inner] if inner else values
+    del report['mapped']
+    report |= {} if changed is None else {'mapped': changed}
+    file.write_text(json.dumps(values))
+    if inner is None:
+        (file.parent / 'drive.json').unlink()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert 'already done' not in capsys.readouterr().out and file.read_text() == written
+
+
 def test_options_of_many_drives_are_refused_for_one(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -517,13 +565,14 @@ def test_an_error_of_a_worker_is_the_error_of_the_command() -> None:
 TWICE = """
 from test_archive import doubled
 from vpr_ros.batch.workers import Workers, carried_out
-for _ in range(2):
-    print(sorted(carried_out(doubled, [1, 2], Workers(1, 1, ''))))
+for items in ([1, 2], [1, 3]):
+    found = dict(carried_out(doubled, items, Workers(1, 1, '')))
+    print(*(found[item] for item in items))
 """
 
 
 @needs_ray
-def test_a_program_may_start_ray_again() -> None:
+def test_a_program_may_start_ray_again_and_work_that_kills_its_workers_is_given_up() -> None:
     paths = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
     done = subprocess.run(
         [sys.executable, '-c', TWICE],
@@ -531,7 +580,9 @@ def test_a_program_may_start_ray_again() -> None:
         capture_output=True,
         text=True,
     )
-    assert (done.stdout, done.returncode) == (2 * '[(1, (2, 1)), (2, (4, 1))]\n', 0), done.stderr
+    first, *_, last = done.stdout.splitlines()  # between them Ray tells of the killed ones
+    assert (first, last) == ('(2, 1) (4, 1)', f'(2, 1) {WorkerLost()}'), done.stderr
+    assert done.returncode == 0
 
 
 OPENING = """
@@ -609,3 +660,14 @@ def test_a_work_folder_that_cannot_be_made_is_told_before_any_work(
     assert main([*words, '--work', str(tmp_path / 'file' / 'work')]) == 2
     said = capsys.readouterr().err
     assert said == f'error: {tmp_path}/file/work: cannot be written (Not a directory)\n'
+
+
+def test_a_folder_that_is_no_map_is_refused_before_any_work(
+    archive: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (output := tmp_path / 'photos').mkdir()
+    (output / 'photo.jpg').write_bytes(b'')
+    words = ['--bags', str(archive), '--output', str(output), '--model', str(model)]
+    assert main(words) == 2
+    assert f'{output}: ' in capsys.readouterr().err and not (tmp_path / 'photos.work').exists()
+    assert [file.name for file in output.iterdir()] == ['photo.jpg']

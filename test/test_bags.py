@@ -167,6 +167,23 @@ def test_gps_is_relative_to_the_datum_of_the_options(tmp_path):
     assert drive.datum == datum
 
 
+def test_a_datum_chooses_gps_among_poses_and_nothing_else_does(tmp_path):
+    for name, fixes in (('both', 4), ('poses', 0)):
+        with bags.writing(tmp_path / name) as put:
+            for index in range(4):
+                put('/image', index, bags.image(index, index))
+                put('/odom', index, bags.odometry(index, bags.along_x(index)))
+            for index in range(fixes):
+                put('/fix', index, bags.fix(index, 55.7, 13.19))
+    with pytest.raises(DriveError, match='2 pose topics, choose one with --pose-topic'):
+        open_drive(tmp_path / 'both')
+    asked = DriveOptions(datum=Datum(33, 'U', 386000.0, 6174000.0))
+    chosen = open_drive(tmp_path / 'both', asked)
+    assert chosen.pose_source.startswith('poses from /fix (')
+    assert 'not /odom: positions in degrees are asked for' in chosen.pose_source
+    assert open_drive(tmp_path / 'poses', asked).pose_source.startswith('poses from /odom (')
+
+
 def test_gps_across_a_zone_border_stays_in_the_zone_of_the_datum(tmp_path):
     drive = open_drive(gps_bag(tmp_path / 'bag', (55.7, 11.9995), (55.7, 12.0005)))
     assert np.linalg.norm(np.diff(drive.trajectory.poses[:, :3], axis=0)) == pytest.approx(
@@ -383,11 +400,21 @@ def test_without_header_stamps_the_times_of_recording_are_used(tmp_path):
     assert sum('the times of recording are used' in warning for warning in drive.warnings) == 2
 
 
-def test_two_clocks_are_noticed(tmp_path):
+@pytest.mark.parametrize(
+    ('image_s', 'said'),
+    [
+        (1_700_000_000, 'the first image is 1699999980.0 s later than the last pose; do both'),
+        (10, 'the images end 8.0 s earlier than the first pose; do both use the same clock?'),
+        (20, ''),
+    ],
+)
+def test_two_clocks_are_noticed(tmp_path, image_s, said):
     with bags.writing(tmp_path / 'bag') as put:
-        put('/image', 1, bags.image(1_700_000_000, 1))
-        put('/odom', 1, bags.odometry(1, bags.along_x(1)))
-    assert any('same clock' in warning for warning in open_drive(tmp_path / 'bag').warnings)
+        put('/image', 1, bags.image(image_s, 1))
+        put('/odom', 2, bags.odometry(19, bags.along_x(1)))
+        put('/odom', 2, bags.odometry(20, bags.along_x(2)))
+    found = [warning for warning in open_drive(tmp_path / 'bag').warnings if 'clock' in warning]
+    assert [warning.startswith(said) for warning in found] == [True] * bool(said)
 
 
 @pytest.mark.parametrize('kind', ['ros1', 'sqlite3', 'mcap'])

@@ -128,6 +128,11 @@ def lost(reason: Reason) -> Counted:
             'localized',
         ),
         ({'wants_odometry': True}, OK, 'localized'),
+        (
+            {'counted': replace(GOOD.counted, facts={}, uncorrected_in_a_row=5)},
+            OK,  # without publish_tf nobody needs odometry
+            'localized',
+        ),
     ],
 )
 def test_the_first_thing_that_is_wrong_is_said(

@@ -225,7 +225,11 @@ def test_no_credential_of_the_environment_is_in_a_map_or_a_store(
 
 def test_what_the_engine_says_is_cleaned_of_secrets() -> None:
     said = 'PUT https://me:pw1234@host/x?sig=abc%20 failed\n with key s3cr3t-key-value, true'
-    environment = {'AWS_SECRET_ACCESS_KEY': 's3cr3t-key-value', 'USE_KEYS': 'true'}
+    environment = {
+        'A_TOKEN': 's3cr3t-key',  # also where it begins another one
+        'AWS_SECRET_ACCESS_KEY': 's3cr3t-key-value',
+        'USE_KEYS': 'true',
+    }
     cleaned = without_secrets(said, environment)
     assert cleaned == 'PUT https://***@host/x?*** failed with key ***, true'
     assert checked_address('/a folder/x@y?z') == '/a folder/x@y?z'

@@ -288,6 +288,13 @@ def test_a_fix_on_another_continent_is_left_out_and_is_no_datum(tmp_path: Path, 
     assert any(f'the first at {stamp_s:.3f} s is 22.50000' in one for one in drive.warnings)
 
 
+def test_gps_of_two_places_jumps_and_none_of_them_is_left_out(tmp_path: Path) -> None:
+    places = [*north(4), *((latitude + 0.2, east) for latitude, east in north(3))]
+    drive = open_drive(gps_bag(tmp_path / 'bag', places))
+    assert len(drive.trajectory.stamps_ns) == 7 and len(drive.trajectory.jumps) == 1
+    assert not any('left out' in one for one in drive.warnings)
+
+
 def test_a_jump_is_said_and_nothing_is_interpolated_there(tmp_path: Path) -> None:
     with bags.writing(tmp_path / 'bag') as put:
         put_images(put)

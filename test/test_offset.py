@@ -27,7 +27,7 @@ def driven(seconds: float) -> np.ndarray:
 def found(
     fix_of: object, *, count: int = COUNT, period_s: float = PERIOD_S, radius_m: float = 1.0
 ) -> Offset | None:
-    """The offset of fixes: fix_of gives one, or None, for the time of an image."""
+    """The offset of two drives' fixes: fix_of gives one, or None, for the time of an image."""
     seconds = [row * period_s for row in range(count)]
     none = np.empty((0, 7))
     answers = [
@@ -41,7 +41,7 @@ def found(
         rank=rows,
         unmatchable=rows > 0,
         right=rows == 0,
-        drive=rows,
+        drive=(np.arange(count) >= count // 2).astype(np.int64),
         single_rank=rows,
         other_direction=rows > 0,
     )
@@ -88,6 +88,16 @@ def test_a_clock_that_is_wrong_is_told_in_seconds(late_s: float) -> None:
 def test_what_lies_beside_the_path_or_within_the_scatter_tells_nothing() -> None:
     assert not found(off_by(0.0, 0.9, 0.0)).is_telling
     assert not found(off_by(0.1, 0.0, 0.1)).is_telling
+
+
+def test_what_one_of_two_drives_alone_is_off_by_is_not_sure() -> None:
+    def fix(second: float) -> np.ndarray | None:
+        if second < COUNT * PERIOD_S / 2:
+            return compose(driven(second), at(0.9))
+        return driven(second) if second % 2 == 0 else None
+
+    offset = found(fix)
+    assert offset.mean_m[0] > 3 * offset.scatter_m and not offset.is_telling
 
 
 def test_a_robot_that_stands_has_an_offset_and_no_clock() -> None:

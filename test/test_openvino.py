@@ -57,6 +57,9 @@ def describe_a_tiny_model_with_cells(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / 'tiny', cells=True)
     reference = OnnxDescriber(model)
     describer = OpenVinoDescriber(model, reference, threads=1)
+    compiled = describer._request.get_compiled_model()
+    assert compiled.get_property('INFERENCE_NUM_THREADS') == 1
+    assert compiled.get_property('INFERENCE_PRECISION_HINT').to_string() == 'f32'
     expected, expected_cells = reference.describe_with_cells(IMAGES)
     descriptors, cells = describer.describe_with_cells(IMAGES)
     np.testing.assert_allclose(descriptors, expected, atol=1e-5)

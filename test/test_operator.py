@@ -219,6 +219,7 @@ def test_a_failed_configuration_can_be_mended_and_tried_again(world: dict[str, A
         assert_reported(peer, reports, 'is no topic name')
         assert peer.set('image_topic', '/front').successful
         assert peer.change(Transition.TRANSITION_CONFIGURE)
+        assert_reported(peer, reports, 'inactive, so no image is localized')
         assert peer.change(Transition.TRANSITION_ACTIVATE)
         assert peer.node.count_publishers('/localize/pose') == 1
         fixes = peer.listen(PoseWithCovarianceStamped, '/localize/pose', LATCHED)

@@ -510,9 +510,24 @@ def test_early_stop_ends_after_so_many_epochs_without_a_better_one(
 ) -> None:
     run = tmp_path / 'early'
     flags = (f'--data.root={places}', f'--validation.roots=[{evaluation}]', '--epochs=50')
-    still = ('--optimizer.lr=1e-12', '--patience=2', '--optimizer.gradient_clip=1')
+    still = ('--optimizer.lr=1e-12', '--patience=2')
     assert train([*SMALL, *flags, *still, f'--output={run}']) == 0
     assert len(epochs(run)) <= 1 + 4
+
+
+def test_a_step_goes_no_farther_than_the_clipped_gradient(
+    tmp_path: Path, places: Path, unbroken: Path
+) -> None:
+    init, run = unbroken / 'best.ckpt', tmp_path / 'run'
+    flags = (f'--data.root={places}', f'--init={init}', '--steps=1', f'--output={run}')
+    plain = ('--optimizer.name=sgd', '--optimizer.lr=1', '--scheduler.warmup_steps=0')
+    assert train([*SMALL, *flags, *plain, '--optimizer.gradient_clip=1e-3']) == 0
+    before, after = (
+        torch.load(path, weights_only=True)['state_dict'] for path in (init, run / 'last.ckpt')
+    )
+    learned = [name for name in before if not name.endswith(('_mean', '_var', '_tracked'))]
+    moved = torch.cat([(after[name] - before[name]).ravel().double() for name in learned])
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=0.01)
 
 
 def test_fine_tuning_starts_from_a_checkpoint(

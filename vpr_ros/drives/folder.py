@@ -214,7 +214,7 @@ class FolderDrive:
             replace(
                 photo,
                 pose=None
-                if tag is None
+                if position is None
                 else _pose(position, tag if self.has_heading else None, placed.datum),
             )
             for photo, tag, position in zip(self._photos, tags, placed.east_north_m)
@@ -270,15 +270,11 @@ def _files_of(path: Path) -> list[Path]:
     return [*path.iterdir(), *(inner.iterdir() if inner.is_dir() else ())]
 
 
-def _pose(
-    east_north_m: tuple[float, float] | None, headed: Geotag | None, datum: Datum
-) -> Poses | None:
+def _pose(east_north_m: tuple[float, float], headed: Geotag | None, datum: Datum) -> Poses:
     """map_T_camera [7] by compass heading (0 north, clockwise), else unturned.
 
     A compass knows the Earth's north, a map that of its UTM grid.
     """
-    if east_north_m is None:
-        return None
     pose = IDENTITY.copy()
     pose[:2] = east_north_m
     if headed is None or headed.heading_deg is None:

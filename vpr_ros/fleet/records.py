@@ -37,10 +37,6 @@ _DIGEST = re.compile(r'[0-9a-f]{64}')
 _PUSH = re.compile(r'[0-9a-f]{32}')
 _MOST_DESCRIPTOR = 65_536
 _MOST_PIXELS = 65_536  # of a side of an image
-_TEXTS = ('part', 'push', 'model_name', 'model_sha256', 'robot', 'condition', 'note')
-_SAID = ('pushed_at', 'source', 'made_at', 'details')
-_NUMBERS = ('x_min', 'y_min', 'x_max', 'y_max')
-_COUNTS = ('sequence', 'number', 'places', 'first_stamp_ns', 'last_stamp_ns')
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,17 +248,10 @@ def records_of(table: Table) -> list[PartRecord]:
 
 def _record(row: dict[str, Any], where: str) -> PartRecord:
     record = PartRecord(**row)
-    wrong = [
-        *(name for name in (*_TEXTS, *_SAID) if type(row[name]) is not str),
-        *(name for name in _COUNTS if type(row[name]) is not int),
-        *(
-            name
-            for name in _NUMBERS
-            if type(row[name]) is not float or not math.isfinite(row[name])
-        ),
-    ]
-    if wrong:
-        raise FleetError(f'{where}: {wrong[0]} of a part is {str(row[wrong[0]])[:40]}')
+    for name, kind in PartRecord.__annotations__.items():
+        value = row[name]
+        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+            raise FleetError(f'{where}: {name} of a part is {str(value)[:40]}')
     for name, form in (
         ('part', _DIGEST),
         ('model_sha256', _DIGEST),

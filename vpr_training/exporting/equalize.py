@@ -27,7 +27,7 @@ from onnx import helper, numpy_helper
 
 from vpr_ros.core.describing.describe import opened_session
 from vpr_ros.core.types import Image
-from vpr_training.exporting.graph_edits import initializers, users
+from vpr_training.exporting.graph_edits import attribute, initializers, users
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -110,15 +110,15 @@ class _Edits:
             and all(
                 name in self.constants and len(self.readers[name]) == 1 for name in node.input[1:]
             )
-            and (_groups(node) == 1 or self.constants[node.input[1]].shape[1] == 1)
+            and (attribute(node, 'group', 1) == 1 or self.constants[node.input[1]].shape[1] == 1)
         )
 
     def is_pointwise(self, node: Any) -> bool:
         """Whether it reads each pixel by itself: no padding sees an offset."""
-        if not self.is_convolution(node) or _groups(node) != 1:
+        if not self.is_convolution(node) or attribute(node, 'group', 1) != 1:
             return False
-        pads = [entry.ints for entry in node.attribute if entry.name == 'pads']
-        return self.constants[node.input[1]].shape[2:] == (1, 1) and not any(map(any, pads))
+        is_single = self.constants[node.input[1]].shape[2:] == (1, 1)
+        return is_single and not any(attribute(node, 'pads', ()))
 
     def scale(self, tensor: str, factors: Floats) -> None:
         """Multiply an activation's channels in front, divide behind."""
@@ -170,7 +170,7 @@ class _Edits:
 
     def _scale_inputs(self, convolution: Any, factors: Floats) -> None:
         name = convolution.input[1]
-        along = (0, 1) if _groups(convolution) == 1 else (1, 0)  # or depthwise
+        along = (0, 1) if attribute(convolution, 'group', 1) == 1 else (1, 0)  # or depthwise
         shaped = np.expand_dims(factors, (along[0], 2, 3))
         self.constants[name] = self.constants[name] * shaped
 
@@ -216,10 +216,6 @@ class _Edits:
         at = next(row for row, node in enumerate(nodes) if name in node.output) + 1
         for node in reversed(made):
             nodes.insert(at, node)
-
-
-def _groups(convolution: Any) -> int:
-    return next((int(entry.i) for entry in convolution.attribute if entry.name == 'group'), 1)
 
 
 def _activated(edits: _Edits) -> dict[str, float]:

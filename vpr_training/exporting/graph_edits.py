@@ -110,6 +110,12 @@ def fold_paddings(model: Any) -> None:
         model.graph.node.remove(pad)
 
 
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """The value of a node's attribute; the default where it has none of this name."""
+    found = (entry for entry in node.attribute if entry.name == name)
+    return next(map(helper.get_attribute_value, found), default)
+
+
 def initializers(model: Any) -> dict[str, Any]:
     """The constants of a graph as arrays, by name."""
     return {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
@@ -145,10 +151,9 @@ def remove_unused(model: Any) -> None:
 
 
 def _is_zero_padding(pad: Any, constants: dict[str, Any]) -> bool:
-    modes = [attribute.s for attribute in pad.attribute if attribute.name == 'mode']
     value = pad.input[2] if len(pad.input) > 2 else ''
     return (
-        modes in ([], [b'constant'])
+        attribute(pad, 'mode', b'constant') == b'constant'
         and len(pad.input) < 4  # axes
         and pad.input[1] in constants
         and (not value or (value in constants and not np.any(constants[value])))
@@ -157,15 +162,13 @@ def _is_zero_padding(pad: Any, constants: dict[str, Any]) -> bool:
 
 def _pads_itself(convolution: Any) -> bool:
     """Whether a convolution works out its padding from the image's size."""
-    said = [entry.s for entry in convolution.attribute if entry.name == 'auto_pad']
-    return said not in ([], [b'NOTSET'])
+    return bool(attribute(convolution, 'auto_pad', b'NOTSET') != b'NOTSET')
 
 
 def _pad_more(convolution: Any, added: Any) -> None:
     """Add to a convolution's own padding: h and w before, h and w after."""
-    own = [entry for entry in convolution.attribute if entry.name == 'pads']
-    pads = np.array(own[0].ints) if own else np.zeros_like(added)
-    for entry in own:
+    pads = attribute(convolution, 'pads', np.zeros_like(added))
+    for entry in [entry for entry in convolution.attribute if entry.name == 'pads']:
         convolution.attribute.remove(entry)
     together = [int(pixels) for pixels in pads + added]
-    convolution.attribute.append(onnx.helper.make_attribute('pads', together))
+    convolution.attribute.append(helper.make_attribute('pads', together))

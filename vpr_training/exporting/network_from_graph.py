@@ -24,7 +24,7 @@ from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model, ModelCard
 from vpr_ros.core.plurals import by_count
 from vpr_training.basics.errors import TrainingError
-from vpr_training.exporting.graph_edits import in_single, initializers
+from vpr_training.exporting.graph_edits import attribute, in_single, initializers
 from vpr_training.exporting.onnx_graph import images_for_parity, parity
 from vpr_training.models.network import ExportedNetwork, Network, NetworkConfig
 from vpr_training.models.tensors import load_state
@@ -191,8 +191,7 @@ def _linear(graph: _Graph, name: str) -> dict[str, Any]:
     if not found:
         return {}
     node = products[0][0]
-    as_held = any(entry.name == 'transB' and entry.i for entry in node.attribute)
-    if not as_held:
+    if not attribute(node, 'transB', 0):
         found[f'{name}.weight'] = found[f'{name}.weight'].T
     return _named_bias(graph, name) | found
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from vpr_ros.core.types import Image
 from vpr_training.exporting.equalize import Floats, tensors_of
-from vpr_training.exporting.graph_edits import initializers
+from vpr_training.exporting.graph_edits import attribute, initializers
 
 _MOST = 127  # of a signed byte; -128 would make the scale another one
 _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)  # of the scale that holds the largest weight
@@ -122,10 +122,10 @@ class _Layer:
 
     def see(self, tensor: Floats, rng: np.random.Generator) -> None:
         """Take some positions of an input [C, h, w]."""
-        top, left, bottom, right = self._said('pads', [0, 0, 0, 0])
+        top, left, bottom, right = attribute(self.node, 'pads', (0, 0, 0, 0))
         padded = np.pad(tensor, ((0, 0), (top, bottom), (left, right)))
         kernel = self.weights.shape[2:]
-        down, across = self._said('strides', [1, 1])
+        down, across = attribute(self.node, 'strides', (1, 1))
         windows: Floats = np.lib.stride_tricks.sliding_window_view(
             padded,
             kernel,
@@ -157,11 +157,7 @@ class _Layer:
 
     @property
     def _groups(self) -> int:
-        return next((int(one.i) for one in self.node.attribute if one.name == 'group'), 1)
-
-    def _said(self, name: str, default: list[int]) -> list[int]:
-        found = [list(one.ints) for one in self.node.attribute if one.name == name]
-        return found[0] if found else default
+        return int(attribute(self.node, 'group', 1))
 
 
 def _has(constants: Collection[str], names: Sequence[str]) -> bool:
