@@ -20,6 +20,7 @@ from session_world import image_at
 from test_localize import assert_reported
 from worlds import write_pictured_map
 
+from vpr_ros.core.errors import VprError
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.node import diagnostics, reporting
 from vpr_ros.node.conversions import stamp_ns
@@ -361,6 +362,23 @@ def test_a_best_effort_camera_that_reliable_images_are_asked_of_is_told(tmp_path
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         peer.node.create_publisher(Image, '/image', qos_profile_sensor_data)
         assert_reported(peer, reports, 'of /image is best effort; set image_qos to', WARN)
+
+
+def test_what_fails_because_ros_ends_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Ctrl-C comes while a pose is published."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = LocalizeNode(context=context)
+        logged: list[str] = []
+        monkeypatch.setattr(node._reporting._errors, '_log', logged.append)
+        node._reporting.report(VprError('the camera broke'))
+        assert logged == ['the camera broke']
+    finally:
+        rclpy.try_shutdown(context=context)
+    node._reporting.report(RuntimeError("publisher's context is invalid"))
+    assert len(logged) == 1
+    node.destroy_node()
 
 
 def test_another_node_of_the_same_name_is_told_once_it_stays(

@@ -322,6 +322,20 @@ def test_stamps_of_whole_seconds_are_said(tmp_path: Path) -> None:
     assert 'whole seconds' not in said(drive)  # one image a second
 
 
+@pytest.mark.parametrize(('every', 'is_said'), [(2, True), (3, True), (24, False)])
+def test_stamps_that_a_driver_uses_again_are_said(
+    tmp_path: Path, every: int, is_said: bool
+) -> None:
+    def stamp(row: int) -> float:
+        return 1000 + (row - (row % every == 1)) / 4
+
+    drive = open_drive(recorded(tmp_path / 'bag', odometry, stamp=stamp))
+    assert len(list(drive.frames())) == COUNT
+    count = COUNT // every
+    note = f'/camera/image/compressed: {count} of 24 images have the stamp of the one before'
+    assert (note in said(drive)) == is_said and ('the stamp of' in said(drive)) == is_said
+
+
 # Numbers that cannot be
 
 

@@ -45,6 +45,7 @@ from vpr_ros.drives.topics import (
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
 _PROBED = 20  # images that tell whether header stamps are filled
+_MANY_REPEATS = 0.05  # share of the images; a recorder may double a few
 _REORDERED = (
     8  # images held back, so that neighbours that were recorded out of order come in order
 )
@@ -105,15 +106,22 @@ class BagDrive:
         """Images in the order of their stamps; see Drive.frames."""
         with open_reader(self._path) as reader:
             last_ns: int | None = None
-            jumps = 0
+            jumps = repeats = count = 0
             for frame in _in_order(self._recorded(reader)):
                 jumps += last_ns is not None and frame.stamp_ns < last_ns
+                repeats += frame.stamp_ns == last_ns
+                count += 1
                 last_ns = frame.stamp_ns
                 yield frame
         if last_ns is None:
             raise DriveError(f'{self.name}: not one image on {self.image_topic} can be read')
         if jumps:
             self._warn(f'{self.image_topic}: the clock was set back {counted(jumps, "time")}')
+        if repeats >= _MANY_REPEATS * count and not self._has_whole_seconds:
+            self._warn(
+                f'{self.image_topic}: {repeats} of {counted(count, "image")} have the stamp of '
+                'the one before, and so its pose; let the driver stamp each image when it is taken'
+            )
 
     def _recorded(self, reader: AnyReader) -> Iterator[RecordedFrame]:
         """Images in the order they were received, with their depth where that is recorded."""
@@ -200,13 +208,16 @@ class BagDrive:
         found_ns = np.array([header_ns(header) for header, _ in headers], dtype=np.int64)
         received_ns = np.array([bag_ns for _, bag_ns in headers], dtype=np.int64)
         self._late_ns = lateness_ns(found_ns, received_ns)
+        self._has_whole_seconds = len(stamps) < len(headers) and not any(
+            stamp_ns % 10**9 for stamp_ns in stamps
+        )
         if not headers:
             return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:
             self._warn(
                 f'{self.image_topic}: header stamps are {said}, so the times of recording are used'
             )
-        elif len(stamps) < len(headers) and not any(stamp_ns % 10**9 for stamp_ns in stamps):
+        elif self._has_whole_seconds:
             self._warn(
                 f'{self.image_topic}: header stamps are whole seconds, so images get the pose of '
                 'the second and not their own; let the driver fill in the nanoseconds'

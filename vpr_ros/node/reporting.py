@@ -71,7 +71,12 @@ class Reporting:
         self._node.get_logger().warning(printable(text))
 
     def report(self, error: Exception) -> None:
-        """Log an error of any thread, and let diagnostics tell it."""
+        """Log an error of any thread, and let diagnostics tell it.
+
+        What fails because a signal has just ended ROS is no fault, and could not be logged either.
+        """
+        if not self._node.context.ok():
+            return
         text = printable(told(error))
         configured = self._configured()
         if configured is not None:
@@ -122,7 +127,8 @@ class Reporting:
         try:
             self._publish(doing)
         except Exception as error:
-            self._node.get_logger().error(f'diagnostics: {error!r}', throttle_duration_sec=10.0)
+            if self._node.context.ok():
+                self._node.get_logger().error(f'diagnostics: {error!r}', throttle_duration_sec=10)
 
     def _publish(self, doing: str) -> None:
         now, config = self._node.get_clock().now(), self._config()
