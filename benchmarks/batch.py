@@ -27,8 +27,9 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.image import resize
 from vpr_ros.drives import open_drive
-from vpr_ros.map_care.archive import Recipe, build_archive
-from vpr_ros.map_care.build import NO_LANDMARKS
+from vpr_ros.map_care.archive import build_archive
+from vpr_ros.map_care.landmark_kind import NO_LANDMARKS
+from vpr_ros.map_care.pieces import Recipe
 
 WORKERS = 2
 WAYS = {'processes': Workers(WORKERS, 1), 'Ray': Workers(WORKERS, 1, '')}

@@ -85,7 +85,8 @@ def medians_ms(calls: dict[str, Callable[[], object]], *, rounds: int) -> dict[s
 def map_of_day(describer: Describer, output: Path) -> int:
     """A map of the demo's day as `build_map` makes it unasked, with landmarks; its places."""
     from vpr_ros.drives import open_drive
-    from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
+    from vpr_ros.map_care.build import MapOptions, build_map
+    from vpr_ros.map_care.landmark_kind import chosen_features
 
     drive = open_drive(DRIVES / 'day')
     features = chosen_features(None, drive, describer.model.card.cells)

@@ -33,7 +33,8 @@ from vpr_ros.evaluating.live import run_live
 from vpr_ros.evaluating.logs import node_logs_to, require_log, require_written
 from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
-from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
+from vpr_ros.map_care.build import MapOptions, build_map
+from vpr_ros.map_care.landmark_kind import chosen_features
 from vpr_ros.node.conversions import pose_array
 
 DRIVES = Path(__file__).parent / 'drives'

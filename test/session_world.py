@@ -1,6 +1,7 @@
 """A session on a small made-up street, and the events of a drive along it; no ROS, no network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,11 @@ import numpy as np
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros.core.errors import ImageError
-from vpr_ros.core.localizing.localizer import Localizer
+from vpr_ros.core.geometry import FORWARD_CAMERA
+from vpr_ros.core.localizing.localizer import Localization, Localizer
 from vpr_ros.core.localizing.rig import MountedCamera
 from vpr_ros.core.mapping.place_map import PlaceMap
-from vpr_ros.core.types import Datum, Image
+from vpr_ros.core.types import Datum, Frame, Image
 from vpr_ros.session.answers import Answer, Localized, Noted, Refused, StateChanged
 from vpr_ros.session.config import SessionConfig
 from vpr_ros.session.events import ImageCame, InitialPoseCame, OdometryCame
@@ -125,3 +127,29 @@ def states(answers: Sequence[Answer]) -> list[str]:
 def texts(answers: Sequence[Answer]) -> str:
     """What was noted or refused."""
     return '\n'.join(answer.text for answer in answers if isinstance(answer, (Noted, Refused)))
+
+
+def wheels(x_m: float, stamp_s: float, *, frames: tuple[str, str] = ('', '')) -> OdometryCame:
+    """Odometry that comes as soon as it is stamped."""
+    pose = np.array([x_m, 0, 0, 0, 0, 0, 1.0])
+    return OdometryCame(round(stamp_s * SECOND), pose, round(stamp_s * SECOND), frames)
+
+
+def travelled(session: Session) -> list[float | None]:
+    """What the session tells its localizer of the way since the last image, image by image."""
+    told, step = [], session.localizer.step
+
+    def noting(frame: Frame, **given: Any) -> Localization:
+        told.append(given['travelled_m'])
+        return step(frame, **given)
+
+    session.localizer.step = noting  # type: ignore[method-assign]
+    return told
+
+
+def driven_with_two_cameras(place_map: PlaceMap) -> tuple[Session, list[float | None]]:
+    """A session of two cameras that look ahead, and what `travelled` notes of it."""
+    session = session_on(place_map, belief=False)
+    cameras = session.localizer.rig.cameras
+    cameras[1] = replace(cameras[1], base_T_camera=FORWARD_CAMERA)
+    return session, travelled(session)

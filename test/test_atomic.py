@@ -20,12 +20,10 @@ from pathlib import Path
 
 import pytest
 from waiting import until
-from worlds import straight_drive, unit_rows, write_map, write_tiny_model
+from worlds import contents, straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros.core import atomic
 from vpr_ros.core.atomic import (
-    FolderKind,
-    only_writer,
     replace_file,
     require_writable,
     staged_file,
@@ -34,8 +32,10 @@ from vpr_ros.core.atomic import (
 )
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.folder_kind import FolderKind
 from vpr_ros.core.mapping.header import read_header, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
+from vpr_ros.core.writer_lock import only_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 DECK = FolderKind('card.json', 'a deck', LookupError, ('*.card',))
@@ -43,14 +43,6 @@ DECK = FolderKind('card.json', 'a deck', LookupError, ('*.card',))
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob('*'))
-        if path.is_file()
-    }
 
 
 @pytest.fixture
@@ -376,7 +368,7 @@ def test_who_waits_gets_its_turn_after_the_first(folder: Path) -> None:
 _KILLED_BESIDE_ITS_CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from vpr_ros.core.atomic import only_writer
+from vpr_ros.core.writer_lock import only_writer
 with only_writer(Path(sys.argv[1])):
     child = os.fork()
     if not child:
@@ -491,7 +483,7 @@ def test_who_may_not_lock_a_folder_is_not_sure_to_be_alone(
         return opened(path, *given)
 
     monkeypatch.setattr(os, 'open', refuse)
-    with atomic.only_writer(folder) as is_alone:
+    with only_writer(folder) as is_alone:
         assert not is_alone
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from worlds import unit_rows
 
 from vpr_ros.core.localizing.belief import SPEEDS, Belief
+from vpr_ros.core.localizing.block_weights import BlockWeights
 from vpr_ros.core.mapping.background import WholeBackground, map_background
 from vpr_ros.core.mapping.grid import PlaceGrid, place_grid
 from vpr_ros.core.mapping.index import ExactIndex
@@ -220,16 +221,13 @@ def naively_shifted(row: np.ndarray, cells: float) -> np.ndarray:
 
 @given(st.integers(2, 70), st.floats(-90, 90, allow_nan=False))
 def test_moving_is_a_shift_with_linear_interpolation(size: int, cells: float) -> None:
-    belief = fresh(size)
+    weights = BlockWeights(np.arange(size), len(SPEEDS), is_whole=True)
     weight = np.random.default_rng(size).random((len(SPEEDS), size)).astype(np.float32)
-    blocks = belief._weight[:, 2:].reshape(len(SPEEDS), -1)
-    blocks[:, :size] = weight
-    blocks[:, size:] = 0
-    belief._weight[:, 2:] = blocks.reshape(belief._weight[:, 2:].shape)
+    weights.at_work[:, 0] = weight
     shifts = cells * SPEEDS
-    moved = belief._shifted(belief._blocks, shifts, stays=1.0, arrives=0.0)[:, 2:]
-    for row, shift, out in zip(weight, shifts, moved.reshape(len(SPEEDS), -1), strict=True):
-        np.testing.assert_allclose(out[:size], naively_shifted(row, float(shift)), atol=1e-5)
+    weights.move(shifts, np.empty(0, np.int64), stays=1.0, arrives=0.0)
+    for row, shift, out in zip(weight, shifts, weights.at_work[:, 0], strict=True):
+        np.testing.assert_allclose(out, naively_shifted(row, float(shift)), atol=1e-5)
 
 
 class InLoops:

@@ -17,7 +17,8 @@ from rosbags.rosbag2.storage_mcap import zstd
 from vpr_ros.core.errors import VprError
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.drives import bounds, open_drive
-from vpr_ros.drives.writer import Storage, WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
+from vpr_ros.drives.writer import Storage
 
 _MOST = 1 << 20
 _EXPLODES = bytes(64 << 20)

@@ -32,7 +32,7 @@ from vpr_ros.core.matching.subcell import seen_at
 from vpr_ros.core.types import Frame
 from vpr_ros.drives import open_drive
 from vpr_ros.map import main as map_main
-from vpr_ros.map_care.build import NO_LANDMARKS, chosen_features
+from vpr_ros.map_care.landmark_kind import NO_LANDMARKS, chosen_features
 
 ROOT = Path(__file__).resolve().parents[1]
 DRIVES = ROOT / 'demo' / 'drives'

@@ -22,7 +22,7 @@ from vpr_ros.core.localizing.kept_calibrations import calibration_of
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import answers_offline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -403,6 +403,16 @@ def test_calibration_is_fitted_kept_in_the_map_and_named_when_it_is_not(
     )
     path = mapped / 'map.yaml'
     before = path.read_bytes()
+    assert calibrate.main([*arguments, str(elsewhere)]) == 2
+    err = capsys.readouterr().err
+    assert re.search(r'images match places that lie elsewhere.* multiplied by 0\.01', err)
+    assert path.read_bytes() == before
+    rows = (elsewhere / 'poses.csv').read_text().splitlines()
+    poses = [row.partition('.jpg')[2] for row in rows[1:]]
+    mixed = [row.partition('.jpg')[0] + f'.jpg,{number}' for number, row in enumerate(rows[1:])]
+    np.random.default_rng(0).shuffle(poses)
+    rows[1:] = [f'{name},{pose.split(",", 2)[2]}' for name, pose in zip(mixed, poses)]
+    (elsewhere / 'poses.csv').write_text('\n'.join(rows))
     assert calibrate.main([*arguments, str(elsewhere)]) == 2
     assert 'with poses in the frame of the map (map)' in capsys.readouterr().err
     assert path.read_bytes() == before

@@ -20,6 +20,7 @@ from session_world import image_at
 from test_localize import assert_reported
 from worlds import write_pictured_map
 
+from vpr_ros.core.errors import VprError
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.node import diagnostics, reporting
 from vpr_ros.node.conversions import stamp_ns
@@ -31,6 +32,7 @@ from vpr_ros.node.diagnostics import (
     judge,
     latencies_of,
     status_message,
+    step_to_images,
 )
 from vpr_ros.node.error_log import ErrorLog, LastingLog
 from vpr_ros.node.lifecycle import LocalizeNode
@@ -69,6 +71,16 @@ def lost(reason: Reason) -> Counted:
             {'cameras': [Camera('/front', 0, 'sensor_msgs/msg/CompressedImage')]},
             WARN,
             '/front has messages of type sensor_msgs/msg/CompressedImage; check image_topic',
+        ),
+        (
+            {'cameras': [Camera('/front', 0, 'a/msg/B', step='set image_topic to /a')]},
+            WARN,
+            '/front has messages of type a/msg/B; set image_topic to /a',
+        ),
+        (
+            {'cameras': [Camera('/left', 0, step='look'), Camera('/right', 0, step='look')]},
+            WARN,
+            'nothing publishes /left, /right; look',
         ),
         ({'cameras': [Camera('/front', 1)]}, WARN, 'on /front, which has a publisher; check'),
         (
@@ -296,6 +308,40 @@ def test_a_period_that_was_set_before_configure_holds_from_then_on(tmp_path: Pat
         peer.wait(lambda: len(reports) > 3, 'the old period holds', 20.0)
 
 
+def test_where_the_images_are_is_said() -> None:
+    def step(topic: str, **published: str) -> str:
+        return step_to_images(
+            topic, {f'/{name.replace("__", "/")}': kind for name, kind in published.items()}
+        )
+
+    as_compressed = 'set image_topic to /front/image and image_transport to compressed'
+    assert step('/front/image', front__image__compressed='compressed') == as_compressed
+    assert step('/front/image/compressed', front__image__compressed='compressed') == as_compressed
+    assert step('/front/image/compressed', front__image='raw') == (
+        'set image_topic to /front/image and image_transport to raw'
+    )
+    assert step('/front', rear='raw', left__compressed='compressed') == (
+        'check image_topic and image_transport, there are images on /left/compressed, /rear'
+    )
+    assert step('/front', a='raw', b='raw', c='raw', d='raw').endswith('on /a, /b, /c, ...')
+    assert step('/front', jpegs='compressed') == step('/front') == ''
+
+
+def test_a_compressed_topic_that_is_given_as_raw_is_told_with_what_to_set(tmp_path: Path) -> None:
+    world = write_pictured_map(tmp_path, 3, spacing_m=10.0)
+    topic = '/front/image/compressed'
+    with domain() as (number, peer), running(number, image_topic=topic, **world):
+        reports = peer.listen(DiagnosticArray, '/diagnostics')
+        peer.node.create_publisher(CompressedImage, topic, 1)
+        assert_reported(
+            peer,
+            reports,
+            f'no images arrive: {topic} has messages of type sensor_msgs/msg/CompressedImage; set '
+            'image_topic to /front/image and image_transport to compressed',
+            WARN,
+        )
+
+
 def test_a_terminal_tells_once_that_no_images_arrive(tmp_path: Path) -> None:
     world = write_pictured_map(tmp_path, 3, spacing_m=10.0)
     log = tmp_path / 'log'
@@ -316,6 +362,23 @@ def test_a_best_effort_camera_that_reliable_images_are_asked_of_is_told(tmp_path
         reports = peer.listen(DiagnosticArray, '/diagnostics')
         peer.node.create_publisher(Image, '/image', qos_profile_sensor_data)
         assert_reported(peer, reports, 'of /image is best effort; set image_qos to', WARN)
+
+
+def test_what_fails_because_ros_ends_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Ctrl-C comes while a pose is published."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = LocalizeNode(context=context)
+        logged: list[str] = []
+        monkeypatch.setattr(node._reporting._errors, '_log', logged.append)
+        node._reporting.report(VprError('the camera broke'))
+        assert logged == ['the camera broke']
+    finally:
+        rclpy.try_shutdown(context=context)
+    node._reporting.report(RuntimeError("publisher's context is invalid"))
+    assert len(logged) == 1
+    node.destroy_node()
 
 
 def test_another_node_of_the_same_name_is_told_once_it_stays(

@@ -14,16 +14,17 @@ import pytest
 from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, evaluate_bag
-from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, yaw_quat
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, compose, yaw_quat
 from vpr_ros.core.image import encode_jpeg
 from vpr_ros.core.intervals import drive_interval
 from vpr_ros.core.localizing.outcome import Reason
 from vpr_ros.core.recall import precision_recall
 from vpr_ros.core.trajectory import Trajectory
-from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.figures import by_time, evaluate, pooled
 from vpr_ros.evaluating.reliability import reliability
+from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.evaluating.written import write_fixes
 
@@ -280,11 +281,51 @@ class Places:
         poses[:, 0] = np.arange(50)
         return poses
 
+    @property
+    def poses(self):
+        return compose(self.base_poses(), FORWARD_CAMERA)
+
 
 def at(x: float) -> np.ndarray:
     pose = IDENTITY.copy()
     pose[0] = x
     return pose
+
+
+@pytest.mark.parametrize(
+    ('turned_deg', 'camera_turned_deg', 'is_told'),
+    [(180, 0, True), (-70, 0, True), (50, 0, False), (0, 180, True), (180, 180, False)],
+)
+def test_a_drive_that_looks_another_way_than_the_map_is_told(
+    turned_deg: float, camera_turned_deg: float, is_told: bool
+) -> None:
+    """It is the camera that counts: one behind sees the way back."""
+    line = Line(60)
+    turned = np.array([0, 0, 0, *yaw_quat(np.radians(turned_deg))])
+    mounted = np.array([0, 0, 0, *yaw_quat(np.radians(camera_turned_deg))])
+    line.base_T_camera = compose(mounted, FORWARD_CAMERA)
+    robots = np.array([compose(at(x), turned) for x in range(60)])
+    line.trajectory = Trajectory(line.trajectory.stamps_ns, compose(robots, line.base_T_camera))
+    given = [Answer(second * 10**9, np.empty((0, 7)), None, 0.1, {}) for second in range(60)]
+    found = evaluate(given, line, Places(), Tolerance(2.0))
+    assert found.other_direction == (52 if is_told else 0)
+    note = (
+        'other direction       52   of 60 queries: the places there were mapped in another viewing'
+    )
+    assert (note in as_table(found, Tolerance(2.0))) == is_told
+    line.has_heading = False
+    assert evaluate(given, line, Places(), Tolerance(2.0)).other_direction == 0
+
+
+def test_a_few_images_that_look_another_way_are_counted_and_not_told() -> None:
+    line = Line(60)
+    turned = np.array([0, 0, 0, *yaw_quat(np.pi)])
+    robots = [compose(at(x), turned if x < 5 else IDENTITY) for x in range(60)]
+    cameras = compose(np.array(robots), FORWARD_CAMERA)
+    line.trajectory = Trajectory(line.trajectory.stamps_ns, cameras)
+    given = [Answer(second * 10**9, np.empty((0, 7)), None, 0.1, {}) for second in range(60)]
+    found = evaluate(given, line, Places(), Tolerance(2.0))
+    assert found.other_direction == 5 and 'other direction' not in as_table(found, Tolerance(2.0))
 
 
 def test_figures_equal_a_count_by_hand() -> None:

@@ -299,6 +299,7 @@ def test_a_graph_that_loses_recall_leaves_the_old_model(
         ({'--max-recall-drop': '-1'}, '--max-recall-drop -1: expected 0 to 100'),
         ({'--threads': '-1'}, '--threads -1: expected a whole number from 0 to 256'),
         ({'--from': 'missing'}, 'missing: no such model folder'),
+        ({'--keep-in-float': 'b', '--calibration': 'missing'}, 'b: the graph has no such layer'),
     ],
 )
 def test_a_gate_that_cannot_be_is_one_line(
@@ -325,6 +326,25 @@ def test_a_gate_that_cannot_be_is_one_line(
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('words', 'needs'),
+    [
+        (['--validate', 'DIR'], '--precision'),
+        (['--precision', 'fp16', '--validate', 'DIR', '--calibration', 'DIR'], '--precision int8'),
+        (['--keep-in-float', 'b'], '--precision int8'),
+        (['--reduce-on', 'DIR'], '--descriptor-size'),
+        (['--cells-on', 'DIR'], '--cells'),
+        (['--cells-tap', 'head'], '--cells'),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(
+    words: list[str], needs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = ['--from', str(tmp_path / 'model'), '--output', str(tmp_path / 'out')]
+    assert export.main([*source, *words]) == 2
+    assert f'has an effect only with {needs}' in capsys.readouterr().err
 
 
 def test_an_unwritable_output_is_refused(checkpoint: Path) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fleet_maps import drive
 from fleet_world import BATCH, FleetProcess
-from test_fleet import drive
 
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.map_care.edit import merge

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fleet_maps import drive, require_same_places
 from fleet_world import FleetProcess
-from test_fleet import contents, drive, require_same_places
 from waiting import until
+from worlds import contents
 
 from vpr_ros.core.mapping.header import map_id
 from vpr_ros.core.mapping.place_map import PlaceMap

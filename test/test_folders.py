@@ -1,29 +1,34 @@
-"""Image folders of every layout come out as drives, and become bags that hold the same."""
+"""Image folders of every layout come out as drives."""
 
 import re
-import shutil
-import sqlite3
 import struct
 import time
 import zlib
 from contextlib import suppress
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from image_folders import (
+    GPS_TAG,
+    SOFTWARE_TAG,
+    known_at,
+    names,
+    photo,
+    picture,
+    posed_folder,
+)
 from PIL import Image
 from worlds import picture as textured
 from worlds import write_posed_folder
 
-from vpr_ros import images_to_bag
-from vpr_ros.cli.command import command
 from vpr_ros.core.errors import DriveError, ImageError
 from vpr_ros.core.geometry import (
     FORWARD_CAMERA,
     IDENTITY,
     angle_between,
     compose,
+    invert,
     yaw_of,
     yaw_quat,
 )
@@ -31,46 +36,12 @@ from vpr_ros.core.image import encode_jpeg, resize
 from vpr_ros.core.image_header import exif_block
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, drives_in, open_drive
-from vpr_ros.drives.bag_poses import _on_the_earth
 from vpr_ros.drives.camera_info import CameraInfo
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.drives.geographic import (
-    apart_m,
     datum_at,
-    degrees_of,
-    degrees_of_fix,
-    east_north_of,
-    grid_convergence_deg,
 )
 from vpr_ros.drives.pose_file import PoseFile, read_pose_files
-from vpr_ros.drives.writer import STORAGES, WriteOptions, write_bag, writing
-
-COLUMNS = 'image,stamp_s,x,y,z,qx,qy,qz,qw'
-
-
-def picture(path, value=100):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((24, 32, 3), value, np.uint8))
-    return path
-
-
-def posed_folder(folder, *rows, header=COLUMNS, images=None):
-    """Rows are lines of poses.csv; by default three images along x."""
-    rows = rows or [f'{index}.jpg,{index / 10},{index},0,0,0,0,0,1' for index in range(3)]
-    for name in images or [row.split(',')[0] for row in rows]:
-        picture(folder / 'images' / name)
-    (folder / 'poses.csv').write_text('\n'.join([header, *rows]) + '\n')
-    return folder
-
-
-def known_at(drive):
-    """Whether each image has a pose, however large a gap may be."""
-    stamps_ns = np.array([frame.stamp_ns for frame in drive.frames()])
-    return drive.trajectory.at(stamps_ns, max_gap_s=1e9)[1].tolist()
-
-
-def names(drive):
-    return [frame.name for frame in drive.frames()]
-
 
 # Poses from a file
 
@@ -352,7 +323,7 @@ def test_utm_names_give_metres_from_the_first_image_and_compass_headings(tmp_pat
     )
     assert drive.datum == Datum(10, 'S', 550506.5, 4181256.9)
     np.testing.assert_allclose(drive.trajectory.poses[:, :3], [[0, 0, 0], [10, 0, 0]])
-    headings = yaw_of(drive.trajectory.poses, forward=(0, 0, 1))
+    headings = yaw_of(compose(drive.trajectory.poses, invert(FORWARD_CAMERA)))
     np.testing.assert_allclose(headings, [np.pi / 2, 0], atol=1e-9)  # north, east
     assert drive.has_heading
 
@@ -432,32 +403,6 @@ def test_broken_fields_are_named_with_the_file(tmp_path, stem, complaint):
 # Photos
 
 
-# Tags of EXIF 2.32; Pillow has names for them from 9.4 on.
-_GPS, _EXIF, _IMAGE_DIRECTION, _TAKEN, _SOFTWARE = 0x8825, 0x8769, 17, 0x9003, 0x0131
-
-
-def photo(path, degrees=None, *, heading=None, taken=None, latitude_ref='N'):
-    """A JPEG with EXIF tags; degrees: (latitude, longitude)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new('RGB', (32, 24), (90, 90, 90))
-    exif = Image.Exif()
-    if degrees is not None:
-        gps = {}
-        for tag, ref, value, letter in ((2, 1, degrees[0], latitude_ref), (4, 3, degrees[1], 'E')):
-            whole = int(value)
-            minutes = (value - whole) * 60
-            gps[tag], gps[ref] = (
-                (float(whole), float(int(minutes)), (minutes - int(minutes)) * 60),
-                letter,
-            )
-        if heading is not None:
-            gps[_IMAGE_DIRECTION] = heading
-        exif[_GPS] = gps
-    if taken is not None:
-        exif[_EXIF] = {_TAKEN: taken}
-    image.save(path, exif=exif)
-
-
 def test_photos_with_gps_are_placed_and_others_stay_without_a_pose(tmp_path):
     photo(tmp_path / '1.jpg', (55.7, 13.19))
     photo(tmp_path / '2.jpg')
@@ -490,7 +435,7 @@ def test_photos_with_directions_and_times_have_headings_and_stamps(tmp_path):
     # west of the zone's middle, true north lies 1.495 degrees east of the grid's
     expected = np.radians([-90 - 1.495, 0 - 1.495])
     np.testing.assert_allclose(
-        yaw_of(drive.trajectory.poses, forward=(0, 0, 1)), expected, atol=1e-4
+        yaw_of(compose(drive.trajectory.poses, invert(FORWARD_CAMERA))), expected, atol=1e-4
     )
 
 
@@ -527,8 +472,8 @@ def gps(path, tags, *, size=(32, 24)):
     exif = Image.Exif()
     sound = {1: 'N', 2: (55.0, 42.0, 0.0), 3: 'E', 4: (13.0, 11.0, 24.0)}
     written = {tag: value for tag, value in (sound | tags).items() if value is not None}
-    exif[_SOFTWARE] = 'test'  # an empty one is not written into a PNG
-    exif[_GPS] = written
+    exif[SOFTWARE_TAG] = 'test'  # an empty one is not written into a PNG
+    exif[GPS_TAG] = written
     Image.new('RGB', size, (90, 90, 90)).save(path, exif=exif)
     return path
 
@@ -727,329 +672,7 @@ def test_plain_images_are_a_drive_without_poses_one_second_apart(tmp_path):
     ]
 
 
-def test_degrees_and_metres_are_inverse_of_each_other():
-    datum = datum_at(-33.9, 18.4)
-    east_m, north_m = east_north_of(-33.91, 18.41, datum)
-    found = degrees_of(
-        datum.east_m + east_m, datum.north_m + north_m, datum.utm_zone, datum.utm_letter
-    )
-    assert found == pytest.approx((-33.91, 18.41), abs=1e-7)
-
-
-def test_metres_go_on_across_the_equator():
-    degree_m = 110_574  # of latitude there, on the ellipsoid
-    for side in (-1, 1):
-        datum = datum_at(-0.001 * side, 9.0)
-        _, north_m = east_north_of(0.001 * side, 9.0, datum)
-        assert north_m == pytest.approx(0.002 * side * degree_m, rel=1e-3)
-
-
-@pytest.mark.parametrize('place', [(51.48, 0.0), (0.0, 9.45)])
-def test_a_fix_on_the_prime_meridian_or_on_the_equator_is_a_position(place):
-    latitude, longitude = place
-    status = SimpleNamespace(status=0)
-    fix = SimpleNamespace(status=status, latitude=latitude, longitude=longitude)
-    assert degrees_of_fix(fix) == place
-
-
-@pytest.mark.parametrize(
-    ('one', 'other', 'turn_deg'),
-    [
-        ((10, 20), (10, 20), 0),
-        ((10, 20), (11, 20), 1),
-        ((0, 179), (0, -178), 3),
-        ((80, 30), (80, -150), 20),  # over the pole
-        ((40, 10), (-40, -170), 180),
-        ((60, 0), (60, 90), np.degrees(np.arccos(np.sin(np.radians(60)) ** 2))),
-    ],
-)
-def test_two_places_are_as_far_apart_as_the_ball_between_them_is_long(one, other, turn_deg):
-    expected = pytest.approx(np.radians(turn_deg) * 6.371e6, abs=1)
-    assert apart_m(one, other) == apart_m(other, one) == expected
-
-
-@pytest.mark.parametrize('place', [(-33, 11), (1, 101), (60, -170), (84, 0)])
-def test_fixes_are_as_far_apart_to_the_north_and_to_the_east_as_their_degrees_say(place):
-    places = [np.add(place, step) for step in ((0, 0), (0.01, 0), (0, 0.01))]
-    here, *others = _on_the_earth(np.array(places))
-    for other, degrees in zip(others, places[1:], strict=True):
-        apart = np.linalg.norm(other - here)
-        assert apart == pytest.approx(apart_m(tuple(places[0]), tuple(degrees)), rel=1e-4)
-
-
-@pytest.mark.parametrize('degrees', [(91, 0), (0, 181), (float('nan'), 0), (89, 0)])
-def test_positions_off_the_earth_or_off_utm_are_refused(degrees):
-    with pytest.raises(DriveError):
-        datum_at(*degrees)
-
-
-# Bags from folders
-
-
-def same_drive(found, expected):
-    """Frames, stamps and camera poses agree; a drive that begins at zero is a second later."""
-    expected_ns = np.array([frame.stamp_ns for frame in expected.frames()])
-    shift_ns = 10**9 if expected_ns[0] == 0 else 0
-    found_ns = [frame.stamp_ns for frame in found.frames()]
-    np.testing.assert_array_equal(found_ns, expected_ns + shift_ns)
-    for one, other in zip(found.frames(), expected.frames()):
-        np.testing.assert_array_equal(one.load(), other.load())
-    np.testing.assert_array_equal(
-        found.trajectory.stamps_ns, expected.trajectory.stamps_ns + shift_ns
-    )
-    np.testing.assert_allclose(
-        found.trajectory.poses[:, :3], expected.trajectory.poses[:, :3], atol=1e-3
-    )
-    assert (
-        angle_between(found.trajectory.poses[:, 3:], expected.trajectory.poses[:, 3:]).max() < 1e-6
-    )
-    assert found.has_heading == expected.has_heading
-
-
-def target(tmp_path, storage):
-    return tmp_path / ('out.bag' if storage == 'ros1' else 'out')
-
-
-@pytest.mark.parametrize('raw', [False, True])
-@pytest.mark.parametrize('storage', STORAGES)
-def test_a_posed_folder_comes_back_out_of_its_bag(tmp_path, storage, raw):
-    folder = posed_folder(
-        tmp_path / 'in',
-        *[f'{k}.jpg,{k + 1}.5,{k},2,3,0,0,{np.sin(k)},{np.cos(k)}' for k in range(4)],
-    )
-    (folder / 'mounting.yaml').write_text(
-        'position: [1, 0, 2]\nquaternion_xyzw: [-0.5, 0.5, -0.5, 0.5]\n'
-    )
-    output = target(tmp_path, storage)
-    written = write_bag(folder, output, WriteOptions(storage=storage, raw=raw))
-    assert (written.images, written.poses, written.pose_topic) == (4, 4, '/odom')
-    found = open_drive(output)
-    same_drive(found, open_drive(folder))
-    np.testing.assert_allclose(found.base_T_camera, [1, 0, 2, -0.5, 0.5, -0.5, 0.5])
-    assert found.mounting_known and found.warnings == []
-
-
-@pytest.mark.parametrize('storage', STORAGES)
-def test_positions_without_headings_stay_geographic_in_the_bag(tmp_path, storage):
-    for index, degrees in enumerate([(55.7, 13.19), None, (55.701, 13.191)]):
-        photo(tmp_path / 'in' / f'{index}.jpg', degrees)
-    output = target(tmp_path, storage)
-    written = write_bag(tmp_path / 'in', output, WriteOptions(storage=storage))
-    assert (written.images, written.poses, written.pose_topic) == (3, 2, '/fix')
-    found, expected = open_drive(output), open_drive(tmp_path / 'in')
-    same_drive(found, expected)
-    assert (found.datum.utm_zone, found.datum.utm_letter) == (33, 'U')
-    assert found.datum.east_m == pytest.approx(expected.datum.east_m, abs=1e-3)
-
-
-def test_plain_images_become_a_drive_along_x(tmp_path):
-    for index in range(3):
-        picture(tmp_path / 'in' / f'{index}.png', index)
-    options = WriteOptions(spacing_m=2.0, rate_hz=10.0)
-    written = write_bag(tmp_path / 'in', tmp_path / 'out', options)
-    assert 'the images are placed along x, one every 2 m' in written.notes
-    drive = open_drive(tmp_path / 'out')
-    assert [frame.stamp_ns for frame in drive.frames()] == [10**9, 11 * 10**8, 12 * 10**8]
-    np.testing.assert_allclose(
-        drive.trajectory.poses,
-        compose(np.array([[2.0 * k, 0, 0, 0, 0, 0, 1] for k in range(3)]), FORWARD_CAMERA),
-    )
-
-
-def test_jpeg_and_png_files_are_copied_byte_by_byte_and_others_lose_nothing(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / 'in').mkdir()
-    for name in ('a.jpg', 'b.png', 'c.bmp'):
-        assert cv2.imwrite(
-            str(tmp_path / 'in' / name), rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
-        )
-    write_bag(tmp_path / 'in', tmp_path / 'out')
-    content = (tmp_path / 'out' / 'out.mcap').read_bytes()
-    assert (tmp_path / 'in' / 'a.jpg').read_bytes() in content
-    assert (tmp_path / 'in' / 'b.png').read_bytes() in content
-    for one, other in zip(
-        open_drive(tmp_path / 'out').frames(), open_drive(tmp_path / 'in').frames()
-    ):
-        np.testing.assert_array_equal(one.load(), other.load())
-
-
-@pytest.mark.parametrize('storage', STORAGES)
-def test_a_failure_leaves_the_old_bag_whole_and_nothing_else(tmp_path, storage):
-    output = target(tmp_path, storage)
-    folder = posed_folder(tmp_path / 'in')
-    write_bag(folder, output, WriteOptions(storage=storage))
-    before = [frame.stamp_ns for frame in open_drive(output).frames()]
-    with pytest.raises(RuntimeError, match='power'), writing(output, storage) as bag:
-        bag.odometry(0, IDENTITY)
-        raise RuntimeError('power failure')
-    assert [frame.stamp_ns for frame in open_drive(output).frames()] == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(['in', output.name])
-    write_bag(folder, output, WriteOptions(storage=storage, rate_hz=1.0))
-    assert [frame.stamp_ns for frame in open_drive(output).frames()] == [
-        n * 10**9 for n in (1, 2, 3)
-    ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(['in', output.name])
-
-
-def test_what_is_no_bag_is_never_replaced(tmp_path):
-    folder = posed_folder(tmp_path / 'in')
-    precious = tmp_path / 'precious'
-    precious.mkdir()
-    (precious / 'thesis.tex').write_text('x')
-    with pytest.raises(DriveError, match='exists and is not a ROS 2 bag'):
-        write_bag(folder, precious)
-    with pytest.raises(DriveError, match=r'ends in \.bag'):
-        write_bag(folder, tmp_path / 'out', WriteOptions(storage='ros1'))
-    with pytest.raises(DriveError, match=r'is a folder; leave out \.mcap'):
-        write_bag(folder, tmp_path / 'out.mcap')
-    assert (precious / 'thesis.tex').read_text() == 'x'
-
-
-def test_unusable_images_are_left_out_and_said(tmp_path):
-    folder = posed_folder(tmp_path / 'in')
-    (folder / 'images' / '1.jpg').write_bytes(b'garbage')
-    written = write_bag(folder, tmp_path / 'out')
-    assert written.images == 2
-    assert any('1 image could not be used, the first: ' in note for note in written.notes)
-    for name in ('0.jpg', '2.jpg'):
-        (folder / 'images' / name).write_bytes(b'')
-    with pytest.raises(DriveError, match='not one of its 3 images can be used'):
-        write_bag(folder, tmp_path / 'none')
-    assert not (tmp_path / 'none').exists()
-
-
-def test_the_calibration_goes_along(tmp_path, shared_data):
-    from rosbags.highlevel import AnyReader
-
-    write_bag(shared_data / 'kitti_clip1', tmp_path / 'out')
-    with AnyReader([tmp_path / 'out']) as reader:
-        counts = {entry.topic: entry.msgcount for entry in reader.connections}
-        connections = [
-            entry for entry in reader.connections if entry.topic == '/camera/camera_info'
-        ]
-        _, _, data = next(reader.messages(connections))
-        camera_info = reader.deserialize(data, connections[0].msgtype)
-    assert counts == {
-        '/odom': 51,
-        '/camera/camera_info': 51,
-        '/camera/image/compressed': 51,
-    }
-    assert (camera_info.width, camera_info.height) == (1226, 370)
-    assert camera_info.k.tolist() == [707.0912, 0, 601.8873, 0, 707.0912, 183.1104, 0, 0, 1]
-    assert camera_info.r.tolist() == np.eye(3).ravel().tolist()
-    assert camera_info.p.reshape(3, 4)[:, :3].ravel().tolist() == camera_info.k.tolist()
-
-
-def test_an_assumed_mounting_is_not_recorded_as_a_fact(tmp_path):
-    write_bag(posed_folder(tmp_path / 'in'), tmp_path / 'out')
-    found = open_drive(tmp_path / 'out')
-    assert not found.mounting_known
-    same_drive(found, open_drive(tmp_path / 'in'))
-
-
-SHORT_CALIBRATION = """
-image_width: 4
-image_height: 3
-distortion_model: plumb_bob
-distortion_coefficients: {data: [0, 0, 0, 0, 0]}
-camera_matrix: {data: [1, 0, 2, 0, 1, 2, 0, 0, 1]}
-rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
-projection_matrix: {data: [1, 0, 2, 0, 1, 2, 0, 0, 1]}
-"""
-
-
-@pytest.mark.parametrize(
-    ('text', 'said'),
-    [
-        ('image_width: 3', 'not a ROS camera calibration'),
-        (SHORT_CALIBRATION, r'matrices of \[9, 9, 9\] numbers, expected 9, 9 and 12'),
-    ],
-)
-def test_a_broken_calibration_is_named(tmp_path, text, said):
-    folder = posed_folder(tmp_path / 'in')
-    (folder / 'camera_info.yaml').write_text(text)
-    with pytest.raises(DriveError, match=rf'camera_info\.yaml: {said}'):
-        write_bag(folder, tmp_path / 'out')
-    assert not (tmp_path / 'out').exists()
-
-
-# The command
-
-
-def test_the_command_makes_a_bag_and_says_what_is_in_it(tmp_path, capsys):
-    folder = posed_folder(tmp_path / 'in')
-    words = [str(folder), '--output', str(tmp_path / 'out.bag'), '--storage', 'ros1']
-    assert images_to_bag.main(words) == 0
-    assert '3 images, 3 poses on /odom' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize('storage', STORAGES)
-def test_the_command_never_replaces_a_bag_that_may_be_a_recording(tmp_path, capsys, storage):
-    output = target(tmp_path, storage)
-    folder = posed_folder(tmp_path / 'in')
-    with writing(output, storage) as bag:
-        bag.odometry(0, IDENTITY)
-    files = [output] if output.is_file() else sorted(output.iterdir())
-    recorded = [file.read_bytes() for file in files]
-    words = [str(folder), '--output', str(output), '--storage', storage]
-    assert images_to_bag.main(words) == 2
-    assert 'give another --output, or delete it first' in capsys.readouterr().err
-    assert [file.read_bytes() for file in files] == recorded
-
-
-@pytest.mark.parametrize(
-    ('words', 'complaint'),
-    [
-        (['{tmp}/nothing'], 'no such file or folder'),
-        (['{tmp}/in', '--spacing', '2'], 'its images have poses'),
-        (['{tmp}/in', '--datum', 'Lund'], "--datum 'Lund'"),
-    ],
-)
-def test_bad_input_is_one_line_on_stderr_and_status_2(tmp_path, capsys, words, complaint):
-    posed_folder(tmp_path / 'in')
-    words = [word.format(tmp=tmp_path) for word in words]
-    assert images_to_bag.main([*words, '--output', str(tmp_path / 'out')]) == 2
-    said = capsys.readouterr().err
-    assert complaint in said and said.count('\n') == 1
-    assert not (tmp_path / 'out').exists()
-
-
-def test_ctrl_c_is_one_line_and_status_130(capsys):
-    @command
-    def interrupted(argv):
-        raise KeyboardInterrupt
-
-    assert interrupted() == 130
-    assert capsys.readouterr().err == 'stopped\n'
-
-
-@pytest.mark.parametrize(
-    'error', [OSError(28, 'disk is full'), sqlite3.OperationalError('database or disk is full')]
-)
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys, error):
-    def full(*_):
-        raise error
-
-    folder = posed_folder(tmp_path / 'in')
-    monkeypatch.setattr('rosbags.rosbag2.Writer.write', full)
-    assert images_to_bag.main([str(folder), '--output', str(tmp_path / 'out')]) == 2
-    said = capsys.readouterr().err
-    assert 'out: cannot be written (' in said and 'disk is full' in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
-
-
 # Real folders
-
-
-def test_a_real_posed_folder_survives_every_storage(tmp_path, shared_data):
-    expected = open_drive(shared_data / 'kitti_clip1')
-    assert len(expected) == len(expected.trajectory.stamps_ns) == 51
-    for storage in STORAGES:
-        write_bag(
-            shared_data / 'kitti_clip1', target(tmp_path, storage), WriteOptions(storage=storage)
-        )
-        same_drive(open_drive(target(tmp_path, storage)), expected)
-        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
 
 
 def test_real_photos_are_where_their_survey_says(shared_data):
@@ -1097,23 +720,6 @@ def test_a_large_photo_is_decoded_no_larger_than_is_asked_for(tmp_path):
     assert smaller.shape == (480, 640, 3)
     whole = resize(frame.load(), (64, 64)).astype(int)
     assert np.abs(resize(smaller, (64, 64)).astype(int) - whole).mean() < 1
-
-
-@pytest.mark.parametrize(
-    ('latitude_deg', 'longitude_deg', 'expected_deg'),
-    [(60.0, 9.0, 0.0), (60.0, 11.9, 2.51), (-60.0, 11.9, -2.51), (0.0, 11.9, 0.0)],
-)
-def test_grid_north_is_turned_from_true_north_towards_the_edge_of_a_zone(
-    latitude_deg: float, longitude_deg: float, expected_deg: float
-) -> None:
-    """Against a step to the true north, in UTM coordinates."""
-    datum = datum_at(latitude_deg, 9.0)
-    found = grid_convergence_deg(latitude_deg, longitude_deg, datum)
-    east_m, north_m = east_north_of(latitude_deg, longitude_deg, datum)
-    further_east_m, further_north_m = east_north_of(latitude_deg + 0.01, longitude_deg, datum)
-    bearing = np.degrees(np.arctan2(further_east_m - east_m, further_north_m - north_m))
-    assert found == pytest.approx(-bearing, abs=0.02)
-    assert found == pytest.approx(expected_deg, abs=0.02)
 
 
 def test_a_folder_of_photos_in_images_is_a_drive_of_its_own_among_others(tmp_path):

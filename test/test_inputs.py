@@ -21,7 +21,7 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.drive import notes_of
-from vpr_ros.drives.writer import write_bag
+from vpr_ros.drives.folder_to_bag import write_bag
 
 LFS = 'version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 123456\n'
 Capture = pytest.CaptureFixture[str]

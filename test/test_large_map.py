@@ -8,8 +8,8 @@ from test_belief import curl
 from test_codes import another_look, clustered_rows
 from worlds import straight_drive, write_map
 
-from vpr_ros.core.localizing import belief as belief_module
 from vpr_ros.core.localizing.belief import Belief
+from vpr_ros.core.localizing.block_weights import MOST_BLOCKS
 from vpr_ros.core.localizing.config import LocalizerConfig
 from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.localizing.query import Prior, Query
@@ -145,7 +145,7 @@ def test_it_is_the_exact_filter_while_all_of_a_map_is_at_work_and_follows_it_aft
         assert abs(place[0] - best[0]) <= 1 and share[0] == pytest.approx(weight[0], rel=0.1)
         assert sparse.elsewhere == pytest.approx(exact.elsewhere, rel=0.02)
     assert abs(int(place[0]) - (300 + way * (29 + 72))) < 20
-    assert len(sparse._blocks) < 25
+    assert len(sparse._weights.blocks) < 25
 
 
 def test_branches_lead_where_they_do_in_the_exact_filter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_branches_lead_where_they_do_in_the_exact_filter(monkeypatch: pytest.Mon
         for belief, query in ((exact, rows @ rows[0]), (sparse, rows[0])):
             belief.step(query, stamp_ns=frame * SECOND, evidence=0.0)
         np.testing.assert_allclose(sparse.cells, exact.cells, rtol=0.3, atol=1e-3)
-    assert len(sparse._blocks) < 19
+    assert len(sparse._weights.blocks) < 19
 
 
 def test_its_work_does_not_grow_with_the_map() -> None:
@@ -173,10 +173,10 @@ def test_its_work_does_not_grow_with_the_map() -> None:
         likely = best_of(rows @ query, 25)[1]
         belief.step(query, stamp_ns=frame * SECOND, likely=likely)
     assert belief.places(1)[0][0] in range(527, 532)
-    assert len(belief._blocks) <= 25 + belief_module._MOST_BLOCKS
+    assert len(belief._weights.blocks) <= 25 + MOST_BLOCKS
     for frame in range(30):  # once it is sure, hardly anything but what is found is at work
         belief.step(rows[530 + frame], stamp_ns=(30 + frame) * SECOND, likely=np.array([530]))
-    assert len(belief._blocks) < 20
+    assert len(belief._weights.blocks) < 20
 
 
 def test_a_known_region_takes_all_weight_of_a_large_map_and_gives_it_back() -> None:
@@ -192,8 +192,7 @@ def test_a_known_region_takes_all_weight_of_a_large_map_and_gives_it_back() -> N
         belief.step(rows[inside[5]], stamp_ns=0, likely=inside[:20])
         assert belief.places(1)[0][0] in inside
         belief.step(rows[inside[6]], stamp_ns=SECOND, likely=inside[:20])
-        total = belief._total() + belief.elsewhere
-        assert total == pytest.approx(1, abs=1e-3)
+        assert belief.cells.sum() + belief.elsewhere == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize('on_map', [True, False])
@@ -337,7 +336,7 @@ def test_what_is_known_goes_on_in_another_belief_about_the_same_large_map() -> N
     again, shares = after.places(10)
     assert again[0] == places[0]
     np.testing.assert_allclose(shares[:3], weight[:3], rtol=0.01)
-    assert after._total() + after.elsewhere == pytest.approx(1, abs=1e-3)
+    assert after.cells.sum() + after.elsewhere == pytest.approx(1, abs=1e-3)
 
 
 def test_a_camera_that_looks_another_way_counts_as_in_the_exact_filter(

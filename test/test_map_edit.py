@@ -269,7 +269,7 @@ def test_a_map_may_be_merged_into_itself(tmp_path: Path, folder: Path) -> None:
         ({'model_sha256': 'b' * 64, 'model_name': 'other'}, r'test \(aaaa.*other \(bbbb'),
         ({'frame_id': 'odom'}, 'positions in frame odom, expected frame map'),
         ({'datum': Datum(33, 'U', 0.0, 0.0)}, 'positions in UTM zone 33U, expected frame map'),
-        ({'has_heading': False}, 'the map has headings and the new part has none'),
+        ({'has_heading': False}, 'the first map has headings and the second has none'),
     ],
 )
 def test_maps_that_do_not_fit_are_not_merged(

@@ -241,8 +241,10 @@ def test_garbage_instead_of_a_graph_is_refused(tmp_path: Path) -> None:
             ],
             'onnxruntime fails on an image .* out of data bounds',
         ),
+        ([('Add', ['was', 'was'], {})], 'its descriptor of an image has the length 2, expected 1'),
+        ([('Div', ['zero', 'zero'], {})], 'its descriptor of an image has the length nan'),
     ],
-    ids=['rows', 'failure'],
+    ids=['rows', 'failure', 'length', 'nan'],
 )
 def test_a_graph_that_fails_while_it_runs_is_named(
     model: Model, nodes: list[tuple[str, list[str], dict[str, int]]], said: str
@@ -252,13 +254,14 @@ def test_a_graph_that_fails_while_it_runs_is_named(
     end.output[0] = 'was'
     far = onnx.numpy_helper.from_array(np.full(192, 10**6), 'far')
     made.graph.initializer.append(far)
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 192), 'f4'), 'zero'))
     made.graph.node.extend(
         onnx.helper.make_node(kind, read, [kind], **options) for kind, read, options in nodes
     )
     made.graph.node[-1].output[0] = 'descriptors'
     changed = write_model(model.folder, made.SerializeToString(), model.card)
     with pytest.raises(ModelError, match=rf'model\.onnx: {said}'):
-        OnnxDescriber(changed).describe([np.full((64, 64, 3), 90, np.uint8)])
+        OnnxDescriber(changed).describe([np.eye(64, dtype=np.uint8)[..., None].repeat(3, axis=2)])
 
 
 def test_replacing_a_model_leaves_no_litter(model: Model) -> None:

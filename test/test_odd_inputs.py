@@ -6,6 +6,7 @@ What is taken is said, what is left out is counted, and an error names the next 
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import bags
 import numpy as np
@@ -18,12 +19,14 @@ from worlds import picture, write_posed_folder, write_tiny_model
 
 from vpr_ros import build_map, calibrate, evaluate_bag, images_to_bag, map
 from vpr_ros.core.errors import DriveError
-from vpr_ros.core.geometry import said_frames
+from vpr_ros.core.geometry import IDENTITY, said_frames
 from vpr_ros.core.image import encode_jpeg
+from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum
 from vpr_ros.drives import DriveOptions, open_drive
 from vpr_ros.drives.drive import notes_of
 from vpr_ros.drives.geographic import datum_at
+from vpr_ros.drives.same_frame import OWN_FIGURES, note_same_time
 from vpr_ros.session.answers import CorrectionLost
 from vpr_ros.session.events import OdometryCame
 
@@ -32,15 +35,21 @@ FIX = [48.0, 11.0]
 
 
 def recorded(
-    path: Path, put_poses: Callable, *, stamp: Callable = lambda row: 1000 + row / 4, frames=('',)
+    path: Path,
+    put_poses: Callable,
+    *,
+    stamp: Callable | None = None,
+    frames=('',),
+    start_s: int = 1000,
 ) -> Path:
-    """Photos at 4 Hz from 1000 s on; put_poses(put, row, seconds) adds the rest."""
+    """Photos at 4 Hz from start_s on; put_poses(put, row, seconds) adds the rest."""
     with bags.writing(path) as put:
         for row in range(COUNT):
-            seconds = 1000 + row / 4
+            seconds = start_s + row / 4
             put_poses(put, row, seconds)
             data, frame = encode_jpeg(picture(row)), frames[row % len(frames)]
-            photo = bags.compressed(stamp(row), row, data=data, frame=frame or 'camera')
+            stamp_s = seconds if stamp is None else stamp(row)
+            photo = bags.compressed(stamp_s, row, data=data, frame=frame or 'camera')
             put('/camera/image/compressed', seconds, photo)
     return path
 
@@ -313,6 +322,20 @@ def test_stamps_of_whole_seconds_are_said(tmp_path: Path) -> None:
     assert 'whole seconds' not in said(drive)  # one image a second
 
 
+@pytest.mark.parametrize(('every', 'is_said'), [(2, True), (3, True), (24, False)])
+def test_stamps_that_a_driver_uses_again_are_said(
+    tmp_path: Path, every: int, is_said: bool
+) -> None:
+    def stamp(row: int) -> float:
+        return 1000 + (row - (row % every == 1)) / 4
+
+    drive = open_drive(recorded(tmp_path / 'bag', odometry, stamp=stamp))
+    assert len(list(drive.frames())) == COUNT
+    count = COUNT // every
+    note = f'/camera/image/compressed: {count} of 24 images have the stamp of the one before'
+    assert (note in said(drive)) == is_said and ('the stamp of' in said(drive)) == is_said
+
+
 # Numbers that cannot be
 
 
@@ -517,6 +540,53 @@ def test_the_drive_of_the_map_itself_is_said(tmp_path: Path, capsys) -> None:
     assert note in capsys.readouterr().err
     assert map.main(['append', on[1], *bag, *model]) == 0
     assert 'its places are there twice now' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('first_s', 'apart_s', 'is_noted'),
+    [
+        (1_700_000_000, 0.3, True),  # a copy of its bag, or other images of it
+        (1_700_000_000, -30.0, True),  # a part of it
+        (1_700_000_000, 60.0, False),
+        (1_700_000_000, -86_400.0, False),
+        (10, 0.0, False),  # simulated time begins anew each time
+    ],
+)
+def test_a_drive_of_the_same_time_as_the_maps_is_said(
+    first_s: int, apart_s: float, is_noted: bool
+) -> None:
+    mapped_ns = (first_s + np.arange(0, 60, 2)) * 10**9
+    driven_ns = (1e9 * (first_s + apart_s)) + np.arange(0, 60 * 10**9, 10**8)
+    poses = np.tile(IDENTITY, (600, 1))
+    drive = SimpleNamespace(
+        name='copy', warnings=[], trajectory=Trajectory(driven_ns.astype(np.int64), poses)
+    )
+    note_same_time(mapped_ns[::-1], drive, OWN_FIGURES)
+    note_same_time(mapped_ns, drive, OWN_FIGURES)
+    said = f'copy: was recorded at the same time as places of the map; {OWN_FIGURES}'
+    assert drive.warnings == [said] * is_noted
+    note_same_time(mapped_ns, SimpleNamespace(trajectory=None), OWN_FIGURES)
+
+
+def test_a_copy_of_the_maps_drive_is_said(tmp_path: Path, capsys) -> None:
+    model = ['--model', str(write_tiny_model(tmp_path / 'model').folder)]
+    bag, copy, later = (
+        ['--bag', str(recorded(tmp_path / name, odometry, start_s=1_700_000_000 + later_s))]
+        for name, later_s in (
+            ('bag', 0),
+            ('copy', 0),
+            ('a', 1000),
+        )
+    )
+    on, note = ['--map', str(tmp_path / 'map')], 'copy: was recorded at the same time as places'
+    assert build_map.main([*bag, *model, '--output', on[1]]) == 0
+    assert evaluate_bag.main([*on, *copy, *model]) == 0
+    assert note in capsys.readouterr().err
+    calibrate.main([*on, *copy, *model, '--dry-run'])
+    assert note in capsys.readouterr().err
+    for own in (bag, later):
+        assert evaluate_bag.main([*on, *own, *model]) == 0
+        assert 'at the same time' not in capsys.readouterr().err
 
 
 def test_drives_that_are_compared_by_odometry_are_noted(tmp_path: Path, capsys) -> None:

@@ -43,6 +43,7 @@ def found(
         right=rows == 0,
         drive=(np.arange(count) >= count // 2).astype(np.int64),
         single_rank=rows,
+        other_direction=rows > 0,
     )
     return offset_of(judged, radius_m=radius_m)
 

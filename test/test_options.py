@@ -9,7 +9,7 @@ from worlds import straight_drive, unit_rows, write_map, write_tiny_model
 
 from vpr_ros import build_engine, build_map, calibrate, evaluate_bag, images_to_bag, map
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import between, count, not_negative, positive
+from vpr_ros.cli.option_values import between, count, not_negative, positive
 
 ABOVE_0, FROM_0 = 'a number above 0', 'a number of at least 0'
 THREADS = 'a whole number from 0 to 256'

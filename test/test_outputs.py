@@ -9,7 +9,7 @@ from conftest import ROOT
 from worlds import straight_drive, unit_rows, write_map
 
 from vpr_ros import build_engine, build_map, calibrate, evaluate_bag, images_to_bag, map
-from vpr_ros.core.atomic import only_writer
+from vpr_ros.core.writer_lock import only_writer
 
 Main = Callable[[list[str]], int]
 DAY = str(ROOT / 'demo' / 'drives' / 'day')

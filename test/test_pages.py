@@ -26,8 +26,8 @@ from vpr_ros.core.mapping.header import MapHeader
 from vpr_ros.evaluating.shown_figures import FIGURES
 from vpr_ros.fleet.engine import MOST_ATTEMPTS
 from vpr_ros.map_care import check, recall
-from vpr_ros.map_care.archive import STRETCH
 from vpr_ros.map_care.costs import BASE_BYTES
+from vpr_ros.map_care.pieces import STRETCH
 from vpr_ros.node.config import NodeConfig
 
 REFERENCE = ROOT / 'docs' / 'reference'

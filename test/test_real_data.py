@@ -17,7 +17,7 @@ from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import DriveOptions, open_drive
-from vpr_ros.drives.writer import WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
 from vpr_ros.evaluating.figures import Evaluation, evaluate
 from vpr_ros.evaluating.live import run_live
 from vpr_ros.evaluating.tolerance import Tolerance

@@ -20,10 +20,10 @@ KEYS = [
     'recall', 'single_image', 'recall_interval', 'queries', 'unmatchable', 'database', 'frames',
     'without_pose', 'unusable', 'dropped', 'calibration', 'answered', 'answered_interval',
     'no_fix_reasons', 'answerable', 'answered_of_answerable', 'answered_of_answerable_interval',
-    'fixes_not_on_map',
+    'other_direction', 'fixes_not_on_map',
     'false_fixes', 'false_fixes_interval', 'average_precision', 'recall_at_full_precision',
-    'time_to_first_fix_s', 'position_error_m', 'heading_error_deg', 'offset', 'inside_ellipse',
-    'inside_ellipse_interval', 'inside_ellipse_axes', 'latency_ms',
+    'time_to_first_fix_s', 'position_error_m', 'heading_error_deg', 'offset', 'other_frame',
+    'inside_ellipse', 'inside_ellipse_interval', 'inside_ellipse_axes', 'latency_ms',
 ]  # fmt: skip
 TOLERANCE = Tolerance(2.0)
 

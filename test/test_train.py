@@ -30,8 +30,9 @@ from vpr_training.experiments import main as experiments
 from vpr_training.exporting.model_folder import export_checkpoint
 from vpr_training.models.checkpoints import load_checkpoint
 from vpr_training.runs import training_run
+from vpr_training.runs.progress import Progress
 from vpr_training.runs.run_folder import RunFolder, StepLog
-from vpr_training.runs.training_loop import Progress, Training
+from vpr_training.runs.training_loop import Training
 from vpr_training.train import main as train
 
 SMALL = (
@@ -225,6 +226,21 @@ def test_two_processes_train_one_network(tmp_path: Path, places: Path) -> None:
     assert said.count('next: ') == 1
     rows = epochs(run)
     assert len(rows) == 2 and float(rows[1]['loss']) < float(rows[0]['loss'])
+
+
+@pytest.mark.timeout(300)
+def test_an_error_of_one_of_two_processes_is_a_line_of_each(
+    tmp_path: Path, places: Path, evaluation: Path
+) -> None:
+    broken = tmp_path / 'broken'
+    shutil.copytree(evaluation, broken)
+    (broken / 'queries' / '103.png').write_text('broken')
+    flags = (f'--data.root={places}', f'--validation.roots=[{broken}]', '--data.workers=0')
+    process = in_process(*SMALL, *flags, '--devices=2', f'--output={tmp_path / "run"}')
+    _, said = process.communicate(timeout=280)
+    assert process.returncode == 2
+    assert '103.png: 6 bytes are not an image' in said and 'Traceback' not in said
+    assert 'another process of this run has ended' in said
 
 
 @pytest.mark.timeout(400)
@@ -628,6 +644,18 @@ def test_the_table_of_steps_goes_on_at_the_step_of_the_checkpoint(tmp_path: Path
     assert [one[2] for one in steps(tmp_path)] == ['0.5'] * 3 + ['0.25']
     folder.open_steps(0).close()  # a run that begins anew
     assert not steps(tmp_path)
+    (tmp_path / 'steps.csv').unlink()
+    (tmp_path / 'steps.csv').mkdir()
+    with pytest.raises(TrainingError, match=r'steps\.csv: cannot be written'):
+        folder.open_steps(3)
+
+
+def test_the_next_step_names_a_checkpoint_that_is_there(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.best.touch()
+    assert f'--checkpoint {folder.best} ' in folder.next_step()
+    folder.best.unlink()
+    assert f'--checkpoint {folder.last} ' in folder.next_step()
 
 
 def test_a_full_disk_is_told_with_the_table_of_steps_also_when_that_is_closed() -> None:
@@ -732,11 +760,27 @@ def test_experiments_run_once_resume_and_stand_beside_the_paper(
     )
     assert float(mixvpr['difference']) == pytest.approx(float(mixvpr['mean']) - 72.38, abs=0.01)
     assert (tmp_path / 'figures' / 'retrieved_mine.png').stat().st_size > 10_000
-    written = (tmp_path / 'resnet18_avg' / 'seed0' / 'last.ckpt').stat().st_mtime_ns
+
+    # Nothing is trained again; only a changed checkpoint and damaged figures are measured again.
+    # The settings of a run count, not the words that they came from.
+    avg, gem, mixer = (
+        tmp_path / f'resnet18_{name}' / 'seed0' for name in ('avg', 'gem', 'mixvpr')
+    )
+    written = (gem / 'last.ckpt').stat().st_mtime_ns
+    shutil.copyfile(gem / 'best.ckpt', tmp_path / 'copy')
+    shutil.copyfile(tmp_path / 'copy', gem / 'best.ckpt')
+    (mixer / 'measured.json').write_text('{')
+    (avg / 'last.ckpt').unlink()
     capsys.readouterr()
-    assert experiments(flags) == 0
-    assert capsys.readouterr().out.count(': measured') == 3
-    assert (tmp_path / 'resnet18_avg' / 'seed0' / 'last.ckpt').stat().st_mtime_ns == written
+    at = flags.index('--evaluate')
+    one = [*flags[: at + 2], *flags[at + 3 :], '--epochs', '1', f'--data.root={places}/']
+    assert experiments(one) == 0
+    said = capsys.readouterr().out
+    assert said.count(': measured') == 2 and said.count(': trained') == 1
+    assert said.count('measured on Tokyo-XS\n') == 2
+    assert (gem / 'last.ckpt').stat().st_mtime_ns == written
+    drawn = tmp_path / 'figures' / 'retrieved_Tokyo-XS.png'
+    drawn.write_text('of the last call')
     assert experiments([*flags, '--epochs=2']) == 2
     assert 'choose another --output' in capsys.readouterr().err
 
@@ -745,24 +789,48 @@ def test_experiments_run_once_resume_and_stand_beside_the_paper(
     shutil.copytree(evaluation, easy)
     for file in (easy / 'queries').iterdir():
         shutil.copyfile(easy / 'database' / file.name, file)
-    at = flags.index('--evaluate')
-    wanted = [*flags[: at + 2], f'mine={easy}', f'new={evaluation}', *flags[at + 3 :]]
+    wanted = [*flags[: at + 2], f'mine={easy}', f'n/e|w={evaluation}', *flags[at + 3 :]]
     assert experiments(wanted) == 0
-    assert capsys.readouterr().out.count('measured on mine, new') == 3
+    assert capsys.readouterr().out.count('measured on mine, n/e|w\n') >= 2
+    assert (tmp_path / 'figures' / 'retrieved_n_e_w.png').exists()
+    assert drawn.read_text() == 'of the last call'
+    assert '| Tokyo-XS | mine | n/e\\|w |' in (tmp_path / 'pooling.md').read_text()
     with (tmp_path / 'pooling.csv').open() as file:
         cells = list(csv.DictReader(file))
     means = {(one['pooling'], one['set'], one['n']): float(one['mean']) for one in cells}
     for pooling in ('AVG', 'GeM', 'MixVPR'):
-        assert means[pooling, 'mine', '1'] == 100 > means[pooling, 'new', '1']
-        assert means[pooling, 'new', '1'] == means[pooling, 'Tokyo-XS', '1']
+        assert means[pooling, 'mine', '1'] == 100 > means[pooling, 'n/e|w', '1']
+        assert means[pooling, 'n/e|w', '1'] == means[pooling, 'Tokyo-XS', '1']
     swapped = [*flags[: at + 1], f'mine={easy}', f'Tokyo-XS={evaluation}', *flags[at + 3 :]]
     assert experiments(swapped) == 2
     assert f'{evaluation} chose its best epoch' in one_line(capsys)
     twice = [*flags[: at + 1], f'A={evaluation}', f'A={easy}', *flags[at + 3 :]]
     assert experiments(twice) == 2 and 'two sets have the name A' in one_line(capsys)
-    (tmp_path / 'resnet18_avg' / 'seed0' / 'overrides.json').unlink()
-    assert experiments(flags) == 2
-    assert 'was not started by vpr_training.experiments' in one_line(capsys)
+    (mixer / 'best.ckpt').unlink()
+    assert experiments(wanted) == 2
+    assert f'remove {mixer} to train it again' in one_line(capsys)
+    begun = (gem / 'config.yaml').read_text()
+    (gem / 'config.yaml').write_text(begun.replace('epochs: 1', 'epochs: 3'))
+    assert experiments(wanted) == 2
+    assert 'epochs is 3, not 1' in one_line(capsys)
+
+
+def test_a_set_without_a_true_match_makes_no_column(
+    tmp_path: Path, places: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = tmp_path / 'none'
+    shutil.copytree(evaluation, none)
+    lines = (none / 'gt.csv').read_text().splitlines()
+    (none / 'gt.csv').write_text(
+        '\n'.join([lines[0], *(f'{line.split(",")[0]},' for line in lines[1:])])
+    )
+    sets = ('--evaluate', f'A={evaluation}', f'B={none}')
+    runs = tmp_path / 'runs'
+    assert (
+        experiments(['--table=pooling', f'--output={runs}', f'--data.root={places}', *sets]) == 2
+    )
+    assert 'none of its queries has a true match' in one_line(capsys)
+    assert not runs.exists()
 
 
 def test_the_figure_of_learning_rates_needs_no_data(tmp_path: Path) -> None:

@@ -523,7 +523,13 @@ def test_what_a_foreign_graph_does_not_say_is_asked_for(
     [
         (('Transpose', {'perm': [1, 0]}), [192, 3], 'is of shape [192, 3] for 3 images'),
         (('ReduceMean', {'axes': [0], 'keepdims': 1}), [1, 192], 'is of shape [1, 192] for 3'),
-        (('Sub', {}), [3, 192], 'norm 0; expected shape (192,) and norm 1'),
+        (
+            ('Sub', {}),
+            [3, 192],
+            'has the length 0, expected a finite one above 0; check --scaling',
+        ),
+        (('Log', {}), [3, 192], 'has the length nan, expected'),
+        (('Reshape', {'shape': [3, 12, 16]}), [3, 12, 16], '[3, 12, 16], a map or tokens'),
     ],
 )
 def test_a_foreign_graph_that_gives_no_descriptor_of_each_image_is_refused(
@@ -538,12 +544,23 @@ def test_a_foreign_graph_that_gives_no_descriptor_of_each_image_is_refused(
     made = onnx.load(path)
     kind, attributes = last
     inputs = ['descriptors'] * (2 if kind == 'Sub' else 1)
+    if shape := attributes.get('shape'):
+        made.graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape), 'shape'))
+        inputs, attributes = [*inputs, 'shape'], {}
     made.graph.node.append(helper.make_node(kind, inputs, ['changed'], **attributes))
     del made.graph.output[:]
     made.graph.output.append(helper.make_tensor_value_info('changed', TensorProto.FLOAT, axes))
     onnx.save(made, path)
     assert run(path, walk, '--no-cache', '--scaling', 'unit') == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('words', [['--scaling', 'unit'], ['--image-size', '8x8']])
+def test_what_is_said_of_onnx_files_is_refused_for_other_models(
+    model_folder: Path, walk: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model_folder, walk, '--no-cache', *words) == 2
+    assert f'{words[0]}: has an effect only on ONNX files' in capsys.readouterr().err
 
 
 def test_a_graph_of_grey_images_is_refused_without_asking_for_a_layout(tmp_path: Path) -> None:

@@ -181,3 +181,12 @@ def write_posed_folder(
         rows.append(f'{name},{1 + row * period_s:.3f},{numbers}')
     (folder / 'poses.csv').write_text('\n'.join(rows) + '\n')
     return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The content of each file below a folder, by its path within it."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }

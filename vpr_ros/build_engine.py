@@ -15,7 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vpr_ros.cli.command import Parser, command, say_drive
-from vpr_ros.cli.options import add_drive, add_model, add_radius, add_threads, drive_options
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.options import add_model, add_radius, add_threads
 from vpr_ros.core.atomic import require_writable, unwritable_as
 from vpr_ros.core.describing.backend import (
     Chosen,

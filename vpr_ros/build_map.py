@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.cli.command import Parser, command, say_drive, say_notes
+from vpr_ros.cli.drive_options import drive_options
+from vpr_ros.cli.option_values import count
 from vpr_ros.cli.options import (
     add_half,
     add_mapping,
     add_model,
     add_workers,
-    count,
-    drive_options,
     source_of,
     workers_of,
 )
@@ -27,15 +27,12 @@ from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.core.plurals import counted
 from vpr_ros.drives import drives_in, open_drive
-from vpr_ros.map_care.archive import STRETCH, Recipe, broken_lines, build_archive
-from vpr_ros.map_care.build import (
-    MapOptions,
-    Spacing,
-    build_map,
-    chosen_features,
-    most_places,
-)
+from vpr_ros.map_care.archive import broken_lines, build_archive
+from vpr_ros.map_care.build import MapOptions, build_map
 from vpr_ros.map_care.costs import available_bytes, unserved
+from vpr_ros.map_care.landmark_kind import chosen_features
+from vpr_ros.map_care.pieces import STRETCH, Recipe
+from vpr_ros.map_care.spacing import Spacing, most_places
 
 _ARCHIVE = ('work', 'workers', 'ray', 'stretch', 'leave_out_broken')
 _MOST_SAID = 20  # bags in a map's command

@@ -12,14 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_drive
-from vpr_ros.cli.options import (
-    add_drive,
-    add_model,
-    add_precision,
-    add_radius,
-    add_threads,
-    drive_options,
-)
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.options import add_model, add_precision, add_radius, add_threads
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import model_that_made
@@ -30,7 +24,12 @@ from vpr_ros.core.localizing.localizer import Localizer
 from vpr_ros.core.mapping.header import read_header, require_calibratable, write_calibration
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.drives import open_drive
-from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, require_frame_of_map
+from vpr_ros.drives.same_frame import (
+    OWN_FIGURES,
+    note_mapped,
+    note_same_time,
+    require_frame_of_map,
+)
 from vpr_ros.evaluating.calibration import calibrate, calibration_images, table
 
 
@@ -65,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drive = open_drive(Path(arguments.bag), drive_options(arguments, datum=header.datum))
     require_frame_of_map(header, drive)
     note_mapped(header, drive, OWN_FIGURES)
+    note_same_time(place_map.stamps_ns, drive, OWN_FIGURES)
     describer = OnnxDescriber(model, threads=arguments.threads, singly=False)
     images = calibration_images(
         drive, describer, max_pose_gap_s=arguments.max_pose_gap, like=header.camera
@@ -74,6 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = calibrate(images, localizer, arguments.radius, source=Path(arguments.bag).name)
     say_drive(drive)
     print(table(found))
+    if found.other_frame is not None:
+        other = found.other_frame
+        raise DriveError(
+            f'{drive.name}: {other.agreeing} of {other.fixes} images match places that lie '
+            f'elsewhere, but are right if the true positions are {other}; nothing was changed. '
+            'Map and drive have different frames: take poses of both in one'
+        )
     if not found.is_ever_right:
         raise DriveError(
             f'{drive.name}: in no frame is the best place within {arguments.radius:g} m of the '

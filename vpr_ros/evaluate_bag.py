@@ -16,17 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_drive
-from vpr_ros.cli.options import (
-    add_drive,
-    add_landmarks,
-    add_precision,
-    add_radius,
-    add_threads,
-    drive_options,
-    output_file,
-    positive,
-    require_different,
-)
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.option_values import output_file, positive, require_different
+from vpr_ros.cli.options import add_landmarks, add_precision, add_radius, add_threads
 from vpr_ros.core.describing.describe import OnnxDescriber
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.describing.shipped import default_model
@@ -41,7 +33,8 @@ from vpr_ros.evaluating.setups import ModelledMap, opened_maps, settings_of, set
 from vpr_ros.evaluating.shown_figures import as_table
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.evaluating.written import write_figures, write_fixes
-from vpr_ros.map_care.build import MapOptions, build_map, chosen_features
+from vpr_ros.map_care.build import MapOptions, build_map
+from vpr_ros.map_care.landmark_kind import chosen_features
 from vpr_ros.report.page import write_page
 
 _OUTPUTS = ('report', 'json', 'tum', 'rerun')

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command, say_notes
-from vpr_ros.cli.options import add_drive, drive_options, positive
+from vpr_ros.cli.drive_options import add_drive, drive_options
+from vpr_ros.cli.option_values import positive
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.plurals import counted
-from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES, WriteOptions, write_bag
+from vpr_ros.drives.folder_to_bag import WriteOptions, write_bag
+from vpr_ros.drives.writer import COMPRESSED_TOPIC, IMAGE_TOPIC, STORAGES
 
 
 def make_parser() -> Parser:

@@ -14,7 +14,7 @@ from rosbags.highlevel import AnyReader
 from tqdm import tqdm
 
 from vpr_ros.cli.command import Parser, command, say_notes
-from vpr_ros.cli.options import positive
+from vpr_ros.cli.option_values import positive
 from vpr_ros.core.errors import noting
 from vpr_ros.core.plurals import counted
 from vpr_ros.node.large_images import room_for_large_images

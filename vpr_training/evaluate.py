@@ -15,15 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import (
-    add_precision,
-    add_workers,
-    count,
-    output_file,
-    positive,
-    require_different,
-    workers_of,
-)
+from vpr_ros.cli.option_values import count, output_file, positive, require_different
+from vpr_ros.cli.options import add_precision, add_workers, workers_of
+from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import write_json
 from vpr_training.data.layouts import SPLITS, open_recall_set
 from vpr_training.evaluating.descriptor_store import default_cache, forgotten_folder
@@ -119,11 +113,28 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _require_used(arguments: argparse.Namespace) -> None:
+    """Raise TrainingError for what is said of ONNX files where no model is one."""
+    if any(path.suffix.lower() == '.onnx' for path in arguments.model):
+        return
+    for option, value in (
+        ('--layout', arguments.layout),
+        ('--scaling', arguments.scaling),
+        ('--image-size', arguments.image_size),
+    ):
+        if value:
+            raise TrainingError(
+                f'{option}: has an effect only on ONNX files from elsewhere, and no --model is '
+                'one; leave it out'
+            )
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see --help."""
     arguments = make_parser().parse_args(argv)
     require_different({'json': arguments.json, 'report': arguments.report})
+    _require_used(arguments)
     images = open_recall_set(arguments.dataset, radius_m=arguments.radius, split=arguments.split)
     workers = workers_of(arguments)
     form = InputForm(arguments.layout, arguments.scaling, arguments.image_size)

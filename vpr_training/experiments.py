@@ -48,6 +48,7 @@ def _evaluation_sets(given: Sequence[str], radius_m: float | None) -> dict[str, 
         if name in sets:
             raise TrainingError(f'--evaluate {one}: two sets have the name {name}; change one')
         sets[name] = open_recall_set(Path(folder), radius_m=radius_m)
+        sets[name].require_matches('--evaluate')
     return sets
 
 
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise TrainingError('--evaluate: give at least one set, as "SF-XS val=sf_xs/val"')
     require_writable_folder(output)
     roots = [one.rpartition('=')[2] for one in arguments.evaluate]
-    complete(every, sets, roots, say=partial(print, flush=True))
+    anew = complete(every, sets, roots, say=partial(print, flush=True))
     if not table:
         print(draw_grid(output, runs, next(iter(sets))))
         return 0
@@ -140,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if table == 'schedulers':
         print(draw_epochs(output, runs))
     elif table == 'pooling':
-        for path in draw_retrieved(output, runs, sets):
+        for path in draw_retrieved(output, runs, sets, anew):
             print(path)
     return 0
 

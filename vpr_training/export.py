@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import between, count, threads
+from vpr_ros.cli.option_values import between, count, threads
 from vpr_ros.core.describing.model import MODEL, Model, ModelCard, write_model
 from vpr_ros.core.describing.precision import PRECISIONS, Precision
 from vpr_ros.core.plurals import counted
@@ -26,7 +26,7 @@ from vpr_training.basics.errors import TrainingError
 from vpr_training.data.layouts import open_recall_set
 from vpr_training.exporting.model_folder import load_untrained, told_anew, trained
 from vpr_training.exporting.onnx_graph import ParityError, checked_graph
-from vpr_training.exporting.quantize import calibration_images
+from vpr_training.exporting.quantize import calibration_images, require_layers
 from vpr_training.exporting.recall_gate import ALONE, Gate, RefusedError, accept, check_sets
 from vpr_training.exporting.shorter_descriptors import shorter
 from vpr_training.runs.adding_cells import with_cells, with_cells_of
@@ -39,6 +39,25 @@ class _Source:
     graph: bytes  # fp32
     card: ModelCard
     smaller: dict[Precision, bytes]  # that the card accepts already
+
+
+def _require_used(arguments: argparse.Namespace) -> None:
+    """Raise TrainingError for an option that has no effect, because another one is missing."""
+    smaller = any(name != 'fp32' for name in arguments.precision)
+    int8 = any(name.startswith('int8') for name in arguments.precision)
+    for option, given, used, needs in (
+        ('--validate', arguments.validate, smaller, '--precision fp16, int8 or int8_symmetric'),
+        ('--calibration', arguments.calibration, int8, '--precision int8 or int8_symmetric'),
+        ('--keep-in-float', arguments.keep_in_float, int8, '--precision int8 or int8_symmetric'),
+        ('--reduce-on', arguments.reduce_on, arguments.descriptor_size, '--descriptor-size'),
+        ('--cells-on', arguments.cells_on, arguments.cells, '--cells'),
+        ('--cells-tap', arguments.cells_tap, arguments.cells, '--cells'),
+        ('--card', arguments.card, not arguments.config, '--checkpoint or --from'),
+    ):
+        if given and not used:
+            raise TrainingError(
+                f'{option}: has an effect only with {needs}; give that too, or leave it out'
+            )
 
 
 def _source(arguments: argparse.Namespace) -> _Source:
@@ -87,8 +106,11 @@ def _reduced(source: _Source, arguments: argparse.Namespace) -> _Source:
     return _Source(*shorter(source.graph, source.card, arguments.reduce_on, size), {})
 
 
-def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
-    """What --validate, --calibration and --max-recall-drop say; raises VprError."""
+def _gate(arguments: argparse.Namespace, graph: bytes, image_size: tuple[int, int]) -> Gate:
+    """What --validate, --calibration and --max-recall-drop say; raises VprError.
+
+    graph: the fp32 one.
+    """
     if not arguments.validate:
         raise TrainingError(
             '--validate: not given, but the recall on a data set decides whether a smaller graph '
@@ -98,6 +120,7 @@ def _gate(arguments: argparse.Namespace, image_size: tuple[int, int]) -> Gate:
     check_sets(sets)
     images: list[Image] = []
     if any(name.startswith('int8') for name in arguments.precision):
+        require_layers(graph, arguments.keep_in_float)  # before images are read
         if not arguments.calibration:
             raise TrainingError(
                 '--calibration: not given, but int8 needs images from where the robot drives'
@@ -261,6 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = make_parser().parse_args(argv)
     wanted = [name for name in PRECISIONS[1:] if name in arguments.precision]
+    _require_used(arguments)
     MODEL.require_place(arguments.output)
     try:
         source = _reduced(_source(arguments), arguments)
@@ -268,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             source = replace(source, card=told_anew(source.card, arguments.card))
         graph, card, smaller = source.graph, source.card, source.smaller
         if wanted:
-            gate = _gate(arguments, card.image_size)
+            gate = _gate(arguments, graph, card.image_size)
             card, smaller = accept(graph, card, wanted, gate, kept=smaller)
         model = write_model(arguments.output, graph, card, smaller=smaller)
     except (ParityError, RefusedError) as error:

@@ -16,7 +16,7 @@ saves and ends. --resume takes the same next steps as a run that was never stopp
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -29,7 +29,7 @@ from vpr_training.models.network import NetworkConfig
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.settings_parser import parse, settings, settings_parser
-from vpr_training.runs.start import started
+from vpr_training.runs.start import from_anywhere, started
 from vpr_training.runs.training_run import train
 
 _KEPT = (
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings(parser, arguments, source='settings'),
             folder,
         )
-    config = _from_anywhere(settings(parser, arguments, source='settings'))
+    config = from_anywhere(settings(parser, arguments, source='settings'))
     if not resume:
         config = started(config)
     arguments.init = config.init
@@ -114,24 +114,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         config_yaml=parser.dump(arguments, skip_unset=False),
     )
     return 0
-
-
-def _from_anywhere(config: TrainConfig) -> TrainConfig:
-    """The settings with absolute paths, so that a run can be resumed in any working directory."""
-
-    def absolute(path: str) -> str:
-        return str(Path(path).absolute()) if path else ''
-
-    data, roots = config.data, config.validation.roots
-    return replace(
-        config,
-        init=config.init if config.init == 'shipped' else absolute(config.init),
-        data=replace(
-            data, root=absolute(data.root), pose_files=tuple(map(absolute, data.pose_files))
-        ),
-        validation=replace(config.validation, roots=tuple(map(absolute, roots))),
-        distillation=replace(config.distillation, teacher=absolute(config.distillation.teacher)),
-    )
 
 
 def _require_same(held: TrainConfig, wanted: TrainConfig, folder: RunFolder) -> None:

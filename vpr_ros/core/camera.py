@@ -244,33 +244,43 @@ def camera_calibration(
         given = np.array(projection, dtype=np.float64).reshape(3, 4)[:, :3].ravel()
         name = 'P'
     numbers = () if rectified else tuple(float(value) for value in distortion)
-    lengths = (0, *_FISHEYE.get(distortion_model, _POLYNOMIAL.get(distortion_model, ())))
-    why_not = ''
     if min(width_px, height_px) <= 0:
         why_not = f'it is for images of {width_px}x{height_px} pixels'
-    elif given.shape != (9,) or not np.isfinite(given).all():
-        why_not = f'{name} has NaN, infinity or not nine numbers'
-    elif not given.any():
-        why_not = f'{name} is all zeros, as of a camera that is not calibrated'
-    elif min(given[0], given[4]) < _LEAST_FOCAL * width_px:
-        why_not = (
-            f'{name} has a focal length of {min(given[0], given[4]):g} pixels for images '
-            f'{width_px} pixels wide, as of a camera that is not calibrated'
-        )
-    elif len(numbers) not in lengths:
-        known = ', '.join(model for model in (*_POLYNOMIAL, *_FISHEYE) if model)
-        why_not = (
-            f'distortion_model {distortion_model!r} with '
-            f'{counted(len(numbers), "coefficient")} is not understood, expected {known}'
-        )
-    elif not np.isfinite(numbers).all():
-        why_not = 'D has NaN or infinity'
+    else:
+        why_not = _fault_of_matrix(given, name, width_px)
+        why_not = why_not or _fault_of_distortion(distortion_model, numbers)
     if why_not:
         return CameraCalibration(None, seen_deg, why_not)
     held = tuple(given.tolist())
     return CameraCalibration(
         Camera(int(width_px), int(height_px), held, distortion_model, numbers), seen_deg
     )
+
+
+def _fault_of_matrix(given: NDArray[np.float64], name: str, width_px: int) -> str:
+    """Why a camera matrix tells nothing of images so wide; empty where it does."""
+    if given.shape != (9,) or not np.isfinite(given).all():
+        return f'{name} has NaN, infinity or not nine numbers'
+    if not given.any():
+        return f'{name} is all zeros, as of a camera that is not calibrated'
+    focal_px = min(given[0], given[4])
+    if focal_px < _LEAST_FOCAL * width_px:
+        return (
+            f'{name} has a focal length of {focal_px:g} pixels for images {width_px} pixels wide, '
+            'as of a camera that is not calibrated'
+        )
+    return ''
+
+
+def _fault_of_distortion(model: str, numbers: Sequence[float]) -> str:
+    """Why a distortion is not understood; empty where it is. No numbers: there is none."""
+    if len(numbers) not in (0, *_FISHEYE.get(model, _POLYNOMIAL.get(model, ()))):
+        known = ', '.join(name for name in (*_POLYNOMIAL, *_FISHEYE) if name)
+        return (
+            f'distortion_model {model!r} with {counted(len(numbers), "coefficient")} is not '
+            f'understood, expected {known}'
+        )
+    return '' if np.isfinite(numbers).all() else 'D has NaN or infinity'
 
 
 def _either_case(message: Any, name: str) -> Any:

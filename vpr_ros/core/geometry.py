@@ -107,14 +107,14 @@ def rotate(quat: Array, vector: Array) -> Array:
 
 
 def compose(a_T_b: Poses, b_T_c: Poses) -> Poses:
-    """a_T_c, broadcasting over leading axes."""
+    """a_T_c [..., 7] of a_T_b and b_T_c [..., 7], which are broadcast."""
     position = a_T_b[..., :3] + rotate(a_T_b[..., 3:], b_T_c[..., :3])
     quat = quat_multiply(a_T_b[..., 3:], b_T_c[..., 3:])
     return np.concatenate([position, quat], axis=-1)
 
 
 def invert(a_T_b: Poses) -> Poses:
-    """b_T_a."""
+    """b_T_a [..., 7] of a_T_b [..., 7]."""
     quat = quat_conjugate(a_T_b[..., 3:])
     return np.concatenate([-rotate(quat, a_T_b[..., :3]), quat], axis=-1)
 
@@ -168,12 +168,13 @@ def yaw_quat(yaw_rad: ArrayLike) -> Array:
     return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
 
 
-def yaw_of(pose: Poses, forward: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> Array:
-    """Heading in the xy plane of each pose's `forward` axis, radians [...].
+def yaw_of(pose: Poses) -> Array:
+    """Heading in the xy plane of each pose's x axis, radians [...].
 
     0 is along x (east), angles grow anticlockwise.
     """
-    direction = rotate(pose[..., 3:], np.broadcast_to(np.array(forward), (*pose.shape[:-1], 3)))
+    ahead = np.broadcast_to(np.array([1.0, 0, 0]), (*pose.shape[:-1], 3))
+    direction = rotate(pose[..., 3:], ahead)
     return np.asarray(np.arctan2(direction[..., 1], direction[..., 0]))
 
 

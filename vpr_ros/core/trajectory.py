@@ -12,6 +12,8 @@ from vpr_ros.core.types import Poses, Stamps
 
 _PERIODS_OF_A_GAP = 2.5  # one pose may be missing, and both its neighbours may be late
 _LEAST_GAP_S, _MOST_GAP_S = 1.0, 15.0
+WALL_NS = 10**17
+"""Stamps from which on time is no simulated one, which begins at zero: three years."""
 MOST_MPS = 150.0
 """Speed beyond which no vehicle drives."""
 _JUMP_M = 100.0  # a longer and faster step is neither a drive nor a loop closure
@@ -179,7 +181,7 @@ def clock_question(images_ns: int, poses_ns: int) -> str:
 
 def _kind_of(stamp_ns: int) -> str:
     """What a stamp seems to be: wall time from 2001 on, simulated time up to three years."""
-    return 'wall' if stamp_ns > 10**18 else 'simulated' if stamp_ns < 10**17 else 'unknown'
+    return 'wall' if stamp_ns > 10**18 else 'simulated' if stamp_ns < WALL_NS else 'unknown'
 
 
 def _beyond(where: str, apart_ns: NDArray[np.int64]) -> list[str]:

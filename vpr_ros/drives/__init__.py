@@ -9,10 +9,10 @@ from pathlib import Path
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.plurals import counted
 from vpr_ros.drives.bag import BagDrive
+from vpr_ros.drives.bag_files import bags_in, is_bag
 from vpr_ros.drives.drive import DEFAULTS, Drive, DriveOptions, add_note, notes_of
 from vpr_ros.drives.folder import POSES_NAME, UNDERSTOOD, FolderDrive, image_files
 from vpr_ros.drives.in_view import in_view
-from vpr_ros.drives.reader import bags_in, is_bag
 
 __all__ = ['Drive', 'DriveOptions', 'drives_in', 'notes_of', 'open_drive']
 

@@ -22,32 +22,30 @@ from vpr_ros.core.camera import (
 )
 from vpr_ros.core.encodings import to_depth_m, to_rgb
 from vpr_ros.core.errors import DriveError, ImageError, noting
-from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose, compose
+from vpr_ros.core.geometry import FORWARD_CAMERA, IDENTITY, checked_pose
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.stamps import exact_seconds
-from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Image, Poses
 from vpr_ros.drives.bag_poses import BasePoses, header_ns, lateness_ns, read_transforms
-from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
-from vpr_ros.drives.pose_sources import ImageTime, PoseSource, note_clocks, pose_source
-from vpr_ros.drives.reader import (
+from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame, note
+from vpr_ros.drives.headings import with_true_headings
+from vpr_ros.drives.pose_notes import ImageTime, note_clocks
+from vpr_ros.drives.pose_sources import PoseSource, pose_source
+from vpr_ros.drives.reader import RawMessage, decoded, messages, open_reader
+from vpr_ros.drives.topics import (
     ALIGNED_DEPTH,
     CAMERA_INFO_TYPES,
     IMAGE_TYPES,
-    RawMessage,
     all_topics,
-    choose_topic,
+    chosen_image_topic,
     connections_of,
-    decoded,
     listed,
-    messages,
-    open_reader,
+    named_topic,
 )
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
-__all__ = ['BagDrive', 'open_reader']
-
 _PROBED = 20  # images that tell whether header stamps are filled
+_MANY_REPEATS = 0.05  # share of the images; a recorder may double a few
 _REORDERED = (
     8  # images held back, so that neighbours that were recorded out of order come in order
 )
@@ -78,7 +76,7 @@ class BagDrive:
             self.frame_id = options.pose_frame
         self.datum = None if base is None else base.datum
         self.has_heading = base is not None and base.has_heading
-        self.trajectory = None if base is None else self._camera_trajectory(base)
+        self.trajectory = None if base is None else base.of_camera(self.base_T_camera)
 
     def _read(self, reader: AnyReader, options: DriveOptions) -> BasePoses | None:
         """Read topics, poses, mounting and calibration."""
@@ -96,7 +94,9 @@ class BagDrive:
         self.field_of_view_deg, self.camera = _calibration(reader, self.image_topic, self.warnings)
         self.mounting_known = mounting is not None
         self.base_T_camera: Poses = FORWARD_CAMERA if mounting is None else mounting
-        return source.poses
+        if source.poses is None:
+            return None
+        return with_true_headings(source.poses, self.base_T_camera, source.name, self.warnings)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -106,15 +106,22 @@ class BagDrive:
         """Images in the order of their stamps; see Drive.frames."""
         with open_reader(self._path) as reader:
             last_ns: int | None = None
-            jumps = 0
+            jumps = repeats = count = 0
             for frame in _in_order(self._recorded(reader)):
                 jumps += last_ns is not None and frame.stamp_ns < last_ns
+                repeats += frame.stamp_ns == last_ns
+                count += 1
                 last_ns = frame.stamp_ns
                 yield frame
         if last_ns is None:
             raise DriveError(f'{self.name}: not one image on {self.image_topic} can be read')
         if jumps:
             self._warn(f'{self.image_topic}: the clock was set back {counted(jumps, "time")}')
+        if repeats >= _MANY_REPEATS * count and not self._has_whole_seconds:
+            self._warn(
+                f'{self.image_topic}: {repeats} of {counted(count, "image")} have the stamp of '
+                'the one before, and so its pose; let the driver stamp each image when it is taken'
+            )
 
     def _recorded(self, reader: AnyReader) -> Iterator[RecordedFrame]:
         """Images in the order they were received, with their depth where that is recorded."""
@@ -176,9 +183,7 @@ class BagDrive:
             )
 
     def _image_topic(self, reader: AnyReader, options: DriveOptions) -> str:
-        topic = choose_topic(
-            reader, options.image_topic, IMAGE_TYPES, what='image', option='--image-topic'
-        )
+        topic = chosen_image_topic(reader, options.image_topic)
         if topic is None:
             raise DriveError(
                 f'{self.name}: no images in it; topics with messages: {listed(all_topics(reader))}'
@@ -203,13 +208,16 @@ class BagDrive:
         found_ns = np.array([header_ns(header) for header, _ in headers], dtype=np.int64)
         received_ns = np.array([bag_ns for _, bag_ns in headers], dtype=np.int64)
         self._late_ns = lateness_ns(found_ns, received_ns)
+        self._has_whole_seconds = len(stamps) < len(headers) and not any(
+            stamp_ns % 10**9 for stamp_ns in stamps
+        )
         if not headers:
             return ImageTime(self.image_topic, '', self._length, 0, 0)
         if self._bag_clock:
             self._warn(
                 f'{self.image_topic}: header stamps are {said}, so the times of recording are used'
             )
-        elif len(stamps) < len(headers) and not any(stamp_ns % 10**9 for stamp_ns in stamps):
+        elif self._has_whole_seconds:
             self._warn(
                 f'{self.image_topic}: header stamps are whole seconds, so images get the pose of '
                 'the second and not their own; let the driver fill in the nanoseconds'
@@ -226,24 +234,14 @@ class BagDrive:
             max(reader.end_time - bag_ns, 0),
         )
 
-    def _camera_trajectory(self, base: BasePoses) -> Trajectory:
-        """map_T_camera; without a heading the camera's arm has no direction and is left out."""
-        if not base.has_heading:
-            return base.trajectory
-        poses = compose(base.trajectory.poses, self.base_T_camera)
-        return Trajectory(base.trajectory.stamps_ns, poses)
-
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        note(self.warnings, text)
 
 
 def _depth_topic(reader: AnyReader, image_topic: str, options: DriveOptions) -> str | None:
     """The named depth topic, else one whose name says that it is aligned; raises DriveError."""
     if options.depth_topic is not None:
-        return choose_topic(
-            reader, options.depth_topic, IMAGE_TYPES, what='depth', option='--depth-topic'
-        )
+        return named_topic(reader, options.depth_topic, IMAGE_TYPES, what='depth')
     named = [
         entry
         for entry in reader.connections

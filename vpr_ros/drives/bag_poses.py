@@ -13,9 +13,9 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 
 from vpr_ros.core.errors import DriveError, VprError
-from vpr_ros.core.geometry import FARTHEST_M, IDENTITY, checked_pose, said_frames
+from vpr_ros.core.geometry import FARTHEST_M, IDENTITY, checked_pose, compose, said_frames
 from vpr_ros.core.plurals import by_count, counted
-from vpr_ros.core.trajectory import Trajectory, jumped, repeated_said
+from vpr_ros.core.trajectory import WALL_NS, Trajectory, jumped, repeated_said
 from vpr_ros.core.types import Datum, Poses, Stamps
 from vpr_ros.drives.drive import DriveOptions
 from vpr_ros.drives.geographic import (
@@ -26,18 +26,10 @@ from vpr_ros.drives.geographic import (
     middle_of,
     require_near,
 )
-from vpr_ros.drives.reader import (
-    NAVSAT,
-    POSE_TYPES,
-    TRANSFORMS,
-    RawMessage,
-    connections_of,
-    decoded,
-    messages,
-)
+from vpr_ros.drives.reader import RawMessage, decoded, messages
+from vpr_ros.drives.topics import NAVSAT, POSE_TYPES, TRANSFORMS, connections_of
 from vpr_ros.drives.transforms import TransformTree, frame_name
 
-_WALL_NS = 10**17  # three years; simulated time is less
 _MOST_FRAMES = 1000  # that are told apart on one topic of poses
 _PROBED = 20  # messages that tell whether stamps are filled
 _FEWEST_OF_A_STRAY = 3  # positions, of which one may be left out as a stray
@@ -52,6 +44,13 @@ class BasePoses:
     base_frame: str  # '' where the recording does not say whose poses these are
     has_heading: bool = True
     datum: Datum | None = None
+
+    def of_camera(self, base_T_camera: Poses) -> Trajectory:
+        """map_T_camera; without a heading the camera's arm has no direction and is left out."""
+        if not self.has_heading:
+            return self.trajectory
+        poses = compose(self.trajectory.poses, base_T_camera)
+        return Trajectory(self.trajectory.stamps_ns, poses)
 
 
 def read_transforms(
@@ -155,12 +154,12 @@ def _unstamped_said(count: int, what: str) -> str:
 
 
 def lateness_ns(headers_ns: Stamps, received_ns: Stamps) -> int | None:
-    """How much later than their recording messages are stamped, at the median.
+    """How much later than they were recorded [M] messages are stamped [M], at the median.
 
     None where a stamp of 0 may be one: in simulated time, or where the recording has no times.
     """
     stamped = headers_ns != 0
-    if not stamped.any() or headers_ns[stamped].min() < _WALL_NS or not received_ns.all():
+    if not stamped.any() or headers_ns[stamped].min() < WALL_NS or not received_ns.all():
         return None
     return int(np.median(headers_ns[stamped] - received_ns[stamped]))
 

@@ -96,8 +96,13 @@ def notes_of(drive: Drive) -> list[str]:
 
 def add_note(drive: Drive, text: str) -> None:
     """Add a note to those of a drive, once."""
-    if text not in drive.warnings:
-        drive.warnings.append(text)
+    note(drive.warnings, text)
+
+
+def note(warnings: list[str], text: str) -> None:
+    """Add a note, once."""
+    if text not in warnings:
+        warnings.append(text)
 
 
 def frame_of(frame_id: str, datum: Datum | None) -> str:

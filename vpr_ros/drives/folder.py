@@ -23,6 +23,7 @@ from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.stamps import wall_time_ns
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.core.types import Datum, Poses
+from vpr_ros.drives.bag_files import in_order, is_bag
 from vpr_ros.drives.camera_info import CameraInfo
 from vpr_ros.drives.drive import DEFAULTS, DriveOptions, RecordedFrame
 from vpr_ros.drives.geographic import grid_convergence_deg
@@ -33,14 +34,9 @@ from vpr_ros.drives.geotags import (
     place_geotags,
     utm_geotags,
 )
-from vpr_ros.drives.pose_sources import (
-    ImageTime,
-    note_clocks,
-    note_jumps,
-    poses_of_files,
-)
+from vpr_ros.drives.headings import with_true_headings, with_true_views
+from vpr_ros.drives.pose_notes import ImageTime, note_clocks, note_jumps, poses_of_files
 from vpr_ros.drives.posed_csv import read_posed_csv
-from vpr_ros.drives.reader import in_order, is_bag
 
 POSES_NAME, MOUNTING_NAME, CAMERA_INFO_NAME = 'poses.csv', 'mounting.yaml', 'camera_info.yaml'
 
@@ -109,6 +105,9 @@ class FolderDrive:
         self.pose_source = f'poses from {source}: {len(poses)} of {counted(len(self), "image")}'
         if is_posed:
             note_jumps(self.trajectory, source, self.warnings)
+            self.trajectory, self.has_heading = with_true_views(
+                self.trajectory, source, self.warnings
+            )
 
     def _take_poses(self, options: DriveOptions) -> None:
         """Have the poses of files instead of the photos' own; raises DriveError."""
@@ -120,10 +119,10 @@ class FolderDrive:
             )
         first_ns, last_ns = self._photos[0].stamp_ns, self._photos[-1].stamp_ns
         images = ImageTime('', '', len(self), first_ns, last_ns - first_ns)
-        base, self.pose_source = poses_of_files(options, images, self.warnings)
-        poses = compose(base.trajectory.poses, self.base_T_camera)
-        self.trajectory = Trajectory(base.trajectory.stamps_ns, poses)
-        self.has_heading = True
+        found, self.pose_source, files = poses_of_files(options, images, self.warnings)
+        base = with_true_headings(found, self.base_T_camera, files, self.warnings)
+        self.trajectory = base.of_camera(self.base_T_camera)
+        self.has_heading = base.has_heading
         note_clocks(images, base.trajectory, self.warnings)
 
     def __len__(self) -> int:

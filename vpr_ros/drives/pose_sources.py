@@ -6,25 +6,28 @@ the topic's name and namespace, how many poses there are beside the images, and 
 images' time they cover. Whatever is chosen is said, with what was not and why.
 """
 
-import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from rosbags.highlevel import AnyReader
 
 from vpr_ros.core.errors import DriveError
 from vpr_ros.core.geometry import said_frames
 from vpr_ros.core.plurals import counted
-from vpr_ros.core.trajectory import MOST_MPS, Trajectory, clock_question
 from vpr_ros.drives.bag_poses import BasePoses, poses_of_topic, read_transforms
 from vpr_ros.drives.drive import DriveOptions, frame_of
-from vpr_ros.drives.pose_file import covering
-from vpr_ros.drives.reader import (
+from vpr_ros.drives.namespaces import (
+    TfTopics,
+    are_siblings,
+    first_word,
+    is_prefix_of,
+    is_prefix_of_sibling,
+    tf_topics,
+)
+from vpr_ros.drives.pose_notes import ImageTime, note_jumps, poses_of_files, said_poses
+from vpr_ros.drives.topics import (
     NAVSAT,
     POSE_TYPES,
     SINGLE_POSES,
-    TRANSFORMS,
     all_topics,
     listed,
     named_topic,
@@ -41,76 +44,19 @@ _NO_TRACKS = frozenset(
 )
 """Words in topics of poses where a robot is to be, not where it was."""
 _SPARSE_PERIOD_S, _SPARSE_COUNT = 5.0, 4
-_SAMPLES = 100  # instants of the images' time at which a source is asked
 _MOST_PAIRS = 4  # that are named
 
 
 @dataclass(frozen=True, slots=True)
-class ImageTime:
-    """When the images were taken, and what they are called."""
-
-    topic: str
-    frame: str
-    count: int
-    first_ns: int
-    duration_ns: int  # at most
-
-    def covered(self, trajectory: Trajectory, max_gap_s: float | None) -> float:
-        """Share of the images' time at which a trajectory is known."""
-        stamps = np.linspace(0, self.duration_ns, _SAMPLES).astype(np.int64) + self.first_ns
-        return float(trajectory.at(stamps, max_gap_s=max_gap_s)[1].mean())
-
-
-@dataclass(slots=True)
 class PoseSource:
     """What was chosen, with the tree of the transforms that were read."""
 
     poses: BasePoses | None
     tree: TransformTree
     said: str  # for the user: what gave the poses, or what there is instead
-    tf: 'TfTopics'
-
-    @property
-    def is_whole_tree(self) -> bool:
-        """Whether the transforms that move were read, too."""
-        return self.tf.moving is None or self.tf.moving in self.tf.read
-
-
-@dataclass(slots=True)
-class TfTopics:
-    """The tf of one robot."""
-
-    moving: str | None = None
-    fixed: str | None = None
-    foreign: list[str] = field(default_factory=list)  # robots' topics, where none is chosen
-    read: list[str] = field(default_factory=list)
-
-    @property
-    def every(self) -> list[str]:
-        """Both topics."""
-        return [topic for topic in (self.moving, self.fixed) if topic]
-
-    def tree(self, reader: AnyReader, warnings: list[str], topics: list[str]) -> TransformTree:
-        """Read some of the topics."""
-        self.read = topics
-        return read_transforms(reader, warnings, topics)
-
-    def not_read(self, image_topic: str) -> str:
-        """Why no tf is read; '' where that is not so."""
-        if not self.foreign:
-            return ''
-        names = ' and '.join(self.foreign)
-        if len(self.foreign) == 1:
-            return f'{names} is of another robot than {image_topic}; use it with --tf-topic'
-        return (
-            f'{names} are of several robots, and {image_topic} does not say whose; '
-            'choose one with --tf-topic'
-        )
-
-    def require_one(self, image_topic: str, *, name: str) -> None:
-        """Raise DriveError where it is open whose tf is meant."""
-        if why := self.not_read(image_topic):
-            raise DriveError(f'{name}: {why}')
+    tf: TfTopics
+    is_whole_tree: bool  # whether the transforms that move were read, too
+    name: str = ''  # of the topic or the file that gave the poses
 
 
 def pose_source(
@@ -121,116 +67,215 @@ def pose_source(
     *,
     name: str,
 ) -> PoseSource:
-    """Choose the source of the poses by the options, else by what is there; raises DriveError."""
+    """Choose the source of the poses by the options, else by what is there.
+
+    Notes go to `warnings`; name: the recording's, for messages. Raises DriveError where the
+    options name what is not there, and where the choice is open.
+    """
     tf = tf_topics(reader, options, images.topic)
-    if options.pose_files:
-        tree = tf.tree(reader, warnings, [tf.fixed] if tf.fixed else [])
-        poses, said = poses_of_files(options, images, warnings)
-        return PoseSource(poses, tree, said, tf)
-    if options.pose_topic is not None and options.tf_frames is None:
-        topic = named_topic(reader, options.pose_topic, POSE_TYPES, what='pose')
-        poses = poses_of_topic(reader, topic, options, warnings)
-        tree = tf.tree(reader, warnings, [tf.fixed] if tf.fixed else [])
-        return _said(reader, poses, topic, tree, tf, ['as --pose-topic says'], warnings)
-    if options.tf_frames is not None:
-        tf.require_one(images.topic, name=name)
-        tree = tf.tree(reader, warnings, tf.every)
-        motion = _between(tree, *options.tf_frames, options)
-        if motion is None:
-            raise DriveError(f'{name}: {_why_not(tree, *options.tf_frames)}')
-        because = ['as --tf-frames says']
-        return _said(reader, motion, tf.moving or '/tf', tree, tf, because, warnings)
-    return _chosen(reader, options, images, tf, warnings, name=name)
+    return _Choice(reader, options, images, warnings, name, tf).source()
 
 
-def tf_topics(reader: AnyReader, options: DriveOptions, image_topic: str) -> TfTopics:
-    """The tf of the robot whose images these are; trees of different namespaces never mix."""
-    there = [topic for topic, (_, count) in topics_of(reader, TRANSFORMS).items() if count]
-    fixed = [topic for topic in there if topic.endswith('tf_static')]
-    moving = [topic for topic in there if topic not in fixed]
-    if options.tf_topic is not None:
-        named = named_topic(reader, options.tf_topic, TRANSFORMS, what='tf')
-        own = [topic for topic in fixed if _encloses(_namespace(topic), named)]
-        return TfTopics(named, max(own, key=len, default=None))
-    near = [image_topic]
-    near += [f'/{options.pose_topic.lstrip("/")}'] if options.pose_topic is not None else []
-    chosen, foreign = _of_robot(moving, near)
-    chosen_fixed, foreign_fixed = _of_robot(fixed, near)
-    return TfTopics(chosen, chosen_fixed, foreign or ([] if chosen else foreign_fixed))
+@dataclass(slots=True)
+class _Choice:
+    """The choice for one recording, and what is known of it so far."""
 
+    reader: AnyReader
+    options: DriveOptions
+    images: ImageTime
+    warnings: list[str]
+    name: str
+    tf: TfTopics
+    reasons: list[str] = field(default_factory=list)  # for what is chosen, and against the others
+    tree: TransformTree = field(default_factory=TransformTree)
+    is_whole_tree: bool = False
 
-def _chosen(
-    reader: AnyReader,
-    options: DriveOptions,
-    images: ImageTime,
-    tf: TfTopics,
-    warnings: list[str],
-    *,
-    name: str,
-) -> PoseSource:
-    topics, reasons = _tracks(reader, images)
-    gps = {topic: held for topic, held in topics.items() if held[0] == NAVSAT}
-    wants_degrees = options.datum is not None and bool(gps)
-    if wants_degrees:
-        others = [topic for topic in topics if topic not in gps]
-        reasons += [f'not {topic}: positions in degrees are asked for' for topic in others]
-        topics = gps
-    if not topics:
-        tf.require_one(images.topic, name=name)
-    reasons += [why] if (why := tf.not_read(images.topic)) else []
-    tree = tf.tree(reader, warnings, tf.every)
-    poses = None
-    if not wants_degrees:
-        poses = _of_robots(tree, ('map',), images, options, reasons, name=name)
-        if poses is not None and topics:
-            known = images.covered(poses.trajectory, options.max_pose_gap_s)
-            if known >= 0.5:
-                named = ', '.join(topics)
-                why = f'tf from map is preferred to {named} (choose that with --pose-topic)'
-                reasons.append(why)
+    def source(self) -> PoseSource:
+        """As the options say, else by what is there."""
+        options = self.options
+        if options.pose_files:
+            self._read_tree(moving=False)
+            return self._source(*poses_of_files(options, self.images, self.warnings))
+        if options.tf_frames is not None:
+            self.tf.require_one(self.images.topic, name=self.name)
+            self._read_tree()
+            motion = self._between(*options.tf_frames)
+            if motion is None:
+                raise DriveError(f'{self.name}: {_why_not(self.tree, *options.tf_frames)}')
+            self.reasons.append('as --tf-frames says')
+            return self._of_tf(motion)
+        if options.pose_topic is not None:
+            topic = named_topic(self.reader, options.pose_topic, POSE_TYPES, what='pose')
+            poses = poses_of_topic(self.reader, topic, options, self.warnings)
+            self._read_tree(moving=False)
+            self.reasons.append('as --pose-topic says')
+            return self._of_topic(poses, topic)
+        return self._by_evidence()
+
+    def _by_evidence(self) -> PoseSource:
+        """A tf from map, else a topic, else a tf from odom; topics in degrees for a datum."""
+        topics = self._tracks()
+        gps = {topic: held for topic, held in topics.items() if held[0] == NAVSAT}
+        wants_degrees = self.options.datum is not None and bool(gps)
+        if wants_degrees:
+            self.reasons += [
+                f'not {topic}: positions in degrees are asked for'
+                for topic in topics
+                if topic not in gps
+            ]
+            topics = gps
+        if not topics:
+            self.tf.require_one(self.images.topic, name=self.name)
+        if why := self.tf.not_read(self.images.topic):
+            self.reasons.append(why)
+        self._read_tree()
+        poses = None if wants_degrees else self._motion_in('map')
+        if poses is not None and self._is_preferred(poses, topics):
+            return self._of_tf(poses)
+        if topics:
+            return self._of_topic(*self._best(topics))
+        poses = self._motion_in('odom')
+        return self._source(None, self._nothing()) if poses is None else self._of_tf(poses)
+
+    def _is_preferred(self, poses: BasePoses, topics: dict[str, tuple[str, int]]) -> bool:
+        """Whether a tf from map is taken before topics: where it covers half of the time."""
+        if not topics:
+            return True
+        known = self.images.covered(poses.trajectory, self.options.max_pose_gap_s)
+        if known < 0.5:
+            frames = said_frames(poses.frame_id, poses.base_frame)
+            self.reasons.append(f'not {self.tf.moving}: {frames} is {_share(known)}')
+            return False
+        named = ', '.join(topics)
+        self.reasons.append(f'tf from map is preferred to {named} (choose that with --pose-topic)')
+        return True
+
+    def _tracks(self) -> dict[str, tuple[str, int]]:
+        """Topics that may tell where this robot was; why others do not goes to the reasons."""
+        images = self.images
+        held = topics_of(self.reader, POSE_TYPES)
+        topics = {topic: (kind, count) for topic, (kind, count) in held.items() if count}
+        for topic, (kind, count) in list(topics.items()):
+            words = set(topic.replace('/', '_').lower().split('_'))
+            if kind in SINGLE_POSES and words & _NO_TRACKS:
+                why = 'its name says that it holds goals, not positions of the robot'
+            elif kind in SINGLE_POSES and _is_sparse(count, images):
+                few = counted(count, 'pose is', 'poses are')
+                why = f'{few} too few for {counted(images.count, "image")}'
+            elif are_siblings(topic, images.topic):
+                why = f'it is of another robot than {images.topic}'
             else:
-                frames = said_frames(poses.frame_id, poses.base_frame)
-                reasons.append(f'not {tf.moving}: {frames} is {_share(known)}')
-                poses = None
-    if poses is not None:
-        return _said(reader, poses, tf.moving or '/tf', tree, tf, reasons, warnings)
-    if topics:
-        best, topic = _best(reader, topics, options, images, reasons, warnings, name=name)
-        return _said(reader, best, topic, tree, tf, reasons, warnings)
-    poses = _of_robots(tree, ('odom',), images, options, reasons, name=name)
-    if poses is None:
-        return PoseSource(None, tree, _nothing(reader, tree, reasons), tf)
-    return _said(reader, poses, tf.moving or '/tf', tree, tf, reasons, warnings)
-
-
-def _tracks(reader: AnyReader, images: ImageTime) -> tuple[dict[str, tuple[str, int]], list[str]]:
-    """Topics that may tell where this robot was, and why others do not."""
-    topics = {topic: held for topic, held in topics_of(reader, POSE_TYPES).items() if held[1]}
-    reasons = []
-    for topic, (kind, count) in list(topics.items()):
-        words = set(topic.replace('/', '_').lower().split('_'))
-        if kind in SINGLE_POSES and words & _NO_TRACKS:
-            why = 'its name says that it holds goals, not positions of the robot'
-        elif kind in SINGLE_POSES and _is_sparse(count, images):
-            few = counted(count, 'pose is', 'poses are')
-            why = f'{few} too few for {counted(images.count, "image")}'
-        elif _are_siblings(topic, images.topic):
-            why = f'it is of another robot than {images.topic}'
-        else:
-            continue
-        del topics[topic]
-        reasons.append(f'not {topic} ({short(kind)}, {counted(count, "message")}): {why}')
-    twins = [topic for topic in topics if _first(topic) == _first(images.topic)]
-    for topic in list(topics):
-        kind, rest = topics[topic][0], topic.split('/')[2:]
-        if (
-            topic not in twins
-            and rest
-            and any(topics[twin][0] == kind and twin.split('/')[2:] == rest for twin in twins)
-        ):
+                continue
             del topics[topic]
-            reasons.append(f'not {topic}: it is of another robot than {images.topic}')
-    return topics, reasons
+            self.reasons.append(f'not {topic} ({short(kind)}, {counted(count, "message")}): {why}')
+        first = first_word(images.topic)
+        twins = {
+            (kind, *_below_first(topic))
+            for topic, (kind, _) in topics.items()
+            if first_word(topic) == first
+        }
+        for topic, (kind, _) in list(topics.items()):
+            rest = _below_first(topic)
+            if first_word(topic) != first and rest and (kind, *rest) in twins:
+                del topics[topic]
+                self.reasons.append(f'not {topic}: it is of another robot than {images.topic}')
+        return topics
+
+    def _best(self, topics: dict[str, tuple[str, int]]) -> tuple[BasePoses, str]:
+        """The poses of the only topic, or of the only one that covers the images' time."""
+        if len(topics) == 1:
+            topic = next(iter(topics))
+            return poses_of_topic(self.reader, topic, self.options, self.warnings), topic
+        found: dict[str, tuple[BasePoses, float, list[str]]] = {}
+        for topic in topics:
+            said: list[str] = []
+            try:
+                poses = poses_of_topic(self.reader, topic, self.options, said)
+            except DriveError as error:
+                self.reasons.append(f'not {topic}: {error}')
+                continue
+            share = self.images.covered(poses.trajectory, self.options.max_pose_gap_s)
+            found[topic] = poses, share, said
+        best = max((share for _, share, _ in found.values()), default=0.0)
+        fitting = [topic for topic, (_, share, _) in found.items() if share >= best / 2]
+        if len(fitting) != 1:
+            raise DriveError(
+                f'{self.name}: {counted(len(topics), "pose topic")}, choose one with '
+                f'--pose-topic: {listed(topics)}'
+            )
+        for topic, (_, share, _) in found.items():
+            if topic not in fitting:
+                self.reasons.append(f'not {topic}: {_share(share)}')
+        poses, _, said = found[fitting[0]]
+        self.warnings += said
+        return poses, fitting[0]
+
+    def _motion_in(self, parent: str) -> BasePoses | None:
+        """The motion, in a frame of that name, of the robot whose images these are."""
+        moving = {
+            prefix: (above, base, poses)
+            for prefix, above, base in self.tree.robots(parent)
+            if (poses := self._between(above, base)) is not None
+        }
+        own = [prefix for prefix in moving if is_prefix_of(prefix, self.images)]
+        foreign = [
+            prefix for prefix in moving if prefix and is_prefix_of_sibling(prefix, self.images)
+        ]
+        others = [prefix for prefix in moving if prefix not in foreign]
+        chosen = own[:1] or [prefix for prefix in others if not prefix] or others
+        self.reasons += [
+            f'not {base}: it is of another robot (--tf-frames)'
+            for prefix, (_, base, _) in moving.items()
+            if prefix not in chosen
+        ]
+        if len(chosen) > 1:
+            pairs = ', or '.join(
+                f'--tf-frames {moving[one][0]} {moving[one][1]}' for one in chosen
+            )
+            raise DriveError(f'{self.name}: several robots on tf, choose one with {pairs}')
+        return moving[chosen[0]][2] if chosen else None
+
+    def _between(self, parent: str, child: str) -> BasePoses | None:
+        """The motion of one frame in another; None where the tree has none."""
+        found = self.tree.trajectory(parent, child, max_gap_s=self.options.max_pose_gap_s)
+        return None if found is None else BasePoses(found, frame_name(parent), frame_name(child))
+
+    def _read_tree(self, *, moving: bool = True) -> None:
+        """Read the transforms of the robot; moving: not only those that are fixed."""
+        fixed = [self.tf.fixed] if self.tf.fixed else []
+        self.tree = read_transforms(self.reader, self.warnings, self.tf.every if moving else fixed)
+        self.is_whole_tree = moving or self.tf.moving is None
+
+    def _of_tf(self, poses: BasePoses) -> PoseSource:
+        frames = said_frames(poses.frame_id, poses.base_frame)
+        return self._said(poses, self.tf.moving or '/tf', frames)
+
+    def _of_topic(self, poses: BasePoses, topic: str) -> PoseSource:
+        kind = short(topics_of(self.reader, POSE_TYPES)[topic][0])
+        return self._said(poses, topic, f'{kind}, {frame_of(poses.frame_id, poses.datum)}')
+
+    def _said(self, poses: BasePoses, topic: str, what: str) -> PoseSource:
+        """The source with its sentence; jumps of its positions are noted."""
+        note_jumps(poses.trajectory, topic, self.warnings)
+        return self._source(poses, said_poses(poses.trajectory, topic, what, self.reasons), topic)
+
+    def _source(self, poses: BasePoses | None, said: str, name: str = '') -> PoseSource:
+        return PoseSource(poses, self.tree, said, self.tf, self.is_whole_tree, name)
+
+    def _nothing(self) -> str:
+        """What a recording without poses has instead, and which poses could be read."""
+        said = [*self.reasons]
+        if frames := self.tree.frames:
+            said.append(f'none of the usual frames moves on /tf; frames: {", ".join(frames)}')
+            if pairs := self.tree.moving_pairs()[:_MOST_PAIRS]:
+                flags = ' or '.join(f'--tf-frames {above} {below}' for above, below in pairs)
+                said.append(f'try {flags}')
+        types = ', '.join(short(kind) for kind in POSE_TYPES)
+        said.append(
+            f'poses are read from {types} (--pose-topic) and from tf (--tf-frames); '
+            f'topics: {listed(all_topics(self.reader))}'
+        )
+        return f'no poses: {"; ".join(said)}'
 
 
 def _is_sparse(count: int, images: ImageTime) -> bool:
@@ -239,86 +284,13 @@ def _is_sparse(count: int, images: ImageTime) -> bool:
     return count * 2 <= images.count and (period_s > _SPARSE_PERIOD_S or count < _SPARSE_COUNT)
 
 
-def _best(
-    reader: AnyReader,
-    topics: dict[str, tuple[str, int]],
-    options: DriveOptions,
-    images: ImageTime,
-    reasons: list[str],
-    warnings: list[str],
-    *,
-    name: str,
-) -> tuple[BasePoses, str]:
-    """The poses of the only topic, or of the only one that covers the images' time."""
-    if len(topics) == 1:
-        topic = next(iter(topics))
-        return poses_of_topic(reader, topic, options, warnings), topic
-    found: dict[str, tuple[BasePoses, float, list[str]]] = {}
-    for topic in topics:
-        said: list[str] = []
-        try:
-            poses = poses_of_topic(reader, topic, options, said)
-        except DriveError as error:
-            reasons.append(f'not {topic}: {error}')
-            continue
-        share = images.covered(poses.trajectory, options.max_pose_gap_s)
-        found[topic] = poses, share, said
-    best = max((share for _, share, _ in found.values()), default=0.0)
-    fitting = [topic for topic, (_, share, _) in found.items() if share >= best / 2]
-    if len(fitting) != 1:
-        raise DriveError(
-            f'{name}: {counted(len(topics), "pose topic")}, choose one with --pose-topic: '
-            f'{listed(topics)}'
-        )
-    for topic, (_, share, _) in found.items():
-        if topic not in fitting:
-            reasons.append(f'not {topic}: {_share(share)}')
-    poses, _, said = found[fitting[0]]
-    warnings += said
-    return poses, fitting[0]
+def _below_first(topic: str) -> list[str]:
+    """The words of a topic after the first of its namespace."""
+    return topic.split('/')[2:]
 
 
 def _share(known: float) -> str:
     return f"known for {known:.0%} of the images' time"
-
-
-def _of_robots(
-    tree: TransformTree,
-    parents: Iterable[str],
-    images: ImageTime,
-    options: DriveOptions,
-    reasons: list[str],
-    *,
-    name: str,
-) -> BasePoses | None:
-    """The motion of the robot whose images these are in a frame of one of the names."""
-    for parent in parents:
-        moving = {
-            prefix: (above, base, poses)
-            for prefix, above, base in tree.robots(parent)
-            if (poses := _between(tree, above, base, options)) is not None
-        }
-        own = [prefix for prefix in moving if _is_of(prefix, images)]
-        foreign = [prefix for prefix in moving if prefix and _is_sibling_of(prefix, images)]
-        others = [prefix for prefix in moving if prefix not in foreign]
-        chosen = own[:1] or [prefix for prefix in others if not prefix] or others
-        for prefix in moving.keys() - set(chosen):
-            reasons.append(f'not {moving[prefix][1]}: it is of another robot (--tf-frames)')
-        if len(chosen) > 1:
-            pairs = ', or '.join(
-                f'--tf-frames {moving[one][0]} {moving[one][1]}' for one in chosen
-            )
-            raise DriveError(f'{name}: several robots on tf, choose one with {pairs}')
-        if chosen:
-            return moving[chosen[0]][2]
-    return None
-
-
-def _between(
-    tree: TransformTree, parent: str, child: str, options: DriveOptions
-) -> BasePoses | None:
-    found = tree.trajectory(parent, child, max_gap_s=options.max_pose_gap_s)
-    return None if found is None else BasePoses(found, frame_name(parent), frame_name(child))
 
 
 def _why_not(tree: TransformTree, parent: str, child: str) -> str:
@@ -329,152 +301,3 @@ def _why_not(tree: TransformTree, parent: str, child: str) -> str:
         return f'no frame {" and no frame ".join(missing)} on /tf; frames: {frames}'
     reason = 'do not move in each other' if tree.connects(parent, child) else 'are not connected'
     return f'{parent} and {child} {reason} on /tf; frames: {frames}'
-
-
-def _nothing(reader: AnyReader, tree: TransformTree, reasons: Sequence[str]) -> str:
-    """What a recording without poses has instead, and which poses could be read."""
-    said = [*reasons]
-    if tree.frames:
-        said.append(f'none of the usual frames moves on /tf; frames: {", ".join(tree.frames)}')
-        pairs = tree.moving_pairs()[:_MOST_PAIRS]
-        said += [
-            f'try --tf-frames {" or --tf-frames ".join(f"{a} {b}" for a, b in pairs)}'
-        ] * bool(pairs)
-    types = ', '.join(short(kind) for kind in POSE_TYPES)
-    said.append(
-        f'poses are read from {types} (--pose-topic) and from tf (--tf-frames); '
-        f'topics: {listed(all_topics(reader))}'
-    )
-    return f'no poses: {"; ".join(said)}'
-
-
-def poses_of_files(
-    options: DriveOptions, images: ImageTime, warnings: list[str]
-) -> tuple[BasePoses, str]:
-    """What the files beside the recording say, and a sentence for the user that they do.
-
-    Their notes and jumps go to `warnings`.
-    """
-    file = covering(options.pose_files, images.first_ns, images.first_ns + images.duration_ns)
-    warnings += file.notes
-    note_jumps(file.trajectory, file.name, warnings)
-    poses = BasePoses(file.trajectory, options.pose_frame or 'map', '')
-    what = f'TUM, {frame_of(poses.frame_id, None)}'
-    return poses, _said_poses(poses.trajectory, file.name, what, ['as --pose-file says'])
-
-
-def _said(
-    reader: AnyReader,
-    poses: BasePoses,
-    topic: str,
-    tree: TransformTree,
-    tf: TfTopics,
-    reasons: Sequence[str],
-    warnings: list[str],
-) -> PoseSource:
-    """The source with its sentence; jumps of its positions are noted."""
-    kinds = {entry.msgtype for entry in reader.connections if entry.topic == topic}
-    is_tf = bool(kinds & set(TRANSFORMS))
-    what = (
-        said_frames(poses.frame_id, poses.base_frame)
-        if is_tf
-        else f'{short(kinds.pop() if kinds else "")}, {frame_of(poses.frame_id, poses.datum)}'
-    )
-    note_jumps(poses.trajectory, topic, warnings)
-    return PoseSource(poses, tree, _said_poses(poses.trajectory, topic, what, reasons), tf)
-
-
-def _said_poses(trajectory: Trajectory, source: str, what: str, reasons: Sequence[str]) -> str:
-    """For the user: what gave the poses, how many there are, and why these."""
-    count, span_s = len(trajectory.stamps_ns), np.ptp(trajectory.stamps_ns) / 1e9
-    rate = f', {(count - 1) / span_s:.2g} Hz' if span_s > 0 else ''
-    because = f'; {"; ".join(reasons)}' if reasons else ''
-    return f'poses from {source} ({what}): {count} in {span_s:.1f} s{rate}{because}'
-
-
-def note_jumps(trajectory: Trajectory, source: str, warnings: list[str]) -> None:
-    """Note where positions jump farther than a vehicle can drive, or move as none does."""
-    if (usual_mps := trajectory.usual_speed_mps) > MOST_MPS:
-        warnings.append(
-            f'{source}: the positions move at {usual_mps:.0f} m/s at the median; metres and '
-            'seconds are expected, are these millimetres?'
-        )
-    if jumps := trajectory.jumps:
-        warnings.append(
-            f'{source}: the position jumps {counted(len(jumps), "time")} farther than a vehicle '
-            f'drives, the first {jumps[0]}; nothing is interpolated there'
-        )
-
-
-def note_clocks(images: ImageTime, trajectory: Trajectory, warnings: list[str]) -> None:
-    """Note images that all lie before the first pose or after the last one."""
-    first_ns, last_ns = int(trajectory.stamps_ns[0]), int(trajectory.stamps_ns[-1])
-    late_ns = images.first_ns - last_ns
-    early_ns = first_ns - images.first_ns - images.duration_ns
-    if max(late_ns, early_ns) <= 0:
-        return
-    where, apart_s = ('later', late_ns / 1e9) if late_ns > 0 else ('earlier', early_ns / 1e9)
-    than = 'than the last pose' if late_ns > 0 else 'than the first pose'
-    which = 'the first image is' if late_ns > 0 else 'the images end'
-    warnings.append(
-        f'{which} {apart_s:.1f} s {where} {than}; {clock_question(images.first_ns, first_ns)}'
-    )
-
-
-def _of_robot(topics: Sequence[str], near: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The topic of the innermost namespace around one of `near`; else the only one, else none.
-
-    Where none is chosen, all of them are given as well.
-    """
-    for other in near:
-        around = [topic for topic in topics if _encloses(_namespace(topic), other)]
-        if around:
-            inner = max(len(_namespace(topic)) for topic in around)
-            own = [topic for topic in around if len(_namespace(topic)) == inner]
-            exact = [topic for topic in own if topic.endswith(('/tf', '/tf_static'))]
-            return (exact or own)[0], []
-    if len(topics) == 1 and not _are_siblings(topics[0], near[0]):
-        return topics[0], []
-    return None, list(topics)
-
-
-def _namespace(topic: str) -> str:
-    """/robot1 of /robot1/tf, '' of /tf."""
-    return topic.rpartition('/')[0]
-
-
-def _encloses(namespace: str, topic: str) -> bool:
-    return topic.startswith(f'{namespace}/')
-
-
-def _first(topic: str) -> str:
-    """The first word of a topic's namespace, '' where it has none."""
-    words = topic.strip('/').split('/')
-    return words[0] if words[1:] else ''
-
-
-def _are_siblings(topic: str, other: str) -> bool:
-    """Whether two topics lie in namespaces that differ in a number alone, as /robot1, /robot2."""
-    return _differ_in_number(_first(topic), _first(other))
-
-
-def _differ_in_number(one: str, other: str) -> bool:
-    return one != other and bool(one and other) and _unnumbered(one) == _unnumbered(other)
-
-
-def _unnumbered(name: str) -> str:
-    return re.sub(r'\d+', '0', name)
-
-
-def _is_of(prefix: str, images: ImageTime) -> bool:
-    """Whether a frame's prefix is the robot's that the images' topic or frame names."""
-    name = prefix.rstrip('/_')
-    return bool(name) and (
-        name in images.topic.split('/') or images.frame.startswith((f'{name}/', f'{name}_'))
-    )
-
-
-def _is_sibling_of(prefix: str, images: ImageTime) -> bool:
-    name = prefix.rstrip('/_')
-    frame = images.frame.partition('/')[0]
-    return _differ_in_number(name, _first(images.topic)) or _differ_in_number(name, frame)

@@ -34,27 +34,11 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
     Raises DriveError for a missing column, a word that is no number, stamps in another unit than
     seconds, a name that leads out of the folder, and a table without any usable image or pose.
     """
-    rows: list[PosedRow] = []
-    missing: list[str] = []
-    named: set[str] = set()
-    again = 0
     try:
-        # Names that are not UTF-8 find their files all the same.
-        with table.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
-            reader = csv.DictReader(lines_of(file), skipinitialspace=True)
-            _check_columns(table, reader.fieldnames or [])
-            for row in reader:
-                where, name = f'{table}, line {reader.line_num}', row['image'] or ''
-                _require_inside(name, where)
-                if not (images / name).is_file():
-                    missing.append(name)
-                elif name in named:
-                    again += 1
-                else:
-                    named.add(name)
-                    rows.append(_posed_row(row, where))
+        found, missing, again = _read(table, images)
     except (OSError, UnicodeDecodeError, csv.Error, DocumentError) as error:
         raise DriveError(f'{table}: cannot be read ({error})') from error
+    rows = list(found.values())
     if not rows:
         first = f', the first is {missing[0]!r}' if missing else ''
         raise DriveError(
@@ -87,6 +71,30 @@ def read_posed_csv(table: Path, images: Path) -> tuple[list[PosedRow], list[str]
             f'usable pose (NaN, beyond {FARTHEST_M:g} m, or no unit quaternion)'
         )
     return rows, warnings
+
+
+def _read(table: Path, images: Path) -> tuple[dict[str, PosedRow], list[str], int]:
+    """Rows by their images, names of images that are not there, and how many rows name one again.
+
+    Raises DriveError for what no row may say.
+    """
+    rows: dict[str, PosedRow] = {}
+    missing: list[str] = []
+    again = 0
+    # Names that are not UTF-8 find their files all the same.
+    with table.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
+        reader = csv.DictReader(lines_of(file), skipinitialspace=True)
+        _check_columns(table, reader.fieldnames or [])
+        for row in reader:
+            where, name = f'{table}, line {reader.line_num}', row['image'] or ''
+            _require_inside(name, where)
+            if not (images / name).is_file():
+                missing.append(name)
+            elif name in rows:
+                again += 1
+            else:
+                rows[name] = _posed_row(row, where)
+    return rows, missing, again
 
 
 def _require_inside(name: str, where: str) -> None:

@@ -8,14 +8,19 @@ the map was made of: each image finds itself.
 import math
 from pathlib import Path
 
+import numpy as np
+
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.errors import DriveError, MapError, noting
 from vpr_ros.core.mapping.header import MapHeader
-from vpr_ros.core.types import Datum
+from vpr_ros.core.trajectory import WALL_NS
+from vpr_ros.core.types import Datum, Stamps
 from vpr_ros.core.virtual_camera import shown_share
 from vpr_ros.drives.drive import Drive, add_note, frame_of, notes_of
 
 _SAME_ORIGIN_M = 0.01
+_SAME_TIME_NS = 5 * 10**9  # between a pose and a place; a robot may stand a while
+_MOSTLY = 0.5  # share of the poses
 
 OWN_FIGURES = 'if it is the same drive, each image finds itself: take another drive of the place'
 """What follows for whoever judges a map by the drive that it was made of."""
@@ -62,6 +67,27 @@ def note_mapped(header: MapHeader, drive: Drive, what: str) -> None:
     sources = [header.source, *(change.source for change in header.changes)]
     if any(source and Path(source).resolve() == Path(drive.name).resolve() for source in sources):
         add_note(drive, f'{drive.name}: a drive with this path is on the map already; {what}')
+
+
+def note_same_time(places_ns: Stamps, drive: Drive, what: str) -> None:
+    """Note a drive that was recorded when places of the map were, as a copy or a part of theirs.
+
+    places_ns: stamps of the places. Simulated time, which begins anew each time, tells nothing.
+    """
+    if drive.trajectory is None or any('is on the map already' in note for note in drive.warnings):
+        return
+    driven_ns, mapped_ns = drive.trajectory.stamps_ns, np.sort(places_ns)
+    if min(driven_ns[0], mapped_ns[0]) < WALL_NS:
+        return
+    after = np.searchsorted(mapped_ns, driven_ns)
+    gaps_ns = [
+        np.abs(mapped_ns[np.clip(rows, 0, len(mapped_ns) - 1)] - driven_ns)
+        for rows in (after - 1, after)
+    ]
+    if (np.minimum(*gaps_ns) <= _SAME_TIME_NS).mean() >= _MOSTLY:
+        add_note(
+            drive, f'{drive.name}: was recorded at the same time as places of the map; {what}'
+        )
 
 
 def note_view(drive: Drive, like: Camera | None) -> None:

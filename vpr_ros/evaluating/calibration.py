@@ -26,11 +26,13 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.drives.drive import Drive, notes_of
 from vpr_ros.drives.posed_images import PosedImages, posed_images
 from vpr_ros.evaluating.fitting import PULL, fit
+from vpr_ros.evaluating.other_frame import OtherFrame, other_frame_of
 from vpr_ros.evaluating.reliability import BINS, Reliability, reliability
 from vpr_ros.evaluating.tolerance import Tolerance
 
 BLOCK = 10  # frames in a row that are fitted on, or held out
 FEWEST = 4 * BLOCK
+_BELIEVED = 0.5  # probability by the model, from which a place tells of the frame
 _SHIFT_PULL = 20.0
 """Towards the model's calibration, on maps with cells, which fit one number: decision 0036."""
 
@@ -43,6 +45,16 @@ class Calibrated:
     before: Reliability  # both on frames that were held out
     after: Reliability
     is_ever_right: bool  # whether the best place was right in any frame of the drive
+    other_frame: OtherFrame | None  # in which most fixes of the drive are right, and only there
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a way of driving showed."""
+
+    observed: NDArray[np.float64]  # [Q, OBSERVED]
+    best_m: NDArray[np.float64]  # [Q, 3], of the best place
+    right: NDArray[np.bool_]  # [Q], whether that is true
 
 
 def calibration_images(
@@ -77,19 +89,29 @@ def calibrate(
     place_map = localizer.place_map
     prior = model_calibration_of(place_map.header, folder=place_map.folder)
     made = fit(
-        np.concatenate([observed for observed, _ in passes])[~held_out],
-        np.concatenate([right for _, right in passes])[~held_out],
+        np.concatenate([found.observed for found in passes])[~held_out],
+        np.concatenate([found.right for found in passes])[~held_out],
         prior=prior,
         source=source,
         held=OBSERVATIONS if place_map.has_cells else (),
         pull=_SHIFT_PULL if place_map.has_cells else PULL,
     )
-    observed, right = (values[held_out[: len(whole)]] for values in passes[0])
+    first, judged = passes[0], held_out[: len(whole)]
     before, after = (
-        reliability(found.probability(observed), right) for found in (localizer.calibration, made)
+        reliability(found.probability(first.observed[judged]), first.right[judged])
+        for found in (localizer.calibration, made)
     )
     kept = replace(made, error=after.error, radius_m=radius_m, risk_ratio=prior.risk_ratio)
-    return Calibrated(kept, before, after, is_ever_right=bool(passes[0][1].any()))
+    believed = prior.probability(first.observed) > _BELIEVED
+    return Calibrated(
+        kept,
+        before,
+        after,
+        is_ever_right=bool(first.right.any()),
+        other_frame=other_frame_of(
+            first.best_m[believed], images.poses[believed, :3], radius_m=radius_m
+        ),
+    )
 
 
 def table(found: Calibrated) -> str:
@@ -113,19 +135,20 @@ def table(found: Calibrated) -> str:
 
 def _observed(
     images: PosedImages, rows: NDArray[np.int64], localizer: Localizer, tolerance: Tolerance
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Observations [Q, OBSERVED] along rows [Q] of a drive, and whether the best place was true.
+) -> _Pass:
+    """What the images show along rows [Q] of a drive.
 
     The rows come at the drive's first stamps, so that time goes forward whatever their order is.
     """
     localizer.reset()
     bits = images.cells if localizer.place_map.has_cells else None
-    observed, right = [], []
+    observed, best = [], []
     for row, stamp_ns in zip(rows, images.stamps_ns.tolist()):
         cells = None if bits is None else bits[row]
         located = localizer.locate(Query(images.descriptors[row], stamp_ns, cells=cells))
         assert located.observed is not None  # the judge of drives is calibrated
         observed.append(located.observed)
-        best = located.candidates.map_T_base[0]
-        right.append(bool(tolerance.accepts(best, images.poses[row])))
-    return np.array(observed), np.array(right)
+        best.append(located.candidates.map_T_base[0])
+    poses = np.array(best)
+    right = tolerance.accepts(poses, images.poses[rows])
+    return _Pass(np.array(observed), poses[:, :3], right)

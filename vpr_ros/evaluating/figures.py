@@ -28,6 +28,7 @@ from vpr_ros.evaluating.answers import Answer
 from vpr_ros.evaluating.ellipse import Extent, is_inside
 from vpr_ros.evaluating.judging import Judged, judge
 from vpr_ros.evaluating.offset import Offset, offset_of
+from vpr_ros.evaluating.other_frame import OtherFrame, other_frame_of
 from vpr_ros.evaluating.reliability import Reliability, reliability
 from vpr_ros.evaluating.tolerance import Tolerance, heading_difference
 
@@ -80,13 +81,15 @@ class Evaluation:
     answerable: int  # queries with a true place on the map
     answered_of_answerable: float  # share of them that got a right fix; NaN where there are none
     answered_of_answerable_interval: Interval
-    fixes_not_on_map: int  # of the other queries
+    other_direction: int  # queries where the map's places were seen in another direction only
+    fixes_not_on_map: int  # of the queries without a true place
     false_fixes_not_on_map: int  # a pose may be within the radius although no place is
     false_fixes: float  # share of fixes outside the tolerance; NaN without a fix
     false_fixes_interval: Interval
     position_error_m: dict[str, float]  # of the fixes: median, p90
     heading_error_deg: dict[str, float]
     offset: Offset | None  # that the fixes have in common
+    other_frame: OtherFrame | None  # in which most fixes are right, where they are false as it is
     inside_ellipse: float  # share of true positions in the fix's 95 % ellipsoid; or NaN
     inside_ellipse_interval: Interval
     inside_ellipse_axes: float  # directions that are tested, mean of the fixes; or NaN
@@ -160,6 +163,7 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         answerable=int(able.sum()),
         answered_of_answerable=_share(judged.right[able]),
         answered_of_answerable_interval=interval(judged.right, able),
+        other_direction=int((known & judged.other_direction).sum()),
         fixes_not_on_map=int((fixes & judged.unmatchable).sum()),
         false_fixes_not_on_map=int((fixes & judged.unmatchable & ~judged.right).sum()),
         false_fixes=_share(~judged.right[fixes]),
@@ -167,6 +171,9 @@ def figures_of(judged: Judged, provenance: Provenance) -> Evaluation:
         position_error_m=_spread(judged.error_m[fixes]),
         heading_error_deg=_spread(_turned_deg(judged.of(fixes), provenance)),
         offset=offset_of(judged, radius_m=provenance.radius_m) if provenance.has_heading else None,
+        other_frame=other_frame_of(
+            judged.poses[fixes, :3], judged.truth[fixes, :3], radius_m=provenance.radius_m
+        ),
         inside_ellipse=_share(inside[has_ellipse]),
         inside_ellipse_interval=interval(inside, has_ellipse),
         inside_ellipse_axes=_tested_axes(judged.of(has_ellipse), provenance),

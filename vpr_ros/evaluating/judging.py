@@ -10,12 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.geometry import FORWARD_CAMERA, compose, invert
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.types import Poses
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.posed_images import base_poses, known_rows
 from vpr_ros.evaluating.answers import Answer, fixes
 from vpr_ros.evaluating.tolerance import Tolerance, TruePlaces
+
+_SEEN_ALIKE_RAD = np.radians(60.0)
+"""Between the directions of two cameras: beyond it they hardly show the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,7 @@ class Judged:
     right: NDArray[np.bool_]  # [Q], there is a fix, and it is inside the tolerance
     drive: NDArray[np.int64]  # [Q], number of the drive
     single_rank: NDArray[np.int64]  # [Q], as rank, of the most similar places alone
+    other_direction: NDArray[np.bool_]  # [Q], every place near was seen in another direction
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -115,7 +120,25 @@ def judge(
         right=tolerance.accepts(fixes(answers), truth),
         drive=np.zeros(len(answers), dtype=np.int64),
         single_rank=ranks(alone, wanted, tolerance),
+        other_direction=_other_direction(drive, truth, place_map, tolerance),
     )
+
+
+def _other_direction(
+    drive: Drive, truth: Poses, place_map: PlaceMap, tolerance: Tolerance
+) -> NDArray[np.bool_]:
+    """Where the map has places near, and all of them were seen looking another way, [Q].
+
+    It is the cameras that count: one behind sees what one in front saw of the way back. False
+    where directions are not known.
+    """
+    if not (place_map.header.has_heading and drive.has_heading):
+        return np.zeros(len(truth), dtype=bool)
+    looks = compose(truth, compose(drive.base_T_camera, invert(FORWARD_CAMERA)))
+    places = compose(place_map.poses, invert(FORWARD_CAMERA))
+    near = ~TruePlaces(places, Tolerance(tolerance.radius_m)).missing(looks)
+    alike = Tolerance(tolerance.radius_m, _SEEN_ALIKE_RAD)
+    return np.asarray(near & TruePlaces(places, alike).missing(looks))
 
 
 def ranks(candidates: Sequence[Poses], truth: Poses, tolerance: Tolerance) -> NDArray[np.int64]:

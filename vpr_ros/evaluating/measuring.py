@@ -21,12 +21,19 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.core.settings import checked
 from vpr_ros.drives.drive import Drive, add_note, notes_of
 from vpr_ros.drives.posed_images import Unusable, frames_of
-from vpr_ros.drives.same_frame import OWN_FIGURES, note_mapped, note_view, require_frame_of_map
+from vpr_ros.drives.same_frame import (
+    OWN_FIGURES,
+    note_mapped,
+    note_same_time,
+    note_view,
+    require_frame_of_map,
+)
 from vpr_ros.evaluating.answers import Answer, OnLocated, answers_offline
 from vpr_ros.evaluating.figures import Evaluation, by_time, evaluate, pooled
 from vpr_ros.evaluating.logs import logged, node_logs_to
 from vpr_ros.evaluating.setups import Setup, said
 from vpr_ros.evaluating.tolerance import Tolerance
+from vpr_ros.evaluating.turned import turned_said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,7 @@ def measured(setup: Setup, drives: Sequence[Drive], way: Way) -> Variant:
         for drive in drives:
             require_frame_of_map(setup.place_map.header, drive)
             note_mapped(setup.place_map.header, drive, OWN_FIGURES)
+            note_same_time(setup.place_map.stamps_ns, drive, OWN_FIGURES)
         run = (_live if way.live else _offline)(setup, drives, way)
     together = pooled(run.evaluations)
     splits = {}
@@ -141,6 +149,8 @@ def _offline(setup: Setup, drives: Sequence[Drive], way: Way) -> _Run:
             answers = _answers(drive, localizer, unusable, on_located)
         taken_s += time.perf_counter() - started_s
         images += len(answers)
+        if said := turned_said(drive, answers, localizer):
+            add_note(drive, said)
         with noting(unusable.lines):
             evaluations.append(
                 evaluate(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.evaluating.figures import Evaluation, Provenance
 from vpr_ros.evaluating.tolerance import Tolerance
@@ -19,6 +21,7 @@ UNKNOWN = '–'
 """Stands for a figure that does not exist."""
 
 _LABEL_WIDTH = 22
+_MANY = 0.1  # share of the queries, of which people are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,17 @@ def _no_fix_reasons(found: Evaluation) -> Iterator[Line]:
         )
 
 
+def _other_direction(found: Evaluation) -> Iterator[Line]:
+    """Only where it is a good part of the drive: some images are turned at every corner."""
+    count, queries = found.other_direction, found.recall.queries
+    if queries and count >= _MANY * queries:
+        note = (
+            f'of {counted(queries, "query")}: the places there were mapped in another viewing '
+            'direction; map this direction, too'
+        )
+        yield Line('other direction', f'{count}', note, 'bad', is_main=True)
+
+
 def _not_on_map(found: Evaluation) -> Iterator[Line]:
     if count := found.fixes_not_on_map:
         false = found.false_fixes_not_on_map
@@ -219,7 +233,7 @@ def _offset(found: Evaluation) -> Iterator[Line]:
     )
     first, last = (along, above) if abs(ahead) >= abs(up) else (above, along)
     note = f'{beside}, {last}: what the fixes are off by in common'
-    if not offset.is_telling:
+    if not offset.is_telling or (found.other_frame is not None and not _is_late(found)):
         yield Line('mean offset', first, note)
         return
     step = 'check the mounting of the camera'
@@ -227,6 +241,28 @@ def _offset(found: Evaluation) -> Iterator[Line]:
         stamped = f'{abs(offset.late_s):.2f} s {"late" if ahead > 0 else "early"}'
         step = f'as if the true poses were stamped {stamped}; check the clocks and the mounting'
     yield Line('mean offset', first, f'{note}; {step}', 'bad', is_main=True)
+
+
+def _other_frame(found: Evaluation) -> Iterator[Line]:
+    other = found.other_frame
+    if other is None or _is_late(found):
+        return
+    share = f'{other.agreeing} of {counted(other.fixes, "fix")}'
+    note = (
+        f'are right if the true positions are {other}: map and drive have different frames; '
+        'take poses of both in one'
+    )
+    yield Line('another frame', share, note, 'bad', is_main=True)
+
+
+def _is_late(found: Evaluation) -> bool:
+    """Whether fixes lie ahead or behind only, for which a clock is the simpler cause."""
+    offset, radius_m = found.offset, found.provenance.radius_m
+    return (
+        offset is not None
+        and offset.is_telling
+        and bool(np.all(np.abs(offset.mean_m[1:]) <= radius_m))
+    )
 
 
 def _latency(found: Evaluation) -> Iterator[Line]:
@@ -285,6 +321,11 @@ FIGURES = (
         key='answered_of_answerable_interval',
         value=lambda found: list(found.answered_of_answerable_interval),
     ),
+    Shown(
+        key='other_direction',
+        value=lambda found: found.other_direction,
+        lines=_other_direction,
+    ),
     Shown(key='fixes_not_on_map', value=lambda found: found.fixes_not_on_map, lines=_not_on_map),
     Shown(
         key='false_fixes',
@@ -324,6 +365,11 @@ FIGURES = (
     _spread('heading_error_deg', 'heading error', 'deg', lambda found: found.heading_error_deg),
     Shown(
         key='offset', value=lambda found: found.offset and found.offset.as_json(), lines=_offset
+    ),
+    Shown(
+        key='other_frame',
+        value=lambda found: found.other_frame and found.other_frame.as_json(),
+        lines=_other_frame,
     ),
     Shown(
         key='inside_ellipse',

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, say_notes
-from vpr_ros.cli.options import count, not_negative
+from vpr_ros.cli.option_values import count, not_negative
 from vpr_ros.core.describing.model import Model
 from vpr_ros.core.plurals import counted
 from vpr_ros.fleet.listing import listing

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vpr_ros.core.atomic import only_writer
 from vpr_ros.core.errors import FleetError, VprError
 from vpr_ros.core.mapping.writer import MAP
 from vpr_ros.core.processor import Processor, this_processor
+from vpr_ros.core.writer_lock import only_writer
 from vpr_ros.fleet.address import checked_address, has_scheme, without_secrets
 
 if TYPE_CHECKING:

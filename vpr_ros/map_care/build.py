@@ -4,7 +4,6 @@ Images are read, described and written one at a time, so that memory does not gr
 A map appears under its name only when it is complete.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +14,11 @@ from numpy.typing import NDArray
 
 from vpr_ros.core.describing.describe import Describer
 from vpr_ros.core.describing.model import CARD_NAME, Model
-from vpr_ros.core.describing.shipped import shipped_graphs
 from vpr_ros.core.errors import ConfigError, DriveError, ImageError, ModelError, noting
-from vpr_ros.core.geometry import angle_between
 from vpr_ros.core.image import encode_jpeg, shows_something
-from vpr_ros.core.landmarks.feature_kinds import GRAPHS_OF_KIND, features_named
-from vpr_ros.core.landmarks.features import CellFeatures, Features
+from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import LandmarkMaker, Landmarks
 from vpr_ros.core.localizing.kept_calibrations import from_dict
-from vpr_ros.core.mapping.graphs import features_of
 from vpr_ros.core.mapping.header import MapHeader, require_cells
 from vpr_ros.core.mapping.writer import MapWriter, build
 from vpr_ros.core.plurals import by_count, counted
@@ -34,58 +29,23 @@ from vpr_ros.drives.in_view import in_view
 from vpr_ros.drives.posed_images import Unusable, frames_of, usable, why_unposed
 from vpr_ros.drives.prefetch import described_with_cells
 from vpr_ros.drives.same_frame import note_mapped, require_frame_of_map
+from vpr_ros.map_care.alike import require_same_headings
 from vpr_ros.map_care.check import blank_said
-from vpr_ros.map_care.edit import append, require_same_headings
+from vpr_ros.map_care.edit import append
+from vpr_ros.map_care.landmark_kind import landmark_maker
+from vpr_ros.map_care.spacing import EVERY_IMAGE, Spacing
 
 PosedFrame: TypeAlias = tuple[RecordedFrame, Poses]
 """A frame and map_T_camera [7]."""
 
-THUMBNAIL_PX = 240
-NO_LANDMARKS = 'none'
-_TURN_RAD = np.radians(20.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Spacing:
-    """How far apart mapped images are at least; zeros keep all.
-
-    A turn of 20 degrees also starts a new place.
-    """
-
-    metres: float = 0.0
-    seconds: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> 'Spacing':
-        """From `1.5m` or `0.5s`; raises ConfigError."""
-        found = re.fullmatch(r'(\d+\.?\d*|\.\d+)\s*(m|s)', text.strip())
-        if not found:
-            raise ConfigError(
-                f'--every {text}: expected metres or seconds, for example 1.5m or 0.5s'
-            )
-        value = float(found[1])
-        return cls(metres=value) if found[2] == 'm' else cls(seconds=value)
-
-    def is_reached(self, last: tuple[int, Poses] | None, stamp_ns: int, pose: Poses) -> bool:
-        """Whether an image at (stamp, pose [7]) is far enough from the last one that was kept."""
-        if last is None:
-            return True
-        last_ns, last_pose = last
-        if self.seconds:
-            return abs(stamp_ns - last_ns) >= self.seconds * 1e9  # the clock may be set back
-        if self.metres:
-            moved_m = np.linalg.norm(pose[:3] - last_pose[:3])
-            return bool(
-                moved_m >= self.metres or angle_between(last_pose[3:], pose[3:]) >= _TURN_RAD
-            )
-        return True
+THUMBNAIL_PX = 240  # the longest side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapOptions:
     """How a drive becomes places."""
 
-    spacing: Spacing = Spacing()
+    spacing: Spacing = EVERY_IMAGE
     max_pose_gap_s: float | None = None  # None: as the drive's poses tell, see Trajectory.at
     features: Features | None = None  # of landmarks; None: the places have none
     half: bool = False  # descriptors in half precision; of a new map
@@ -94,26 +54,6 @@ class MapOptions:
 
 ALL_IMAGES = MapOptions()
 """Every image becomes a place, without landmarks, with its thumbnail."""
-
-
-def most_places(drive: Drive, spacing: Spacing) -> int:
-    """A bound on the places that a drive becomes, known before an image is read.
-
-    A place needs an image, and with a spacing a stretch of the way, a turn or a time since the
-    last one. It does not hold in seconds where the clock was set back.
-    """
-    images, trajectory = len(drive), drive.trajectory
-    if trajectory is None or len(trajectory.stamps_ns) < 2:
-        return images
-    if spacing.seconds:
-        passed_s = float(np.ptp(trajectory.stamps_ns)) / 1e9
-        return min(images, int(passed_s / spacing.seconds) + 1)
-    if spacing.metres:
-        poses = trajectory.poses
-        way_m = float(np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1).sum())
-        turned_rad = float(angle_between(poses[:-1, 3:], poses[1:, 3:]).sum())
-        return min(images, int(way_m / spacing.metres + turned_rad / _TURN_RAD) + 1)
-    return images
 
 
 @dataclass
@@ -306,72 +246,6 @@ def _in_view_of_map(header: MapHeader, drive: Drive) -> Drive:
         'robots will find its places less often',
     )
     return drive
-
-
-def tells_directions(drive: Drive) -> bool:
-    """Whether the pixels of a drive's images are known directions in the map's frame."""
-    return drive.camera is not None and drive.has_heading
-
-
-def landmark_maker(
-    drive: Drive, describer: Describer, features: Features | None
-) -> LandmarkMaker | None:
-    """For the images of a drive, as many at once as are described; None without features.
-
-    Raises DriveError for a drive without calibration or headings.
-    """
-    if features is None:
-        return None
-    if drive.camera is None or not drive.has_heading:
-        missing = 'calibration of its camera' if drive.camera is None else 'headings'
-        raise DriveError(
-            f'{drive.name}: no {missing} in it; --landmarks needs camera_info '
-            '(camera_info.yaml of a folder) and poses with rotations'
-        )
-    return LandmarkMaker(drive.camera, features, at_once=describer.at_once)
-
-
-def chosen_features(
-    kind: str | None, drive: Drive, cells: tuple[int, int, int] | None
-) -> Features | None:
-    """The features that --landmarks asks for, '' being SIFT; None for `none`.
-
-    kind: None takes cells, where the drive can have landmarks and the map has cells; cells:
-    (h, w, C) of the map. Raises ConfigError for others than there are or fit, ModelError where
-    their networks have not been exported.
-    """
-    if kind is None:
-        return CellFeatures() if cells and tells_directions(drive) else None
-    return features_of_kind(kind, cells)
-
-
-def features_of_kind(kind: str, cells: tuple[int, int, int] | None) -> Features | None:
-    """The features of a named kind; otherwise as `chosen_features`."""
-    if kind == NO_LANDMARKS:
-        return None
-    kind = kind or 'sift'
-    if kind not in GRAPHS_OF_KIND:
-        choices = ', '.join((*GRAPHS_OF_KIND, NO_LANDMARKS))
-        raise ConfigError(f'--landmarks {kind}: expected one of {choices}')
-    if kind == CellFeatures.name and cells is None:
-        raise ConfigError(
-            '--landmarks cells: the map has no cells; choose a model with cells, or --landmarks '
-            'sift'
-        )
-    return features_named(kind, shipped_graphs(GRAPHS_OF_KIND[kind]))
-
-
-def features_to_append(
-    folder: Path, header: MapHeader, kind: str | None, drive: Drive
-) -> Features | None:
-    """As `chosen_features`, but a map that has landmarks gives its own, unless others are named.
-
-    A map without landmarks goes on without, unless some are asked for.
-    """
-    held = header.landmark_features
-    if held and (kind in ('', held) or (kind is None and tells_directions(drive))):
-        return features_of(folder, header)
-    return None if kind is None else chosen_features(kind, drive, header.cells)
 
 
 def _require_calibration(model: Model) -> None:

@@ -140,7 +140,7 @@ def check(place_map: PlaceMap, *, near_m: float, far_m: float) -> Findings:
 
 
 def sampled(count: int, most: int) -> NDArray[np.int64]:
-    """Rows 0 to count, evenly thinned to `most` of them where there are more."""
+    """Rows [K] from 0 to before `count`, evenly thinned to `most` of them where there are more."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 

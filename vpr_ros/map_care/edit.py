@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from vpr_ros.core.errors import MapError
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import no_landmarks
 from vpr_ros.core.mapping.files import check_file, load_array, open_regular
-from vpr_ros.core.mapping.graphs import graph_digests, write_graphs
+from vpr_ros.core.mapping.graphs import write_graphs
 from vpr_ros.core.mapping.halves import HALF
 from vpr_ros.core.mapping.header import (
     Change,
@@ -40,24 +39,15 @@ from vpr_ros.core.mapping.writer import MAP, MapWriter, part_writer
 from vpr_ros.core.npy import NpyWriter
 from vpr_ros.core.plurals import counted
 from vpr_ros.core.types import Datum
-from vpr_ros.core.virtual_camera import shown_share
-from vpr_ros.drives.same_frame import require_same_frame
+from vpr_ros.map_care.alike import (
+    OnDisk,
+    differences,
+    landmarks_held,
+    require_alike,
+    require_features,
+)
 
 _AT_ONCE = 4_000_000  # numbers of descriptors that are rewritten at a time
-
-
-class OnDisk(Protocol):
-    """A map, opened or with its header alone."""
-
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        ...
-
-    @property
-    def header(self) -> MapHeader:
-        """What its map.yaml says."""
-        ...
 
 
 class _DeclinedError(Exception):
@@ -81,7 +71,7 @@ def append(
     """
     folder = Path(folder)
     if landmarks is not None and header.landmark_features:
-        _require_features(folder, header, landmarks[1])
+        require_features(folder, header, landmarks[1])
     size = landmarks[1].descriptor_size if landmarks else None
     with MAP.staged(folder) as staging:
         for name in header.files or {}:
@@ -107,9 +97,9 @@ def merge(maps: Sequence[PlaceMap], output: Path | str, *, command: str = '') ->
     maps of one UTM zone may have different origins: the first one's is taken. A recording that
     several of them hold is taken once.
     """
-    _require_all_alike(maps)
-    mapped = _landmarks_held(maps)
-    notes = _differences(maps, mapped)
+    require_alike(maps)
+    mapped = landmarks_held(maps)
+    notes = differences(maps, mapped)
     with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         source = ', '.join(str(place_map.folder) for place_map in maps)
@@ -126,11 +116,11 @@ def assemble(
     map, byte for byte. card: of the model that made all of them.
     """
     notes: list[str] = []
-    _require_all_alike(maps)
+    require_alike(maps)
     for piece in maps:
         for name, digest in (piece.header.files or {}).items():
             check_file(piece.folder / name, digest)
-    mapped = _landmarks_held(maps)
+    mapped = landmarks_held(maps)
     with MAP.staged(Path(output)) as staging:
         joined = _linked(maps, staging, notes, mapped=mapped)
         joined = replace(joined, source=source, command=command, made_at='')
@@ -262,15 +252,12 @@ def slimmed(
             target.parent.mkdir(parents=True, exist_ok=True)
             if half and source.name == 'descriptors.npy':
                 _write_halves(source, target)
-            elif not thumbnails and source.name == 'thumbnails.bin':
-                target.touch()
-            elif not thumbnails and source.name == 'thumbnail_ends.npy':
-                ends = load_array(source.parent, source.stem, mapped=True)
-                np.save(target, np.zeros_like(ends))
+            elif not thumbnails and source.name in ('thumbnails.bin', 'thumbnail_ends.npy'):
+                _write_no_thumbnails(source, target)
             else:
                 _link(source, target)
                 continue
-            del files[name]  # its digest is another now
+            del files[name]  # its digest changes
         slim = replace(header, files=files, half_descriptors=half or header.half_descriptors)
         write_header(staging, _changed(slim, header.places, command, ''))
         if place_map.folder.resolve() == Path(output).resolve():
@@ -286,6 +273,14 @@ def _write_halves(source: Path, target: Path) -> None:
         for start in tqdm(range(0, len(rows), step), unit='chunk', disable=None, delay=2):
             writer.append(rows[start : start + step])
         writer.finish()
+
+
+def _write_no_thumbnails(source: Path, target: Path) -> None:
+    """Write a part's file of thumbnails, or of where each of them ends, as if there were none."""
+    if source.suffix == '.bin':
+        target.touch()
+    else:
+        np.save(target, np.zeros_like(load_array(source.parent, source.stem, mapped=True)))
 
 
 def _copy_rows(place_map: PlaceMap, rows: NDArray[np.int64], writer: MapWriter) -> None:
@@ -355,126 +350,6 @@ def _require_unchanged(folder: Path, header: MapHeader) -> None:
             f'{folder}: another program changed the map in the meantime, and its version was '
             'kept; try again'
         )
-
-
-def _require_all_alike(maps: Sequence[OnDisk]) -> None:
-    for other in maps[1:]:
-        _require_alike(maps[0], other)
-
-
-def _require_alike(first: OnDisk, other: OnDisk) -> None:
-    ours, theirs = first.header, other.header
-    where = f'{first.folder} and {other.folder}'
-    if ours.model_sha256 != theirs.model_sha256:
-        raise MapError(
-            f'{where}: made with models {ours.model_name} ({ours.model_sha256[:12]}) and '
-            f'{theirs.model_name} ({theirs.model_sha256[:12]}), expected the same; '
-            'rebuild one with build_map'
-        )
-    if ours.descriptor_size != theirs.descriptor_size:
-        raise MapError(
-            f'{where}: made with the same model, but their descriptors have '
-            f'{ours.descriptor_size} and {theirs.descriptor_size} numbers, so one of them is '
-            'damaged; rebuild it with build_map'
-        )
-    if ours.cells != theirs.cells:
-        sizes = ['none' if each.cells is None else list(each.cells) for each in (ours, theirs)]
-        other_one = first if ours.cells is None else other
-        raise MapError(
-            f'{where}: cells are {sizes[0]} and {sizes[1]}, expected the same; '
-            f'rebuild {other_one.folder} with build_map'
-        )
-    require_same_frame(ours, theirs.frame_id, theirs.datum, where=where)
-    require_same_headings(ours, theirs.has_heading, where=where)
-
-
-def _require_features(folder: Path, header: MapHeader, features: Features) -> None:
-    held = header.landmark_features, header.graphs
-    if held != (features.name, graph_digests(features)):
-        raise MapError(
-            f'{folder}: the map has landmarks of kind {held[0]} and the new part of kind '
-            f'{features.name}; expected one kind, made with the same networks'
-        )
-    for part, shape in _landmark_shapes(folder, header).items():
-        if shape[1:] != (features.descriptor_size,):
-            raise MapError(
-                f'{folder}: landmarks {list(shape)} in {part}, expected '
-                f'{features.descriptor_size} numbers as {features.name} has them; rebuild the '
-                'map with build_map --landmarks'
-            )
-
-
-def _landmark_shapes(folder: Path, header: MapHeader) -> dict[str, tuple[int, ...]]:
-    """Shape [L, F] of the landmarks' descriptors of each part that has some."""
-    return {
-        part: load_array(folder / part, 'landmark_descriptors', mapped=True).shape
-        for part, names in header.part_files.items()
-        if 'landmark_descriptors.npy' in names
-    }
-
-
-def _has_landmarks(header: MapHeader) -> bool:
-    return bool(header.landmark_features) and header.camera is not None
-
-
-def _landmarks_held(maps: Sequence[OnDisk]) -> OnDisk:
-    """The first map with landmarks, else the first.
-
-    Raises MapError where they differ in kind, or in size although their kind is the same.
-    """
-    first, *others = [each for each in maps if _has_landmarks(each.header)] or maps[:1]
-    for other in others:
-        kinds = [
-            (each.header.landmark_features, tuple(each.header.graphs.items()))
-            for each in (first, other)
-        ]
-        if kinds[0] != kinds[1]:
-            raise MapError(
-                f'{first.folder} and {other.folder}: their landmarks are of kind {kinds[0][0]} '
-                f'and {kinds[1][0]}, expected one kind, made with the same networks; rebuild one '
-                'map with build_map --landmarks'
-            )
-    _require_one_landmark_size(maps)
-    return first
-
-
-def _require_one_landmark_size(maps: Sequence[OnDisk]) -> None:
-    sized = [
-        (each.folder, ' x '.join(map(str, shape[1:])))
-        for each in maps
-        for shape in _landmark_shapes(each.folder, each.header).values()
-    ]
-    for folder, size in sized[1:]:
-        first, expected = sized[0]
-        if size != expected:
-            raise MapError(
-                f'{first} and {folder}: landmarks of {expected} and {size} numbers, expected the '
-                'same; rebuild one map with build_map --landmarks'
-            )
-
-
-def require_same_headings(header: MapHeader, has_heading: bool, *, where: str) -> None:
-    """Raise MapError where only one of a map and another recording has headings."""
-    if has_heading != header.has_heading:
-        has, lacks = ('the new part', 'the map') if has_heading else ('the map', 'the new part')
-        raise MapError(f'{where}: {has} has headings and {lacks} has none; expected the same')
-
-
-def _differences(maps: Sequence[OnDisk], mapped: OnDisk) -> list[str]:
-    """Notes on mountings and lenses; mapped: the map whose camera all of them share."""
-    first, *others = maps
-    mounted = [
-        f'{other.folder}: its camera is mounted in another way; robots without their own mounting '
-        f'use that of {first.folder}'
-        for other in others
-        if not np.allclose(other.header.base_T_camera, first.header.base_T_camera, atol=1e-6)
-    ]
-    return mounted + [
-        f'{other.folder}: its camera has another lens; robots look for places as the camera of '
-        f'{mapped.folder} sees them, and find those of this map less often'
-        for other in others
-        if shown_share(other.header.camera, mapped.header.camera) is not None
-    ]
 
 
 def _shift_poses(part: Path, datum: Datum | None, wanted: Datum | None) -> bool:

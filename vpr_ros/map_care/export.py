@@ -17,8 +17,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from vpr_ros.core.atomic import FolderKind, staged_file, unwritable_as
+from vpr_ros.core.atomic import staged_file, unwritable_as
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.folder_kind import FolderKind
 from vpr_ros.core.mapping.codes import write_index
 from vpr_ros.core.mapping.halves import as_floats
 from vpr_ros.core.mapping.place_map import PlaceMap

@@ -73,6 +73,9 @@ _NEXT_STEP = {
     Reason.REPEATED: 'check that the camera runs; give odometry on `odom` if the robot stands',
 }
 _NO_FIX = 'no fix: '
+_CHECK_TOPIC = 'check image_topic and image_transport'
+_COMPRESSED = '/compressed'
+_MOST_TOPICS = 3  # that are named
 
 
 class Stage(Enum):
@@ -92,6 +95,7 @@ class Camera:
     publishers: int  # of images in the transport that is listened to
     other_type: str = ''  # that is published there in place of such images
     is_best_effort: bool = False  # where the node wants reliable images
+    step: str = ''  # how to get the images that others publish, where this topic has none
     silent_s: float = math.inf  # since its last image
     interval_s: float = 0.0  # at which its images came lately; 0 if not known
 
@@ -205,13 +209,14 @@ def _no_images(cameras: Sequence[Camera]) -> str:
         if camera.other_type:
             return (
                 f'no images arrive: {camera.topic} has messages of type {camera.other_type}; '
-                'check image_topic and image_transport'
+                f'{camera.step or _CHECK_TOPIC}'
             )
-    unpublished = [camera.topic for camera in cameras if not camera.publishers]
+    unpublished = [camera for camera in cameras if not camera.publishers]
     if unpublished:
+        steps = '; '.join(dict.fromkeys(camera.step for camera in unpublished if camera.step))
         return (
-            f'no images arrive: nothing publishes {", ".join(unpublished)}; '
-            'check image_topic and image_transport'
+            'no images arrive: nothing publishes '
+            f'{", ".join(camera.topic for camera in unpublished)}; {steps or _CHECK_TOPIC}'
         )
     loose = [camera.topic for camera in cameras if camera.is_best_effort]
     if loose:
@@ -221,6 +226,28 @@ def _no_images(cameras: Sequence[Camera]) -> str:
         )
     topics = ', '.join(camera.topic for camera in cameras)
     return f'no images arrive on {topics}, which has a publisher; check image_qos and the camera'
+
+
+def step_to_images(topic: str, published: Mapping[str, str]) -> str:
+    """How to set the node so that it gets images in place of those that a topic does not have.
+
+    topic: that it listens to, with the suffix of its transport; published: of other programs, each
+    with image_transport, raw or compressed. Empty where there is none that the node can read.
+    """
+    readable = {
+        name: transport
+        for name, transport in published.items()
+        if transport == 'raw' or name.endswith(_COMPRESSED)
+    }
+    wanted = topic.removesuffix(_COMPRESSED)
+    for name, transport in readable.items():
+        if name.removesuffix(_COMPRESSED) == wanted:
+            return f'set image_topic to {wanted} and image_transport to {transport}'
+    if not readable:
+        return ''
+    named = sorted(readable)[:_MOST_TOPICS]
+    more = ', ...' if len(readable) > len(named) else ''
+    return f'{_CHECK_TOPIC}, there are images on {", ".join(named)}{more}'
 
 
 def _values(health: Health) -> dict[str, str]:

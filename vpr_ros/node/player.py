@@ -18,8 +18,9 @@ from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 
 from vpr_ros.core.errors import DriveError
-from vpr_ros.drives.reader import cdr_converter, is_bag, messages, open_reader
-from vpr_ros.drives.writer import write_bag
+from vpr_ros.drives.bag_files import is_bag
+from vpr_ros.drives.folder_to_bag import write_bag
+from vpr_ros.drives.reader import cdr_converter, messages, open_reader
 from vpr_ros.node.conversions import stamp_message
 from vpr_ros.node.qos import LATCHED
 from vpr_ros.node.topics import interface

@@ -14,7 +14,15 @@ from vpr_ros.core.plurals import counted
 from vpr_ros.node import conversions as convert
 from vpr_ros.node import topics
 from vpr_ros.node.config import NodeConfig
-from vpr_ros.node.diagnostics import Camera, Health, Stage, namesake, status_message, waits_for
+from vpr_ros.node.diagnostics import (
+    Camera,
+    Health,
+    Stage,
+    namesake,
+    status_message,
+    step_to_images,
+    waits_for,
+)
 from vpr_ros.node.error_log import ErrorLog, LastingLog
 from vpr_ros.node.inputs import image_topics, image_type
 from vpr_ros.node.lifetimes import Configured
@@ -63,7 +71,12 @@ class Reporting:
         self._node.get_logger().warning(printable(text))
 
     def report(self, error: Exception) -> None:
-        """Log an error of any thread, and let diagnostics tell it."""
+        """Log an error of any thread, and let diagnostics tell it.
+
+        What fails because a signal has just ended ROS is no fault, and could not be logged either.
+        """
+        if not self._node.context.ok():
+            return
         text = printable(told(error))
         configured = self._configured()
         if configured is not None:
@@ -114,7 +127,8 @@ class Reporting:
         try:
             self._publish(doing)
         except Exception as error:
-            self._node.get_logger().error(f'diagnostics: {error!r}', throttle_duration_sec=10.0)
+            if self._node.context.ok():
+                self._node.get_logger().error(f'diagnostics: {error!r}', throttle_duration_sec=10)
 
     def _publish(self, doing: str) -> None:
         now, config = self._node.get_clock().now(), self._config()
@@ -166,11 +180,24 @@ class Reporting:
             len(fitting),
             other_type='' if fitting or not found else found[0].topic_type,
             is_best_effort=are_too_loose(fitting, config.image_qos),
+            step='' if fitting else step_to_images(topic, self._published_images()),
         )
         if pace is None:
             return camera
         silent_s = time.perf_counter() - pace.last_s
         return replace(camera, silent_s=silent_s, interval_s=pace.interval_s)
+
+    def _published_images(self) -> dict[str, str]:
+        """The topics on which other programs publish images, each with its transport."""
+        transports = {topics.IMAGE.type: 'raw', topics.COMPRESSED_IMAGE.type: 'compressed'}
+        own = self._node.get_fully_qualified_name()
+        return {
+            name: transports[kinds[0]]
+            for name, kinds in self._node.get_topic_names_and_types()
+            if kinds[0] in transports
+            and not name.startswith(f'{own}/')
+            and self._node.count_publishers(name)
+        }
 
 
 def _facts(configured: Configured) -> dict[str, str]:

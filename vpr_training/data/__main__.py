@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.command import Parser, command
-from vpr_ros.cli.options import output_file
+from vpr_ros.cli.option_values import output_file
 from vpr_ros.core.plurals import by_count, counted
 from vpr_training.data.config import DataConfig
 from vpr_training.data.inspection import broken, described, described_recall_set

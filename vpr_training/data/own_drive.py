@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vpr_ros.core.atomic import only_writer, staged_folder
+from vpr_ros.core.atomic import staged_folder
 from vpr_ros.core.cache import cache_folder
 from vpr_ros.core.errors import DriveError, ImageError, noting
 from vpr_ros.core.geometry import angle_between
@@ -26,11 +26,12 @@ from vpr_ros.core.image_files import files_below
 from vpr_ros.core.names import as_text
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Poses
+from vpr_ros.core.writer_lock import only_writer
 from vpr_ros.drives import Drive, DriveOptions, notes_of, open_drive
+from vpr_ros.drives.bag_files import is_bag
 from vpr_ros.drives.folder import POSES_NAME
 from vpr_ros.drives.pose_file import read_pose_files
 from vpr_ros.drives.posed_images import Unusable, why_unposed
-from vpr_ros.drives.reader import is_bag
 from vpr_ros.drives.same_frame import require_one_frame
 from vpr_training.basics.errors import DatasetError
 from vpr_training.data.config import DataConfig

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from vpr_ros.batch.workers import ALONE, WorkerLost, Workers, carried_out
 from vpr_ros.core.atomic import place_file
 from vpr_ros.core.cache import cache_folder, files_digest
-from vpr_ros.core.describing.describe import Describer
+from vpr_ros.core.describing.describe import OFF_UNIT, Describer
 from vpr_ros.core.errors import ImageError
 from vpr_ros.core.image import read
 from vpr_ros.core.matching.bits import packed
@@ -41,7 +41,6 @@ from vpr_training.basics.errors import TrainingError
 BATCH = 8  # rows written at once
 _BLOCK_BYTES = 64 << 20  # of rows that are in memory at once
 _FLOAT, _BITS = np.dtype('<f4'), np.dtype('u1')
-_OFF_UNIT = 0.01  # how far the norm of a descriptor may be from 1
 SHARD = 1000  # images that one of several workers describes at a time
 _ROWS_COPIED = 4096  # at once, when shards are put together
 _PARTIAL = '.partial'  # ends the name of a file that is being written
@@ -317,7 +316,7 @@ def _described(
         if isinstance(found, ImageError):
             raise found
         norm = float(np.linalg.norm(found[0]))
-        if found[0].shape != (wanted.size,) or not abs(norm - 1) < _OFF_UNIT:
+        if found[0].shape != (wanted.size,) or not abs(norm - 1) < OFF_UNIT:
             raise TrainingError(
                 f'{card.name}: a descriptor of {path} has shape {found[0].shape}, norm {norm:g}; '
                 f'expected shape ({wanted.size},) and norm 1'

@@ -91,8 +91,13 @@ class OnnxFile:
         step = len(batch) if self._batch is None else self._batch
         parts = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
         rows = np.concatenate(parts)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not (np.isfinite(lengths) & (lengths > 0)).all():
+            raise TrainingError(
+                f'{self._path}: its output of an image has the length {lengths.min():g}, expected '
+                'a finite one above 0; check --scaling, and the graph in the program that made it'
+            )
+        return np.asarray(rows / lengths, dtype=np.float32)
 
     def describe_with_cells(self, images: Sequence[Image]) -> tuple[Descriptors, Cells | None]:
         """The same without cells: no graph of another origin says which output they would be."""
@@ -107,20 +112,26 @@ class OnnxFile:
         ordered = pixels.transpose(2, 0, 1) if self._layout == 'nchw' else pixels
         return ordered.astype(self._type)
 
-    def _run(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+    def _run(self, batch: NDArray[np.generic]) -> NDArray[np.float64]:
         """Descriptors of at most as many images as the graph takes; filled up to exactly that."""
         count = len(batch)
         if self._batch is not None and count < self._batch:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._batch - count, axis=0)])
         source = str(self._path)
         (found,) = run_graph(self._session, [self._output], {self._input: batch}, source=source)
-        rows = np.asarray(found, dtype=np.float32)
+        rows = np.asarray(found, dtype=np.float64)
         if len(batch) > 1 and rows.shape[:1] != (len(batch),):
             raise TrainingError(
                 f'{self._path}: its output is of shape {list(rows.shape)} for {len(batch)} '
                 f'images, expected [{len(batch)}, D]'
             )
-        return rows.reshape(len(batch), -1)[:count]
+        flat = rows.reshape(len(batch), -1)
+        if rows.ndim > 2 and flat.shape[1] not in rows.shape:
+            raise TrainingError(
+                f'{self._path}: its output is of shape {list(rows.shape)}, a map or tokens, '
+                'expected [B, D]; export the network with its pooling'
+            )
+        return flat[:count]
 
     def _read_input(self, form: InputForm) -> None:
         inputs = self._session.get_inputs()

@@ -37,6 +37,7 @@ from vpr_ros.core.describing.describe import opened_session
 from vpr_ros.core.errors import ImageError, noting
 from vpr_ros.core.image import resize
 from vpr_ros.core.plurals import counted
+from vpr_ros.core.settings import did_you_mean
 from vpr_ros.core.types import Image
 from vpr_ros.drives import open_drive
 from vpr_ros.drives.posed_images import Unusable
@@ -106,9 +107,26 @@ class Calibrated:
     @property
     def layers(self) -> list[str]:
         """Names of the nodes that may be quantized or kept in float."""
-        aside = _pooling_products(self.model) | _behind_cells(self.model)
-        nodes = [node for node in self.model.graph.node if node.op_type in _LAYERS]
-        return [node.name for node in nodes if node.name not in aside]
+        return _layers_of(self.model)
+
+
+def _layers_of(model: Any) -> list[str]:
+    aside = _pooling_products(model) | _behind_cells(model)
+    nodes = [node for node in model.graph.node if node.op_type in _LAYERS]
+    return [node.name for node in nodes if node.name not in aside]
+
+
+def require_layers(graph: bytes, keep: Sequence[str]) -> None:
+    """Raise TrainingError for a layer of `keep` that a model's graph does not have."""
+    if not keep:
+        return
+    layers = _layers_of(onnx.load_from_string(simplified(graph)))
+    if unknown := [layer for layer in keep if layer not in layers]:
+        such = f'they have names such as {", ".join(layers[:3])}' if layers else 'it has none'
+        raise TrainingError(
+            f'--keep-in-float {unknown[0]}: the graph has no such layer to quantize; '
+            f'{did_you_mean(unknown[0], layers, otherwise=such)}'
+        )
 
 
 class _Reader(CalibrationDataReader):

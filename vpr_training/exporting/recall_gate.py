@@ -44,7 +44,6 @@ from vpr_training.evaluating.ranking import rank
 from vpr_training.evaluating.verifying import BEST, ranked_anew
 from vpr_training.exporting.latency import latencies_ms
 from vpr_training.exporting.quantize import (
-    Calibrated,
     calibrate,
     fp16_graph,
     int8_graph,
@@ -299,7 +298,7 @@ def _attempts(
     calibrated = calibrate(graph, gate.calibration)
     how |= {'calibration': gate.calibration_name, 'calibration_images': len(gate.calibration)}
     symmetric = precision == 'int8_symmetric'
-    first = _known(calibrated, gate.keep)
+    first = list(gate.keep)
     yield int8_graph(calibrated, first, symmetric=symmetric), how | {'kept_in_float': first}
     sensitive = most_sensitive(calibrated, symmetric=symmetric)
     in_order = [*first, *(layer for layer in sensitive if layer not in first)]
@@ -308,16 +307,6 @@ def _attempts(
         kept = in_order[:count]
         yield int8_graph(calibrated, kept, symmetric=symmetric), how | {'kept_in_float': kept}
         count = max(count + 1, count * 3 // 2)
-
-
-def _known(calibrated: Calibrated, keep: Sequence[str]) -> list[str]:
-    """The layers of `keep`; raises TrainingError for one that the graph does not have."""
-    if unknown := [layer for layer in keep if layer not in calibrated.layers]:
-        raise TrainingError(
-            f'--keep-in-float {unknown[0]}: the graph has no such layer; '
-            f'its {len(calibrated.layers)} have names such as {calibrated.layers[0]}'
-        )
-    return list(keep)
 
 
 def _hits(images: RecallSet, pairing: str, found: Described) -> Hits:

@@ -17,8 +17,8 @@ import onnx
 import torch
 from torch import nn
 
-from vpr_ros.core.atomic import FolderKind
 from vpr_ros.core.describing.describe import opened_session
+from vpr_ros.core.folder_kind import FolderKind
 from vpr_ros.core.landmarks.xfeat import (
     MATCHER_INPUTS,
     MATCHER_NAME,

@@ -160,7 +160,10 @@ class ConvAP(nn.Module):
 
 
 class CosPlace(nn.Module):
-    """CosPlace's head (Berton et al. 2022): unit features, GeM, and a linear layer."""
+    """CosPlace's head (Berton et al. 2022): unit features, GeM, and a linear layer.
+
+    What is pooled is brought to unit length first, which the published head leaves out.
+    """
 
     def __init__(
         self, channels: Sequence[int], *, out_channels: int = 512, power: float = 3.0

@@ -1,6 +1,6 @@
 """The paper's four figures, from runs of experiments; the first needs none."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -66,9 +66,8 @@ def draw_grid(output: Path, runs: Mapping[str, Sequence[Run]], name: str) -> Pat
         one.set_yticks(range(len(rates)), [f'{rate:g}' for rate in rates])
         one.set(title=f'GeM, {optimizer}: R@1 in percent', ylabel='learning rate')
         for (row, column), value in np.ndenumerate(values):
-            one.text(
-                column, row, f'{value:.1f}', ha='center', va='center', color='white', fontsize=10
-            )
+            ink = 'black' if value > (values.min() + values.max()) / 2 else 'white'
+            one.text(column, row, f'{value:.1f}', ha='center', va='center', color=ink, fontsize=10)
     path = output / 'figures' / 'grid.png'
     save(figure, path)
     return path
@@ -97,12 +96,15 @@ def draw_epochs(output: Path, runs: Mapping[str, Sequence[Run]]) -> Path:
 
 
 def draw_retrieved(
-    output: Path, runs: Mapping[str, Sequence[Run]], sets: Mapping[str, RecallSet]
+    output: Path,
+    runs: Mapping[str, Sequence[Run]],
+    sets: Mapping[str, RecallSet],
+    anew: Collection[str],
 ) -> Iterator[Path]:
     """Figure 4: queries and what AVG, GeM and MixVPR retrieve for them, a picture per set.
 
     Green frames are right, red ones wrong. The queries are those on which the poolings disagree
-    most, else the first ones.
+    most, else the first ones. anew: sets whose picture is out of date; others keep theirs.
     """
     rows = TABLES['pooling']
     networks = {
@@ -110,15 +112,23 @@ def draw_retrieved(
         for row in rows
     }
     for name, images in sets.items():
+        path = output / 'figures' / f'retrieved_{_file_name(name)}.png'
+        if name not in anew and path.exists():
+            yield path
+            continue
         ranked = {
             pooling: Validation([images], batch=16, workers=2).rank(
                 network, images, torch.device('cpu')
             )[:, :_SHOWN]
             for pooling, network in networks.items()
         }
-        path = output / 'figures' / f'retrieved_{name.replace(" ", "_")}.png'
         _side_by_side(images, ranked, path)
         yield path
+
+
+def _file_name(name: str) -> str:
+    """Of a set; a slash in it is no folder."""
+    return ''.join(letter if letter.isalnum() or letter in '-.' else '_' for letter in name)
 
 
 def _side_by_side(images: RecallSet, ranked: Mapping[str, NDArray[np.int64]], path: Path) -> None:

@@ -60,11 +60,16 @@ def complete(
     roots: Sequence[str],
     *,
     say: Callable[[str], object],
-) -> None:
-    """Run or resume what is not done yet, one after another; say: takes what is for people."""
-    for run in runs:
+) -> set[str]:
+    """Run or resume what is not done yet, one after another; say: takes what is for people.
+
+    Gives the names of the sets that some run was measured on.
+    """
+    anew: set[str] = set()
+    for run in runs:  # before hours of training
+        run.require_same_settings()
         if run.state() != 'new':
-            run.require_chosen_on(roots[0])  # before hours of training
+            run.require_chosen_on(roots[0])
     for number, run in enumerate(runs, start=1):
         state = run.state()
         say(f'[{number}/{len(runs)}] {run.folder}: {state}')
@@ -76,6 +81,8 @@ def complete(
                 raise TrainingError(f'{run.folder}: its training ended with status {status}')
         if measured := run.measure(sets):
             say(f'  measured on {", ".join(measured)}')
+            anew.update(measured)
+    return anew
 
 
 def _status_of(command: Sequence[str]) -> int:
@@ -94,6 +101,7 @@ def as_text(runs: Sequence[Run]) -> str:
     """What would run, and for how long on this machine."""
     lines, total, forecast = [], 0.0, Forecast()
     for run in runs:
+        run.require_same_settings()
         seconds = forecast.seconds_left(run)
         total += seconds
         lines.append(

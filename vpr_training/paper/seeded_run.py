@@ -5,14 +5,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from vpr_training.basics.errors import TrainingError
-from vpr_training.basics.files import write_file, write_json
+from vpr_training.basics.files import write_json
 from vpr_training.data.recall_set import RecallSet
 from vpr_training.evaluating.descriptor_store import images_digest
 from vpr_training.models.checkpoints import load_checkpoint
@@ -20,6 +20,7 @@ from vpr_training.models.network import ExportedNetwork
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.settings_parser import read_settings
+from vpr_training.runs.start import from_anywhere, started
 from vpr_training.runs.validation import Validation
 
 State = Literal['new', 'stopped', 'trained', 'measured']
@@ -34,28 +35,39 @@ class Run:
     overrides: tuple[str, ...]
 
     def state(self) -> State:
-        """How far it is; TrainingError if the folder holds a run of other settings."""
-        if not (self.folder / 'last.ckpt').exists():
-            return 'new'
-        self._check_settings()
-        if not RunFolder(self.folder).finished:
-            return 'stopped'
-        return 'measured' if self._figures.exists() else 'trained'
+        """How far it is."""
+        if RunFolder(self.folder).finished:
+            return 'measured' if self._held() else 'trained'
+        return 'stopped' if RunFolder(self.folder).last.exists() else 'new'
 
     def command(self, *, validation: Sequence[str]) -> list[str]:
         """The command that trains it, from the start or from where it was."""
         train = [sys.executable, '-m', 'vpr_training.train']
         if self.state() == 'stopped':
             return [*train, '--resume', str(self.folder)]
-        write_file(self._given, json.dumps(self.overrides) + '\n')
         roots = [str(Path(root).absolute()) for root in validation]
         return [
             *train,
             f'--config={self.config}',
-            f'--output={self.folder}',
-            f'--validation.roots={json.dumps(roots)}',
             *self.overrides,
+            f'--validation.roots={json.dumps(roots)}',
+            f'--output={self.folder}',
         ]
+
+    def require_same_settings(self) -> None:
+        """Raise TrainingError where the folder holds a run of other settings, or of none.
+
+        Its validation set is another matter, see `require_chosen_on`.
+        """
+        if self.state() == 'new':
+            return
+        held = read_settings(RunFolder(self.folder).config)
+        wanted = replace(started(from_anywhere(self.settings())), validation=held.validation)
+        if others := _differing(held, wanted):
+            raise TrainingError(
+                f'{self.folder}: holds a run of other settings: {"; ".join(others)}; choose '
+                'another --output'
+            )
 
     def require_chosen_on(self, root: str) -> None:
         """Raise TrainingError where another set than that at `root` chose the best epoch."""
@@ -72,12 +84,17 @@ class Run:
 
         The figures are kept in the run's folder. Returns the names of the sets that were measured.
         """
-        held = self._held()
-        digests = {name: _digest(images) for name, images in sets.items()}
+        held, best = self._held(), RunFolder(self.folder).best
+        if not best.exists():
+            raise TrainingError(
+                f'{best}: no such file, so the run cannot be measured; remove {self.folder} to '
+                'train it again'
+            )
+        digests = {name: _digest(images, best) for name, images in sets.items()}
         left = [name for name in sets if held.get(name, {}).get('set') != digests[name]]
         if not left:
             return []
-        network = ExportedNetwork(load_checkpoint(RunFolder(self.folder).best))
+        network = ExportedNetwork(load_checkpoint(best))
         for name in left:
             recalls = Validation([sets[name]], batch=16, workers=2).measure(
                 network, torch.device('cpu')
@@ -92,11 +109,15 @@ class Run:
         return {name: held[name]['at'] for name in sets}
 
     def _held(self) -> dict[str, Any]:
-        """What was measured so far: name of the set -> its figures and the digest of the set."""
-        if not self._figures.exists():
+        """What was measured so far: name of the set -> its figures and the digest of the set.
+
+        A file that is damaged counts as none: what it held is measured again.
+        """
+        try:
+            held = json.loads(self._figures.read_text(encoding='utf-8'))
+        except (OSError, ValueError):
             return {}
-        held: dict[str, Any] = json.loads(self._figures.read_text(encoding='utf-8'))
-        return held
+        return held if isinstance(held, dict) else {}
 
     def history(self) -> list[dict[str, float]]:
         """The rows of epochs.csv; empty where there is none."""
@@ -117,27 +138,23 @@ class Run:
     def _figures(self) -> Path:
         return self.folder / 'measured.json'
 
-    @property
-    def _given(self) -> Path:
-        return self.folder / 'overrides.json'
 
-    def _check_settings(self) -> None:
-        if not self._given.exists():
-            raise TrainingError(
-                f'{self.folder}: this run was not started by vpr_training.experiments (it has no '
-                f'{self._given.name}); choose another --output'
-            )
-        held: Any = json.loads(self._given.read_text(encoding='utf-8'))
-        if tuple(held) != self.overrides:
-            raise TrainingError(
-                f'{self.folder}: its runs had the flags {" ".join(held) or "(none)"}, and now '
-                f'they are {" ".join(self.overrides) or "(none)"}; choose another --output'
-            )
+def _differing(held: Any, wanted: Any, above: str = '') -> list[str]:
+    """The settings that two dataclasses of one kind have with other values, with both values."""
+    found = []
+    for entry in fields(held):
+        old, new = getattr(held, entry.name), getattr(wanted, entry.name)
+        if is_dataclass(old):
+            found += _differing(old, new, f'{above}{entry.name}.')
+        elif old != new:
+            found.append(f'{above}{entry.name} is {old}, not {new}')
+    return found
 
 
-def _digest(images: RecallSet) -> str:
-    """Of a set's images, by their paths, sizes and times, and of what is right."""
-    digest = hashlib.sha256(images_digest((*images.database, *images.queries)).encode())
+def _digest(images: RecallSet, checkpoint: Path) -> str:
+    """Of a checkpoint and a set's images, by paths, sizes and times, and of what is right."""
+    files = (*images.database, *images.queries, checkpoint)
+    digest = hashlib.sha256(images_digest(files).encode())
     digest.update(images.truth.encode())
     for rows in images.positives:
         digest.update(f'{rows.tolist()}\n'.encode())

@@ -60,7 +60,8 @@ def _markdown(name: str, cells: Sequence[Mapping[str, Any]]) -> str:
     sets = list(dict.fromkeys(str(cell['set']) for cell in cells))
     varied = any(cell['varied'] for cell in cells)
     seeds = cells[0]['seeds']
-    head = ['pooling', *([name.removesuffix('s')] if varied else []), *sets]
+    columns = [one.replace('|', r'\|') for one in sets]
+    head = ['pooling', *([name.removesuffix('s')] if varied else []), *columns]
     lines = [
         f'Recall@1 / Recall@5 in percent, mean ± deviation over {counted(seeds, "seed")}; '
         'the paper and the difference in brackets.',

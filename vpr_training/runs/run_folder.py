@@ -24,7 +24,8 @@ from typing import Any
 
 import torch
 
-from vpr_ros.core.atomic import only_writer, unwritable_as
+from vpr_ros.core.atomic import unwritable_as
+from vpr_ros.core.writer_lock import only_writer
 from vpr_training.basics.errors import TrainingError
 from vpr_training.basics.files import require_writable_folder, write_csv, write_file, write_json
 from vpr_training.models.tensors import read_state
@@ -118,9 +119,9 @@ class RunFolder:
         return (self.folder / 'result.json').exists()
 
     def next_step(self) -> str:
-        """What to do with a finished run, as a line."""
-        best = shlex.quote(str(self.best))
-        return f'next: python -m vpr_training.export --checkpoint {best} --output MODEL'
+        """What to do with a finished run, as a line; with last.ckpt where best.ckpt is gone."""
+        held = shlex.quote(str(self.best if self.best.exists() else self.last))
+        return f'next: python -m vpr_training.export --checkpoint {held} --output MODEL'
 
     def finish(self, best: Mapping[str, float]) -> None:
         """End the run; best: the row of its best epoch."""
@@ -135,7 +136,7 @@ class RunFolder:
         """The table of steps, to go on at `first_step`; later rows of a killed run are dropped."""
         path = self.folder / 'steps.csv'
         kept = [','.join(_STEP_COLUMNS)]
-        if path.exists() and first_step:
+        if path.is_file() and first_step:
             # A crash of the machine may leave anything behind the rows that are kept.
             rows = path.read_text(encoding='utf-8', errors='replace').splitlines()[1:]
             kept += [row for row in rows if row.split(',')[0].isdigit()][:first_step]

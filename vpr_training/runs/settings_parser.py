@@ -37,6 +37,8 @@ _KINDS = {
     'tuple': 'a list such as [a, b]',
     'dict': 'options such as {a: 1, b: 2}',
     'bool': 'true or false',
+    'float': 'a finite number such as 0.001',
+    'int': 'a whole number such as 10',
 }
 _GROUPS = {
     entry.name for entry in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), entry.name))

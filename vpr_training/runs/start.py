@@ -21,6 +21,24 @@ from vpr_training.runs.settings import TrainConfig
 _MAY_DIFFER = {'frozen_stages', 'frozen_statistics', 'weights', 'descriptor_size'}
 
 
+def from_anywhere(config: TrainConfig) -> TrainConfig:
+    """The settings with absolute paths, so that a run can be resumed in any working directory."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if path else ''
+
+    data, roots = config.data, config.validation.roots
+    return replace(
+        config,
+        init=config.init if config.init == 'shipped' else absolute(config.init),
+        data=replace(
+            data, root=absolute(data.root), pose_files=tuple(map(absolute, data.pose_files))
+        ),
+        validation=replace(config.validation, roots=tuple(map(absolute, roots))),
+        distillation=replace(config.distillation, teacher=absolute(config.distillation.teacher)),
+    )
+
+
 def started(config: TrainConfig) -> TrainConfig:
     """The settings with `init` found, and with its network where it is a model folder.
 

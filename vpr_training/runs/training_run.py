@@ -24,10 +24,11 @@ from vpr_training.learning.schedules import rates_over_epochs
 from vpr_training.models.network import Network
 from vpr_training.runs.curves import draw_run
 from vpr_training.runs.fine_tuning import finish, map_drive
+from vpr_training.runs.progress import Progress
 from vpr_training.runs.run_folder import RunFolder
 from vpr_training.runs.settings import TrainConfig
 from vpr_training.runs.start import initial_network
-from vpr_training.runs.training_loop import Log, Progress, Training, no_log
+from vpr_training.runs.training_loop import Log, Training, no_log
 from vpr_training.runs.validation import Validation
 
 
@@ -89,16 +90,31 @@ def _train(
     )
     notes = [] if held is None else training.restore(held, source=str(folder.last))
     if not fabric.is_global_zero:
-        training.run()
+        with _ending_with_others(fabric):
+            training.run()
         return
     if held is None:
         folder.create(config_yaml, seed=config.seed)
     else:
         folder.keep_settings(config_yaml)  # what was changed holds when it is resumed again
     say('\n'.join([_summary(places, network, batches, config, fabric, folder), *notes]))
-    with _tensorboard(folder, training.progress.step) as log:
+    with _tensorboard(folder, training.progress.step) as log, _ending_with_others(fabric):
         progress = training.run(log)
     _end(config, sets, progress, folder, say)
+
+
+@contextmanager
+def _ending_with_others(fabric: Fabric) -> Iterator[None]:
+    """Inside, the end of another process of the run is one line, for that one says why."""
+    try:
+        yield
+    except RuntimeError as error:  # of gloo, it is no more than that
+        lost = isinstance(error, torch.distributed.DistError) or 'gloo' in str(error)
+        if fabric.world_size == 1 or not lost:
+            raise
+        raise TrainingError(
+            'another process of this run has ended, so this one ends, too; its message says why'
+        ) from error
 
 
 def _end(

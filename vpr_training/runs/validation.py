@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from vpr_ros.core.image import read, resize
 from vpr_ros.core.recall import Recall, recall_at
@@ -100,7 +101,16 @@ class Validation:
         )
         found = []
         with torch.inference_mode():
-            for images in started(loader):
+            bar = tqdm(
+                started(loader),
+                total=len(loader),
+                desc='measuring',
+                unit='batch',
+                disable=None,
+                delay=2,
+                leave=False,
+            )
+            for images in bar:
                 between()
                 found.append(network.describe(images.to(device)).float().cpu().numpy())
         return np.concatenate(found)

@@ -24,6 +24,8 @@ Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 """What onnxruntime runs a graph on: a name, or a name and options."""
 
 CPU = 'CPUExecutionProvider'
+OFF_UNIT = 0.01
+"""How far the length of a descriptor may be from 1."""
 
 
 class Describer(Protocol):
@@ -176,6 +178,12 @@ class OnnxDescriber:
             raise ModelError(
                 f'{source}: gives {counted(max(map(len, found)), "row")} for one image, expected '
                 'one; export the model again'
+            )
+        length = float(np.linalg.norm(found[0]))
+        if length and not abs(length - 1) < OFF_UNIT:  # 0: of an image that shows nothing
+            raise ModelError(
+                f'{source}: its descriptor of an image has the length {length:g}, expected 1; '
+                'let the graph divide it by its length, and export the model again'
             )
         return found
 

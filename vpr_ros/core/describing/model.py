@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vpr_ros.core.atomic import FolderKind, recover_folder
+from vpr_ros.core.atomic import recover_folder
 from vpr_ros.core.describing.onnx_file import require_self_contained
 from vpr_ros.core.describing.precision import (
     GRAPH_NAMES,
@@ -25,6 +25,7 @@ from vpr_ros.core.describing.precision import (
 )
 from vpr_ros.core.documents import MOST_BYTES, mapped, open_regular, parse_json
 from vpr_ros.core.errors import DocumentError, ModelError, blames_path, told
+from vpr_ros.core.folder_kind import FolderKind
 from vpr_ros.core.lfs import LFS_ADVICE, is_lfs_pointer
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.processor import this_processor

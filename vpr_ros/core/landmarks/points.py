@@ -295,7 +295,7 @@ def _in_views(points: Array, sightings: _Sightings) -> Array:
 
 
 def safe_depth(depth: Array) -> Array:
-    """Depths by which one may divide."""
+    """Depths [...], of which those near zero are 1e-6, so that one may divide by them."""
     return np.where(np.abs(depth) < 1e-6, 1e-6, depth)
 
 

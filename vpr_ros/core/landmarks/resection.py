@@ -265,7 +265,10 @@ def _in_frame(covariance: Array, frame_T_camera: Poses) -> Array:
 
 
 def moved_to(resection: Resection, camera_T_base: Poses) -> Resection:
-    """Covariance of a body that is fixed to the camera; its arm adds uncertainty of the turn."""
+    """The pose and covariance of a body that is fixed to the camera, by camera_T_base [7].
+
+    The farther it is from the camera, the more the uncertainty of the turn adds to its position's.
+    """
     arm = matrix(resection.pose[3:]) @ camera_T_base[:3]
     slope = np.eye(6)
     slope[:3, 3:] = -_cross(arm)

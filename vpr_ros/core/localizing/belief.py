@@ -11,28 +11,22 @@ is taken to stand, and the belief waits. Only odometry that says that the robot 
 moves the belief without a new image. Whether a fix may be repeated is for the judge to say:
 without odometry, the camera may have stopped while the robot drives.
 
-All is kept on a regular grid along the mapped drive, M cells, about one per place, in blocks of
-some cells. A map of some thousand places is one block, always at work, and the filter is exact. Of
-a larger map those blocks are at work that stand out: where a search finds what is like the image,
-and where weight has gathered. All other cells share one weight for each speed, which changes as
-the weight of the usual place does. A block that no longer stands out goes back to them.
+All is kept on a regular grid along the mapped drive, M cells, about one per place. On a map of
+some thousand places the filter is exact. On a larger one it works on what stands out, and all
+other cells share one weight for each speed, which changes as that of the usual place does
+(block_weights.py).
 """
 
-from typing import TypeAlias
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vpr_ros.core.localizing.block_weights import Array, BlockWeights
 from vpr_ros.core.localizing.image_evidence import ImageEvidence, Row, View
 from vpr_ros.core.localizing.standing import Standing
 from vpr_ros.core.mapping.background import Background
 from vpr_ros.core.mapping.grid import PlaceGrid
-from vpr_ros.core.mapping.index import best_of
 from vpr_ros.core.mapping.positions import distinct, stretches
 from vpr_ros.core.types import Rows
-
-Array: TypeAlias = NDArray[np.float32]
 
 IDENTICAL = 5e-5
 """Novelty of an image that is the last one to the bit, but for the rounding of sums."""
@@ -49,14 +43,9 @@ _REPEATED = 0.01  # novelty below which an image shows what the last one showed
 _STANDSTILL_M = 0.1  # by odometry, below which a repeated image means that nothing happened
 _FASTER_THAN_MAPPED = 2.0  # bound on the speed where none is given, in mapping speeds
 _LEAST_SHARE = 1e-6  # of each speed, so that shares are known also without any weight
-_CELLS_OF_A_PLACE = 4  # looked at for each place asked for
 
-_BLOCK = 16  # cells, of a large map; a small one is a single block
-_MOST_BLOCKS = 256  # at work at a time, of a large map
 _LOOKS_AT, _LOOKS_AT_SETTLED = 256, 64  # places found by contrast
 _SETTLED = 0.5  # weight at work
-_STANDS_OUT = 1.5  # times the usual weight, from which on a block stays at work
-_OFF_GRID, _USUAL = 0, 1  # the first two rows of the weights: no cells, and a block not at work
 _NONE: Rows = np.empty(0, np.int64)
 
 
@@ -73,34 +62,18 @@ class Belief:
     ) -> None:
         """max_speed_mps: bound on the robot's speed; 0 takes twice the mapping speed."""
         self._grid = grid
-        self._has_all = background.has_all
         self._images = ImageEvidence(background)
         self._speeds_mps = speed_bound_mps(grid, max_speed_mps) * SPEEDS
-        self._size = len(grid) if self._has_all else _BLOCK  # cells of a block
-        count = -(-len(grid) // self._size)
-        places = np.full(count * self._size, -1, np.int32)
-        places[: len(grid)] = grid.place_of_cell
-        self._places = places.reshape(count, self._size)  # of each block's cells; -1 for none
-        self._mapped_cells = int((places >= 0).sum())
-        self._links = np.searchsorted(
-            grid.link_from, np.arange(count + 1) * self._size
-        )  # of blocks
+        self._weights = BlockWeights(grid.place_of_cell, len(SPEEDS), is_whole=background.has_all)
+        starts = np.arange(len(self._weights.places) + 1) * self._weights.size
+        self._links = np.searchsorted(grid.link_from, starts)  # of blocks
         self._owners = np.maximum.accumulate(grid.place_of_cell)  # [M], also inside breaks
         self.reset()
 
     def reset(self) -> None:
         """Forget the drive: anywhere on the map is as likely as elsewhere."""
-        count = len(self._places)
-        self._slots = np.full(count + 2, _USUAL, np.int32)  # row of each block's weights, and
-        self._slots[[0, -1]] = _OFF_GRID  # before the first block and behind the last
-        self._blocks = _NONE  # [A] at work, ascending
-        # [V, 2 + A, cells]
-        self._weight: Array = np.zeros((len(SPEEDS), 2, self._size), np.float32)
-        self._weight[:, _USUAL] = 0.5 / (len(SPEEDS) * len(self._grid))
-        self._let_in(self._places >= 0)
+        self._weights.reset()
         self._is_restricted = False  # since the last frame
-        if self._has_all:
-            self._put_to_work(np.arange(count))
         self.elsewhere = 0.5
         self._images.forget()
         self._stamp_ns: int | None = None
@@ -110,9 +83,7 @@ class Belief:
     def standing(self) -> Standing:
         """What is known now, in terms of places."""
         owners = self._grid.place_of_cell  # [M]
-        at_work = self._weight[:, _USUAL + 1 :].sum(axis=(1, 2))
-        usual = self._weight[:, _USUAL, 0] * self._usual_cells
-        speeds = at_work + usual + np.float32(_LEAST_SHARE)  # [V]
+        speeds = self._weights.of_speeds + np.float32(_LEAST_SHARE)  # [V]
         on_places = owners >= 0
         weight = np.bincount(owners[on_places], self.cells[on_places], self._grid.places)
         return Standing(
@@ -126,33 +97,23 @@ class Belief:
     def begin_at(self, standing: Standing) -> None:
         """Know what `standing` says of the places of this map, and nothing else."""
         self.reset()
-        cells = np.zeros(self._places.shape, np.float32)  # [blocks, cells]
-        cells.ravel()[: len(self._grid)] = self._grid.on_cells(standing.weight)
-        if not self._has_all:
-            highest = cells.max(axis=1)
-            stand_out = np.flatnonzero(highest > _STANDS_OUT * cells.sum() / self._mapped_cells)
-            heaviest = stand_out[np.argsort(-highest[stand_out], kind='stable')[:_MOST_BLOCKS]]
-            self._put_to_work(np.sort(heaviest))
-        speeds = standing.speeds[:, None, None]
-        self._weight[:, _USUAL + 1 :] = speeds * cells[self._blocks]
-        left = float(cells.sum() - cells[self._blocks].sum()) / max(self._usual_cells, 1)
-        self._weight[:, _USUAL] = max(left, 0.0) * standing.speeds[:, None]
+        self._weights.spread(self._grid.on_cells(standing.weight), standing.speeds)
         self.elsewhere = standing.elsewhere
         self._stamp_ns, self._held_m = standing.stamp_ns, standing.held_m
 
     @property
     def needs_every_place(self) -> bool:
         """Whether a query is its similarity to all places: the map is small enough for that."""
-        return self._has_all
+        return self._weights.is_whole
 
     def contrast(self, query: Array, camera: int = 0) -> Array:
-        """The query less the mean of its drive: what a large map is searched for."""
+        """The query [D] less the mean of its drive [D]: what a large map is searched for."""
         return self._images.contrast(query, camera)
 
     @property
     def looks_at(self) -> int:
         """How many places a search by contrast should find, fewer once it knows where it is."""
-        at_work = float(self._weight[:, _USUAL + 1 :].sum())
+        at_work = float(self._weights.at_work.sum())
         return _LOOKS_AT_SETTLED if at_work > _SETTLED else _LOOKS_AT
 
     def step(
@@ -207,52 +168,31 @@ class Belief:
         cells = self._cells_of(inside)
         if not len(cells):
             return
-        blocks = distinct(cells // self._size)
-        if not self._has_all:
-            self._put_to_work(blocks if len(blocks) <= _MOST_BLOCKS else _NONE)
-        is_open = np.zeros_like(self._is_open)
-        is_open.ravel()[cells] = True
-        self._let_in(is_open)
-        allowed = np.zeros(self._weight.shape[1:], np.bool_)
-        allowed[_USUAL] = self._usual_cells > 0
-        allowed[_USUAL + 1 :] = self._is_open[self._blocks]
+        self._weights.restrict(cells)
         self._is_restricted = True
-        self._weight *= allowed
         if on_map:
-            if not self._total() > 0:
-                self._weight[:, allowed] = 1.0
+            if not self._weights.total() > 0:
+                self._weights.fill()
             self.elsewhere = 0.0
         self._scale_to_one()
 
     def hear(self, places: Rows, nats: float) -> None:
         """Take what something else than the image's similarities says of places [K], in nats."""
-        slots, inside = self._slot_of(self._cells_of(np.sort(places)))
-        at_work = slots > _USUAL
-        self._weight[:, slots[at_work], inside[at_work]] *= np.float32(np.exp(nats))
+        self._weights.multiply(self._cells_of(np.sort(places)), np.float32(np.exp(nats)))
         self._scale_to_one()
 
     @property
     def cells(self) -> Array:
         """Weight of each grid cell [M]; with `elsewhere` they sum to one."""
-        slots = self._slots[1:-1]
-        weight = self._weight.sum(axis=0)[slots]  # [blocks, cells]
-        weight[self._places < 0] = 0
-        weight[(slots == _USUAL)[:, None] & ~self._is_open] = 0
-        return np.asarray(weight.ravel()[: len(self._grid)])
+        return self._weights.of_cells
 
     def places(self, count: int) -> tuple[Rows, Array]:
-        """The `count` places of most weight and their weights, best first; equal ones in order.
+        """The K places of most weight and their weights [K], best first; equal ones in order.
 
-        Of places that share the usual weight none is named.
+        K is `count`, or less where fewer places have weights of their own: of those that share the
+        usual weight none is named.
         """
-        best, cells = best_of(
-            self._weight[:, _USUAL + 1 :].sum(axis=0).ravel(), _CELLS_OF_A_PLACE * count
-        )
-        owners = self._places[self._blocks].ravel()[cells]
-        rows, inverse = np.unique(owners[owners >= 0], return_inverse=True)
-        weight = np.bincount(inverse, best[owners >= 0], minlength=len(rows)).astype(np.float32)
-        order = np.argsort(-weight, kind='stable')[:count]
-        return rows[order].astype(np.int64), weight[order]
+        return self._weights.best_places(count)
 
     def _weigh(
         self, row: Row | None, counts: float, told: tuple[Rows, Array] | None, view: View | None
@@ -261,14 +201,15 @@ class Belief:
 
         counts: the image's evidence, in [0, 1].
         """
-        places = self._places[self._blocks]  # [A, cells]
+        weights = self._weights
+        places = weights.places[weights.blocks]  # [A, cells]
         mapped = places >= 0
         of_cells = np.zeros(places.shape, np.float32)
         of_cells[mapped] = self._images.likelihood(
             row, counts, places[mapped].astype(np.int64), view=view, told=told
         )
-        self._weight[:, _USUAL + 1 :] *= of_cells
-        self._weight[:, _USUAL] *= self._images.usual_likelihood(row, counts, view)
+        weights.at_work[...] *= of_cells
+        weights.usual[...] *= self._images.usual_likelihood(row, counts, view)
         self._scale_to_one()
 
     def _move(self, elapsed_s: float, travelled_m: float | None, likely: Rows) -> None:
@@ -278,7 +219,7 @@ class Belief:
         """
         self._frames += 1
         if not self._is_restricted:
-            self._open()
+            self._weights.open()
         self._is_restricted = False
         leaves = min(_GETS_LOST + _LOST_PER_S * elapsed_s, 0.5)
         arrives = _COMES_BACK * self.elsewhere / (len(SPEEDS) * len(self._grid))
@@ -286,126 +227,21 @@ class Belief:
         if self._frames % _ACCELERATES_EVERY == 0:
             self._accelerate(1 if self._frames % (2 * _ACCELERATES_EVERY) else -1)
         shifts = self._shifts(elapsed_s, travelled_m)
-        blocks = self._blocks
-        if not self._has_all:
-            blocks = self._reached(shifts, likely)
-        self._weight = self._shifted(blocks, shifts, stays=1 - leaves, arrives=arrives)
-        self._use(blocks)
+        self._weights.move(shifts, likely, stays=1 - leaves, arrives=arrives)
         self.elsewhere = (1 - _COMES_BACK) * self.elsewhere + leaves * (1 - self.elsewhere)
-        if not self._has_all:
-            self._let_go(likely)
-
-    def _shifted(
-        self, blocks: Rows, shifts: NDArray[np.float64], *, stays: float, arrives: float
-    ) -> Array:
-        """Weights [V, 2 + B, cells] of blocks [B], moved on by so many cells at each speed [V].
-
-        What leaves the grid is gone, and what comes in at its end is only what arrives.
-        """
-        whole = np.floor(shifts).astype(np.int64)
-        part = (shifts - whole).astype(np.float32)
-        # A cell takes from two cells, the first of which is 1 + whole cells before it.
-        ahead, first = np.divmod(-whole - 1, self._size)
-        sources = blocks + ahead[:, None] + 1  # [V, B], and 1 as the slots have it
-        slots = self._slots[
-            np.clip(np.stack([sources, sources + 1], axis=2), 0, len(self._slots) - 1)
-        ]
-        moved = np.empty((len(SPEEDS), 2 + len(blocks), self._size), np.float32)
-        moved[:, _OFF_GRID] = 0
-        moved[:, _USUAL] = stays * self._weight[:, _USUAL] + arrives
-        slots += (np.arange(len(SPEEDS), dtype=np.int32) * self._weight.shape[1])[:, None, None]
-        taken = self._weight.reshape(-1, self._size).take(slots, axis=0)
-        pieces = taken.reshape(len(SPEEDS), len(blocks), 2 * self._size)
-        for speed, (begin, share) in enumerate(zip(first.tolist(), part.tolist())):
-            cv2.addWeighted(
-                pieces[speed, :, begin + 1 : begin + 1 + self._size],
-                stays * (1 - share),
-                pieces[speed, :, begin : begin + self._size],
-                stays * share,
-                arrives,
-                dst=moved[speed, _USUAL + 1 :],
-            )
-        return moved
-
-    def _reached(self, shifts: NDArray[np.float64], likely: Rows) -> Rows:
-        """Blocks, ascending, that weight at work may move to, and likely ones."""
-        reach = int(np.abs(shifts).max()) + 1
-        if reach < self._size:  # only from a block's ends to its neighbours
-            weight = self._weight[:, _USUAL + 1 :].sum(axis=0)  # [A, cells]
-            stands_out = weight > _STANDS_OUT * self._weight[:, _USUAL, 0].sum()
-            before = self._blocks[stands_out[:, :reach].any(axis=1)] - 1
-            after = self._blocks[stands_out[:, -reach:].any(axis=1)] + 1
-            reached = np.concatenate([before, self._blocks, after])
-        else:
-            behind = np.unique(np.floor(shifts) // self._size).astype(np.int64)
-            reached = (self._blocks[:, None] + np.unique([behind, behind + 1])).ravel()
-        inside = (reached >= 0) & (reached < len(self._places))
-        return distinct(np.concatenate([reached[inside], likely]))
-
-    def _use(self, blocks: Rows) -> None:
-        """Rearrange the rows of the weights for these blocks."""
-        self._slots[self._blocks + 1] = _USUAL
-        self._slots[blocks + 1] = _USUAL + 1 + np.arange(len(blocks))
-        self._blocks = blocks
-        at_work = int(self._is_open[blocks].sum())
-        self._usual_cells = self._open_cells - at_work  # that share the usual weight
-
-    def _let_in(self, is_open: NDArray[np.bool_]) -> None:
-        """Have the usual weight only where the robot may be: in mapped cells [blocks, cells]."""
-        self._is_open, self._open_cells = is_open, int(np.count_nonzero(is_open))
-        self._use(self._blocks)
-
-    def _put_to_work(self, blocks: Rows) -> None:
-        """Give further blocks weights of their own, which begin at the usual one."""
-        wanted = np.union1d(self._blocks, blocks)
-        slots = np.concatenate([[_OFF_GRID, _USUAL], self._slots[wanted + 1]])
-        self._weight = self._weight[:, slots]
-        self._use(wanted)
-
-    def _let_go(self, likely: Rows) -> None:
-        """Return blocks that do not stand out to the usual weight."""
-        weight = self._weight.sum(axis=0)  # [2 + A, cells]
-        highest = weight[_USUAL + 1 :].max(axis=1, initial=0)
-        stays = highest > _STANDS_OUT * weight[_USUAL, 0]
-        if stays.sum() > _MOST_BLOCKS:
-            stays[:] = False
-            stays[np.argpartition(-highest, _MOST_BLOCKS)[:_MOST_BLOCKS]] = True
-        stays[self._slots[likely + 1] - (_USUAL + 1)] = True
-        if stays.all():
-            return
-        mapped = self._places[self._blocks[~stays]] >= 0
-        gone = (self._weight[:, _USUAL + 1 :][:, ~stays] * mapped).sum(axis=(1, 2))  # [V]
-        before = self._usual_cells
-        self._weight = self._weight[:, np.concatenate([[True, True], stays])]
-        self._use(self._blocks[stays])
-        usual = self._weight[:, _USUAL, 0] * before + gone
-        self._weight[:, _USUAL] = (usual / max(self._usual_cells, 1))[:, None]
-
-    def _open(self) -> None:
-        """Share the usual weight with cells that had none."""
-        if self._open_cells == self._mapped_cells:
-            return
-        before = self._usual_cells
-        self._let_in(self._places >= 0)
-        self._weight[:, _USUAL] *= np.float32(before / max(self._usual_cells, 1))
-
-    def _total(self) -> float:
-        """Weight on the map, before it is scaled."""
-        at_work = self._weight[:, _USUAL + 1 :].sum(dtype=np.float64)
-        usual = self._weight[:, _USUAL, 0].sum(dtype=np.float64) * self._usual_cells
-        return float(at_work + usual)
 
     def _scale_to_one(self) -> None:
-        total = self._total() + self.elsewhere
-        self._weight *= np.float32(1 / total)
+        total = self._weights.total() + self.elsewhere
+        self._weights.values *= np.float32(1 / total)
         self.elsewhere /= total
 
     def _accelerate(self, towards: int) -> None:
         """Let a share of each speed's weight go over to the next one, up (1) or down (-1)."""
         share = np.float32(_ACCELERATION * _ACCELERATES_EVERY)
         source = np.clip(np.arange(len(SPEEDS)) - towards, 0, len(SPEEDS) - 1)
-        self._weight *= 1 - share
-        self._weight += share / (1 - share) * self._weight[source]
+        values = self._weights.values
+        values *= 1 - share
+        values += share / (1 - share) * values[source]
 
     def _shifts(self, elapsed_s: float, travelled_m: float | None) -> NDArray[np.float64]:
         """How many cells each speed moves on [V].
@@ -420,25 +256,17 @@ class Belief:
 
     def _enter_branches(self) -> None:
         """Let a little weight go over to other branches that pass nearby, and turn with them."""
-        links = stretches(self._links[self._blocks], self._links[self._blocks + 1])
-        if not self._has_all:  # between cells of usual weight nothing changes
-            slots, inside = self._slot_of(self._grid.link_from[links])
-            weight = self._weight[:, slots, inside].sum(axis=0)
-            links = links[weight > _STANDS_OUT * self._weight[:, _USUAL, 0].sum()]
-            self._put_to_work(distinct(self._grid.link_to[links] // self._size))
+        weights = self._weights
+        links = stretches(self._links[weights.blocks], self._links[weights.blocks + 1])
+        if not weights.is_whole:  # between cells of usual weight nothing changes
+            links = links[weights.stand_out(self._grid.link_from[links])]
+            weights.put_to_work(distinct(self._grid.link_to[links] // weights.size))
         if len(links) == 0:
             return
-        slots, inside = self._slot_of(self._grid.link_from[links])
-        going = _CHANGES_BRANCH * self._weight[:, slots, inside]  # [V, L]
-        self._weight[:, slots, inside] -= going
-        going = np.where(self._grid.link_turns[links], going[::-1], going)
-        slots, inside = self._slot_of(self._grid.link_to[links])
-        for weight, arriving in zip(self._weight, going, strict=True):
-            np.add.at(weight, (slots, inside), arriving)
-
-    def _slot_of(self, cells: Rows) -> tuple[NDArray[np.int32], Rows]:
-        """Where the weights of cells [K] are: row and column."""
-        return self._slots[cells // self._size + 1], cells % self._size
+        source, target = self._grid.link_from[links], self._grid.link_to[links]
+        going = _CHANGES_BRANCH * weights.at(source)  # [V, L]
+        turned = np.where(self._grid.link_turns[links], going[::-1], going)
+        weights.transfer(source, target, going, turned)
 
     def _cells_of(self, places: Rows) -> Rows:
         """Cells of places [K], ascending as these are."""
@@ -448,9 +276,9 @@ class Belief:
 
     def _blocks_of(self, places: Rows, view: View | None) -> Rows:
         """Blocks, ascending, where a camera sees places [K]; of a small map none is asked for."""
-        if self._has_all:
+        if self._weights.is_whole:
             return _NONE
         if view is not None:
             places = view.where_seen(places)
         cells = np.searchsorted(self._owners, places, 'left')
-        return distinct(np.minimum(cells, len(self._owners) - 1) // self._size)
+        return distinct(np.minimum(cells, len(self._owners) - 1) // self._weights.size)

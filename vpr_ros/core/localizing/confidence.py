@@ -113,5 +113,5 @@ def at_most_known(calibration: Calibration, observed: Array) -> Array:
 
 
 def logistic(value: Array | float) -> Array:
-    """The probability of log odds."""
+    """Probability of log odds [...], the natural logarithm."""
     return np.asarray(1 / (1 + np.exp(-np.clip(value, -50, 50))))

@@ -73,7 +73,10 @@ def support_of(
     origin_T_place: Poses,
     focal_px: float,
 ) -> Support | None:
-    """The pose that the landmarks of a place give; None where they agree on none."""
+    """The pose that the landmarks of a place give; None where they agree on none.
+
+    origin_T_place: [7], of the camera at the place, in the frame of the matches.
+    """
     matches = _matches(landmarks, seen, origin_T_place)
     resection = resect(matches, focal_px=focal_px)
     if resection is None:
@@ -84,7 +87,10 @@ def support_of(
 def holds(
     support: Support, origin_T_place: Poses, config: LocalizerConfig, least_ratio: float
 ) -> bool:
-    """Whether enough matches, and a large enough share of them, fix a pose near the place."""
+    """Whether enough matches, and a large enough share of them, fix a pose near the place.
+
+    least_ratio: of the features with a match, the share that must agree.
+    """
     if support.inliers < max(config.min_inliers, least_ratio * support.keypoints):
         return False
     resection = support.resection

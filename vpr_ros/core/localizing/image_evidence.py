@@ -92,7 +92,7 @@ class ImageEvidence:
         self._seen = {}
 
     def contrast(self, query: Array, camera: int) -> Array:
-        """The query less the mean of its drive."""
+        """The query less the mean of its drive, both [N] or [D] as in `Belief.step`."""
         return np.asarray(query - self._of(camera).background)
 
     def row(self, query: Array, camera: int) -> Row | None:

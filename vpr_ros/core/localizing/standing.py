@@ -29,7 +29,7 @@ class Standing:
     held_m: float = 0.0  # travelled since the last image that was new
 
     def share_kept(self, rows: Rows) -> float:
-        """Share of the weight on the map whose places a map has; see `on`."""
+        """Share of the weight on this map whose places another one has; rows: [N], as for `on`."""
         total = float(self.weight.sum())
         return float(self.weight[rows[rows >= 0]].sum()) / total if total > 0 else 1.0
 

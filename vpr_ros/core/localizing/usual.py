@@ -30,7 +30,7 @@ class Usual:
 
     @property
     def difference(self) -> Array:
-        """How much higher than usual this drive's fixes are, by observation of COMPARED."""
+        """How much higher than usual this drive's fixes are, [COMPARED]."""
         return self._sum / (_LEAST_FIXES + self._weight)
 
     @property

@@ -229,7 +229,7 @@ class Verifier:
 
 
 def fix_of(verified: Verified, *, base_T_camera: Poses) -> Fix:
-    """The robot's pose from its camera's."""
+    """The robot's pose, map_T_base, from its camera's, by base_T_camera [7]."""
     base = moved_to(verified.resection, invert(base_T_camera))
     return Fix(
         base.pose,

@@ -82,7 +82,10 @@ def unreadable(path: Path, error: Exception) -> MapError:
 
 
 def load_array(part: Path, name: str, *, mapped: bool = False) -> NDArray[Any]:
-    """One of a part's arrays, in memory or mapped from disk; raises MapError."""
+    """One of a part's arrays, in memory or mapped from disk; layout.py has their shapes.
+
+    Raises MapError where it is missing or damaged.
+    """
     path = part / f'{name}.npy'
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode='r')  # type: ignore[no-untyped-call]

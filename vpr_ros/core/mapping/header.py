@@ -17,13 +17,7 @@ from typing import Any
 
 import yaml
 
-from vpr_ros.core.atomic import (
-    only_writer,
-    recover_folder,
-    replace_file,
-    require_writable,
-    unwritable_as,
-)
+from vpr_ros.core.atomic import recover_folder, replace_file, require_writable, unwritable_as
 from vpr_ros.core.camera import Camera
 from vpr_ros.core.describing.model import Model, checked_cells
 from vpr_ros.core.documents import parse_yaml
@@ -41,6 +35,7 @@ from vpr_ros.core.mapping.layout import (
 from vpr_ros.core.mapping.versions import FORMAT_VERSION, upgraded, version_saying
 from vpr_ros.core.names import cleaned
 from vpr_ros.core.types import Datum
+from vpr_ros.core.writer_lock import only_writer
 
 _MOST_BYTES = 16 << 20  # of map.yaml: the digests of 10,000 parts take 6 MB
 _DIGEST = re.compile(r'[0-9a-f]{64}(:[0-9a-f]{64})?')

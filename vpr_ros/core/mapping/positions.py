@@ -48,7 +48,10 @@ class Positions:
 
 
 def stretches(starts: Rows, ends: Rows) -> Rows:
-    """The numbers from each start to before its end, one stretch after another."""
+    """The numbers from each start [K] to before its end [K], one stretch after another.
+
+    A stretch whose end is not behind its start has none.
+    """
     lengths = np.maximum(ends - starts, 0)
     total = np.cumsum(lengths)
     if not len(total):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.core.atomic import FolderKind
 from vpr_ros.core.errors import MapError
+from vpr_ros.core.folder_kind import FolderKind
 from vpr_ros.core.geometry import checked_pose
 from vpr_ros.core.landmarks.features import Features
 from vpr_ros.core.landmarks.points import Landmarks
