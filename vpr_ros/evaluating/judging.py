@@ -135,7 +135,7 @@ def _other_direction(
     if not (place_map.header.has_heading and drive.has_heading):
         return np.zeros(len(truth), dtype=bool)
     looks = compose(truth, compose(drive.base_T_camera, invert(FORWARD_CAMERA)))
-    places = compose(place_map.poses, invert(FORWARD_CAMERA))
+    places = compose(place_map.poses[~place_map.is_distractor], invert(FORWARD_CAMERA))
     near = ~TruePlaces(places, Tolerance(tolerance.radius_m)).missing(looks)
     alike = Tolerance(tolerance.radius_m, _SEEN_ALIKE_RAD)
     return np.asarray(near & TruePlaces(places, alike).missing(looks))
