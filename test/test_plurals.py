@@ -21,6 +21,8 @@ A_NOUN = re.compile(rf' ((database|image|more|other|wrong) )?({NOUNS})\b(?!/)')
 VERBS = re.compile(r'(has|have|is|are|was|were|it|them|s|)')
 
 NEVER_ONE = {
+    ('vpr_ros/calibrate.py', 'other.fixes'): 'ten and more agree',
+    ('vpr_ros/evaluating/turned.py', 'len(frames)'): 'of a drive of twenty and more',
     ('vpr_ros/core/npy.py', 'dtype'): 'no count',
     ('vpr_ros/core/npy.py', 'rows'): 'so many that a header has no room for them',
     ('vpr_ros/drives/bag_poses.py', 'count'): 'the strays and the others',
