@@ -6,15 +6,13 @@ outside, too: a distractor, as retrieval calls what is in a database and never t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vpr_ros.core.types import Descriptors
-from vpr_ros.fleet.engine import Table
-from vpr_ros.fleet.places import batches, descriptors_of
+from vpr_ros.fleet.places import Rows, batches
 
 MOST = 4096
 """Places of a cut that are asked for, evenly thinned where it has more."""
@@ -24,23 +22,11 @@ _STEPS = 4000
 adds them exactly, in any order: every processor finds the same places."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Some places of a part's table."""
-
-    table: Table
-    row_ids: NDArray[np.int64]  # [n]
-
-    def __len__(self) -> int:
-        """Number of places, n."""
-        return len(self.row_ids)
-
-
 def most_similar(cut: Sequence[Rows], around: Sequence[Rows]) -> list[NDArray[np.int64]]:
     """Of each of the parts around a cut, the places that are most similar to one of the cut's.
 
-    Returns positions [k] in `row_ids` of each, rising. Raises FleetError where a table cannot be
-    read.
+    Returns positions [k] among the places of each, rising. Raises FleetError where a table cannot
+    be read.
     """
     wanted = _thinned(cut)
     best = np.full(len(wanted), -1, dtype=np.float32)
@@ -48,7 +34,7 @@ def most_similar(cut: Sequence[Rows], around: Sequence[Rows]) -> list[NDArray[np
     with tqdm(total=sum(map(len, around)), unit='place', disable=None, delay=2) as progress:
         for number, rows in enumerate(around):
             for piece in batches(np.arange(len(rows))):
-                similarity = _counted(rows, piece) @ wanted.T
+                similarity = _counted(rows.only(piece)) @ wanted.T
                 at = similarity.argmax(axis=0)
                 found = np.take_along_axis(similarity, at[None], axis=0)[0]
                 is_better = found > best
@@ -71,12 +57,12 @@ def _of_each(
     for rows, end in zip(cut, ends):
         inside = asked[(asked < end) & (asked >= end - len(rows))] - (end - len(rows))
         for piece in batches(inside):
-            yield _counted(rows, piece)
+            yield _counted(rows.only(piece))
 
 
-def _counted(rows: Rows, piece: NDArray[np.int64]) -> Descriptors:
+def _counted(rows: Rows) -> Descriptors:
     """Descriptors [n, D] of some rows, in steps; a damaged one is like nothing."""
-    found = descriptors_of(rows.table, rows.row_ids[piece])
+    found = rows.descriptors()
     with np.errstate(invalid='ignore', over='ignore'):
         found = np.rint(found * _STEPS)
         is_sound = (found * found).sum(axis=1) < 2**24

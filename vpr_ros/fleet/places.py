@@ -277,10 +277,36 @@ def require_full(column: 'pa.Array', name: str, *, where: str) -> None:
         raise FleetError(f'{where}: column {name!r} has empty values, expected none')
 
 
-def descriptors_of(table: Table, row_ids: NDArray[np.int64]) -> Descriptors:
-    """Descriptors [n, D] of rows [n] as they are stored: nothing but their size is checked."""
-    rows = table.take(row_ids.tolist(), ['descriptor'])
-    return _descriptors(rows, rows.schema.field('descriptor').type.list_size, table.where)
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some places of a part, in the store."""
+
+    table: Table
+    row_ids: NDArray[np.int64]  # [n], of the table
+    numbers: NDArray[np.int64]  # [n], within the part
+
+    def __len__(self) -> int:
+        """Number of places, n."""
+        return len(self.row_ids)
+
+    def only(self, which: NDArray[np.int64]) -> 'Rows':
+        """Some of them, by their positions [k] among these."""
+        return Rows(self.table, self.row_ids[which], self.numbers[which])
+
+    def taken(self, columns: list[str]) -> 'pa.Table':
+        """What columns say of them, `row` among these; raises FleetError."""
+        found = self.table.take(self.row_ids.tolist(), columns)
+        if found.column('row').to_pylist() != self.numbers.tolist():
+            raise FleetError(
+                f'{self.table.where}: the rows came in another order than requested; try again'
+            )
+        return found
+
+    def descriptors(self) -> Descriptors:
+        """Descriptors [n, D] as they are stored: nothing but their size is checked."""
+        found = self.taken(['row', 'descriptor'])
+        size = found.schema.field('descriptor').type.list_size
+        return _descriptors(found, size, self.table.where)
 
 
 def _descriptors(rows: 'pa.Table', size: int, where: str) -> Descriptors:

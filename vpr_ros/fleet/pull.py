@@ -28,9 +28,9 @@ from vpr_ros.core.names import printable
 from vpr_ros.core.plurals import by_count, counted
 from vpr_ros.core.types import Descriptors
 from vpr_ros.core.virtual_camera import shown_share
-from vpr_ros.fleet.distractors import Rows, most_similar
-from vpr_ros.fleet.engine import RESTORE, Table
-from vpr_ros.fleet.places import Form, batches, from_table
+from vpr_ros.fleet.distractors import most_similar
+from vpr_ros.fleet.engine import RESTORE
+from vpr_ros.fleet.places import Form, Rows, batches, from_table
 from vpr_ros.fleet.records import Frame, PartRecord, content_id
 from vpr_ros.fleet.store import Fleet, PartTable
 
@@ -83,18 +83,7 @@ class _Chosen:
 
     record: PartRecord
     form: Form  # what is taken of them: landmarks of the map's kind alone
-    table: Table
-    row_ids: NDArray[np.int64]  # [n], of the table
-    rows: NDArray[np.int64]  # [n], numbers within the part
-
-    @property
-    def places(self) -> Rows:
-        """Where they are in the store."""
-        return Rows(self.table, self.row_ids)
-
-    def only(self, which: NDArray[np.int64]) -> '_Chosen':
-        """Some of them, by their positions [k] among these."""
-        return replace(self, row_ids=self.row_ids[which], rows=self.rows[which])
+    rows: Rows
 
     @property
     def is_half(self) -> bool:
@@ -240,7 +229,7 @@ def _chosen(
             taken.update(table.ids[row] for row in rows.tolist())
             kept = kind if parts[number].kind == kind else ''
             form = replace(record.form, landmarks=kept)
-            chosen[number] = _Chosen(record, form, table.table, table.row_ids[rows], rows)
+            chosen[number] = _Chosen(record, form, Rows(table.table, table.row_ids[rows], rows))
     return [chosen[number] for number in sorted(chosen)]
 
 
@@ -248,8 +237,12 @@ def _look_alikes(cut: Sequence[_Chosen], outside: Sequence[_Chosen]) -> list[_Ch
     """Those places outside a cut that are distractors, from as many parts as a map still holds."""
     if not outside:
         return []
-    found = most_similar([one.places for one in cut], [one.places for one in outside])
-    parts = [one.only(rows) for one, rows in zip(outside, found, strict=True) if len(rows)]
+    found = most_similar([one.rows for one in cut], [one.rows for one in outside])
+    parts = [
+        replace(one, rows=one.rows.only(which))
+        for one, which in zip(outside, found, strict=True)
+        if len(which)
+    ]
     largest = sorted(range(len(parts)), key=lambda number: -len(parts[number].rows))
     return [parts[number] for number in sorted(largest[: MOST_PARTS - len(cut)])]
 
@@ -341,15 +334,10 @@ def _write(
 
 def _write_part(chosen: _Chosen, writer: MapWriter) -> None:
     columns = chosen.form.schema().names
-    where = chosen.table.where
+    where = chosen.rows.table.where
     with tqdm(total=len(chosen.rows), unit='place', disable=None, delay=2) as progress:
         for piece in batches(np.arange(len(chosen.rows))):
-            rows = chosen.table.take(chosen.row_ids[piece].tolist(), columns)
-            if rows.column('row').to_pylist() != chosen.rows[piece].tolist():
-                raise FleetError(
-                    f'{where}: the rows came in another order than requested; try again'
-                )
-            places = from_table(rows, chosen.form, where=where)
+            places = from_table(chosen.rows.only(piece).taken(columns), chosen.form, where=where)
             if chosen.is_half:
                 _require_halves(places.descriptors, where)
             for row, name in enumerate(places.names):
