@@ -22,6 +22,7 @@ from vpr_ros.core.mapping.header import read_header, write_header
 from vpr_ros.core.mapping.place_map import PlaceMap
 from vpr_ros.core.trajectory import Trajectory
 from vpr_ros.evaluating.answers import Answer
+from vpr_ros.evaluating.figures import evaluate
 from vpr_ros.evaluating.judging import judge
 from vpr_ros.evaluating.tolerance import Tolerance
 from vpr_ros.map_care.check import check
@@ -156,7 +157,12 @@ def test_a_robot_at_a_distractor_is_judged_as_off_the_map(cut: PlaceMap) -> None
     answers = [Answer(n * 10**9, seen[[n]], None, 0.0, {'total': 1.0}) for n in (0, 1)]
     found = judge(answers, drive, cut, Tolerance(2.0))  # type: ignore[arg-type]
     assert found.unmatchable.tolist() == [False, True]
-    assert found.rank.tolist() == [0, -1]
+    assert found.rank.tolist() == [0, -1] and found.right_first.all()
+    sure = [replace(one, probability=0.9, is_calibrated=True, similarity=0.9) for one in answers]
+    figures = evaluate(sure, drive, cut, Tolerance(2.0))  # type: ignore[arg-type]
+    assert figures.recall.at[1] == 0.5 and figures.precision_recall is not None
+    assert figures.precision_recall.average_precision == 1.0
+    assert figures.reliability is not None and figures.reliability.error == pytest.approx(0.1)
 
 
 @pytest.fixture(scope='module')

@@ -39,6 +39,7 @@ def found(
         answers=answers,
         truth=np.stack([driven(second) for second in seconds]),
         rank=rows,
+        right_first=rows == 0,
         unmatchable=rows > 0,
         right=rows == 0,
         drive=(np.arange(count) >= count // 2).astype(np.int64),

@@ -251,7 +251,8 @@ def _precision_recall(judged: Judged) -> PrecisionRecall | None:
     scores = np.array([answer.similarity for answer in judged.answers], dtype=np.float64)
     if not np.isfinite(scores).all():
         return None
-    return precision_recall(scores, judged.rank == 0, ~judged.unmatchable)
+    counts = ~(judged.unmatchable & judged.right_first)  # a true distractor promises no place
+    return precision_recall(scores[counts], judged.rank[counts] == 0, ~judged.unmatchable[counts])
 
 
 def _recall_of_ranks(ranks: NDArray[np.int64], judged: Judged) -> Recall:
@@ -318,7 +319,7 @@ def _reliability(judged: Judged) -> Reliability | None:
     if not calibrated.any():
         return None
     probability = np.array([answer.probability for answer in judged.answers])
-    true = np.where(judged.fixed, judged.right, judged.rank == 0)
+    true = np.where(judged.fixed, judged.right, judged.right_first)
     return reliability(probability[calibrated], true[calibrated])
 
 

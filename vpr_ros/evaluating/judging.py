@@ -28,7 +28,8 @@ class Judged:
 
     answers: list[Answer]  # Q
     truth: Poses  # [Q, 7] map_T_base, NaN where it is not known
-    rank: NDArray[np.int64]  # [Q], of the first true candidate, -1: none
+    rank: NDArray[np.int64]  # [Q], of the first true candidate, -1: none or not on the map
+    right_first: NDArray[np.bool_]  # [Q], the first candidate is true, be it a distractor
     unmatchable: NDArray[np.bool_]  # [Q], no place of the map is true
     right: NDArray[np.bool_]  # [Q], there is a fix, and it is inside the tolerance
     drive: NDArray[np.int64]  # [Q], number of the drive
@@ -109,17 +110,17 @@ def judge(
     nothing: Poses = np.empty((0, 7))
     answering = place_map.base_poses()[~place_map.is_distractor]
     alone = [nothing if answer.similar is None else answer.similar for answer in answers]
-    # Candidates at distractors may be right, but the map is not asked for them.
+    candidates = ranks([answer.candidates for answer in answers], truth, tolerance)
     unmatchable = TruePlaces(answering, tolerance).missing(truth)
-    wanted = np.where(unmatchable[:, None], np.nan, truth)
     return Judged(
         answers=list(answers),
         truth=truth,
-        rank=ranks([answer.candidates for answer in answers], wanted, tolerance),
+        rank=np.where(unmatchable, -1, candidates),
+        right_first=candidates == 0,
         unmatchable=unmatchable,
         right=tolerance.accepts(fixes(answers), truth),
         drive=np.zeros(len(answers), dtype=np.int64),
-        single_rank=ranks(alone, wanted, tolerance),
+        single_rank=np.where(unmatchable, -1, ranks(alone, truth, tolerance)),
         other_direction=_other_direction(drive, truth, place_map, tolerance),
     )
 
