@@ -1,7 +1,5 @@
 """Places around a cut of a larger map that look like its own: they give no fix."""
 
-import importlib.util
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,17 +163,6 @@ def test_a_robot_at_a_distractor_is_judged_as_off_the_map(cut: PlaceMap) -> None
     assert figures.reliability is not None and figures.reliability.error == pytest.approx(0.1)
 
 
-@pytest.fixture(scope='module')
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcess]:
-    pytest.importorskip('lancedb', reason='lancedb is missing (requirements/fleet.txt)')
-    process = FleetProcess(tmp_path_factory.mktemp('fleet'), {})
-    yield process
-    process.close()
-
-
-@pytest.mark.skipif(
-    not importlib.util.find_spec('lancedb'), reason='lancedb is missing (requirements/fleet.txt)'
-)
 def test_a_cut_has_the_most_similar_place_around_it_for_each_of_its_own(
     engine: FleetProcess, tmp_path: Path
 ) -> None:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,21 +31,6 @@ from vpr_ros.map_care.edit import merge, slimmed
 needs_engine = pytest.mark.skipif(
     not importlib.util.find_spec('lancedb'), reason='lancedb is missing (requirements/fleet.txt)'
 )
-
-
-@pytest.fixture(scope='module')
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcess]:
-    pytest.importorskip('lancedb', reason='lancedb is missing (requirements/fleet.txt)')
-    process = FleetProcess(
-        tmp_path_factory.mktemp('fleet'), {'AWS_SECRET_ACCESS_KEY': 'very-secret-value'}
-    )
-    yield process
-    process.close()
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Path:
-    return tmp_path / 'fleet'
 
 
 def listed(engine: FleetProcess, fleet: Path) -> dict[str, object]:
@@ -82,7 +66,6 @@ def test_a_pushed_map_comes_back_as_it_was(
     np.testing.assert_array_equal(back.grid.place_of_cell, sent.grid.place_of_cell)
 
 
-@needs_engine
 def test_what_is_there_already_is_not_added_again(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -102,7 +85,6 @@ def test_what_is_there_already_is_not_added_again(
     assert engine.do('rows', fleet=str(fleet)) == 20
 
 
-@needs_engine
 def test_a_part_is_known_by_its_files_or_else_by_its_places(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -146,7 +128,6 @@ def changed(folder: Path, what: str) -> Path:
     return folder
 
 
-@needs_engine
 def test_a_part_with_any_change_is_never_taken_for_the_one_that_the_fleet_has(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -160,7 +141,6 @@ def test_a_part_with_any_change_is_never_taken_for_the_one_that_the_fleet_has(
         assert f'version {number + 3}, 10 places in 1 part added' in said, what
 
 
-@needs_engine
 def test_a_large_file_that_was_changed_where_its_samples_are_not_is_refused(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -177,7 +157,6 @@ def test_a_large_file_that_was_changed_where_its_samples_are_not_is_refused(
     assert 'thumbnails.bin: sha256' in said and 'the file is damaged' in said
 
 
-@needs_engine
 def test_a_map_in_half_precision_comes_back_in_it(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -199,7 +178,6 @@ def test_a_map_in_half_precision_comes_back_in_it(
     np.testing.assert_array_equal(both.descriptors_of(np.arange(10, 20)), other)
 
 
-@needs_engine
 def test_numbers_that_half_precision_would_change_are_not_taken_for_halves(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -209,7 +187,6 @@ def test_numbers_that_half_precision_would_change_are_not_taken_for_halves(
     assert 'descriptors of half precision, but theirs have more digits' in said
 
 
-@needs_engine
 def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -245,7 +222,6 @@ def test_a_cut_has_exactly_the_places_within_the_radius_in_their_order(
     assert contents(tmp_path / 'cut') == before
 
 
-@needs_engine
 def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -288,7 +264,6 @@ def test_equal_versions_give_equal_bytes_and_a_rollback_destroys_nothing(
     assert (changes[6], changes[7]) == ('rolled back to 2', 'rolled back to 3')
 
 
-@needs_engine
 def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -323,7 +298,6 @@ def test_a_listing_tells_drives_extents_models_conditions_and_who_pushed(
     assert 'and 2 older' in said and re.search(r' 20 +1 part of r2$', said, re.M)
 
 
-@needs_engine
 def test_several_models_live_side_by_side_and_a_cut_is_of_one(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -343,7 +317,6 @@ def test_several_models_live_side_by_side_and_a_cut_is_of_one(
     assert 'cells None, expected 16 and (3, 4, 16)' in said
 
 
-@needs_engine
 def test_another_coordinate_frame_is_refused_and_another_origin_is_shifted(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -366,7 +339,6 @@ def test_another_coordinate_frame_is_refused_and_another_origin_is_shifted(
         assert 'expected UTM zone 33U as the fleet has them' in said
 
 
-@needs_engine
 def test_landmarks_of_networks_and_calibrations_are_said_to_be_left_out(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -388,7 +360,6 @@ def landmark_files(folder: Path, part: int = 0) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(place_files.glob('landmark_*.npy'))}
 
 
-@needs_engine
 @pytest.mark.parametrize('kind', ['cells', 'sift'])
 def test_landmarks_without_networks_come_back_as_they_were(
     engine: FleetProcess, tmp_path: Path, fleet: Path, kind: str
@@ -421,7 +392,6 @@ def test_landmarks_without_networks_come_back_as_they_were(
         assert 'nothing added' in engine.done('push', tmp_path / pulled, '--fleet', fleet)
 
 
-@needs_engine
 def test_landmarks_of_another_size_than_their_kind_has_are_not_sent(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -432,7 +402,6 @@ def test_landmarks_of_another_size_than_their_kind_has_are_not_sent(
     assert listed(engine, fleet)['places'] == 0
 
 
-@needs_engine
 def test_the_same_places_with_landmarks_are_added_and_a_cut_has_each_place_once_with_them(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -449,7 +418,6 @@ def test_the_same_places_with_landmarks_are_added_and_a_cut_has_each_place_once_
     assert 'nothing added' in engine.done('push', bare, '--fleet', second)
 
 
-@needs_engine
 def test_a_cut_keeps_the_landmarks_of_one_kind_and_says_so(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -481,7 +449,6 @@ def test_a_cut_keeps_the_landmarks_of_one_kind_and_says_so(
     assert PlaceMap.open(tmp_path / 'sift').header.landmark_features == 'root-sift'
 
 
-@needs_engine
 def test_a_store_from_before_landmarks_is_read_and_pushed_to(
     engine: FleetProcess, tmp_path: Path
 ) -> None:
@@ -497,7 +464,6 @@ def test_a_store_from_before_landmarks_is_read_and_pushed_to(
     assert '10 places in 1 part added' in engine.done('push', marked, '--fleet', fleet)
 
 
-@needs_engine
 def test_a_folder_without_a_fleet_is_said_to_be_none(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -519,7 +485,6 @@ def test_a_processor_without_avx2_is_told_before_the_library_is_loaded() -> None
     require_processor(Processor('new', old.abilities | {'avx2'}), machine='x86_64')
 
 
-@needs_engine
 def test_a_pulled_map_says_its_model_and_a_model_folder_must_be_that(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -545,7 +510,6 @@ def test_a_pulled_map_says_its_model_and_a_model_folder_must_be_that(
     assert read_header(tmp_path / 'out').model_sha256 == model.card.sha256
 
 
-@needs_engine
 @pytest.mark.parametrize('name', ['memory:x', 'shared-memory:x', 'file:x', '~nobody-here'])
 def test_a_name_that_the_engine_knows_as_something_else_is_a_folder(
     engine: FleetProcess, tmp_path: Path, name: str
@@ -557,7 +521,6 @@ def test_a_name_that_the_engine_knows_as_something_else_is_a_folder(
     assert '10 places' in said
 
 
-@needs_engine
 @pytest.mark.parametrize('address', ['memory:/x', 's3:/bucket/x', 'file:/x', 'robot:/mnt/fleet'])
 def test_an_address_with_one_slash_is_refused(
     engine: FleetProcess, tmp_path: Path, address: str
@@ -572,7 +535,6 @@ def test_an_address_with_one_slash_is_refused(
     assert checked_address('./memory:/x') == './memory:/x'
 
 
-@needs_engine
 def test_looking_for_a_fleet_makes_no_folder(engine: FleetProcess, tmp_path: Path) -> None:
     missing = tmp_path / 'mistyped' / 'fleet'
     for arguments in (
@@ -584,7 +546,6 @@ def test_looking_for_a_fleet_makes_no_folder(engine: FleetProcess, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-@needs_engine
 def test_a_link_that_leads_nowhere_and_one_in_a_circle_are_refused(
     engine: FleetProcess, tmp_path: Path
 ) -> None:
@@ -597,7 +558,6 @@ def test_a_link_that_leads_nowhere_and_one_in_a_circle_are_refused(
     assert 'circle: cannot be read (Too many levels of symbolic links)' in said
 
 
-@needs_engine
 @pytest.mark.parametrize('size', [0, 100])
 def test_a_file_of_the_store_that_was_cut_short_is_refused_with_the_next_step(
     engine: FleetProcess, tmp_path: Path, fleet: Path, size: int
@@ -635,7 +595,6 @@ def test_an_error_of_the_system_is_told_in_its_words(said: str, told: str) -> No
         assert str(caught.value) == f'/f: {told}'
 
 
-@needs_engine
 def test_a_listing_names_the_drive_of_each_part_of_a_joined_map_and_of_its_cut(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -649,7 +608,6 @@ def test_a_listing_names_the_drive_of_each_part_of_a_joined_map_and_of_its_cut(
         assert found == ['one.bag', 'two.bag']
 
 
-@needs_engine
 def test_a_listing_names_the_drive_of_each_part_of_a_map_of_an_earlier_program(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -669,7 +627,6 @@ def test_a_listing_names_the_drive_of_each_part_of_a_map_of_an_earlier_program(
         )
 
 
-@needs_engine
 def test_a_listing_counts_a_place_that_several_parts_hold_once_as_a_pull_takes_it(
     engine: FleetProcess, tmp_path: Path, fleet: Path
 ) -> None:
@@ -699,7 +656,6 @@ def test_a_listing_counts_a_place_that_several_parts_hold_once_as_a_pull_takes_i
     assert listed(engine, fleet)['places'] == 30  # as the parts say
 
 
-@needs_engine
 def test_the_first_push_to_a_folder_says_that_it_made_a_store_and_where(
     engine: FleetProcess, tmp_path: Path
 ) -> None:

@@ -1,7 +1,6 @@
 """What a stranger wrote into a store makes no map, and what is secret gets into none."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,21 +9,6 @@ from fleet_world import FleetProcess
 from worlds import contents, straight_drive, unit_rows, write_map
 
 from vpr_ros.fleet.address import checked_address, without_secrets
-
-
-@pytest.fixture(scope='module')
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcess]:
-    pytest.importorskip('lancedb', reason='lancedb is missing (requirements/fleet.txt)')
-    process = FleetProcess(
-        tmp_path_factory.mktemp('fleet'), {'AWS_SECRET_ACCESS_KEY': 'very-secret-value'}
-    )
-    yield process
-    process.close()
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Path:
-    return tmp_path / 'fleet'
 
 
 @pytest.mark.parametrize(
